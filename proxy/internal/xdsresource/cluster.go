@@ -1,0 +1,193 @@
+package xdsresource
+
+import "time"
+
+// ClusterType is cluster.v3.Cluster.DiscoveryType.
+type ClusterType uint8
+
+// Cluster types.
+const (
+	ClusterStatic ClusterType = iota
+	ClusterStrictDNS
+	ClusterLogicalDNS
+	ClusterEDS
+	ClusterOriginalDst
+)
+
+// LBPolicy is cluster.v3.Cluster.LbPolicy.
+type LBPolicy uint8
+
+// Load balancing policies.
+const (
+	LBRoundRobin LBPolicy = iota
+	LBLeastRequest
+	LBRandom
+	LBRingHash
+	LBMaglev
+	LBClusterProvided
+)
+
+// DNSFamily is cluster.v3.Cluster.DnsLookupFamily.
+type DNSFamily uint8
+
+// DNS families.
+const (
+	DNSAuto DNSFamily = iota
+	DNSV4Only
+	DNSV6Only
+	DNSV4Preferred
+	DNSAll
+)
+
+// Cluster is a validated cluster.v3.Cluster.
+type Cluster struct {
+	Name              string
+	AltStatName       string // empty: Name
+	ObservabilityName string
+	Type              ClusterType
+	EDSServiceName    string // for ClusterEDS; default Name
+	// Endpoints is load_assignment for static and DNS types.
+	Endpoints      *Endpoints
+	ConnectTimeout time.Duration // default 5s
+	BufferLimit    uint32        // 0: 1 MiB
+
+	LB                       LBPolicy
+	LeastRequestChoices      uint32 // default 2
+	RingMinSize, RingMaxSize uint64
+	MaglevTableSize          uint64
+	PanicThreshold           float64 // percent; default 50
+	LocalityWeighted         bool
+	ZoneAware                bool
+
+	DNSFamily      DNSFamily
+	DNSRefreshRate time.Duration // default 5s
+	RespectDNSTTL  bool
+
+	// Breakers by priority: default, high.
+	Breakers     [2]Breakers
+	Outlier      *OutlierDetection // nil: off
+	HealthChecks []HealthCheck
+
+	TLS                      *UpstreamTLS           // nil: raw_buffer
+	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
+	HTTP                     UpstreamHTTP
+	SourceAddress            Address // upstream_bind_config.source_address; zero: unset
+	TCPKeepalive             *TCPKeepalive
+	MaxRequestsPerConnection uint32 // 0: unlimited
+	CloseOnHealthFailure     bool
+	Metadata                 Metadata
+	// Filters are upstream network filters (Istio's metadata exchange).
+	Filters []NetworkFilter
+}
+
+// UpstreamHTTP is HttpProtocolOptions of a cluster.
+type UpstreamHTTP struct {
+	// HTTP2 is true for explicit_http_config with http2_protocol_options.
+	HTTP2 bool
+	// UseDownstream is use_downstream_protocol_config.
+	UseDownstream            bool
+	AutoALPN                 bool          // auto_config
+	IdleTimeout              time.Duration // default 1h; 0 disables
+	MaxConnectionDuration    time.Duration
+	MaxStreamDuration        time.Duration
+	MaxRequestsPerConnection uint32
+	MaxResponseHeadersKB     uint32
+	HTTP1                    HTTP1Options
+	Settings                 HTTP2Options
+	// AutoSNI, AutoSANValidation are upstream_http_protocol_options.
+	AutoSNI, AutoSANValidation bool
+}
+
+// Breakers is cluster.v3.CircuitBreakers.Thresholds of one priority. Unlimited is
+// math.MaxUint32.
+type Breakers struct {
+	MaxConnections, MaxPendingRequests, MaxRequests uint32 // default 1024
+	MaxRetries                                      uint32 // default 3
+	TrackRemaining                                  bool
+	RetryBudgetPercent                              float64 // 0: none
+	RetryBudgetMin                                  uint32
+}
+
+// OutlierDetection is a validated cluster.v3.OutlierDetection with defaults applied.
+type OutlierDetection struct {
+	Consecutive5xx                     uint32 // default 5; 0 disables
+	ConsecutiveGatewayFailure          uint32 // default 5
+	ConsecutiveLocalFailure            uint32 // default 5
+	EnforcingConsecutive5xx            uint32 // percent; default 100
+	EnforcingConsecutiveGatewayFailure uint32 // default 0
+	EnforcingConsecutiveLocalFailure   uint32 // default 100
+	SplitExternalLocal                 bool
+	Interval                           time.Duration // default 10s
+	BaseEjectionTime                   time.Duration // default 30s
+	MaxEjectionTime                    time.Duration // default max(300s, base)
+	MaxEjectionPercent                 uint32        // default 10
+	AlwaysEjectOneHost                 bool
+	EnforcingSuccessRate               uint32 // default 100
+	SuccessRateMinimumHosts            uint32 // default 5
+	SuccessRateRequestVolume           uint32 // default 100
+	SuccessRateStdevFactor             uint32 // default 1900
+}
+
+// HealthCheck is core.v3.HealthCheck; Kind is "http", "tcp" or "grpc".
+type HealthCheck struct {
+	Kind               string
+	Timeout, Interval  time.Duration
+	UnhealthyThreshold uint32
+	HealthyThreshold   uint32
+	Host, Path         string
+	ExpectedStatuses   [][2]int64
+	Send               []byte
+	Receive            [][]byte
+	Service            string
+}
+
+// TCPKeepalive is core.v3.TcpKeepalive; zero fields keep the system's values.
+type TCPKeepalive struct {
+	Probes         uint32
+	Time, Interval time.Duration
+}
+
+// TransportSocketMatch is cluster.v3.Cluster.TransportSocketMatch.
+type TransportSocketMatch struct {
+	Name  string
+	Match map[string]string // endpoint metadata "envoy.transport_socket_match"
+	TLS   *UpstreamTLS      // nil: raw_buffer
+}
+
+// HealthStatus is core.v3.HealthStatus.
+type HealthStatus uint8
+
+// Health states as sent by EDS.
+const (
+	HealthUnknown HealthStatus = iota
+	HealthHealthy
+	HealthUnhealthy
+	HealthDraining
+	HealthTimeout
+	HealthDegraded
+)
+
+// Endpoints is a validated endpoint.v3.ClusterLoadAssignment.
+type Endpoints struct {
+	ClusterName            string
+	Localities             []LocalityEndpoints
+	OverprovisioningFactor uint32 // default 140
+	DropPerMillion         map[string]uint32
+}
+
+// LocalityEndpoints is endpoint.v3.LocalityLbEndpoints.
+type LocalityEndpoints struct {
+	Region, Zone, SubZone string
+	Weight                uint32 // 0: unset
+	Priority              uint32
+	Endpoints             []Endpoint
+}
+
+// Endpoint is endpoint.v3.LbEndpoint.
+type Endpoint struct {
+	Address  Address
+	Hostname string
+	Health   HealthStatus
+	Weight   uint32 // default 1
+	Metadata Metadata
+}

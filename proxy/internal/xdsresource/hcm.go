@@ -1,0 +1,179 @@
+package xdsresource
+
+import "time"
+
+// CodecType is HttpConnectionManager.CodecType.
+type CodecType uint8
+
+// Codec types.
+const (
+	CodecAuto CodecType = iota
+	CodecHTTP1
+	CodecHTTP2
+)
+
+// ServerHeader is HttpConnectionManager.ServerHeaderTransformation.
+type ServerHeader uint8
+
+// Server header transformations.
+const (
+	ServerOverwrite ServerHeader = iota
+	ServerAppendIfAbsent
+	ServerPassThrough
+)
+
+// ForwardClientCert is HttpConnectionManager.ForwardClientCertDetails.
+type ForwardClientCert uint8
+
+// Ways to treat x-forwarded-client-cert.
+const (
+	XFCCSanitize ForwardClientCert = iota
+	XFCCForwardOnly
+	XFCCAppendForward
+	XFCCSanitizeSet
+	XFCCAlwaysForwardOnly
+)
+
+// EscapedSlashes is HttpConnectionManager.PathWithEscapedSlashesAction.
+type EscapedSlashes uint8
+
+// Actions for %2F and %5C in a path.
+const (
+	EscapedSlashesKeep EscapedSlashes = iota
+	EscapedSlashesReject
+	EscapedSlashesUnescapeRedirect
+	EscapedSlashesUnescapeForward
+)
+
+// UnderscoresAction is HttpProtocolOptions.HeadersWithUnderscoresAction.
+type UnderscoresAction uint8
+
+// Actions for header names with underscores.
+const (
+	UnderscoresAllow UnderscoresAction = iota
+	UnderscoresReject
+	UnderscoresDrop
+)
+
+// HTTPConnectionManager is a validated HttpConnectionManager. Durations of 0 mean
+// "disabled" after defaults were applied, unless a field says otherwise.
+type HTTPConnectionManager struct {
+	StatPrefix string
+	Codec      CodecType
+
+	// Routes is the inline route_config; nil when RouteConfigName is fetched by RDS.
+	Routes          *RouteConfig
+	RouteConfigName string
+
+	// Filters in order; the last is the router.
+	Filters []HTTPFilter
+
+	ServerName                                         string // default "envoy"
+	ServerHeader                                       ServerHeader
+	UseRemoteAddress                                   bool
+	XFFTrustedHops                                     uint32
+	SkipXFFAppend                                      bool
+	Via                                                string
+	GenerateRequestID                                  bool // default true
+	PreserveExternalRequestID                          bool
+	AlwaysSetRequestIDInResponse                       bool
+	ForwardClientCert                                  ForwardClientCert
+	XFCCSubject, XFCCCert, XFCCChain, XFCCDNS, XFCCURI bool // set_current_client_cert_details
+	Proxy100Continue                                   bool
+
+	NormalizePath         bool
+	MergeSlashes          bool
+	EscapedSlashes        EscapedSlashes
+	StripMatchingHostPort bool
+	StripAnyHostPort      bool
+	StripTrailingHostDot  bool
+	Underscores           UnderscoresAction
+
+	IdleTimeout              time.Duration // connection idle; default 1h
+	MaxConnectionDuration    time.Duration
+	MaxStreamDuration        time.Duration
+	StreamIdleTimeout        time.Duration // default 5m
+	RequestTimeout           time.Duration
+	RequestHeadersTimeout    time.Duration
+	DrainTimeout             time.Duration // default 5s
+	DelayedCloseTimeout      time.Duration // default 1s
+	MaxRequestHeadersKB      uint32        // default 60
+	MaxHeadersCount          uint32        // default 100
+	MaxRequestsPerConnection uint32        // 0: unlimited
+
+	AcceptHTTP10         bool
+	DefaultHostForHTTP10 string
+	AllowChunkedLength   bool
+	HTTP1                HTTP1Options
+	HTTP2                HTTP2Options
+
+	AccessLogs                      []AccessLog
+	Tracing                         *Tracing        // nil: no tracing
+	UpgradeTypes                    map[string]bool // lower-case upgrade name to enabled
+	LocalReplies                    []LocalReplyMapper
+	LocalReplyText                  string // local_reply_config.body_format text; "" is "%LOCAL_REPLY_BODY%"
+	StreamErrorOnInvalidHTTPMessage bool
+}
+
+// HTTP1Options is core.v3.Http1ProtocolOptions as far as it is supported.
+type HTTP1Options struct {
+	AllowAbsoluteURL bool // default true
+	EnableTrailers   bool
+	ProperCaseWords  bool // header_key_format.proper_case_words
+	PreserveCase     bool // stateful preserve_case formatter
+}
+
+// HTTP2Options is core.v3.Http2ProtocolOptions as far as it is supported.
+type HTTP2Options struct {
+	MaxConcurrentStreams        uint32
+	InitialStreamWindowSize     uint32
+	InitialConnectionWindowSize uint32
+	AllowConnect                bool
+}
+
+// LocalReplyMapper is local_reply_config.mappers.
+type LocalReplyMapper struct {
+	Filter       *AccessLogFilter
+	StatusCode   uint32 // 0: unchanged
+	Body         *string
+	BodyText     string
+	HeadersToAdd []HeaderOp
+}
+
+// Tracing is HttpConnectionManager.Tracing.
+type Tracing struct {
+	ClientSampling   float64 // percent
+	RandomSampling   float64
+	OverallSampling  float64
+	Verbose          bool
+	MaxPathTagLength uint32
+	CustomTags       []CustomTag
+	Provider         *TraceProvider // nil: context is propagated, nothing is reported
+}
+
+// TraceProvider is where spans go.
+type TraceProvider struct {
+	Kind              string // "zipkin" or "opentelemetry"
+	Cluster           string
+	Endpoint          string // path, for zipkin
+	TraceID128Bit     bool
+	SharedSpanContext bool
+	ServiceName       string
+}
+
+// CustomTag is one custom span tag; exactly one source is set.
+type CustomTag struct {
+	Name         string
+	Literal      string
+	Header       string
+	Environment  string
+	DefaultValue string
+}
+
+// HTTPFilter is a named HTTP filter with the configuration that its own package parsed.
+type HTTPFilter struct {
+	Name     string
+	Disabled bool
+	// Config is the value returned by the filter's parser; the filter package knows its type.
+	Config any
+}

@@ -1,0 +1,159 @@
+package xdsresource
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Address is where a socket binds or connects. Exactly one form is set: an IP with a
+// port, a Unix path, or a host name with a port (only where DNS applies).
+type Address struct {
+	IP   netip.Addr // valid for IP sockets
+	Host string     // DNS name, for STRICT_DNS and LOGICAL_DNS endpoints
+	Port uint16
+	Pipe string // Unix socket path; a leading '@' means the abstract namespace
+}
+
+// Direction is Envoy's core.v3.TrafficDirection.
+type Direction uint8
+
+// Traffic directions; the zero value is unspecified.
+const (
+	DirectionUnspecified Direction = iota
+	DirectionInbound
+	DirectionOutbound
+)
+
+// Metadata is core.v3.Metadata reduced to what the proxy reads and prints: filter name to
+// the JSON-like value of its Struct.
+type Metadata map[string]map[string]any
+
+// Listener is a validated listener.v3.Listener.
+type Listener struct {
+	Name      string
+	Address   Address
+	Addresses []Address // additional_addresses
+
+	// BindToPort is false for virtual listeners that only receive connections handed over
+	// by a listener with UseOriginalDst. Default true.
+	BindToPort     bool
+	UseOriginalDst bool
+	Direction      Direction
+	StatPrefix     string // empty: derived from the address
+
+	// BufferLimit is per_connection_buffer_limit_bytes; 0 means the default of 1 MiB.
+	BufferLimit uint32
+
+	TLSInspector                     bool          // envoy.filters.listener.tls_inspector
+	HTTPInspector                    bool          // envoy.filters.listener.http_inspector
+	OriginalDst                      bool          // envoy.filters.listener.original_dst
+	ProxyProtocol                    bool          // envoy.filters.listener.proxy_protocol
+	ListenerFiltersTimeout           time.Duration // 0 disables; default 15s
+	ContinueOnListenerFiltersTimeout bool
+
+	FilterChains []*FilterChain
+	Default      *FilterChain // default_filter_chain
+
+	AccessLogs []AccessLog
+	Metadata   Metadata
+}
+
+// FilterChainMatch is listener.v3.FilterChainMatch. Empty lists match everything.
+type FilterChainMatch struct {
+	DestinationPort      uint16 // 0: any
+	PrefixRanges         []netip.Prefix
+	ServerNames          []string // lower case; "*.example.com" is a suffix match
+	TransportProtocol    string   // "", "raw_buffer", "tls"
+	ApplicationProtocols []string // ALPN
+	DirectSourcePrefixes []netip.Prefix
+	SourcePrefixes       []netip.Prefix
+	SourcePorts          []uint16
+	SourceType           SourceType
+}
+
+// SourceType is FilterChainMatch.ConnectionSourceType.
+type SourceType uint8
+
+// Source types.
+const (
+	SourceAny SourceType = iota
+	SourceSameIPOrLoopback
+	SourceExternal
+)
+
+// FilterChain is a validated listener.v3.FilterChain. The last network filter is terminal
+// (an HTTP connection manager or a TCP proxy); the others are not.
+type FilterChain struct {
+	Name                   string
+	Match                  FilterChainMatch
+	TLS                    *DownstreamTLS // nil: raw_buffer
+	TransportSocketTimeout time.Duration  // transport_socket_connect_timeout; 0: none
+	Filters                []NetworkFilter
+	Metadata               Metadata
+}
+
+// NetworkFilter is a named network filter with its validated configuration: one of
+// *HTTPConnectionManager, *TCPProxy, *TCPMetadataExchange, *TCPStats, or the config type of
+// a network filter package.
+type NetworkFilter struct {
+	Name   string
+	Config any
+}
+
+// TCPProxy is a validated tcp_proxy.v3.TcpProxy.
+type TCPProxy struct {
+	StatPrefix                      string
+	Cluster                         string            // set, or WeightedClusters
+	WeightedClusters                []WeightedCluster // never both
+	TotalWeight                     uint32
+	IdleTimeout                     time.Duration // default 1h; 0 disables
+	MaxConnectAttempts              uint32        // default 1
+	MaxDownstreamConnectionDuration time.Duration
+	AccessLogs                      []AccessLog
+	MetadataMatch                   map[string]string // envoy.lb subset
+}
+
+// TCPMetadataExchange is Istio's istio.metadata_exchange network filter.
+type TCPMetadataExchange struct {
+	Protocol string // ALPN name, "istio-peer-exchange"
+}
+
+// AccessLog is one access logger.
+type AccessLog struct {
+	Name   string
+	Filter *AccessLogFilter // nil: everything
+	// Path is the file; "/dev/stdout" and "/dev/stderr" are the process's own.
+	Path string
+	// Text is the format string when JSON is nil. Empty means Envoy's default format.
+	Text string
+	// JSON is json_format: values are format strings (string), nested maps or lists.
+	JSON            map[string]any
+	OmitEmptyValues bool
+	TypedJSON       bool
+}
+
+// AccessLogFilter is accesslog.v3.AccessLogFilter; exactly one field is set.
+type AccessLogFilter struct {
+	StatusCode     *ComparisonFilter
+	Duration       *ComparisonFilter // milliseconds
+	NotHealthCheck bool
+	Traceable      bool
+	RuntimePercent *FractionalPercent
+	And, Or        []*AccessLogFilter
+	Header         *HeaderMatcher
+	ResponseFlags  []string // empty list with ResponseFlag true: any flag
+	ResponseFlag   bool
+	CEL            string
+}
+
+// ComparisonFilter compares a number by ">=" (GE), "=" (EQ) or "<=" (LE).
+type ComparisonFilter struct {
+	Op    string
+	Value uint32
+}
+
+// FractionalPercent is type.v3.FractionalPercent.
+type FractionalPercent struct {
+	Numerator   uint32
+	Denominator uint32 // 100, 10000 or 1000000
+}

@@ -1,0 +1,312 @@
+package xdsresource
+
+import (
+	"regexp"
+	"time"
+)
+
+// RouteConfig is a validated route.v3.RouteConfiguration.
+type RouteConfig struct {
+	Name                            string
+	VirtualHosts                    []*VirtualHost
+	RequestHeaders, ResponseHeaders HeaderOps
+	MostSpecificHeaderMutationsWins bool
+	IgnorePortInHostMatching        bool
+	MaxDirectResponseBodySize       uint32         // default 4096
+	FilterConfigs                   map[string]any // typed_per_filter_config, parsed by the filters
+	Metadata                        Metadata
+}
+
+// VirtualHost is a validated route.v3.VirtualHost.
+type VirtualHost struct {
+	Name                            string
+	Domains                         []string // exact, "*.suffix", "prefix.*", "*"; lower case
+	Routes                          []*Route
+	RequireTLS                      TLSRequirement
+	RequestHeaders, ResponseHeaders HeaderOps
+	Retry                           *RetryPolicy
+	FilterConfigs                   map[string]any
+	IncludeRequestAttemptCount      bool
+	IncludeAttemptCountInResponse   bool
+	Metadata                        Metadata
+}
+
+// TLSRequirement is VirtualHost.TlsRequirementType.
+type TLSRequirement uint8
+
+// TLS requirements.
+const (
+	TLSNotRequired TLSRequirement = iota
+	TLSExternalOnly
+	TLSAll
+)
+
+// Route is a validated route.v3.Route. Exactly one of Forward, Redirect, Direct and
+// NonForwarding is set.
+type Route struct {
+	Name                            string
+	Match                           RouteMatch
+	Forward                         *RouteAction
+	Redirect                        *RedirectAction
+	Direct                          *DirectResponse
+	NonForwarding                   bool
+	Decorator                       string // operation
+	DecoratorPropagate              bool   // default true
+	RequestHeaders, ResponseHeaders HeaderOps
+	FilterConfigs                   map[string]any
+	Metadata                        Metadata
+	StatPrefix                      string
+}
+
+// PathKind says how RouteMatch.Path is compared.
+type PathKind uint8
+
+// Path match kinds.
+const (
+	PathPrefix PathKind = iota
+	PathExact
+	PathRegex // full match
+	PathSeparatedPrefix
+	PathConnect // CONNECT requests
+)
+
+// RouteMatch is a validated route.v3.RouteMatch.
+type RouteMatch struct {
+	Kind                       PathKind
+	Path                       string
+	Regex                      *regexp.Regexp // anchored, for PathRegex
+	CaseInsensitive            bool
+	Headers                    []HeaderMatcher
+	Query                      []QueryMatcher
+	GRPC                       bool
+	Fraction                   *FractionalPercent // runtime_fraction's default
+	RuntimeKey                 string
+	TLSPresented, TLSValidated *bool
+	FilterMetadata             []MetadataMatcher // dynamic_metadata
+}
+
+// StringKind says how a StringMatch compares.
+type StringKind uint8
+
+// String match kinds.
+const (
+	StringExact StringKind = iota
+	StringPrefix
+	StringSuffix
+	StringContains
+	StringRegex // full match
+)
+
+// StringMatch is type.matcher.v3.StringMatcher.
+type StringMatch struct {
+	Kind       StringKind
+	Value      string
+	Regex      *regexp.Regexp // anchored
+	IgnoreCase bool
+}
+
+// HeaderMatcher is route.v3.HeaderMatcher. Exactly one of Present, Range and String is set.
+type HeaderMatcher struct {
+	Name                string // lower case
+	Present             *bool
+	Range               *[2]int64 // [start, end)
+	String              *StringMatch
+	Invert              bool
+	TreatMissingAsEmpty bool
+}
+
+// QueryMatcher is route.v3.QueryParameterMatcher.
+type QueryMatcher struct {
+	Name    string
+	Present *bool
+	String  *StringMatch
+}
+
+// MetadataMatcher is type.matcher.v3.MetadataMatcher for string values.
+type MetadataMatcher struct {
+	Filter string
+	Path   []string
+	Value  *StringMatch // nil: present
+	Invert bool
+}
+
+// WeightedCluster is one entry of weighted_clusters.
+type WeightedCluster struct {
+	Name                            string
+	ClusterHeader                   string
+	Weight                          uint32
+	RequestHeaders, ResponseHeaders HeaderOps
+	FilterConfigs                   map[string]any
+	MetadataMatch                   map[string]string
+	HostRewrite                     string
+}
+
+// RouteAction is a validated route.v3.RouteAction. Exactly one of Cluster, ClusterHeader and
+// Weighted is set.
+type RouteAction struct {
+	Cluster       string
+	ClusterHeader string
+	Weighted      []WeightedCluster
+	TotalWeight   uint32
+	// ClusterNotFoundCode is 503 (default), 404 or 500.
+	ClusterNotFoundCode int
+	MetadataMatch       map[string]string // filter_metadata "envoy.lb"
+
+	PrefixRewrite        string
+	RegexRewrite         *RegexRewrite
+	HostRewrite          HostRewrite
+	AppendXForwardedHost bool
+
+	Timeout                 time.Duration  // default 15s; 0 disables
+	IdleTimeout             *time.Duration // nil: the connection manager's
+	MaxStreamDuration       *time.Duration
+	GRPCTimeoutHeaderMax    *time.Duration
+	GRPCTimeoutHeaderOffset time.Duration
+
+	Retry            *RetryPolicy // nil: the virtual host's
+	Mirrors          []MirrorPolicy
+	Hash             []HashPolicy
+	Upgrades         map[string]bool
+	PriorityHigh     bool
+	InternalRedirect *InternalRedirect
+}
+
+// RegexRewrite replaces what Regex matches in the path.
+type RegexRewrite struct {
+	Regex        *regexp.Regexp
+	Substitution string // Go syntax: ${1}
+}
+
+// HostRewrite says what :authority becomes; at most one field is set.
+type HostRewrite struct {
+	Literal   string
+	Auto      bool   // the chosen endpoint's host name
+	Header    string // value of this header
+	PathRegex *RegexRewrite
+}
+
+// MirrorPolicy is RouteAction.RequestMirrorPolicy.
+type MirrorPolicy struct {
+	Cluster                 string
+	ClusterHeader           string
+	Fraction                *FractionalPercent // nil: always
+	RuntimeKey              string
+	TraceSampled            *bool
+	DisableShadowHostSuffix bool
+}
+
+// HashPolicy is RouteAction.HashPolicy; exactly one source is set.
+type HashPolicy struct {
+	Header      string
+	Cookie      *HashCookie
+	SourceIP    bool
+	Query       string
+	FilterState string
+	Terminal    bool
+}
+
+// HashCookie is HashPolicy.Cookie.
+type HashCookie struct {
+	Name string
+	TTL  *time.Duration // non-nil: generate when absent
+	Path string
+}
+
+// InternalRedirect is route.v3.InternalRedirectPolicy.
+type InternalRedirect struct {
+	MaxRedirects     uint32
+	Codes            []int
+	AllowCrossScheme bool
+}
+
+// RetryOn is a set of retry conditions.
+type RetryOn uint32
+
+// Retry conditions, Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on.
+const (
+	Retry5xx RetryOn = 1 << iota
+	RetryGatewayError
+	RetryReset
+	RetryResetBeforeRequest
+	RetryConnectFailure
+	RetryEnvoyRatelimited
+	Retry4xx
+	RetryRefusedStream
+	RetryStatusCodes
+	RetryHeaders
+	RetryHTTP3PostConnectFailure
+	RetryGRPCCancelled
+	RetryGRPCDeadlineExceeded
+	RetryGRPCInternal
+	RetryGRPCResourceExhausted
+	RetryGRPCUnavailable
+)
+
+// RetryPolicy is a validated route.v3.RetryPolicy.
+type RetryPolicy struct {
+	On                       RetryOn
+	NumRetries               uint32 // default 1
+	PerTryTimeout            time.Duration
+	PerTryIdleTimeout        time.Duration
+	AvoidPreviousHosts       bool // retry_host_predicate previous_hosts
+	OmitCanaryHosts          bool
+	HostSelectionMaxAttempts uint32 // default 1
+	StatusCodes              []int
+	Headers                  []HeaderMatcher // retriable_headers
+	RequestHeaders           []HeaderMatcher // retriable_request_headers
+	BackOffBase              time.Duration   // default 25ms
+	BackOffMax               time.Duration   // default 10 times the base
+	RateLimitedHeaders       []RateLimitedHeader
+	RateLimitedMax           time.Duration
+}
+
+// RateLimitedHeader is RateLimitedRetryBackOff.ResetHeader.
+type RateLimitedHeader struct {
+	Name string
+	Unix bool // seconds otherwise
+}
+
+// RedirectAction is a validated route.v3.RedirectAction.
+type RedirectAction struct {
+	HTTPS            bool
+	Scheme           string
+	Host             string
+	Port             uint32 // 0: unchanged
+	Path             string // path_redirect
+	PrefixRewrite    string
+	HasPrefixRewrite bool
+	RegexRewrite     *RegexRewrite
+	Code             int // 301 default
+	StripQuery       bool
+}
+
+// DirectResponse is a validated route.v3.DirectResponseAction.
+type DirectResponse struct {
+	Status int
+	Body   []byte
+}
+
+// AppendAction is core.v3.HeaderValueOption.HeaderAppendAction.
+type AppendAction uint8
+
+// Append actions.
+const (
+	AppendIfExistsOrAdd AppendAction = iota
+	AddIfAbsent
+	OverwriteIfExistsOrAdd
+	OverwriteIfExists
+)
+
+// HeaderOp sets one header; Value is a format string ("%REQ(x)%").
+type HeaderOp struct {
+	Name      string // lower case
+	Value     string
+	Action    AppendAction
+	KeepEmpty bool
+}
+
+// HeaderOps is headers_to_add and headers_to_remove of one level.
+type HeaderOps struct {
+	Add    []HeaderOp
+	Remove []string // lower case
+}
