@@ -1,0 +1,56 @@
+# Everything a developer runs. `make help` lists the targets; `make check` and
+# `make test` together are what CI runs.
+
+GO      ?= go
+BIN     := bin
+PKGS    := ./...
+# The fuzz targets and how long each runs: make fuzz FUZZTIME=5m
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+
+## help: list the targets
+help:
+	@grep -hE '^## ' $(MAKEFILE_LIST) | sed -e 's/^## //' -e 's/: /\t/' | expand -t 20
+
+## build: build lateen and lateen-proxy into bin/
+build:
+	$(GO) build -o $(BIN)/lateen ./cmd/lateen
+	$(GO) build -o $(BIN)/lateen-proxy ./cmd/lateen-proxy
+
+## test: run all tests, end-to-end ones included (under 10 minutes on two cores)
+test:
+	$(GO) test -timeout 9m $(PKGS)
+
+## test-race: run the tests of the packages that share memory under the race detector
+test-race:
+	$(GO) test -race -timeout 20m $(PKGS)
+
+## check: what must hold before a commit: format, vet, staticcheck, house rules, macOS build
+check: check-format check-vet check-static check-rules check-darwin
+
+check-format:
+	@out="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "not gofmt-ed:"; echo "$$out"; exit 1; fi
+
+check-vet:
+	$(GO) vet $(PKGS)
+
+# staticcheck lives in a module of its own, so that its dependencies stay out of the product's.
+check-static:
+	$(GO) tool -modfile=tools/go.mod staticcheck $(PKGS)
+
+check-rules:
+	$(GO) test -count=1 ./test/rules
+
+check-darwin:
+	GOOS=darwin $(GO) build -o /dev/null ./cmd/lateen
+
+## bench: measure the proxy side by side with nginx, HAProxy and Envoy; writes docs/performance.md
+bench:
+	$(GO) run ./test/bench -write docs/performance.md
+
+## fuzz: run every fuzz target for FUZZTIME (30s)
+fuzz:
+	./test/fuzz.sh $(FUZZTIME)
+
+.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin bench fuzz
