@@ -1,0 +1,137 @@
+// Command bench measures the proxy side by side with nginx, HAProxy and Envoy.
+//
+// All proxies run at once, one worker each, in front of one origin, with the same work to
+// do: route by a header, add two request headers, keep statistics. Rounds are interleaved,
+// because the speed of a shared machine drifts: only figures of one run may be compared, and
+// the minimum is the steadiest. It asserts nothing; `make bench` prints the table and writes
+// docs/performance.md.
+//
+// Needs wrk and h2load for the load; peers that are missing and can't be installed are named.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 9, "interleaved rounds")
+	flag.DurationVar(&o.length, "length", 2*time.Second, "length of one measurement")
+	flag.IntVar(&o.rate, "rate", 2000, "requests per second of the fixed-rate row")
+	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
+	flag.StringVar(&o.only, "only", "", "comma-separated peers to run (default all)")
+	flag.StringVar(&o.rows, "rows", "plain,tls,fixed", "comma-separated rows to run")
+	flag.BoolVar(&o.install, "install", true, "install missing peers where that is possible")
+	flag.StringVar(&o.proxy, "proxy", "", "our proxy's program (default: built from cmd/lateen-proxy)")
+	flag.StringVar(&o.keep, "dir", "", "folder for configurations and logs (default a temporary one)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	rounds  int
+	length  time.Duration
+	rate    int
+	write   string
+	only    string
+	rows    string
+	install bool
+	proxy   string
+	keep    string
+}
+
+func run(ctx context.Context, o options) error {
+	dir := o.keep
+	if dir == "" {
+		d, err := os.MkdirTemp("", "lateen-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(d)
+		dir = d
+	} else if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if o.install {
+		installPackages(ctx)
+	}
+	for _, tool := range []string{"wrk", "h2load", "nginx"} {
+		if err := lookPath(tool); err != nil {
+			return fmt.Errorf("%s makes the load or is the origin and is missing: apt-get install wrk nghttp2-client nginx-light", tool)
+		}
+	}
+	cert, err := writeCertificate(dir)
+	if err != nil {
+		return err
+	}
+	origin, err := startOrigin(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer origin.stop()
+
+	var running []*process
+	for _, p := range peers(o) {
+		if o.only != "" && !contains(strings.Split(o.only, ","), p.name) {
+			continue
+		}
+		proc, err := p.start(ctx, dir, origin.addr, cert)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "left out: %s: %v\n", p.name, err)
+			continue
+		}
+		defer proc.stop()
+		running = append(running, proc)
+	}
+	if len(running) == 0 {
+		return fmt.Errorf("no proxy to measure")
+	}
+
+	var rows []*row
+	for _, r := range allRows(o) {
+		if contains(strings.Split(o.rows, ","), r.name) {
+			rows = append(rows, r)
+		}
+	}
+	for round := range o.rounds {
+		for _, r := range rows {
+			// Every round begins with another peer, so that none always runs after the same one.
+			for i := range running {
+				p := running[(i+round)%len(running)]
+				s, err := r.measure(ctx, p, dir)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", r.name, p.name, err)
+				}
+				r.add(p.name, s)
+			}
+			fmt.Fprintf(os.Stderr, "round %d of %d, %s done\n", round+1, o.rounds, r.name)
+		}
+	}
+	report := render(o, rows, running)
+	fmt.Print(report)
+	if o.write != "" {
+		return writeReport(o.write, report)
+	}
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
