@@ -1,0 +1,148 @@
+package model
+
+import "time"
+
+// MTLSMode is a server's mTLS mode.
+type MTLSMode uint8
+
+// Server mTLS modes. MTLSUnset inherits; at the top it is PERMISSIVE.
+const (
+	MTLSUnset MTLSMode = iota
+	MTLSDisable
+	MTLSPermissive
+	MTLSStrict
+)
+
+// String is Istio's spelling.
+func (m MTLSMode) String() string {
+	return [...]string{"UNSET", "DISABLE", "PERMISSIVE", "STRICT"}[m]
+}
+
+// PeerAuthentication says which connections a workload accepts.
+type PeerAuthentication struct {
+	Namespace string
+	Name      string
+	Selector  map[string]string // nil: the namespace; in the root namespace: the mesh
+	Mode      MTLSMode
+	Ports     map[uint32]MTLSMode // workload ports; only with a selector
+	Created   time.Time
+	Origin    Origin
+	Rev       uint64
+}
+
+// Telemetry configures access logs. Metrics and tracing settings are not read yet.
+type Telemetry struct {
+	Namespace string
+	Name      string
+	Selector  map[string]string
+	Logs      []AccessLogging
+	// TraceSampling is tracing[].randomSamplingPercentage; nil: not given.
+	TraceSampling *float64
+	TraceDisabled *bool
+	Created       time.Time
+	Origin        Origin
+	Rev           uint64
+}
+
+// LogMode is the direction that an AccessLogging is for.
+type LogMode uint8
+
+// Directions of access logging.
+const (
+	LogBoth   LogMode = iota
+	LogClient         // outbound
+	LogServer         // inbound
+)
+
+// AccessLogging turns access logs on or off.
+type AccessLogging struct {
+	Mode      LogMode
+	Providers []string // empty: inherited or the mesh's default providers
+	Disabled  *bool
+	Filter    string // CEL expression
+}
+
+// Gateway is a set of servers on the proxies that its selector chooses.
+type Gateway struct {
+	Namespace string
+	Name      string
+	Selector  map[string]string
+	Servers   []Server
+	Created   time.Time
+	Origin    Origin
+	Rev       uint64
+}
+
+// Key is the key of a gateway in Snapshot.Gateways.
+func (g *Gateway) Key() string { return g.Namespace + "/" + g.Name }
+
+// Server is one port of a gateway.
+type Server struct {
+	Port     uint32
+	PortName string
+	Protocol Protocol
+	// Hosts are "ns/host", with "*" for any namespace and the gateway's own resolved.
+	Hosts         []string
+	Bind          string
+	TLS           *ServerTLS
+	Name          string
+	Origin        Origin
+	HTTPSRedirect bool
+}
+
+// ServerTLS is a gateway server's TLS.
+type ServerTLS struct {
+	Mode           string // SIMPLE, MUTUAL, PASSTHROUGH, ISTIO_MUTUAL, OPTIONAL_MUTUAL, AUTO_PASSTHROUGH
+	Certificate    string // file
+	PrivateKey     string
+	CACertificates string
+	CredentialName string
+	SANs           []string
+	MinVersion     string
+	MaxVersion     string
+	Ciphers        []string
+}
+
+// Mesh is the mesh-wide configuration with defaults applied.
+type Mesh struct {
+	TrustDomain    string // cluster.local
+	Domain         string // cluster.local
+	RootNamespace  string // istio-system
+	RegistryOnly   bool   // outboundTrafficPolicy
+	AccessLogFile  string // empty: none unless a Telemetry turns it on
+	AccessLogText  string // empty: Istio's default format
+	AccessLogJSON  bool
+	AccessLogField map[string]any // accessLogFormat when it is a JSON object and encoding is JSON
+	ConnectTimeout time.Duration  // 10s
+	AutoMTLS       bool           // true
+	Tracing        bool           // enableTracing, true
+	TraceSampling  float64        // percent, 1
+	Keepalive      *Keepalive
+	DetectTimeout  time.Duration // protocolDetectionTimeout, 0: none
+	HTTP10         bool
+	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.
+	DefaultRetries *Retries
+	// Providers are extensionProviders that log to a file: name to path and format. The
+	// provider "envoy" always exists.
+	Providers map[string]LogProvider
+	// DefaultLogProviders are defaultProviders.accessLogging.
+	DefaultLogProviders                                   []string
+	ServiceExportTo, VirtualServiceExportTo, RuleExportTo []string
+	Locality                                              *LocalityLB
+	Rev                                                   uint64
+}
+
+// LogProvider is a file access log.
+type LogProvider struct {
+	Path string
+	Text string
+	JSON map[string]any
+}
+
+// DefaultMesh is the configuration of a mesh that says nothing.
+func DefaultMesh() *Mesh {
+	return &Mesh{
+		TrustDomain: "cluster.local", Domain: "cluster.local", RootNamespace: "istio-system",
+		ConnectTimeout: 10 * time.Second, AutoMTLS: true, Tracing: true, TraceSampling: 1,
+	}
+}

@@ -1,0 +1,207 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// ProxyType is what a proxy stands in front of.
+type ProxyType string
+
+// Proxy types, as in the first part of a node id.
+const (
+	Sidecar ProxyType = "sidecar"
+	Router  ProxyType = "router" // a gateway
+)
+
+// Interception modes (node metadata INTERCEPTION_MODE).
+const (
+	InterceptNone     = "NONE"
+	InterceptRedirect = "REDIRECT"
+	InterceptTProxy   = "TPROXY"
+)
+
+// Proxy is a client of the control plane, as its node describes it. It is immutable.
+type Proxy struct {
+	ID             string // the whole node id
+	Type           ProxyType
+	IP             string // of the id; INSTANCE_IPS[0] normally
+	IPs            []string
+	Name           string // pod or workload
+	Namespace      string
+	Domain         string // DNS domain, "shop.svc.cluster.local"
+	Cluster        string // node.cluster
+	Labels         map[string]string
+	ServiceAccount string
+	WorkloadName   string
+	ClusterID      string
+	Network        string
+	Interception   string // InterceptNone, ...
+	IstioVersion   string
+	Locality       Locality
+	// Inbound maps a workload port to the address of the app behind it (LATEEN_INBOUND).
+	Inbound map[uint32]string
+	// Bind is the address of gateway listeners (LATEEN_BIND, default 0.0.0.0).
+	Bind string
+	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
+	// interception NONE and nothing given there is none.
+	HTTPProxy netip.AddrPort
+	// Metadata is the whole node metadata, for what has no field here.
+	Metadata map[string]any
+	// Generator is node metadata GENERATOR ("grpc" for proxyless clients).
+	Generator string
+}
+
+// NodeError says why a node was refused.
+type NodeError struct{ ID, Reason string }
+
+func (e *NodeError) Error() string {
+	return fmt.Sprintf("node %q: %s; want type~ip~name.namespace~namespace.svc.domain with Istio's node metadata", e.ID, e.Reason)
+}
+
+// ParseProxy reads a node: its id ("sidecar~10.1.2.3~web-1.shop~shop.svc.cluster.local"), its
+// cluster, its metadata as JSON-like values (strings, float64, bool, maps, lists) and its
+// locality. Metadata wins over the id where both speak. The error is a *NodeError.
+func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) (*Proxy, error) {
+	parts := strings.Split(id, "~")
+	if len(parts) != 4 {
+		return nil, &NodeError{id, fmt.Sprintf("has %d parts, not 4", len(parts))}
+	}
+	p := &Proxy{ID: id, Type: ProxyType(parts[0]), IP: parts[1], Domain: parts[3], Cluster: cluster, Locality: locality, Metadata: metadata}
+	if p.Type != Sidecar && p.Type != Router {
+		return nil, &NodeError{id, fmt.Sprintf("unknown type %q", parts[0])}
+	}
+	if i := strings.LastIndexByte(parts[2], '.'); i > 0 {
+		p.Name, p.Namespace = parts[2][:i], parts[2][i+1:]
+	} else {
+		return nil, &NodeError{id, fmt.Sprintf("%q is not name.namespace", parts[2])}
+	}
+	str := func(key string) string { s, _ := metadata[key].(string); return s }
+	set := func(dst *string, key string) {
+		if s := str(key); s != "" {
+			*dst = s
+		}
+	}
+	set(&p.Name, "NAME")
+	set(&p.Namespace, "NAMESPACE")
+	p.ServiceAccount, p.WorkloadName = str("SERVICE_ACCOUNT"), str("WORKLOAD_NAME")
+	p.ClusterID, p.Network, p.IstioVersion = str("CLUSTER_ID"), str("NETWORK"), str("ISTIO_VERSION")
+	p.Generator = str("GENERATOR")
+	p.Interception = InterceptRedirect
+	set(&p.Interception, "INTERCEPTION_MODE")
+	p.Bind = "0.0.0.0"
+	set(&p.Bind, "LATEEN_BIND")
+	if _, err := netip.ParseAddr(p.Bind); err != nil {
+		return nil, &NodeError{id, fmt.Sprintf("LATEEN_BIND %q is not an IP address", p.Bind)}
+	}
+	for _, ip := range strings.Split(str("INSTANCE_IPS"), ",") {
+		if _, err := netip.ParseAddr(ip); err == nil {
+			p.IPs = append(p.IPs, ip)
+		}
+	}
+	if len(p.IPs) == 0 {
+		if _, err := netip.ParseAddr(p.IP); err != nil {
+			return nil, &NodeError{id, fmt.Sprintf("%q is not an IP address and INSTANCE_IPS has none", p.IP)}
+		}
+		p.IPs = []string{p.IP}
+	}
+	if _, err := netip.ParseAddr(p.IP); err != nil {
+		p.IP = p.IPs[0]
+	}
+	p.Labels = map[string]string{}
+	if m, ok := metadata["LABELS"].(map[string]any); ok {
+		for k, v := range m {
+			if s, ok := v.(string); ok {
+				p.Labels[k] = s
+			}
+		}
+	}
+	if s := str("LATEEN_HTTP_PROXY"); s != "" {
+		ap, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return nil, &NodeError{id, fmt.Sprintf("LATEEN_HTTP_PROXY %q is not ip:port", s)}
+		}
+		p.HTTPProxy = ap
+	}
+	var err error
+	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
+		return nil, &NodeError{id, err.Error()}
+	}
+	return p, nil
+}
+
+// parseInbound reads "3000=127.0.0.1:41234,8080=127.0.0.1:41235".
+func parseInbound(s string) (map[uint32]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	out := map[uint32]string{}
+	for _, item := range strings.Split(s, ",") {
+		port, addr, ok := strings.Cut(strings.TrimSpace(item), "=")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if !ok || err != nil || n == 0 {
+			return nil, fmt.Errorf("LATEEN_INBOUND item %q is not port=ip:port", item)
+		}
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			return nil, fmt.Errorf("LATEEN_INBOUND item %q: %q is not ip:port", item, addr)
+		}
+		out[uint32(n)] = addr
+	}
+	return out, nil
+}
+
+// Scope names the group of proxies that see the same outbound configuration: clusters,
+// endpoints and routes depend on a proxy only through it. Labels belong to it only when some
+// rule in the snapshot asks for them, so that a mesh without sourceLabels has one scope a
+// namespace.
+func (s *Snapshot) Scope(p *Proxy) string {
+	b := append(make([]byte, 0, 96), p.Type...)
+	b = append(b, '|')
+	b = append(b, p.Namespace...)
+	b = append(b, '|')
+	b = append(b, p.Domain...)
+	b = append(b, '|')
+	b = append(b, p.Interception...)
+	b = append(b, '|')
+	b = append(b, p.Network...)
+	b = append(b, '|')
+	b = append(b, p.Locality.Region...)
+	b = append(b, '/')
+	b = append(b, p.Locality.Zone...)
+	b = append(b, '/')
+	b = append(b, p.Locality.SubZone...)
+	if p.Type == Router {
+		// A gateway's routes depend on which Gateway objects select it.
+		for _, g := range s.GatewaysFor(p) {
+			b = append(b, '|')
+			b = append(b, g.Key()...)
+		}
+	}
+	for _, key := range s.RuleLabels {
+		if v, ok := p.Labels[key]; ok {
+			b = append(b, '|')
+			b = append(b, key...)
+			b = append(b, '=')
+			b = append(b, v...)
+		}
+	}
+	return string(b)
+}
+
+// GatewaysFor returns the gateways whose selector chooses the proxy, oldest first.
+func (s *Snapshot) GatewaysFor(p *Proxy) []*Gateway {
+	var out []*Gateway
+	for _, g := range s.Gateways.Values() {
+		if LabelsMatch(g.Selector, p.Labels) {
+			out = append(out, g)
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool {
+		return older(out[i].Created, out[i].Key(), out[j].Created, out[j].Key())
+	})
+	return slices.Clip(out)
+}

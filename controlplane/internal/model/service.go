@@ -1,0 +1,265 @@
+package model
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Protocol is what a service port carries.
+type Protocol uint8
+
+// Protocols. ProtocolAuto is a port that says nothing: the protocol is detected.
+const (
+	ProtocolAuto Protocol = iota
+	ProtocolTCP
+	ProtocolTLS
+	ProtocolHTTPS
+	ProtocolHTTP
+	ProtocolHTTP2
+	ProtocolGRPC
+	ProtocolGRPCWeb
+	ProtocolUDP
+)
+
+// IsHTTP reports whether requests can be read on the port.
+func (p Protocol) IsHTTP() bool {
+	return p == ProtocolHTTP || p == ProtocolHTTP2 || p == ProtocolGRPC || p == ProtocolGRPCWeb
+}
+
+// IsHTTP2 reports whether the port is known to speak HTTP/2.
+func (p Protocol) IsHTTP2() bool { return p == ProtocolHTTP2 || p == ProtocolGRPC }
+
+// IsTLS reports whether the bytes on the port are TLS of the application's own.
+func (p Protocol) IsTLS() bool { return p == ProtocolTLS || p == ProtocolHTTPS }
+
+// ParseProtocol reads a protocol name as Istio does (case does not matter); unknown names are
+// ProtocolAuto with ok false.
+// https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+func ParseProtocol(s string) (p Protocol, ok bool) {
+	switch strings.ToLower(s) {
+	case "tcp", "mongo", "mysql", "redis", "hbone":
+		return ProtocolTCP, true
+	case "udp":
+		return ProtocolUDP, true
+	case "tls":
+		return ProtocolTLS, true
+	case "https":
+		return ProtocolHTTPS, true
+	case "http":
+		return ProtocolHTTP, true
+	case "http2", "kubernetes.io/h2c":
+		return ProtocolHTTP2, true
+	case "grpc":
+		return ProtocolGRPC, true
+	case "grpc-web":
+		return ProtocolGRPCWeb, true
+	}
+	return ProtocolAuto, false
+}
+
+// SelectProtocol chooses a port's protocol: appProtocol first, then the port name's prefix up
+// to the first dash, then UDP if the transport is, else detection. Ports that servers speak
+// first on by convention (25, 3306 ...) are TCP when nothing says otherwise, as in Istio.
+func SelectProtocol(appProtocol, name, transport string, number uint32) Protocol {
+	if strings.EqualFold(transport, "UDP") {
+		return ProtocolUDP
+	}
+	if appProtocol != "" {
+		if p, ok := ParseProtocol(appProtocol); ok {
+			return p
+		}
+		switch appProtocol {
+		case "kubernetes.io/ws":
+			return ProtocolHTTP
+		case "kubernetes.io/wss":
+			return ProtocolHTTPS
+		}
+	}
+	if strings.HasPrefix(strings.ToLower(name), "grpc-web") {
+		return ProtocolGRPCWeb
+	}
+	prefix, _, _ := strings.Cut(name, "-")
+	if p, ok := ParseProtocol(prefix); ok {
+		return p
+	}
+	switch number {
+	case 25, 53, 3306, 27017: // SMTP, DNS, MySQL, MongoDB
+		return ProtocolTCP
+	}
+	return ProtocolAuto
+}
+
+// Resolution says how a client finds a service's endpoints.
+type Resolution uint8
+
+// Resolutions.
+const (
+	ResolutionStatic      Resolution = iota // endpoints are known here: EDS
+	ResolutionDNS                           // STRICT_DNS: every address of the name
+	ResolutionDNSRR                         // LOGICAL_DNS: one address at a time
+	ResolutionPassthrough                   // to where the client was going: NONE, headless TCP
+)
+
+// Port is a service port.
+type Port struct {
+	Name     string
+	Number   uint32
+	Target   uint32 // port on the workload when nothing else says; 0: same as Number
+	Named    string // targetPort given by name; resolved against the workload's ports
+	Protocol Protocol
+}
+
+// TargetPort is the port at the workload before the workload's own port map is consulted.
+func (p Port) TargetPort() uint32 {
+	if p.Target != 0 {
+		return p.Target
+	}
+	return p.Number
+}
+
+// ExportTo is a set of namespaces that may see an object. Nil: all.
+type ExportTo []string
+
+// Visible reports whether a proxy in namespace ns may see the object.
+func (e ExportTo) Visible(ns string) bool {
+	if e == nil {
+		return true
+	}
+	for _, n := range e {
+		if n == "*" || n == ns {
+			return true
+		}
+	}
+	return false
+}
+
+// Public reports whether everyone sees the object.
+func (e ExportTo) Public() bool { return e.Visible("*") }
+
+// Service is one host name with its ports. Several objects may define the same host in
+// different namespaces.
+type Service struct {
+	Host      string // FQDN or a wildcard ("*.example.com")
+	Namespace string
+	Name      string // Service name; for a ServiceEntry its host, as Istio names it
+	// Mesh is true for services of the mesh's own registries (core/v1 Service), which have
+	// short names; false for ServiceEntry hosts.
+	Mesh       bool
+	Addresses  []string // virtual addresses; empty for headless services and most ServiceEntries
+	CIDRs      []netip.Prefix
+	Ports      []Port
+	Resolution Resolution
+	External   bool // MESH_EXTERNAL: no mTLS, no identity
+	ExportTo   ExportTo
+	Selector   map[string]string // workloads by label, same namespace; nil: none
+	Headless   bool
+	// Alias is the target of an ExternalName service; such services have DNS resolution.
+	Alias   string
+	SANs    []string   // ServiceEntry.subjectAltNames
+	Inline  []Instance // ServiceEntry.endpoints (Port filled per service port by the builder)
+	Created time.Time
+	Origin  Origin
+	Rev     uint64 // changes exactly when the service does
+}
+
+// Key is the key of a service in Snapshot.Services.
+func (s *Service) Key() string { return s.Host + "/" + s.Namespace }
+
+// Port returns the port with that number.
+func (s *Service) Port(number uint32) (Port, bool) {
+	for _, p := range s.Ports {
+		if p.Number == number {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// TLSMode says whether an endpoint can be reached with the mesh's mTLS.
+type TLSMode uint8
+
+// TLS modes of an endpoint.
+const (
+	TLSModeDisabled TLSMode = iota
+	TLSModeIstio
+)
+
+// Locality is where an endpoint runs.
+type Locality struct{ Region, Zone, SubZone string }
+
+// ParseLocality reads "region/zone/subzone".
+func ParseLocality(s string) Locality {
+	parts := strings.SplitN(s, "/", 3)
+	for len(parts) < 3 {
+		parts = append(parts, "")
+	}
+	return Locality{parts[0], parts[1], parts[2]}
+}
+
+// Instance is one endpoint of a service port.
+type Instance struct {
+	Address        string // IP, DNS name or "unix://path"
+	Port           uint32 // at the workload
+	ServicePort    uint32
+	Labels         map[string]string
+	ServiceAccount string
+	Namespace      string
+	Workload       string // workload object's name; empty for inline endpoints
+	Locality       Locality
+	Network        string
+	Weight         uint32 // 0: 1
+	// TLS is what a client should use: the workload's ability, minus ports on which
+	// PeerAuthentication disables mTLS.
+	TLS    TLSMode
+	Origin Origin
+	// Ports is how an inline endpoint maps port names; consumed by the builder.
+	Ports map[string]uint32
+}
+
+// EndpointSet is all endpoints of one service. It is apart from Service so that a change of
+// endpoints does not touch what depends only on the service.
+type EndpointSet struct {
+	Key       string // Service.Key
+	Instances []Instance
+	// Accounts are the distinct SPIFFE ids of the instances, sorted.
+	Accounts []string
+	Rev      uint64
+}
+
+// Workload is something that runs: a WorkloadEntry.
+type Workload struct {
+	Namespace      string
+	Name           string
+	Address        string
+	Labels         map[string]string
+	ServiceAccount string
+	Ports          map[string]uint32
+	Locality       Locality
+	Network        string
+	Weight         uint32
+	TLS            TLSMode // by label security.istio.io/tlsMode: istio
+	Origin         Origin
+	Rev            uint64
+}
+
+// Key is the key of a workload in Snapshot.Workloads.
+func (w *Workload) Key() string { return w.Namespace + "/" + w.Name }
+
+// LabelsMatch reports whether labels contain every pair of selector.
+func LabelsMatch(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// SPIFFE returns the id of a service account.
+func SPIFFE(trustDomain, namespace, account string) string {
+	if account == "" {
+		account = "default"
+	}
+	return "spiffe://" + trustDomain + "/ns/" + namespace + "/sa/" + account
+}

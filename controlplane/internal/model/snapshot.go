@@ -1,0 +1,384 @@
+package model
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Snapshot is the whole mesh at one version. It is immutable and may be read from any
+// goroutine. Parts that a change did not touch are shared with the snapshot before it, and
+// every part has a Rev that changes exactly when its content does: a derived result is
+// identified by the Revs of what it read.
+type Snapshot struct {
+	Version uint64
+	Mesh    *Mesh
+
+	Services            Table[*Service]         // by Service.Key: host/namespace
+	Endpoints           Table[*EndpointSet]     // by Service.Key
+	Workloads           Table[*Workload]        // by namespace/name
+	VirtualServices     Table[*VirtualService]  // by namespace/name
+	DestinationRules    Table[*DestinationRule] // by namespace/name
+	Gateways            Table[*Gateway]         // by namespace/name
+	PeerAuthentications Table[*PeerAuthentication]
+	Telemetries         Table[*Telemetry]
+
+	// Indexes, derived by the builder.
+
+	// MergedRules holds destination rules by namespace/host, those of one namespace and host
+	// merged. Hosts may be wildcards.
+	MergedRules Table[*DestinationRule]
+	// MeshRules holds virtual services bound to sidecars by host, oldest first.
+	MeshRules Table[[]*VirtualService]
+	// GatewayRules holds virtual services by gateway ("namespace/name"), oldest first.
+	GatewayRules Table[[]*VirtualService]
+	// ServicesByPort holds services by port number in decimal, by key.
+	ServicesByPort Table[[]*Service]
+	// ServicesOf holds the keys of the services that have instances of a workload
+	// ("namespace/name"), sorted.
+	ServicesOf Table[[]string]
+	// RuleLabels are the label names that some rule asks of a client, sorted.
+	RuleLabels []string
+
+	// PolicyRev changes when any PeerAuthentication or Telemetry does; GatewayRev when any
+	// Gateway does; MeshRulesRev when any virtual service bound to sidecars does, and
+	// PortRevs (by port in decimal) when the set of services with a port does.
+	PolicyRev, GatewayRev, MeshRulesRev uint64
+	PortRevs                            Table[uint64]
+}
+
+// ObjectKey identifies an input object.
+type ObjectKey struct{ Kind, Namespace, Name string }
+
+// Change says what differs between two consecutive snapshots, in the terms in which derived
+// resources depend on it. Nil and empty mean untouched.
+type Change struct {
+	From, To uint64 // snapshot versions
+	// Objects are the inputs that caused it.
+	Objects []ObjectKey
+	// All: the mesh configuration (or what everything reads) changed.
+	All bool
+	// Hosts whose service or destination rule changed: their clusters, listeners and routes
+	// on the service's ports. A wildcard stands for all hosts below it.
+	Hosts map[string]bool
+	// EndpointHosts are hosts whose endpoints changed.
+	EndpointHosts map[string]bool
+	// RouteHosts are hosts of changed virtual services, old and new.
+	RouteHosts map[string]bool
+	// Gateways is set when Gateway objects or rules bound to one changed.
+	Gateways map[string]bool
+	// Policies is set when a PeerAuthentication or Telemetry changed: the namespaces
+	// concerned ("" for the whole mesh).
+	Policies map[string]bool
+	// Workloads whose own services or ports changed (namespace/name).
+	Workloads map[string]bool
+}
+
+// Empty reports whether nothing changed.
+func (c *Change) Empty() bool {
+	return !c.All && len(c.Hosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
+		len(c.Gateways) == 0 && len(c.Policies) == 0 && len(c.Workloads) == 0
+}
+
+// Merge adds what o touched to c; o follows c.
+func (c *Change) Merge(o *Change) {
+	c.To = o.To
+	c.All = c.All || o.All
+	c.Objects = append(c.Objects[:len(c.Objects):len(c.Objects)], o.Objects...)
+	for _, p := range []struct {
+		dst *map[string]bool
+		src map[string]bool
+	}{
+		{&c.Hosts, o.Hosts}, {&c.EndpointHosts, o.EndpointHosts}, {&c.RouteHosts, o.RouteHosts},
+		{&c.Gateways, o.Gateways}, {&c.Policies, o.Policies}, {&c.Workloads, o.Workloads},
+	} {
+		if len(p.src) == 0 {
+			continue
+		}
+		m := make(map[string]bool, len(*p.dst)+len(p.src))
+		for k := range *p.dst {
+			m[k] = true
+		}
+		for k := range p.src {
+			m[k] = true
+		}
+		*p.dst = m
+	}
+}
+
+// older orders objects by creation; equal times by key, so that order never depends on
+// arrival.
+func older(a time.Time, ak string, b time.Time, bk string) bool {
+	if !a.Equal(b) {
+		return a.Before(b)
+	}
+	return ak < bk
+}
+
+// SortVirtualServices orders by creation, then name.
+func SortVirtualServices(v []*VirtualService) {
+	sort.SliceStable(v, func(i, j int) bool { return older(v[i].Created, v[i].Key(), v[j].Created, v[j].Key()) })
+}
+
+// SortDestinationRules orders by creation, then name.
+func SortDestinationRules(v []*DestinationRule) {
+	sort.SliceStable(v, func(i, j int) bool { return older(v[i].Created, v[i].Key(), v[j].Created, v[j].Key()) })
+}
+
+// Service returns the service that a proxy in namespace ns means by host. Where several
+// objects define the host: the namespace's own first, then the mesh's registries, then the
+// oldest.
+func (s *Snapshot) Service(host, ns string) *Service {
+	return preferred(s.Services.Prefix(host+"/"), ns)
+}
+
+func preferred(all []*Service, ns string) *Service {
+	var best *Service
+	for _, svc := range all {
+		if !svc.ExportTo.Visible(ns) && svc.Namespace != ns {
+			continue
+		}
+		if best == nil || betterService(svc, best, ns) {
+			best = svc
+		}
+	}
+	return best
+}
+
+func betterService(a, b *Service, ns string) bool {
+	if (a.Namespace == ns) != (b.Namespace == ns) {
+		return a.Namespace == ns
+	}
+	if a.Mesh != b.Mesh {
+		return a.Mesh
+	}
+	return older(a.Created, a.Key(), b.Created, b.Key())
+}
+
+// VisibleServices returns the services that proxies of namespace ns see, one for a host, by
+// host.
+func (s *Snapshot) VisibleServices(ns string) []*Service { return visible(s.Services.Values(), s, ns) }
+
+// VisibleOnPort is VisibleServices with only those that have the port.
+func (s *Snapshot) VisibleOnPort(ns string, port uint32) []*Service {
+	all, _ := s.ServicesByPort.Get(strconv.FormatUint(uint64(port), 10))
+	return visible(all, s, ns)
+}
+
+// visible drops what ns does not see and all but the preferred service of each host. Services
+// come sorted by key, so those of one host are neighbours; the preferred one is chosen among
+// all services of the host, not only those given.
+func visible(in []*Service, s *Snapshot, ns string) []*Service {
+	out := make([]*Service, 0, len(in))
+	for i, svc := range in {
+		alone := (i == 0 || in[i-1].Host != svc.Host) && len(s.Services.Prefix(svc.Host+"/")) == 1
+		if alone {
+			if svc.ExportTo.Visible(ns) || svc.Namespace == ns {
+				out = append(out, svc)
+			}
+			continue
+		}
+		if s.Service(svc.Host, ns) == svc {
+			out = append(out, svc)
+		}
+	}
+	return out
+}
+
+// patterns calls f with host, then with the wildcards that cover it, most specific first,
+// until f returns true.
+func patterns(host string, f func(string) bool) {
+	if f(host) {
+		return
+	}
+	rest := strings.TrimPrefix(host, "*.")
+	if rest != host && f("*."+rest) {
+		return
+	}
+	for {
+		_, tail, ok := strings.Cut(rest, ".")
+		if !ok {
+			break
+		}
+		rest = tail
+		if f("*." + rest) {
+			return
+		}
+	}
+	f("*")
+}
+
+// Rule returns the destination rule in force for a service as seen by a proxy: of the proxy's
+// namespace, else of the service's, else of the root namespace; in each the one with the most
+// specific host. Nil when there is none.
+// https://istio.io/latest/docs/ops/best-practices/traffic-management/#cross-namespace-configuration
+func (s *Snapshot) Rule(host, serviceNS, proxyNS string, labels map[string]string) *DestinationRule {
+	try := func(ns string, own bool) *DestinationRule {
+		var found *DestinationRule
+		patterns(host, func(pattern string) bool {
+			for _, key := range []string{ns + "/" + pattern + "#", ns + "/" + pattern} {
+				r, ok := s.MergedRules.Get(key)
+				if !ok || (!own && !r.ExportTo.Visible(proxyNS)) {
+					continue
+				}
+				if r.WorkloadSelector != nil && (ns != proxyNS || !LabelsMatch(r.WorkloadSelector, labels)) {
+					continue
+				}
+				found = r
+				return true
+			}
+			return false
+		})
+		return found
+	}
+	// A proxy's own rules come first, except in the root namespace, whose rules are defaults.
+	if proxyNS != s.Mesh.RootNamespace {
+		if r := try(proxyNS, true); r != nil {
+			return r
+		}
+	}
+	if serviceNS != "" && (serviceNS != proxyNS || proxyNS == s.Mesh.RootNamespace) {
+		if r := try(serviceNS, false); r != nil {
+			return r
+		}
+	}
+	return try(s.Mesh.RootNamespace, false)
+}
+
+// MeshRule returns the virtual service that sidecars of namespace ns use for a host: the most
+// specific host wins; among equals first the namespace's own private ones, then those exported
+// to it by name, then public ones, each oldest first.
+func (s *Snapshot) MeshRule(host, ns string) *VirtualService {
+	var found *VirtualService
+	patterns(host, func(pattern string) bool {
+		list, _ := s.MeshRules.Get(pattern)
+		best := 3
+		for _, v := range list {
+			if r := exportRank(v, ns); r < best {
+				best, found = r, v
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+func exportRank(v *VirtualService, ns string) int {
+	switch {
+	case v.ExportTo.Public():
+		return 2
+	case len(v.ExportTo) == 1 && v.ExportTo[0] == ns && v.Namespace == ns:
+		return 0
+	case v.ExportTo.Visible(ns):
+		return 1
+	}
+	return 3
+}
+
+// RulesForGateway returns the virtual services of a gateway ("namespace/name") that its
+// namespace sees, oldest first.
+func (s *Snapshot) RulesForGateway(gateway, ns string) []*VirtualService {
+	all, _ := s.GatewayRules.Get(gateway)
+	out := make([]*VirtualService, 0, len(all))
+	for _, v := range all {
+		if v.ExportTo.Visible(ns) || v.Namespace == ns {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// MTLS returns the mTLS mode that a workload's port is served with: the workload's policy for
+// the port, then for itself, then its namespace's, then the mesh's; PERMISSIVE when none
+// speaks. The oldest of several equal policies wins.
+func (s *Snapshot) MTLS(ns string, labels map[string]string, port uint32) MTLSMode {
+	mode := MTLSUnset
+	workload, namespace, mesh := s.peerAuth(ns, labels)
+	if workload != nil {
+		if m, ok := workload.Ports[port]; ok && m != MTLSUnset {
+			return m
+		}
+		mode = workload.Mode
+	}
+	if mode == MTLSUnset && namespace != nil {
+		mode = namespace.Mode
+	}
+	if mode == MTLSUnset && mesh != nil {
+		mode = mesh.Mode
+	}
+	if mode == MTLSUnset {
+		mode = MTLSPermissive
+	}
+	return mode
+}
+
+func (s *Snapshot) peerAuth(ns string, labels map[string]string) (workload, namespace, mesh *PeerAuthentication) {
+	pick := func(cur *PeerAuthentication, p *PeerAuthentication) *PeerAuthentication {
+		if cur == nil || older(p.Created, p.Name, cur.Created, cur.Name) {
+			return p
+		}
+		return cur
+	}
+	for _, p := range s.PeerAuthentications.Prefix(ns + "/") {
+		switch {
+		case p.Selector == nil && ns != s.Mesh.RootNamespace:
+			namespace = pick(namespace, p)
+		case p.Selector != nil && LabelsMatch(p.Selector, labels):
+			workload = pick(workload, p)
+		}
+	}
+	for _, p := range s.PeerAuthentications.Prefix(s.Mesh.RootNamespace + "/") {
+		if p.Selector == nil {
+			mesh = pick(mesh, p)
+		}
+	}
+	return workload, namespace, mesh
+}
+
+// Telemetry returns the telemetries that concern a workload, mesh first, then namespace, then
+// workload; at most one each, the oldest.
+func (s *Snapshot) Telemetry(ns string, labels map[string]string) []*Telemetry {
+	var level [3]*Telemetry
+	pick := func(i int, t *Telemetry) {
+		if level[i] == nil || older(t.Created, t.Name, level[i].Created, level[i].Name) {
+			level[i] = t
+		}
+	}
+	for _, t := range s.Telemetries.Prefix(s.Mesh.RootNamespace + "/") {
+		if t.Selector == nil {
+			pick(0, t)
+		}
+	}
+	for _, t := range s.Telemetries.Prefix(ns + "/") {
+		switch {
+		case t.Selector != nil && LabelsMatch(t.Selector, labels):
+			pick(2, t)
+		case t.Selector == nil && ns != s.Mesh.RootNamespace:
+			pick(1, t)
+		}
+	}
+	out := make([]*Telemetry, 0, 3)
+	for _, t := range level {
+		if t != nil {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// WorkloadOf finds the workload that a proxy stands in front of: by namespace and name, else
+// by address. Nil when it is not registered.
+func (s *Snapshot) WorkloadOf(p *Proxy) *Workload {
+	if w, ok := s.Workloads.Get(p.Namespace + "/" + p.Name); ok {
+		return w
+	}
+	for _, w := range s.Workloads.Prefix(p.Namespace + "/") {
+		for _, ip := range p.IPs {
+			if w.Address == ip {
+				return w
+			}
+		}
+	}
+	return nil
+}
