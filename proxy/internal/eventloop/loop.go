@@ -1,0 +1,194 @@
+package eventloop
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+)
+
+// rawIdle is how long the loop waits without the scheduler's knowledge before it goes over
+// to the scheduler-aware wait.
+const rawIdle = 50 * time.Millisecond
+
+// maxEvents is how many ready descriptors one wait returns. More wait for the next
+// iteration, so that timers and flushes are not starved.
+const maxEvents = 256
+
+// Loop is one worker. All methods but Post, ID and Stopped are for the loop's own
+// goroutine (in handlers, timers, posted functions), or for the time before Run.
+type Loop struct {
+	id  int
+	log *slog.Logger
+
+	// Owned by the loop's goroutine.
+	epfd     int
+	events   []syscall.EpollEvent
+	slots    []slot
+	freeSlot []uint32
+	wheel    wheel
+	deferred deferList
+	buffers  iobuf.Pool
+	rng      *rand.PCG
+	base     time.Time // start, with a monotonic reading
+	now      int64     // ns since base, plus 1 so that 0 means "never"
+	wall     time.Time
+	idle     bool // the last raw wait timed out
+	attached map[any]any
+	stopping bool
+
+	// Shared with any goroutine.
+	evfd     int
+	queue    postQueue
+	sleeping atomic.Bool
+	stopped  atomic.Bool
+}
+
+// New makes a worker that is not running yet. id is its index among the workers, from 0.
+// It fails when the system refuses an epoll instance or an eventfd (descriptor limit).
+func New(id int, log *slog.Logger) (*Loop, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l := &Loop{id: id, log: log, base: time.Now(), events: make([]syscall.EpollEvent, maxEvents)}
+	l.rng = rand.NewPCG(rand.Uint64(), rand.Uint64())
+	l.wheel.init()
+	l.updateClock()
+	var err error
+	if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("worker %d: epoll_create1: %w; raise the limit on open files", id, err)
+	}
+	r, _, e := syscall.Syscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if e != 0 {
+		_ = syscall.Close(l.epfd)
+		return nil, fmt.Errorf("worker %d: eventfd2: %w; raise the limit on open files", id, e)
+	}
+	l.evfd = int(r)
+	// Edge-triggered: each write wakes the loop, and the counter need not be read.
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | epollET, Fd: wakeSlot}
+	if err := syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, l.evfd, &ev); err != nil {
+		l.closeFDs()
+		return nil, fmt.Errorf("worker %d: epoll_ctl: %w", id, err)
+	}
+	return l, nil
+}
+
+// ID is the worker's index, from 0.
+func (l *Loop) ID() int { return l.id }
+
+// Log is the worker's logger.
+func (l *Loop) Log() *slog.Logger { return l.log }
+
+// Buffers is the worker's memory pool.
+func (l *Loop) Buffers() *iobuf.Pool { return &l.buffers }
+
+// Now is the monotonic time in nanoseconds since the loop was made, as of the start of
+// this iteration's event handling. It is never 0.
+func (l *Loop) Now() int64 { return l.now }
+
+// WallNow is the wall clock, as old as Now.
+func (l *Loop) WallNow() time.Time { return l.wall }
+
+// UpdateNow reads the clock anew. For code that ran long and needs the exact time.
+func (l *Loop) UpdateNow() int64 {
+	l.updateClock()
+	return l.now
+}
+
+// Rand returns 64 random bits; not for secrets.
+func (l *Loop) Rand() uint64 { return l.rng.Uint64() }
+
+// Attach keeps a value for this worker under a key, as context.WithValue does: for state
+// that a package wants once for each worker. Not for the hot path.
+func (l *Loop) Attach(key, value any) {
+	if l.attached == nil {
+		l.attached = make(map[any]any)
+	}
+	l.attached[key] = value
+}
+
+// Attached returns what was attached under key, or nil.
+func (l *Loop) Attached(key any) any { return l.attached[key] }
+
+// Stopped reports whether Run has returned or is about to.
+func (l *Loop) Stopped() bool { return l.stopped.Load() }
+
+func (l *Loop) updateClock() {
+	l.wall = time.Now()
+	l.now = int64(l.wall.Sub(l.base)) + 1
+}
+
+// Run serves until ctx ends; it blocks, on a locked OS thread. At the end every registered
+// descriptor's handler gets EventStop, once, and what is posted later is dropped. A Loop
+// runs once. Run returns nil when ctx ended, and an error when the system refused to wait.
+func (l *Loop) Run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer l.logPanic()
+	stop := context.AfterFunc(ctx, func() { l.Post(func() { l.stopping = true }) })
+	defer stop()
+	defer l.closeFDs()
+	for !l.stopping {
+		l.runDeferred()
+		l.wheel.advance(l.tick())
+		n, err := l.wait()
+		if err != nil {
+			l.shutdown()
+			return fmt.Errorf("worker %d: epoll_wait: %w", l.id, err)
+		}
+		l.updateClock()
+		l.dispatch(n)
+		l.runPosted()
+	}
+	l.shutdown()
+	return nil
+}
+
+// shutdown tells every handler, then runs what they deferred or posted.
+func (l *Loop) shutdown() {
+	for i := range l.slots {
+		if f := l.slots[i].fd; f != nil {
+			f.handler.OnEvent(EventStop)
+		}
+	}
+	l.runPosted()
+	l.runDeferred()
+	l.stopped.Store(true)
+	l.runPosted()
+	l.runDeferred()
+	l.buffers.Trim()
+}
+
+func (l *Loop) closeFDs() {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	_ = syscall.Close(l.epfd)
+	if l.evfd >= 0 {
+		_ = syscall.Close(l.evfd)
+	}
+	l.epfd, l.evfd = -1, -1
+	l.stopped.Store(true)
+}
+
+// Close frees a loop that never ran.
+func (l *Loop) Close() {
+	if l.epfd >= 0 {
+		l.closeFDs()
+	}
+}
+
+func (l *Loop) logPanic() {
+	if r := recover(); r != nil {
+		l.log.Error("BUG: a worker's handler panicked", "worker", l.id, "panic", r)
+		panic(r)
+	}
+}
+
+// tick is the current time in timer ticks of 1 ms.
+func (l *Loop) tick() uint64 { return uint64(l.now) / uint64(time.Millisecond) }

@@ -1,0 +1,81 @@
+package eventloop
+
+import (
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// wait blocks until a descriptor is ready, a timer is due, something is posted or the
+// runtime wants the thread. It returns how many events are in l.events.
+func (l *Loop) wait() (int, error) {
+	timeout := -1 // ms
+	if l.deferred.head != nil {
+		timeout = 0
+	} else if next, ok := l.wheel.next(); ok {
+		timeout = 0
+		if now := l.tick(); next > now {
+			timeout = int(min(next-now, 1<<30))
+		}
+	}
+	if timeout != 0 {
+		// Ask for a wake-up first and look at the queue after: a Post that came before is
+		// seen here, one that comes later writes to the eventfd.
+		l.sleeping.Store(true)
+		if !l.queue.empty() {
+			timeout = 0
+		}
+	}
+	n, err := l.waitFor(timeout)
+	l.sleeping.Store(false)
+	return n, err
+}
+
+func (l *Loop) waitFor(timeout int) (int, error) {
+	if l.idle && timeout != 0 {
+		return l.awareWait(timeout)
+	}
+	const limit = int(rawIdle / time.Millisecond)
+	raw := timeout
+	if raw < 0 || raw > limit {
+		raw = limit
+	}
+	r, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_WAIT, uintptr(l.epfd),
+		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(raw), 0, 0)
+	switch {
+	case e == syscall.EINTR:
+		// The runtime's preemption signal: somebody waits for this P to reach a safe point.
+		runtime.Gosched()
+		return 0, nil
+	case e != 0:
+		return 0, e
+	}
+	n := int(r)
+	if n == 0 && raw == limit {
+		l.idle = true
+	}
+	return n, nil
+}
+
+// awareWait lets the scheduler take the P for the time of the wait.
+func (l *Loop) awareWait(timeout int) (int, error) {
+	r, _, e := syscall.Syscall6(syscall.SYS_EPOLL_WAIT, uintptr(l.epfd),
+		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(timeout), 0, 0)
+	if e == syscall.EINTR {
+		return 0, nil
+	}
+	if e != 0 {
+		return 0, e
+	}
+	if r > 0 {
+		l.idle = false
+	}
+	return int(r), nil
+}
+
+func epollCtl(epfd, op, fd int, ev *syscall.EpollEvent) syscall.Errno {
+	_, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op),
+		uintptr(fd), uintptr(unsafe.Pointer(ev)), 0, 0)
+	return e
+}
