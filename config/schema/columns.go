@@ -1,0 +1,93 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// jsonArray renders a list as kubectl does for a column of a custom resource: ["a","b"], and
+// nothing at all for an unset field.
+func jsonArray(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(words)
+	if err != nil {
+		return strings.Join(words, ",")
+	}
+	return string(b)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func secretEntries(s *corev1.Secret) int {
+	n := len(s.Data)
+	for k := range s.StringData {
+		if _, ok := s.Data[k]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// serviceColumns are kubectl's for a Service.
+var serviceColumns = []Column{
+	{Name: "TYPE", Value: func(s any) string { return string(serviceType(s.(*corev1.Service))) }},
+	{Name: "CLUSTER-IP", Value: func(s any) string { return orNone(s.(*corev1.Service).Spec.ClusterIP) }},
+	{Name: "EXTERNAL-IP", Value: func(s any) string { return externalIP(s.(*corev1.Service)) }},
+	{Name: "PORT(S)", Value: func(s any) string { return servicePorts(s.(*corev1.Service)) }},
+	{Name: "AGE"},
+	{Name: "SELECTOR", Wide: true, Value: func(s any) string { return LabelString(s.(*corev1.Service).Spec.Selector) }},
+}
+
+func serviceType(s *corev1.Service) corev1.ServiceType {
+	if s.Spec.Type == "" {
+		return corev1.ServiceTypeClusterIP
+	}
+	return s.Spec.Type
+}
+
+func externalIP(s *corev1.Service) string {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return s.Spec.ExternalName
+	}
+	return orNone(strings.Join(s.Spec.ExternalIPs, ","))
+}
+
+func servicePorts(s *corev1.Service) string {
+	var out []string
+	for _, p := range s.Spec.Ports {
+		protocol := p.Protocol
+		if protocol == "" {
+			protocol = corev1.ProtocolTCP
+		}
+		if p.NodePort != 0 {
+			out = append(out, fmt.Sprintf("%d:%d/%s", p.Port, p.NodePort, protocol))
+		} else {
+			out = append(out, fmt.Sprintf("%d/%s", p.Port, protocol))
+		}
+	}
+	return orNone(strings.Join(out, ","))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "<none>"
+	}
+	return s
+}
+
+// LabelString renders labels as kubectl does: sorted a=b,c=d, or <none>.
+func LabelString(labels map[string]string) string {
+	var out []string
+	for k, v := range labels {
+		out = append(out, k+"="+v)
+	}
+	sort.Strings(out)
+	return orNone(strings.Join(out, ","))
+}

@@ -1,0 +1,33 @@
+package validate
+
+import (
+	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/lateen-mesh/lateen/config/internal/field"
+)
+
+// MeshConfig returns the broken rules of a mesh configuration, with fields from its root.
+func MeshConfig(mc *mesh.MeshConfig) []Problem {
+	c := &checker{}
+	root := (*field.Path)(nil)
+	c.duration(root.Child("connectTimeout"), mc.ConnectTimeout, atLeastMillisecond)
+	c.duration(root.Child("tcpKeepalive", "time"), mc.GetTcpKeepalive().GetTime(), positive)
+	c.duration(root.Child("tcpKeepalive", "interval"), mc.GetTcpKeepalive().GetInterval(), positive)
+	c.port(root.Child("proxyListenPort"), int64(mc.ProxyListenPort), true)
+	c.port(root.Child("proxyInboundListenPort"), int64(mc.ProxyInboundListenPort), true)
+	c.port(root.Child("proxyHttpPort"), int64(mc.ProxyHttpPort), true)
+	names := map[string]bool{}
+	for i, p := range mc.ExtensionProviders {
+		at := root.Child("extensionProviders").Index(i)
+		switch {
+		case p.Name == "":
+			c.add(at.Child("name"), "missing; a provider is referred to by its name")
+		case names[p.Name]:
+			c.add(at.Child("name"), "%q is the name of two providers; rename one", p.Name)
+		case p.Provider == nil:
+			c.add(at, "provider %q has no type; set one such as envoyFileAccessLog or zipkin", p.Name)
+		}
+		names[p.Name] = true
+	}
+	return c.problems
+}
