@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lateen-mesh/lateen/pkg/lifecycle"
+)
+
+// maxSocketPath is how long the path of a Unix socket may be: sun_path has 108 bytes on Linux, 104 on macOS, with a final zero.
+const maxSocketPath = 103
+
+// Agent is one workload's.
+type Agent struct {
+	cfg     Config
+	secrets *secrets
+}
+
+// New checks the configuration. It starts nothing.
+func New(cfg Config) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if cfg.signer == nil {
+		cfg.signer = &caClient{address: cfg.CAAddress, serverName: cfg.ServerName, rootFile: cfg.RootCertFile, tokenFile: cfg.TokenFile}
+	}
+	return &Agent{cfg: cfg, secrets: newSecrets()}, nil
+}
+
+// Run gets a certificate, then runs the proxy and keeps the certificate fresh, until ctx ends or the proxy fails. While the control
+// plane cannot be reached it tries again and again, without end.
+func (a *Agent) Run(ctx context.Context) error {
+	r := &renewer{cfg: a.cfg, secrets: a.secrets}
+	if err := r.obtain(ctx); err != nil {
+		return ctxError(ctx, err)
+	}
+	socket, cleanup, err := a.socketPath()
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	bootstrap, err := Bootstrap(a.cfg, socket)
+	if err != nil {
+		return err
+	}
+	sds, err := listenSDS(socket, a.secrets, a.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	g := lifecycle.NewGroup(ctx)
+	g.Go("serve secrets", sds.run)
+	g.Go("renew the certificate", r.run)
+	g.Go("proxy", func(ctx context.Context) error {
+		defer g.Stop() // a proxy that ends well ends its agent
+		return a.cfg.RunProxy(ctx, bootstrap)
+	})
+	return g.Wait()
+}
+
+// ctxError is nil when the context's end explains the error.
+func ctxError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// socketPath makes the folder of the SDS socket, Istio's workload-spiffe-uds, in the agent's own folder, or in one with a shorter
+// path where that would not fit.
+func (a *Agent) socketPath() (string, func(), error) {
+	dir, err := filepath.Abs(a.cfg.Dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("agent's folder %s: %w", a.cfg.Dir, err)
+	}
+	cleanup := func() {}
+	socket := filepath.Join(dir, "workload-spiffe-uds", "socket")
+	if len(socket) > maxSocketPath {
+		short, err := os.MkdirTemp("", "lateen-")
+		if err != nil {
+			return "", nil, fmt.Errorf("folder for the secrets' socket: %w", err)
+		}
+		cleanup = func() { os.RemoveAll(short) }
+		socket = filepath.Join(short, "socket")
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		cleanup()
+		return "", nil, fmt.Errorf("folder for the secrets' socket: %w", err)
+	}
+	return socket, cleanup, nil
+}

@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
+)
+
+// Node types, the first part of a node id.
+const (
+	Sidecar = "sidecar"
+	Router  = "router"
+)
+
+// Config of an agent. Fields without a default must be set.
+type Config struct {
+	// Type is Sidecar or Router.
+	Type string
+	// Name, Namespace and ServiceAccount are the workload's, as a pod's. ServiceAccount "default" when empty.
+	Name, Namespace, ServiceAccount string
+	// IP is the address of the workload: where the proxy's own ports and inbound listeners are.
+	IP netip.Addr
+	// Domain is the DNS suffix in the node id. Default NAMESPACE.svc.cluster.local.
+	Domain string
+	// Cluster is the node's cluster, Envoy's --service-cluster. Default istio-proxy.
+	Cluster string
+	// TrustDomain of the identity that is asked for. Default cluster.local.
+	TrustDomain string
+	// Metadata goes into the node as it is; keys that the agent derives from other fields need not be in it, and win when they are.
+	Metadata map[string]any
+
+	// Discovery is the control plane's mutually authenticated address, "HOST:PORT".
+	Discovery string
+	// CAAddress is where certificates are signed. Default Discovery.
+	CAAddress string
+	// ServerName is the DNS name that the control plane's certificate must carry. Default istiod.istio-system.svc.
+	ServerName string
+	// RootCertFile holds the PEM certificates that the control plane's certificate must chain to.
+	RootCertFile string
+	// TokenFile holds the join token, read at each use. May be missing while the certificate is valid.
+	TokenFile string
+	// TTL is the lifetime to ask for. Default 24 h; the CA may grant less.
+	TTL time.Duration
+
+	// Dir is the agent's own folder, made with mode 0700.
+	Dir string
+	// AdminPort, HealthPort and StatsPort are opened on IP. Defaults 15000, 15021, 15090.
+	AdminPort, HealthPort, StatsPort uint16
+	// Concurrency is the proxy's number of workers; 0 leaves it to the proxy.
+	Concurrency int
+
+	// RunProxy runs the proxy on a bootstrap in JSON until ctx ends.
+	RunProxy func(ctx context.Context, bootstrap []byte) error
+	Logger   *slog.Logger
+
+	signer certificateSigner // replaced by tests
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.ServiceAccount, "default")
+	setDefault(&c.Domain, c.Namespace+".svc.cluster.local")
+	setDefault(&c.Cluster, "istio-proxy")
+	setDefault(&c.TrustDomain, spiffe.DefaultTrustDomain)
+	setDefault(&c.CAAddress, c.Discovery)
+	setDefault(&c.ServerName, "istiod.istio-system.svc")
+	setDefault(&c.TTL, 24*time.Hour)
+	setDefault(&c.AdminPort, 15000)
+	setDefault(&c.HealthPort, 15021)
+	setDefault(&c.StatsPort, 15090)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c Config) validate() error {
+	var errs []error
+	need := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	need(c.Type == Sidecar || c.Type == Router, fmt.Sprintf("type %q: want sidecar or router", c.Type))
+	need(c.Name != "", "the workload's name is missing")
+	need(c.Namespace != "", "the workload's namespace is missing")
+	need(c.IP.IsValid(), "the workload's IP is missing")
+	need(c.Discovery != "", "the control plane's address is missing")
+	need(c.RootCertFile != "", "the file with the mesh's root certificate is missing")
+	need(c.Dir != "", "the agent's folder is missing")
+	need(c.RunProxy != nil, "there is no proxy to run")
+	need(c.Logger != nil, "there is no logger")
+	if err := c.identity().Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// identity is what the agent asks a certificate for.
+func (c Config) identity() spiffe.ID {
+	return spiffe.ID{TrustDomain: c.TrustDomain, Namespace: c.Namespace, ServiceAccount: c.ServiceAccount}
+}
+
+// NodeID is Envoy's node id in Istio's form: type~ip~pod.namespace~domain.
+func (c Config) NodeID() string {
+	return fmt.Sprintf("%s~%s~%s.%s~%s", c.Type, c.IP, c.Name, c.Namespace, c.Domain)
+}

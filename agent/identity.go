@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
+)
+
+// Identity is a certificate of the mesh with its key and the roots that its peers are checked against. Immutable.
+type Identity struct {
+	// Certificate is ready for crypto/tls.
+	Certificate tls.Certificate
+	// Chain is the leaf and its intermediates, without the root; Key is PKCS #8; Roots is what peers must chain to. PEM.
+	Chain, Key, Roots []byte
+	// NotBefore and NotAfter bound the leaf's validity.
+	NotBefore, NotAfter time.Time
+}
+
+// certificateRequest makes a new key, ECDSA P-256, and asks for the identity with it. Both are PEM.
+func certificateRequest(id spiffe.ID) (csr, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key: %w", err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{id.URL()}}, private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a certificate request: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode the key: %w", err)
+	}
+	csr = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return csr, key, nil
+}
+
+// newIdentity checks what the CA answered: the leaf has to be for our key and our identity. extraRoots are trusted too.
+func newIdentity(want spiffe.ID, key []byte, answer []string, extraRoots []byte) (*Identity, error) {
+	var certs [][]byte // each one PEM
+	for _, text := range answer {
+		for rest := []byte(text); ; {
+			var block *pem.Block
+			block, rest = pem.Decode(rest)
+			if block == nil {
+				break
+			}
+			certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))
+		}
+	}
+	if len(certs) < 2 {
+		return nil, fmt.Errorf("the certificate authority answered %d certificates, want the leaf and the root at least", len(certs))
+	}
+	root := certs[len(certs)-1]
+	id := &Identity{Key: key, Chain: bytes.Join(certs[:len(certs)-1], nil), Roots: root}
+	if !bytes.Contains(extraRoots, root) {
+		id.Roots = append(bytes.Clone(root), extraRoots...)
+	} else {
+		id.Roots = extraRoots
+	}
+	pair, err := tls.X509KeyPair(id.Chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate authority's answer does not fit our key: %w", err)
+	}
+	if pair.Leaf == nil {
+		return nil, errors.New("BUG: X509KeyPair left no leaf")
+	}
+	got, err := spiffe.FromCertificate(pair.Leaf)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate authority's answer: %w", err)
+	}
+	if got != want {
+		return nil, fmt.Errorf("the certificate authority signed %s, asked was %s", got, want)
+	}
+	id.Certificate, id.NotBefore, id.NotAfter = pair, pair.Leaf.NotBefore, pair.Leaf.NotAfter
+	return id, nil
+}

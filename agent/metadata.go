@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/lateen-mesh/lateen/pkg/version"
+)
+
+// nodeMetadata is what the node says of itself under Istio's keys. The control plane reads it; telemetry and peers see part of it.
+func nodeMetadata(cfg Config) (*structpb.Struct, error) {
+	meta := map[string]any{
+		"CLUSTER_ID":        "Kubernetes",
+		"MESH_ID":           cfg.TrustDomain,
+		"APP_CONTAINERS":    "",
+		"INTERCEPTION_MODE": "NONE",
+		"PLATFORM_METADATA": map[string]any{},
+		"WORKLOAD_NAME":     cfg.Name,
+	}
+	for key, value := range cfg.Metadata {
+		meta[key] = value
+	}
+	meta["NAME"] = cfg.Name
+	meta["NAMESPACE"] = cfg.Namespace
+	meta["SERVICE_ACCOUNT"] = cfg.ServiceAccount
+	meta["INSTANCE_IPS"] = cfg.IP.String()
+	meta["ISTIO_VERSION"] = version.IstioCompat
+	meta["LABELS"] = labels(meta)
+	out, err := structpb.NewStruct(meta)
+	if err != nil {
+		return nil, fmt.Errorf("node metadata: %w", err)
+	}
+	return out, nil
+}
+
+// labels adds to the workload's labels what Istio's injector adds: that it speaks the mesh's TLS, and its canonical service, which
+// telemetry groups by (https://istio.io/latest/docs/concepts/observability, canonical service).
+func labels(meta map[string]any) map[string]any {
+	given, _ := meta["LABELS"].(map[string]any)
+	out := map[string]any{
+		"security.istio.io/tlsMode":           "istio",
+		"service.istio.io/canonical-name":     meta["WORKLOAD_NAME"],
+		"service.istio.io/canonical-revision": "latest",
+	}
+	for _, key := range []string{"app", "app.kubernetes.io/name"} {
+		if v, ok := given[key]; ok {
+			out["service.istio.io/canonical-name"] = v
+		}
+	}
+	for _, key := range []string{"version", "app.kubernetes.io/version"} {
+		if v, ok := given[key]; ok {
+			out["service.istio.io/canonical-revision"] = v
+		}
+	}
+	for key, value := range given {
+		out[key] = value
+	}
+	return out
+}

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"time"
+)
+
+const (
+	// renewAt is the share of a certificate's life after which it is renewed, and renewJitter how far from that a renewal may be:
+	// Istio's SECRET_GRACE_PERIOD_RATIO and its jitter, so that a fleet that started together does not renew together.
+	renewAt     = 0.5
+	renewJitter = 0.1
+
+	firstRetry = 250 * time.Millisecond
+	maxRetry   = 30 * time.Second
+)
+
+// renewalTime says when to renew a certificate; draw is a random number in [0,1).
+func renewalTime(notBefore, notAfter time.Time, draw float64) time.Time {
+	share := renewAt + renewJitter*(2*draw-1)
+	return notBefore.Add(time.Duration(share * float64(notAfter.Sub(notBefore))))
+}
+
+// retryWait is how long to wait after the n-th failure in a row (from 0): doubling, bounded, and between half and all of that by draw.
+func retryWait(n int, draw float64) time.Duration {
+	wait := maxRetry
+	if n < 7 {
+		wait = min(firstRetry<<n, maxRetry)
+	}
+	return wait/2 + time.Duration(draw*float64(wait/2))
+}
+
+// renewer keeps the secrets filled.
+type renewer struct {
+	cfg     Config
+	secrets *secrets
+}
+
+// run renews the certificate before it expires until ctx ends. Run obtain first.
+func (r *renewer) run(ctx context.Context) error {
+	for {
+		current := r.secrets.current()
+		at := renewalTime(current.NotBefore, current.NotAfter, rand.Float64())
+		if !wait(ctx, time.Until(at)) {
+			return nil
+		}
+		if err := r.obtain(ctx); err != nil {
+			return ctxError(ctx, err)
+		}
+	}
+}
+
+// obtain gets a certificate, trying until it has one; it fails only with ctx.
+func (r *renewer) obtain(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		// Every other try goes without the old certificate: a CA that was made anew refuses it before it has looked at the token.
+		id, err := r.once(ctx, failures%2 == 0)
+		if err == nil {
+			r.secrets.set(id)
+			r.cfg.Logger.Info("certificate obtained", "identity", r.cfg.identity().String(), "expires", id.NotAfter.Format(time.RFC3339))
+			return nil
+		}
+		pause := retryWait(failures, rand.Float64())
+		r.cfg.Logger.Warn("no certificate yet; trying again", "error", err, "wait", pause.Round(time.Millisecond))
+		if !wait(ctx, pause) {
+			return ctx.Err()
+		}
+	}
+}
+
+// once asks once. It proves who asks with the old certificate when told so and there is a valid one, else with the token alone.
+func (r *renewer) once(ctx context.Context, withCertificate bool) (*Identity, error) {
+	csr, key, err := certificateRequest(r.cfg.identity())
+	if err != nil {
+		return nil, err
+	}
+	current := r.secrets.current()
+	if current != nil && (!withCertificate || !time.Now().Before(current.NotAfter)) {
+		current = nil
+	}
+	answer, err := r.cfg.signer.Sign(ctx, csr, r.cfg.TTL, current)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := os.ReadFile(r.cfg.RootCertFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the mesh's root certificate: %w", err)
+	}
+	return newIdentity(r.cfg.identity(), key, answer, roots)
+}
+
+// wait reports whether d passed before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
