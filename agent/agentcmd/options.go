@@ -1,0 +1,193 @@
+package agentcmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sort"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lateen-mesh/lateen/agent"
+)
+
+// options are the flags; what is empty comes from the environment, then from a default.
+type options struct {
+	domain, serviceCluster           string
+	concurrency                      int
+	proxyLogLevel, logOutputLevel    string
+	name, namespace, serviceAccount  string
+	ip, discovery, ca, caName        string
+	rootCert, tokenFile, configPath  string
+	trustDomain, workload, container string
+	labels                           map[string]string
+	inbound                          []string
+	bind, httpProxy                  string
+	adminPort, healthPort, statsPort uint16
+}
+
+func (o *options) bindFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.domain, "domain", "", "DNS suffix of the node id (default NAMESPACE.svc.cluster.local)")
+	fs.StringVar(&o.serviceCluster, "serviceCluster", "", "cluster of the node (default istio-proxy)")
+	fs.IntVar(&o.concurrency, "concurrency", 0, "worker threads of the proxy; 0: one for each CPU")
+	fs.StringVar(&o.proxyLogLevel, "proxyLogLevel", "warning", "log level of the proxy: trace, debug, info, warning, error, critical, off")
+	fs.StringVar(&o.logOutputLevel, "log_output_level", "default:info", "log levels of the agent, SCOPE:LEVEL separated by commas")
+	fs.StringVar(&o.name, "name", "", "name of the workload's instance (default $POD_NAME)")
+	fs.StringVar(&o.namespace, "namespace", "", "namespace of the workload (default $POD_NAMESPACE)")
+	fs.StringVar(&o.serviceAccount, "service-account", "", "service account of the workload (default $SERVICE_ACCOUNT, else default)")
+	fs.StringVar(&o.ip, "ip", "", "address of the workload, where the proxy opens its ports (default $INSTANCE_IP)")
+	fs.StringVar(&o.workload, "workload", "", "name of the workload, as a Deployment's (default $ISTIO_META_WORKLOAD_NAME, else the instance's name)")
+	fs.StringVar(&o.container, "app", "", "name of the application's container in telemetry (default $ISTIO_META_APP_CONTAINERS)")
+	fs.StringToStringVar(&o.labels, "label", nil, "labels of the workload, KEY=VALUE, added to $ISTIO_METAJSON_LABELS")
+	fs.StringVar(&o.discovery, "discovery-address", "", "control plane, HOST:PORT of its mutual-TLS port (default PROXY_CONFIG's, else istiod.istio-system.svc:15012)")
+	fs.StringVar(&o.ca, "ca-address", "", "certificate authority, HOST:PORT (default $CA_ADDR, else the control plane)")
+	fs.StringVar(&o.caName, "ca-name", "", "DNS name that the control plane's certificate must carry (default istiod.istio-system.svc)")
+	fs.StringVar(&o.rootCert, "root-cert", "", "PEM file with the mesh's root certificate (default ./var/run/secrets/istio/root-cert.pem)")
+	fs.StringVar(&o.tokenFile, "token-file", "", "file with the join token (default ./var/run/secrets/tokens/istio-token)")
+	fs.StringVar(&o.configPath, "config-path", "", "folder of the agent's own files (default ./etc/istio/proxy)")
+	fs.StringVar(&o.trustDomain, "trust-domain", "", "trust domain of the identity (default $TRUST_DOMAIN, else cluster.local)")
+	fs.StringSliceVar(&o.inbound, "inbound", nil, "PORT=HOST:PORT: requests to this port of the workload go to the application at this address")
+	fs.StringVar(&o.bind, "bind", "", "address that a router binds its servers' ports to (default 0.0.0.0)")
+	fs.StringVar(&o.httpProxy, "http-proxy", "", "IP:PORT of the explicit proxy port for the application's own requests")
+	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
+	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
+	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
+}
+
+// proxyConfig is the part of Istio's ProxyConfig, given in $PROXY_CONFIG, that has an effect.
+type proxyConfig struct {
+	DiscoveryAddress string            `yaml:"discoveryAddress"`
+	ServiceCluster   string            `yaml:"serviceCluster"`
+	ConfigPath       string            `yaml:"configPath"`
+	ProxyAdminPort   uint16            `yaml:"proxyAdminPort"`
+	StatusPort       uint16            `yaml:"statusPort"`
+	Concurrency      int               `yaml:"concurrency"`
+	ProxyMetadata    map[string]string `yaml:"proxyMetadata"`
+}
+
+func parseProxyConfig(text string) (proxyConfig, error) {
+	var out proxyConfig
+	if strings.TrimSpace(text) == "" {
+		return out, nil
+	}
+	dec := yaml.NewDecoder(strings.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&out); err != nil {
+		return out, fmt.Errorf("PROXY_CONFIG: %w (known here: discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata)", err)
+	}
+	return out, nil
+}
+
+// config puts flags and environment together. RunProxy and Logger are left to the caller.
+func (o *options) config(nodeType string, environ []string) (agent.Config, error) {
+	env := map[string]string{}
+	for _, pair := range environ {
+		key, value, _ := strings.Cut(pair, "=")
+		env[key] = value
+	}
+	pc, err := parseProxyConfig(env["PROXY_CONFIG"])
+	if err != nil {
+		return agent.Config{}, err
+	}
+	for key, value := range pc.ProxyMetadata {
+		if _, set := env[key]; !set {
+			env[key] = value
+		}
+	}
+	meta, err := metadata(env)
+	if err != nil {
+		return agent.Config{}, err
+	}
+	if err := o.addMetadata(meta); err != nil {
+		return agent.Config{}, err
+	}
+	cfg := agent.Config{
+		Type: nodeType, Name: first(o.name, env["POD_NAME"]), Namespace: first(o.namespace, env["POD_NAMESPACE"]),
+		ServiceAccount: first(o.serviceAccount, env["SERVICE_ACCOUNT"]), Domain: o.domain, Cluster: first(o.serviceCluster, pc.ServiceCluster),
+		TrustDomain: first(o.trustDomain, env["TRUST_DOMAIN"]), Metadata: meta,
+		Discovery: first(o.discovery, pc.DiscoveryAddress, "istiod.istio-system.svc:15012"), CAAddress: first(o.ca, env["CA_ADDR"]), ServerName: o.caName,
+		RootCertFile: first(o.rootCert, "./var/run/secrets/istio/root-cert.pem"),
+		TokenFile:    first(o.tokenFile, "./var/run/secrets/tokens/istio-token"),
+		Dir:          first(o.configPath, pc.ConfigPath, "./etc/istio/proxy"),
+		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: first(o.healthPort, pc.StatusPort), StatsPort: o.statsPort,
+		Concurrency: first(o.concurrency, pc.Concurrency),
+	}
+	ip := first(o.ip, env["INSTANCE_IP"])
+	if ip == "" {
+		return agent.Config{}, errors.New("the workload's address is missing: set --ip or $INSTANCE_IP")
+	}
+	if cfg.IP, err = netip.ParseAddr(ip); err != nil {
+		return agent.Config{}, fmt.Errorf("the workload's address: %w", err)
+	}
+	return cfg, nil
+}
+
+// addMetadata puts the flags that the control plane reads from the node into the metadata.
+func (o *options) addMetadata(meta map[string]any) error {
+	for key, value := range map[string]string{
+		"WORKLOAD_NAME": o.workload, "APP_CONTAINERS": o.container, "LATEEN_BIND": o.bind, "LATEEN_HTTP_PROXY": o.httpProxy,
+	} {
+		if value != "" {
+			meta[key] = value
+		}
+	}
+	for _, rule := range o.inbound {
+		port, to, ok := strings.Cut(rule, "=")
+		if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil || !ok {
+			return fmt.Errorf("--inbound %q: want PORT=HOST:PORT, such as 3000=127.0.0.1:41234", rule)
+		}
+		if _, err := netip.ParseAddrPort(to); err != nil {
+			return fmt.Errorf("--inbound %q: %w", rule, err)
+		}
+	}
+	if len(o.inbound) > 0 {
+		meta["LATEEN_INBOUND"] = strings.Join(o.inbound, ",")
+	}
+	if len(o.labels) > 0 {
+		labels, _ := meta["LABELS"].(map[string]any)
+		if labels == nil {
+			labels = map[string]any{}
+		}
+		for key, value := range o.labels {
+			labels[key] = value
+		}
+		meta["LABELS"] = labels
+	}
+	return nil
+}
+
+// metadata reads Istio's variables: ISTIO_META_KEY is text, ISTIO_METAJSON_KEY is JSON.
+func metadata(env map[string]string) (map[string]any, error) {
+	meta := map[string]any{}
+	keys := make([]string, 0, len(env))
+	for key := range env {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys) // ISTIO_METAJSON_ after ISTIO_META_, whatever the order of the environment
+	for _, key := range keys {
+		if name, ok := strings.CutPrefix(key, "ISTIO_METAJSON_"); ok {
+			var value any
+			if err := json.Unmarshal([]byte(env[key]), &value); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			meta[name] = value
+		} else if name, ok := strings.CutPrefix(key, "ISTIO_META_"); ok {
+			meta[name] = env[key]
+		}
+	}
+	return meta, nil
+}
+
+// first returns the first value that is set.
+func first[T comparable](values ...T) T {
+	var zero T
+	for _, v := range values {
+		if v != zero {
+			return v
+		}
+	}
+	return zero
+}

@@ -1,0 +1,85 @@
+package agentcmd
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/agent"
+)
+
+func configOf(t *testing.T, environ []string, args ...string) (agent.Config, error) {
+	t.Helper()
+	var o options
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.bindFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o.config(agent.Sidecar, environ)
+}
+
+func TestFromFlags(t *testing.T) {
+	cfg, err := configOf(t, []string{"POD_NAME=loses"},
+		"--name=catalog-v1-1", "--namespace=istioinaction", "--service-account=catalog", "--ip=127.77.1.2", "--workload=catalog-v1", "--app=catalog",
+		"--label=app=catalog,version=v1", "--inbound=3000=127.77.3.2:3000", "--http-proxy=127.77.1.2:15080", "--discovery-address=127.77.0.1:15012",
+		"--root-cert=/r", "--token-file=/t", "--config-path=/c", "--concurrency=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Name != "catalog-v1-1" || cfg.ServiceAccount != "catalog" || cfg.IP.String() != "127.77.1.2" || cfg.Discovery != "127.77.0.1:15012" ||
+		cfg.RootCertFile != "/r" || cfg.TokenFile != "/t" || cfg.Dir != "/c" || cfg.Concurrency != 2 {
+		t.Errorf("%+v", cfg)
+	}
+	want := map[string]any{
+		"WORKLOAD_NAME": "catalog-v1", "APP_CONTAINERS": "catalog", "LATEEN_INBOUND": "3000=127.77.3.2:3000", "LATEEN_HTTP_PROXY": "127.77.1.2:15080",
+		"LABELS": map[string]any{"app": "catalog", "version": "v1"},
+	}
+	if !reflect.DeepEqual(cfg.Metadata, want) {
+		t.Errorf("metadata %v, want %v", cfg.Metadata, want)
+	}
+}
+
+func TestFromEnvironment(t *testing.T) {
+	cfg, err := configOf(t, []string{
+		"POD_NAME=catalog-6cf4b97d-ftl77", "POD_NAMESPACE=istioinaction", "INSTANCE_IP=10.10.0.16", "SERVICE_ACCOUNT=catalog", "CA_ADDR=ca:15012", "TRUST_DOMAIN=mesh.example",
+		"ISTIO_META_WORKLOAD_NAME=catalog", `ISTIO_METAJSON_LABELS={"app":"catalog"}`,
+		`PROXY_CONFIG={"discoveryAddress":"istiod-2.istio-system.svc:15012","proxyAdminPort":15001,"proxyMetadata":{"ISTIO_META_DNS_CAPTURE":"true"}}`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Name != "catalog-6cf4b97d-ftl77" || cfg.CAAddress != "ca:15012" || cfg.TrustDomain != "mesh.example" ||
+		cfg.Discovery != "istiod-2.istio-system.svc:15012" || cfg.AdminPort != 15001 || cfg.TokenFile != "./var/run/secrets/tokens/istio-token" {
+		t.Errorf("%+v", cfg)
+	}
+	want := map[string]any{"WORKLOAD_NAME": "catalog", "DNS_CAPTURE": "true", "LABELS": map[string]any{"app": "catalog"}}
+	if !reflect.DeepEqual(cfg.Metadata, want) {
+		t.Errorf("metadata %v, want %v", cfg.Metadata, want)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	base := []string{"INSTANCE_IP=10.0.0.1"}
+	for _, tc := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"no address", nil, nil, "--ip"},
+		{"bad address", nil, []string{"--ip=localhost"}, "localhost"},
+		{"bad inbound", base, []string{"--inbound=3000"}, "PORT=HOST:PORT"},
+		{"bad inbound target", base, []string{"--inbound=3000=app"}, "3000=app"},
+		{"bad JSON", append(base, "ISTIO_METAJSON_LABELS={"), nil, "ISTIO_METAJSON_LABELS"},
+		{"unknown proxy config", append(base, "PROXY_CONFIG=drainDuration: 5s"), nil, "drainDuration"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := configOf(t, tc.environ, tc.args...); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
