@@ -1,0 +1,303 @@
+package snapshot
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"time"
+
+	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
+	telemetry "istio.io/api/telemetry/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// Builder holds the current snapshot and turns changes into the next. It is used by one
+// goroutine at a time; the snapshots that it yields may be read by any.
+type Builder struct {
+	mesh *model.Mesh
+	snap *model.Snapshot
+	rev  uint64
+
+	objects map[objectID]objectState
+
+	services    *collection[model.Service]
+	workloads   *collection[model.Workload]
+	routes      *collection[model.VirtualService]
+	rules       *collection[model.DestinationRule]
+	gateways    *collection[model.Gateway]
+	peerAuths   *collection[model.PeerAuthentication]
+	telemetries *collection[model.Telemetry]
+
+	ruleLabels map[string]int // label name to the number of rules that ask for it
+}
+
+type objectID struct {
+	source string
+	key    model.ObjectKey
+}
+
+// objectState is what one input object put into the collections.
+type objectState struct {
+	services []string // keys in the collection of services
+	problems []Problem
+	// object is kept to be converted again when the mesh configuration changes.
+	object *config.Object
+}
+
+// New returns a builder of an empty mesh with Istio's default configuration.
+func New() *Builder {
+	b := &Builder{
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{},
+		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
+		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		rules:       newCollection(func(v *model.DestinationRule) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		gateways:    newCollection(func(v *model.Gateway) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
+	}
+	b.mesh.Rev = b.next()
+	b.snap = &model.Snapshot{Mesh: b.mesh, PolicyRev: b.next(), GatewayRev: b.next(), MeshRulesRev: b.next()}
+	return b
+}
+
+func (b *Builder) next() uint64 { b.rev++; return b.rev }
+
+// Snapshot returns the current snapshot.
+func (b *Builder) Snapshot() *model.Snapshot { return b.snap }
+
+// Problems returns what has no effect in the current objects, in a stable order.
+func (b *Builder) Problems() []Problem {
+	var out []Problem
+	for _, st := range b.objects {
+		out = append(out, st.problems...)
+	}
+	slices.SortFunc(out, func(a, c Problem) int { return cmp.Compare(a.String(), c.String()) })
+	return out
+}
+
+// Update applies a batch of changes and returns the next snapshot with what it touched. A
+// batch without effect returns the current snapshot and an empty Change. Its cost follows the
+// batch and what depends on it.
+func (b *Builder) Update(events ...Event) (*model.Snapshot, *model.Change) {
+	ch := &model.Change{From: b.snap.Version}
+	for _, e := range events {
+		b.apply(e, ch)
+	}
+	return b.flush(ch)
+}
+
+// SetMesh replaces the mesh configuration. Everything is derived again: it holds defaults that
+// any object may depend on.
+func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
+	ch := &model.Change{From: b.snap.Version}
+	n := *m
+	n.Rev = b.mesh.Rev
+	if reflect.DeepEqual(&n, b.mesh) {
+		ch.To = ch.From
+		return b.snap, ch
+	}
+	n.Rev = b.next()
+	b.mesh = &n
+	ch.All = true
+	ids := make([]objectID, 0, len(b.objects))
+	for id := range b.objects {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, c objectID) int {
+		return cmp.Or(cmp.Compare(a.source, c.source), cmp.Compare(a.key.Kind, c.key.Kind), cmp.Compare(a.key.Namespace, c.key.Namespace), cmp.Compare(a.key.Name, c.key.Name))
+	})
+	for _, id := range ids {
+		if st := b.objects[id]; st.object != nil {
+			b.apply(Event{Source: id.source, Key: st.object.Key(), Object: st.object}, ch)
+		}
+	}
+	ch.Objects = []model.ObjectKey{{Kind: "MeshConfig", Name: "mesh"}}
+	for _, key := range b.snap.Services.Keys() {
+		b.services.dirty[key] = true
+	}
+	return b.flush(ch)
+}
+
+// apply puts one object's values into the collections.
+func (b *Builder) apply(e Event, ch *model.Change) {
+	key := model.ObjectKey{Kind: e.Key.Kind.Name, Namespace: e.Key.Namespace, Name: e.Key.Name}
+	id := objectID{e.Source, key}
+	old, existed := b.objects[id]
+	if e.Delete && !existed {
+		return
+	}
+	ch.Objects = append(ch.Objects, key)
+	path := key.Namespace + "/" + key.Name
+	owner := e.Source + "|" + key.Kind + "|" + path
+
+	var st objectState
+	var o object
+	var p *problems
+	if !e.Delete {
+		o = object{e.Object}
+		p = &problems{at: o.at}
+		st.object = e.Object
+	}
+	switch key.Kind {
+	case "Service", "ServiceEntry":
+		var svcs []*model.Service
+		if !e.Delete {
+			switch spec := o.Spec.(type) {
+			case *corev1.Service:
+				svcs = []*model.Service{b.service(o, spec, p)}
+			case *networking.ServiceEntry:
+				svcs = b.serviceEntry(o, spec, p)
+			}
+		}
+		for _, k := range old.services {
+			b.services.set(k, owner, nil)
+		}
+		for _, s := range svcs {
+			b.services.set(s.Key(), owner, s)
+			st.services = append(st.services, s.Key())
+		}
+	case "WorkloadEntry":
+		var v *model.Workload
+		if spec, ok := specOf[networking.WorkloadEntry](e); ok {
+			v = b.workload(o, spec, workloadLabels(o, spec))
+		}
+		b.workloads.set(path, owner, v)
+	case "VirtualService":
+		var v *model.VirtualService
+		if spec, ok := specOf[networking.VirtualService](e); ok {
+			v = b.virtualService(o, spec, p)
+		}
+		b.routes.set(path, owner, v)
+	case "DestinationRule":
+		var v *model.DestinationRule
+		if spec, ok := specOf[networking.DestinationRule](e); ok {
+			v = b.destinationRule(o, spec, p)
+		}
+		b.rules.set(path, owner, v)
+	case "Gateway":
+		var v *model.Gateway
+		if spec, ok := specOf[networking.Gateway](e); ok {
+			v = b.gateway(o, spec, p)
+		}
+		b.gateways.set(path, owner, v)
+	case "PeerAuthentication":
+		var v *model.PeerAuthentication
+		if spec, ok := specOf[security.PeerAuthentication](e); ok {
+			v = peerAuthentication(o, spec)
+		}
+		b.peerAuths.set(path, owner, v)
+	case "Telemetry":
+		var v *model.Telemetry
+		if spec, ok := specOf[telemetry.Telemetry](e); ok {
+			v = b.telemetry(o, spec, p)
+		}
+		b.telemetries.set(path, owner, v)
+	default:
+		return // other kinds have no effect on the graph; config says so when they are applied
+	}
+	if e.Delete {
+		delete(b.objects, id)
+		return
+	}
+	st.problems = p.list
+	b.objects[id] = st
+}
+
+func specOf[T any](e Event) (*T, bool) {
+	if e.Delete {
+		return nil, false
+	}
+	spec, ok := e.Object.Spec.(*T)
+	return spec, ok
+}
+
+// collection is a table with, for each key, the values that its owners give. The oldest
+// counts; of equally old ones that of the first owner.
+type collection[V any] struct {
+	owners map[string]map[string]*V
+	dirty  map[string]bool
+	// byNamespace are the keys of each namespace, for keys of the form host/namespace.
+	byNamespace map[string]map[string]bool
+	meta        func(*V) (rev *uint64, created time.Time)
+}
+
+func newCollection[V any](meta func(*V) (*uint64, time.Time)) *collection[V] {
+	return &collection[V]{owners: map[string]map[string]*V{}, dirty: map[string]bool{}, byNamespace: map[string]map[string]bool{}, meta: meta}
+}
+
+// set gives or, with nil, takes back an owner's value.
+func (c *collection[V]) set(key, owner string, v *V) {
+	c.dirty[key] = true
+	if v == nil {
+		delete(c.owners[key], owner)
+		if len(c.owners[key]) == 0 {
+			delete(c.owners, key)
+			delete(c.byNamespace[namespaceOf(key)], key)
+		}
+		return
+	}
+	if c.owners[key] == nil {
+		c.owners[key] = map[string]*V{}
+		at(c.byNamespace, namespaceOf(key))[key] = true
+	}
+	c.owners[key][owner] = v
+}
+
+func (c *collection[V]) winner(key string) *V {
+	var best *V
+	var bestOwner string
+	var bestAge time.Time
+	for owner, v := range c.owners[key] {
+		_, age := c.meta(v)
+		if best == nil || age.Before(bestAge) || age.Equal(bestAge) && owner < bestOwner {
+			best, bestOwner, bestAge = v, owner, age
+		}
+	}
+	return best
+}
+
+// diff is one key whose value differs from that in the table.
+type diff[V any] struct {
+	key      string
+	old, new *V
+}
+
+// flush returns the table with the dirty keys settled, and what really differs. A value that
+// equals the one in the table keeps the old value and its revision.
+func (c *collection[V]) flush(t model.Table[*V], next func() uint64) (model.Table[*V], []diff[V]) {
+	var edits []model.Edit[*V]
+	var diffs []diff[V]
+	for _, key := range sortedKeys(c.dirty) {
+		old, had := t.Get(key)
+		v := c.winner(key)
+		switch {
+		case v == nil && !had:
+			continue
+		case v == nil:
+			edits = append(edits, model.Edit[*V]{Key: key, Delete: true})
+		default:
+			// The owner's value stays as it is: it may become the table's again later.
+			n := new(V)
+			*n = *v
+			rev, _ := c.meta(n)
+			if had {
+				oldRev, _ := c.meta(old)
+				*rev = *oldRev
+				if reflect.DeepEqual(n, old) {
+					continue
+				}
+			}
+			*rev = next()
+			edits = append(edits, model.Edit[*V]{Key: key, Value: n})
+			v = n
+		}
+		diffs = append(diffs, diff[V]{key, old, v})
+	}
+	clear(c.dirty)
+	return t.Apply(edits), diffs
+}

@@ -1,0 +1,494 @@
+package snapshot
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// flush settles the collections and derives what depends on what changed.
+func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
+	old := b.snap
+	s := *old
+	s.Mesh = b.mesh
+
+	var services []diff[model.Service]
+	var workloads []diff[model.Workload]
+	var routes []diff[model.VirtualService]
+	var rules []diff[model.DestinationRule]
+	var gateways []diff[model.Gateway]
+	var peerAuths []diff[model.PeerAuthentication]
+	var telemetries []diff[model.Telemetry]
+	// A service that is only marked dirty because the mesh changed has no diff, but its
+	// endpoints may differ all the same.
+	again := map[string]bool{}
+	if ch.All {
+		for k := range b.services.dirty {
+			again[k] = true
+		}
+	}
+	s.Services, services = b.services.flush(s.Services, b.next)
+	s.Workloads, workloads = b.workloads.flush(s.Workloads, b.next)
+	s.VirtualServices, routes = b.routes.flush(s.VirtualServices, b.next)
+	s.DestinationRules, rules = b.rules.flush(s.DestinationRules, b.next)
+	s.Gateways, gateways = b.gateways.flush(s.Gateways, b.next)
+	s.PeerAuthentications, peerAuths = b.peerAuths.flush(s.PeerAuthentications, b.next)
+	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
+
+	for _, d := range services {
+		again[d.key] = true
+		mark(&ch.Hosts, hostOf(d.key))
+	}
+	b.affectedByWorkloads(&s, workloads, again)
+	b.affectedByPolicies(&s, peerAuths, again)
+	b.deriveEndpoints(&s, old, again, ch)
+	b.indexPorts(&s, services)
+	b.indexRules(&s, rules, ch)
+	b.indexRoutes(&s, routes, ch)
+	if len(gateways) > 0 {
+		s.GatewayRev = b.next()
+		for _, d := range gateways {
+			mark(&ch.Gateways, d.key)
+		}
+	}
+	if len(peerAuths)+len(telemetries) > 0 {
+		s.PolicyRev = b.next()
+	}
+	for _, d := range peerAuths {
+		mark(&ch.Policies, policyScope(d.key, b.mesh))
+	}
+	for _, d := range telemetries {
+		mark(&ch.Policies, policyScope(d.key, b.mesh))
+	}
+	for _, d := range workloads {
+		mark(&ch.Workloads, d.key)
+	}
+	s.RuleLabels = sortedKeys(b.ruleLabels)
+	if slices.Equal(s.RuleLabels, old.RuleLabels) {
+		s.RuleLabels = old.RuleLabels
+	}
+
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(peerAuths)+len(telemetries) > 0
+	if ch.Empty() && !differs {
+		ch.To, ch.Objects = old.Version, nil
+		return old, ch
+	}
+	s.Version = b.next()
+	ch.To = s.Version
+	b.snap = &s
+	return b.snap, ch
+}
+
+func mark(set *map[string]bool, key string) {
+	if *set == nil {
+		*set = map[string]bool{}
+	}
+	(*set)[key] = true
+}
+
+func hostOf(serviceKey string) string {
+	return serviceKey[:strings.LastIndexByte(serviceKey, '/')]
+}
+
+func namespaceOf(serviceKey string) string {
+	return serviceKey[strings.LastIndexByte(serviceKey, '/')+1:]
+}
+
+// policyScope is the namespace that a policy concerns, "" for the mesh.
+func policyScope(key string, mesh *model.Mesh) string {
+	ns, _, _ := strings.Cut(key, "/")
+	if ns == mesh.RootNamespace {
+		return ""
+	}
+	return ns
+}
+
+// affectedByWorkloads marks the services whose endpoints a changed workload is or was.
+func (b *Builder) affectedByWorkloads(s *model.Snapshot, diffs []diff[model.Workload], again map[string]bool) {
+	if len(diffs) == 0 {
+		return
+	}
+	for _, d := range diffs {
+		// Services that it was in, by the index; and those that select it now.
+		was, _ := s.ServicesOf.Get(d.key)
+		for _, key := range was {
+			again[key] = true
+		}
+		if d.new == nil {
+			continue
+		}
+		for _, svc := range b.selecting(s, d.new.Namespace) {
+			if model.LabelsMatch(svc.Selector, d.new.Labels) {
+				again[svc.Key()] = true
+			}
+		}
+	}
+}
+
+// selecting returns the services of a namespace that select workloads.
+func (b *Builder) selecting(s *model.Snapshot, ns string) []*model.Service {
+	var out []*model.Service
+	for key := range b.services.byNamespace[ns] {
+		if svc, ok := s.Services.Get(key); ok && svc.Selector != nil {
+			out = append(out, svc)
+		}
+	}
+	return out
+}
+
+// affectedByPolicies marks services whose endpoints' TLS mode may differ: those of the
+// policy's namespace, or all for the root namespace.
+func (b *Builder) affectedByPolicies(s *model.Snapshot, diffs []diff[model.PeerAuthentication], again map[string]bool) {
+	for _, d := range diffs {
+		ns := policyScope(d.key, b.mesh)
+		if ns == "" {
+			for _, key := range s.Services.Keys() {
+				again[key] = true
+			}
+			return
+		}
+		for key := range b.services.byNamespace[ns] {
+			again[key] = true
+		}
+	}
+}
+
+// deriveEndpoints builds the endpoint sets of the services named in again and keeps the index
+// from workloads to services.
+func (b *Builder) deriveEndpoints(s, old *model.Snapshot, again map[string]bool, ch *model.Change) {
+	var edits []model.Edit[*model.EndpointSet]
+	members := map[string]map[string]bool{} // workload to services, of those touched
+	member := func(workload string) map[string]bool {
+		m, ok := members[workload]
+		if !ok {
+			m = map[string]bool{}
+			keys, _ := old.ServicesOf.Get(workload)
+			for _, k := range keys {
+				m[k] = true
+			}
+			members[workload] = m
+		}
+		return m
+	}
+	for _, key := range sortedKeys(again) {
+		prev, had := old.Endpoints.Get(key)
+		var set *model.EndpointSet
+		if svc, ok := s.Services.Get(key); ok {
+			set = b.endpoints(s, svc)
+		}
+		if had {
+			for i := range prev.Instances {
+				if in := &prev.Instances[i]; in.Workload != "" {
+					delete(member(in.Namespace+"/"+in.Workload), key)
+				}
+			}
+		}
+		if set != nil {
+			for i := range set.Instances {
+				if in := &set.Instances[i]; in.Workload != "" {
+					member(in.Namespace + "/" + in.Workload)[key] = true
+				}
+			}
+		}
+		switch {
+		case set == nil && !had:
+		case set == nil:
+			edits = append(edits, model.Edit[*model.EndpointSet]{Key: key, Delete: true})
+			mark(&ch.EndpointHosts, hostOf(key))
+		default:
+			if had {
+				set.Rev = prev.Rev
+				if reflect.DeepEqual(set, prev) {
+					continue
+				}
+				// Clients pin the identities that a service's endpoints may have: a new
+				// one changes the cluster.
+				if !slices.Equal(set.Accounts, prev.Accounts) {
+					mark(&ch.Hosts, hostOf(key))
+				}
+			}
+			set.Rev = b.next()
+			edits = append(edits, model.Edit[*model.EndpointSet]{Key: key, Value: set})
+			mark(&ch.EndpointHosts, hostOf(key))
+			if svc, _ := s.Services.Get(key); svc.Resolution == model.ResolutionDNS || svc.Resolution == model.ResolutionDNSRR {
+				mark(&ch.Hosts, hostOf(key)) // DNS clusters carry their endpoints
+			}
+		}
+	}
+	s.Endpoints = s.Endpoints.Apply(edits)
+
+	var index []model.Edit[[]string]
+	for workload, keys := range members {
+		sorted := sortedKeys(keys)
+		prev, had := old.ServicesOf.Get(workload)
+		if slices.Equal(prev, sorted) {
+			continue
+		}
+		mark(&ch.Workloads, workload)
+		if len(sorted) == 0 {
+			if had {
+				index = append(index, model.Edit[[]string]{Key: workload, Delete: true})
+			}
+			continue
+		}
+		index = append(index, model.Edit[[]string]{Key: workload, Value: sorted})
+	}
+	s.ServicesOf = s.ServicesOf.Apply(index)
+}
+
+// endpoints builds a service's endpoint set: inline endpoints, then selected workloads by name.
+func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.EndpointSet {
+	set := &model.EndpointSet{Key: svc.Key()}
+	accounts := map[string]bool{}
+	add := func(in model.Instance, ports map[string]uint32) {
+		for _, p := range svc.Ports {
+			e := in
+			e.Ports, e.ServicePort, e.Port = nil, p.Number, targetPort(p, ports)
+			if e.Port == 0 {
+				continue // a named target port that the workload does not have
+			}
+			if strings.HasPrefix(e.Address, "unix://") {
+				e.Port = 0
+			}
+			if e.TLS == model.TLSModeIstio && s.MTLS(e.Namespace, e.Labels, e.Port) == model.MTLSDisable {
+				e.TLS = model.TLSModeDisabled
+			}
+			set.Instances = append(set.Instances, e)
+		}
+		if in.TLS == model.TLSModeIstio {
+			accounts[model.SPIFFE(b.mesh.TrustDomain, in.Namespace, in.ServiceAccount)] = true
+		}
+	}
+	for _, in := range svc.Inline {
+		add(in, in.Ports)
+	}
+	if svc.Selector != nil {
+		for _, w := range s.Workloads.Prefix(svc.Namespace + "/") {
+			if w.Address == "" || !model.LabelsMatch(svc.Selector, w.Labels) {
+				continue
+			}
+			add(model.Instance{
+				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
+				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
+			}, w.Ports)
+		}
+	}
+	if len(accounts) > 0 {
+		set.Accounts = sortedKeys(accounts)
+	}
+	return set
+}
+
+// targetPort is the port at the workload: the workload's own map by the service port's name
+// (or the name of its target) first.
+func targetPort(p model.Port, ports map[string]uint32) uint32 {
+	if n, ok := ports[p.Name]; ok && p.Name != "" {
+		return n
+	}
+	if p.Named != "" {
+		return ports[p.Named]
+	}
+	return p.TargetPort()
+}
+
+// indexPorts keeps the services of each port number.
+func (b *Builder) indexPorts(s *model.Snapshot, diffs []diff[model.Service]) {
+	touched := map[string]map[string]*model.Service{} // port to key to new value (nil: gone)
+	for _, d := range diffs {
+		if d.old != nil {
+			for _, p := range d.old.Ports {
+				at(touched, port(p))[d.key] = nil
+			}
+		}
+		if d.new != nil {
+			for _, p := range d.new.Ports {
+				at(touched, port(p))[d.key] = d.new
+			}
+		}
+	}
+	var edits []model.Edit[[]*model.Service]
+	var revs []model.Edit[uint64]
+	for p, changed := range touched {
+		prev, _ := s.ServicesByPort.Get(p)
+		next := make([]*model.Service, 0, len(prev)+len(changed))
+		for _, svc := range prev {
+			if _, ok := changed[svc.Key()]; !ok {
+				next = append(next, svc)
+			}
+		}
+		for _, svc := range changed {
+			if svc != nil {
+				next = append(next, svc)
+			}
+		}
+		slices.SortFunc(next, func(a, c *model.Service) int { return strings.Compare(a.Key(), c.Key()) })
+		edits = append(edits, model.Edit[[]*model.Service]{Key: p, Value: next, Delete: len(next) == 0})
+		revs = append(revs, model.Edit[uint64]{Key: p, Value: b.next(), Delete: len(next) == 0})
+	}
+	s.ServicesByPort, s.PortRevs = s.ServicesByPort.Apply(edits), s.PortRevs.Apply(revs)
+}
+
+func port(p model.Port) string { return strconv.FormatUint(uint64(p.Number), 10) }
+
+func at[V any](m map[string]map[string]V, key string) map[string]V {
+	if m[key] == nil {
+		m[key] = map[string]V{}
+	}
+	return m[key]
+}
+
+// indexRules keeps destination rules merged by namespace and host.
+func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRule], ch *model.Change) {
+	touched := map[string]bool{}
+	for _, d := range diffs {
+		for _, r := range []*model.DestinationRule{d.old, d.new} {
+			if r == nil {
+				continue
+			}
+			touched[ruleKey(r)] = true
+			mark(&ch.Hosts, r.Host)
+		}
+		b.countLabels(ruleLabels(d.old), ruleLabels(d.new))
+	}
+	var edits []model.Edit[*model.DestinationRule]
+	for key := range touched {
+		ns, _, _ := strings.Cut(key, "/")
+		var rules []*model.DestinationRule
+		for _, r := range s.DestinationRules.Prefix(ns + "/") {
+			if ruleKey(r) == key {
+				rules = append(rules, r)
+			}
+		}
+		if len(rules) == 0 {
+			edits = append(edits, model.Edit[*model.DestinationRule]{Key: key, Delete: true})
+			continue
+		}
+		model.SortDestinationRules(rules)
+		merged := mergeRules(rules)
+		if len(rules) > 1 {
+			merged.Rev = b.next()
+		}
+		edits = append(edits, model.Edit[*model.DestinationRule]{Key: key, Value: merged})
+	}
+	s.MergedRules = s.MergedRules.Apply(edits)
+}
+
+// ruleKey is a rule's key in Snapshot.MergedRules; rules for some workloads only are kept
+// apart, under a key that sorts beside it.
+func ruleKey(r *model.DestinationRule) string {
+	k := r.Namespace + "/" + r.Host
+	if r.WorkloadSelector != nil {
+		k += "#"
+	}
+	return k
+}
+
+func ruleLabels(r *model.DestinationRule) []string {
+	if r == nil {
+		return nil
+	}
+	return sortedKeys(r.WorkloadSelector)
+}
+
+// indexRoutes keeps virtual services by host (for sidecars) and by gateway.
+func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualService], ch *model.Change) {
+	hosts := map[string]map[string]*model.VirtualService{}
+	gateways := map[string]map[string]*model.VirtualService{}
+	mesh := false
+	for _, d := range diffs {
+		for i, v := range []*model.VirtualService{d.old, d.new} {
+			if v == nil {
+				continue
+			}
+			var put *model.VirtualService
+			if i == 1 {
+				put = v
+			}
+			for _, g := range v.Gateways {
+				if g != model.MeshGateway {
+					at(gateways, g)[d.key] = put
+					mark(&ch.Gateways, g)
+				}
+			}
+			if !v.HasGateway(model.MeshGateway) {
+				continue
+			}
+			mesh = true
+			for _, h := range v.Hosts {
+				at(hosts, h)[d.key] = put
+				mark(&ch.RouteHosts, h)
+			}
+		}
+		b.countLabels(routeLabels(d.old), routeLabels(d.new))
+	}
+	if mesh {
+		s.MeshRulesRev = b.next()
+	}
+	s.MeshRules = s.MeshRules.Apply(routeEdits(s.MeshRules, hosts))
+	s.GatewayRules = s.GatewayRules.Apply(routeEdits(s.GatewayRules, gateways))
+}
+
+func routeEdits(t model.Table[[]*model.VirtualService], touched map[string]map[string]*model.VirtualService) []model.Edit[[]*model.VirtualService] {
+	var edits []model.Edit[[]*model.VirtualService]
+	for key, changed := range touched {
+		prev, _ := t.Get(key)
+		next := make([]*model.VirtualService, 0, len(prev)+len(changed))
+		for _, v := range prev {
+			if _, ok := changed[v.Key()]; !ok {
+				next = append(next, v)
+			}
+		}
+		for _, v := range changed {
+			if v != nil {
+				next = append(next, v)
+			}
+		}
+		model.SortVirtualServices(next)
+		edits = append(edits, model.Edit[[]*model.VirtualService]{Key: key, Value: next, Delete: len(next) == 0})
+	}
+	return edits
+}
+
+func routeLabels(v *model.VirtualService) []string {
+	if v == nil {
+		return nil
+	}
+	set := map[string]bool{}
+	for _, r := range v.HTTP {
+		for _, m := range r.Matches {
+			for k := range m.SourceLabels {
+				set[k] = true
+			}
+		}
+	}
+	for _, r := range v.TCP {
+		for _, m := range r.Matches {
+			for k := range m.SourceLabels {
+				set[k] = true
+			}
+		}
+	}
+	for _, r := range v.TLS {
+		for _, m := range r.Matches {
+			for k := range m.SourceLabels {
+				set[k] = true
+			}
+		}
+	}
+	return sortedKeys(set)
+}
+
+// countLabels keeps how many rules ask for each label.
+func (b *Builder) countLabels(old, new []string) {
+	for _, l := range old {
+		if b.ruleLabels[l]--; b.ruleLabels[l] == 0 {
+			delete(b.ruleLabels, l)
+		}
+	}
+	for _, l := range new {
+		b.ruleLabels[l]++
+	}
+}

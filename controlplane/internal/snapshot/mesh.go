@@ -1,0 +1,127 @@
+package snapshot
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// ParseMesh reads an istio.mesh.v1alpha1.MeshConfig in YAML or JSON over Istio's defaults. It
+// refuses unknown fields and values (config.Problems); what is known and has no effect yet is a Problem. Empty
+// input gives the defaults.
+// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
+func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
+	in, err := config.ParseMeshConfig(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Protos do not tell "false" from "not given", Istio's defaults do: look at the text.
+	given := map[string]any{}
+	if err := yaml.Unmarshal(f.Data, &given); err != nil {
+		return nil, nil, fmt.Errorf("%s: mesh config: %w", f.Name, err)
+	}
+	m := model.DefaultMesh()
+	p := &problems{at: func(field string) model.Origin {
+		return model.Origin{Kind: "MeshConfig", Name: "mesh", File: f.Name, Field: field}
+	}}
+	if in.TrustDomain != "" {
+		m.TrustDomain = in.TrustDomain
+	}
+	if in.RootNamespace != "" {
+		m.RootNamespace = in.RootNamespace
+	}
+	if o := in.OutboundTrafficPolicy; o != nil {
+		if _, set := nested(given, "outboundTrafficPolicy", "mode"); set {
+			m.RegistryOnly = o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY
+			if o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {
+				p.add("outboundTrafficPolicy.mode", "%s is not supported; ALLOW_ANY applies", o.Mode)
+			}
+		}
+	}
+	m.AccessLogFile, m.AccessLogText = in.AccessLogFile, in.AccessLogFormat
+	if in.AccessLogEncoding == meshconfig.MeshConfig_JSON {
+		m.AccessLogJSON = true
+		if in.AccessLogFormat != "" {
+			m.AccessLogField = map[string]any{}
+			if err := json.Unmarshal([]byte(in.AccessLogFormat), &m.AccessLogField); err != nil {
+				return nil, nil, fmt.Errorf("%s: mesh config: accessLogFormat: with accessLogEncoding JSON it must be a JSON object: %w", f.Name, err)
+			}
+			m.AccessLogText = ""
+		}
+	}
+	if in.ConnectTimeout != nil && in.ConnectTimeout.AsDuration() > 0 {
+		m.ConnectTimeout = in.ConnectTimeout.AsDuration()
+	}
+	if in.EnableAutoMtls != nil {
+		m.AutoMTLS = in.EnableAutoMtls.Value
+	}
+	if _, set := given["enableTracing"]; set {
+		m.Tracing = in.EnableTracing
+	}
+	if t := in.DefaultConfig.GetTracing(); t != nil {
+		if _, set := nested(given, "defaultConfig", "tracing", "sampling"); set {
+			m.TraceSampling = min(max(t.Sampling, 0), 100)
+		}
+	}
+	m.Keepalive, m.DetectTimeout = keepalive(in.TcpKeepalive), duration(in.ProtocolDetectionTimeout)
+	m.ServiceExportTo, m.VirtualServiceExportTo = slices.Clone(in.DefaultServiceExportTo), slices.Clone(in.DefaultVirtualServiceExportTo)
+	m.RuleExportTo = slices.Clone(in.DefaultDestinationRuleExportTo)
+	m.Locality = localityLB(in.LocalityLbSetting)
+	if in.DefaultHttpRetryPolicy != nil {
+		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
+	}
+	m.DefaultLogProviders = slices.Clone(in.DefaultProviders.GetAccessLogging())
+	for i, ep := range in.ExtensionProviders {
+		fp, ok := ep.GetProvider().(*meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
+		if !ok {
+			p.add(indexed("extensionProviders", i), "%s: only envoyFileAccessLog has an effect so far", ep.GetName())
+			continue
+		}
+		lp := model.LogProvider{Path: fp.EnvoyFileAccessLog.GetPath(), Text: fp.EnvoyFileAccessLog.GetLogFormat().GetText()}
+		if lp.Path == "" {
+			lp.Path = "/dev/stdout"
+		}
+		if l := fp.EnvoyFileAccessLog.GetLogFormat().GetLabels(); l != nil {
+			lp.JSON = l.AsMap()
+		}
+		if m.Providers == nil {
+			m.Providers = map[string]model.LogProvider{}
+		}
+		m.Providers[ep.Name] = lp
+	}
+	effective := map[string]bool{}
+	for _, f := range []string{"trustDomain", "rootNamespace", "outboundTrafficPolicy", "accessLogFile", "accessLogFormat", "accessLogEncoding",
+		"connectTimeout", "enableAutoMtls", "enableTracing", "defaultConfig", "tcpKeepalive", "protocolDetectionTimeout",
+		"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting",
+		"defaultHttpRetryPolicy", "defaultProviders", "extensionProviders"} {
+		effective[f] = true
+	}
+	for _, f := range sortedKeys(given) {
+		if !effective[f] {
+			p.add(f, "has no effect yet")
+		}
+	}
+	return m, p.list, nil
+}
+
+// nested finds a value below maps.
+func nested(m map[string]any, path ...string) (any, bool) {
+	var v any = m
+	for _, name := range path {
+		inner, ok := v.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		if v, ok = inner[name]; !ok {
+			return nil, false
+		}
+	}
+	return v, true
+}

@@ -1,0 +1,68 @@
+package snapshot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// Event is one change of an input object.
+type Event struct {
+	// Source tells apart stores that may hold objects of the same name ("config", "local").
+	// Where two define the same thing the older object counts, then the source that sorts
+	// first.
+	Source string
+	// Delete removes the object that Key names; Object is not read.
+	Delete bool
+	Key    config.Key
+	// Object is the new form; it must not be modified any more.
+	Object *config.Object
+}
+
+// Set makes the event of a new or changed object.
+func Set(source string, o *config.Object) Event {
+	return Event{Source: source, Key: o.Key(), Object: o}
+}
+
+// Delete makes the event of a removed object.
+func Delete(source string, key config.Key) Event {
+	return Event{Source: source, Key: key, Delete: true}
+}
+
+// Problem is something in an object that has no effect, by name.
+type Problem struct {
+	Origin model.Origin
+	Text   string
+}
+
+func (p Problem) String() string {
+	s := p.Origin.String()
+	if p.Origin.Field != "" {
+		s += ": " + p.Origin.Field
+	}
+	return s + ": " + p.Text
+}
+
+// object is a config.Object with what conversion needs of it.
+type object struct{ *config.Object }
+
+func (o object) origin() model.Origin {
+	return model.Origin{APIVersion: o.APIVersion, Kind: o.Kind.Name, Namespace: o.Namespace, Name: o.Name, File: o.Source.File, Line: o.Source.Line}
+}
+
+func (o object) at(field string) model.Origin { return o.origin().At(field, o.Position(field)) }
+
+// problems collects while one object is converted.
+type problems struct {
+	at   func(field string) model.Origin
+	list []Problem
+}
+
+func (p *problems) add(field, format string, args ...any) {
+	p.list = append(p.list, Problem{Origin: p.at(field), Text: fmt.Sprintf(format, args...)})
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
