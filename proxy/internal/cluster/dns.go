@@ -1,0 +1,210 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Resolver turns a host name into addresses.
+type Resolver interface {
+	// Resolve returns the addresses of host for a family and how long they are good
+	// (0: unknown).
+	Resolve(ctx context.Context, host string, family xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error)
+}
+
+// SystemResolver returns the resolver of Go's standard library. It does not tell lifetimes.
+func SystemResolver() Resolver { return systemResolver{} }
+
+type systemResolver struct{}
+
+func (systemResolver) Resolve(ctx context.Context, host string, family xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error) {
+	lookup := func(network string) ([]netip.Addr, error) {
+		as, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+		for i := range as {
+			as[i] = as[i].Unmap()
+		}
+		return as, err
+	}
+	first, second := "ip6", "ip4" // AUTO: IPv6 if there is any, else IPv4
+	switch family {
+	case xdsresource.DNSV4Only:
+		as, err := lookup("ip4")
+		return as, 0, err
+	case xdsresource.DNSV6Only:
+		as, err := lookup("ip6")
+		return as, 0, err
+	case xdsresource.DNSAll:
+		as, err := lookup("ip")
+		return as, 0, err
+	case xdsresource.DNSV4Preferred:
+		first, second = "ip4", "ip6"
+	}
+	if as, err := lookup(first); err == nil && len(as) > 0 {
+		return as, 0, nil
+	}
+	as, err := lookup(second)
+	return as, 0, err
+}
+
+// startDNS begins to resolve the cluster's names, once Run has begun.
+func (m *Manager) startDNS(c *Cluster) {
+	if m.ctx == nil || c.cfg.Type != xdsresource.ClusterStrictDNS && c.cfg.Type != xdsresource.ClusterLogicalDNS {
+		return
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	c.cancelDNS = cancel
+	cfg := c.cfg
+	m.wg.Go(func() { m.resolveLoop(ctx, c, cfg) })
+}
+
+// minRefresh keeps a name server that answers with a lifetime of 0 from being flooded.
+const minRefresh = time.Second
+
+// resolveLoop resolves the names of one version of a cluster until ctx ends.
+func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster) {
+	refresh := cfg.DNSRefreshRate
+	if refresh <= 0 {
+		refresh = 5 * time.Second
+	}
+	good := make(map[string][]netip.Addr) // last good answer by name
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		ttl, ok := m.resolveAll(ctx, c, cfg, good)
+		if ctx.Err() != nil {
+			return
+		}
+		m.mu.Lock()
+		if m.clusters[c.name] == c && c.cfg == cfg {
+			if e := resolvedEndpoints(cfg, good); c.endpoints == nil || ok && !slices.EqualFunc(c.endpoints.Localities, e.Localities, sameEndpoints) {
+				c.endpoints = e
+				m.rebuild(c)
+			} else {
+				m.count(c, UpdateNoRebuild)
+			}
+		}
+		m.mu.Unlock()
+		wait := refresh
+		if cfg.RespectDNSTTL && ttl > 0 {
+			wait = max(ttl, minRefresh)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// resolveAll asks for every name of the cluster. Names that fail keep their last answer; ok
+// is false when none was answered.
+func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster, good map[string][]netip.Addr) (ttl time.Duration, ok bool) {
+	if cfg.Endpoints == nil {
+		return 0, true
+	}
+	asked := make(map[string]bool)
+	for li := range cfg.Endpoints.Localities {
+		for ei := range cfg.Endpoints.Localities[li].Endpoints {
+			name := cfg.Endpoints.Localities[li].Endpoints[ei].Address.Host
+			if name == "" {
+				ok = true // an IP address or a pipe needs no resolution
+				continue
+			}
+			if asked[name] {
+				continue
+			}
+			asked[name] = true
+			m.count(c, UpdateAttempt)
+			addrs, t, err := m.cfg.Resolver.Resolve(ctx, name, cfg.DNSFamily)
+			if err != nil {
+				if ctx.Err() != nil {
+					return 0, false
+				}
+				m.count(c, UpdateFailure)
+				m.log.Warn("cannot resolve host, keeping what was known", "cluster", cfg.Name, "host", name, "error", err)
+				continue
+			}
+			m.count(c, UpdateSuccess)
+			if len(addrs) == 0 {
+				m.count(c, UpdateEmpty)
+			}
+			ok = true
+			if t > 0 && (ttl == 0 || t < ttl) {
+				ttl = t
+			}
+			if cfg.Type == xdsresource.ClusterLogicalDNS {
+				good[name] = logical(good[name], addrs)
+				continue
+			}
+			slices.SortFunc(addrs, netip.Addr.Compare)
+			good[name] = slices.Compact(addrs)
+		}
+	}
+	return ttl, ok
+}
+
+// logical keeps one address: the one in use while the name still has it, so that servers
+// that rotate their answers do not cost connections.
+func logical(current, answer []netip.Addr) []netip.Addr {
+	if len(answer) == 0 {
+		return current // Envoy: an empty answer changes nothing for LOGICAL_DNS
+	}
+	if len(current) == 1 && slices.Contains(answer, current[0]) {
+		return current
+	}
+	return answer[:1:1]
+}
+
+// resolvedEndpoints replaces the names in a cluster's endpoints by addresses.
+func resolvedEndpoints(cfg *xdsresource.Cluster, good map[string][]netip.Addr) *xdsresource.Endpoints {
+	if cfg.Endpoints == nil {
+		return &xdsresource.Endpoints{}
+	}
+	out := *cfg.Endpoints
+	out.Localities = slices.Clone(out.Localities)
+	for li := range out.Localities {
+		l := &out.Localities[li]
+		var es []xdsresource.Endpoint
+		for _, e := range l.Endpoints {
+			if e.Address.Host == "" {
+				es = append(es, e)
+				continue
+			}
+			name := e.Address.Host
+			if e.Hostname == "" {
+				e.Hostname = name // what auto_host_rewrite sends
+			}
+			for _, a := range good[name] {
+				r := e
+				r.Address = xdsresource.Address{IP: a, Port: e.Address.Port}
+				es = append(es, r)
+			}
+		}
+		l.Endpoints = es
+	}
+	return &out
+}
+
+func sameEndpoints(a, b xdsresource.LocalityEndpoints) bool {
+	return slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y xdsresource.Endpoint) bool {
+		return x.Address == y.Address && x.Hostname == y.Hostname
+	})
+}
+
+// addressName is an address as logs and admin show it.
+func addressName(a xdsresource.Address) string {
+	switch {
+	case a.Pipe != "":
+		return a.Pipe
+	case a.IP.IsValid():
+		return netip.AddrPortFrom(a.IP, a.Port).String()
+	}
+	return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
+}

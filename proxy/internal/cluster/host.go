@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"sync/atomic"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Host is one endpoint of a cluster, shared by all workers. It is the same object for as
+// long as the cluster keeps an endpoint of that address and transport.
+type Host struct {
+	Address  xdsresource.Address // resolved: IP or pipe
+	Name     string              // Address as text, "10.1.2.3:80"; made once, for logs
+	Hostname string              // endpoint.hostname, or the name that was resolved; may be empty
+	// Transport is what Config.NewTransport made of TLS; nil for plain text. TLSMatch is the
+	// name of the transport_socket_matches entry that chose it, empty for the cluster's own.
+	Transport any
+	TLS       *xdsresource.UpstreamTLS
+	TLSMatch  string
+
+	info   atomic.Pointer[HostInfo]
+	health atomic.Uint32 // healthFlag bits
+	outlier
+}
+
+// HostInfo is what a control plane may change about a host without replacing it.
+type HostInfo struct {
+	Weight   uint32
+	Priority uint32
+	Health   xdsresource.HealthStatus // as sent by EDS
+	Locality Locality
+	Metadata xdsresource.Metadata
+}
+
+// Locality says where a host is.
+type Locality struct{ Region, Zone, SubZone string }
+
+// Info returns what is known about the host now.
+func (h *Host) Info() *HostInfo { return h.info.Load() }
+
+// Flags for Host.health, as in Envoy's Host::HealthFlag.
+const (
+	failedOutlierCheck uint32 = 1 << iota
+	failedEDSHealth
+	degradedEDSHealth
+)
+
+// Healthy reports whether the host may be picked outside of a panic.
+func (h *Host) Healthy() bool { return h.health.Load()&(failedOutlierCheck|failedEDSHealth) == 0 }
+
+// Ejected reports whether outlier detection has taken the host out.
+func (h *Host) Ejected() bool { return h.health.Load()&failedOutlierCheck != 0 }
+
+func (h *Host) degraded() bool { return h.health.Load()&degradedEDSHealth != 0 }
+
+func (h *Host) setFlag(f uint32, on bool) {
+	for {
+		old := h.health.Load()
+		v := old &^ f
+		if on {
+			v = old | f
+		}
+		if h.health.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}
+
+// Pool is what connpool or tcpproxy keeps per host and worker.
+type Pool interface {
+	// Close is called on the worker when the host has left the cluster: idle connections go
+	// at once, busy ones when their requests end.
+	Close()
+}
+
+// LocalHost is one worker's view of a host. Only that worker touches it.
+type LocalHost struct {
+	lb.Load // Active is kept by OnRequest and OnDone
+	Host    *Host
+	Local   *Local
+	Pool    Pool
+	Stats   HostStats
+	removed bool
+
+	// Requests since the last success-rate interval.
+	rateTotal, rateSuccess uint32
+}
+
+// HostStats are Envoy's per-host statistics (REQUIREMENTS F15).
+type HostStats struct {
+	CxTotal, CxConnectFail, CxActive                 uint64
+	RqTotal, RqSuccess, RqError, RqTimeout, RqActive uint64
+}
+
+func (s *HostStats) add(o *HostStats) {
+	s.CxTotal += o.CxTotal
+	s.CxConnectFail += o.CxConnectFail
+	s.CxActive += o.CxActive
+	s.RqTotal += o.RqTotal
+	s.RqSuccess += o.RqSuccess
+	s.RqError += o.RqError
+	s.RqTimeout += o.RqTimeout
+	s.RqActive += o.RqActive
+}
+
+// Removed reports whether the host has left the cluster; its pool takes no new requests.
+func (h *LocalHost) Removed() bool { return h.removed }
+
+// OnConnecting counts a connection attempt.
+func (h *LocalHost) OnConnecting() {
+	h.Stats.CxTotal++
+	h.Stats.CxActive++
+}
+
+// OnDisconnected uncounts a connection that OnConnecting counted.
+func (h *LocalHost) OnDisconnected() { h.Stats.CxActive-- }
+
+// OnRequest counts a request (or a proxied TCP connection) given to the host.
+func (h *LocalHost) OnRequest() {
+	h.Stats.RqTotal++
+	h.Stats.RqActive++
+	h.Active++
+}
+
+// OnDone uncounts what OnRequest counted, however it ended.
+func (h *LocalHost) OnDone() {
+	h.Stats.RqActive--
+	h.Active--
+}
+
+// ResultKind says how an attempt at a host ended.
+type ResultKind uint8
+
+// Results, after Envoy's Outlier::Result.
+const (
+	// ResultResponse is a response with Result.Code; gRPC status is mapped to HTTP by the caller.
+	ResultResponse ResultKind = iota
+	// ResultConnectFailed is a connection that could not be made (refused, reset, TLS).
+	ResultConnectFailed
+	// ResultConnectTimeout is a connection attempt that timed out.
+	ResultConnectTimeout
+	// ResultTimeout is no response in time (per-try or route timeout).
+	ResultTimeout
+	// ResultReset is a response cut off by the host.
+	ResultReset
+	// ResultConnected is a TCP connection made, where no response will follow (tcp_proxy).
+	ResultConnected
+)
+
+// Result is how an attempt at a host ended.
+type Result struct {
+	Kind ResultKind
+	Code int
+}
+
+// OnResult counts a result and feeds outlier detection.
+func (h *LocalHost) OnResult(r Result) {
+	switch r.Kind {
+	case ResultResponse:
+		if r.Code >= 500 {
+			h.Stats.RqError++
+		} else {
+			h.Stats.RqSuccess++
+		}
+	case ResultConnectFailed, ResultConnectTimeout:
+		h.Stats.CxConnectFail++
+	case ResultTimeout:
+		h.Stats.RqTimeout++
+		h.Stats.RqError++
+	case ResultReset:
+		h.Stats.RqError++
+	}
+	if d := h.Local.detector; d != nil {
+		d.put(h, r)
+	}
+}

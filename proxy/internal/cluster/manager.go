@@ -1,0 +1,380 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Worker is where a LocalManager lives: an event loop.
+type Worker interface {
+	// Post runs f on the loop. After the loop has stopped f may never run.
+	Post(f func())
+}
+
+// Config is what a Manager needs; all fields but Resolver are required.
+type Config struct {
+	Workers []Worker
+	Stats   *stats.Store
+	Logger  *slog.Logger
+	// Resolver resolves STRICT_DNS and LOGICAL_DNS names; nil: the system's.
+	Resolver Resolver
+	// NewTransport makes what connpool dials with (a *transportsocket.Client). It is called
+	// once per distinct TLS configuration of a cluster, never with nil.
+	NewTransport func(*xdsresource.UpstreamTLS) (any, error)
+}
+
+// Manager owns all clusters. Its methods may be called from any goroutine.
+type Manager struct {
+	cfg    Config
+	log    *slog.Logger
+	locals []*LocalManager
+
+	mu       sync.RWMutex
+	clusters map[string]*Cluster
+	ctx      context.Context // of Run; nil before
+	wg       sync.WaitGroup  // DNS goroutines
+
+	queue queue // work handed over by workers
+}
+
+// Cluster is a cluster as all workers share it.
+type Cluster struct {
+	name    string
+	scope   stats.Scope
+	stats   stats.Block
+	shared  shared
+	used    []atomic.Bool // by worker: it has a Local
+	version atomic.Pointer[version]
+
+	// Under Manager.mu:
+	cfg       *xdsresource.Cluster
+	endpoints *xdsresource.Endpoints // last good; resolved ones for DNS types
+	hosts     map[hostKey]*Host
+	ordered   []*Host
+	det       *detector
+	nextSweep time.Time
+	warmed    chan struct{}
+	isWarm    bool
+	added     bool // known by a control plane, for config dumps
+	transport transports
+	cancelDNS context.CancelFunc
+	cleaning  atomic.Bool
+}
+
+// version is everything about a cluster that workers use; immutable.
+type version struct {
+	cfg       *xdsresource.Cluster
+	limits    *limits
+	set       *hostSet
+	detector  *detector
+	tls       *xdsresource.UpstreamTLS
+	transport any
+}
+
+// hostKey is the identity of a host within its cluster.
+type hostKey struct {
+	name      string
+	hostname  string
+	transport *xdsresource.UpstreamTLS
+}
+
+// New returns a manager without clusters. It starts nothing: Run does.
+func New(cfg Config) *Manager {
+	m := &Manager{cfg: cfg, log: cfg.Logger, clusters: make(map[string]*Cluster)}
+	if m.cfg.Resolver == nil {
+		m.cfg.Resolver = SystemResolver()
+	}
+	m.queue.wake = make(chan struct{}, 1)
+	for i := range cfg.Workers {
+		m.locals = append(m.locals, &LocalManager{m: m, worker: i, shard: cfg.Stats.Shard(i), byName: make(map[string]*Local)})
+	}
+	return m
+}
+
+// Local returns a worker's clusters, to be used on that worker only.
+func (m *Manager) Local(worker int) *LocalManager { return m.locals[worker] }
+
+func (m *Manager) lookup(name string) *Cluster {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if c := m.clusters[name]; c != nil && c.version.Load() != nil {
+		return c
+	}
+	return nil
+}
+
+// Update adds a cluster or replaces its configuration. The channel is closed when the
+// cluster is warm: it has its first endpoints (EDS), its first resolution has ended, well or
+// not (DNS), or at once. A new cluster is not seen by workers before it is warm; a replaced
+// one keeps serving with what it had. Hosts whose address and transport stay the same keep
+// their pools and statistics.
+func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.clusters[cfg.Name]
+	isNew := c == nil
+	if isNew {
+		c = &Cluster{name: cfg.Name, used: make([]atomic.Bool, len(m.locals)), hosts: make(map[hostKey]*Host)}
+	}
+	t, err := c.transport.update(cfg, m.cfg.NewTransport)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
+	}
+	if isNew {
+		name := cfg.AltStatName
+		if name == "" {
+			name = cfg.Name
+		}
+		c.scope = m.cfg.Stats.Scope("cluster").Tagged(stats.TagCluster, name)
+		c.stats = c.scope.Block(statSet)
+		m.clusters[cfg.Name] = c
+	}
+	old := c.cfg
+	c.cfg, c.transport = cfg, t
+	m.setDetector(c)
+	if c.warmed == nil || c.isWarm {
+		c.warmed = make(chan struct{})
+		c.isWarm = false
+	}
+	m.start(c, old)
+	return c.warmed, nil
+}
+
+// start brings the hosts of a new configuration in, or begins to fetch them.
+func (m *Manager) start(c *Cluster, old *xdsresource.Cluster) {
+	if c.cancelDNS != nil {
+		c.cancelDNS()
+		c.cancelDNS = nil
+	}
+	switch c.cfg.Type {
+	case xdsresource.ClusterEDS:
+		// Endpoints of the same resource stay good; a control plane sends them again only
+		// when they change.
+		if old != nil && old.Type == xdsresource.ClusterEDS && edsName(old) == edsName(c.cfg) && c.endpoints != nil {
+			m.rebuild(c)
+			return
+		}
+		c.endpoints = nil
+	case xdsresource.ClusterStrictDNS, xdsresource.ClusterLogicalDNS:
+		same := old != nil && old.Type == c.cfg.Type && reflect.DeepEqual(old.Endpoints, c.cfg.Endpoints) && c.endpoints != nil
+		if same {
+			m.rebuild(c)
+		} else {
+			c.endpoints = nil
+		}
+		m.startDNS(c)
+	default:
+		c.endpoints = c.cfg.Endpoints
+		if c.endpoints == nil {
+			c.endpoints = &xdsresource.Endpoints{}
+		}
+		m.rebuild(c)
+	}
+}
+
+func edsName(c *xdsresource.Cluster) string {
+	if c.EDSServiceName != "" {
+		return c.EDSServiceName
+	}
+	return c.Name
+}
+
+// UpdateEndpoints gives every EDS cluster of that service name (default: the cluster's
+// name) new endpoints. It reports whether there was one.
+func (m *Manager) UpdateEndpoints(name string, e *xdsresource.Endpoints) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := false
+	// The usual case first: clusters and their EDS resources share names.
+	if c := m.clusters[name]; c != nil && c.cfg.Type == xdsresource.ClusterEDS && edsName(c.cfg) == name {
+		m.setEndpoints(c, e)
+		found = true
+	}
+	for _, c := range m.clusters {
+		if c.name != name && c.cfg.Type == xdsresource.ClusterEDS && edsName(c.cfg) == name {
+			m.setEndpoints(c, e)
+			found = true
+		}
+	}
+	return found
+}
+
+func (m *Manager) setEndpoints(c *Cluster, e *xdsresource.Endpoints) {
+	c.endpoints = e
+	m.count(c, UpdateSuccess)
+	if countEndpoints(e) == 0 {
+		m.count(c, UpdateEmpty)
+	}
+	m.rebuild(c)
+}
+
+func countEndpoints(e *xdsresource.Endpoints) int {
+	n := 0
+	for i := range e.Localities {
+		n += len(e.Localities[i].Endpoints)
+	}
+	return n
+}
+
+// Remove takes a cluster away: workers close its pools, streams on it find no host.
+func (m *Manager) Remove(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.clusters[name]
+	if c == nil {
+		return
+	}
+	delete(m.clusters, name)
+	if c.cancelDNS != nil {
+		c.cancelDNS()
+	}
+	m.warm(c)
+	c.scope.Hide()
+	m.post(c, func(lm *LocalManager) { lm.remove(c) })
+}
+
+// Names returns the names of all clusters, warm or not, in no order.
+func (m *Manager) Names() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	names := make([]string, 0, len(m.clusters))
+	for n := range m.clusters {
+		names = append(names, n)
+	}
+	return names
+}
+
+func (m *Manager) warm(c *Cluster) {
+	if !c.isWarm {
+		c.isWarm = true
+		close(c.warmed)
+	}
+}
+
+// post runs f on every worker that uses the cluster.
+func (m *Manager) post(c *Cluster, f func(*LocalManager)) {
+	for i, w := range m.cfg.Workers {
+		if c.used[i].Load() {
+			lm := m.locals[i]
+			w.Post(func() { f(lm) })
+		}
+	}
+}
+
+// rebuild makes hosts of the cluster's endpoints and publishes them.
+func (m *Manager) rebuild(c *Cluster) {
+	before := len(c.ordered)
+	changed := m.buildHosts(c)
+	if changed || before != len(c.ordered) {
+		m.count(c, MembershipChange)
+	}
+	m.publish(c)
+	m.warm(c)
+}
+
+// buildHosts fills c.hosts from c.endpoints, keeping those that it has. It reports whether a
+// host came or went.
+func (m *Manager) buildHosts(c *Cluster) bool {
+	hosts := make(map[hostKey]*Host, len(c.hosts))
+	ordered := make([]*Host, 0, len(c.hosts))
+	changed := false
+	for li := range c.endpoints.Localities {
+		l := &c.endpoints.Localities[li]
+		loc := Locality{l.Region, l.Zone, l.SubZone}
+		for ei := range l.Endpoints {
+			e := &l.Endpoints[ei]
+			tls, match, transport := c.transport.choose(e)
+			key := hostKey{addressName(e.Address), e.Hostname, tls}
+			if hosts[key] != nil {
+				continue // the same endpoint twice: the first counts, as in Envoy
+			}
+			h := c.hosts[key]
+			if h == nil {
+				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match}
+				h.successRate = -1
+				changed = true
+			}
+			h.info.Store(&HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata})
+			switch e.Health {
+			case xdsresource.HealthUnhealthy, xdsresource.HealthDraining, xdsresource.HealthTimeout:
+				h.setFlag(failedEDSHealth, true)
+			default:
+				h.setFlag(failedEDSHealth, false)
+			}
+			h.setFlag(degradedEDSHealth, e.Health == xdsresource.HealthDegraded)
+			hosts[key] = h
+			ordered = append(ordered, h)
+		}
+	}
+	for k := range c.hosts {
+		if hosts[k] == nil {
+			changed = true
+		}
+	}
+	c.hosts, c.ordered = hosts, ordered
+	return changed
+}
+
+// publish makes a new version of the cluster and tells the workers.
+func (m *Manager) publish(c *Cluster) {
+	weights := make(map[localityKey]uint32)
+	for i := range c.endpoints.Localities {
+		l := &c.endpoints.Localities[i]
+		weights[localityKey{l.Priority, Locality{l.Region, l.Zone, l.SubZone}}] = l.Weight
+	}
+	set := buildHostSet(c.cfg, c.ordered, weights, c.endpoints.OverprovisioningFactor)
+	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det}
+	v.tls, v.transport = c.cfg.TLS, c.transport.own
+	c.version.Store(v)
+	healthy, degraded := set.counts()
+	m.gauge(c, MembershipTotal, int64(len(c.ordered)))
+	m.gauge(c, MembershipHealthy, int64(healthy))
+	m.gauge(c, MembershipDegraded, int64(degraded))
+	var heaviest uint32
+	for _, h := range c.ordered {
+		heaviest = max(heaviest, h.Info().Weight)
+	}
+	m.gauge(c, MaxHostWeight, int64(heaviest))
+	m.post(c, func(lm *LocalManager) { lm.update(c) })
+}
+
+func (m *Manager) count(c *Cluster, s Stat) { m.cfg.Stats.Main().Inc(c.stats.Counter(int(s))) }
+
+func (m *Manager) gauge(c *Cluster, s Stat, v int64) {
+	m.cfg.Stats.Main().GaugeSet(c.stats.Gauge(int(s)), v)
+}
+
+// setDetector gives the cluster a detector for its configuration, or takes it away; hosts
+// that are out come back when detection is turned off.
+func (m *Manager) setDetector(c *Cluster) {
+	o := c.cfg.Outlier
+	if o == nil {
+		if c.det != nil {
+			for _, h := range c.ordered {
+				h.setFlag(failedOutlierCheck, false)
+			}
+			m.gauge(c, EjectionsActive, 0)
+		}
+		c.det = nil
+		return
+	}
+	c.det = &detector{
+		cfg:        o,
+		notify:     func(h *Host, why cause) { m.queue.put(func() { m.onOutlier(c, h, why) }) },
+		count:      func(s Stat) { m.count(c, s) },
+		gauge:      func(s Stat, v int64) { m.gauge(c, s, v) },
+		percentage: newPercentage,
+	}
+	if c.nextSweep.IsZero() {
+		c.nextSweep = time.Now().Add(o.Interval)
+		m.queue.put(func() {}) // let Run see the new timer
+	}
+}

@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// queue is unbounded work from workers, which must never block. It stays short: a worker
+// adds to it only when a host crosses a threshold.
+type queue struct {
+	mu   sync.Mutex
+	work []func()
+	wake chan struct{} // of capacity 1
+}
+
+func (q *queue) put(f func()) {
+	q.mu.Lock()
+	q.work = append(q.work, f)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) take() []func() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := q.work
+	q.work = nil
+	return w
+}
+
+// originalDstCleanup is Envoy's default cleanup_interval.
+const originalDstCleanup = 5 * time.Second
+
+// Run resolves names and judges hosts until ctx ends; then it waits for what it started.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.mu.Lock()
+	m.ctx = ctx
+	for _, c := range m.clusters {
+		if c.cancelDNS == nil {
+			m.startDNS(c)
+		}
+	}
+	m.mu.Unlock()
+	defer func() {
+		cancel()
+		m.mu.Lock()
+		m.ctx = nil
+		m.mu.Unlock()
+		m.wg.Wait()
+	}()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	nextClean := time.Now().Add(originalDstCleanup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.queue.wake:
+		case <-timer.C:
+		}
+		for _, f := range m.queue.take() {
+			f()
+		}
+		now := time.Now()
+		next := m.sweep(now)
+		if !now.Before(nextClean) {
+			nextClean = now.Add(originalDstCleanup)
+			m.cleanAll()
+		}
+		if next.IsZero() || nextClean.Before(next) {
+			next = nextClean
+		}
+		timer.Reset(next.Sub(now))
+	}
+}
+
+// sweep ends the intervals of outlier detection that are due and returns when the next one is.
+func (m *Manager) sweep(now time.Time) (next time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.clusters {
+		if c.det == nil {
+			c.nextSweep = time.Time{}
+			continue
+		}
+		if !now.Before(c.nextSweep) {
+			c.nextSweep = now.Add(c.det.cfg.Interval)
+			if c.det.sweep(c.ordered, now) && c.endpoints != nil {
+				m.publish(c)
+			}
+			m.collectRates(c)
+		}
+		if next.IsZero() || c.nextSweep.Before(next) {
+			next = c.nextSweep
+		}
+	}
+	return next
+}
+
+// onOutlier ejects a host that a worker reported.
+func (m *Manager) onOutlier(c *Cluster, h *Host, why cause) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.clusters[c.name] != c || c.det == nil || c.endpoints == nil || !contains(c.ordered, h) {
+		return
+	}
+	if c.det.onConsecutive(c.ordered, h, why, time.Now()) {
+		m.log.Info("outlier detection ejected a host", "cluster", c.name, "host", h.Name, "times", h.ejections)
+		m.publish(c)
+	}
+}
+
+func contains(hosts []*Host, h *Host) bool {
+	for _, x := range hosts {
+		if x == h {
+			return true
+		}
+	}
+	return false
+}
+
+// collectRates asks the workers for the responses of the last interval and judges them when
+// all have answered.
+func (m *Manager) collectRates(c *Cluster) {
+	o := c.det.cfg
+	if o.EnforcingSuccessRate == 0 || len(c.ordered) < int(o.SuccessRateMinimumHosts) {
+		return
+	}
+	var users []int
+	for i := range m.locals {
+		if c.used[i].Load() {
+			users = append(users, i)
+		}
+	}
+	if len(users) == 0 {
+		return
+	}
+	var mu sync.Mutex
+	all := make(map[*Host]rate)
+	left := len(users)
+	for _, i := range users {
+		lm := m.locals[i]
+		m.cfg.Workers[i].Post(func() {
+			part := lm.takeRates(c)
+			mu.Lock()
+			defer mu.Unlock()
+			for h, r := range part {
+				sum := all[h]
+				all[h] = rate{sum.total + r.total, sum.success + r.success}
+			}
+			if left--; left == 0 {
+				m.queue.put(func() { m.onRates(c, all) })
+			}
+		})
+	}
+}
+
+func (lm *LocalManager) takeRates(c *Cluster) map[*Host]rate {
+	l := lm.byName[c.name]
+	if l == nil || l.cluster != c {
+		return nil
+	}
+	rates := make(map[*Host]rate, len(l.hosts))
+	for h, lh := range l.hosts {
+		rates[h] = rate{lh.rateTotal, lh.rateSuccess}
+		lh.rateTotal, lh.rateSuccess = 0, 0
+	}
+	return rates
+}
+
+func (m *Manager) onRates(c *Cluster, rates map[*Host]rate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.clusters[c.name] != c || c.det == nil || c.endpoints == nil {
+		return
+	}
+	if c.det.judge(c.ordered, rates, time.Now()) {
+		m.publish(c)
+	}
+}
+
+// cleanAll lets workers drop hosts of ORIGINAL_DST clusters that nothing uses any more.
+func (m *Manager) cleanAll() {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, c := range m.clusters {
+		if !c.cleaning.Load() {
+			continue
+		}
+		m.post(c, func(lm *LocalManager) {
+			if l := lm.byName[c.name]; l != nil && l.cluster == c && l.dst != nil {
+				l.cleanOriginalDst()
+			}
+		})
+	}
+}

@@ -1,0 +1,194 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Query selects what a snapshot shows.
+type Query struct {
+	Filter   *regexp.Regexp // matched anywhere in the name; nil: everything
+	UsedOnly bool           // only what was ever written
+	// Types restricts to kinds; empty: all.
+	Types []Kind
+}
+
+// Snapshot is a copy of all shards, summed, at about one moment: each worker's part is
+// consistent in itself.
+type Snapshot struct {
+	store *Store
+	sum   Shard
+	refs  []ref
+}
+
+// ref is one statistic: an entry, and the item when the entry is a block.
+type ref struct {
+	e    *entry
+	item int // -1: single
+}
+
+func (r ref) kind() Kind {
+	if r.item < 0 {
+		return r.e.kind
+	}
+	return r.e.set.items[r.item].Kind
+}
+
+func (r ref) suffix() string {
+	if r.item < 0 {
+		return ""
+	}
+	return r.e.set.items[r.item].Name
+}
+
+func (r ref) name() string { return r.e.prefix + r.suffix() }
+
+func (r ref) slot() uint32 {
+	if r.item < 0 {
+		return r.e.slot
+	}
+	return r.e.slot + r.e.set.off[r.item]
+}
+
+func (r ref) hist() uint32 {
+	if r.item < 0 {
+		return r.e.hist
+	}
+	return r.e.hist + r.e.set.off[r.item]
+}
+
+// Snapshot copies what all workers have counted. It waits for each attached worker to answer
+// on its loop and returns ctx's error when one does not.
+func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
+	snap := &Snapshot{store: s}
+	s.mu.Lock()
+	entries := s.entries[:len(s.entries):len(s.entries)]
+	hidden := make(map[*entry]bool)
+	for _, e := range entries {
+		if e.hidden {
+			hidden[e] = true
+		}
+	}
+	posts := slices.Clone(s.posts)
+	s.mu.Unlock()
+
+	parts := make(chan *Shard, len(posts))
+	for i, post := range posts {
+		shard := s.shards[i]
+		if post == nil {
+			shard.addTo(&snap.sum)
+			parts <- nil
+			continue
+		}
+		post(func() {
+			part := &Shard{}
+			shard.addTo(part)
+			parts <- part
+		})
+	}
+	for range posts {
+		select {
+		case part := <-parts:
+			if part != nil {
+				part.addTo(&snap.sum)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	s.mainMu.Lock()
+	s.main.addTo(&snap.sum)
+	s.mainMu.Unlock()
+
+	for _, e := range entries {
+		if hidden[e] {
+			continue
+		}
+		if e.set == nil {
+			snap.add(ref{e, -1}, &q)
+			continue
+		}
+		for i := range e.set.items {
+			snap.add(ref{e, i}, &q)
+		}
+	}
+	slices.SortFunc(snap.refs, compareNames)
+	return snap, nil
+}
+
+func (p *Snapshot) add(r ref, q *Query) {
+	if q.UsedOnly && !p.used(r) {
+		return
+	}
+	if len(q.Types) > 0 && !slices.Contains(q.Types, r.kind()) {
+		return
+	}
+	if q.Filter != nil && !q.Filter.MatchString(r.name()) {
+		return
+	}
+	p.refs = append(p.refs, r)
+}
+
+func (p *Snapshot) used(r ref) bool {
+	if r.kind() == KindHistogram {
+		h := p.sum.histogram(r.hist())
+		return h != nil && h.count > 0
+	}
+	_, used := p.sum.value(r.slot())
+	return used
+}
+
+// compareNames orders by whole name without composing it for the common case, two items of
+// one block.
+func compareNames(a, b ref) int {
+	if a.e == b.e {
+		return strings.Compare(a.suffix(), b.suffix())
+	}
+	if a.item < 0 && b.item < 0 {
+		return strings.Compare(a.e.prefix, b.e.prefix)
+	}
+	if n := min(len(a.e.prefix), len(b.e.prefix)); a.e.prefix[:n] != b.e.prefix[:n] {
+		return strings.Compare(a.e.prefix[:n], b.e.prefix[:n])
+	}
+	return cmp.Compare(a.name(), b.name())
+}
+
+// Stat is one statistic of a snapshot.
+type Stat struct {
+	Name  string
+	Kind  Kind
+	Value int64 // counters and gauges
+	Used  bool
+	// Count and Sum are of histograms.
+	Count, Sum uint64
+}
+
+// Each calls f for every selected statistic, ordered by name.
+func (p *Snapshot) Each(f func(Stat)) {
+	for _, r := range p.refs {
+		st := Stat{Name: r.name(), Kind: r.kind(), Used: p.used(r)}
+		if st.Kind == KindHistogram {
+			if h := p.sum.histogram(r.hist()); h != nil {
+				st.Count, st.Sum = h.count, h.sum
+			}
+		} else {
+			v, _ := p.sum.value(r.slot())
+			st.Value = int64(v)
+		}
+		f(st)
+	}
+}
+
+// Value returns a counter's or gauge's value by whole name.
+func (p *Snapshot) Value(name string) (int64, bool) {
+	for _, r := range p.refs {
+		if r.kind() != KindHistogram && r.name() == name {
+			v, _ := p.sum.value(r.slot())
+			return int64(v), true
+		}
+	}
+	return 0, false
+}
