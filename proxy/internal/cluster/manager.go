@@ -15,8 +15,8 @@ import (
 
 // Worker is where a LocalManager lives: an event loop.
 type Worker interface {
-	// Post runs f on the loop. After the loop has stopped f may never run.
-	Post(f func())
+	// Post runs f on the loop; false when the loop has stopped.
+	Post(f func()) bool
 }
 
 // Config is what a Manager needs; all fields but Resolver are required.

@@ -78,23 +78,19 @@ func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
 	parts := make(chan *Shard, len(posts))
 	for i, post := range posts {
 		shard := s.shards[i]
-		if post == nil {
-			shard.addTo(&snap.sum)
-			parts <- nil
-			continue
-		}
-		post(func() {
+		read := func() {
 			part := &Shard{}
 			shard.addTo(part)
 			parts <- part
-		})
+		}
+		if post == nil || !post(read) {
+			read()
+		}
 	}
 	for range posts {
 		select {
 		case part := <-parts:
-			if part != nil {
-				part.addTo(&snap.sum)
-			}
+			part.addTo(&snap.sum)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

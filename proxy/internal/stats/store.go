@@ -102,7 +102,7 @@ type Store struct {
 	slots   uint32
 	hists   uint32
 	shards  []*Shard
-	posts   []func(func())
+	posts   []func(func()) bool
 
 	rules      []TagRule
 	noDefaults bool
@@ -135,9 +135,9 @@ func NewStore(o Options) *Store {
 func (s *Store) Shard(worker int) *Shard { return s.shards[worker] }
 
 // Attach tells how to run a function on a worker, so that its shard can be read while the
-// worker runs. Until it is called, and after Attach(worker, nil), the shard is read in place:
-// the worker must not be running then.
-func (s *Store) Attach(worker int, post func(func())) {
+// worker runs; false means that the worker has stopped. Before Attach, and after the worker
+// has stopped, the shard is read in place.
+func (s *Store) Attach(worker int, post func(func()) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.posts[worker] = post
