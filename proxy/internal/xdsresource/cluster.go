@@ -46,6 +46,9 @@ type Cluster struct {
 	ObservabilityName string
 	Type              ClusterType
 	EDSServiceName    string // for ClusterEDS; default Name
+	// OriginalDstHeader: a ClusterOriginalDst takes its host from x-envoy-original-dst-host
+	// when the request has it (original_dst_lb_config.use_http_header).
+	OriginalDstHeader bool
 	// Endpoints is load_assignment for static and DNS types.
 	Endpoints      *Endpoints
 	ConnectTimeout time.Duration // default 5s

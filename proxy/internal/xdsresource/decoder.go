@@ -1,0 +1,55 @@
+package xdsresource
+
+import (
+	"os"
+
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// HTTPFilterType is what this package must know of an HTTP filter to judge its configuration.
+type HTTPFilterType struct {
+	// Parse reads the filter's own configuration. The Any is the filter's proto, or a
+	// TypedStruct for types without one. It is nil when the configuration has no
+	// typed_config and OptionalConfig is set.
+	Parse func(*anypb.Any) (any, error)
+	// ParseRoute reads typed_per_filter_config; nil: the filter takes none.
+	ParseRoute func(*anypb.Any) (any, error)
+	// RouteTypes are further message names that a typed_per_filter_config of this filter may have.
+	RouteTypes []string
+	// Terminal is true for the router.
+	Terminal bool
+	// Name is the filter's canonical name. A filter that is given by this name alone, with no
+	// typed_config, is accepted when OptionalConfig is set: Envoy 1.19's own files have it so.
+	Name           string
+	OptionalConfig bool
+}
+
+// NetworkFilterType is the same for a network filter.
+type NetworkFilterType struct {
+	Parse func(*anypb.Any) (any, error)
+	// Terminal is true for filters that consume the connection.
+	Terminal bool
+}
+
+// Extensions are the filters that the proxy has, by the message name of their configuration.
+// The HTTP connection manager and TCP proxy are known to this package itself.
+type Extensions struct {
+	HTTP    map[string]HTTPFilterType
+	Network map[string]NetworkFilterType
+}
+
+// Decoder turns protos into the types of this package. It keeps no state and may be used
+// from several goroutines.
+type Decoder struct {
+	ext      Extensions
+	readFile func(string) ([]byte, error)
+}
+
+// NewDecoder returns a decoder that knows the given filters.
+func NewDecoder(ext Extensions) *Decoder {
+	return &Decoder{ext: ext, readFile: os.ReadFile}
+}
+
+// DisabledFilter is the per-route configuration of a filter that route.v3.FilterConfig
+// turns off there.
+type DisabledFilter struct{}

@@ -1,0 +1,305 @@
+package xdsresource
+
+// supportedFields lists, per message, the fields that this package reads. A populated field
+// that stands neither here nor in harmlessFields is refused by name. The test of this table
+// holds every name against the proto, so that a typing error cannot open a hole.
+var supportedFields = map[string]string{
+	// Listener.
+	"envoy.config.listener.v3.Listener": `name address additional_addresses stat_prefix filter_chains use_original_dst
+		default_filter_chain per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters
+		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port`,
+	"envoy.config.listener.v3.Listener.DeprecatedV1": "bind_to_port",
+	"envoy.config.listener.v3.AdditionalAddress":     "address",
+	"envoy.config.listener.v3.FilterChain": `filter_chain_match filters metadata transport_socket
+		transport_socket_connect_timeout name`,
+	"envoy.config.listener.v3.FilterChainMatch": `destination_port prefix_ranges direct_source_prefix_ranges source_type
+		source_prefix_ranges source_ports server_names transport_protocol application_protocols`,
+	"envoy.config.listener.v3.Filter":                                   "name typed_config",
+	"envoy.config.listener.v3.ListenerFilter":                           "name typed_config",
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":   "",
+	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "",
+	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":     "",
+
+	// HTTP connection manager.
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type stat_prefix rds
+		route_config http_filters tracing common_http_protocol_options http_protocol_options http2_protocol_options
+		server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
+		request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops
+		skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response
+		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
+		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
+		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
+		internal_address_config`,
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
+	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config disabled",
+	"envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension":                                "typed_config",
+	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":                                                       "pack_trace_reason use_request_id_for_trace_sampling",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":               "upgrade_type enabled",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": `client_sampling
+		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider`,
+	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig": "mappers body_format",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
+		body_format_override headers_to_add`,
+	"envoy.config.core.v3.HttpProtocolOptions": `idle_timeout max_connection_duration max_headers_count
+		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection`,
+	"envoy.config.core.v3.Http1ProtocolOptions": `allow_absolute_url accept_http_10 default_host_for_http_10
+		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message`,
+	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words stateful_formatter",
+	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
+	"envoy.config.core.v3.Http2ProtocolOptions": `max_concurrent_streams initial_stream_window_size
+		initial_connection_window_size allow_connect`,
+	"envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": "",
+	"envoy.type.tracing.v3.CustomTag":             "tag literal environment request_header",
+	"envoy.type.tracing.v3.CustomTag.Literal":     "value",
+	"envoy.type.tracing.v3.CustomTag.Environment": "name default_value",
+	"envoy.type.tracing.v3.CustomTag.Header":      "name default_value",
+
+	// Routes.
+	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
+		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
+		max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching typed_per_filter_config
+		metadata`,
+	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
+		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
+		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata`,
+	"envoy.config.route.v3.Route": `name match route redirect direct_response non_forwarding_action metadata decorator
+		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
+		response_headers_to_remove stat_prefix`,
+	"envoy.config.route.v3.NonForwardingAction": "",
+	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix case_sensitive
+		runtime_fraction headers query_parameters grpc tls_context dynamic_metadata`,
+	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
+	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
+	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
+	"envoy.config.core.v3.RuntimeFractionalPercent":           "default_value runtime_key",
+	"envoy.type.v3.FractionalPercent":                         "numerator denominator",
+	"envoy.type.v3.Percent":                                   "value",
+	"envoy.type.v3.Int64Range":                                "start end",
+	"envoy.config.route.v3.HeaderMatcher":                     `name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match string_match invert_match treat_missing_header_as_empty`,
+	"envoy.config.route.v3.QueryParameterMatcher":             "name string_match present_match",
+	"envoy.type.matcher.v3.StringMatcher":                     "exact prefix suffix safe_regex contains ignore_case",
+	"envoy.type.matcher.v3.RegexMatcher":                      "google_re2 regex",
+	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2":            "",
+	"envoy.type.matcher.v3.RegexMatchAndSubstitute":           "pattern substitution",
+	"envoy.type.matcher.v3.MetadataMatcher":                   "filter path value invert",
+	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":       "key",
+	"envoy.type.matcher.v3.ValueMatcher":                      "string_match present_match",
+	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
+		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
+		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
+		hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs internal_redirect_policy max_stream_duration`,
+	"envoy.config.route.v3.WeightedCluster": "clusters total_weight",
+	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
+		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
+		typed_per_filter_config host_rewrite_literal`,
+	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append",
+	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter filter_state terminal",
+	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name",
+	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path",
+	"envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
+	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       "name",
+	"envoy.config.route.v3.RouteAction.HashPolicy.FilterState":          "key",
+	"envoy.config.route.v3.RouteAction.UpgradeConfig":                   "upgrade_type enabled",
+	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
+	"envoy.config.route.v3.InternalRedirectPolicy":                      "max_internal_redirects redirect_response_codes allow_cross_scheme_redirect",
+	"envoy.config.route.v3.RetryPolicy": `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
+		host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
+		retriable_headers retriable_request_headers`,
+	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                      "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                            "base_interval max_interval",
+	"envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff":                 "reset_headers max_interval",
+	"envoy.config.route.v3.RetryPolicy.ResetHeader":                             "name format",
+	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":      "",
+	"envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "",
+	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect
+		prefix_rewrite regex_rewrite response_code strip_query`,
+	"envoy.config.route.v3.DirectResponseAction": "status body",
+	"envoy.config.route.v3.Decorator":            "operation propagate",
+	"envoy.config.route.v3.FilterConfig":         "config disabled",
+	"envoy.config.core.v3.HeaderValueOption":     "header append append_action keep_empty_value",
+	"envoy.config.core.v3.HeaderValue":           "key value",
+
+	// Cluster.
+	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
+		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment health_checks
+		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
+		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
+		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
+		original_dst_lb_config least_request_lb_config common_lb_config transport_socket metadata
+		upstream_connection_options close_connections_on_host_health_failure filters`,
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
+		locality_weighted_lb_config`,
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig": "",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":        "",
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig":                    "choice_count",
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":                        "minimum_ring_size hash_function maximum_ring_size",
+	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":                          "table_size",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                     "use_http_header http_header_name",
+	"envoy.config.cluster.v3.CircuitBreakers":                                 "thresholds",
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
+		max_retries retry_budget track_remaining`,
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
+	"envoy.config.cluster.v3.OutlierDetection": `consecutive_5xx interval base_ejection_time max_ejection_percent
+		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
+		success_rate_stdev_factor consecutive_gateway_failure enforcing_consecutive_gateway_failure
+		split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
+		max_ejection_time always_eject_one_host`,
+	"envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive",
+	"envoy.config.cluster.v3.Filter":                    "name typed_config",
+	"envoy.config.core.v3.TcpKeepalive":                 "keepalive_probes keepalive_time keepalive_interval",
+	"envoy.config.core.v3.BindConfig":                   "source_address",
+	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
+		explicit_http_config use_downstream_protocol_config auto_config`,
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
+	"envoy.config.core.v3.HealthCheck": `timeout interval unhealthy_threshold healthy_threshold http_health_check
+		tcp_health_check grpc_health_check`,
+	"envoy.config.core.v3.HealthCheck.HttpHealthCheck": "host path expected_statuses",
+	"envoy.config.core.v3.HealthCheck.TcpHealthCheck":  "send receive",
+	"envoy.config.core.v3.HealthCheck.GrpcHealthCheck": "service_name authority",
+	"envoy.config.core.v3.HealthCheck.Payload":         "text binary",
+
+	// Endpoints.
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "drop_overloads overprovisioning_factor",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata load_balancing_weight",
+	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname",
+	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
+
+	// TLS and secrets.
+	"envoy.config.core.v3.TransportSocket":                                                            "name typed_config",
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                                      "",
+	"envoy.extensions.transport_sockets.tls.v3.Secret":                                                "name tls_certificate validation_context",
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":                                  "common_tls_context require_client_certificate disable_stateless_session_resumption",
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                                    "common_tls_context sni allow_renegotiation max_session_keys",
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                                      `tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols`,
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
+	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":                                         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                                        "certificate_chain private_key",
+	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": `trusted_ca verify_certificate_spki
+		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification`,
+	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
+	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
+
+	// TCP proxy and Istio's network filters.
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
+		idle_timeout access_log max_connect_attempts max_downstream_connection_duration access_log_options`,
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match",
+
+	// Access logs.
+	"envoy.config.accesslog.v3.AccessLog":                             "name filter typed_config",
+	"envoy.extensions.access_loggers.file.v3.FileAccessLog":           "path format json_format typed_json_format log_format",
+	"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":       "log_format",
+	"envoy.extensions.access_loggers.stream.v3.StderrAccessLog":       "log_format",
+	"envoy.config.core.v3.SubstitutionFormatString":                   "text_format json_format text_format_source omit_empty_values",
+	"envoy.config.accesslog.v3.AccessLogFilter":                       `status_code_filter duration_filter not_health_check_filter traceable_filter runtime_filter and_filter or_filter header_filter response_flag_filter extension_filter`,
+	"envoy.config.accesslog.v3.ExtensionFilter":                       "name typed_config",
+	"envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter": "expression",
+	"envoy.config.accesslog.v3.StatusCodeFilter":                      "comparison",
+	"envoy.config.accesslog.v3.DurationFilter":                        "comparison",
+	"envoy.config.accesslog.v3.ComparisonFilter":                      "op value",
+	"envoy.config.accesslog.v3.NotHealthCheckFilter":                  "",
+	"envoy.config.accesslog.v3.TraceableFilter":                       "",
+	"envoy.config.accesslog.v3.RuntimeFilter":                         "percent_sampled",
+	"envoy.config.accesslog.v3.AndFilter":                             "filters",
+	"envoy.config.accesslog.v3.OrFilter":                              "filters",
+	"envoy.config.accesslog.v3.HeaderFilter":                          "header",
+	"envoy.config.accesslog.v3.ResponseFlagFilter":                    "flags",
+	"envoy.config.core.v3.RuntimeUInt32":                              "default_value",
+
+	// Shared.
+	"envoy.config.core.v3.Address":               "socket_address pipe",
+	"envoy.config.core.v3.SocketAddress":         "protocol address port_value",
+	"envoy.config.core.v3.Pipe":                  "path",
+	"envoy.config.core.v3.CidrRange":             "address_prefix prefix_len",
+	"envoy.config.core.v3.DataSource":            "filename inline_bytes inline_string environment_variable",
+	"envoy.config.core.v3.Metadata":              "filter_metadata",
+	"envoy.config.core.v3.ConfigSource":          "ads api_config_source",
+	"envoy.config.core.v3.ApiConfigSource":       "api_type grpc_services",
+	"envoy.config.core.v3.GrpcService":           "envoy_grpc",
+	"envoy.config.core.v3.GrpcService.EnvoyGrpc": "cluster_name",
+}
+
+// harmlessFields lists fields that may be set though nothing reads them, with the reason why
+// nobody outside can tell.
+var harmlessFields = []struct{ message, fields, why string }{
+	{"envoy.config.core.v3.ConfigSource", "initial_fetch_timeout resource_api_version",
+		"resources are always V3; how long a missing one holds a listener or cluster in warming differs, never what it serves"},
+	{"envoy.config.core.v3.ConfigSource", "self",
+		"means the source that the holder came from, which is the one ADS stream here"},
+	{"envoy.config.core.v3.ApiConfigSource", "transport_api_version set_node_on_first_message_only request_timeout",
+		"only V3 exists, the node goes out on the first message always, and streams have no request timeout"},
+	{"envoy.config.core.v3.GrpcService", "timeout", "streams have no deadline"},
+	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it, of which there are none here"},
+	{"envoy.config.core.v3.SocketAddress", "ipv4_compat", "IPv6 wildcard sockets take IPv4 as Linux is set up"},
+	{"envoy.config.core.v3.BindConfig", "freebind", "binding a source address that does not exist yet fails later instead"},
+	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
+	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
+
+	{"envoy.config.listener.v3.Listener", "drain_type enable_reuse_port reuse_port connection_balance_config tcp_backlog_size",
+		"how the kernel and the workers share the accepting; every worker has its own SO_REUSEPORT socket"},
+	{"envoy.config.listener.v3.Listener", "max_connections_to_accept_per_socket_event tcp_fast_open_queue_length",
+		"tuning of accept"},
+	{"envoy.config.listener.v3.Listener", "ignore_global_conn_limit bypass_overload_manager stats_matcher", "there is no overload manager to bypass"},
+	{"envoy.config.listener.v3.Listener", "freebind", "binding an address that does not exist yet fails by name instead of waiting"},
+	{"envoy.config.listener.v3.Listener", "transparent", "sockets keep their own source address; capture uses the redirect form"},
+
+	{"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "initial_read_buffer_size enable_ja3_fingerprinting enable_ja4_fingerprinting",
+		"buffer tuning; fingerprints that nothing can read"},
+
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "access_log_flush_interval flush_access_log_on_new_request access_log_options",
+		"extra access-log lines for running streams are not written"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig", "unix_sockets cidr_ranges",
+		"decides x-envoy-internal for private addresses, where Envoy's older default (RFC 1918 is internal) stays"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "append_x_forwarded_port", "adds one informational request header"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "spawn_upstream_span",
+		"spans are per request; a second span object would change ids only"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
+	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},
+	{"envoy.config.core.v3.Http2ProtocolOptions", `hpack_table_size max_outbound_frames max_outbound_control_frames
+		max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
+		max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
+		override_stream_error_on_invalid_http_message allow_metadata connection_keepalive use_oghttp2_codec`,
+		"limits of the HTTP/2 codec, which is not in this release: a connection that would need it is refused"},
+
+	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
+	{"envoy.config.route.v3.VirtualHost", "virtual_clusters include_is_timeout_retry_header", "extra statistics and one informational header"},
+	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},
+	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
+	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
+
+	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection preconnect_policy",
+		"timing and statistics of upkeep"},
+	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
+		"when, not how, host changes take effect"},
+	{"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig", "routing_enabled min_cluster_size fail_traffic_on_panic", "zone-aware routing needs the local cluster; without it Envoy does not use them either"},
+	{"envoy.config.cluster.v3.CircuitBreakers", "per_host_thresholds", "an extra limit per host on top of the cluster's"},
+	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
+	{"envoy.config.cluster.v3.OutlierDetection", `enforcing_local_origin_success_rate failure_percentage_threshold
+		failure_percentage_minimum_hosts
+		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
+		"parameters of ejection by failure percentage, which is off by default"},
+	{"envoy.config.core.v3.HealthCheck", "initial_jitter interval_jitter interval_jitter_percent reuse_connection no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path always_log_health_check_failures always_log_health_check_success",
+		"timing and logging of checks"},
+	{"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", "weighted_priority_health", "needs health by priority weights, off by default"},
+	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
+	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},
+
+	{"envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "watched_directory", "files are read when the configuration is; SDS carries rotation"},
+	{"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "watched_directory require_signed_certificate_timestamp", "as above; the latter is hidden and unimplemented in Envoy too"},
+	{"envoy.extensions.transport_sockets.tls.v3.TlsParameters", "signature_algorithms compliance_policies", "crypto/tls chooses safe signature algorithms itself"},
+	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "session_timeout ocsp_staple_policy full_scan_certs_on_sni_mismatch prefer_client_ciphers disable_stateful_session_resumption", "session tuning; staples are never sent"},
+	{"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "enforce_rsa_key_usage", "crypto/tls enforces what it can"},
+
+	{"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "access_log_flush_interval flush_access_log_on_connected check_drain_close backoff_options", "extra log lines, and the pause between connection attempts"},
+}

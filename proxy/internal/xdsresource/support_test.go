@@ -1,0 +1,35 @@
+package xdsresource
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// TestSupportTableNamesRealFields holds every name of the tables against the protos: a typing
+// error would refuse a good field, or make one look supported that is not.
+func TestSupportTableNamesRealFields(t *testing.T) {
+	check := func(message, fields string) {
+		mt, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(message))
+		if err != nil {
+			t.Errorf("message %s: %v", message, err)
+			return
+		}
+		for f := range strings.FieldsSeq(fields) {
+			if mt.Descriptor().Fields().ByName(protoreflect.Name(f)) == nil {
+				t.Errorf("%s has no field %s", message, f)
+			}
+		}
+	}
+	for message, fields := range supportedFields {
+		check(message, fields)
+	}
+	for _, h := range harmlessFields {
+		check(h.message, h.fields)
+		if h.why == "" {
+			t.Errorf("%s %s: no reason given", h.message, h.fields)
+		}
+	}
+}

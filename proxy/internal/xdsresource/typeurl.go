@@ -1,0 +1,79 @@
+package xdsresource
+
+import (
+	"fmt"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Type URLs of the resources that xDS carries.
+const (
+	TypeListener  = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeRoute     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeCluster   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeSecret    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+)
+
+// Resource is a decoded resource: its name, the proto as it came, and the validated form
+// (*Listener, *RouteConfig, *Cluster, *Endpoints or *Secret).
+type Resource struct {
+	Name  string
+	Proto proto.Message
+	Value any
+}
+
+// Decode unpacks and validates one resource of an xDS response. The name is set whenever it
+// could be read, even beside an error.
+func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
+	var r Resource
+	unpack := func(m proto.Message) error {
+		if err := a.UnmarshalTo(m); err != nil {
+			return fmt.Errorf("resource of type %s: %w", a.GetTypeUrl(), err)
+		}
+		r.Proto = m
+		return nil
+	}
+	var err error
+	switch a.GetTypeUrl() {
+	case TypeListener:
+		m := &listenerv3.Listener{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.Listener(m)
+		}
+	case TypeRoute:
+		m := &routev3.RouteConfiguration{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.RouteConfig(m)
+		}
+	case TypeCluster:
+		m := &clusterv3.Cluster{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.Cluster(m)
+		}
+	case TypeEndpoints:
+		m := &endpointv3.ClusterLoadAssignment{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetClusterName()
+			r.Value, err = d.Endpoints(m)
+		}
+	case TypeSecret:
+		m := &tlsv3.Secret{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.Secret(m)
+		}
+	default:
+		err = fmt.Errorf("resource type %s is not supported", a.GetTypeUrl())
+	}
+	return r, err
+}

@@ -1,0 +1,360 @@
+package xdsresource
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+)
+
+// Cluster validates a cluster. The error is an *Error with every problem.
+func (d *Decoder) Cluster(m *clusterv3.Cluster) (*Cluster, error) {
+	p := &parser{dec: d}
+	p.check("", m)
+	c := p.cluster(m)
+	if err := p.finish("cluster", m.GetName()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
+	c := &Cluster{
+		Name:                     m.GetName(),
+		AltStatName:              m.GetAltStatName(),
+		ObservabilityName:        m.GetAltStatName(),
+		ConnectTimeout:           p.duration("connect_timeout", m.GetConnectTimeout(), 5*time.Second),
+		BufferLimit:              uint32Or(m.GetPerConnectionBufferLimitBytes(), 0),
+		DNSFamily:                DNSFamily(m.GetDnsLookupFamily()),
+		DNSRefreshRate:           p.duration("dns_refresh_rate", m.GetDnsRefreshRate(), 5*time.Second), //nolint:staticcheck // what Istio sends
+		RespectDNSTTL:            m.GetRespectDnsTtl(),                                                 //nolint:staticcheck // as above
+		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0),                         //nolint:staticcheck // as above
+		CloseOnHealthFailure:     m.GetCloseConnectionsOnHostHealthFailure(),
+		Metadata:                 metadata(m.GetMetadata()),
+		Filters:                  nil,
+	}
+	if c.ObservabilityName == "" {
+		c.ObservabilityName = c.Name
+	}
+	p.clusterType(m, c)
+	p.clusterLB(m, c)
+	p.clusterHTTP(m, c)
+	p.breakers(m.GetCircuitBreakers(), c)
+	if m.GetOutlierDetection() != nil {
+		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
+	}
+	for i, hc := range m.GetHealthChecks() {
+		c.HealthChecks = append(c.HealthChecks, p.healthCheck(at("health_checks", i), hc))
+	}
+	c.TLS = p.upstreamTransportSocket("transport_socket", m.GetTransportSocket())
+	for i, ts := range m.GetTransportSocketMatches() {
+		here := at("transport_socket_matches", i)
+		match := map[string]string{}
+		p.stringStruct(join(here, "match"), ts.GetMatch(), match)
+		c.TLSMatches = append(c.TLSMatches, TransportSocketMatch{
+			Name:  ts.GetName(),
+			Match: match,
+			TLS:   p.upstreamTransportSocket(join(here, "transport_socket"), ts.GetTransportSocket()),
+		})
+	}
+	if b := m.GetUpstreamBindConfig(); b.GetSourceAddress() != nil {
+		c.SourceAddress = p.address("upstream_bind_config.source_address", &corev3.Address{
+			Address: &corev3.Address_SocketAddress{SocketAddress: b.GetSourceAddress()},
+		}, false)
+	}
+	if k := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
+		c.TCPKeepalive = &TCPKeepalive{
+			Probes:   uint32Or(k.GetKeepaliveProbes(), 0),
+			Time:     time.Duration(uint32Or(k.GetKeepaliveTime(), 0)) * time.Second,
+			Interval: time.Duration(uint32Or(k.GetKeepaliveInterval(), 0)) * time.Second,
+		}
+	}
+	for i, f := range m.GetFilters() {
+		here := at("filters", i)
+		cfg := p.networkExtension(here, f.GetName(), f.GetTypedConfig(), false)
+		c.Filters = append(c.Filters, NetworkFilter{Name: f.GetName(), Config: cfg})
+	}
+	return c
+}
+
+func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
+	if ct := m.GetClusterType(); ct != nil {
+		p.bad("cluster_type", "cluster type %q is not supported", ct.GetName())
+		return
+	}
+	names := false
+	switch m.GetType() {
+	case clusterv3.Cluster_STATIC:
+		c.Type = ClusterStatic
+	case clusterv3.Cluster_STRICT_DNS:
+		c.Type, names = ClusterStrictDNS, true
+	case clusterv3.Cluster_LOGICAL_DNS:
+		c.Type, names = ClusterLogicalDNS, true
+	case clusterv3.Cluster_EDS:
+		c.Type = ClusterEDS
+		c.EDSServiceName = m.GetEdsClusterConfig().GetServiceName()
+		if c.EDSServiceName == "" {
+			c.EDSServiceName = c.Name
+		}
+		if m.GetEdsClusterConfig() == nil {
+			p.bad("eds_cluster_config", "is required for a cluster of type EDS")
+		}
+		p.adsOnly("eds_cluster_config.eds_config", m.GetEdsClusterConfig().GetEdsConfig())
+	case clusterv3.Cluster_ORIGINAL_DST:
+		c.Type = ClusterOriginalDst
+		if o := m.GetOriginalDstLbConfig(); o != nil {
+			c.OriginalDstHeader = o.GetUseHttpHeader()
+			if name := o.GetHttpHeaderName(); c.OriginalDstHeader && name != "" && name != "x-envoy-original-dst-host" {
+				p.bad("original_dst_lb_config.http_header_name", "only x-envoy-original-dst-host is supported, not %q", name)
+			}
+		}
+	default:
+		p.bad("type", "%v is not supported", m.GetType())
+	}
+	if la := m.GetLoadAssignment(); la != nil {
+		if c.Type == ClusterEDS || c.Type == ClusterOriginalDst {
+			p.bad("load_assignment", "has no place in a cluster of type %v", m.GetType())
+			return
+		}
+		c.Endpoints = p.endpoints("load_assignment", la, names)
+		if c.Type == ClusterLogicalDNS {
+			n := 0
+			for _, l := range c.Endpoints.Localities {
+				n += len(l.Endpoints)
+			}
+			if n != 1 {
+				p.bad("load_assignment", "LOGICAL_DNS clusters have exactly one endpoint, this has %d", n)
+			}
+		}
+	} else if names {
+		p.bad("load_assignment", "is required for a cluster of type %v", m.GetType())
+	}
+	if c.Endpoints == nil && c.Type == ClusterStatic {
+		c.Endpoints = &Endpoints{ClusterName: c.Name, OverprovisioningFactor: 140}
+	}
+}
+
+// adsOnly refuses config sources other than the ADS stream (and self, which means the same).
+func (p *parser) adsOnly(path string, cs *corev3.ConfigSource) {
+	switch cs.GetConfigSourceSpecifier().(type) {
+	case nil, *corev3.ConfigSource_Ads, *corev3.ConfigSource_Self:
+	default:
+		p.bad(path, "only the ads config source is supported here")
+	}
+}
+
+func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
+	switch m.GetLbPolicy() {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		c.LB = LBRoundRobin
+	case clusterv3.Cluster_LEAST_REQUEST:
+		c.LB = LBLeastRequest
+	case clusterv3.Cluster_RANDOM:
+		c.LB = LBRandom
+	case clusterv3.Cluster_RING_HASH:
+		c.LB = LBRingHash
+	case clusterv3.Cluster_MAGLEV:
+		c.LB = LBMaglev
+	case clusterv3.Cluster_CLUSTER_PROVIDED:
+		c.LB = LBClusterProvided
+	default:
+		p.bad("lb_policy", "%v is not supported", m.GetLbPolicy())
+	}
+	if (c.LB == LBClusterProvided) != (c.Type == ClusterOriginalDst) && m.GetClusterType() == nil {
+		p.bad("lb_policy", "CLUSTER_PROVIDED goes with type ORIGINAL_DST, and only with it")
+	}
+	c.LeastRequestChoices = uint32Or(m.GetLeastRequestLbConfig().GetChoiceCount(), 2)
+	c.RingMinSize, c.RingMaxSize = 1024, 8<<20
+	if rh := m.GetRingHashLbConfig(); rh != nil {
+		if rh.GetHashFunction() != clusterv3.Cluster_RingHashLbConfig_XX_HASH {
+			p.bad("ring_hash_lb_config.hash_function", "only XX_HASH is supported")
+		}
+		if v := rh.GetMinimumRingSize(); v != nil {
+			c.RingMinSize = v.GetValue()
+		}
+		if v := rh.GetMaximumRingSize(); v != nil {
+			c.RingMaxSize = v.GetValue()
+		}
+		if c.RingMinSize > c.RingMaxSize {
+			p.bad("ring_hash_lb_config.minimum_ring_size", "%d is greater than the maximum, %d", c.RingMinSize, c.RingMaxSize)
+		}
+	}
+	c.MaglevTableSize = 65537
+	if v := m.GetMaglevLbConfig().GetTableSize(); v != nil {
+		c.MaglevTableSize = v.GetValue()
+		if !prime(c.MaglevTableSize) {
+			p.bad("maglev_lb_config.table_size", "%d is not a prime number", c.MaglevTableSize)
+		}
+	}
+	common := m.GetCommonLbConfig()
+	c.PanicThreshold = p.percent(common.GetHealthyPanicThreshold(), 50)
+	c.LocalityWeighted = common.GetLocalityWeightedLbConfig() != nil
+	c.ZoneAware = common.GetZoneAwareLbConfig() != nil
+}
+
+func prime(n uint64) bool {
+	if n < 2 {
+		return false
+	}
+	for i := uint64(2); i*i <= n; i++ {
+		if n%i == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// protocolOptionsKey is the key of HttpProtocolOptions in typed_extension_protocol_options.
+const protocolOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+//nolint:staticcheck // the cluster's own protocol fields are deprecated and in wide use
+func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
+	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour, HTTP1: HTTP1Options{AllowAbsoluteURL: true}}
+	p.upstreamCommon("common_http_protocol_options", m.GetCommonHttpProtocolOptions(), &c.HTTP)
+	p.upstreamAuto(m.GetUpstreamHttpProtocolOptions(), &c.HTTP)
+	if o := m.GetHttpProtocolOptions(); o != nil {
+		c.HTTP.HTTP1, _, _ = p.http1("http_protocol_options", o)
+	}
+	if o := m.GetHttp2ProtocolOptions(); o != nil {
+		c.HTTP.HTTP2 = true
+		p.bad("http2_protocol_options", "HTTP/2 to upstreams is not supported in this release; remove it to use HTTP/1.1")
+	}
+	for key, a := range m.GetTypedExtensionProtocolOptions() {
+		here := fmt.Sprintf("typed_extension_protocol_options[%q]", key)
+		if key != protocolOptionsKey {
+			p.bad(here, "only %s is supported", protocolOptionsKey)
+			continue
+		}
+		var o httpv3.HttpProtocolOptions
+		if !p.message(here, a, &o) {
+			continue
+		}
+		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
+		p.upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
+		var h1 *corev3.Http1ProtocolOptions
+		switch u := o.GetUpstreamProtocolOptions().(type) {
+		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+			h1 = u.ExplicitHttpConfig.GetHttpProtocolOptions()
+			if u.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil {
+				c.HTTP.HTTP2 = true
+				p.bad(join(here, "explicit_http_config.http2_protocol_options"), "HTTP/2 to upstreams is not supported in this release; use http_protocol_options")
+			}
+		case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+			c.HTTP.UseDownstream = true
+			h1 = u.UseDownstreamProtocolConfig.GetHttpProtocolOptions()
+		case *httpv3.HttpProtocolOptions_AutoConfig:
+			c.HTTP.AutoALPN = true
+			h1 = u.AutoConfig.GetHttpProtocolOptions()
+		}
+		if h1 != nil {
+			c.HTTP.HTTP1, _, _ = p.http1(here, h1)
+		}
+	}
+}
+
+func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out *UpstreamHTTP) {
+	if o == nil {
+		return
+	}
+	out.IdleTimeout = p.duration(join(path, "idle_timeout"), o.GetIdleTimeout(), out.IdleTimeout)
+	out.MaxConnectionDuration = p.duration(join(path, "max_connection_duration"), o.GetMaxConnectionDuration(), 0)
+	out.MaxStreamDuration = p.duration(join(path, "max_stream_duration"), o.GetMaxStreamDuration(), 0)
+	out.MaxRequestsPerConnection = uint32Or(o.GetMaxRequestsPerConnection(), 0)
+	out.MaxResponseHeadersKB = uint32Or(o.GetMaxResponseHeadersKb(), 0)
+}
+
+func (p *parser) upstreamAuto(o *corev3.UpstreamHttpProtocolOptions, out *UpstreamHTTP) {
+	if o == nil {
+		return
+	}
+	out.AutoSNI, out.AutoSANValidation = o.GetAutoSni(), o.GetAutoSanValidation()
+}
+
+func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
+	for i := range c.Breakers {
+		c.Breakers[i] = Breakers{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
+	}
+	for i, t := range cb.GetThresholds() {
+		here := at("circuit_breakers.thresholds", i)
+		prio := 0
+		if t.GetPriority() == corev3.RoutingPriority_HIGH {
+			prio = 1
+		}
+		b := &c.Breakers[prio]
+		b.MaxConnections = uint32Or(t.GetMaxConnections(), b.MaxConnections)
+		b.MaxPendingRequests = uint32Or(t.GetMaxPendingRequests(), b.MaxPendingRequests)
+		b.MaxRequests = uint32Or(t.GetMaxRequests(), b.MaxRequests)
+		b.MaxRetries = uint32Or(t.GetMaxRetries(), b.MaxRetries)
+		b.TrackRemaining = t.GetTrackRemaining()
+		if rb := t.GetRetryBudget(); rb != nil {
+			b.RetryBudgetPercent = p.percent(rb.GetBudgetPercent(), 20)
+			b.RetryBudgetMin = uint32Or(rb.GetMinRetryConcurrency(), 3)
+			if b.RetryBudgetPercent == 0 {
+				p.bad(join(here, "retry_budget.budget_percent"), "0 would forbid every retry; use max_retries: 0 for that")
+			}
+		}
+	}
+}
+
+func (p *parser) outlier(path string, m *clusterv3.OutlierDetection) *OutlierDetection {
+	o := &OutlierDetection{
+		Consecutive5xx:                     uint32Or(m.GetConsecutive_5Xx(), 5),
+		ConsecutiveGatewayFailure:          uint32Or(m.GetConsecutiveGatewayFailure(), 5),
+		ConsecutiveLocalFailure:            uint32Or(m.GetConsecutiveLocalOriginFailure(), 5),
+		EnforcingConsecutive5xx:            uint32Or(m.GetEnforcingConsecutive_5Xx(), 100),
+		EnforcingConsecutiveGatewayFailure: uint32Or(m.GetEnforcingConsecutiveGatewayFailure(), 0),
+		EnforcingConsecutiveLocalFailure:   uint32Or(m.GetEnforcingConsecutiveLocalOriginFailure(), 100),
+		SplitExternalLocal:                 m.GetSplitExternalLocalOriginErrors(),
+		Interval:                           p.duration(join(path, "interval"), m.GetInterval(), 10*time.Second),
+		BaseEjectionTime:                   p.duration(join(path, "base_ejection_time"), m.GetBaseEjectionTime(), 30*time.Second),
+		MaxEjectionPercent:                 uint32Or(m.GetMaxEjectionPercent(), 10),
+		AlwaysEjectOneHost:                 boolOr(m.GetAlwaysEjectOneHost(), false),
+		EnforcingSuccessRate:               uint32Or(m.GetEnforcingSuccessRate(), 100),
+		SuccessRateMinimumHosts:            uint32Or(m.GetSuccessRateMinimumHosts(), 5),
+		SuccessRateRequestVolume:           uint32Or(m.GetSuccessRateRequestVolume(), 100),
+		SuccessRateStdevFactor:             uint32Or(m.GetSuccessRateStdevFactor(), 1900),
+	}
+	o.MaxEjectionTime = p.duration(join(path, "max_ejection_time"), m.GetMaxEjectionTime(), max(300*time.Second, o.BaseEjectionTime))
+	if m.GetMaxEjectionTime() != nil && o.MaxEjectionTime < o.BaseEjectionTime {
+		p.bad(join(path, "max_ejection_time"), "%v is shorter than base_ejection_time %v", o.MaxEjectionTime, o.BaseEjectionTime)
+	}
+	return o
+}
+
+func (p *parser) healthCheck(path string, m *corev3.HealthCheck) HealthCheck {
+	h := HealthCheck{
+		Timeout:            p.duration(join(path, "timeout"), m.GetTimeout(), 0),
+		Interval:           p.duration(join(path, "interval"), m.GetInterval(), 0),
+		UnhealthyThreshold: uint32Or(m.GetUnhealthyThreshold(), 1),
+		HealthyThreshold:   uint32Or(m.GetHealthyThreshold(), 1),
+	}
+	switch k := m.GetHealthChecker().(type) {
+	case *corev3.HealthCheck_HttpHealthCheck_:
+		h.Kind, h.Host, h.Path = "http", k.HttpHealthCheck.GetHost(), k.HttpHealthCheck.GetPath()
+		for _, r := range k.HttpHealthCheck.GetExpectedStatuses() {
+			h.ExpectedStatuses = append(h.ExpectedStatuses, [2]int64{r.GetStart(), r.GetEnd()})
+		}
+	case *corev3.HealthCheck_TcpHealthCheck_:
+		h.Kind = "tcp"
+		h.Send = payload(k.TcpHealthCheck.GetSend())
+		for _, r := range k.TcpHealthCheck.GetReceive() {
+			h.Receive = append(h.Receive, payload(r))
+		}
+	case *corev3.HealthCheck_GrpcHealthCheck_:
+		h.Kind, h.Service, h.Host = "grpc", k.GrpcHealthCheck.GetServiceName(), k.GrpcHealthCheck.GetAuthority()
+	}
+	return h
+}
+
+func payload(m *corev3.HealthCheck_Payload) []byte {
+	if b := m.GetBinary(); b != nil {
+		return b
+	}
+	return []byte(m.GetText())
+}
+
+// Unlimited is the threshold of a breaker that never opens, as Istio sets it.
+const Unlimited = math.MaxUint32

@@ -1,0 +1,93 @@
+package xdsresource
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+)
+
+// Endpoints validates a load assignment from EDS, whose addresses are IPs.
+func (d *Decoder) Endpoints(m *endpointv3.ClusterLoadAssignment) (*Endpoints, error) {
+	p := &parser{dec: d}
+	p.check("", m)
+	e := p.endpoints("", m, false)
+	if err := p.finish("endpoints", m.GetClusterName()); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, names bool) *Endpoints {
+	out := &Endpoints{
+		ClusterName:            m.GetClusterName(),
+		OverprovisioningFactor: uint32Or(m.GetPolicy().GetOverprovisioningFactor(), 140),
+	}
+	for _, d := range m.GetPolicy().GetDropOverloads() {
+		if out.DropPerMillion == nil {
+			out.DropPerMillion = map[string]uint32{}
+		}
+		out.DropPerMillion[d.GetCategory()] = perMillion(d.GetDropPercentage())
+	}
+	var maxPriority uint32
+	seen := map[uint32]bool{}
+	for i, l := range m.GetEndpoints() {
+		here := at(join(path, "endpoints"), i)
+		loc := LocalityEndpoints{
+			Region:   l.GetLocality().GetRegion(),
+			Zone:     l.GetLocality().GetZone(),
+			SubZone:  l.GetLocality().GetSubZone(),
+			Weight:   uint32Or(l.GetLoadBalancingWeight(), 0),
+			Priority: l.GetPriority(),
+		}
+		seen[loc.Priority] = true
+		maxPriority = max(maxPriority, loc.Priority)
+		for j, e := range l.GetLbEndpoints() {
+			ep := at(join(here, "lb_endpoints"), j)
+			if e.GetEndpoint() == nil {
+				p.bad(join(ep, "endpoint"), "is required")
+				continue
+			}
+			loc.Endpoints = append(loc.Endpoints, Endpoint{
+				Address:  p.address(join(ep, "endpoint.address"), e.GetEndpoint().GetAddress(), names),
+				Hostname: e.GetEndpoint().GetHostname(),
+				Health:   health(e.GetHealthStatus()),
+				Weight:   max(uint32Or(e.GetLoadBalancingWeight(), 1), 1),
+				Metadata: metadata(e.GetMetadata()),
+			})
+		}
+		out.Localities = append(out.Localities, loc)
+	}
+	for prio := range maxPriority {
+		if !seen[prio] {
+			p.bad(join(path, "endpoints"), "priority %d is used but %d is not; priorities must count from 0 without a gap", maxPriority, prio)
+			break
+		}
+	}
+	return out
+}
+
+func perMillion(f *typev3.FractionalPercent) uint32 {
+	switch f.GetDenominator() {
+	case typev3.FractionalPercent_MILLION:
+		return f.GetNumerator()
+	case typev3.FractionalPercent_TEN_THOUSAND:
+		return f.GetNumerator() * 100
+	}
+	return f.GetNumerator() * 10000
+}
+
+func health(s corev3.HealthStatus) HealthStatus {
+	switch s {
+	case corev3.HealthStatus_HEALTHY:
+		return HealthHealthy
+	case corev3.HealthStatus_UNHEALTHY:
+		return HealthUnhealthy
+	case corev3.HealthStatus_DRAINING:
+		return HealthDraining
+	case corev3.HealthStatus_TIMEOUT:
+		return HealthTimeout
+	case corev3.HealthStatus_DEGRADED:
+		return HealthDegraded
+	}
+	return HealthUnknown
+}

@@ -1,0 +1,300 @@
+package xdsresource
+
+import (
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// httpConnectionManager reads the filter that most listeners end in.
+func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectionManager {
+	var m hcmv3.HttpConnectionManager
+	if !p.message(path, a, &m) {
+		return nil
+	}
+	h := &HTTPConnectionManager{
+		StatPrefix:                      m.GetStatPrefix(),
+		ServerName:                      m.GetServerName(),
+		ServerHeader:                    ServerHeader(m.GetServerHeaderTransformation()),
+		UseRemoteAddress:                boolOr(m.GetUseRemoteAddress(), false),
+		XFFTrustedHops:                  m.GetXffNumTrustedHops(),
+		SkipXFFAppend:                   m.GetSkipXffAppend(),
+		Via:                             m.GetVia(),
+		GenerateRequestID:               boolOr(m.GetGenerateRequestId(), true),
+		PreserveExternalRequestID:       m.GetPreserveExternalRequestId(),
+		AlwaysSetRequestIDInResponse:    m.GetAlwaysSetRequestIdInResponse(),
+		ForwardClientCert:               ForwardClientCert(m.GetForwardClientCertDetails()),
+		Proxy100Continue:                m.GetProxy_100Continue(),
+		NormalizePath:                   boolOr(m.GetNormalizePath(), false),
+		MergeSlashes:                    m.GetMergeSlashes(),
+		StripMatchingHostPort:           m.GetStripMatchingHostPort(),
+		StripAnyHostPort:                m.GetStripAnyHostPort(),
+		StripTrailingHostDot:            m.GetStripTrailingHostDot(),
+		StreamIdleTimeout:               p.duration(join(path, "stream_idle_timeout"), m.GetStreamIdleTimeout(), 5*time.Minute),
+		RequestTimeout:                  p.duration(join(path, "request_timeout"), m.GetRequestTimeout(), 0),
+		RequestHeadersTimeout:           p.duration(join(path, "request_headers_timeout"), m.GetRequestHeadersTimeout(), 0),
+		DrainTimeout:                    p.duration(join(path, "drain_timeout"), m.GetDrainTimeout(), 5*time.Second),
+		DelayedCloseTimeout:             p.duration(join(path, "delayed_close_timeout"), m.GetDelayedCloseTimeout(), time.Second),
+		MaxRequestHeadersKB:             uint32Or(m.GetMaxRequestHeadersKb(), 60),
+		AccessLogs:                      p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
+		StreamErrorOnInvalidHTTPMessage: boolOr(m.GetStreamErrorOnInvalidHttpMessage(), false),
+	}
+	if h.ServerName == "" {
+		h.ServerName = "envoy"
+	}
+	switch m.GetCodecType() {
+	case hcmv3.HttpConnectionManager_AUTO:
+		h.Codec = CodecAuto
+	case hcmv3.HttpConnectionManager_HTTP1:
+		h.Codec = CodecHTTP1
+	case hcmv3.HttpConnectionManager_HTTP2:
+		h.Codec = CodecHTTP2
+		p.bad(join(path, "codec_type"), "HTTP2 is not supported in this release; AUTO and HTTP1 are")
+	default:
+		p.bad(join(path, "codec_type"), "%v is not supported; AUTO and HTTP1 are", m.GetCodecType())
+	}
+	if h.StripMatchingHostPort && h.StripAnyHostPort {
+		p.bad(join(path, "strip_any_host_port"), "stands beside strip_matching_host_port; only one of them may be set")
+	}
+	switch m.GetPathWithEscapedSlashesAction() {
+	case hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT, hcmv3.HttpConnectionManager_KEEP_UNCHANGED:
+		h.EscapedSlashes = EscapedSlashesKeep
+	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
+		h.EscapedSlashes = EscapedSlashesReject
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
+		h.EscapedSlashes = EscapedSlashesUnescapeRedirect
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:
+		h.EscapedSlashes = EscapedSlashesUnescapeForward
+	}
+	if d := m.GetSetCurrentClientCertDetails(); d != nil {
+		h.XFCCSubject, h.XFCCCert, h.XFCCChain = boolOr(d.GetSubject(), false), d.GetCert(), d.GetChain()
+		h.XFCCDNS, h.XFCCURI = d.GetDns(), d.GetUri()
+	}
+	p.hcmProtocol(path, &m, h)
+	p.hcmRoutes(path, &m, h)
+	p.hcmFilters(path, &m, h)
+	p.hcmUpgrades(path, &m, h)
+	p.hcmLocalReply(join(path, "local_reply_config"), m.GetLocalReplyConfig(), h)
+	if t := m.GetTracing(); t != nil {
+		h.Tracing = p.tracing(join(path, "tracing"), t)
+	}
+	if x := m.GetRequestIdExtension(); x.GetTypedConfig() != nil {
+		here := join(path, "request_id_extension.typed_config")
+		var u uuidv3.UuidRequestIdConfig
+		if p.message(here, x.GetTypedConfig(), &u) {
+			// Both default to true, which is what is built.
+			if !boolOr(u.GetPackTraceReason(), true) || !boolOr(u.GetUseRequestIdForTraceSampling(), true) {
+				p.bad(here, "pack_trace_reason and use_request_id_for_trace_sampling cannot be turned off")
+			}
+		}
+	}
+	return h
+}
+
+func (p *parser) hcmProtocol(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
+	common := join(path, "common_http_protocol_options")
+	o := m.GetCommonHttpProtocolOptions()
+	h.IdleTimeout = p.duration(join(common, "idle_timeout"), o.GetIdleTimeout(), time.Hour)
+	h.MaxConnectionDuration = p.duration(join(common, "max_connection_duration"), o.GetMaxConnectionDuration(), 0)
+	h.MaxStreamDuration = p.duration(join(common, "max_stream_duration"), o.GetMaxStreamDuration(), 0)
+	h.MaxHeadersCount = uint32Or(o.GetMaxHeadersCount(), 100)
+	h.MaxRequestsPerConnection = uint32Or(o.GetMaxRequestsPerConnection(), 0)
+	switch o.GetHeadersWithUnderscoresAction() {
+	case corev3.HttpProtocolOptions_REJECT_REQUEST:
+		h.Underscores = UnderscoresReject
+	case corev3.HttpProtocolOptions_DROP_HEADER:
+		h.Underscores = UnderscoresDrop
+	}
+	if o.GetMaxResponseHeadersKb() != nil {
+		p.bad(join(common, "max_response_headers_kb"), "belongs to a cluster's protocol options")
+	}
+	h.HTTP1 = HTTP1Options{AllowAbsoluteURL: true}
+	if o := m.GetHttpProtocolOptions(); o != nil {
+		h.HTTP1, h.AcceptHTTP10, h.AllowChunkedLength = p.http1(join(path, "http_protocol_options"), o)
+		h.DefaultHostForHTTP10 = o.GetDefaultHostForHttp_10()
+		if v := o.GetOverrideStreamErrorOnInvalidHttpMessage(); v != nil {
+			h.StreamErrorOnInvalidHTTPMessage = v.GetValue()
+		}
+	}
+	h.HTTP2 = HTTP2Options{MaxConcurrentStreams: 1024, InitialStreamWindowSize: 16 << 20, InitialConnectionWindowSize: 24 << 20}
+	if o := m.GetHttp2ProtocolOptions(); o != nil {
+		h.HTTP2.MaxConcurrentStreams = uint32Or(o.GetMaxConcurrentStreams(), h.HTTP2.MaxConcurrentStreams)
+		h.HTTP2.InitialStreamWindowSize = uint32Or(o.GetInitialStreamWindowSize(), h.HTTP2.InitialStreamWindowSize)
+		h.HTTP2.InitialConnectionWindowSize = uint32Or(o.GetInitialConnectionWindowSize(), h.HTTP2.InitialConnectionWindowSize)
+		h.HTTP2.AllowConnect = o.GetAllowConnect()
+	}
+}
+
+// http1 reads HTTP/1 options of either side, with those that only a server has beside them.
+func (p *parser) http1(path string, o *corev3.Http1ProtocolOptions) (out HTTP1Options, accept10, chunkedLength bool) {
+	out = HTTP1Options{
+		AllowAbsoluteURL: boolOr(o.GetAllowAbsoluteUrl(), true),
+		EnableTrailers:   o.GetEnableTrailers(),
+	}
+	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
+		out.ProperCaseWords = true
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
+		here := join(path, "header_key_format.stateful_formatter")
+		if f.StatefulFormatter.GetTypedConfig() == nil {
+			p.bad(here, "needs a typed_config")
+			break
+		}
+		out.PreserveCase = p.message(join(here, "typed_config"), f.StatefulFormatter.GetTypedConfig(), &preservecasev3.PreserveCaseFormatterConfig{})
+	}
+	return out, o.GetAcceptHttp_10(), o.GetAllowChunkedLength()
+}
+
+func (p *parser) hcmRoutes(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
+	switch r := m.GetRouteSpecifier().(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		h.Routes = p.routeConfig(join(path, "route_config"), r.RouteConfig)
+	case *hcmv3.HttpConnectionManager_Rds:
+		h.RouteConfigName = r.Rds.GetRouteConfigName()
+		p.adsOnly(join(path, "rds.config_source"), r.Rds.GetConfigSource())
+	default:
+		p.bad(path, "routes are required: rds or route_config")
+	}
+}
+
+func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
+	filters := m.GetHttpFilters()
+	if len(filters) == 0 {
+		p.bad(join(path, "http_filters"), "at least envoy.filters.http.router is needed")
+	}
+	for i, f := range filters {
+		here := at(join(path, "http_filters"), i)
+		last := i == len(filters)-1
+		ft, ok := p.dec.httpFilterType(f)
+		if !ok {
+			kind := "no typed_config"
+			if f.GetTypedConfig() != nil {
+				kind = "type " + TypeName(f.GetTypedConfig())
+			}
+			p.bad(here, "HTTP filter %q (%s) is not supported", f.GetName(), kind)
+			continue
+		}
+		if ft.Terminal != last {
+			if ft.Terminal {
+				p.bad(here, "the router must be the last filter")
+			} else {
+				p.bad(here, "filter %q cannot stand last: envoy.filters.http.router must follow", f.GetName())
+			}
+		}
+		a, err := fromTypedStruct(f.GetTypedConfig())
+		if err != nil {
+			p.bad(join(here, "typed_config"), "%v", err)
+			continue
+		}
+		cfg, err := ft.Parse(a)
+		if err != nil {
+			p.badErr(join(here, "typed_config"), err)
+			continue
+		}
+		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Config: cfg})
+	}
+}
+
+// httpFilterType finds a filter by the type of its configuration, or by name where it has none.
+func (d *Decoder) httpFilterType(f *hcmv3.HttpFilter) (HTTPFilterType, bool) {
+	if a := f.GetTypedConfig(); a != nil {
+		ft, ok := d.ext.HTTP[TypeName(a)]
+		return ft, ok
+	}
+	for _, ft := range d.ext.HTTP {
+		if ft.OptionalConfig && ft.Name == f.GetName() {
+			return ft, true
+		}
+	}
+	return HTTPFilterType{}, false
+}
+
+func (p *parser) hcmUpgrades(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
+	for i, u := range m.GetUpgradeConfigs() {
+		if h.UpgradeTypes == nil {
+			h.UpgradeTypes = map[string]bool{}
+		}
+		kind := strings.ToLower(u.GetUpgradeType())
+		if kind == "" {
+			p.bad(join(at(join(path, "upgrade_configs"), i), "upgrade_type"), "is required")
+		}
+		h.UpgradeTypes[kind] = boolOr(u.GetEnabled(), true)
+	}
+}
+
+func (p *parser) hcmLocalReply(path string, m *hcmv3.LocalReplyConfig, h *HTTPConnectionManager) {
+	if m == nil {
+		return
+	}
+	h.LocalReplyText = p.replyFormat(join(path, "body_format"), m.GetBodyFormat())
+	for i, mp := range m.GetMappers() {
+		here := at(join(path, "mappers"), i)
+		out := LocalReplyMapper{
+			StatusCode:   uint32Or(mp.GetStatusCode(), 0),
+			BodyText:     p.replyFormat(join(here, "body_format_override"), mp.GetBodyFormatOverride()),
+			HeadersToAdd: p.headersToAdd(join(here, "headers_to_add"), mp.GetHeadersToAdd()),
+		}
+		if mp.GetFilter() != nil {
+			out.Filter = p.accessLogFilter(join(here, "filter"), mp.GetFilter())
+		}
+		if mp.GetBody() != nil {
+			body := string(p.dataSource(join(here, "body"), mp.GetBody()))
+			out.Body = &body
+		}
+		h.LocalReplies = append(h.LocalReplies, out)
+	}
+}
+
+// replyFormat reads the format of a local reply, which must be text.
+func (p *parser) replyFormat(path string, m *corev3.SubstitutionFormatString) string {
+	var log AccessLog
+	p.logFormat(path, m, &log)
+	if log.JSON != nil {
+		p.bad(join(path, "json_format"), "local replies are supported as text only")
+	}
+	if ct := m.GetContentType(); ct != "" && !strings.HasPrefix(ct, "text/plain") {
+		p.bad(join(path, "content_type"), "local replies are text/plain, %q is not supported", ct)
+	}
+	return log.Text
+}
+
+func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
+	t := &Tracing{
+		ClientSampling:   p.percent(m.GetClientSampling(), 100),
+		RandomSampling:   p.percent(m.GetRandomSampling(), 100),
+		OverallSampling:  p.percent(m.GetOverallSampling(), 100),
+		Verbose:          m.GetVerbose(),
+		MaxPathTagLength: uint32Or(m.GetMaxPathTagLength(), 256),
+	}
+	for i, c := range m.GetCustomTags() {
+		here := at(join(path, "custom_tags"), i)
+		tag := CustomTag{Name: c.GetTag()}
+		switch v := c.GetType().(type) {
+		case *tracingv3.CustomTag_Literal_:
+			tag.Literal = v.Literal.GetValue()
+		case *tracingv3.CustomTag_Environment_:
+			tag.Environment, tag.DefaultValue = v.Environment.GetName(), v.Environment.GetDefaultValue()
+		case *tracingv3.CustomTag_RequestHeader:
+			tag.Header, tag.DefaultValue = strings.ToLower(v.RequestHeader.GetName()), v.RequestHeader.GetDefaultValue()
+		default:
+			p.bad(here, "only literal, environment and request_header tags are supported")
+		}
+		t.CustomTags = append(t.CustomTags, tag)
+	}
+	if pr := m.GetProvider(); pr != nil {
+		t.Provider = p.traceProvider(join(path, "provider"), pr)
+	}
+	return t
+}
+
+func (p *parser) traceProvider(path string, m *tracev3.Tracing_Http) *TraceProvider {
+	p.bad(path, "reporting spans (provider %q) is not supported in this release; without it B3 headers are propagated", m.GetName())
+	return nil
+}

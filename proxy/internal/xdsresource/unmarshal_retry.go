@@ -1,0 +1,106 @@
+package xdsresource
+
+import (
+	"strings"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	omitcanaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
+	prevhostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+)
+
+// retryConditions are the words of retry_on. The words of x-envoy-retry-grpc-on may stand
+// among them, as Istio writes them.
+var retryConditions = map[string]RetryOn{
+	"5xx":                        Retry5xx,
+	"gateway-error":              RetryGatewayError,
+	"reset":                      RetryReset,
+	"reset-before-request":       RetryResetBeforeRequest,
+	"connect-failure":            RetryConnectFailure,
+	"envoy-ratelimited":          RetryEnvoyRatelimited,
+	"retriable-4xx":              Retry4xx,
+	"refused-stream":             RetryRefusedStream,
+	"retriable-status-codes":     RetryStatusCodes,
+	"retriable-headers":          RetryHeaders,
+	"http3-post-connect-failure": RetryHTTP3PostConnectFailure,
+	"cancelled":                  RetryGRPCCancelled,
+	"deadline-exceeded":          RetryGRPCDeadlineExceeded,
+	"internal":                   RetryGRPCInternal,
+	"resource-exhausted":         RetryGRPCResourceExhausted,
+	"unavailable":                RetryGRPCUnavailable,
+}
+
+// ParseRetryOn reads a comma-separated list of retry conditions, as in retry_on and the
+// x-envoy-retry-on header. unknown lists the words that mean nothing; Envoy skips them.
+func ParseRetryOn(s string) (on RetryOn, unknown []string) {
+	for word := range strings.SplitSeq(s, ",") {
+		word = strings.TrimSpace(word)
+		if word == "" {
+			continue
+		}
+		bit, ok := retryConditions[word]
+		if !ok {
+			unknown = append(unknown, word)
+			continue
+		}
+		on |= bit
+	}
+	return on, unknown
+}
+
+func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
+	on, unknown := ParseRetryOn(m.GetRetryOn())
+	for _, word := range unknown {
+		p.bad(join(path, "retry_on"), "%q is no retry condition", word)
+	}
+	r := &RetryPolicy{
+		On:                       on,
+		NumRetries:               uint32Or(m.GetNumRetries(), 1),
+		PerTryTimeout:            p.duration(join(path, "per_try_timeout"), m.GetPerTryTimeout(), 0),
+		PerTryIdleTimeout:        p.duration(join(path, "per_try_idle_timeout"), m.GetPerTryIdleTimeout(), 0),
+		HostSelectionMaxAttempts: 1,
+		Headers:                  p.headerMatchers(join(path, "retriable_headers"), m.GetRetriableHeaders()),
+		RequestHeaders:           p.headerMatchers(join(path, "retriable_request_headers"), m.GetRetriableRequestHeaders()),
+		BackOffBase:              25 * time.Millisecond,
+	}
+	if n := m.GetHostSelectionRetryMaxAttempts(); n > 0 {
+		r.HostSelectionMaxAttempts = uint32(min(n, 1<<20))
+	}
+	for _, c := range m.GetRetriableStatusCodes() {
+		r.StatusCodes = append(r.StatusCodes, int(c))
+	}
+	for i, pred := range m.GetRetryHostPredicate() {
+		here := at(join(path, "retry_host_predicate"), i)
+		switch a := pred.GetTypedConfig(); {
+		case a == nil && pred.GetName() == "envoy.retry_host_predicates.previous_hosts":
+			r.AvoidPreviousHosts = true
+		case a == nil:
+			p.bad(here, "retry host predicate %q is not supported", pred.GetName())
+		case string(a.MessageName()) == "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate":
+			r.OmitCanaryHosts = p.message(join(here, "typed_config"), a, &omitcanaryv3.OmitCanaryHostsPredicate{})
+		default:
+			r.AvoidPreviousHosts = p.message(join(here, "typed_config"), a, &prevhostsv3.PreviousHostsPredicate{})
+		}
+	}
+	if b := m.GetRetryBackOff(); b != nil {
+		here := join(path, "retry_back_off")
+		r.BackOffBase = max(p.duration(join(here, "base_interval"), b.GetBaseInterval(), r.BackOffBase), time.Millisecond)
+		r.BackOffMax = p.duration(join(here, "max_interval"), b.GetMaxInterval(), 0)
+		if r.BackOffMax != 0 && r.BackOffMax < r.BackOffBase {
+			p.bad(join(here, "max_interval"), "%v is shorter than base_interval %v", r.BackOffMax, r.BackOffBase)
+		}
+	}
+	if r.BackOffMax == 0 {
+		r.BackOffMax = 10 * r.BackOffBase
+	}
+	if b := m.GetRateLimitedRetryBackOff(); b != nil {
+		r.RateLimitedMax = p.duration(join(path, "rate_limited_retry_back_off.max_interval"), b.GetMaxInterval(), 300*time.Second)
+		for _, h := range b.GetResetHeaders() {
+			r.RateLimitedHeaders = append(r.RateLimitedHeaders, RateLimitedHeader{
+				Name: strings.ToLower(h.GetName()),
+				Unix: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP,
+			})
+		}
+	}
+	return r
+}
