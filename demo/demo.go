@@ -1,0 +1,225 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/lifecycle"
+	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/pkg/supervise"
+)
+
+const (
+	// startTimeout bounds the time until the first request through the gateway succeeds.
+	startTimeout = 60 * time.Second
+	pollInterval = 25 * time.Millisecond
+)
+
+// Config of a demo.
+type Config struct {
+	// StateDir is made when it is missing.
+	StateDir string
+	// StateFlag is what the user wrote as --state-dir, "" for nothing; the table repeats it.
+	StateFlag string
+	// GatewayPort is where the gateway listens, on 127.0.0.1.
+	GatewayPort int
+	// Executable is the program whose commands are run: `lateen` itself.
+	Executable string
+	// Out gets the table, once the mesh serves.
+	Out io.Writer
+	// Logger tells of processes that end and come back; not shown to the user.
+	Logger *slog.Logger
+	// Ready, when set, is called once, after the table.
+	Ready func()
+}
+
+// Demo is one mesh with the shop.
+type Demo struct {
+	cfg   Config
+	block func() (string, error)
+}
+
+// New returns a demo that has started nothing and touched nothing.
+func New(cfg Config) (*Demo, error) {
+	if cfg.GatewayPort < 1 || cfg.GatewayPort > 65535 {
+		return nil, fmt.Errorf("--gateway-port %d: want 1 to 65535", cfg.GatewayPort)
+	}
+	abs, err := filepath.Abs(cfg.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("state folder %s: %w", cfg.StateDir, err)
+	}
+	cfg.StateDir = abs
+	d := &Demo{cfg: cfg}
+	d.block = func() (string, error) { return chooseBlock(preferredBlock(abs), blockIsFree) }
+	return d, nil
+}
+
+// Run starts the mesh and keeps it running until ctx ends, then ends every process of it.
+func (d *Demo) Run(ctx context.Context) error {
+	for _, dir := range []string{"", "logs", "proxy", "config"} {
+		if err := os.MkdirAll(filepath.Join(d.cfg.StateDir, dir), 0o755); err != nil {
+			return fmt.Errorf("state folder: %w; choose another with --state-dir", err)
+		}
+	}
+	held, err := acquire(d.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	defer held.release()
+	if err := gatewayPortTaken(d.cfg.GatewayPort); err != nil {
+		return err
+	}
+	block, err := d.block()
+	if err != nil {
+		return err
+	}
+	p := newPlan(d.cfg.StateDir, block, d.cfg.GatewayPort, d.cfg.Executable)
+	p.stateFlag = d.cfg.StateFlag
+	if err := p.seed(); err != nil {
+		return err
+	}
+	if err := p.writeWorkloads(); err != nil {
+		return err
+	}
+	return d.supervise(ctx, p)
+}
+
+func (d *Demo) supervise(ctx context.Context, p *plan) error {
+	defer func() {
+		if err := runfile.Remove(d.cfg.StateDir); err != nil {
+			d.cfg.Logger.Error("run.json stays behind", "error", err)
+		}
+	}()
+	s := supervise.New(supervise.Config{
+		Logger: d.cfg.Logger,
+		// A killed process has to be back within 5 s, so even one that keeps falling is tried that often.
+		Policy: supervise.Policy{First: 100 * time.Millisecond, Max: 3 * time.Second, Steady: 5 * time.Second},
+		OnChange: func(all []supervise.Status) {
+			if err := runfile.Write(d.cfg.StateDir, p.runFile(all)); err != nil {
+				d.cfg.Logger.Error("run.json is not up to date", "error", err)
+			}
+		},
+	})
+	g := lifecycle.NewGroup(ctx)
+	g.Go("processes", s.Run)
+	g.Go("start", func(ctx context.Context) error { return d.start(ctx, p, s) })
+	return g.Wait()
+}
+
+// start brings the mesh up in order, says so, and then keeps tokens fresh.
+func (d *Demo) start(ctx context.Context, p *plan, s *supervise.Supervisor) error {
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	p.begun = time.Now()
+	s.Add(p.controlPlaneProcess())
+	if err := until(starting, func(ctx context.Context) error { return answers(ctx, "http://"+p.controlPlane(15014)+"/ready", "") }); err != nil {
+		return d.failed(ctx, s, "the control plane does not start", err)
+	}
+	if err := p.writeTokens(time.Now()); err != nil {
+		return err
+	}
+	for _, process := range p.meshProcesses() {
+		s.Add(process)
+	}
+	if err := until(starting, p.serves); err != nil {
+		return d.failed(ctx, s, "no request gets through the gateway", err)
+	}
+	cancel()
+	if err := writeTable(d.cfg.Out, p); err != nil {
+		return err
+	}
+	if d.cfg.Ready != nil {
+		d.cfg.Ready()
+	}
+	return p.refreshTokens(ctx)
+}
+
+// failed explains a start that did not succeed with what the supervisor knows: processes that keep ending, and where their logs are.
+func (d *Demo) failed(ctx context.Context, s *supervise.Supervisor, what string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	text := fmt.Sprintf("%s: %v", what, err)
+	for _, st := range s.Statuses() {
+		if st.LastEnd != "" {
+			text += fmt.Sprintf("\n  %s ended (%s), see %s", st.Name, st.LastEnd, st.Log)
+		}
+	}
+	return errors.New(text + "\n  logs are in " + filepath.Join(d.cfg.StateDir, "logs"))
+}
+
+// serves says whether the whole shop answers: every proxy is ready, and one request goes from the gateway to webapp to catalog.
+func (p *plan) serves(ctx context.Context) error {
+	for _, w := range p.workloads {
+		if err := answers(ctx, "http://"+w.admin()+"/ready", ""); err != nil {
+			return fmt.Errorf("the proxy of %s: %w", w.Name, err)
+		}
+	}
+	for _, w := range p.workloads {
+		if w.Kind != "" {
+			if err := answers(ctx, "http://"+w.app()+"/shop/fault", ""); err != nil {
+				return fmt.Errorf("the app %s: %w", w.Name, err)
+			}
+		}
+	}
+	err := answers(ctx, "http://"+p.gateway()+"/api/catalog", "localhost")
+	var code statusError
+	if !p.fresh && errors.As(err, &code) && time.Since(p.begun) > ownConfigPatience {
+		return nil
+	}
+	return err
+}
+
+// ownConfigPatience is how long a start waits for a 200 when the configuration is one that the user has changed in a former run: it may
+// be meant to answer something else.
+const ownConfigPatience = 8 * time.Second
+
+// until repeats check until it succeeds; when ctx ends first, the error is the check's last.
+func until(ctx context.Context, check func(context.Context) error) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := check(attempt)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-ticker.C:
+		}
+	}
+}
+
+// answers is nil when the URL answers 200.
+func answers(ctx context.Context, url, host string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Host = host // "": the URL's
+	// Neither the user's HTTP_PROXY nor a kept connection has a place here.
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return statusError{url, resp.Status}
+	}
+	return nil
+}
+
+// statusError is an answer other than 200.
+type statusError struct{ url, status string }
+
+func (e statusError) Error() string { return e.url + " answers " + e.status }

@@ -1,0 +1,41 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// writeTable says what runs, where, and what to try next.
+func writeTable(out io.Writer, p *plan) error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "WHAT\tWHERE\tADMIN")
+	fmt.Fprintf(w, "control plane\t%s\thttp://%s\n", p.controlPlane(15012), p.controlPlane(15014))
+	for _, wl := range p.workloads {
+		if wl.Kind == "" {
+			fmt.Fprintf(w, "gateway\thttp://localhost:%d\thttp://%s\n", p.gatewayPort, wl.admin())
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s:%d\thttp://%s\n", wl.Deployment, wl.IP, wl.Port, wl.admin())
+	}
+	fmt.Fprintf(w, "users, outside the mesh\thttp://%s\t-\n", p.usersAddress())
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	state := ""
+	if p.stateFlag != "" {
+		state = " --state-dir " + p.stateFlag
+	}
+	fmt.Fprintf(&b, `
+The shop is open. Try:
+  curl localhost:%d/api/catalog
+  lateen%s proxy-status
+  lateen%s proxy-config routes deploy/webapp.%s
+  lateen%s apply -f samples/shop/mesh/catalog-90-10.yaml
+  lateen%s sample fault --app catalog --version v1 --rate 0.5 --status 500
+`, p.gatewayPort, state, state, shopNamespace, state, state)
+	_, err := io.WriteString(out, b.String())
+	return err
+}
