@@ -20,7 +20,10 @@ const stateDirFlag = "state-dir"
 // commands lists every top-level command, in the order of the help page's groups. A new command adds its constructor here and
 // nothing anywhere else.
 var commands = []func() *cobra.Command{
+	newDemoCommand,
+	newSampleCommand,
 	newVersionCommand,
+	newProxyConfigCommand,
 }
 
 // NewRoot returns the command `lateen` with all its sub-commands. Errors are left to the caller to print, once.
