@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -280,6 +281,7 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 			Text: fmt.Sprintf("%s is given twice, first at %s; remove one", key, first.Source)})
 	}
 	if len(problems) > 0 {
+		sort.SliceStable(problems, func(i, j int) bool { return problems[i].Line < problems[j].Line })
 		o.report(key, problems)
 		return
 	}

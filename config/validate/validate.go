@@ -9,6 +9,7 @@ package validate
 import (
 	"fmt"
 	"regexp"
+	"sort"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/config/internal/field"
@@ -43,6 +44,8 @@ func Object(kind *schema.Kind, meta metav1.ObjectMeta, spec any) []Problem {
 		}
 		check(c, root, spec)
 	}
+	// Maps are walked in random order; messages must not be.
+	sort.SliceStable(c.problems, func(i, j int) bool { return c.problems[i].Field < c.problems[j].Field })
 	return c.problems
 }
 
@@ -99,4 +102,22 @@ func (c *checker) qualifiedName(p *field.Path, key string) {
 }
 
 // rules holds the check of each kind that has rules beyond its types.
-var rules = map[*schema.Kind]func(*checker, *field.Path, any){}
+var rules = map[*schema.Kind]func(*checker, *field.Path, any){
+	schema.Service:               service,
+	schema.Gateway:               gateway,
+	schema.VirtualService:        virtualService,
+	schema.DestinationRule:       destinationRule,
+	schema.ServiceEntry:          serviceEntry,
+	schema.WorkloadEntry:         workloadEntry,
+	schema.WorkloadGroup:         workloadGroup,
+	schema.Sidecar:               sidecar,
+	schema.EnvoyFilter:           envoyFilter,
+	schema.ProxyConfig:           proxyConfig,
+	schema.PeerAuthentication:    peerAuthentication,
+	schema.RequestAuthentication: requestAuthentication,
+	schema.AuthorizationPolicy:   authorizationPolicy,
+	schema.Telemetry:             telemetryPolicy,
+	schema.WasmPlugin:            wasmPlugin,
+	schema.TrafficExtension:      trafficExtension,
+	schema.IstioOperator:         istioOperator,
+}

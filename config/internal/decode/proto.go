@@ -96,9 +96,11 @@ func (d *Decoder) field(n *yaml.Node, path *field.Path, m protoreflect.Message, 
 		t.Kids = make([]Tree, len(n.Content))
 		for i, e := range n.Content {
 			t.Kids[i].Line = int32(e.Line)
-			if v, ok := d.single(e, path.Index(i), fd, list.NewElement, &t.Kids[i], depth+1); ok {
-				list.Append(v)
+			v, ok := d.single(e, path.Index(i), fd, list.NewElement, &t.Kids[i], depth+1)
+			if !ok {
+				v = list.NewElement() // keeps the indices of those that follow right
 			}
+			list.Append(v)
 		}
 	case fd.IsMap():
 		if n = d.enter(n, path, depth); n == nil {
