@@ -1,0 +1,279 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Table is a compiled route configuration; immutable.
+type Table struct {
+	Config *xdsresource.RouteConfig
+	hosts  hosts
+	vhosts []*VirtualHost
+}
+
+// VirtualHost is a compiled virtual host.
+type VirtualHost struct {
+	*xdsresource.VirtualHost
+	// Entries are its routes in order.
+	Entries []*Entry
+	// redirect answers plain requests where TLS is required.
+	redirect *Entry
+}
+
+// Entry is a compiled route. Exactly one of Forward, Redirect and Direct is set, unless the
+// route is non-forwarding.
+type Entry struct {
+	*xdsresource.Route
+	Table       *Table
+	VirtualHost *VirtualHost
+	// Forward is the route action; nil for the other kinds. (It hides Route.Forward.)
+	Forward *Forward
+	// RequestOps and ResponseOps are the header changes of route, virtual host and table, in
+	// the order to be applied. For a forwarding route take those of the Target.
+	RequestOps, ResponseOps Ops
+	// Filters are per-filter configurations, the most specific one for each filter.
+	Filters map[string]any
+	match   match
+}
+
+// Forward is a compiled route action.
+type Forward struct {
+	*xdsresource.RouteAction
+	// Retry is the route's policy, else its virtual host's; nil: no retries by configuration.
+	Retry *xdsresource.RetryPolicy
+	// Targets are the clusters to choose from; one, unless weighted.
+	Targets []Target
+	total   uint64
+}
+
+// Target is a cluster that a route leads to, with everything that depends on it.
+type Target struct {
+	Cluster string // empty: named by the header ClusterHeader
+	// ClusterHeader is the header naming the cluster.
+	ClusterHeader header.Key
+	Weight        uint32
+	MetadataMatch map[string]string
+	HostRewrite   string // of the weighted cluster; "" leaves it to the route
+	// Header changes of all levels, in the order to be applied.
+	RequestOps, ResponseOps Ops
+	Filters                 map[string]any
+}
+
+// Compile checks and compiles a route configuration. Errors name the virtual host and the
+// route, for a NACK.
+func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
+	t := &Table{Config: cfg, hosts: hosts{exact: make(map[string]*VirtualHost)}}
+	c := compiler{t: t}
+	for _, vh := range cfg.VirtualHosts {
+		v, err := c.virtualHost(vh)
+		if err != nil {
+			return nil, fmt.Errorf("route configuration %q: virtual host %q: %w", cfg.Name, vh.Name, err)
+		}
+		t.vhosts = append(t.vhosts, v)
+	}
+	return t, nil
+}
+
+type compiler struct{ t *Table }
+
+func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, error) {
+	v := &VirtualHost{VirtualHost: cfg}
+	if len(cfg.Domains) == 0 {
+		return nil, errors.New("has no domains: name at least one, or \"*\"")
+	}
+	for _, d := range cfg.Domains {
+		if !c.t.hosts.add(d, v) {
+			return nil, fmt.Errorf("domain %q is already used by another virtual host", d)
+		}
+	}
+	for i, r := range cfg.Routes {
+		e, err := c.entry(v, r)
+		if err != nil {
+			return nil, fmt.Errorf("route %d %q: %w", i, r.Name, err)
+		}
+		v.Entries = append(v.Entries, e)
+	}
+	if cfg.RequireTLS != xdsresource.TLSNotRequired {
+		v.redirect = &Entry{
+			Route:       &xdsresource.Route{Redirect: &xdsresource.RedirectAction{HTTPS: true, Code: 301}},
+			Table:       c.t,
+			VirtualHost: v,
+		}
+	}
+	return v, nil
+}
+
+func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
+	e := &Entry{Route: r, Table: c.t, VirtualHost: v, match: compileMatch(&r.Match)}
+	cfg := c.t.Config
+	e.Filters = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs)
+	var err error
+	if e.RequestOps, err = c.ops(&cfg.RequestHeaders, &v.RequestHeaders, &r.RequestHeaders); err != nil {
+		return nil, fmt.Errorf("request headers: %w", err)
+	}
+	if e.ResponseOps, err = c.ops(&cfg.ResponseHeaders, &v.ResponseHeaders, &r.ResponseHeaders); err != nil {
+		return nil, fmt.Errorf("response headers: %w", err)
+	}
+	if r.Forward == nil {
+		return e, nil
+	}
+	f := &Forward{RouteAction: r.Forward, Retry: r.Forward.Retry}
+	if f.Retry == nil {
+		f.Retry = v.Retry
+	}
+	e.Forward = f
+	if len(r.Forward.Weighted) == 0 {
+		t := Target{
+			Cluster: r.Forward.Cluster, Weight: 1, MetadataMatch: r.Forward.MetadataMatch,
+			RequestOps: e.RequestOps, ResponseOps: e.ResponseOps, Filters: e.Filters,
+		}
+		if r.Forward.ClusterHeader != "" {
+			t.ClusterHeader = header.KeyOf(r.Forward.ClusterHeader)
+		}
+		f.Targets = []Target{t}
+		f.total = 1
+		return e, nil
+	}
+	for i := range r.Forward.Weighted {
+		t, err := c.target(e, &r.Forward.Weighted[i])
+		if err != nil {
+			return nil, fmt.Errorf("weighted cluster %q: %w", r.Forward.Weighted[i].Name, err)
+		}
+		f.Targets = append(f.Targets, t)
+		f.total += uint64(t.Weight)
+	}
+	if f.total == 0 {
+		return nil, errors.New("the weights of its clusters sum to 0")
+	}
+	return e, nil
+}
+
+func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, error) {
+	cfg, v, r := c.t.Config, e.VirtualHost, e.Route
+	t := Target{Cluster: w.Name, Weight: w.Weight, HostRewrite: w.HostRewrite}
+	if w.ClusterHeader != "" {
+		t.ClusterHeader = header.KeyOf(w.ClusterHeader)
+	}
+	t.MetadataMatch = e.Route.Forward.MetadataMatch
+	if len(w.MetadataMatch) > 0 { // the cluster's keys win over the route's
+		t.MetadataMatch = maps.Clone(t.MetadataMatch)
+		if t.MetadataMatch == nil {
+			t.MetadataMatch = make(map[string]string)
+		}
+		maps.Copy(t.MetadataMatch, w.MetadataMatch)
+	}
+	t.Filters = e.Filters
+	if len(w.FilterConfigs) > 0 {
+		t.Filters = merge(e.Filters, w.FilterConfigs)
+	}
+	var err error
+	if t.RequestOps, err = c.ops(&cfg.RequestHeaders, &v.RequestHeaders, &r.RequestHeaders, &w.RequestHeaders); err != nil {
+		return t, fmt.Errorf("request headers: %w", err)
+	}
+	if t.ResponseOps, err = c.ops(&cfg.ResponseHeaders, &v.ResponseHeaders, &r.ResponseHeaders, &w.ResponseHeaders); err != nil {
+		return t, fmt.Errorf("response headers: %w", err)
+	}
+	return t, nil
+}
+
+// merge layers per-filter configurations, later ones over earlier ones.
+func merge(levels ...map[string]any) map[string]any {
+	var out map[string]any
+	owned := false
+	for _, l := range levels {
+		switch {
+		case len(l) == 0:
+		case out == nil:
+			out = l // shared until a second level has something
+		default:
+			if !owned {
+				out, owned = maps.Clone(out), true
+			}
+			maps.Copy(out, l)
+		}
+	}
+	return out
+}
+
+// Match returns the route for a request, nil when there is none (404, flag NR).
+func (t *Table) Match(r *Request) *Entry {
+	v := t.hosts.find(r.Headers.Value(header.Authority), t.Config.IgnorePortInHostMatching)
+	if v == nil {
+		return nil
+	}
+	if v.redirect != nil && v.needsTLS(r) {
+		return v.redirect
+	}
+	var p parts
+	p.init(r)
+	for _, e := range v.Entries {
+		if e.match.check(r, &p).cause == matched {
+			return e
+		}
+	}
+	return nil
+}
+
+func (p *parts) init(r *Request) {
+	p.path, p.query = split(r.Headers.Value(header.Path))
+	p.connect = string(r.Headers.Value(header.Method)) == "CONNECT"
+}
+
+func (v *VirtualHost) needsTLS(r *Request) bool {
+	return !r.TLS.Secure && (v.RequireTLS == xdsresource.TLSAll || !r.Internal)
+}
+
+// VirtualHosts returns the compiled virtual hosts in the order of the configuration.
+func (t *Table) VirtualHosts() []*VirtualHost { return t.vhosts }
+
+// Clusters calls f for the name of every cluster that the table leads to, mirrors included.
+func (t *Table) Clusters(f func(name string)) {
+	for _, v := range t.vhosts {
+		for _, e := range v.Entries {
+			if e.Forward == nil {
+				continue
+			}
+			for i := range e.Forward.Targets {
+				if n := e.Forward.Targets[i].Cluster; n != "" {
+					f(n)
+				}
+			}
+			for i := range e.Forward.Mirrors {
+				if n := e.Forward.Mirrors[i].Cluster; n != "" {
+					f(n)
+				}
+			}
+		}
+	}
+}
+
+// Pick chooses among the clusters of a forwarding route by the request's random number.
+func (f *Forward) Pick(random uint64) *Target {
+	if len(f.Targets) == 1 {
+		return &f.Targets[0]
+	}
+	n := random % f.total
+	for i := range f.Targets {
+		w := uint64(f.Targets[i].Weight)
+		if n < w {
+			return &f.Targets[i]
+		}
+		n -= w
+	}
+	return &f.Targets[len(f.Targets)-1]
+}
+
+// ClusterName returns the name of the target's cluster; empty when it should be named by a
+// header that the request does not have. Only the latter kind allocates.
+func (t *Target) ClusterName(h *header.Map) string {
+	if t.Cluster != "" || t.ClusterHeader.Name == "" {
+		return t.Cluster
+	}
+	v, _ := h.GetKey(t.ClusterHeader)
+	return string(v)
+}

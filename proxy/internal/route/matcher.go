@@ -1,0 +1,394 @@
+package route
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Request is what a decision reads. Nothing of it is kept.
+type Request struct {
+	Headers *header.Map
+	// Random decides fractions and weights; one number per request, so that a request meets
+	// the same decision wherever it is asked (Envoy's stream random value).
+	Random uint64
+	// TLS describes the client's connection.
+	TLS TLS
+	// Internal is Envoy's notion of an internal request (x-envoy-internal: true).
+	Internal bool
+	// Metadata looks up dynamic metadata for matchers; nil: there is none.
+	Metadata func(filter string, path []string) (string, bool)
+}
+
+// TLS is what tls_context matches on.
+type TLS struct {
+	Secure               bool // the connection is encrypted, or x-forwarded-proto says so
+	Presented, Validated bool // client certificate
+}
+
+// cause says which part of a match failed.
+type cause uint8
+
+const (
+	matched cause = iota
+	missConnect
+	missPath
+	missGRPC
+	missFraction
+	missHeader
+	missQuery
+	missTLS
+	missMetadata
+)
+
+// miss is why a route did not match: what, and the index among the headers, parameters or
+// metadata of the match.
+type miss struct {
+	cause cause
+	index int
+}
+
+// parts are the pieces of a request that every route of a table looks at.
+type parts struct {
+	path, query []byte
+	connect     bool
+	scratch     [128]byte // for joined and decoded values
+}
+
+func split(path []byte) (p, query []byte) {
+	if i := bytes.IndexByte(path, '#'); i >= 0 {
+		path = path[:i]
+	}
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return path, nil
+}
+
+// headerMatch is a compiled HeaderMatcher.
+type headerMatch struct {
+	key header.Key
+	*xdsresource.HeaderMatcher
+}
+
+// match is a compiled RouteMatch.
+type match struct {
+	*xdsresource.RouteMatch
+	headers []headerMatch
+	trivial bool // path only
+}
+
+func compileMatch(m *xdsresource.RouteMatch) match {
+	c := match{RouteMatch: m}
+	for i := range m.Headers {
+		h := &m.Headers[i]
+		c.headers = append(c.headers, headerMatch{header.KeyOf(h.Name), h})
+	}
+	c.trivial = len(m.Headers) == 0 && len(m.Query) == 0 && !m.GRPC && m.Fraction == nil &&
+		m.TLSPresented == nil && m.TLSValidated == nil && len(m.FilterMetadata) == 0
+	return c
+}
+
+// check tries the conditions in Envoy's order: path first, since it fails most often.
+func (m *match) check(r *Request, p *parts) miss {
+	if !m.matchPath(p) {
+		if m.Kind == xdsresource.PathConnect {
+			return miss{cause: missConnect}
+		}
+		return miss{cause: missPath}
+	}
+	if m.trivial {
+		return miss{}
+	}
+	if m.Fraction != nil && r.Random%uint64(max(m.Fraction.Denominator, 1)) >= uint64(m.Fraction.Numerator) {
+		return miss{cause: missFraction}
+	}
+	if m.GRPC && !isGRPC(r.Headers) {
+		return miss{cause: missGRPC}
+	}
+	for i := range m.headers {
+		if !m.headers[i].match(r.Headers, p) {
+			return miss{missHeader, i}
+		}
+	}
+	for i := range m.Query {
+		if !matchQuery(&m.Query[i], p) {
+			return miss{missQuery, i}
+		}
+	}
+	if m.TLSPresented != nil && *m.TLSPresented != r.TLS.Presented ||
+		m.TLSValidated != nil && *m.TLSValidated != r.TLS.Validated {
+		return miss{cause: missTLS}
+	}
+	for i := range m.FilterMetadata {
+		if !matchMetadata(&m.FilterMetadata[i], r) {
+			return miss{missMetadata, i}
+		}
+	}
+	return miss{}
+}
+
+func (m *match) matchPath(p *parts) bool {
+	switch m.Kind {
+	case xdsresource.PathPrefix:
+		return hasPrefix(p.path, m.Path, m.CaseInsensitive)
+	case xdsresource.PathExact:
+		return len(p.path) == len(m.Path) && hasPrefix(p.path, m.Path, m.CaseInsensitive)
+	case xdsresource.PathRegex:
+		return m.Regex.Match(p.path)
+	case xdsresource.PathSeparatedPrefix:
+		return hasPrefix(p.path, m.Path, m.CaseInsensitive) &&
+			(len(p.path) == len(m.Path) || p.path[len(m.Path)] == '/')
+	case xdsresource.PathConnect:
+		return p.connect
+	}
+	return false
+}
+
+func hasPrefix(b []byte, prefix string, ignoreCase bool) bool {
+	if len(b) < len(prefix) {
+		return false
+	}
+	if string(b[:len(prefix)]) == prefix {
+		return true
+	}
+	return ignoreCase && equalFold(b[:len(prefix)], prefix)
+}
+
+// equalFold compares without regard to the case of ASCII letters, of the same length.
+func equalFold(b []byte, s string) bool {
+	for i, c := range b {
+		if fold(c) != fold(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func fold(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+func isGRPC(h *header.Map) bool {
+	v, ok := h.Get(header.ContentType)
+	const grpc = "application/grpc"
+	return ok && bytes.HasPrefix(v, []byte(grpc)) && (len(v) == len(grpc) || v[len(grpc)] == '+')
+}
+
+func (m *headerMatch) match(h *header.Map, p *parts) bool {
+	v, ok := h.Join(p.scratch[:0], m.key)
+	if m.Present != nil {
+		return (ok == *m.Present) != m.Invert
+	}
+	// A missing header matches nothing, not even inverted, unless it counts as empty.
+	if !ok && !m.TreatMissingAsEmpty {
+		return false
+	}
+	var yes bool
+	if m.Range != nil {
+		n, ok := parseInt(v)
+		yes = ok && n >= m.Range[0] && n < m.Range[1]
+	} else {
+		yes = matchString(m.String, v)
+	}
+	return yes != m.Invert
+}
+
+// parseInt is strconv.ParseInt without making a string.
+func parseInt(b []byte) (int64, bool) {
+	if len(b) == 0 || len(b) > 20 {
+		return 0, false
+	}
+	neg := b[0] == '-'
+	d := b
+	if neg || b[0] == '+' {
+		d = b[1:]
+	}
+	if len(d) == 0 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range d {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		x := n*10 + uint64(c-'0')
+		if x < n || x > 1<<63 {
+			return 0, false
+		}
+		n = x
+	}
+	if neg {
+		return -int64(n), true
+	}
+	return int64(n), n < 1<<63
+}
+
+func matchString(m *xdsresource.StringMatch, v []byte) bool {
+	if m == nil {
+		return true
+	}
+	n := len(m.Value)
+	switch m.Kind {
+	case xdsresource.StringExact:
+		return len(v) == n && hasPrefix(v, m.Value, m.IgnoreCase)
+	case xdsresource.StringPrefix:
+		return hasPrefix(v, m.Value, m.IgnoreCase)
+	case xdsresource.StringSuffix:
+		return len(v) >= n && hasPrefix(v[len(v)-n:], m.Value, m.IgnoreCase)
+	case xdsresource.StringContains:
+		for i := 0; i+n <= len(v); i++ {
+			if hasPrefix(v[i:], m.Value, m.IgnoreCase) {
+				return true
+			}
+		}
+		return false
+	case xdsresource.StringRegex:
+		return m.Regex.Match(v)
+	}
+	return false
+}
+
+// queryValue returns the first value of a parameter, percent-decoded into buf when needed.
+func queryValue(query []byte, name string, buf []byte) ([]byte, bool) {
+	for len(query) > 0 {
+		var kv []byte
+		if i := bytes.IndexByte(query, '&'); i >= 0 {
+			kv, query = query[:i], query[i+1:]
+		} else {
+			kv, query = query, nil
+		}
+		k, v := kv, []byte(nil)
+		if i := bytes.IndexByte(kv, '='); i >= 0 {
+			k, v = kv[:i], kv[i+1:]
+		}
+		if string(k) != name {
+			if bytes.IndexByte(k, '%') < 0 || string(decode(k, buf)) != name {
+				continue
+			}
+		}
+		return decode(v, buf), true
+	}
+	return nil, false
+}
+
+// decode resolves %XX; malformed escapes stay as they are, "+" stays a plus, as in Envoy.
+func decode(b, buf []byte) []byte {
+	if bytes.IndexByte(b, '%') < 0 {
+		return b
+	}
+	for i := 0; i < len(b); i++ {
+		if b[i] == '%' && i+2 < len(b) {
+			if hi, lo := unhex(b[i+1]), unhex(b[i+2]); hi < 16 && lo < 16 {
+				buf = append(buf, hi<<4|lo)
+				i += 2
+				continue
+			}
+		}
+		buf = append(buf, b[i])
+	}
+	return buf
+}
+
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
+}
+
+func matchQuery(m *xdsresource.QueryMatcher, p *parts) bool {
+	v, ok := queryValue(p.query, m.Name, p.scratch[:0])
+	if m.Present != nil {
+		return ok == *m.Present
+	}
+	return ok && matchString(m.String, v)
+}
+
+func matchMetadata(m *xdsresource.MetadataMatcher, r *Request) bool {
+	if r.Metadata == nil {
+		return m.Invert
+	}
+	v, ok := r.Metadata(m.Filter, m.Path)
+	if ok && m.Value != nil {
+		ok = matchString(m.Value, []byte(v))
+	}
+	return ok != m.Invert
+}
+
+// explain puts a miss into words.
+func (m *match) explain(x miss, p *parts) string {
+	quote := func(b []byte) string { return strconv.Quote(string(b)) }
+	switch x.cause {
+	case matched:
+		return ""
+	case missConnect:
+		return "not a CONNECT request"
+	case missPath:
+		return "path " + quote(p.path) + " does not match " + m.describePath()
+	case missGRPC:
+		return "not a gRPC request"
+	case missFraction:
+		return "not in the fraction of " + strconv.FormatUint(uint64(m.Fraction.Numerator), 10) + " in " +
+			strconv.FormatUint(uint64(m.Fraction.Denominator), 10)
+	case missHeader:
+		return "header " + strconv.Quote(m.headers[x.index].Name) + " does not match " + describeHeader(m.headers[x.index].HeaderMatcher)
+	case missQuery:
+		return "query parameter " + strconv.Quote(m.Query[x.index].Name) + " does not match " + describeString(m.Query[x.index].String)
+	case missTLS:
+		return "client certificate is not as required"
+	case missMetadata:
+		return "dynamic metadata " + m.FilterMetadata[x.index].Filter + ": " + strings.Join(m.FilterMetadata[x.index].Path, ".") + " does not match"
+	}
+	return "unknown"
+}
+
+func (m *match) describePath() string {
+	switch m.Kind {
+	case xdsresource.PathPrefix:
+		return "prefix " + strconv.Quote(m.Path)
+	case xdsresource.PathExact:
+		return "path " + strconv.Quote(m.Path)
+	case xdsresource.PathRegex:
+		return "regex " + strconv.Quote(m.Regex.String())
+	case xdsresource.PathSeparatedPrefix:
+		return "path-separated prefix " + strconv.Quote(m.Path)
+	}
+	return "CONNECT"
+}
+
+func describeHeader(m *xdsresource.HeaderMatcher) string {
+	not := ""
+	if m.Invert {
+		not = "not "
+	}
+	switch {
+	case m.Present != nil:
+		return not + "present=" + strconv.FormatBool(*m.Present)
+	case m.Range != nil:
+		return not + "range [" + strconv.FormatInt(m.Range[0], 10) + ", " + strconv.FormatInt(m.Range[1], 10) + ")"
+	}
+	return not + describeString(m.String)
+}
+
+func describeString(m *xdsresource.StringMatch) string {
+	if m == nil {
+		return "presence"
+	}
+	kind := [...]string{"exact", "prefix", "suffix", "contains", "regex"}[m.Kind]
+	if m.Kind == xdsresource.StringRegex && m.Regex != nil {
+		return kind + " " + strconv.Quote(m.Regex.String())
+	}
+	return kind + " " + strconv.Quote(m.Value)
+}

@@ -1,0 +1,94 @@
+package route
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+)
+
+// AppendLocation appends the location of a redirect route's answer for a request: scheme,
+// host and path of the request, with what the route replaces (Envoy's newUri).
+func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
+	r := e.Route.Redirect
+	now := h.Value(header.XForwardedProto)
+	if len(now) == 0 {
+		now = h.Value(header.Scheme)
+	}
+	start := len(dst)
+	switch {
+	case r.Scheme != "":
+		dst = append(dst, r.Scheme...)
+	case r.HTTPS:
+		dst = append(dst, "https"...)
+	case len(now) > 0:
+		dst = append(dst, now...)
+	default:
+		dst = append(dst, "http"...)
+	}
+	scheme := dst[start:len(dst):len(dst)]
+	dst = append(dst, "://"...)
+	if r.Host != "" {
+		dst = append(dst, r.Host...)
+	} else {
+		dst = append(dst, redirectHost(h.Value(header.Authority), scheme, now, r.Port != 0)...)
+	}
+	if r.Port != 0 {
+		dst = append(dst, ':')
+		dst = strconv.AppendUint(dst, uint64(r.Port), 10)
+	}
+	return e.appendRedirectPath(dst, h.Value(header.Path))
+}
+
+// redirectHost drops the request's port where the redirect names another one, and the
+// default port of a scheme that is left.
+func redirectHost(host, scheme, now []byte, newPort bool) []byte {
+	i := portStart(host)
+	if i < 0 {
+		return host
+	}
+	drop := newPort
+	if !bytes.Equal(scheme, now) {
+		port := string(host[i:])
+		drop = drop || string(now) == "https" && port == ":443" || string(now) == "http" && port == ":80"
+	}
+	if drop {
+		return host[:i]
+	}
+	return host
+}
+
+func (e *Entry) appendRedirectPath(dst, path []byte) []byte {
+	r := e.Route.Redirect
+	start := len(dst)
+	query := func() []byte {
+		if i := bytes.IndexByte(path, '?'); i >= 0 {
+			return path[i:]
+		}
+		return nil
+	}
+	switch {
+	case r.Path != "":
+		dst = append(dst, r.Path...)
+		// A query in path_redirect takes the place of the request's and is never stripped.
+		if bytes.IndexByte(dst[start:], '?') >= 0 {
+			return dst
+		}
+		dst = append(dst, query()...)
+	case r.HasPrefixRewrite:
+		only, _ := split(path)
+		dst = append(dst, r.PrefixRewrite...)
+		dst = append(dst, only[min(e.matchedLen(only), len(only)):]...)
+		dst = append(dst, path[len(only):]...)
+	case r.RegexRewrite != nil:
+		dst, _ = e.rewrite(dst, path, "", r.RegexRewrite)
+	default:
+		dst = append(dst, path...)
+	}
+	if r.StripQuery {
+		if i := bytes.IndexByte(dst[start:], '?'); i >= 0 {
+			dst = dst[:start+i]
+		}
+	}
+	return dst
+}

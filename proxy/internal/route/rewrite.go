@@ -1,0 +1,68 @@
+package route
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// RewritePath appends the path to send upstream, query included, for a request path. The
+// flag is false when the route does not rewrite; then nothing is appended.
+func (e *Entry) RewritePath(dst, path []byte) ([]byte, bool) {
+	f := e.Forward
+	if f == nil {
+		return dst, false
+	}
+	return e.rewrite(dst, path, f.PrefixRewrite, f.RegexRewrite)
+}
+
+// rewrite replaces what the route's match covers of the path by prefix, or what regex
+// matches by its substitution. The query is kept.
+func (e *Entry) rewrite(dst, path []byte, prefix string, regex *xdsresource.RegexRewrite) ([]byte, bool) {
+	only, _ := split(path)
+	rest := path[len(only):]
+	switch {
+	case prefix != "":
+		dst = append(dst, prefix...)
+		dst = append(dst, only[min(e.matchedLen(only), len(only)):]...)
+	case regex != nil:
+		dst = append(dst, regex.Regex.ReplaceAll(only, []byte(regex.Substitution))...)
+	default:
+		return dst, false
+	}
+	return append(dst, rest...), true
+}
+
+// matchedLen is how much of the path the match covers: the prefix, or all of it.
+func (e *Entry) matchedLen(path []byte) int {
+	switch e.Match.Kind {
+	case xdsresource.PathPrefix, xdsresource.PathSeparatedPrefix:
+		return len(e.Match.Path)
+	}
+	return len(path)
+}
+
+// RewriteHost returns the authority to send upstream; false leaves it as it is. hostname is
+// the chosen endpoint's, for auto_host_rewrite.
+func (e *Entry) RewriteHost(t *Target, h *header.Map, hostname string) (string, bool) {
+	if t != nil && t.HostRewrite != "" {
+		return t.HostRewrite, true
+	}
+	if e.Forward == nil {
+		return "", false
+	}
+	w := &e.Forward.HostRewrite
+	switch {
+	case w.Literal != "":
+		return w.Literal, true
+	case w.Auto:
+		return hostname, hostname != ""
+	case w.Header != "":
+		v, ok := h.GetName(w.Header)
+		return string(v), ok && len(v) > 0
+	case w.PathRegex != nil:
+		only, _ := split(h.Value(header.Path))
+		v := w.PathRegex.Regex.ReplaceAll(only, []byte(w.PathRegex.Substitution))
+		return string(v), len(v) > 0
+	}
+	return "", false
+}
