@@ -3,6 +3,7 @@ package xdsresource
 import (
 	"os"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -43,11 +44,29 @@ type Extensions struct {
 type Decoder struct {
 	ext      Extensions
 	readFile func(string) ([]byte, error)
+	// grpcUpstreams allows HTTP/2 options on clusters, for those that grpc-go dials.
+	grpcUpstreams bool
 }
 
 // NewDecoder returns a decoder that knows the given filters.
 func NewDecoder(ext Extensions) *Decoder {
 	return &Decoder{ext: ext, readFile: os.ReadFile}
+}
+
+// ForControlPlane returns a decoder for the clusters that carry xDS and SDS. They speak gRPC
+// through a library, so HTTP/2 options are right for them.
+func (d *Decoder) ForControlPlane() *Decoder {
+	c := *d
+	c.grpcUpstreams = true
+	return &c
+}
+
+// ParseAddress reads a socket address or a Unix path outside of any resource.
+func ParseAddress(a *corev3.Address) (Address, error) {
+	p := &parser{}
+	p.check("", a)
+	out := p.address("", a, false)
+	return out, p.finish("address", "")
 }
 
 // DisabledFilter is the per-route configuration of a filter that route.v3.FilterConfig

@@ -217,6 +217,12 @@ var supportedFields = map[string]string{
 	"envoy.config.accesslog.v3.ResponseFlagFilter":                    "flags",
 	"envoy.config.core.v3.RuntimeUInt32":                              "default_value",
 
+	// Bootstrap.
+	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin",
+	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
+	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
+	"envoy.config.bootstrap.v3.Admin":                      "address",
+
 	// Shared.
 	"envoy.config.core.v3.Address":               "socket_address pipe",
 	"envoy.config.core.v3.SocketAddress":         "protocol address port_value",
@@ -233,6 +239,18 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []struct{ message, fields, why string }{
+	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs flags_path",
+		"no runtime key is read; the rest is upkeep of Envoy's own process"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "stats_config stats_flush_interval stats_flush_on_admin cluster_manager enable_dispatcher_stats stats_server_version_override",
+		"shapes statistics as Envoy keeps them; ours have Envoy's names and tags without it"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config default_regex_engine default_socket_interface enable_worker_cpu_affinity memory_allocator_manager node_context_params",
+		"choice of Envoy's building blocks; names are resolved by the system's resolver configuration"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "start-up extensions and log form of Envoy's own process"},
+	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path profile_path socket_options ignore_global_conn_limit", "log and profile files of the admin API itself"},
+	{"envoy.config.core.v3.Node", "id cluster metadata dynamic_parameters locality user_agent_name user_agent_version user_agent_build_version extensions client_features listening_addresses",
+		"goes to the control plane as it is"},
+	{"envoy.config.core.v3.GrpcService", "initial_metadata retry_policy", "metadata is sent; the stream has its own back-off"},
+	{"envoy.config.core.v3.GrpcService.EnvoyGrpc", "authority max_receive_message_length skip_envoy_headers", "the authority is the cluster's name or its SNI"},
 	{"envoy.config.core.v3.ConfigSource", "initial_fetch_timeout resource_api_version",
 		"resources are always V3; how long a missing one holds a listener or cluster in warming differs, never what it serves"},
 	{"envoy.config.core.v3.ConfigSource", "self",

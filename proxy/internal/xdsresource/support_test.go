@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	_ "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3" // its messages are in the table
 	"strings"
 	"testing"
 

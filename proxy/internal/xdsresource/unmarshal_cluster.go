@@ -220,7 +220,7 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 	}
 	if o := m.GetHttp2ProtocolOptions(); o != nil {
 		c.HTTP.HTTP2 = true
-		p.bad("http2_protocol_options", "HTTP/2 to upstreams is not supported in this release; remove it to use HTTP/1.1")
+		p.noHTTP2("http2_protocol_options", "HTTP/2 to upstreams is not supported in this release; remove it to use HTTP/1.1")
 	}
 	for key, a := range m.GetTypedExtensionProtocolOptions() {
 		here := fmt.Sprintf("typed_extension_protocol_options[%q]", key)
@@ -240,7 +240,7 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 			h1 = u.ExplicitHttpConfig.GetHttpProtocolOptions()
 			if u.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil {
 				c.HTTP.HTTP2 = true
-				p.bad(join(here, "explicit_http_config.http2_protocol_options"), "HTTP/2 to upstreams is not supported in this release; use http_protocol_options")
+				p.noHTTP2(join(here, "explicit_http_config.http2_protocol_options"), "HTTP/2 to upstreams is not supported in this release; use http_protocol_options")
 			}
 		case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 			c.HTTP.UseDownstream = true
@@ -252,6 +252,13 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 		if h1 != nil {
 			c.HTTP.HTTP1, _, _ = p.http1(here, h1)
 		}
+	}
+}
+
+// noHTTP2 refuses HTTP/2 to an upstream that the data path would talk to.
+func (p *parser) noHTTP2(path, reason string) {
+	if !p.dec.grpcUpstreams {
+		p.bad(path, "%s", reason)
 	}
 }
 

@@ -1,0 +1,222 @@
+package bootstrap
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// decoder knows the router and nothing else.
+func decoder() *xdsresource.Decoder {
+	return xdsresource.NewDecoder(xdsresource.Extensions{HTTP: map[string]xdsresource.HTTPFilterType{
+		"envoy.extensions.filters.http.router.v3.Router": {
+			Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true,
+			Parse: func(a *anypb.Any) (any, error) { return &routerv3.Router{}, nil },
+		},
+	}})
+}
+
+// simple is the bootstrap of the posts (REQUIREMENTS A1 to A12): no typed_config for the
+// router, a cluster_name that differs from the cluster's, flow maps, comments in Korean.
+const simple = `
+admin: # 관리자 포트
+  address:
+    socket_address: { address: 0.0.0.0, port_value: 15000 }
+static_resources:
+  listeners:
+  - name: httpbin-demo   # 리스너
+    address:
+      socket_address: { address: 0.0.0.0, port_value: 15001 }
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress_http
+          http_filters:
+          - name: envoy.filters.http.router
+          route_config:
+            name: httpbin_local_route
+            virtual_hosts:
+            - name: httpbin_local_service
+              domains: ["*"]
+              routes:
+              - match: { prefix: "/" }
+                route:
+                  auto_host_rewrite: true
+                  cluster: httpbin_service
+                  timeout: 1s # 타임아웃
+  clusters:
+  - name: httpbin_service
+    connect_timeout: 5s
+    type: LOGICAL_DNS
+    dns_lookup_family: V4_ONLY
+    lb_policy: ROUND_ROBIN
+    load_assignment:
+      cluster_name: httpbin
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address:
+                address: httpbin
+                port_value: 8000
+`
+
+func load(t *testing.T, text string) (*Bootstrap, error) {
+	t.Helper()
+	m, err := Parse([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	return Load(m, decoder())
+}
+
+func TestBootstrapOfThePosts(t *testing.T) {
+	b, err := load(t, simple)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Admin == nil || b.Admin.Port != 15000 {
+		t.Errorf("admin = %v, want port 15000", b.Admin)
+	}
+	l := b.Listeners[0].Value.(*xdsresource.Listener)
+	hcm := l.FilterChains[0].Filters[0].Config.(*xdsresource.HTTPConnectionManager)
+	r := hcm.Routes.VirtualHosts[0].Routes[0].Forward
+	if r.Timeout != time.Second || !r.HostRewrite.Auto || r.Cluster != "httpbin_service" {
+		t.Errorf("route = %+v", r)
+	}
+	if hcm.ServerName != "envoy" || hcm.StreamIdleTimeout != 5*time.Minute || hcm.MaxRequestHeadersKB != 60 || !hcm.GenerateRequestID {
+		t.Errorf("defaults were not applied: %+v", hcm)
+	}
+	c := b.Clusters[0].Value.(*xdsresource.Cluster)
+	ep := c.Endpoints.Localities[0].Endpoints[0]
+	if c.Type != xdsresource.ClusterLogicalDNS || ep.Address.Host != "httpbin" || ep.Address.Port != 8000 {
+		t.Errorf("cluster = %+v", c)
+	}
+}
+
+func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
+	tests := []struct {
+		name, from, to string
+		want           []string
+	}{
+		{
+			"two unknown fields", "stat_prefix: ingress_http", "stat_prefx: x\n          codec: y",
+			[]string{
+				"static_resources.listeners[0].filter_chains[0].filters[0].typed_config.codec: unknown field",
+				"static_resources.listeners[0].filter_chains[0].filters[0].typed_config.stat_prefx: unknown field",
+			},
+		},
+		{
+			"unknown extension", "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+			"type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+			[]string{"static_resources.listeners[0].filter_chains[0].filters[0].typed_config: type type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy is not supported"},
+		},
+		{
+			"unsupported fields of two resources",
+			"    connect_timeout: 5s", "    connect_timeout: 5s\n    lb_subset_config: {fallback_policy: ANY_ENDPOINT}\n    upstream_config: {name: x}",
+			[]string{
+				"static_resources.clusters[0].lb_subset_config: this field is not supported",
+				"static_resources.clusters[0].upstream_config: this field is not supported",
+			},
+		},
+		{
+			"a rule of the proto", `domains: ["*"]`, `domains: []`,
+			[]string{"typed_config.route_config.virtual_hosts[0].domains: value must contain at least 1 item(s)"},
+		},
+		{
+			"bad regular expression", `{ prefix: "/" }`, `{ safe_regex: { regex: "a(b" } }`,
+			[]string{`virtual_hosts[0].routes[0].match.safe_regex.regex: "a(b" is no regular expression`},
+		},
+		{
+			"filter by name only", "name: envoy.filters.http.router", "name: envoy.filters.http.buffer",
+			[]string{`http_filters[0]: HTTP filter "envoy.filters.http.buffer" (no typed_config) is not supported`},
+		},
+		{
+			"host name in a static cluster", "type: LOGICAL_DNS", "type: STATIC",
+			[]string{`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "httpbin" is not an IP address`},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(simple, tt.from, tt.to, 1)
+			if text == simple {
+				t.Fatal("the replacement found nothing")
+			}
+			_, err := load(t, text)
+			var e *xdsresource.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("err = %v, want an *xdsresource.Error", err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error misses %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestCamelCaseAndMerge(t *testing.T) {
+	base, err := Parse([]byte(`{"staticResources":{"clusters":[{"name":"a","connectTimeout":"1s"}]},"node":{"id":"x"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := Parse([]byte(`node: {id: y}` + "\nstatic_resources: {clusters: [{name: b}]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Load(Merge(base, over), decoder())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Node.GetId() != "y" || len(b.Clusters) != 2 {
+		t.Errorf("node %q, %d clusters; want y and 2", b.Node.GetId(), len(b.Clusters))
+	}
+}
+
+func TestADSCluster(t *testing.T) {
+	b, err := load(t, `
+dynamic_resources:
+  lds_config: {ads: {}, resource_api_version: V3}
+  cds_config: {ads: {}, resource_api_version: V3}
+  ads_config: {api_type: DELTA_GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]}
+static_resources:
+  clusters:
+  - name: xds-grpc
+    type: STATIC
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+    load_assignment: {cluster_name: xds-grpc, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 15010}}}}]}]}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.ADS == nil || !b.ADS.Delta || !b.LDS || !b.CDS || b.Control["xds-grpc"] == nil {
+		t.Errorf("bootstrap = %+v", b)
+	}
+	if _, err := load(t, `dynamic_resources: {lds_config: {ads: {}}}`); err == nil {
+		t.Error("lds over ads without ads_config was accepted")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(simple))
+	f.Add([]byte(`{"node":{"id":"x","metadata":{"a":1}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m, err := Parse(raw)
+		if err != nil {
+			return
+		}
+		_, _ = Load(m, decoder())
+	})
+}

@@ -1,0 +1,283 @@
+package bootstrap
+
+import (
+	"fmt"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Bootstrap is a validated bootstrap.
+type Bootstrap struct {
+	// Proto is the whole file, for the admin API.
+	Proto *bootstrapv3.Bootstrap
+	// Node is sent to the control plane; never nil.
+	Node *corev3.Node
+	// Admin is where the admin API listens; nil: nowhere.
+	Admin *xdsresource.Address
+
+	Listeners []xdsresource.Resource // Value is *xdsresource.Listener
+	Clusters  []xdsresource.Resource // Value is *xdsresource.Cluster
+	Secrets   []xdsresource.Resource // Value is *xdsresource.Secret
+
+	// ADS is the control plane's stream; nil without dynamic_resources.
+	ADS *Source
+	// LDS and CDS say whether listeners and clusters are fetched from it.
+	LDS, CDS bool
+	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
+	// socket). They are dialled by the xDS client, not by the data path.
+	Control map[string]*xdsresource.Cluster
+}
+
+// Source is a gRPC config source.
+type Source struct {
+	// Cluster names a member of Control.
+	Cluster string
+	// Delta selects the incremental protocol, else state of the world.
+	Delta bool
+	// InitialMetadata is sent with each stream.
+	InitialMetadata map[string]string
+}
+
+// Load judges a parsed bootstrap. The error is an *xdsresource.Error with every problem of
+// every resource in it.
+func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error) {
+	l := &loader{dec: dec, out: &Bootstrap{Proto: m, Node: m.GetNode(), Control: map[string]*xdsresource.Cluster{}}}
+	if l.out.Node == nil {
+		l.out.Node = &corev3.Node{}
+	}
+	l.problems = xdsresource.CheckFields("", m)
+	l.admin(m.GetAdmin())
+	l.dynamic(m.GetDynamicResources())
+	l.static(m.GetStaticResources())
+	if len(l.problems) > 0 {
+		return nil, &xdsresource.Error{Type: "bootstrap", Name: m.GetNode().GetId(), Problems: dedupe(l.problems)}
+	}
+	return l.out, nil
+}
+
+type loader struct {
+	dec      *xdsresource.Decoder
+	out      *Bootstrap
+	problems []xdsresource.Problem
+}
+
+func (l *loader) bad(path, format string, args ...any) {
+	l.problems = append(l.problems, xdsresource.Problem{Path: path, Reason: fmt.Sprintf(format, args...)})
+}
+
+// nested adds the problems of a resource below its place in the bootstrap.
+func (l *loader) nested(path string, err error) {
+	e, ok := err.(*xdsresource.Error)
+	if !ok {
+		l.bad(path, "%v", err)
+		return
+	}
+	for _, p := range e.Problems {
+		at := path
+		if p.Path != "" {
+			at += "." + p.Path
+		}
+		l.problems = append(l.problems, xdsresource.Problem{Path: at, Reason: p.Reason})
+	}
+}
+
+func (l *loader) admin(a *bootstrapv3.Admin) {
+	if a.GetAddress() == nil {
+		return
+	}
+	addr, err := xdsresource.ParseAddress(a.GetAddress())
+	if err != nil {
+		l.nested("admin.address", err)
+		return
+	}
+	l.out.Admin = &addr
+}
+
+func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {
+	if d == nil {
+		return
+	}
+	if c := d.GetAdsConfig(); c != nil {
+		l.out.ADS = l.source("dynamic_resources.ads_config", c)
+	}
+	onADS := func(path string, cs *corev3.ConfigSource) bool {
+		if cs == nil {
+			return false
+		}
+		if cs.GetAds() == nil {
+			l.bad(path, "only the ads config source is supported in this release")
+			return false
+		}
+		if l.out.ADS == nil {
+			l.bad(path, "names ads, but dynamic_resources.ads_config is missing or wrong")
+		}
+		return true
+	}
+	l.out.LDS = onADS("dynamic_resources.lds_config", d.GetLdsConfig())
+	l.out.CDS = onADS("dynamic_resources.cds_config", d.GetCdsConfig())
+}
+
+// source reads a gRPC config source and remembers the cluster that it names.
+func (l *loader) source(path string, c *corev3.ApiConfigSource) *Source {
+	s := &Source{InitialMetadata: map[string]string{}}
+	switch c.GetApiType() {
+	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
+		s.Delta = true
+	case corev3.ApiConfigSource_GRPC, corev3.ApiConfigSource_AGGREGATED_GRPC:
+	default:
+		l.bad(path+".api_type", "%v is not supported, use GRPC or DELTA_GRPC", c.GetApiType())
+	}
+	if c.GetTransportApiVersion() == corev3.ApiVersion_V2 {
+		l.bad(path+".transport_api_version", "V2 is gone, use V3")
+	}
+	if n := len(c.GetGrpcServices()); n != 1 {
+		l.bad(path+".grpc_services", "exactly one service is supported, this has %d", n)
+		return nil
+	}
+	svc := c.GetGrpcServices()[0]
+	s.Cluster = svc.GetEnvoyGrpc().GetClusterName()
+	if s.Cluster == "" {
+		l.bad(path+".grpc_services[0].envoy_grpc.cluster_name", "is required")
+		return nil
+	}
+	for _, h := range svc.GetInitialMetadata() {
+		s.InitialMetadata[h.GetKey()] = h.GetValue()
+	}
+	l.out.Control[s.Cluster] = nil
+	return s
+}
+
+func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
+	for i, m := range s.GetSecrets() {
+		v, err := l.dec.Secret(m)
+		if err != nil {
+			l.nested(fmt.Sprintf("static_resources.secrets[%d]", i), err)
+			continue
+		}
+		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Proto: m, Value: v})
+	}
+	// Clusters name SDS sources, so which of them are only dialled by the xDS client shows
+	// after all were read: decode those that turn out to be so again, leniently.
+	for _, name := range sdsClusters(s) {
+		if _, known := l.out.Control[name]; !known {
+			l.out.Control[name] = nil
+		}
+	}
+	seen := map[string]bool{}
+	for i, m := range s.GetClusters() {
+		path := fmt.Sprintf("static_resources.clusters[%d]", i)
+		if seen[m.GetName()] {
+			l.bad(path+".name", "cluster %q stands twice", m.GetName())
+		}
+		seen[m.GetName()] = true
+		l.cluster(path, m)
+	}
+	for name, c := range l.out.Control {
+		if c == nil && !seen[name] {
+			l.bad("static_resources.clusters", "cluster %q is named by a gRPC config source, but is not here", name)
+		}
+	}
+	seen = map[string]bool{}
+	for i, m := range s.GetListeners() {
+		path := fmt.Sprintf("static_resources.listeners[%d]", i)
+		if seen[m.GetName()] && m.GetName() != "" {
+			l.bad(path+".name", "listener %q stands twice", m.GetName())
+		}
+		seen[m.GetName()] = true
+		v, err := l.dec.Listener(m)
+		if err != nil {
+			l.nested(path, err)
+			continue
+		}
+		if v.Name == "" { // Envoy invents a UUID; a name that tells something serves better
+			v.Name = fmt.Sprintf("static_listener_%d", i)
+		}
+		l.out.Listeners = append(l.out.Listeners, xdsresource.Resource{Name: v.Name, Proto: m, Value: v})
+	}
+}
+
+func (l *loader) cluster(path string, m *clusterv3.Cluster) {
+	_, control := l.out.Control[m.GetName()]
+	dec := l.dec
+	if control {
+		dec = dec.ForControlPlane()
+	}
+	v, err := dec.Cluster(m)
+	if err != nil {
+		l.nested(path, err)
+		return
+	}
+	if control {
+		l.out.Control[m.GetName()] = v
+	}
+	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Proto: m, Value: v})
+}
+
+// sdsClusters lists the clusters that transport sockets of static clusters fetch secrets
+// from. SDS of dynamic resources may name only these, too: a secret source must be there
+// before the stream that would bring it.
+func sdsClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
+	var out []string
+	add := func(c *corev3.ConfigSource) {
+		for _, g := range c.GetApiConfigSource().GetGrpcServices() {
+			if name := g.GetEnvoyGrpc().GetClusterName(); name != "" {
+				out = append(out, name)
+			}
+		}
+	}
+	common := func(c *tlsv3.CommonTlsContext) {
+		for _, s := range c.GetTlsCertificateSdsSecretConfigs() {
+			add(s.GetSdsConfig())
+		}
+		add(c.GetValidationContextSdsSecretConfig().GetSdsConfig())
+		add(c.GetCombinedValidationContext().GetValidationContextSdsSecretConfig().GetSdsConfig())
+	}
+	socket := func(ts *corev3.TransportSocket) {
+		var up tlsv3.UpstreamTlsContext
+		var down tlsv3.DownstreamTlsContext
+		switch a := ts.GetTypedConfig(); {
+		case a == nil:
+		case a.UnmarshalTo(&up) == nil:
+			common(up.GetCommonTlsContext())
+		case a.UnmarshalTo(&down) == nil:
+			common(down.GetCommonTlsContext())
+		}
+	}
+	for _, c := range s.GetClusters() {
+		socket(c.GetTransportSocket())
+		for _, tm := range c.GetTransportSocketMatches() {
+			socket(tm.GetTransportSocket())
+		}
+	}
+	for _, lis := range s.GetListeners() {
+		for _, fc := range lis.GetFilterChains() {
+			socket(fc.GetTransportSocket())
+		}
+		socket(lis.GetDefaultFilterChain().GetTransportSocket())
+	}
+	for _, c := range s.GetClusters() { // Istio's name for the agent's socket, used by resources from xDS alone
+		if c.GetName() == "sds-grpc" {
+			out = append(out, c.GetName())
+		}
+	}
+	return out
+}
+
+// dedupe drops problems that were found twice: the walk over the whole file meets the fields
+// of a resource, and so does its own check.
+func dedupe(in []xdsresource.Problem) []xdsresource.Problem {
+	seen := map[xdsresource.Problem]bool{}
+	var out []xdsresource.Problem
+	for _, p := range in {
+		if !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
