@@ -1,0 +1,148 @@
+package streaminfo
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/peermetadata"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Protocol is the downstream protocol.
+type Protocol uint8
+
+// Protocols; None is a TCP stream, or a request whose version was never read.
+const (
+	None Protocol = iota
+	HTTP10
+	HTTP11
+	HTTP2
+)
+
+// String is the form that %PROTOCOL% prints; "" for None.
+func (p Protocol) String() string {
+	switch p {
+	case HTTP10:
+		return "HTTP/1.0"
+	case HTTP11:
+		return "HTTP/1.1"
+	case HTTP2:
+		return "HTTP/2"
+	}
+	return ""
+}
+
+// Info is the record. Points in time are eventloop.Loop.Now values in nanoseconds; 0 means
+// that the stream has not come that far. Byte slices live as long as the stream.
+type Info struct {
+	StartWall time.Time // when the request's first byte was seen
+	Start     int64     // the same, monotonic
+
+	RequestEnd         int64 // last byte of the request received
+	UpstreamConnect    int64 // the attempt's connection was begun; 0 when a pooled one was used
+	UpstreamConnected  int64 // the attempt's connection was ready
+	UpstreamTxFirst    int64 // first byte sent upstream, of the last attempt
+	UpstreamTxLast     int64
+	UpstreamRxFirst    int64 // first byte of the response received from upstream
+	UpstreamRxLast     int64
+	ResponseStart      int64 // first byte of the response sent downstream
+	ResponseEnd        int64 // last byte of the response sent downstream
+	End                int64 // the stream is over
+	BytesReceived      uint64
+	BytesSent          uint64
+	RequestHeaderSize  uint32 // names and values as received
+	ResponseHeaderSize uint32 // names and values as sent
+	UpstreamRxBytes    uint64 // body bytes from upstream, of all attempts
+	UpstreamTxBytes    uint64
+
+	Protocol     Protocol
+	ResponseCode int // 0: no response was begun
+	Attempts     int // upstream attempts begun; 0: none
+	Flags        Flags
+
+	// Details is response_code_details ("via_upstream", "route_not_found"...).
+	Details string
+	// TerminationDetails is connection_termination_details.
+	TerminationDetails string
+	// UpstreamFailure is upstream_transport_failure_reason.
+	UpstreamFailure string
+
+	// Downstream describes the connection; never nil on a live stream.
+	Downstream *conn.Info
+	// Remote is the client's address as judged (x-forwarded-for); invalid: that of the
+	// connection. A port of 0 is unknown.
+	Remote netip.AddrPort
+	// ConnectionID numbers downstream connections of a process.
+	ConnectionID uint64
+
+	RouteName       string
+	VirtualHost     string
+	RouteMetadata   xdsresource.Metadata
+	UpstreamCluster string               // the chosen cluster's name, "" before routing
+	Cluster         *xdsresource.Cluster // its configuration; nil when there is no such cluster
+	Host            *cluster.Host        // of the last attempt
+	UpstreamLocal   netip.AddrPort       // our end of the last attempt's connection
+	UpstreamURI     string               // SPIFFE identity in the upstream's certificate
+	UpstreamTLS     bool
+
+	RequestID []byte // x-request-id
+
+	// Peers as the metadata filters found them: the client's side and the upstream's.
+	DownstreamPeer, UpstreamPeer *peermetadata.Peer
+
+	// Trace context; zero TraceID: none.
+	Trace Trace
+
+	// HealthCheck: the request was answered as a health check.
+	HealthCheck bool
+
+	// Metadata is the dynamic metadata by filter name; nil until somebody sets some.
+	Metadata map[string]map[string]any
+}
+
+// Trace is the trace context of a stream's own span.
+type Trace struct {
+	High, Low    uint64 // trace id, 128 bit
+	Span, Parent uint64 // Parent 0: root
+	Sampled      bool
+}
+
+// Valid reports whether there is a trace.
+func (t *Trace) Valid() bool { return t.High|t.Low != 0 }
+
+// Reset makes the record new.
+func (i *Info) Reset() { *i = Info{} }
+
+// Set sets flags.
+func (i *Info) Set(f Flags) { i.Flags |= f }
+
+// Duration is the time from the start to the end, or to now while the stream lives.
+func (i *Info) Duration(now int64) time.Duration {
+	if i.End != 0 {
+		now = i.End
+	}
+	return time.Duration(now - i.Start)
+}
+
+// RemoteAddr is the client's address.
+func (i *Info) RemoteAddr() netip.AddrPort {
+	if i.Remote.IsValid() || i.Downstream == nil {
+		return i.Remote
+	}
+	return i.Downstream.RemoteAddr
+}
+
+// SetMetadata sets one key of a filter's dynamic metadata.
+func (i *Info) SetMetadata(filter, key string, value any) {
+	if i.Metadata == nil {
+		i.Metadata = make(map[string]map[string]any)
+	}
+	m := i.Metadata[filter]
+	if m == nil {
+		m = make(map[string]any)
+		i.Metadata[filter] = m
+	}
+	m[key] = value
+}
