@@ -1,0 +1,13 @@
+// Package tracing reads, derives and writes trace contexts, and decides which requests are sampled.
+//
+// It speaks B3 (one header and several, https://github.com/openzipkin/b3-propagation), as Istio's sidecars do. It is pure: header maps
+// and numbers in, header maps out. It reports no spans and knows no collector. The connection manager calls it when a request comes
+// in, the router when one goes out.
+//
+// The rules are those of Envoy's Zipkin tracer with its defaults (128-bit trace ids at the first hop in Istio, shared span context):
+//
+//   - Without a context a new trace begins: the span id is the low half of the trace id, and there is no parent.
+//   - A request that comes in from the network with a context joins the caller's span: both sides of one call are one span.
+//   - A request that an application sends out begins a child span.
+//   - A sampling decision that is already made is kept.
+package tracing

@@ -1,0 +1,156 @@
+package tracing
+
+import (
+	"testing"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// numbers hands out the given numbers, then zeros.
+type numbers []uint64
+
+func (n *numbers) Rand() uint64 {
+	if len(*n) == 0 {
+		return 0
+	}
+	v := (*n)[0]
+	*n = (*n)[1:]
+	return v
+}
+
+func headers(pairs ...string) *header.Map {
+	h := &header.Map{}
+	for i := 0; i < len(pairs); i += 2 {
+		h.AddKey(header.KeyOf(pairs[i]), []byte(pairs[i+1]))
+	}
+	return h
+}
+
+const (
+	trace = "d07b1cb671a13906948c4e8cdb04fc5f"
+	span  = "948c4e8cdb04fc5f"
+)
+
+func TestExtract(t *testing.T) {
+	whole := Context{TraceHigh: 0xd07b1cb671a13906, TraceLow: 0x948c4e8cdb04fc5f, Span: 0x948c4e8cdb04fc5f}
+	with := func(s Sampling, parent uint64) Context { c := whole; c.Sampling, c.Parent = s, parent; return c }
+	tests := []struct {
+		name string
+		in   *header.Map
+		want Context
+	}{
+		{"none", headers(), Context{}},
+		{"several", headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", "0"), with(NotSampled, 0)},
+		{"several with parent", headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-parentspanid", "00000000000000ff", "x-b3-sampled", "1"), with(Sampled, 255)},
+		{"upper case and debug", headers("x-b3-traceid", "D07B1CB671A13906948C4E8CDB04FC5F", "x-b3-spanid", span, "x-b3-flags", "1"), with(Debug, 0)},
+		{"64 bit", headers("x-b3-traceid", span, "x-b3-spanid", span), Context{TraceLow: whole.TraceLow, Span: whole.Span}},
+		{"decision alone", headers("x-b3-sampled", "1"), Context{Sampling: Sampled}},
+		{"short trace id", headers("x-b3-traceid", "abc", "x-b3-spanid", span, "x-b3-sampled", "1"), Context{Sampling: Sampled}},
+		{"no span id", headers("x-b3-traceid", trace), Context{}},
+		{"zero ids", headers("x-b3-traceid", "0000000000000000", "x-b3-spanid", "0000000000000000"), Context{}},
+		{"bad parent", headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-parentspanid", "zz"), Context{}},
+		{"single", headers("b3", trace+"-"+span+"-1-00000000000000ff"), with(Sampled, 255)},
+		{"single, undecided", headers("b3", trace+"-"+span), with(Undecided, 0)},
+		{"single, deny", headers("b3", "0"), Context{Sampling: NotSampled}},
+		{"single, damaged", headers("b3", trace+"-"+span+"-x"), Context{}},
+		{"single, trailing", headers("b3", trace+"-"+span+"-1-"+span+"-1"), Context{}},
+		{"several win", headers("x-b3-traceid", trace, "x-b3-spanid", span, "b3", "0"), whole},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := Extract(tc.in); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func value(h *header.Map, name string) string { v, _ := h.GetName(name); return string(v) }
+
+// TestHops follows one request through gateway, sidecar and application, as captured on a real mesh: see B3 of the wire details.
+func TestHops(t *testing.T) {
+	cfg := &xdsresource.Tracing{RandomSampling: 1, ClientSampling: 100, OverallSampling: 100}
+	h := headers()
+	gateway := NewPolicy(cfg, xdsresource.DirectionUnspecified)
+	gateway.Start(h, &numbers{500000, 0xd07b1cb671a13906, 0x948c4e8cdb04fc5f})
+	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != span || value(h, "x-b3-sampled") != "0" {
+		t.Fatalf("gateway sent trace %q, span %q, sampled %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-sampled"))
+	}
+	if _, ok := h.GetName("x-b3-parentspanid"); ok {
+		t.Error("the first hop has a parent span")
+	}
+	in := NewPolicy(cfg, xdsresource.DirectionInbound)
+	in.Start(h, &numbers{})
+	if value(h, "x-b3-spanid") != span {
+		t.Errorf("the inbound side did not join the span: %q", value(h, "x-b3-spanid"))
+	}
+	out := NewPolicy(cfg, xdsresource.DirectionOutbound)
+	c := out.Start(h, &numbers{0xabc})
+	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != "0000000000000abc" || value(h, "x-b3-parentspanid") != span || value(h, "x-b3-sampled") != "0" {
+		t.Errorf("outbound: trace %q, span %q, parent %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-parentspanid"))
+	}
+	m := &header.Map{}
+	h.CopyTo(m)
+	c.Mirror(m, &numbers{0xdef}, nil)
+	if value(m, "x-b3-spanid") != "0000000000000def" || value(m, "x-b3-parentspanid") != "0000000000000abc" {
+		t.Errorf("mirror: span %q, parent %q", value(m, "x-b3-spanid"), value(m, "x-b3-parentspanid"))
+	}
+}
+
+func TestSampling(t *testing.T) {
+	tests := []struct {
+		name string
+		cfg  xdsresource.Tracing
+		in   *header.Map
+		rand numbers
+		want Sampling
+	}{
+		{"1 % hit", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers(), numbers{9999, 0}, Sampled},
+		{"1 % miss", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers(), numbers{10000, 0}, NotSampled},
+		{"asked by the client", xdsresource.Tracing{ClientSampling: 100, OverallSampling: 100}, headers("x-client-trace-id", "7"), numbers{999999, 0}, Sampled},
+		{"forced", xdsresource.Tracing{OverallSampling: 100}, headers("x-envoy-force-trace", "1"), numbers{999999, 0}, Sampled},
+		{"bounded overall", xdsresource.Tracing{RandomSampling: 100}, headers(), numbers{0, 0}, NotSampled},
+		{"kept", xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100}, headers("x-b3-sampled", "0"), numbers{}, NotSampled},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand).Sampling; got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestStartAllocatesNothing(t *testing.T) {
+	p := NewPolicy(&xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, xdsresource.DirectionOutbound)
+	h, r := headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", "0"), &numbers{}
+	if n := testing.AllocsPerRun(100, func() {
+		h.Reset()
+		h.AddString(header.XB3TraceID, trace)
+		h.AddString(header.XB3SpanID, span)
+		p.Start(h, r)
+	}); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+func FuzzExtract(f *testing.F) {
+	f.Add(trace, span, "1", trace+"-"+span+"-1")
+	f.Add("", "", "", "0")
+	f.Fuzz(func(t *testing.T, traceID, spanID, sampled, single string) {
+		h := headers("x-b3-traceid", traceID, "x-b3-spanid", spanID, "x-b3-sampled", sampled, "b3", single)
+		c := Extract(h)
+		if !c.Valid() {
+			return
+		}
+		c.Inject(h)
+		again := Extract(h)
+		if again.Sampling == Sampled && c.Sampling == Debug {
+			again.Sampling = Debug // the debug flag is not written anew
+		}
+		if again != c {
+			t.Errorf("%+v became %+v on the wire", c, again)
+		}
+	})
+}
