@@ -169,7 +169,7 @@ func TestCamelCaseAndMerge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over, err := Parse([]byte(`node: {id: y}` + "\nstatic_resources: {clusters: [{name: b}]}"))
+	over, err := Parse([]byte(`node: {id: z}` + "\nstatic_resources: {clusters: [{name: b}]}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +177,8 @@ func TestCamelCaseAndMerge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Node.GetId() != "y" || len(b.Clusters) != 2 {
-		t.Errorf("node %q, %d clusters; want y and 2", b.Node.GetId(), len(b.Clusters))
+	if b.Node.GetId() != "z" || len(b.Clusters) != 2 {
+		t.Errorf("node %q, %d clusters; want z and 2", b.Node.GetId(), len(b.Clusters))
 	}
 }
 
