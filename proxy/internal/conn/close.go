@@ -1,0 +1,128 @@
+package conn
+
+import (
+	"syscall"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+)
+
+// CloseMode is how Close ends a connection.
+type CloseMode uint8
+
+// Modes. OnClose comes in every mode, when the descriptor is closed.
+const (
+	// CloseNow closes at once; pending output is dropped.
+	CloseNow CloseMode = iota
+	// CloseAfterFlush writes what is pending, half-closes, and waits up to
+	// DelayedCloseTimeout for the peer's end, discarding what it sends. So the peer can read
+	// all of an answer that was given before its request had been read in full (RFC 9112,
+	// section 9.6).
+	CloseAfterFlush
+	// CloseFlushed writes what is pending and closes without waiting for the peer: for
+	// connections whose input has been read in full.
+	CloseFlushed
+	// CloseReset closes at once with a RST, so that the peer sees a failure and not an end.
+	CloseReset
+)
+
+// Close ends the connection. The handler hears nothing more but OnClose, with a nil error.
+// A connection that is closing in order may be closed harder.
+func (c *Conn) Close(mode CloseMode) {
+	if c.state == closed || (c.state == lingering && (mode == CloseAfterFlush || mode == CloseFlushed)) {
+		return
+	}
+	if mode == CloseReset && c.fd.Sys() >= 0 {
+		_ = syscall.SetsockoptLinger(c.fd.Sys(), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+	}
+	if mode == CloseNow || mode == CloseReset || c.state != open || c.detached || c.broken != nil {
+		c.fail(nil)
+		return
+	}
+	c.state = lingering
+	c.mode = mode
+	c.handlerPaused()
+	c.armLinger()
+	if c.Pending() > 0 && !c.waitOut {
+		c.write()
+		if c.state == closed {
+			return
+		}
+	}
+	if c.Pending() == 0 {
+		c.finishOutput()
+	}
+}
+
+// handlerPaused makes the connection read again on its own account: to drop input.
+func (c *Conn) handlerPaused() {
+	c.paused, c.full = false, false
+	c.loop.SetInterestNow(&c.fd, c.interest())
+}
+
+func (c *Conn) armLinger() {
+	c.timer.Init(func() { c.fail(nil) })
+	c.loop.Arm(&c.timer, DelayedCloseTimeout)
+}
+
+// finishOutput ends our direction once everything is written.
+func (c *Conn) finishOutput() {
+	if !c.wroteEnd {
+		c.endWrite = true
+		c.shutdownWrite()
+		return
+	}
+	c.afterLingerFlush()
+}
+
+// afterLingerFlush decides what a closing connection still waits for.
+func (c *Conn) afterLingerFlush() {
+	if c.mode == CloseFlushed || c.eof || c.rawEOF {
+		c.fail(nil)
+		return
+	}
+	c.loop.Arm(&c.timer, DelayedCloseTimeout)
+}
+
+// fail closes the descriptor now and calls OnClose at the end of this iteration. A nil err
+// is our own close.
+func (c *Conn) fail(err *Error) {
+	if c.state == closed {
+		return
+	}
+	wasConnecting := c.state <= handshaking
+	c.state = closed
+	if err != nil {
+		c.err = err
+	}
+	c.loop.Disarm(&c.timer)
+	if c.tls != nil {
+		c.tls.Abort()
+	}
+	if fd := c.fd.Sys(); fd >= 0 {
+		if c.info.LocalAddr.IsValid() || wasConnecting || c.info.Path != "" {
+			// Known, or never asked for.
+		} else {
+			c.info.LocalAddr = localAddr(fd)
+		}
+		c.loop.Forget(&c.fd)
+		sysClose(fd)
+	} else if c.detached {
+		c.detached = false
+		sysClose(c.detachedFD)
+	}
+	c.notify = true
+	c.loop.Defer(&c.deferred)
+}
+
+// finish gives everything back and tells the handler.
+func (c *Conn) finish() {
+	h := c.handler
+	h.OnClose(c, c.err)
+	c.in.Reset()
+	c.out.Reset()
+	if c.tls != nil {
+		c.tls.Free()
+	}
+}
+
+var _ eventloop.Runner = (*Conn)(nil)

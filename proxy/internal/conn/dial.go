@@ -1,0 +1,227 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// DialOptions are the options of Dial. The zero value dials raw, with no timeout of its own.
+type DialOptions struct {
+	// Source is the address to connect from; an invalid one leaves it to the system, port 0
+	// likewise.
+	Source netip.AddrPort
+	// Timeout bounds connect and handshake together; 0: the system's, and
+	// DefaultHandshakeTimeout for the handshake.
+	Timeout time.Duration
+	// Keepalive turns TCP keep-alive on; nil: off.
+	Keepalive *xdsresource.TCPKeepalive
+	// BufferLimit is the high watermark in bytes; 0: DefaultBufferLimit.
+	BufferLimit int
+	// TLS makes a TLS connection; nil: raw.
+	TLS *transportsocket.Client
+	// SNI overrides the client's configured server name (auto_sni); "": as configured.
+	SNI string
+	// VerifyName is a DNS name that the peer's certificate must also have
+	// (auto_san_validation); "": none.
+	VerifyName string
+}
+
+type dialState struct {
+	opts DialOptions
+	op   string
+}
+
+// Dial begins to connect and returns at once. The handler's OnConnected or OnClose follows, on
+// the loop, never from within Dial. What is appended to Out before is written when the
+// connection is open. addr must be an IP or a pipe: names are resolved elsewhere.
+func Dial(l *eventloop.Loop, addr xdsresource.Address, o DialOptions, h Handler) *Conn {
+	c := newConn(l, o.BufferLimit, h)
+	c.state = connecting
+	c.dial = &dialState{opts: o, op: "connect to " + addressText(addr)}
+	if err := c.startConnect(addr, o); err != nil {
+		c.fail(connectError(c.dial.op, err))
+	}
+	return c
+}
+
+func addressText(a xdsresource.Address) string {
+	switch {
+	case a.Pipe != "":
+		return a.Pipe
+	case a.IP.IsValid():
+		return netip.AddrPortFrom(a.IP, a.Port).String()
+	}
+	return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
+}
+
+var errUnresolved = errors.New("the name has not been resolved to an address")
+
+func (c *Conn) startConnect(addr xdsresource.Address, o DialOptions) error {
+	var sa syscall.Sockaddr
+	family := syscall.AF_UNIX
+	switch {
+	case addr.Pipe != "":
+		sa = &syscall.SockaddrUnix{Name: addr.Pipe}
+		c.info.Path = addr.Pipe
+	case addr.IP.IsValid():
+		c.info.RemoteAddr = netip.AddrPortFrom(addr.IP.Unmap(), addr.Port)
+		c.info.DirectRemoteAddr = c.info.RemoteAddr
+		sa, family = Sockaddr(c.info.RemoteAddr)
+	default:
+		return errUnresolved
+	}
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	if err := setOptions(fd, family, o); err != nil {
+		sysClose(fd)
+		return err
+	}
+	err = syscall.Connect(fd, sa)
+	want := eventloop.EventIn
+	if err == syscall.EINPROGRESS || err == syscall.EINTR {
+		want = eventloop.EventOut
+	} else if err != nil {
+		sysClose(fd)
+		return err
+	}
+	if rerr := c.loop.Register(&c.fd, fd, want, c); rerr != nil {
+		sysClose(fd)
+		return rerr
+	}
+	if err == nil {
+		// Loopback and Unix sockets connect at once. OnConnected still comes later.
+		c.connected = true
+		c.loop.Defer(&c.deferred)
+		return nil
+	}
+	if o.Timeout > 0 {
+		c.timer.Init(c.onConnectTimeout)
+		c.loop.Arm(&c.timer, o.Timeout)
+	}
+	return nil
+}
+
+// tcpUserTimeout etc. are not in package syscall.
+const ipBindAddressNoPort = 24
+
+func setOptions(fd, family int, o DialOptions) error {
+	if family == syscall.AF_UNIX {
+		return nil
+	}
+	if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("TCP_NODELAY: %w", err)
+	}
+	if o.Keepalive != nil {
+		if err := SetKeepalive(fd, o.Keepalive); err != nil {
+			return err
+		}
+	}
+	if !o.Source.IsValid() {
+		return nil
+	}
+	sa, f := Sockaddr(netip.AddrPortFrom(o.Source.Addr().Unmap(), o.Source.Port()))
+	if f != family {
+		return fmt.Errorf("source address %s is of another family than the destination", o.Source.Addr())
+	}
+	if o.Source.Port() == 0 {
+		// The port is chosen by connect, which knows the destination: else the source
+		// address alone limits us to 28,000 connections. Older kernels lack it.
+		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipBindAddressNoPort, 1)
+	}
+	if err := syscall.Bind(fd, sa); err != nil {
+		return fmt.Errorf("bind to source address %s: %w", o.Source.Addr(), err)
+	}
+	return nil
+}
+
+// SetKeepalive turns TCP keep-alive on. Fields that are 0 keep the system's values.
+func SetKeepalive(fd int, k *xdsresource.TCPKeepalive) error {
+	set := func(level, opt, v int) error { return syscall.SetsockoptInt(fd, level, opt, v) }
+	secs := func(d time.Duration) int { return max(int(d/time.Second), 1) }
+	err := set(syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
+	if k.Probes > 0 {
+		err = errors.Join(err, set(syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, int(k.Probes)))
+	}
+	if k.Time > 0 {
+		err = errors.Join(err, set(syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, secs(k.Time)))
+	}
+	if k.Interval > 0 {
+		err = errors.Join(err, set(syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, secs(k.Interval)))
+	}
+	if err != nil {
+		return fmt.Errorf("keep-alive: %w", err)
+	}
+	return nil
+}
+
+func zoneID(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifi.Index)
+	}
+	return 0
+}
+
+func (c *Conn) onConnectTimeout() {
+	c.fail(&Error{Kind: ConnectTimeout, Op: c.dial.op})
+}
+
+// onConnectEvent: the socket became writable, or failed.
+func (c *Conn) onConnectEvent() {
+	if c.connected {
+		return // the deferred part comes first; what is readable is reported again
+	}
+	if e := socketError(c.fd.Sys()); e != 0 {
+		c.fail(connectError(c.dial.op, e))
+		return
+	}
+	c.afterConnect()
+}
+
+// afterConnect goes on to the handshake, or opens.
+func (c *Conn) afterConnect() {
+	if c.state != connecting {
+		return
+	}
+	d := c.dial
+	c.dial = nil
+	c.info.Connected = c.loop.Now()
+	if d.opts.TLS == nil {
+		c.loop.Disarm(&c.timer)
+		c.open()
+		return
+	}
+	left := DefaultHandshakeTimeout
+	if d.opts.Timeout > 0 {
+		left = max(d.opts.Timeout-time.Duration(c.info.Connected-c.info.Created), time.Millisecond)
+	}
+	c.startTLS(d.opts.TLS.NewSession(c.loop, c.fd.Sys(), d.opts.SNI, d.opts.VerifyName), left)
+}
+
+// open lets data flow: OnConnected, then what was written before.
+func (c *Conn) open() {
+	c.state = open
+	c.loop.SetInterestNow(&c.fd, c.interest())
+	if h, ok := c.handler.(ConnectHandler); ok {
+		h.OnConnected(c)
+	}
+	if c.state == open && (c.out.Len() > 0 || c.endWrite) && !c.waitOut {
+		c.write()
+	}
+}

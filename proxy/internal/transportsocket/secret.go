@@ -1,0 +1,175 @@
+package transportsocket
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// SecretProvider gives the values of SDS secrets.
+type SecretProvider interface {
+	// Certificate subscribes to a certificate by secret name. sdsCluster is the cluster of
+	// its config source, "" for ADS. changed is called with the current value, before
+	// Certificate returns if it is known already, and with each new value, from any
+	// goroutine, never two at once for one subscription. cancel ends the subscription.
+	Certificate(sdsCluster, name string, changed func(xdsresource.TLSCertificate)) (cancel func())
+	// Validation is the same for a validation context.
+	Validation(sdsCluster, name string, changed func(xdsresource.ValidationContext)) (cancel func())
+}
+
+// material is the secrets of a Server or Client: values that change, and what is built from
+// them at each change.
+type material struct {
+	cfg     *xdsresource.CommonTLS
+	rebuild func(*current) error // under mu
+
+	mu      sync.Mutex
+	certs   []*tls.Certificate // by index of cfg.Certificates; nil: not known yet
+	trust   *trust             // nil: not known yet, or none configured
+	err     error              // why the last change was refused
+	cancels []func()
+}
+
+// current is a complete set.
+type current struct {
+	certs []tls.Certificate
+	trust *trust // nil: the peer is not verified
+}
+
+// open parses what is inline and subscribes to the rest.
+func (m *material) open(p SecretProvider) error {
+	m.certs = make([]*tls.Certificate, len(m.cfg.Certificates))
+	var errs []error
+	for i, src := range m.cfg.Certificates {
+		switch {
+		case src.Inline != nil:
+			errs = append(errs, m.setCertificate(i, *src.Inline))
+		case p == nil:
+			errs = append(errs, fmt.Errorf("certificate secret %q: no SDS here", src.SDS))
+		}
+	}
+	if v := m.cfg.Validation; v != nil {
+		switch {
+		case v.Inline != nil:
+			errs = append(errs, m.setValidation(*v.Inline))
+		case p == nil:
+			errs = append(errs, fmt.Errorf("validation secret %q: no SDS here", v.SDS))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	// Subscribing may call back at once, so nothing is locked here.
+	for i, src := range m.cfg.Certificates {
+		if src.Inline == nil {
+			m.cancels = append(m.cancels, p.Certificate(src.SDSCluster, src.SDS, func(c xdsresource.TLSCertificate) {
+				_ = m.setCertificate(i, c) // kept in m.err
+			}))
+		}
+	}
+	if v := m.cfg.Validation; v != nil && v.Inline == nil {
+		m.cancels = append(m.cancels, p.Validation(v.SDSCluster, v.SDS, func(c xdsresource.ValidationContext) {
+			_ = m.setValidation(c)
+		}))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.update() // for the case that nothing is to come
+}
+
+func (m *material) close() {
+	for _, c := range m.cancels {
+		c()
+	}
+}
+
+func (m *material) setCertificate(i int, c xdsresource.TLSCertificate) error {
+	cert, err := tls.X509KeyPair(c.Chain, c.Key)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.err = fmt.Errorf("certificate: %w", err)
+		return m.err
+	}
+	m.certs[i] = &cert
+	return m.update()
+}
+
+func (m *material) setValidation(v xdsresource.ValidationContext) error {
+	t, err := newTrust(v, m.cfg.ExtraSANs)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.err = fmt.Errorf("validation context: %w", err)
+		return m.err
+	}
+	m.trust = t
+	return m.update()
+}
+
+// missing names the first secret that has not arrived, or "".
+func (m *material) missing() string {
+	for i, c := range m.certs {
+		if c == nil {
+			return fmt.Sprintf("certificate secret %q", m.cfg.Certificates[i].SDS)
+		}
+	}
+	if m.cfg.Validation != nil && m.trust == nil {
+		return fmt.Sprintf("validation secret %q", m.cfg.Validation.SDS)
+	}
+	return ""
+}
+
+// update builds anew when everything is there.
+func (m *material) update() error {
+	if m.missing() != "" {
+		return nil
+	}
+	c := &current{trust: m.trust}
+	for _, cert := range m.certs {
+		c.certs = append(c.certs, *cert)
+	}
+	m.err = m.rebuild(c)
+	return m.err
+}
+
+// why says why there is nothing to shake hands with.
+func (m *material) why() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return m.err
+	}
+	if s := m.missing(); s != "" {
+		return fmt.Errorf("%s has not arrived from SDS", s)
+	}
+	return errors.New("no TLS configuration")
+}
+
+// parsePEM returns the certificates of a PEM bundle.
+func parsePEM(b []byte) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for len(b) > 0 {
+		var blk *pem.Block
+		if blk, b = pem.Decode(b); blk == nil {
+			break
+		}
+		if blk.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(blk.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no certificate in the PEM data")
+	}
+	return out, nil
+}
