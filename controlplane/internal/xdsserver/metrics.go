@@ -1,0 +1,90 @@
+package xdsserver
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics carry Istio's names and labels, so that its dashboards show this control plane.
+type metrics struct {
+	streams     *prometheus.GaugeVec
+	pushes      *prometheus.CounterVec
+	rejects     *prometheus.CounterVec
+	rejectsOf   map[string]prometheus.Counter
+	sendTime    prometheus.Histogram
+	size        *prometheus.HistogramVec
+	convergence prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "pilot_xds", Help: "Number of endpoints connected to this pilot using XDS.",
+		}, []string{"version"}),
+		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, ecds and other.",
+		}, []string{"type"}),
+		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pilot_total_xds_rejects", Help: "Total number of XDS responses from pilot rejected by proxy.",
+		}, []string{"type"}),
+		rejectsOf: map[string]prometheus.Counter{},
+		sendTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pilot_xds_send_time", Help: "Total time in seconds Pilot takes to send generated configuration.",
+			Buckets: []float64{.01, .1, 1, 3, 5, 10, 20, 30},
+		}),
+		size: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "pilot_xds_config_size_bytes", Help: "Distribution of configuration sizes pushed to clients.",
+			Buckets: []float64{1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000},
+		}, []string{"type"}),
+		convergence: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pilot_proxy_convergence_time", Help: "Delay in seconds between config change and a proxy receiving all required configuration.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 3, 5, 10, 20, 30},
+		}),
+	}
+	for _, short := range []string{"cds", "eds", "lds", "rds"} {
+		m.rejectsOf[short] = prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pilot_xds_" + short + "_reject", Help: "Responses of this type that a proxy refused.",
+		})
+	}
+	if reg != nil {
+		reg.MustRegister(m.streams, m.pushes, m.rejects, m.sendTime, m.size, m.convergence)
+		for _, c := range m.rejectsOf {
+			reg.MustRegister(c)
+		}
+	}
+	return m
+}
+
+func (m *metrics) reject(typeURL string) {
+	short := shortType(typeURL)
+	m.rejects.WithLabelValues(short).Inc()
+	if c, ok := m.rejectsOf[short]; ok {
+		c.Inc()
+	}
+}
+
+func (m *metrics) sent(typeURL string, size int, took time.Duration) {
+	short := shortType(typeURL)
+	m.pushes.WithLabelValues(short).Inc()
+	m.size.WithLabelValues(short).Observe(float64(size))
+	m.sendTime.Observe(took.Seconds())
+}
+
+// shortType is the name of a type in metrics; what clients make up is one name, so that they cannot make up series.
+func shortType(typeURL string) string {
+	switch typeURL {
+	case TypeCluster:
+		return "cds"
+	case TypeEndpoint:
+		return "eds"
+	case TypeListener:
+		return "lds"
+	case TypeRoute:
+		return "rds"
+	case TypeECDS:
+		return "ecds"
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,307 @@
+package xdsserver
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+)
+
+// session is one stream's state: what its client watches and has, and what it may be sent now. It has no goroutines and no clock; the
+// stream calls it, one call at a time.
+type session struct {
+	sotw       bool
+	proxy      *model.Proxy
+	ackTimeout time.Duration
+	started    time.Time
+
+	watches []*watch // in the order of sending, by place and then by first request
+
+	latest View // the newest view offered
+	pinned View // the view that is being carried through; equal to latest when idle
+	served uint64
+
+	nonces uint64
+}
+
+// response is what is to be sent: one message of one type.
+type response struct {
+	watch   *watch
+	nonce   string
+	version string // SotW: version_info; delta: system_version_info
+	res     []*xdscache.Resource
+	removed []string // delta only
+}
+
+func newSession(p *model.Proxy, v View, sotw bool, ackTimeout time.Duration, now time.Time) *session {
+	return &session{sotw: sotw, proxy: p, latest: v, pinned: v, ackTimeout: ackTimeout, started: now}
+}
+
+func (s *session) watch(typeURL string) *watch {
+	for _, w := range s.watches {
+		if w.typeURL == typeURL {
+			return w
+		}
+	}
+	return nil
+}
+
+// request takes a message of the client. An error ends the stream.
+func (s *session) request(req request) error {
+	if w := s.watch(req.typeURL); w != nil {
+		if req.nonce != "" {
+			if fits := w.answer(req); !fits && s.sotw {
+				// It answers a response that is no longer the last. The client will answer that one too, with its names of then.
+				return nil
+			}
+		}
+		return w.next(req)
+	}
+	if len(s.watches) >= maxTypes {
+		return fmt.Errorf("the stream watches %d types already and wants %q as well", maxTypes, req.typeURL)
+	}
+	w := newWatch(req.typeURL, s.sotw)
+	i := len(s.watches)
+	for i > 0 && s.watches[i-1].place > w.place {
+		i--
+	}
+	s.watches = slices.Insert(s.watches, i, w)
+	return w.first(req, s.viewFor(w), s.proxy)
+}
+
+// offer tells of a new view. Of several that come while one is carried through, the last counts.
+func (s *session) offer(v View) {
+	if v.Version() > s.latest.Version() {
+		s.latest = v
+	}
+}
+
+// viewFor returns the view that a type is served from. Endpoints are always of the latest: they refer to nothing, and must not wait for
+// a proxy that is slow to take up something else.
+func (s *session) viewFor(w *watch) View {
+	if w.place == placeEndpoint {
+		return s.latest
+	}
+	return s.pinned
+}
+
+// send returns the next response that may go out now, nil when there is none. Called again until nil.
+func (s *session) send(now time.Time) *response {
+	for {
+		if r := s.step(now); r != nil {
+			return r
+		}
+		if !s.quiet(now) {
+			return nil
+		}
+		s.served = s.pinned.Version()
+		if s.latest == s.pinned {
+			return nil
+		}
+		s.pinned = s.latest
+	}
+}
+
+// step carries the pinned view one response further.
+func (s *session) step(now time.Time) *response {
+	firstsDone := true
+	for _, w := range s.watches {
+		if !w.place.first() && !firstsDone {
+			return nil
+		}
+		if r := s.add(w, now); r != nil {
+			return r
+		}
+		if w.place.first() && s.waiting(w, now) {
+			firstsDone = false
+		}
+	}
+	if !firstsDone || !s.mayRemove(now) {
+		return nil
+	}
+	for _, w := range s.watches {
+		if r := s.remove(w, now); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// waiting says that a type's last response is not answered and that it is not too long ago.
+func (s *session) waiting(w *watch, now time.Time) bool {
+	return w.inFlight && now.Before(w.sentAt.Add(s.ackTimeout))
+}
+
+// mayRemove says that nothing the client has can still refer to what the pinned view lacks. A client that has just connected may yet
+// come with the listeners and routes that it had: what it has not asked for in the first moments is waited for.
+func (s *session) mayRemove(now time.Time) bool {
+	listeners, routes := false, false
+	for _, w := range s.watches {
+		if w.settled != s.viewFor(w).Version() || s.waiting(w, now) {
+			return false
+		}
+		listeners = listeners || w.place == placeListener
+		routes = routes || w.place == placeRoute
+	}
+	return listeners && routes || !now.Before(s.started.Add(s.ackTimeout))
+}
+
+// quiet says that the client has all of the pinned view and has answered for it.
+func (s *session) quiet(now time.Time) bool {
+	for _, w := range s.watches {
+		if w.settled != s.viewFor(w).Version() || s.waiting(w, now) {
+			return false
+		}
+		if w.place.first() && w.removed != w.settled && s.viewFor(w) == s.pinned && s.removals(w) {
+			// What is left to remove waits for a time, not for an answer; a newer view need not wait for it and will remove it as well.
+			return s.latest != s.pinned
+		}
+	}
+	return true
+}
+
+func (s *session) removals(w *watch) bool {
+	return len(xdscache.Compare(w.have, w.target(s.viewFor(w), s.proxy)).Removed) > 0
+}
+
+// add returns a response with what the client lacks of a type. Of clusters and endpoints it removes nothing yet.
+func (s *session) add(w *watch, now time.Time) *response {
+	v := s.viewFor(w)
+	if w.settled == v.Version() && !w.force && len(w.ask) == 0 || s.waiting(w, now) {
+		return nil
+	}
+	target := w.target(v, s.proxy)
+	diff := xdscache.Compare(w.have, target)
+	removes := len(diff.Removed) > 0 && !w.place.first() && (!w.sotw || w.fullState())
+	var missing []string
+	for name := range w.ask {
+		if target.Get(name) == nil {
+			missing = append(missing, name)
+		}
+	}
+	clear(w.ask)
+	w.settled = v.Version()
+	if !w.force && len(diff.Changed) == 0 && !removes && (w.sotw || len(missing) == 0) {
+		if !w.place.first() {
+			w.have = target // less what only SotW cannot say: a route configuration that is gone
+		}
+		return nil
+	}
+	w.force = false
+	before := w.have
+	r := s.respond(w, v, now)
+	if w.place.first() {
+		w.have = target.Union(w.have)
+	} else {
+		w.have = target
+	}
+	switch {
+	case w.fullState():
+		r.res, r.version = w.have.All(), w.have.Version()
+	case w.sotw:
+		r.res, r.version = diff.Changed, w.have.Version()
+	default:
+		r.res = diff.Changed
+		for _, name := range missing {
+			if before.Get(name) == nil {
+				r.removed = append(r.removed, name)
+			}
+		}
+		if removes {
+			for _, gone := range diff.Removed {
+				if !slices.Contains(r.removed, gone.Name) {
+					r.removed = append(r.removed, gone.Name)
+				}
+			}
+		}
+		slices.Sort(r.removed)
+	}
+	w.version = r.version
+	if w.place == placeCluster {
+		s.rewarm(before, r.res)
+	}
+	return r
+}
+
+// rewarm sees to it that endpoints follow a cluster that changed. Envoy builds such a cluster anew and warms it, and asks for its endpoints
+// under the name that it is subscribed to already, of which in delta nothing reaches us.
+func (s *session) rewarm(before *xdscache.Set, sent []*xdscache.Resource) {
+	eds := s.watch(TypeEndpoint)
+	if eds == nil {
+		return
+	}
+	changed := map[string]struct{}{}
+	for _, r := range sent {
+		if old := before.Get(r.Name); old != nil && old.Version != r.Version {
+			changed[r.Name] = struct{}{}
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	kept := eds.have.Without(func(name string) bool { _, ok := changed[name]; return ok })
+	if kept != eds.have {
+		eds.have = kept
+		eds.settled = 0
+	}
+}
+
+// remove returns a response that takes away what the pinned view no longer has.
+func (s *session) remove(w *watch, now time.Time) *response {
+	v := s.viewFor(w)
+	if w.removed == v.Version() || v != s.pinned || s.waiting(w, now) {
+		return nil
+	}
+	w.removed = v.Version()
+	target := w.target(v, s.proxy)
+	gone := xdscache.Compare(w.have, target).Removed
+	if len(gone) == 0 {
+		return nil
+	}
+	w.have = target
+	if w.sotw && !w.fullState() {
+		return nil // there is no way to say it, and no need: the client asks for no such name any more
+	}
+	r := s.respond(w, v, now)
+	if w.sotw {
+		r.res, r.version = target.All(), target.Version()
+		w.version = r.version
+		return r
+	}
+	for _, old := range gone {
+		r.removed = append(r.removed, old.Name)
+	}
+	return r
+}
+
+// respond books a response as sent.
+func (s *session) respond(w *watch, v View, now time.Time) *response {
+	s.nonces++
+	w.nonce = strconv.FormatUint(s.nonces, 10)
+	w.inFlight, w.sentAt = true, now
+	return &response{watch: w, nonce: w.nonce, version: strconv.FormatUint(v.Version(), 10)}
+}
+
+// deadline returns when send may have something though nothing happened, false when never.
+func (s *session) deadline(now time.Time) (time.Time, bool) {
+	var at time.Time
+	soonest := func(t time.Time) {
+		if t.After(now) && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	held := false
+	for _, w := range s.watches {
+		if w.inFlight {
+			soonest(w.sentAt.Add(s.ackTimeout))
+		}
+		held = held || w.place.first() && w.removed != s.viewFor(w).Version()
+	}
+	if held {
+		soonest(s.started.Add(s.ackTimeout))
+	}
+	return at, !at.IsZero()
+}

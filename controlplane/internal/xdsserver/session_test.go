@@ -1,0 +1,332 @@
+package xdsserver
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeView holds resources by type and name.
+type fakeView struct {
+	version uint64
+	types   map[string]*xdscache.Set
+}
+
+func (v *fakeView) Version() uint64 { return v.version }
+
+func (v *fakeView) Resources(_ *model.Proxy, typeURL string, names []string) *xdscache.Set {
+	if names == nil {
+		return v.types[typeURL]
+	}
+	return v.types[typeURL].Select(names)
+}
+
+var short = map[string]string{"cds": TypeCluster, "eds": TypeEndpoint, "lds": TypeListener, "rds": TypeRoute}
+
+// view reads "cds:a=1,b=1 lds:l=1": types with resources and their content.
+func view(version uint64, text string) *fakeView {
+	v := &fakeView{version: version, types: map[string]*xdscache.Set{}}
+	for _, part := range strings.Fields(text) {
+		name, list, _ := strings.Cut(part, ":")
+		var res []*xdscache.Resource
+		for _, item := range strings.Split(list, ",") {
+			if n, content, ok := strings.Cut(item, "="); ok {
+				res = append(res, xdscache.FromValue(n, short[name], []byte(content)))
+			}
+		}
+		v.types[short[name]] = xdscache.NewSet(res)
+	}
+	return v
+}
+
+// harness plays one session and prints what it sends.
+type harness struct {
+	t    *testing.T
+	s    *session
+	now  time.Time
+	last map[string]string // nonces by type
+}
+
+func newHarness(t *testing.T, sotw bool, v View) *harness {
+	now := time.Unix(1000, 0)
+	return &harness{t: t, s: newSession(&model.Proxy{}, v, sotw, 5*time.Second, now), now: now, last: map[string]string{}}
+}
+
+// out returns everything that the session sends now, as "cds[a b -c]" words.
+func (h *harness) out() string {
+	var words []string
+	for {
+		r := h.s.send(h.now)
+		if r == nil {
+			return strings.Join(words, " ")
+		}
+		var items []string
+		for _, res := range r.res {
+			items = append(items, res.Name)
+		}
+		for _, name := range r.removed {
+			items = append(items, "-"+name)
+		}
+		name := shortType(r.watch.typeURL)
+		h.last[name] = r.nonce
+		words = append(words, name+"["+strings.Join(items, " ")+"]")
+	}
+}
+
+func (h *harness) req(name string, change func(*request)) {
+	h.t.Helper()
+	r := request{typeURL: short[name]}
+	change(&r)
+	if err := h.s.request(r); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// do runs one command of a script and returns what was sent in answer.
+//
+//	sub TYPE [NAME...]      delta: subscribe (the first without names is the wildcard); "-NAME" unsubscribes; "NAME@VERSION" states what it has
+//	want TYPE [NAME...]     SotW: the whole subscription, acknowledging the last response
+//	ack TYPE / nack TYPE    answer the last response
+//	view VERSION RESOURCES  offer a view
+//	wait SECONDS            let time pass
+func (h *harness) do(line string) string {
+	h.t.Helper()
+	f := strings.Fields(line)
+	switch f[0] {
+	case "sub":
+		h.req(f[1], func(r *request) {
+			for _, n := range f[2:] {
+				if name, version, ok := strings.Cut(n, "@"); ok {
+					if r.initial == nil {
+						r.initial = map[string]string{}
+					}
+					r.initial[name] = version
+				} else if name, ok := strings.CutPrefix(n, "-"); ok {
+					r.unsubscribe = append(r.unsubscribe, name)
+				} else {
+					r.subscribe = append(r.subscribe, n)
+				}
+			}
+		})
+	case "want":
+		h.req(f[1], func(r *request) { r.nonce = h.last[f[1]]; r.names = f[2:] })
+	case "ack", "nack":
+		h.req(f[1], func(r *request) {
+			r.nonce = h.last[f[1]]
+			if f[0] == "nack" {
+				r.refusal = "bad"
+			}
+			if w := h.s.watch(r.typeURL); w.sotw {
+				r.names = slices.Sorted(maps.Keys(w.names))
+			}
+		})
+	case "view":
+		var n uint64
+		fmt.Sscan(f[1], &n)
+		h.s.offer(view(n, strings.Join(f[2:], " ")))
+	case "wait":
+		var n int
+		fmt.Sscan(f[1], &n)
+		h.now = h.now.Add(time.Duration(n) * time.Second)
+	default:
+		h.t.Fatalf("unknown command %q", line)
+	}
+	return h.out()
+}
+
+// scripts are "command => what is sent", one a line.
+func TestSessionScripts(t *testing.T) {
+	version := func(typ, content string) string { return xdscache.FromValue("x", short[typ], []byte(content)).Version }
+	tests := []struct {
+		name, start string
+		sotw        bool
+		script      string
+	}{
+		{name: "delta first contact in Envoy's order", start: "cds:a=1,b=1 eds:a=1,b=1 lds:l=1 rds:80=1,81=1", script: `
+			sub cds => cds[a b]
+			sub eds a b => eds[a b]
+			sub lds =>
+			ack cds =>
+			ack eds => lds[l]
+			sub rds 80 => rds[80]
+			ack lds =>
+			ack rds =>`},
+		{name: "delta: a route waits for its cluster and endpoints, a cluster goes when its route is gone", start: "cds:a=1 eds:a=1,b=1 lds:l=1 rds:80=a", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub eds a => eds[a]
+			ack eds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:b=1 eds:b=1 lds:l=1 rds:80=b => cds[b]
+			sub eds b => eds[b]
+			ack eds =>
+			ack cds => rds[80]
+			ack rds => cds[-a]
+			sub eds -a =>
+			ack cds =>`},
+		{name: "delta: endpoints that are gone are removed after their cluster", start: "cds:a=1 eds:a=1 lds:l=1 rds:80=a", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub eds a => eds[a]
+			ack eds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 lds:l=1 rds:80=b => rds[80]
+			ack rds => cds[-a]
+			ack cds => eds[-a]
+			ack eds =>`},
+		{name: "delta: views that come in between wait, and only the last counts", start: "cds:a=1 lds:l=1 rds:80=1", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:a=2 lds:l=1 rds:80=2 => cds[a]
+			view 3 cds:a=3 lds:l=1 rds:80=3 =>
+			view 4 cds:a=4 lds:l=1 rds:80=4 =>
+			ack cds => rds[80]
+			ack rds => cds[a]
+			ack cds => rds[80]
+			ack rds =>`},
+		{name: "delta: endpoints do not wait for a proxy that is slow elsewhere", start: "cds:a=1 eds:a=1 lds:l=1 rds:80=1", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub eds a => eds[a]
+			ack eds =>
+			view 2 cds:a=1,b=1 eds:a=1 lds:l=1 => cds[b]
+			view 3 cds:a=1,b=1 eds:a=2 lds:l=1 => eds[a]`},
+		{name: "delta: what is asked for and does not exist is answered", start: "cds:a=1 rds:80=1", script: `
+			sub rds nope => rds[-nope]
+			ack rds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 rds:80=1,nope=1 => rds[nope]
+			ack rds =>
+			view 3 rds:80=1 => rds[-nope]`},
+		{name: "delta: subscribing again sends again", start: "eds:a=1,b=1", script: `
+			sub eds a => eds[a]
+			ack eds =>
+			sub eds a b => eds[a b]
+			ack eds =>
+			sub eds -a =>
+			view 2 eds:a=2,b=1 =>
+			sub eds a => eds[a]`},
+		{name: "delta: a refusal is not answered with the same again", start: "cds:a=1 lds:l=1", script: `
+			sub cds => cds[a]
+			sub lds =>
+			nack cds => lds[l]
+			ack lds =>
+			view 2 cds:a=1 lds:l=1 =>
+			view 3 cds:a=2 lds:l=1 => cds[a]`},
+		{name: "delta: a client that comes back is sent what changed", start: "cds:a=1,b=2,c=1 lds:l=1 rds:80=1", script: `
+			sub cds a@` + version("cds", "1") + ` b@` + version("cds", "1") + ` gone@x => cds[b c]
+			sub lds l@` + version("lds", "1") + ` =>
+			sub rds 80 80@` + version("rds", "1") + ` =>
+			ack cds => cds[-gone]
+			ack cds =>`},
+		{name: "delta: a client that comes back and is up to date is sent nothing", start: "cds:a=1 lds:l=1", script: `
+			sub cds a@` + version("cds", "1") + ` =>
+			sub lds l@` + version("lds", "1") + ` =>
+			wait 6 =>
+			view 2 cds:a=2 lds:l=1 => cds[a]`},
+		{name: "delta: removals wait for what a client may yet come with, not for ever", start: "cds:a=1", script: `
+			sub cds a@` + version("cds", "1") + ` gone@x =>
+			wait 4 =>
+			wait 2 => cds[-gone]`},
+		{name: "delta: a proxy that does not answer is not waited for", start: "cds:a=1 lds:l=1", script: `
+			sub cds => cds[a]
+			sub lds =>
+			wait 4 =>
+			wait 2 => lds[l]
+			ack lds =>
+			view 2 cds:a=2 lds:l=1 => cds[a]`},
+		{name: "delta: endpoints follow a cluster that changed", start: "cds:a=1,b=1 eds:a=1,b=1", script: `
+			sub cds => cds[a b]
+			ack cds =>
+			sub eds a b => eds[a b]
+			ack eds =>
+			view 2 cds:a=2,b=1 eds:a=1,b=1 => cds[a] eds[a]`},
+		{name: "delta: an empty wildcard is answered once", start: "lds:l=1", script: `
+			sub cds => cds[]
+			ack cds =>
+			view 2 lds:l=2 =>`},
+		{name: "delta: giving up the wildcard", start: "cds:a=1,b=1", script: `
+			sub cds * a => cds[a b]
+			ack cds =>
+			sub cds -* =>
+			view 2 cds:a=2,b=2 => cds[a]`},
+		{name: "delta: a type that nobody knows is answered with nothing", start: "cds:a=1", script: `
+			sub nds => other[]`},
+		{name: "sotw first contact", sotw: true, start: "cds:a=1,b=1 eds:a=1,b=1 lds:l=1 rds:80=1", script: `
+			want cds => cds[a b]
+			want eds a b => eds[a b]
+			ack cds =>
+			ack eds =>
+			want lds => lds[l]
+			ack lds =>
+			want rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:a=1,b=1 eds:a=2,b=1 lds:l=1 rds:80=1 => eds[a]`},
+		{name: "sotw: old clusters stay until routes have left them", sotw: true, start: "cds:a=1 lds:l=1 rds:80=a", script: `
+			want cds => cds[a]
+			ack cds =>
+			want lds => lds[l]
+			ack lds =>
+			want rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:b=1 lds:l=1 rds:80=b => cds[a b]
+			ack cds => rds[80]
+			ack rds => cds[b]
+			ack cds =>`},
+		{name: "sotw: names", sotw: true, start: "eds:a=1,b=1", script: `
+			want eds a => eds[a]
+			want eds a b => eds[b]
+			want eds b =>
+			want eds a b => eds[a]`},
+		{name: "sotw: endpoints that do not exist are an empty assignment", sotw: true, start: "eds:a=1", script: `
+			want eds a nope => eds[a nope]
+			ack eds =>
+			view 2 eds:nope=1 => eds[a nope]`},
+		{name: "sotw: all listeners each time, removals too", sotw: true, start: "lds:a=1,b=1", script: `
+			want lds => lds[a b]
+			ack lds =>
+			view 2 lds:a=2,b=1 => lds[a b]
+			ack lds =>
+			view 3 lds:a=2 => lds[a]`},
+		{name: "sotw: explicit listeners, as gRPC asks", sotw: true, start: "lds:a=1,b=1", script: `
+			want lds a => lds[a]
+			want lds a b => lds[a b]
+			want lds b =>`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			short["nds"] = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+			h := newHarness(t, tt.sotw, view(1, tt.start))
+			for _, line := range strings.Split(strings.TrimSpace(tt.script), "\n") {
+				command, want, ok := strings.Cut(line, "=>")
+				if !ok {
+					t.Fatalf("no => in %q", line)
+				}
+				if got := h.do(strings.TrimSpace(command)); got != strings.TrimSpace(want) {
+					t.Fatalf("%s: sent %q, want %q", strings.TrimSpace(command), got, strings.TrimSpace(want))
+				}
+			}
+		})
+	}
+}

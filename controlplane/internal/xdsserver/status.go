@@ -1,0 +1,107 @@
+package xdsserver
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+)
+
+// State is how far a proxy is with one type.
+type State string
+
+// States, in the words of Istio's proxy-status.
+const (
+	Synced  State = "SYNCED"   // the proxy has acknowledged the last response, or had nothing to be sent
+	NotSent State = "NOT SENT" // the proxy has not asked for the type, or was not answered yet
+	Stale   State = "STALE"    // the proxy has not acknowledged the last response, or has refused it
+)
+
+// TypeStatus is one proxy's state in one type.
+type TypeStatus struct {
+	TypeURL string
+	State   State
+	// Sent and Acked are nonces; equal when the proxy is up to date.
+	Sent, Acked string
+	// Refusal is the proxy's error text when it refused the last response, else "".
+	Refusal string
+	// SentAt is when the last response went out; zero when none did.
+	SentAt time.Time
+	// Resources is how many the proxy has.
+	Resources int
+	// Have is what the proxy was sent and still has.
+	Have *xdscache.Set
+}
+
+// ProxyStatus is one connected proxy's state.
+type ProxyStatus struct {
+	ID      string // of the connection
+	Proxy   *model.Proxy
+	Caller  string // SPIFFE ID that it proved, "" on the plaintext listener
+	Address string
+	Since   time.Time
+	Delta   bool
+	// Served is the version of the last view of which the proxy has, and has answered for, everything.
+	Served uint64
+	Types  []TypeStatus // in the order of sending
+}
+
+// Type returns the state in a type; NotSent when the proxy does not watch it.
+func (p *ProxyStatus) Type(typeURL string) TypeStatus {
+	for _, t := range p.Types {
+		if t.TypeURL == typeURL {
+			return t
+		}
+	}
+	return TypeStatus{TypeURL: typeURL, State: NotSent}
+}
+
+// Status returns the state of every connected proxy, by node id. Of two connections of one proxy the newer counts: the older is one whose
+// end has not been noticed yet.
+func (s *Server) Status() []ProxyStatus {
+	s.mu.Lock()
+	streams := make([]*stream, 0, len(s.streams))
+	for st := range s.streams {
+		streams = append(streams, st)
+	}
+	s.mu.Unlock()
+	out := make([]ProxyStatus, 0, len(streams))
+	for _, st := range streams {
+		out = append(out, st.status())
+	}
+	slices.SortFunc(out, func(a, b ProxyStatus) int {
+		return cmp.Or(cmp.Compare(a.Proxy.ID, b.Proxy.ID), b.Since.Compare(a.Since))
+	})
+	return slices.CompactFunc(out, func(a, b ProxyStatus) bool { return a.Proxy.ID == b.Proxy.ID })
+}
+
+func (st *stream) status() ProxyStatus {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	p := ProxyStatus{
+		ID: st.id, Proxy: st.proxy, Caller: st.caller.String(), Address: st.address, Since: st.since,
+		Delta: !st.session.sotw, Served: st.session.served,
+	}
+	for _, w := range st.session.watches {
+		p.Types = append(p.Types, w.status())
+	}
+	return p
+}
+
+func (w *watch) status() TypeStatus {
+	t := TypeStatus{TypeURL: w.typeURL, Sent: w.nonce, Acked: w.acked, Refusal: w.refusal, SentAt: w.sentAt, Resources: w.have.Len(), Have: w.have}
+	switch {
+	case w.nonce == "" && w.known:
+		// It came with everything; what it has takes the place of nonces.
+		t.State, t.Sent, t.Acked = Synced, w.have.Version(), w.have.Version()
+	case w.nonce == "":
+		t.State = NotSent
+	case w.inFlight || w.refusal != "":
+		t.State = Stale
+	default:
+		t.State = Synced
+	}
+	return t
+}

@@ -1,0 +1,53 @@
+package xdsserver
+
+import (
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+)
+
+// The types that have a place in the order. Others are served after routes.
+const (
+	TypeCluster  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeECDS     = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+)
+
+// View is the mesh at one version, as resources. It is immutable, and its methods may be called from any goroutine.
+type View interface {
+	// Version grows with every view.
+	Version() uint64
+	// Resources returns what a proxy is to have of a type: everything when names is nil, else those of the names (sorted) that exist.
+	// Equal content should be the same pointers, which makes comparing cheap. A type that is not known has no resources.
+	Resources(p *model.Proxy, typeURL string, names []string) *xdscache.Set
+}
+
+// place is where a type stands in the order of sending.
+type place int
+
+const (
+	placeCluster place = iota
+	placeEndpoint
+	placeListener
+	placeRoute
+	placeOther
+)
+
+func placeOf(typeURL string) place {
+	switch typeURL {
+	case TypeCluster:
+		return placeCluster
+	case TypeEndpoint:
+		return placeEndpoint
+	case TypeListener:
+		return placeListener
+	case TypeRoute:
+		return placeRoute
+	default:
+		return placeOther
+	}
+}
+
+// first says that the type is sent before, and removed after, those that refer to it.
+func (p place) first() bool { return p <= placeEndpoint }
