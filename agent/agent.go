@@ -25,7 +25,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	if cfg.signer == nil {
-		cfg.signer = &caClient{address: cfg.CAAddress, serverName: cfg.ServerName, rootFile: cfg.RootCertFile, tokenFile: cfg.TokenFile}
+		cfg.signer = newCAClient(cfg)
 	}
 	return &Agent{cfg: cfg, secrets: newSecrets()}, nil
 }
@@ -90,4 +90,18 @@ func (a *Agent) socketPath() (string, func(), error) {
 		return "", nil, fmt.Errorf("folder for the secrets' socket: %w", err)
 	}
 	return socket, cleanup, nil
+}
+
+// Join obtains one certificate and returns it, for a program that wants to be a workload of the mesh without a proxy. It reads the
+// fields of cfg that name the identity, the control plane and the files; it tries once.
+func Join(ctx context.Context, cfg Config) (*Identity, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.identity().Validate(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if cfg.signer == nil {
+		cfg.signer = newCAClient(cfg)
+	}
+	r := &renewer{cfg: cfg, secrets: newSecrets()}
+	return r.once(ctx, false)
 }

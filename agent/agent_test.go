@@ -250,6 +250,23 @@ func TestProxysFailureEndsTheAgent(t *testing.T) {
 	}
 }
 
+func TestJoin(t *testing.T) {
+	ca := startCA(t, time.Hour)
+	root, token := ca.files(t)
+	cfg := Config{Namespace: "istioinaction", ServiceAccount: "webapp", Discovery: ca.address, RootCertFile: root, TokenFile: token}
+	id, err := Join(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uri := id.Certificate.Leaf.URIs[0].String(); uri != "spiffe://cluster.local/ns/istioinaction/sa/webapp" {
+		t.Errorf("identity %s", uri)
+	}
+	ca.setRefuse(status.Error(codes.Unauthenticated, "who are you"))
+	if _, err := Join(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "who are you") {
+		t.Errorf("refused: %v", err)
+	}
+}
+
 func TestShortPathForTheSocket(t *testing.T) {
 	cfg := testConfig(t, startCA(t, time.Hour))
 	cfg.Dir = filepath.Join(cfg.Dir, strings.Repeat("long/", 30))

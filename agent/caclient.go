@@ -30,6 +30,10 @@ type caClient struct {
 	address, serverName, rootFile, tokenFile string
 }
 
+func newCAClient(cfg Config) *caClient {
+	return &caClient{address: cfg.CAAddress, serverName: cfg.ServerName, rootFile: cfg.RootCertFile, tokenFile: cfg.TokenFile}
+}
+
 // Sign proves who asks with the current certificate when there is one, else with the join token.
 func (c *caClient) Sign(ctx context.Context, csr []byte, ttl time.Duration, current *Identity) ([]string, error) {
 	config, err := c.tlsConfig()
