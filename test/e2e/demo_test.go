@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/runfile"
+)
+
+func TestSecondDemoIsRefused(t *testing.T) {
+	m := shared
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--detach", "--detach=false"} {
+		out, err := m.lateen("demo", flag, "--gateway-port", strconv.Itoa(port))
+		if err == nil || !strings.Contains(out, "runs already") || !strings.Contains(out, "lateen demo stop") {
+			t.Errorf("%s: %v\n%s", flag, err, out)
+		}
+	}
+	m.mustGet(t, webappHost, "/api/catalog")
+}
+
+func TestTakenPort(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	other := mesh{bin: shared.bin, state: t.TempDir()}
+	out, err := other.lateen("demo", "--detach", "--gateway-port", port)
+	if err == nil || !strings.Contains(out, port) || !strings.Contains(out, "--gateway-port") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	m := shared
+	eventually(t, settleTime, func() error {
+		out := m.must(t, "demo", "status")
+		for _, p := range m.run.Processes {
+			if !statusReady(out, p.Name) {
+				return fmt.Errorf("%s is not ready:\n%s", p.Name, out)
+			}
+		}
+		return nil
+	})
+}
+
+// Proxies' views: what istioctl's users look at first.
+func TestProxyStatusAndConfig(t *testing.T) {
+	m := shared
+	out := m.must(t, "proxy-status")
+	for _, p := range m.run.Proxies {
+		if !strings.Contains(out, p.Name+"."+p.Namespace) {
+			t.Errorf("no %s in\n%s", p.Name, out)
+		}
+	}
+	if out := m.must(t, "proxy-config", "cluster", "deploy/webapp.istioinaction", "--fqdn", "catalog.istioinaction.svc.cluster.local"); !strings.Contains(out, "catalog.istioinaction.svc.cluster.local") || !strings.Contains(out, "EDS") {
+		t.Errorf("clusters:\n%s", out)
+	}
+	if out := m.must(t, "proxy-config", "secret", "deploy/webapp.istioinaction"); !strings.Contains(out, "default") || !strings.Contains(out, "ROOTCA") {
+		t.Errorf("secrets:\n%s", out)
+	}
+}
+
+// The whole life of a second mesh beside the first, and that nothing of it survives: neither a stop, nor a kill -9 of the supervisor,
+// nor Ctrl-C.
+func TestNothingSurvives(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(t *testing.T, m *mesh, supervisor int)
+	}{
+		{"stop", func(t *testing.T, m *mesh, _ int) { m.must(t, "demo", "stop") }},
+		{"kill -9", func(t *testing.T, _ *mesh, supervisor int) {
+			if err := syscall.Kill(supervisor, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"interrupt", func(t *testing.T, _ *mesh, supervisor int) {
+			if err := syscall.Kill(supervisor, syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &mesh{bin: shared.bin, state: filepath.Join(t.TempDir(), "state"), client: newClient()}
+			var err error
+			if m.port, err = freePort(); err != nil {
+				t.Fatal(err)
+			}
+			defer m.client.CloseIdleConnections()
+			defer func() { _, _ = m.lateen("demo", "stop") }() // when the test fails half-way
+			m.must(t, "demo", "--detach", "--gateway-port", strconv.Itoa(m.port))
+			m.mustGet(t, "localhost", "/api/catalog")
+			run, err := runfile.Read(m.state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.end(t, m, run.PID)
+			eventually(t, 10*time.Second, func() error {
+				for _, p := range append(run.Processes, runfile.Process{Name: "supervisor", PID: run.PID}) {
+					if alive(p.PID) {
+						return fmt.Errorf("%s (%d) lives", p.Name, p.PID)
+					}
+				}
+				return nil
+			})
+			if out := m.must(t, "demo", "stop"); !strings.Contains(out, "no demo runs") {
+				t.Errorf("a second stop: %s", out)
+			}
+			if _, err := runfile.Read(m.state); err == nil {
+				t.Error("run.json says that the mesh still runs")
+			}
+		})
+	}
+}
+
+// alive says whether a process exists and is no zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
+
+// In the foreground the demo prints its table, and nothing more.
+func TestForeground(t *testing.T) {
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(t.TempDir(), "state")
+	cmd := exec.Command(shared.bin, "demo", "--state-dir", state, "--gateway-port", strconv.Itoa(port))
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	printed := func() string {
+		raw, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	eventually(t, 15*time.Second, func() error {
+		if text := printed(); !strings.Contains(text, "Try:") {
+			return fmt.Errorf("printed so far: %s", text)
+		}
+		return nil
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v\n%s", err, printed())
+	}
+	if lines := strings.Count(printed(), "\n"); lines > 25 {
+		t.Errorf("%d lines:\n%s", lines, printed())
+	}
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/runfile"
+)
+
+// load is requests at a steady rate until end.
+type load struct {
+	stop     chan struct{}
+	group    sync.WaitGroup
+	ok       atomic.Int64
+	mu       sync.Mutex
+	failures []string
+}
+
+// startLoad has several workers make a request each period, whether the last took long or not so long.
+func startLoad(request func() (answer, error), workers int, period time.Duration) *load {
+	l := &load{stop: make(chan struct{})}
+	for range workers {
+		l.group.Go(func() {
+			ticker := time.NewTicker(period)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-l.stop:
+					return
+				case <-ticker.C:
+				}
+				a, err := request()
+				if err == nil && a.code == http.StatusOK {
+					l.ok.Add(1)
+					continue
+				}
+				l.mu.Lock()
+				l.failures = append(l.failures, fmt.Sprintf("%s: %d %.120s %v", time.Now().Format("15:04:05.000"), a.code, a.body, err))
+				l.mu.Unlock()
+			}
+		})
+	}
+	return l
+}
+
+// end stops the load and wants no failure, and at least so many successes.
+func (l *load) end(t *testing.T, atLeast int64) {
+	t.Helper()
+	close(l.stop)
+	l.group.Wait()
+	if n := len(l.failures); n > 0 {
+		t.Errorf("%d of %d requests failed, first: %v", n, l.ok.Load()+int64(n), l.failures[:min(n, 3)])
+	}
+	if l.ok.Load() < atLeast {
+		t.Errorf("%d requests succeeded, want at least %d", l.ok.Load(), atLeast)
+	}
+	t.Logf("%d requests without a failure", l.ok.Load())
+}
+
+// proxied returns a client that asks through an explicit proxy port.
+func proxied(t *testing.T, address string) *http.Client {
+	t.Helper()
+	c := newClient()
+	c.Transport.(*http.Transport).Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: address})
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// A thousand changes of weights and subsets under load through the gateway and the sidecars: no request fails.
+func TestConfigurationChangesUnderLoad(t *testing.T) {
+	const changes, period = 1000, 15 * time.Millisecond
+	m := shared
+	rule := func(extra string) string {
+		return `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: catalog, namespace: istioinaction}
+spec:
+  host: catalog
+  subsets:
+  - {name: version-v1, labels: {version: v1}}
+  - {name: version-v2, labels: {version: v2}}
+` + extra
+	}
+	route := func(subset string, weight int) string {
+		return fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: catalog, namespace: istioinaction}
+spec:
+  hosts: [catalog]
+  http:
+  - route:
+    - {destination: {host: catalog, subset: version-v1}, weight: %d}
+    - {destination: {host: catalog, subset: %s}, weight: %d}
+`, 100-weight, subset, weight)
+	}
+	const canary = "  - {name: canary, labels: {version: v2}}\n"
+	m.applyText(t, rule(""))
+	m.applyText(t, route("version-v2", 50))
+	m.settle(t, webappHost, "/api/catalog", func(a answer) bool { return a.code == http.StatusOK })
+	files := map[bool]string{
+		true:  filepath.Join(m.state, "config", "istioinaction", "destinationrule", "catalog.yaml"),
+		false: filepath.Join(m.state, "config", "istioinaction", "virtualservice", "catalog.yaml"),
+	}
+	load := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 4, 8*time.Millisecond)
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for i := range changes {
+		<-ticker.C
+		weight := (i * 37) % 101
+		// Each file set on the way is right: the subset comes before the route that names it and goes after it.
+		step := []struct {
+			isRule bool
+			text   string
+		}{
+			{true, rule(canary)}, {false, route("canary", weight)}, {false, route("version-v2", weight)}, {true, rule("")},
+		}[i%4]
+		if err := runfile.WriteFile(files[step.isRule], []byte(step.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The last word counts.
+	if err := runfile.WriteFile(files[false], []byte(route("version-v2", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.settle(t, webappHost, "/api/catalog", isV2)
+	load.end(t, 1000)
+}
