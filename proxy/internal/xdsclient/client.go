@@ -1,0 +1,226 @@
+package xdsclient
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Update is a resource that arrived and was found good.
+type Update struct {
+	xdsresource.Resource
+	Version string
+}
+
+// Failure is a resource that arrived and was refused.
+type Failure struct {
+	Name    string
+	Version string
+	Err     error
+	// Raw is the refused resource as it came, for the admin API; nil when even that failed.
+	Raw xdsresource.Resource
+}
+
+// Batch is one response, judged.
+type Batch struct {
+	Type    string
+	Version string // system version of the response
+	Changed []Update
+	Removed []string
+	Failed  []Failure
+}
+
+// Handler receives what the control plane sends. Its methods are called from the client's
+// goroutine, one at a time; they may call Subscribe and Unsubscribe.
+type Handler interface {
+	// Update applies a batch and returns, by name, what could not be applied after all; these
+	// are refused towards the control plane like the Failed ones.
+	Update(b Batch) map[string]error
+	// Connected tells that the stream is up (first response seen) or down.
+	Connected(up bool, err error)
+}
+
+// Protocol selects the service and variant of a stream.
+type Protocol uint8
+
+// Protocols.
+const (
+	DeltaADS Protocol = iota
+	SotwADS
+	SotwSDS // envoy.service.secret.v3, state of the world, as Istio's agent serves
+)
+
+// Config is what a client needs. All fields but Metadata and the back-off are required.
+type Config struct {
+	Node     *corev3.Node
+	Protocol Protocol
+	// Dial makes a connection for one attempt; the client closes it.
+	Dial    func(ctx context.Context) (*grpc.ClientConn, error)
+	Decoder *xdsresource.Decoder
+	Handler Handler
+	Log     *slog.Logger
+	// Metadata is sent with the stream.
+	Metadata map[string]string
+	// BackOffBase and BackOffMax bound the pause between attempts. Default 100 ms and 5 s.
+	BackOffBase, BackOffMax time.Duration
+}
+
+// Client holds subscriptions over streams that come and go.
+type Client struct {
+	cfg Config
+	// wake has one element when the stream should look at the subscriptions again.
+	wake chan struct{}
+
+	mu    sync.Mutex
+	types map[string]*typeState // by type URL
+	order []string              // in the order in which types were first subscribed
+}
+
+// typeState is what is wanted, held and still to be said for one type.
+type typeState struct {
+	wildcard bool
+	wanted   map[string]bool   // names, for types that are not wildcard
+	versions map[string]string // accepted resources, by name
+	version  string            // of the last accepted response, state of the world only
+
+	// Of the current stream:
+	started bool            // the first request went out
+	nonce   string          // of the last response, state of the world only
+	add     map[string]bool // to be subscribed with the next request
+	remove  map[string]bool
+	dirty   bool // state of the world: names changed
+}
+
+// New returns a client; it connects in Run.
+func New(cfg Config) *Client {
+	if cfg.BackOffBase == 0 {
+		cfg.BackOffBase = 100 * time.Millisecond
+	}
+	if cfg.BackOffMax == 0 {
+		cfg.BackOffMax = 5 * time.Second
+	}
+	return &Client{cfg: cfg, wake: make(chan struct{}, 1), types: map[string]*typeState{}}
+}
+
+// SubscribeAll asks for every resource of a type (LDS and CDS). It may be called at any time.
+func (c *Client) SubscribeAll(typeURL string) {
+	c.mu.Lock()
+	c.state(typeURL).wildcard = true
+	c.mu.Unlock()
+	c.poke()
+}
+
+// Subscribe asks for a resource by name.
+func (c *Client) Subscribe(typeURL, name string) {
+	c.mu.Lock()
+	t := c.state(typeURL)
+	if !t.wanted[name] {
+		t.wanted[name] = true
+		delete(t.remove, name)
+		t.add[name] = true
+		t.dirty = true
+	}
+	c.mu.Unlock()
+	c.poke()
+}
+
+// Unsubscribe takes a name back.
+func (c *Client) Unsubscribe(typeURL, name string) {
+	c.mu.Lock()
+	t := c.state(typeURL)
+	if t.wanted[name] {
+		delete(t.wanted, name)
+		delete(t.versions, name)
+		// A name that was not sent yet need not be taken back either.
+		if t.add[name] {
+			delete(t.add, name)
+		} else {
+			t.remove[name] = true
+		}
+		t.dirty = true
+	}
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *Client) state(typeURL string) *typeState {
+	t := c.types[typeURL]
+	if t == nil {
+		t = &typeState{
+			wanted: map[string]bool{}, versions: map[string]string{},
+			add: map[string]bool{}, remove: map[string]bool{},
+		}
+		c.types[typeURL] = t
+		c.order = append(c.order, typeURL)
+	}
+	return t
+}
+
+func (c *Client) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps a stream open until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	attempt := 0
+	for {
+		heard, err := c.stream(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if heard {
+			attempt = 0
+		}
+		c.cfg.Handler.Connected(false, err)
+		pause := c.backOff(attempt)
+		attempt++
+		c.cfg.Log.Warn("xDS stream ended, will connect again", "error", err, "after", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// backOff is exponential with jitter over its upper half, so that proxies that lost the same
+// control plane do not return at the same moment.
+func (c *Client) backOff(attempt int) time.Duration {
+	d := c.cfg.BackOffBase << min(attempt, 16)
+	if d > c.cfg.BackOffMax || d <= 0 {
+		d = c.cfg.BackOffMax
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// reset prepares the states for a new stream: everything is to be said again.
+func (c *Client) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.types {
+		t.started, t.nonce, t.dirty = false, "", false
+		t.add, t.remove = map[string]bool{}, map[string]bool{}
+	}
+}
+
+// wantedNames returns the subscribed names in order. The caller holds mu.
+func (t *typeState) wantedNames() []string {
+	return slices.Sorted(maps.Keys(t.wanted))
+}
+
+var errClosed = errors.New("the control plane closed the stream")

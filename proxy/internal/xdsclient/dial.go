@@ -1,0 +1,206 @@
+package xdsclient
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Secrets gives the values of SDS secrets; server's store is one. It is transportsocket's
+// interface of the same shape, written down here to keep the data path out of this package.
+type Secrets interface {
+	Certificate(sdsCluster, name string, changed func(xdsresource.TLSCertificate)) (cancel func())
+	Validation(sdsCluster, name string, changed func(xdsresource.ValidationContext)) (cancel func())
+}
+
+// Dialer connects to a cluster of the bootstrap by gRPC: its endpoints in turn, with its
+// connect timeout and its TLS settings. Each connection uses the newest secrets.
+type Dialer struct {
+	cluster *xdsresource.Cluster
+	next    atomic.Uint32
+
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	trust   *xdsresource.ValidationContext
+	cancels []func()
+}
+
+// NewDialer subscribes to the cluster's secrets. Close ends that.
+func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
+	d := &Dialer{cluster: c}
+	n := 0
+	for _, l := range c.Endpoints.Localities {
+		n += len(l.Endpoints)
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("cluster %q has no endpoint to dial", c.Name)
+	}
+	t := c.TLS
+	if t == nil {
+		return d, nil
+	}
+	if len(t.Certificates) > 1 {
+		return nil, fmt.Errorf("cluster %q: more than one client certificate is not supported", c.Name)
+	}
+	for _, src := range t.Certificates {
+		if src.Inline != nil {
+			d.setCert(*src.Inline)
+			continue
+		}
+		d.cancels = append(d.cancels, secrets.Certificate(src.SDSCluster, src.SDS, d.setCert))
+	}
+	if v := t.Validation; v != nil {
+		if v.Inline != nil {
+			d.trust = v.Inline
+		} else {
+			d.cancels = append(d.cancels, secrets.Validation(v.SDSCluster, v.SDS, func(v xdsresource.ValidationContext) {
+				d.mu.Lock()
+				d.trust = &v
+				d.mu.Unlock()
+			}))
+		}
+	}
+	return d, nil
+}
+
+func (d *Dialer) setCert(c xdsresource.TLSCertificate) {
+	cert, err := tls.X509KeyPair(c.Chain, c.Key)
+	if err != nil {
+		return // the decoder has refused such a secret already
+	}
+	d.mu.Lock()
+	d.cert = &cert
+	d.mu.Unlock()
+}
+
+// Close ends the subscriptions.
+func (d *Dialer) Close() {
+	for _, c := range d.cancels {
+		c()
+	}
+}
+
+// Dial prepares a connection; grpc-go connects when the stream is opened.
+func (d *Dialer) Dial(context.Context) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if d.cluster.TLS != nil {
+		cfg, err := d.tlsConfig()
+		if err != nil {
+			return nil, err
+		}
+		creds = credentials.NewTLS(cfg)
+	}
+	authority := d.cluster.Name
+	if d.cluster.TLS != nil && d.cluster.TLS.SNI != "" {
+		authority = d.cluster.TLS.SNI
+	}
+	return grpc.NewClient("passthrough:///"+d.cluster.Name,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithAuthority(authority),
+		grpc.WithContextDialer(d.connect),
+		grpc.WithDisableServiceConfig(),
+		// Configuration of a large mesh is large; the source is trusted with our memory.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)),
+		// One buffer each way per stream is enough, and small ones keep a sidecar small.
+		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10), grpc.WithSharedWriteBuffer(true),
+	)
+}
+
+// connect opens the socket to the next endpoint.
+func (d *Dialer) connect(ctx context.Context, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.cluster.ConnectTimeout)
+	defer cancel()
+	var all []xdsresource.Address
+	for _, l := range d.cluster.Endpoints.Localities {
+		for _, e := range l.Endpoints {
+			all = append(all, e.Address)
+		}
+	}
+	a := all[int(d.next.Add(1)-1)%len(all)]
+	nd := net.Dialer{KeepAlive: 15 * time.Second}
+	switch {
+	case a.Pipe != "":
+		return nd.DialContext(ctx, "unix", a.Pipe)
+	case a.IP.IsValid():
+		return nd.DialContext(ctx, "tcp", net.JoinHostPort(a.IP.String(), strconv.Itoa(int(a.Port))))
+	default:
+		return nd.DialContext(ctx, "tcp", net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port))))
+	}
+}
+
+func (d *Dialer) tlsConfig() (*tls.Config, error) {
+	t := d.cluster.TLS
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cfg := &tls.Config{ServerName: t.SNI, MinVersion: t.MinVersion, MaxVersion: t.MaxVersion, NextProtos: []string{"h2"}}
+	if len(t.Certificates) > 0 {
+		if d.cert == nil {
+			return nil, fmt.Errorf("the client certificate (secret %q) has not arrived yet", t.Certificates[0].SDS)
+		}
+		cfg.Certificates = []tls.Certificate{*d.cert}
+	}
+	// The peer is judged below: Envoy's validation context knows more than a server name.
+	cfg.InsecureSkipVerify = true
+	if t.Validation == nil {
+		return cfg, nil
+	}
+	if d.trust == nil {
+		return nil, fmt.Errorf("the trust bundle (secret %q) has not arrived yet", t.Validation.SDS)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(d.trust.TrustedCA)
+	sans := append(append([]xdsresource.SANMatcher(nil), d.trust.SANs...), t.ExtraSANs...)
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error { return verify(cs, pool, sans) }
+	return cfg, nil
+}
+
+// verify holds the peer's chain against the bundle and its names against the matchers.
+func verify(cs tls.ConnectionState, roots *x509.CertPool, sans []xdsresource.SANMatcher) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("the control plane showed no certificate")
+	}
+	leaf := cs.PeerCertificates[0]
+	inter := x509.NewCertPool()
+	for _, c := range cs.PeerCertificates[1:] {
+		inter.AddCert(c)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: inter}); err != nil {
+		return err
+	}
+	if len(sans) == 0 {
+		return nil
+	}
+	names := map[string][]string{"DNS": leaf.DNSNames, "EMAIL": leaf.EmailAddresses}
+	for _, u := range leaf.URIs {
+		names["URI"] = append(names["URI"], u.String())
+	}
+	for _, ip := range leaf.IPAddresses {
+		names["IP"] = append(names["IP"], ip.String())
+	}
+	for _, m := range sans {
+		for kind, values := range names {
+			if m.Type != "" && m.Type != kind {
+				continue
+			}
+			for _, v := range values {
+				if m.Value.Match(v) {
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("the control plane's certificate is for %v, which none of the expected names matches", names)
+}

@@ -1,0 +1,127 @@
+package xdsclient
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// rawResource is a resource as it came. name may be empty in state of the world.
+type rawResource struct {
+	name, version string
+	body          *anypb.Any
+}
+
+// maxDetail bounds the text of a NACK; control planes put it into logs and status fields.
+const maxDetail = 4096
+
+// respond judges a response, hands it over and answers it.
+func (c *Client) respond(tr transport, r *response) error {
+	c.mu.Lock()
+	t, known := c.types[r.typeURL]
+	c.mu.Unlock()
+	if !known {
+		c.cfg.Log.Warn("the control plane sent a type that was not asked for", "type", r.typeURL)
+		return nil
+	}
+	b := c.judge(t, r)
+	refused := c.cfg.Handler.Update(b)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var problems []string
+	for _, f := range b.Failed {
+		problems = append(problems, f.Err.Error())
+	}
+	for _, u := range b.Changed {
+		if err := refused[u.Name]; err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", u.Name, err))
+			continue
+		}
+		// A name that was given back while the response was on its way is not held.
+		if t.wildcard || t.wanted[u.Name] {
+			t.versions[u.Name] = u.Version
+		}
+	}
+	for _, name := range b.Removed {
+		delete(t.versions, name)
+	}
+	t.nonce = r.nonce
+	if len(problems) == 0 {
+		t.version = r.version
+		return tr.ack(t, r, nil)
+	}
+	text := strings.Join(problems, "\n")
+	if len(text) > maxDetail {
+		text = text[:maxDetail] + "..."
+	}
+	c.cfg.Log.Warn("refused resources of the control plane", "type", shortType(r.typeURL), "version", r.version, "error", text)
+	return tr.ack(t, r, &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text})
+}
+
+// judge decodes every resource on its own.
+func (c *Client) judge(t *typeState, r *response) Batch {
+	b := Batch{Type: r.typeURL, Version: r.version}
+	present := map[string]bool{}
+	for _, raw := range r.resources {
+		body := raw.body
+		if body.GetTypeUrl() == resourceWrapper { // state of the world may wrap to add a name
+			var w discoveryv3.Resource
+			if err := body.UnmarshalTo(&w); err != nil {
+				b.Failed = append(b.Failed, Failure{Name: raw.name, Version: raw.version, Err: err})
+				continue
+			}
+			raw.name, body = w.GetName(), w.GetResource()
+		}
+		res, err := c.decode(r.typeURL, body)
+		name := res.Name
+		if raw.name != "" {
+			name = raw.name
+		}
+		if err == nil && res.Name != name {
+			err = fmt.Errorf("resource %q calls itself %q", raw.name, res.Name)
+		}
+		if err == nil && present[name] {
+			err = fmt.Errorf("resource %q stands twice in one response", name)
+		}
+		present[name] = true
+		if err != nil {
+			b.Failed = append(b.Failed, Failure{Name: name, Version: raw.version, Err: err, Raw: res})
+			continue
+		}
+		b.Changed = append(b.Changed, Update{Resource: res, Version: raw.version})
+	}
+	b.Removed = r.removed
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.sotw && t.wildcard { // what is held and not in the full set is gone
+		for name := range t.versions {
+			if !present[name] {
+				b.Removed = append(b.Removed, name)
+			}
+		}
+	}
+	return b
+}
+
+const resourceWrapper = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+
+// decode refuses what stands in the wrong response.
+func (c *Client) decode(typeURL string, body *anypb.Any) (res xdsresource.Resource, err error) {
+	if body == nil {
+		return res, errors.New("a resource without content")
+	}
+	if body.GetTypeUrl() != typeURL {
+		return res, fmt.Errorf("a resource of type %s in a response for %s", body.GetTypeUrl(), typeURL)
+	}
+	return c.cfg.Decoder.Decode(body)
+}
+
+func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
