@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
@@ -18,7 +19,7 @@ import (
 
 const (
 	// startTimeout bounds the time until the first request through the gateway succeeds.
-	startTimeout = 60 * time.Second
+	startTimeout = 30 * time.Second
 	pollInterval = 25 * time.Millisecond
 )
 
@@ -109,7 +110,7 @@ func (d *Demo) supervise(ctx context.Context, p *plan) error {
 	})
 	g := lifecycle.NewGroup(ctx)
 	g.Go("processes", s.Run)
-	g.Go("start", func(ctx context.Context) error { return d.start(ctx, p, s) })
+	g.Go("demo", func(ctx context.Context) error { return d.start(ctx, p, s) })
 	return g.Wait()
 }
 
@@ -119,7 +120,7 @@ func (d *Demo) start(ctx context.Context, p *plan, s *supervise.Supervisor) erro
 	defer cancel()
 	p.begun = time.Now()
 	s.Add(p.controlPlaneProcess())
-	if err := until(starting, func(ctx context.Context) error { return answers(ctx, "http://"+p.controlPlane(15014)+"/ready", "") }); err != nil {
+	if err := until(starting, unlessHopeless(s, func(ctx context.Context) error { return answers(ctx, "http://"+p.controlPlane(15014)+"/ready", "") })); err != nil {
 		return d.failed(ctx, s, "the control plane does not start", err)
 	}
 	if err := p.writeTokens(time.Now()); err != nil {
@@ -128,7 +129,7 @@ func (d *Demo) start(ctx context.Context, p *plan, s *supervise.Supervisor) erro
 	for _, process := range p.meshProcesses() {
 		s.Add(process)
 	}
-	if err := until(starting, p.serves); err != nil {
+	if err := until(starting, unlessHopeless(s, p.serves)); err != nil {
 		return d.failed(ctx, s, "no request gets through the gateway", err)
 	}
 	cancel()
@@ -149,10 +150,38 @@ func (d *Demo) failed(ctx context.Context, s *supervise.Supervisor, what string,
 	text := fmt.Sprintf("%s: %v", what, err)
 	for _, st := range s.Statuses() {
 		if st.LastEnd != "" {
-			text += fmt.Sprintf("\n  %s ended (%s), see %s", st.Name, st.LastEnd, st.Log)
+			text += fmt.Sprintf("\n  %s ended (%s): %s", st.Name, st.LastEnd, lastLine(st.Log))
 		}
 	}
 	return errors.New(text + "\n  logs are in " + filepath.Join(d.cfg.StateDir, "logs"))
+}
+
+// hopelessRestarts is how often a process may end during the start before the start is given up.
+const hopelessRestarts = 5
+
+// errHopeless ends until at once.
+var errHopeless = errors.New("it keeps ending")
+
+// unlessHopeless fails the check for good when a process keeps ending.
+func unlessHopeless(s *supervise.Supervisor, check func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, st := range s.Statuses() {
+			if st.Restarts >= hopelessRestarts {
+				return fmt.Errorf("%s: %w", st.Name, errHopeless)
+			}
+		}
+		return check(ctx)
+	}
+}
+
+// lastLine returns the last line of a log, which is where a process says why it ended.
+func lastLine(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	text := strings.TrimSpace(string(raw))
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // serves says whether the whole shop answers: every proxy is ready, and one request goes from the gateway to webapp to catalog.
@@ -189,8 +218,8 @@ func until(ctx context.Context, check func(context.Context) error) error {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := check(attempt)
 		cancel()
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errHopeless) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -14,7 +14,7 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run returns the exit code: 0, or 1 after an error, or what the error says of itself.
+// run returns the exit code: 0, or 1 after an error, or what the error says of itself, or 130 when interrupted.
 func run() int {
 	// The second signal ends the program at once: NotifyContext hands signals back to the runtime when stop is called.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -24,6 +24,9 @@ func run() int {
 	err := cli.NewRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return 130 // interrupted, and nothing else is wrong: what a shell expects after Ctrl-C
 	}
 	var coded interface{ ExitCode() int }
 	code := 1
