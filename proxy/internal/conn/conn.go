@@ -173,6 +173,12 @@ func newConn(l *eventloop.Loop, limit int, h Handler) *Conn {
 
 // interest is what the connection wants to hear of in its current state.
 func (c *Conn) interest() eventloop.Events {
+	switch {
+	case c.state == connecting && !c.connected:
+		return eventloop.EventOut
+	case c.state == handshaking:
+		return c.handshakeInterest()
+	}
 	var ev eventloop.Events
 	if !c.paused && !c.full && !c.eof && !c.rawEOF {
 		ev |= eventloop.EventIn

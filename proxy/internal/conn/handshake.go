@@ -27,7 +27,7 @@ func (c *Conn) startTLS(s *transportsocket.Session, timeout time.Duration) {
 		Done:     c.onHandshakeDone,
 		Interest: c.onHandshakeInterest,
 	})
-	c.loop.SetInterest(&c.fd, c.handshakeInterest())
+	c.updateInterest()
 }
 
 // handshakeInterest is what the handshake waits for.
@@ -46,7 +46,7 @@ func (c *Conn) handshakeInterest() eventloop.Events {
 // onHandshakeInterest: the handshake's needs have changed.
 func (c *Conn) onHandshakeInterest() {
 	if c.state == handshaking {
-		c.loop.SetInterestNow(&c.fd, c.handshakeInterest())
+		c.loop.SetInterestNow(&c.fd, c.interest())
 	}
 }
 
@@ -80,7 +80,7 @@ func (c *Conn) onHandshakeEvent(ev eventloop.Events) {
 		c.fail(&Error{Kind: PeerReset, Op: opHandshake, Err: errors.New("the peer hung up")})
 		return
 	}
-	c.loop.SetInterestNow(&c.fd, c.handshakeInterest())
+	c.loop.SetInterestNow(&c.fd, c.interest())
 }
 
 // onHandshakeDone is called on the loop.
@@ -106,8 +106,8 @@ func (c *Conn) onHandshakeDone(err error) {
 	}
 	c.info.PeerURI, c.info.PeerCertHash = transportsocket.PeerIdentity(st)
 	c.open()
-	if c.state == open && (c.tls.In.Len() > 0 || c.rawEOF) && !c.paused {
-		// Data came right behind the handshake.
+	if c.state == open && !c.paused {
+		// Data may have come right behind the handshake; crypto/tls may hold it already.
 		c.redeliver = true
 		c.loop.Defer(&c.deferred)
 	}

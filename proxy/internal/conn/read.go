@@ -42,7 +42,6 @@ func (c *Conn) resume() {
 	if c.state != open || c.paused {
 		return
 	}
-	wasFull := c.full
 	c.full = false
 	if c.in.Len() > 0 || c.eof {
 		c.handler.OnData(c, c.eof)
@@ -55,8 +54,9 @@ func (c *Conn) resume() {
 		c.reattach()
 		return
 	}
-	if c.tls != nil && (wasFull || c.tls.In.Len() > 0 || c.rawEOF) {
-		c.readTLS(0)
+	if c.tls != nil {
+		c.readTLS() // what was left encrypted, or inside crypto/tls
+
 		if c.state != open {
 			return
 		}
@@ -83,9 +83,8 @@ func (c *Conn) onReadable(ev eventloop.Events) {
 		return
 	}
 	if c.tls != nil {
-		n, ok := c.recv(&c.tls.In)
-		if ok {
-			c.readTLS(n)
+		if _, ok := c.recv(&c.tls.In); ok {
+			c.readTLS()
 		}
 		return
 	}
@@ -153,8 +152,8 @@ type readBuffer interface {
 	Commit(int)
 }
 
-// readTLS decrypts what has arrived. n is how much the last read brought.
-func (c *Conn) readTLS(n int) {
+// readTLS decrypts what has arrived.
+func (c *Conn) readTLS() {
 	got := false
 	for !c.paused && c.in.Len() < c.limit {
 		want := minRead

@@ -114,6 +114,9 @@ func (c *Conn) afterWrite() {
 		c.waitOut = wait
 		c.loop.SetInterestNow(&c.fd, c.interest())
 	}
+	if c.state == lingering && left > 0 {
+		c.loop.Arm(&c.timer, DelayedCloseTimeout) // counts from the last progress
+	}
 	if left > c.limit {
 		c.above = true
 	} else if c.above && left <= c.limit/2 {

@@ -39,7 +39,7 @@ type Loop struct {
 	base     time.Time // start, with a monotonic reading
 	now      int64     // ns since base, plus 1 so that 0 means "never"
 	wall     time.Time
-	idle     bool // the last raw wait timed out
+	active   int64 // when something last happened
 	attached map[any]any
 	stopping bool
 
@@ -143,6 +143,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			return fmt.Errorf("worker %d: epoll_wait: %w", l.id, err)
 		}
 		l.updateClock()
+		if n > 0 {
+			l.active = l.now
+		}
 		l.dispatch(n)
 		l.runPosted()
 	}

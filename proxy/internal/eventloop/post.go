@@ -53,7 +53,7 @@ func (l *Loop) runPosted() {
 	for _, fn := range fns {
 		fn()
 	}
-	l.idle = false
+	l.active = l.now
 }
 
 // Deferred is work for the end of the current iteration, before the loop waits: flushing a

@@ -33,29 +33,26 @@ func (l *Loop) wait() (int, error) {
 }
 
 func (l *Loop) waitFor(timeout int) (int, error) {
-	if l.idle && timeout != 0 {
+	// The preemption signal cuts a raw wait short every 10 ms, so it is the clock that says how
+	// long nothing has come.
+	if timeout != 0 && l.now-l.active >= int64(rawIdle) {
 		return l.awareWait(timeout)
 	}
 	const limit = int(rawIdle / time.Millisecond)
-	raw := timeout
-	if raw < 0 || raw > limit {
-		raw = limit
+	if timeout < 0 || timeout > limit {
+		timeout = limit
 	}
 	r, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_WAIT, uintptr(l.epfd),
-		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(raw), 0, 0)
-	switch {
-	case e == syscall.EINTR:
-		// The runtime's preemption signal: somebody waits for this P to reach a safe point.
+		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(timeout), 0, 0)
+	if e == syscall.EINTR {
+		// Somebody waits for this P to reach a safe point.
 		runtime.Gosched()
 		return 0, nil
-	case e != 0:
+	}
+	if e != 0 {
 		return 0, e
 	}
-	n := int(r)
-	if n == 0 && raw == limit {
-		l.idle = true
-	}
-	return n, nil
+	return int(r), nil
 }
 
 // awareWait lets the scheduler take the P for the time of the wait.
@@ -67,9 +64,6 @@ func (l *Loop) awareWait(timeout int) (int, error) {
 	}
 	if e != 0 {
 		return 0, e
-	}
-	if r > 0 {
-		l.idle = false
 	}
 	return int(r), nil
 }
