@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
 // Context is what operators read. Any part may be missing: its operators print "-".
@@ -14,6 +15,9 @@ type Context struct {
 	Request  *header.Map
 	Response *header.Map
 	Trailers *header.Map // of the response
+	Info     *streaminfo.Info
+	// LocalReply is the body of a local reply, for %LOCAL_REPLY_BODY%.
+	LocalReply []byte
 }
 
 // Formatter is a compiled format string; immutable.

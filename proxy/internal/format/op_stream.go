@@ -1,0 +1,123 @@
+package format
+
+import (
+	"crypto/tls"
+	"net/netip"
+)
+
+func upstreamHost(c *Context) string {
+	if c.Info.Host == nil {
+		return ""
+	}
+	return c.Info.Host.Name
+}
+
+func upstreamHostName(c *Context) string {
+	if c.Info.Host == nil {
+		return ""
+	}
+	if c.Info.Host.Hostname != "" {
+		return c.Info.Host.Hostname
+	}
+	return c.Info.Host.Name
+}
+
+// upstreamCluster is the observability name where the cluster has one, as in Envoy.
+func upstreamCluster(c *Context) string {
+	if x := c.Info.Cluster; x != nil {
+		if x.ObservabilityName != "" {
+			return x.ObservabilityName
+		}
+		if x.AltStatName != "" {
+			return x.AltStatName
+		}
+	}
+	return c.Info.UpstreamCluster
+}
+
+func upstreamRemote(c *Context) netip.AddrPort {
+	if c.Info.Host == nil || !c.Info.Host.Address.IP.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(c.Info.Host.Address.IP, c.Info.Host.Address.Port)
+}
+
+func upstreamLocal(c *Context) netip.AddrPort { return c.Info.UpstreamLocal }
+
+// downstreamLocal is where the client was going: the original destination of a redirected
+// connection.
+func downstreamLocal(c *Context) netip.AddrPort {
+	d := c.Info.Downstream
+	switch {
+	case d == nil:
+		return netip.AddrPort{}
+	case d.OriginalDst.IsValid():
+		return d.OriginalDst
+	}
+	return d.LocalAddr
+}
+
+func downstreamRemote(c *Context) netip.AddrPort { return c.Info.RemoteAddr() }
+
+func downstreamDirect(c *Context) netip.AddrPort {
+	if c.Info.Downstream == nil {
+		return netip.AddrPort{}
+	}
+	if a := c.Info.Downstream.DirectRemoteAddr; a.IsValid() {
+		return a
+	}
+	return c.Info.Downstream.RemoteAddr
+}
+
+func downstreamURI(c *Context) string {
+	if c.Info.Downstream == nil {
+		return ""
+	}
+	return c.Info.Downstream.PeerURI
+}
+
+func downstreamFingerprint(c *Context) string {
+	if c.Info.Downstream == nil {
+		return ""
+	}
+	return c.Info.Downstream.PeerCertHash
+}
+
+func downstreamSubject(c *Context) string {
+	d := c.Info.Downstream
+	if d == nil || d.TLS == nil || len(d.TLS.PeerCertificates) == 0 {
+		return ""
+	}
+	return d.TLS.PeerCertificates[0].Subject.String()
+}
+
+func downstreamTLSVersion(c *Context) string {
+	d := c.Info.Downstream
+	if d == nil || d.TLS == nil {
+		return ""
+	}
+	switch d.TLS.Version {
+	case tls.VersionTLS10:
+		return "TLSv1"
+	case tls.VersionTLS11:
+		return "TLSv1.1"
+	case tls.VersionTLS12:
+		return "TLSv1.2"
+	}
+	return "TLSv1.3"
+}
+
+func downstreamTLSCipher(c *Context) string {
+	d := c.Info.Downstream
+	if d == nil || d.TLS == nil {
+		return ""
+	}
+	return tls.CipherSuiteName(d.TLS.CipherSuite)
+}
+
+func serverName(c *Context) string {
+	if c.Info.Downstream == nil {
+		return ""
+	}
+	return c.Info.Downstream.SNI
+}
