@@ -392,3 +392,18 @@ func describeString(m *xdsresource.StringMatch) string {
 	}
 	return kind + " " + strconv.Quote(m.Value)
 }
+
+// HeaderMatcher is a compiled header matcher for use outside of a table (retry policies,
+// access log filters).
+type HeaderMatcher struct{ m headerMatch }
+
+// NewHeaderMatcher prepares a matcher.
+func NewHeaderMatcher(cfg *xdsresource.HeaderMatcher) HeaderMatcher {
+	return HeaderMatcher{headerMatch{header.KeyOf(cfg.Name), cfg}}
+}
+
+// Match reports whether the headers match.
+func (m *HeaderMatcher) Match(h *header.Map) bool {
+	var p parts
+	return m.m.match(h, &p)
+}

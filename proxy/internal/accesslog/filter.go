@@ -1,0 +1,135 @@
+package accesslog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// filter says whether a stream is logged (config.accesslog.v3.AccessLogFilter).
+type filter interface {
+	pass(c *format.Context) bool
+}
+
+type filterFunc func(c *format.Context) bool
+
+func (f filterFunc) pass(c *format.Context) bool { return f(c) }
+
+// Filter is a compiled access log filter; local reply mappers use it as well.
+type Filter struct{ f filter }
+
+// NewFilter compiles a filter.
+func NewFilter(cfg *xdsresource.AccessLogFilter) (Filter, error) {
+	f, err := compileFilter(cfg)
+	return Filter{f}, err
+}
+
+// Pass reports whether the stream passes.
+func (f Filter) Pass(c *format.Context) bool { return f.f.pass(c) }
+
+func compileFilter(cfg *xdsresource.AccessLogFilter) (filter, error) {
+	switch {
+	case cfg.StatusCode != nil:
+		return compare(cfg.StatusCode, func(c *format.Context) (int64, bool) { return int64(c.Info.ResponseCode), true })
+	case cfg.Duration != nil:
+		return compare(cfg.Duration, func(c *format.Context) (int64, bool) {
+			return (c.Info.End - c.Info.Start) / 1e6, c.Info.End != 0
+		})
+	case cfg.NotHealthCheck:
+		return filterFunc(func(c *format.Context) bool { return !c.Info.HealthCheck }), nil
+	case cfg.Traceable:
+		return filterFunc(func(c *format.Context) bool { return c.Info.Trace.Sampled }), nil
+	case cfg.RuntimePercent != nil:
+		p := cfg.RuntimePercent
+		return filterFunc(func(*format.Context) bool { return rand.Uint32N(max(p.Denominator, 1)) < p.Numerator }), nil
+	case cfg.Header != nil:
+		m := route.NewHeaderMatcher(cfg.Header)
+		return filterFunc(func(c *format.Context) bool { return c.Request != nil && m.Match(c.Request) }), nil
+	case cfg.ResponseFlag:
+		return flagFilter(cfg.ResponseFlags)
+	case len(cfg.And) > 0:
+		return all(cfg.And)
+	case len(cfg.Or) > 0:
+		return anyOf(cfg.Or)
+	case cfg.CEL != "":
+		return nil, errors.New("CEL expressions are not supported")
+	}
+	return nil, errors.New("is empty")
+}
+
+func compare(cfg *xdsresource.ComparisonFilter, value func(*format.Context) (int64, bool)) (filter, error) {
+	want := int64(cfg.Value)
+	var ok func(int64) bool
+	switch cfg.Op {
+	case "EQ", "=":
+		ok = func(v int64) bool { return v == want }
+	case "GE", ">=":
+		ok = func(v int64) bool { return v >= want }
+	case "LE", "<=":
+		ok = func(v int64) bool { return v <= want }
+	case "NE", "!=":
+		ok = func(v int64) bool { return v != want }
+	default:
+		return nil, fmt.Errorf("comparison %q is none of EQ, GE, LE, NE", cfg.Op)
+	}
+	return filterFunc(func(c *format.Context) bool {
+		v, have := value(c)
+		return have && ok(v)
+	}), nil
+}
+
+func flagFilter(names []string) (filter, error) {
+	var want streaminfo.Flags
+	for _, n := range names {
+		f, ok := streaminfo.Flag(n)
+		if !ok {
+			return nil, fmt.Errorf("response flag %q is not known", n)
+		}
+		want |= f
+	}
+	if want == 0 {
+		want = ^want // any flag
+	}
+	return filterFunc(func(c *format.Context) bool { return c.Info.Flags&want != 0 }), nil
+}
+
+func all(cfgs []*xdsresource.AccessLogFilter) (filter, error) {
+	fs, err := compileAll(cfgs)
+	return filterFunc(func(c *format.Context) bool {
+		for _, f := range fs {
+			if !f.pass(c) {
+				return false
+			}
+		}
+		return true
+	}), err
+}
+
+func anyOf(cfgs []*xdsresource.AccessLogFilter) (filter, error) {
+	fs, err := compileAll(cfgs)
+	return filterFunc(func(c *format.Context) bool {
+		for _, f := range fs {
+			if f.pass(c) {
+				return true
+			}
+		}
+		return false
+	}), err
+}
+
+func compileAll(cfgs []*xdsresource.AccessLogFilter) ([]filter, error) {
+	var out []filter
+	for _, c := range cfgs {
+		f, err := compileFilter(c)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
