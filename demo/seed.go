@@ -1,27 +1,26 @@
 package demo
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"regexp"
+	"time"
 
 	"github.com/lateen-mesh/lateen/config"
-	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/samples/shop"
 )
 
 // seed fills config/ with the shop's objects when nobody has put anything there yet. The gateway's Service is always written anew: its
 // target port is --gateway-port.
 func (p *plan) seed() error {
-	empty, err := holdsNoFile(p.path("config"))
+	empty, err := holdsNoFile(statedir.ConfigDir(p.stateDir))
 	if err != nil {
 		return err
 	}
 	p.fresh = empty
+	files := []config.File{{Name: "gateway service", Data: fmt.Appendf(nil, gatewayService, p.gatewayPort)}}
 	if empty {
 		paths, err := fs.Glob(shop.FS, "base/*.yaml")
 		if err != nil {
@@ -32,12 +31,26 @@ func (p *plan) seed() error {
 			if err != nil {
 				return fmt.Errorf("the shop's manifests: %w", err)
 			}
-			if err := p.writeObjects(path, text); err != nil {
-				return err
-			}
+			files = append(files, config.File{Name: path, Data: text})
 		}
 	}
-	return p.writeObjects("gateway service", []byte(fmt.Sprintf(gatewayService, p.gatewayPort)))
+	set, err := config.Load(files, config.LoadOptions{Namespace: shopNamespace, KeepText: true})
+	if err != nil {
+		return fmt.Errorf("BUG: the shop's manifests: %w", err)
+	}
+	unlock, err := statedir.Lock(p.stateDir)
+	if err != nil {
+		return fmt.Errorf("seed the configuration: %w", err)
+	}
+	defer unlock()
+	current, err := statedir.Read(p.stateDir)
+	if err != nil && config.AsProblems(err) == nil {
+		return fmt.Errorf("seed the configuration: %w", err)
+	} // mistakes in users' files are for the control plane to report; what is right stays
+	if err := statedir.Apply(p.stateDir, current, statedir.Plan(current, set.All(), time.Now())); err != nil {
+		return fmt.Errorf("seed the configuration: %w", err)
+	}
+	return nil
 }
 
 const gatewayService = `# Written by lateen demo at each start: the gateway listens on --gateway-port of this machine for port 80 of the mesh.
@@ -59,10 +72,11 @@ spec:
     targetPort: %d
 `
 
+// holdsNoFile ignores hidden files, such as the lock of the folder's writers.
 func holdsNoFile(dir string) (bool, error) {
 	empty := true
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Base(path)[0] != '.' {
 			empty = false
 			return fs.SkipAll
 		}
@@ -75,29 +89,4 @@ func holdsNoFile(dir string) (bool, error) {
 		return false, fmt.Errorf("look for configuration: %w", err)
 	}
 	return empty, nil
-}
-
-var documentEnd = regexp.MustCompile(`(?m)^---[ \t]*\n`)
-
-// writeObjects writes each document of a file to its own, config/NAMESPACE/KIND/NAME.yaml, where `lateen apply` would put it.
-func (p *plan) writeObjects(source string, text []byte) error {
-	for _, doc := range documentEnd.Split(string(text), -1) {
-		set, err := config.Load([]config.File{{Name: source, Data: []byte(doc)}}, config.LoadOptions{Namespace: shopNamespace})
-		if err != nil {
-			return fmt.Errorf("BUG: %w", err)
-		}
-		for _, o := range set.All() {
-			path := p.path("config", o.Namespace, o.Kind.Singular, o.Name+".yaml")
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				return fmt.Errorf("seed the configuration: %w", err)
-			}
-			if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, []byte(doc)) {
-				continue
-			}
-			if err := runfile.WriteFile(path, []byte(doc), 0o644); err != nil {
-				return fmt.Errorf("seed the configuration: %w", err)
-			}
-		}
-	}
-	return nil
 }

@@ -11,12 +11,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
 // writeWorkloads tells the registry what runs: a WorkloadEntry for each instance, and none for what a former run has left.
 func (p *plan) writeWorkloads() error {
-	dir := p.path("workloads")
+	dir := statedir.WorkloadsDir(p.stateDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("workloads: %w", err)
 	}

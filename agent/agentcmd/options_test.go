@@ -74,6 +74,7 @@ func TestRefused(t *testing.T) {
 		{"bad inbound", base, []string{"--inbound=3000"}, "PORT=HOST:PORT"},
 		{"bad inbound target", base, []string{"--inbound=3000=app"}, "3000=app"},
 		{"bad JSON", append(base, "ISTIO_METAJSON_LABELS={"), nil, "ISTIO_METAJSON_LABELS"},
+		{"bad lifetime", append(base, "SECRET_TTL=soon"), nil, "SECRET_TTL"},
 		{"unknown proxy config", append(base, "PROXY_CONFIG=drainDuration: 5s"), nil, "drainDuration"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
