@@ -1,0 +1,158 @@
+package analyze
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
+)
+
+// Effect reports the fields of an object that are accepted and kept but do nothing yet. It walks
+// every field that is set against the list of those that have an effect (effective), so that a
+// field of a newer API version is reported until somebody supports it and says so there.
+func Effect(o *config.Object) []Message {
+	fields, handled := effective[o.Kind]
+	if !handled {
+		return nil // core kinds without fields of the mesh's
+	}
+	if len(fields) == 0 {
+		return []Message{{Code: NoEffect, Severity: Warning, Key: o.Key(), File: o.Source.File, Line: o.Source.Line,
+			Text: fmt.Sprintf("kind %s has no effect yet; the object is kept", o.Kind.Name)}}
+	}
+	w := &effectWalk{object: o, fields: fields}
+	switch spec := o.Spec.(type) {
+	case proto.Message:
+		w.message(spec.ProtoReflect(), "spec", "")
+	default:
+		w.value(reflect.ValueOf(spec).Elem(), "", "")
+	}
+	return w.messages
+}
+
+type effectWalk struct {
+	object   *config.Object
+	fields   []string
+	messages []Message
+}
+
+// judge says what to do with a field: skip what is below it (it has an effect, or was reported)
+// or go on.
+func (w *effectWalk) judge(pattern, path string, value func() string) (descend bool) {
+	for _, f := range w.fields {
+		name, values, limited := strings.Cut(f, "=")
+		switch {
+		case name == pattern && !limited:
+			return false
+		case name == pattern:
+			got := value()
+			for _, v := range strings.Split(values, ",") {
+				if v == got {
+					return false
+				}
+			}
+			w.report(path, fmt.Sprintf("%s has no effect yet; use %s", got, strings.ReplaceAll(values, ",", ", ")))
+			return false
+		case strings.HasPrefix(name, pattern+"."):
+			descend = true
+		}
+	}
+	if !descend {
+		w.report(path, "has no effect yet")
+	}
+	return descend
+}
+
+func (w *effectWalk) report(path, text string) {
+	o := w.object
+	w.messages = append(w.messages, Message{Code: NoEffect, Severity: Warning, Key: o.Key(), Field: path, File: o.Source.File, Line: o.Position(path), Text: text})
+}
+
+// message walks the set fields of a proto in the order of their declaration. pattern is the path
+// without indices and map keys.
+func (w *effectWalk) message(m protoreflect.Message, path, pattern string) {
+	fields := m.Descriptor().Fields()
+	for i := 0; i < fields.Len(); i++ {
+		fd := fields.Get(i)
+		if !m.Has(fd) {
+			continue
+		}
+		name := fd.JSONName()
+		at, pat := path+"."+name, strings.TrimPrefix(pattern+"."+name, ".")
+		v := m.Get(fd)
+		if !w.judge(pat, at, func() string { return text(fd, v) }) || fd.Message() == nil {
+			continue
+		}
+		switch {
+		case fd.IsList():
+			for j := 0; j < v.List().Len(); j++ {
+				w.message(v.List().Get(j).Message(), indexed(at, j), pat)
+			}
+		case fd.IsMap():
+			if fd.MapValue().Message() == nil {
+				continue
+			}
+			v.Map().Range(func(k protoreflect.MapKey, e protoreflect.Value) bool {
+				w.message(e.Message(), at+"."+k.String(), pat)
+				return true
+			})
+		default:
+			w.message(v.Message(), at, pat)
+		}
+	}
+}
+
+// text renders a value for comparison with the list.
+func text(fd protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	if fd.Enum() != nil && !fd.IsList() {
+		if e := fd.Enum().Values().ByNumber(v.Enum()); e != nil {
+			return string(e.Name())
+		}
+	}
+	return v.String()
+}
+
+// value walks the set fields of a Go type by its json tags.
+func (w *effectWalk) value(v reflect.Value, path, pattern string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			w.value(v.Elem(), path, pattern)
+		}
+	case reflect.Slice:
+		for i := 0; i < v.Len(); i++ {
+			w.value(v.Index(i), indexed(path, i), pattern)
+		}
+	case reflect.Struct:
+		t := v.Type()
+		for i := 0; i < t.NumField(); i++ {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if name == "" || name == "-" || v.Field(i).IsZero() || path == "" && (name == "metadata" || name == "status") {
+				continue
+			}
+			at, pat := strings.TrimPrefix(path+"."+name, "."), strings.TrimPrefix(pattern+"."+name, ".")
+			if w.judge(pat, at, func() string { return fmt.Sprint(v.Field(i)) }) {
+				w.value(v.Field(i), at, pat)
+			}
+		}
+	}
+}
+
+// Effects reports the fields without effect of all objects.
+func Effects(objects []*config.Object) []Message {
+	var out []Message
+	for _, o := range objects {
+		out = append(out, Effect(o)...)
+	}
+	return out
+}
+
+// HasEffect reports whether a kind does anything.
+func HasEffect(k *schema.Kind) bool {
+	fields, listed := effective[k]
+	return !listed || len(fields) > 0
+}

@@ -1,0 +1,60 @@
+package analyze
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lateen-mesh/lateen/config/schema"
+)
+
+// TestEffectiveFieldsExist keeps the list free of misspelt and outdated names.
+func TestEffectiveFieldsExist(t *testing.T) {
+	for kind, fields := range effective {
+		m, ok := kind.New().(proto.Message)
+		if !ok || !kind.HasSpec {
+			continue
+		}
+		for _, f := range fields {
+			name, values, _ := strings.Cut(f, "=")
+			fd := find(m.ProtoReflect().Descriptor(), strings.Split(name, "."))
+			switch {
+			case strings.HasSuffix(name, "olicy.port"): // only portLevelSettings have it
+			case fd == nil:
+				t.Errorf("%s has no field %s", kind, name)
+			case values != "" && fd.Enum() != nil:
+				for _, v := range strings.Split(values, ",") {
+					if fd.Enum().Values().ByName(protoreflect.Name(v)) == nil {
+						t.Errorf("%s: %s has no value %s", kind, name, v)
+					}
+				}
+			}
+		}
+	}
+}
+
+func find(d protoreflect.MessageDescriptor, names []string) protoreflect.FieldDescriptor {
+	fd := d.Fields().ByJSONName(names[0])
+	if fd == nil || len(names) == 1 {
+		return fd
+	}
+	next := fd.Message()
+	if fd.IsMap() {
+		next = fd.MapValue().Message()
+	}
+	if next == nil {
+		return nil
+	}
+	return find(next, names[1:])
+}
+
+// TestEveryIstioKindIsJudged makes sure that a new kind is not taken for one that works.
+func TestEveryIstioKindIsJudged(t *testing.T) {
+	for _, k := range schema.All() {
+		if _, ok := effective[k]; !ok && k.Istio() {
+			t.Errorf("%s is not in the list of effective fields; list the fields that work, or none", k)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package analyze
+
+import "github.com/lateen-mesh/lateen/config/schema"
+
+// effective lists, for each kind, the fields that have an effect. An entry stands for the field
+// and everything below it; `field=A,B` for these values alone. Indices and map keys are left out:
+// http.match.headers means spec.http[*].match[*].headers[*]. A kind with an empty list has no
+// effect at all; a kind that is not listed is taken whole.
+//
+// Whoever makes a field work adds it here; whoever finds one that does not takes it out.
+var effective = map[*schema.Kind][]string{
+	schema.Service: {
+		"spec.ports.name", "spec.ports.port", "spec.ports.targetPort", "spec.ports.appProtocol=http,https,tcp,tls,kubernetes.io/ws",
+		"spec.ports.protocol=TCP",
+		// A node port is Kubernetes' business; it changes nothing here and is no mistake.
+		"spec.ports.nodePort",
+		"spec.selector", "spec.clusterIP", "spec.clusterIPs", "spec.externalName",
+		"spec.type=ClusterIP,NodePort,LoadBalancer,ExternalName",
+		// What `kubectl get -o yaml` says of every Service.
+		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",
+	},
+	schema.ServiceEntry: {
+		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS",
+		"ports.protocol=HTTP,HTTPS,TCP,TLS",
+		"endpoints.address", "endpoints.ports", "endpoints.labels", "endpoints.weight", "endpoints.serviceAccount", "endpoints.locality",
+		"workloadSelector", "exportTo",
+	},
+	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality"},
+	schema.Gateway: {
+		"selector", "servers.port.number", "servers.port.name", "servers.port.protocol=HTTP", "servers.hosts", "servers.name",
+	},
+	schema.VirtualService: {
+		"hosts", "gateways", "exportTo",
+		"http.name",
+		"http.match.name", "http.match.uri", "http.match.scheme", "http.match.method", "http.match.authority", "http.match.headers",
+		"http.match.withoutHeaders", "http.match.queryParams", "http.match.ignoreUriCase", "http.match.port", "http.match.gateways",
+		"http.match.sourceLabels", "http.match.sourceNamespace",
+		"http.route", "http.redirect", "http.directResponse", "http.rewrite", "http.timeout",
+		"http.retries.attempts", "http.retries.perTryTimeout", "http.retries.retryOn", "http.retries.retryIgnorePreviousHosts", "http.retries.backoff",
+		"http.fault.delay.fixedDelay", "http.fault.delay.percentage", "http.fault.delay.percent",
+		"http.fault.abort.httpStatus", "http.fault.abort.percentage",
+		"http.mirror", "http.mirrors", "http.mirrorPercentage", "http.mirrorPercent",
+		"http.corsPolicy", "http.headers",
+	},
+	schema.DestinationRule: append(
+		[]string{"host", "exportTo", "workloadSelector", "subsets.name", "subsets.labels"},
+		policyFields("trafficPolicy", "subsets.trafficPolicy", "trafficPolicy.portLevelSettings", "subsets.trafficPolicy.portLevelSettings")...),
+	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
+	schema.Telemetry:          {"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match"},
+
+	// Parsed and kept; nothing reads them yet.
+	schema.WorkloadGroup:         {},
+	schema.Sidecar:               {},
+	schema.EnvoyFilter:           {},
+	schema.ProxyConfig:           {},
+	schema.AuthorizationPolicy:   {},
+	schema.RequestAuthentication: {},
+	schema.WasmPlugin:            {},
+	schema.TrafficExtension:      {},
+	schema.IstioOperator:         {},
+}
+
+// policyFields returns the fields of a traffic policy that have an effect, below each of the
+// places where one can stand.
+func policyFields(places ...string) []string {
+	fields := []string{
+		"port",
+		"loadBalancer.simple=UNSPECIFIED,LEAST_CONN,LEAST_REQUEST,ROUND_ROBIN,RANDOM",
+		"outlierDetection.consecutive5xxErrors", "outlierDetection.consecutiveGatewayErrors", "outlierDetection.consecutiveErrors",
+		"outlierDetection.consecutiveLocalOriginFailures", "outlierDetection.splitExternalLocalOriginErrors",
+		"outlierDetection.interval", "outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionPercent", "outlierDetection.minHealthPercent",
+	}
+	var out []string
+	for _, p := range places {
+		for _, f := range fields {
+			out = append(out, p+"."+f)
+		}
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package analyze
+
+import (
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
+	telemetry "istio.io/api/telemetry/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
+)
+
+func (a *analyzer) destinationRule(o *config.Object) {
+	dr := o.Spec.(*networking.DestinationRule)
+	host := a.resolve(dr.Host, o.Namespace)
+	if strings.HasPrefix(host, "*") {
+		return
+	}
+	s := a.find(host)
+	if s == nil {
+		tip := hint(dr.Host, a.hosts(o.Namespace))
+		if full := a.services[host+".svc."+a.opts.Domain]; full != nil {
+			tip = "; write " + full.host
+		}
+		a.add(o, NotFound, Error, "spec.host", "there is no service %s, so the rule has no effect%s", host, tip)
+		return
+	}
+	if workloads := a.workloads(s); len(workloads) > 0 {
+		for i, sub := range dr.Subsets {
+			if !slices.ContainsFunc(workloads, func(l map[string]string) bool { return selects(sub.Labels, l) }) {
+				a.add(o, SubsetSelectsNone, Error, indexed("spec.subsets", i)+".labels", "no workload of %s has the labels %s, so requests for subset %q are answered with 503 (UH)",
+					host, schema.LabelString(sub.Labels), sub.Name)
+			}
+		}
+	}
+	a.verification(o, "spec.trafficPolicy.tls", dr.TrafficPolicy.GetTls())
+}
+
+func (a *analyzer) verification(o *config.Object, field string, t *networking.ClientTLSSettings) {
+	if t == nil || t.Mode != networking.ClientTLSSettings_SIMPLE && t.Mode != networking.ClientTLSSettings_MUTUAL {
+		return
+	}
+	if t.CaCertificates == "" && t.CredentialName == "" && !t.InsecureSkipVerify.GetValue() {
+		a.add(o, NoVerification, Warning, field, "mode %s without caCertificates: the server's certificate is checked against the system's CAs only, if at all", t.Mode)
+	}
+}
+
+func (a *analyzer) serviceEntry(o *config.Object) {
+	se := o.Spec.(*networking.ServiceEntry)
+	if len(se.Addresses) > 0 {
+		return
+	}
+	for i, p := range se.Ports {
+		switch strings.ToUpper(p.Protocol) {
+		case "", "TCP":
+			a.add(o, AddressesRequired, Warning, indexed("spec.ports", i)+".protocol", "port %d carries plain TCP, which has no host name; without spec.addresses it takes connections to any address on that port", p.Number)
+		}
+	}
+}
+
+// portPrefixes are the protocols that a Service port's name may begin with.
+var portPrefixes = []string{"http", "https", "http2", "grpc", "grpc-web", "mongo", "mysql", "redis", "tcp", "tls", "udp"}
+
+func (a *analyzer) service(o *config.Object) {
+	svc := o.Spec.(*corev1.Service)
+	for i, p := range svc.Spec.Ports {
+		if p.AppProtocol != nil || p.Protocol == corev1.ProtocolUDP || p.Protocol == corev1.ProtocolSCTP {
+			continue
+		}
+		prefix, _, _ := strings.Cut(p.Name, "-")
+		if !slices.Contains(portPrefixes, prefix) && !strings.HasPrefix(p.Name, "grpc-web") {
+			a.add(o, PortNaming, Info, indexed("spec.ports", i)+".name", "the name %q does not begin with a protocol (http, tcp, ...); the protocol is detected on each connection", p.Name)
+		}
+	}
+}
+
+// namespaceWide finds kinds of which a namespace may have only one without a selector.
+func (a *analyzer) namespaceWide() {
+	check := func(kind *schema.Kind, code string, wide func(*config.Object) bool) {
+		first := map[string]*config.Object{}
+		for _, o := range a.set.List(kind) {
+			if !wide(o) {
+				continue
+			}
+			if f := first[o.Namespace]; f != nil {
+				a.add(o, code, Error, "metadata.name", "%s %s is for the whole namespace %s as well; only the older one counts. Merge them, or give one a selector", kind.Name, f.Name, o.Namespace)
+				continue
+			}
+			first[o.Namespace] = o
+		}
+	}
+	check(schema.Sidecar, ConflictingSidecars, func(o *config.Object) bool {
+		return len(o.Spec.(*networking.Sidecar).WorkloadSelector.GetLabels()) == 0
+	})
+	check(schema.Telemetry, TelemetryConflict, func(o *config.Object) bool {
+		t := o.Spec.(*telemetry.Telemetry)
+		return len(t.Selector.GetMatchLabels()) == 0 && t.TargetRef == nil && len(t.TargetRefs) == 0
+	})
+	check(schema.PeerAuthentication, PolicyConflict, func(o *config.Object) bool {
+		return len(o.Spec.(*security.PeerAuthentication).Selector.GetMatchLabels()) == 0
+	})
+}
