@@ -74,6 +74,24 @@ func TestProxyStatusAndConfig(t *testing.T) {
 	}
 }
 
+// secondMesh starts a mesh of the test's own beside the shared one.
+func secondMesh(t *testing.T, env ...string) *mesh {
+	t.Helper()
+	m := &mesh{bin: shared.bin, state: filepath.Join(t.TempDir(), "state"), client: newClient(), env: env}
+	var err error
+	if m.port, err = freePort(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.client.CloseIdleConnections)
+	t.Cleanup(func() { m.must(t, "demo", "stop") })
+	m.must(t, "demo", "--detach", "--gateway-port", strconv.Itoa(m.port))
+	m.mustGet(t, "localhost", "/api/catalog")
+	if m.run, err = runfile.Read(m.state); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // The whole life of a second mesh beside the first, and that nothing of it survives: neither a stop, nor a kill -9 of the supervisor,
 // nor Ctrl-C.
 func TestNothingSurvives(t *testing.T) {
@@ -94,19 +112,8 @@ func TestNothingSurvives(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := &mesh{bin: shared.bin, state: filepath.Join(t.TempDir(), "state"), client: newClient()}
-			var err error
-			if m.port, err = freePort(); err != nil {
-				t.Fatal(err)
-			}
-			defer m.client.CloseIdleConnections()
-			defer func() { _, _ = m.lateen("demo", "stop") }() // when the test fails half-way
-			m.must(t, "demo", "--detach", "--gateway-port", strconv.Itoa(m.port))
-			m.mustGet(t, "localhost", "/api/catalog")
-			run, err := runfile.Read(m.state)
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := secondMesh(t)
+			run := m.run
 			tc.end(t, m, run.PID)
 			eventually(t, 10*time.Second, func() error {
 				for _, p := range append(run.Processes, runfile.Process{Name: "supervisor", PID: run.PID}) {

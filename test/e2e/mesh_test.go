@@ -35,6 +35,7 @@ type mesh struct {
 	port       int
 	run        *runfile.Run
 	client     *http.Client
+	env        []string // beyond the test's own, for every command
 }
 
 // shared is the one mesh of all tests; TestMain starts and ends it.
@@ -124,6 +125,7 @@ func (m *mesh) lateenIn(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, m.bin, append([]string{"--state-dir", m.state}, args...)...)
+	cmd.Env = append(os.Environ(), m.env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

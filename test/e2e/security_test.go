@@ -187,3 +187,39 @@ func TestIdentityCannotBeChosen(t *testing.T) {
 		}
 	}
 }
+
+// Certificates that live five seconds are replaced under load: no request fails, over kept connections or over new ones.
+func TestCertificatesRotate(t *testing.T) {
+	m := secondMesh(t, "SECRET_TTL=5s")
+	m.apply(t, "security/peerauthentication-strict.yaml")
+	address := m.address(t, "catalog-v1-1") + ":3000"
+	eventually(t, settleTime, func() error {
+		if line, err := plaintext(address); err == nil {
+			return fmt.Errorf("plaintext under STRICT: %q", line)
+		}
+		return nil
+	})
+	mine := m.join(t, "webapp").Certificate
+	kept := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 2, 10*time.Millisecond)
+	fresh := startLoad(func() (answer, error) {
+		line, _, err := withCertificate(address, mine)
+		if strings.Contains(line, " 200 ") {
+			return answer{code: 200}, err
+		}
+		return answer{body: line}, err
+	}, 1, 20*time.Millisecond)
+	tables := map[string]bool{}
+	eventually(t, 20*time.Second, func() error {
+		for line := range strings.Lines(m.must(t, "proxy-config", "secret", "deploy/catalog-v1.istioinaction")) {
+			if strings.HasPrefix(line, "default") {
+				tables[line] = true
+			}
+		}
+		if len(tables) < 4 {
+			return fmt.Errorf("%d certificates so far", len(tables))
+		}
+		return nil
+	})
+	kept.end(t, 100)
+	fresh.end(t, 100)
+}
