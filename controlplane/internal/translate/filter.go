@@ -1,0 +1,95 @@
+package translate
+
+import (
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Filter names.
+const (
+	metadataExchangeFilter = "istio.metadata_exchange"
+	statsFilter            = "istio.stats"
+	faultFilter            = "envoy.filters.http.fault"
+	corsFilter             = "envoy.filters.http.cors"
+	routerFilter           = "envoy.filters.http.router"
+	hcmFilter              = "envoy.filters.network.http_connection_manager"
+	tcpProxyFilter         = "envoy.filters.network.tcp_proxy"
+	tlsInspector           = "envoy.filters.listener.tls_inspector"
+	httpInspector          = "envoy.filters.listener.http_inspector"
+	originalDstFilter      = "envoy.filters.listener.original_dst"
+)
+
+// direction is whose traffic a listener carries.
+type direction uint8
+
+const (
+	inbound direction = iota
+	outbound
+	gateway
+)
+
+// httpFilters is the chain of every connection manager: who the peer is, faults, CORS,
+// statistics, the router.
+func httpFilters(d direction) []*hcmv3.HttpFilter {
+	filter := func(name string, cfg *anypb.Any) *hcmv3.HttpFilter {
+		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: cfg}}
+	}
+	return []*hcmv3.HttpFilter{
+		filter(metadataExchangeFilter, peerMetadata(d)),
+		filter(faultFilter, toAny(&faultv3.HTTPFault{})),
+		filter(corsFilter, toAny(&corsv3.Cors{})),
+		filter(statsFilter, stats()),
+		filter(routerFilter, toAny(&routerv3.Router{})),
+	}
+}
+
+// peerMetadata exchanges who the peers are, by headers (B1, B6): on the way in from clients,
+// on the way out from servers. Each side tells the other; the app behind a sidecar is told
+// nothing in responses to its own requests.
+func peerMetadata(d direction) *anypb.Any {
+	headers := []any{map[string]any{"istio_headers": map[string]any{}}}
+	value := map[string]any{"upstream_discovery": headers, "upstream_propagation": headers}
+	if d == inbound {
+		value = map[string]any{"downstream_discovery": headers, "downstream_propagation": headers}
+	}
+	return typedStruct("type.googleapis.com/io.istio.http.peer_metadata.Config", value)
+}
+
+func stats() *anypb.Any {
+	return typedStruct("type.googleapis.com/stats.PluginConfig", map[string]any{})
+}
+
+// tcpMetadataExchange exchanges who the peers are at the head of a TCP stream, when both have
+// agreed to by ALPN.
+func tcpMetadataExchange() *anypb.Any {
+	return typedStruct("type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange",
+		map[string]any{"protocol": "istio-peer-exchange"})
+}
+
+func networkFilter(name string, cfg *anypb.Any) *listenerv3.Filter {
+	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: cfg}}
+}
+
+func listenerFilter(name string, cfg proto.Message) *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{Name: name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: toAny(cfg)}}
+}
+
+func inspectTLS() *listenerv3.ListenerFilter {
+	return listenerFilter(tlsInspector, &tlsinspectorv3.TlsInspector{})
+}
+
+func inspectHTTP() *listenerv3.ListenerFilter {
+	return listenerFilter(httpInspector, &httpinspectorv3.HttpInspector{})
+}
+
+func restoreOriginalDst() *listenerv3.ListenerFilter {
+	return listenerFilter(originalDstFilter, &originaldstv3.OriginalDst{})
+}

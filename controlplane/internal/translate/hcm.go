@@ -1,0 +1,96 @@
+package translate
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// serverName is the value of the server header (A24).
+const serverName = "istio-envoy"
+
+// connectionManager makes the HTTP connection manager of a filter chain, with either a route
+// configuration by name or one inline.
+func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *listenerv3.Filter {
+	m := &hcmv3.HttpConnectionManager{
+		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: httpFilters(d),
+		ServerName: serverName, AccessLog: logs, NormalizePath: boolean(true),
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
+		UseRemoteAddress:             boolean(d == gateway),
+		GenerateRequestId:            boolean(true),
+		StreamIdleTimeout:            zeroDuration(),
+		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		Tracing:                      tracing(s, p),
+	}
+	switch d {
+	case inbound:
+		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
+		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Dns: true, Uri: true}
+	case gateway:
+		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
+		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Cert: true, Dns: true, Uri: true}
+	}
+	if s.Mesh.HTTP10 {
+		m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true}
+	}
+	if inline != nil {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inline}
+	} else {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: rds}}
+	}
+	return networkFilter(hcmFilter, toAny(m))
+}
+
+// tracing samples 1 % unless told otherwise (B4). Without a provider trace headers are made
+// and propagated, and nothing is reported.
+func tracing(s *model.Snapshot, p *model.Proxy) *hcmv3.HttpConnectionManager_Tracing {
+	if !s.Mesh.Tracing {
+		return nil
+	}
+	sampling := s.Mesh.TraceSampling
+	for _, t := range s.Telemetry(p.Namespace, p.Labels) {
+		if t.TraceSampling != nil {
+			sampling = *t.TraceSampling
+		}
+		if t.TraceDisabled != nil && *t.TraceDisabled {
+			sampling = 0
+		}
+	}
+	return &hcmv3.HttpConnectionManager_Tracing{
+		ClientSampling: &typev3.Percent{Value: 100}, RandomSampling: percent(sampling), OverallSampling: &typev3.Percent{Value: 100},
+	}
+}
+
+// tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
+// where to.
+func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	tp := &tcpproxyv3.TcpProxy{StatPrefix: statPrefix, AccessLog: logs}
+	if len(clusters) == 1 {
+		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: clusters[0].name}
+	} else {
+		w := &tcpproxyv3.TcpProxy_WeightedCluster{}
+		for _, c := range clusters {
+			w.Clusters = append(w.Clusters, &tcpproxyv3.TcpProxy_WeightedCluster_ClusterWeight{Name: c.name, Weight: c.weight})
+		}
+		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
+	}
+	var out []*listenerv3.Filter
+	if d == inbound {
+		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
+	}
+	return append(out, networkFilter(statsFilter, stats()), networkFilter(tcpProxyFilter, toAny(tp)))
+}
+
+// weightedCluster is a share of connections.
+type weightedCluster struct {
+	name   string
+	weight uint32
+}
+
+func toCluster(name string) []weightedCluster { return []weightedCluster{{name, 1}} }

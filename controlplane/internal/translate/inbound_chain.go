@@ -1,0 +1,85 @@
+package translate
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// inboundChains makes the filter chains of one served port: what the mTLS mode admits, times
+// what the protocol may be.
+type inboundChains struct {
+	s      *model.Snapshot
+	p      *model.Proxy
+	logs   []*accesslogv3.AccessLog
+	sp     servedPort
+	prefix string // of names and statistics
+	byPort bool   // chains match the original destination's port
+}
+
+// httpALPN is what the http_inspector finds in clear text.
+var httpALPN = []string{"http/1.0", "http/1.1", "h2c"}
+
+func (b *inboundChains) build() []*listenerv3.FilterChain {
+	var out []*listenerv3.FilterChain
+	http := b.sp.port.Protocol.IsHTTP()
+	auto := b.sp.port.Protocol == model.ProtocolAuto
+	if b.sp.mode != model.MTLSDisable {
+		// STRICT has no chain for anything but TLS: what is not TLS matches none and is
+		// closed. PERMISSIVE tells the mesh's TLS from an app's own by ALPN.
+		var alpn []string
+		if b.sp.mode == model.MTLSPermissive {
+			alpn = alpnInboundMTLS
+		}
+		if auto {
+			// No name may appear in two chains.
+			out = append(out, b.chain("tls", alpnInboundMTLS[2:], true, true))
+			if alpn != nil {
+				alpn = alpnInboundMTLS[:2]
+			}
+		}
+		out = append(out, b.chain("tls", alpn, true, http))
+	}
+	if b.sp.mode != model.MTLSStrict {
+		switch {
+		case auto:
+			out = append(out, b.chain("raw_buffer", httpALPN, false, true), b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
+		case http:
+			out = append(out, b.chain("raw_buffer", nil, false, true))
+		default:
+			out = append(out, b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
+		}
+	}
+	return out
+}
+
+func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) *listenerv3.FilterChain {
+	c := &listenerv3.FilterChain{
+		Name:             b.prefix,
+		FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: transport, ApplicationProtocols: alpn},
+	}
+	if b.byPort {
+		c.FilterChainMatch.DestinationPort = u32(b.sp.target)
+	}
+	if mtls {
+		serve := alpnServerTCP
+		if http {
+			serve = alpnServerHTTP
+		}
+		c.TransportSocket = inboundTLS(b.s.Mesh, serve)
+	}
+	cluster := inboundName(b.sp.target)
+	if len(b.sp.services) == 0 {
+		cluster = InboundPassthrough
+		if http {
+			c.Name += "-catchall-http"
+		}
+	}
+	if http {
+		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}
+	} else {
+		c.Filters = tcpFilters(inbound, cluster, toCluster(cluster), b.logs)
+	}
+	return c
+}

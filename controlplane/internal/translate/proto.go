@@ -1,0 +1,80 @@
+package translate
+
+import (
+	"time"
+
+	xdstype "github.com/cncf/xds/go/xds/type/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// toAny packs a message with stable bytes. A message of ours always marshals.
+func toAny(m proto.Message) *anypb.Any {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic("BUG: a resource does not marshal: " + err.Error())
+	}
+	return &anypb.Any{TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()), Value: b}
+}
+
+func typedStruct(typeURL string, value map[string]any) *anypb.Any {
+	return toAny(&xdstype.TypedStruct{TypeUrl: typeURL, Value: toStruct(value)})
+}
+
+// toStruct converts JSON-like values (string, float64, bool, map[string]any, []any).
+func toStruct(v map[string]any) *structpb.Struct {
+	s, err := structpb.NewStruct(v)
+	if err != nil {
+		panic("BUG: not a JSON-like value: " + err.Error())
+	}
+	return s
+}
+
+func seconds(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+
+func zeroDuration() *durationpb.Duration { return &durationpb.Duration{} }
+
+func u32(v uint32) *wrapperspb.UInt32Value { return wrapperspb.UInt32(v) }
+
+func boolean(v bool) *wrapperspb.BoolValue { return wrapperspb.Bool(v) }
+
+// adsSource is the config source of everything that travels on the ADS stream (D13).
+func adsSource() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		InitialFetchTimeout:   zeroDuration(),
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}
+}
+
+// sdsSource is the agent's secret service on the proxy's own host.
+func sdsSource() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType:             corev3.ApiConfigSource_GRPC,
+			TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "sds-grpc"},
+			}}},
+			SetNodeOnFirstMessageOnly: true,
+		}},
+		InitialFetchTimeout: zeroDuration(),
+		ResourceApiVersion:  corev3.ApiVersion_V3,
+	}
+}
+
+func socketAddress(ip string, port uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+// millionths is a percentage in Envoy's finest fraction, as Istio writes given percentages.
+func millionths(percent float64) *typev3.FractionalPercent {
+	return &typev3.FractionalPercent{Numerator: uint32(min(max(percent, 0), 100)*10000 + 0.5), Denominator: typev3.FractionalPercent_MILLION}
+}

@@ -1,0 +1,242 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"sort"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// Type URLs of the resources.
+const (
+	ListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	ClusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	RouteType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	EndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+)
+
+// Resource is one resource that a proxy should have. It is cheap: the message is made by
+// Build, once for all proxies that have a resource of the same type, name and key.
+type Resource struct {
+	Name string
+	// Key names everything that the message was derived from, by revision: resources of
+	// one type with equal Name and Key have equal bytes, whichever proxy or snapshot (of one
+	// builder) they were asked for. The reverse need not hold. Empty for resources that
+	// only one proxy has (listeners): they are compared by their bytes.
+	Key   string
+	build func() proto.Message
+}
+
+// Build makes the message. It may be called from any goroutine, and more than once.
+func (r Resource) Build() proto.Message { return r.build() }
+
+// What each type depends on:
+//
+//	Listeners  the proxy, its workload and services; services with TCP ports; gateways that
+//	           select it; policies of its namespace; the mesh configuration
+//	Clusters   the service, its destination rule, its endpoints' identities (DNS: its
+//	           endpoints), the mesh configuration; of the proxy its Scope, and for inbound
+//	           clusters its workload
+//	Routes     services on the port, virtual services for them, destinations' services and
+//	           destination rules; of the proxy its Scope
+//	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
+//	           detection); of the proxy its Scope
+
+// Clusters returns all clusters of a proxy, in a stable order.
+func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {
+	var out []Resource
+	for _, svc := range s.VisibleServices(p.Namespace) {
+		out = append(out, serviceClusters(s, p, svc)...)
+	}
+	out = append(out, specialClusters(s, p)...)
+	return append(out, inboundClusters(s, p)...)
+}
+
+// ClustersOf returns the clusters for one host: those that Clusters has for it, none when the
+// host is not visible. Together with Affected it makes the cost of a change independent of
+// the number of services.
+func ClustersOf(s *model.Snapshot, p *model.Proxy, host string) []Resource {
+	svc := s.Service(host, p.Namespace)
+	if svc == nil {
+		return nil
+	}
+	return serviceClusters(s, p, svc)
+}
+
+// InboundClusters returns the clusters for the proxy's own workload and those that every proxy
+// has.
+func InboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
+	return append(specialClusters(s, p), inboundClusters(s, p)...)
+}
+
+// Endpoints returns the load assignments with these names (EDS cluster names), in their order.
+// A name whose service is gone has an empty assignment, as Envoy keeps a cluster warming
+// without one.
+func Endpoints(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
+	out := make([]Resource, 0, len(names))
+	for _, n := range names {
+		if r, ok := endpoints(s, p, n); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// EndpointNames returns the names of all load assignments that the proxy's clusters refer to.
+func EndpointNames(s *model.Snapshot, p *model.Proxy) []string {
+	var out []string
+	for _, svc := range s.VisibleServices(p.Namespace) {
+		out = append(out, edsNames(s, p, svc)...)
+	}
+	return out
+}
+
+// Routes returns the route configurations with these names, in their order. A name that the
+// proxy's listeners do not refer to is left out.
+func Routes(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
+	out := make([]Resource, 0, len(names))
+	for _, n := range names {
+		if r, ok := routeConfig(s, p, n); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// RouteNames returns the names of all route configurations that the proxy's listeners refer
+// to, sorted.
+func RouteNames(s *model.Snapshot, p *model.Proxy) []string {
+	set := map[string]bool{}
+	if p.Type == model.Router {
+		for _, l := range gatewayListeners(s, p) {
+			for _, n := range l.routeNames() {
+				set[n] = true
+			}
+		}
+	} else {
+		for _, l := range sidecarOutbound(s, p) {
+			if l.route != "" {
+				set[l.route] = true
+			}
+		}
+	}
+	out := make([]string, 0, len(set))
+	for n := range set {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Affected is what a proxy has to look at again after a change.
+type Affected struct {
+	Listeners bool
+	// Routes: all route configurations of the proxy. Their keys tell which really differ.
+	Routes bool
+	// AllClusters and AllEndpoints: every one; otherwise those of the hosts.
+	AllClusters, AllEndpoints bool
+	ClusterHosts              []string // sorted; ask ClustersOf, and remove what is gone
+	EndpointHosts             []string // sorted; EDS names end with "|" and the host
+	// Inbound: InboundClusters.
+	Inbound bool
+}
+
+// None reports whether the change does not concern the proxy.
+func (a Affected) None() bool {
+	return !a.Listeners && !a.Routes && !a.AllClusters && !a.AllEndpoints && !a.Inbound && len(a.ClusterHosts)+len(a.EndpointHosts) == 0
+}
+
+// Endpoint reports whether the load assignment of that name is concerned.
+func (a Affected) Endpoint(name string) bool {
+	if a.AllEndpoints {
+		return true
+	}
+	host := name[strings.LastIndexByte(name, '|')+1:]
+	i := sort.SearchStrings(a.EndpointHosts, host)
+	return i < len(a.EndpointHosts) && a.EndpointHosts[i] == host
+}
+
+// Affects says what of a proxy a change may concern. It may say too much, never too little.
+func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
+	var a Affected
+	if c.All {
+		return Affected{Listeners: true, Routes: true, AllClusters: true, AllEndpoints: true, Inbound: true}
+	}
+	router := p.Type == model.Router
+	w := p.Namespace + "/" + p.Name
+	if wl := s.WorkloadOf(p); wl != nil {
+		w = wl.Key()
+	}
+	own := c.Workloads[w] || c.Workloads[p.Namespace+"/"+p.Name]
+	if len(c.Hosts) > 0 {
+		a.Listeners, a.Routes = true, true
+		for h := range c.Hosts {
+			if strings.HasPrefix(h, "*") {
+				a.AllClusters, a.AllEndpoints = true, true
+			}
+			a.ClusterHosts = append(a.ClusterHosts, h)
+		}
+		own = own || ownHosts(c.Hosts, s, w)
+	}
+	for h := range c.EndpointHosts {
+		a.EndpointHosts = append(a.EndpointHosts, h)
+	}
+	for h := range c.Hosts { // subsets and outlier detection come from destination rules
+		if !c.EndpointHosts[h] {
+			a.EndpointHosts = append(a.EndpointHosts, h)
+		}
+	}
+	if len(c.RouteHosts) > 0 && !router {
+		a.Routes, a.Listeners = true, true // virtual services for TCP and TLS shape listeners
+	}
+	if len(c.Gateways) > 0 && router {
+		a.Routes, a.Listeners = true, true
+	}
+	if c.Policies[p.Namespace] || c.Policies[""] {
+		a.Listeners = true
+	}
+	if own {
+		a.Listeners, a.Inbound = true, true
+	}
+	sort.Strings(a.ClusterHosts)
+	sort.Strings(a.EndpointHosts)
+	return a
+}
+
+func ownHosts(hosts map[string]bool, s *model.Snapshot, workload string) bool {
+	keys, _ := s.ServicesOf.Get(workload)
+	for _, k := range keys {
+		if host, _, _ := strings.Cut(k, "/"); hosts[host] {
+			return true
+		}
+	}
+	return false
+}
+
+// keyHash gathers the inputs of a resource into a key.
+type keyHash struct{ buf []byte }
+
+func (k *keyHash) num(vs ...uint64) *keyHash {
+	for _, v := range vs {
+		k.buf = binary.LittleEndian.AppendUint64(k.buf, v)
+	}
+	return k
+}
+
+func (k *keyHash) str(ss ...string) *keyHash {
+	for _, s := range ss {
+		k.buf = binary.LittleEndian.AppendUint32(k.buf, uint32(len(s)))
+		k.buf = append(k.buf, s...)
+	}
+	return k
+}
+
+func (k *keyHash) String() string {
+	sum := sha256.Sum256(k.buf)
+	return hex.EncodeToString(sum[:16])
+}
