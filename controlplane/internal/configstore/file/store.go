@@ -1,0 +1,150 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
+)
+
+// Options say what is read. Dir is required.
+type Options struct {
+	// Dir is the root of the tree. It is made when missing. Files ending in .yaml, .yml and .json anywhere below it are read; names that begin
+	// with a dot are not.
+	Dir string
+	// MeshFile is the file of the mesh configuration, which need not exist; "" for none. It must not be below Dir.
+	MeshFile string
+	// Accept returns why a kind does not belong into this store, nil when it does. Default: every kind belongs.
+	Accept func(*schema.Kind) error
+	// Rescan is how often the tree is looked at even when the file system reports nothing. Default 5 s, and 1 s where it cannot report.
+	Rescan time.Duration
+	// Logger gets a line for each mistake that appears and each that is gone. Default: none.
+	Logger *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Batch is what changed at once.
+type Batch struct {
+	Changed []*config.Object // by key
+	Deleted []config.Key     // by key
+	// Mesh is the mesh configuration's file when it changed and is valid; its Data is empty when the file is gone.
+	Mesh *config.File
+}
+
+func (b *Batch) empty() bool { return len(b.Changed)+len(b.Deleted) == 0 && b.Mesh == nil }
+
+// Mistake is something wrong in a file now.
+type Mistake struct {
+	config.Problem
+	// Kept says that an earlier, good form of the object is in force.
+	Kept bool
+}
+
+// Store watches one tree. Make one with New; Run does the work.
+type Store struct {
+	opts Options
+	log  *slog.Logger
+
+	// Of Run's goroutine alone.
+	files    map[string]*entry // by path
+	mesh     *entry
+	meshGood string // hash of the mesh configuration in force
+	meshSent bool
+	suspects map[string]bool // paths that the file system has named
+
+	mu       sync.Mutex // guards what other goroutines read
+	objects  map[config.Key]*config.Object
+	mistakes []Mistake
+	synced   time.Time
+}
+
+// New returns a store that has read nothing yet.
+func New(opts Options) *Store {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Store{opts: opts, log: opts.Logger, files: map[string]*entry{}, suspects: map[string]bool{}, objects: map[config.Key]*config.Object{}}
+}
+
+// Run reads the tree, delivers everything in a first batch (which may be empty), and then each change, within a moment of its being written,
+// until ctx ends. sink is called on Run's goroutine. The error is one of starting: the folder cannot be made or read.
+func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
+	if err := os.MkdirAll(s.opts.Dir, 0o755); err != nil {
+		return fmt.Errorf("config store: %w", err)
+	}
+	if _, err := os.ReadDir(s.opts.Dir); err != nil {
+		return fmt.Errorf("config store: %w", err)
+	}
+	w := newWatcher(s.opts.Dir, s.opts.MeshFile, s.log)
+	defer w.close()
+	rescan := s.opts.Rescan
+	if rescan <= 0 {
+		rescan = 5 * time.Second
+		if w.deaf() {
+			rescan = time.Second
+		}
+	}
+	w.follow() // before reading: what changes while it is read is seen again
+	sink(s.scan())
+	tick := time.NewTicker(rescan)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case path := <-w.events():
+			s.suspects[path] = true
+			w.settle(ctx, s.suspects)
+		}
+		w.follow()
+		if b := s.scan(); !b.empty() {
+			sink(b)
+		}
+	}
+}
+
+// Objects returns what is in force, by key.
+func (s *Store) Objects() []*config.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*config.Object, 0, len(s.objects))
+	for _, o := range s.objects {
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b *config.Object) int { return compareKeys(a.Key(), b.Key()) })
+	return out
+}
+
+// Mistakes returns what is wrong in the files now, by file and line.
+func (s *Store) Mistakes() []Mistake {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.mistakes)
+}
+
+func compareKeys(a, b config.Key) int { return strings.Compare(a.String(), b.String()) }
+
+// isConfig says whether a file name is one that the store reads.
+func isConfig(name string) bool {
+	if strings.HasPrefix(name, ".") {
+		return false
+	}
+	switch filepath.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,149 @@
+package file
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// A burst of events (an editor's save, a folder copied in) is one change: it is over after quiet, at the latest after longest.
+const (
+	quiet   = 10 * time.Millisecond
+	longest = 100 * time.Millisecond
+)
+
+// watcher reports paths that may have changed. Without the system's help (no descriptors left, for instance) it reports nothing and the
+// rescan finds what changed.
+type watcher struct {
+	dir, mesh string
+	log       *slog.Logger
+	fs        *fsnotify.Watcher
+	watched   map[string]bool
+	paths     chan string
+	done      chan struct{}
+	ended     chan struct{}
+}
+
+func newWatcher(dir, mesh string, log *slog.Logger) *watcher {
+	w := &watcher{dir: filepath.Clean(dir), log: log, watched: map[string]bool{}, paths: make(chan string), done: make(chan struct{}), ended: make(chan struct{})}
+	if mesh != "" {
+		w.mesh = filepath.Clean(mesh)
+	}
+	var err error
+	if w.fs, err = fsnotify.NewWatcher(); err != nil {
+		log.Warn("the file system reports no changes; looking every second", "err", err)
+		close(w.ended)
+		return w
+	}
+	go w.run()
+	return w
+}
+
+func (w *watcher) deaf() bool { return w.fs == nil }
+
+func (w *watcher) close() {
+	close(w.done)
+	if w.fs != nil {
+		w.fs.Close()
+	}
+	<-w.ended
+}
+
+func (w *watcher) events() <-chan string { return w.paths }
+
+// run passes on the paths of events that matter.
+func (w *watcher) run() {
+	defer close(w.ended)
+	for {
+		var path string
+		select {
+		case e, ok := <-w.fs.Events:
+			if !ok {
+				return
+			}
+			if e.Op == fsnotify.Chmod || !w.matters(e.Name) {
+				continue
+			}
+			path = e.Name
+		case err, ok := <-w.fs.Errors:
+			if !ok {
+				return
+			}
+			w.log.Warn("events of the file system were lost; reading everything", "err", err)
+			path = w.dir
+		case <-w.done:
+			return
+		}
+		select {
+		case w.paths <- path:
+		case <-w.done:
+			return
+		}
+	}
+}
+
+// matters leaves out what lies beside the mesh file, which is watched by its folder, and the temporary names of atomic writes.
+func (w *watcher) matters(path string) bool {
+	if path == w.mesh {
+		return true
+	}
+	if path != w.dir && !strings.HasPrefix(path, w.dir+string(filepath.Separator)) {
+		return false
+	}
+	return !strings.HasPrefix(filepath.Base(path), ".")
+}
+
+// settle gathers events until they pause.
+func (w *watcher) settle(ctx context.Context, paths map[string]bool) {
+	end := time.NewTimer(longest)
+	defer end.Stop()
+	pause := time.NewTimer(quiet)
+	defer pause.Stop()
+	for {
+		select {
+		case path := <-w.paths:
+			paths[path] = true
+			pause.Reset(quiet)
+		case <-pause.C:
+			return
+		case <-end.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// follow sees to it that every folder of the tree is watched. Folders that are gone are dropped by the system.
+func (w *watcher) follow() {
+	if w.fs == nil {
+		return
+	}
+	now := map[string]bool{}
+	add := func(dir string) {
+		now[dir] = true
+		// A folder made anew under an old name is another one; adding what is watched already costs little.
+		if err := w.fs.Add(dir); err != nil && !w.watched[dir] {
+			w.log.Warn("folder is not watched; changes in it are found by the rescan", "dir", dir, "err", err)
+		}
+	}
+	if w.mesh != "" {
+		add(filepath.Dir(w.mesh))
+	}
+	_ = filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil
+		}
+		if path != w.dir && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		add(path)
+		return nil
+	})
+	w.watched = now
+}
