@@ -1,0 +1,140 @@
+package http1
+
+import (
+	"testing"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+)
+
+func TestResponses(t *testing.T) {
+	f := func(name, in string, head, connect bool, want Message, wantErr *Error) {
+		t.Helper()
+		for _, step := range []int{1 << 20, 1} {
+			var h header.Map
+			var m Message
+			scanned, n := 0, 0
+			var err *Error
+			for i := 0; n == 0 && err == nil && i < len(in); {
+				i = min(i+step, len(in))
+				n, err = ParseResponse([]byte(in[:i]), &h, &m, &Limits{}, head, connect, &scanned)
+			}
+			if err != wantErr {
+				t.Errorf("%s, step %d: error %v, want %v", name, step, err, wantErr)
+			} else if err == nil && (m != want || n == 0) {
+				t.Errorf("%s, step %d: n %d\ngot  %+v\nwant %+v", name, step, n, m, want)
+			}
+		}
+	}
+	ok := func(name, in string, want Message) {
+		t.Helper()
+		want.Minor = 1
+		f(name, in, want.Head, want.Connect, want, nil)
+	}
+	ok("length", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", Message{Status: 200, KeepAlive: true, Framing: ByLength, Length: 5})
+	ok("no reason", "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", Message{Status: 200, KeepAlive: true})
+	ok("empty reason", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", Message{Status: 200, KeepAlive: true})
+	ok("chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Message{Status: 200, KeepAlive: true, Framing: Chunked})
+	ok("until close", "HTTP/1.1 200 OK\r\n\r\n", Message{Status: 200, Framing: UntilClose})
+	ok("close", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\n", Message{Status: 200, Framing: ByLength, Length: 1})
+	ok("head", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", Message{Status: 200, KeepAlive: true, Head: true})
+	ok("head chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Message{Status: 200, KeepAlive: true, Head: true})
+	ok("204", "HTTP/1.1 204 No Content\r\n\r\n", Message{Status: 204, KeepAlive: true})
+	ok("304", "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", Message{Status: 304, KeepAlive: true})
+	ok("100", "HTTP/1.1 100 Continue\r\n\r\n", Message{Status: 100, KeepAlive: true})
+	ok("connect", "HTTP/1.1 200 OK\r\n\r\n", Message{Status: 200, KeepAlive: true, Connect: true, Framing: Tunnel})
+	ok("101", "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", Message{Status: 101, KeepAlive: true, Upgrade: true, Framing: Tunnel})
+	bad := func(name, in string, want *Error) { t.Helper(); f(name, in, false, false, Message{}, want) }
+	bad("both lengths", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", ErrLengthAndChunked)
+	bad("two lengths", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", ErrLengthDuplicate)
+	bad("204 chunked", "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", ErrTEOnNoBody)
+	bad("status 99", "HTTP/1.1 099 X\r\n\r\n", ErrStatusLine)
+	bad("status 600", "HTTP/1.1 600 X\r\n\r\n", ErrStatusLine)
+	bad("status letters", "HTTP/1.1 2x0 X\r\n\r\n", ErrStatusLine)
+	bad("status four digits", "HTTP/1.1 2000 X\r\n\r\n", ErrStatusLine)
+	bad("version", "HTTP/1.3 200 X\r\n\r\n", ErrVersion)
+	bad("no http", "SSH-2.0-OpenSSH\r\n\r\n", ErrStatusLine)
+	bad("bare lf", "HTTP/1.1 200 OK\nx: y\r\n\r\n", ErrBareLF)
+	bad("fold", "HTTP/1.1 200 OK\r\nx: y\r\n z\r\n\r\n", ErrFold)
+	bad("reason with cr", "HTTP/1.1 200 O\rK\r\n\r\n", ErrStatusLine)
+	bad("1.0 chunked", "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", ErrTEOnHTTP10)
+}
+
+func TestEncodeResponse(t *testing.T) {
+	var h header.Map
+	h.AddString(header.Status, "200")
+	h.AddString(header.Server, "envoy")
+	f := func(o Head, want string) {
+		t.Helper()
+		var out iobuf.Buffer
+		AppendResponse(&out, &h, &o)
+		if got := string(out.Bytes()); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	f(Head{Status: 200}, "HTTP/1.1 200 OK\r\nserver: envoy\r\n\r\n")
+	f(Head{Status: 404, Close: true, Chunked: true}, "HTTP/1.1 404 Not Found\r\nserver: envoy\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+	f(Head{Status: 599, Minor10: true}, "HTTP/1.1 599 Unknown\r\nserver: envoy\r\nconnection: keep-alive\r\n\r\n")
+	f(Head{Status: 101, Upgrade: true}, "HTTP/1.1 101 Switching Protocols\r\nserver: envoy\r\nconnection: upgrade\r\n\r\n")
+}
+
+// FuzzRequest holds that a parse does not depend on how the bytes were cut, never panics,
+// and that what was accepted reads the same after it was written anew.
+func FuzzRequest(f *testing.F) {
+	for _, c := range hostile {
+		f.Add([]byte(c.in), uint8(3))
+	}
+	f.Add([]byte("GET /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"), uint8(1))
+	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
+		l := &Limits{AcceptHTTP10: true}
+		head1, body1, rest1, m1, err1 := parseAll(string(in), len(in)+1, l)
+		head2, body2, rest2, m2, err2 := parseAll(string(in), int(step)+1, l)
+		if err1 == nil != (err2 == nil) || err1 == nil && (head1 != head2 || body1 != body2 || rest1 != rest2 || m1 != m2) {
+			t.Fatalf("differs by cut:\n%q %q %q %v\n%q %q %q %v", head1, body1, rest1, err1, head2, body2, rest2, err2)
+		}
+		if err1 != nil || m1.Connect || m1.Minor == 0 {
+			return
+		}
+		var h header.Map
+		var m Message
+		scanned := 0
+		if n, err := ParseRequest(append([]byte(nil), in...), &h, &m, l, &scanned); err != nil || n == 0 {
+			t.Fatalf("second parse: %d, %v", n, err)
+		}
+		var out iobuf.Buffer
+		AppendRequest(&out, &h, &Head{Chunked: m.Framing == Chunked})
+		if m.Framing == Chunked {
+			AppendChunk(&out, []byte(body1))
+			AppendLastChunk(&out, nil)
+		} else {
+			out.AppendString(body1)
+		}
+		_, body3, rest3, m3, err := parseAll(string(out.Bytes()), 1<<20, &Limits{MaxHeadBytes: 1 << 20, MaxHeaders: 200})
+		if err != nil || body3 != body1 || rest3 != "" || m3.Framing != m.Framing {
+			t.Fatalf("written anew: %q\nbody %q rest %q %+v: %v", out.Bytes(), body3, rest3, m3, err)
+		}
+	})
+}
+
+func FuzzResponse(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var h header.Map
+		var m Message
+		scanned := 0
+		n, err := ParseResponse(in, &h, &m, &Limits{}, false, false, &scanned)
+		if err != nil || n == 0 {
+			return
+		}
+		var b Body
+		b.Start(&m)
+		for p := in[n:]; !b.Done(); {
+			_, k, err := b.Next(p)
+			if err != nil || k == 0 {
+				return
+			}
+			p = p[k:]
+		}
+	})
+}
