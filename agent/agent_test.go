@@ -267,6 +267,32 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// A CA that was made anew does not know the old certificate: the token counts, and the new root is learned.
+func TestCAMadeAnew(t *testing.T) {
+	old, fresh := startCA(t, time.Hour), startCA(t, time.Hour)
+	cfg := testConfig(t, old)
+	first, err := Join(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.CAAddress = fresh.address
+	cfg.RootCertFile, cfg.TokenFile = fresh.files(t)
+	cfg = cfg.withDefaults()
+	cfg.signer = newCAClient(cfg)
+	r := &renewer{cfg: cfg, secrets: newSecrets()}
+	r.secrets.set(first)
+	if err := r.obtain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := r.secrets.current()
+	if id == first || !bytes.Equal(id.Roots, fresh.rootPEM) {
+		t.Errorf("roots %s", id.Roots)
+	}
+	if asked := fresh.requests(); len(asked) != 1 || asked[0].identity != "" || asked[0].token == "" {
+		t.Errorf("asked %+v", asked)
+	}
+}
+
 func TestShortPathForTheSocket(t *testing.T) {
 	cfg := testConfig(t, startCA(t, time.Hour))
 	cfg.Dir = filepath.Join(cfg.Dir, strings.Repeat("long/", 30))
