@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 )
 
@@ -14,7 +13,7 @@ import (
 // stream calls it, one call at a time.
 type session struct {
 	sotw       bool
-	proxy      *model.Proxy
+	proxy      *xdscache.Proxy
 	ackTimeout time.Duration
 	started    time.Time
 
@@ -36,7 +35,7 @@ type response struct {
 	removed []string // delta only
 }
 
-func newSession(p *model.Proxy, v View, sotw bool, ackTimeout time.Duration, now time.Time) *session {
+func newSession(p *xdscache.Proxy, v View, sotw bool, ackTimeout time.Duration, now time.Time) *session {
 	return &session{sotw: sotw, proxy: p, latest: v, pinned: v, ackTimeout: ackTimeout, started: now}
 }
 

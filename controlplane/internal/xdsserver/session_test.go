@@ -24,7 +24,7 @@ type fakeView struct {
 
 func (v *fakeView) Version() uint64 { return v.version }
 
-func (v *fakeView) Resources(_ *model.Proxy, typeURL string, names []string) *xdscache.Set {
+func (v *fakeView) Resources(_ *xdscache.Proxy, typeURL string, names []string) *xdscache.Set {
 	if names == nil {
 		return v.types[typeURL]
 	}
@@ -59,7 +59,7 @@ type harness struct {
 
 func newHarness(t *testing.T, sotw bool, v View) *harness {
 	now := time.Unix(1000, 0)
-	return &harness{t: t, s: newSession(&model.Proxy{}, v, sotw, 5*time.Second, now), now: now, last: map[string]string{}}
+	return &harness{t: t, s: newSession(xdscache.NewProxy(&model.Proxy{}), v, sotw, 5*time.Second, now), now: now, last: map[string]string{}}
 }
 
 // out returns everything that the session sends now, as "cds[a b -c]" words.

@@ -1,7 +1,6 @@
 package xdsserver
 
 import (
-	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 )
 
@@ -20,7 +19,7 @@ type View interface {
 	Version() uint64
 	// Resources returns what a proxy is to have of a type: everything when names is nil, else those of the names (sorted) that exist.
 	// Equal content should be the same pointers, which makes comparing cheap. A type that is not known has no resources.
-	Resources(p *model.Proxy, typeURL string, names []string) *xdscache.Set
+	Resources(p *xdscache.Proxy, typeURL string, names []string) *xdscache.Set
 }
 
 // place is where a type stands in the order of sending.

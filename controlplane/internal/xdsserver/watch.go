@@ -8,7 +8,6 @@ import (
 
 	endpointpb "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
-	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 )
 
@@ -75,7 +74,7 @@ func (w *watch) wanted() []string {
 
 // target returns what the client is to have at a view. A SotW client cannot be told that endpoints do not exist, so it gets an empty
 // assignment: its cluster would warm for ever otherwise.
-func (w *watch) target(v View, p *model.Proxy) *xdscache.Set {
+func (w *watch) target(v View, p *xdscache.Proxy) *xdscache.Set {
 	names := w.wanted()
 	set := v.Resources(p, w.typeURL, names)
 	if !w.sotw || w.place != placeEndpoint || len(names) == set.Len() {
@@ -93,7 +92,7 @@ func (w *watch) target(v View, p *model.Proxy) *xdscache.Set {
 }
 
 // first takes the first request of a type on a stream.
-func (w *watch) first(req request, v View, p *model.Proxy) error {
+func (w *watch) first(req request, v View, p *xdscache.Proxy) error {
 	if w.sotw {
 		w.setNames(req.names)
 		// A client that comes back with what is current needs nothing. This can be said for types whose whole state a version stands for;

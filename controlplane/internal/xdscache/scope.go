@@ -1,0 +1,175 @@
+package xdscache
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
+)
+
+// keepStates is how many versions a scope remembers. Streams that still carry an older view through ask for one or two back.
+const keepStates = 4
+
+// maxScopes bounds the scopes that are remembered; those of proxies that left go when it is reached.
+const maxScopes = 4096
+
+// scope is what proxies that see the same mesh share (model.Snapshot.Scope): outbound clusters, endpoints and routes. Each version is
+// derived from the one before, at the cost of what the change touched.
+type scope struct {
+	mu     sync.Mutex
+	states []*state // newest last
+}
+
+// state is a scope at one version. Its maps are filled as they are asked for; sets are nil until then.
+type state struct {
+	version uint64
+	cds     *Set
+	eds     *Set
+	rds     map[string]*Resource // nil value: the name does not exist
+}
+
+func (v *View) scope(p *Proxy) *scope {
+	key := v.snap.Scope(p.Proxy)
+	c := v.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.scopes[key]
+	if s == nil {
+		if len(c.scopes) >= maxScopes {
+			clear(c.scopes) // live ones are derived anew on their next change, from resources that are still there
+		}
+		s = &scope{}
+		c.scopes[key] = s
+	}
+	return s
+}
+
+// at returns the scope's state at the view's version, with what is unchanged taken over from an older one. s.mu is held.
+func (s *scope) at(v *View, p *Proxy) *state {
+	for _, st := range s.states {
+		if st.version == v.snap.Version {
+			return st
+		}
+	}
+	next := &state{version: v.snap.Version, rds: map[string]*Resource{}}
+	if n := len(s.states); n > 0 {
+		last := s.states[n-1]
+		if last.version > next.version {
+			return next // an old view asked again: derived for this once
+		}
+		if change := v.since(last.version); change != nil {
+			next.follow(last, v, p, translate.Affects(change, v.snap, p.Proxy))
+		}
+	}
+	s.states = append(s.states, next)
+	if len(s.states) > keepStates {
+		s.states = slices.Delete(s.states, 0, 1)
+	}
+	return next
+}
+
+// follow takes over from the state before what a change does not touch, and derives the hosts that it does touch.
+func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
+	if last.cds != nil && !a.AllClusters {
+		n.cds = last.cds
+		if len(a.ClusterHosts) > 0 {
+			var fresh []translate.Resource
+			for _, host := range a.ClusterHosts {
+				fresh = append(fresh, translate.ClustersOf(v.snap, p.Proxy, host)...)
+			}
+			kept := last.cds.Without(func(name string) bool {
+				host := hostOf(name)
+				return strings.HasPrefix(name, "outbound") && slices.Contains(a.ClusterHosts, host)
+			})
+			n.cds = keepPointers(last.cds, v.cache.encodeAll(translate.ClusterType, fresh).Union(kept))
+		}
+	}
+	if last.eds != nil && !a.AllEndpoints {
+		var names []string
+		for _, r := range last.eds.All() {
+			if a.Endpoint(r.Name) {
+				names = append(names, r.Name)
+			}
+		}
+		n.eds = last.eds
+		if len(names) > 0 {
+			fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, names))
+			n.eds = keepPointers(last.eds, fresh.Union(last.eds.Without(a.Endpoint)))
+		}
+	}
+	if !a.Routes {
+		for name, r := range last.rds {
+			n.rds[name] = r
+		}
+	}
+}
+
+func (s *scope) clusters(v *View, p *Proxy) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	if st.cds == nil {
+		var all []translate.Resource
+		for _, svc := range v.snap.VisibleServices(p.Namespace) {
+			all = append(all, translate.ClustersOf(v.snap, p.Proxy, svc.Host)...)
+		}
+		st.cds = v.cache.encodeAll(translate.ClusterType, all)
+	}
+	return st.cds
+}
+
+// endpoints returns the assignments of the names; those that were not asked for before are derived and kept.
+func (s *scope) endpoints(v *View, p *Proxy, names []string) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	if names == nil {
+		names = translate.EndpointNames(v.snap, p.Proxy)
+		slices.Sort(names)
+	}
+	found := st.eds.Select(names)
+	if found.Len() == len(names) {
+		return found
+	}
+	var missing []string
+	for _, name := range names {
+		if found.Get(name) == nil {
+			missing = append(missing, name)
+		}
+	}
+	fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, missing))
+	if fresh.Len() == 0 {
+		return found
+	}
+	st.eds = fresh.Union(st.eds)
+	return st.eds.Select(names)
+}
+
+func (s *scope) routes(v *View, p *Proxy, names []string) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	if names == nil {
+		names = translate.RouteNames(v.snap, p.Proxy)
+	}
+	var missing []string
+	for _, name := range names {
+		if _, ok := st.rds[name]; !ok {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		made := v.cache.encodeAll(translate.RouteType, translate.Routes(v.snap, p.Proxy, missing))
+		for _, name := range missing {
+			st.rds[name] = made.Get(name)
+		}
+	}
+	out := make([]*Resource, 0, len(names))
+	for _, name := range names {
+		if r := st.rds[name]; r != nil {
+			out = append(out, r)
+		}
+	}
+	return NewSet(out)
+}

@@ -1,0 +1,154 @@
+package xdscache
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
+)
+
+// maxChanges is how many changes a view remembers. A scope or proxy that is further behind is derived anew.
+const maxChanges = 64
+
+// View is one snapshot as resources. It is immutable; its methods may be called from any goroutine.
+type View struct {
+	cache *Cache
+	snap  *model.Snapshot
+	// changes lead to snap, oldest first and each from where the one before ends.
+	changes []*model.Change
+}
+
+// View returns the first view, of a snapshot.
+func (c *Cache) View(snap *model.Snapshot) *View { return &View{cache: c, snap: snap} }
+
+// Next returns the view of the snapshot that a change leads to.
+func (v *View) Next(snap *model.Snapshot, change *model.Change) *View {
+	n := &View{cache: v.cache, snap: snap}
+	if change.From == v.snap.Version {
+		n.changes = append(n.changes, v.changes[max(0, len(v.changes)-maxChanges+1):]...)
+		n.changes = append(n.changes, change)
+	}
+	return n
+}
+
+// Version is the snapshot's.
+func (v *View) Version() uint64 { return v.snap.Version }
+
+// Snapshot returns what the view shows.
+func (v *View) Snapshot() *model.Snapshot { return v.snap }
+
+// since returns all that changed after a version, nil when that is not known any more.
+func (v *View) since(version uint64) *model.Change {
+	if version == v.snap.Version {
+		return &model.Change{From: version, To: version}
+	}
+	for i, c := range v.changes {
+		if c.From == version {
+			all := *c
+			for _, next := range v.changes[i+1:] {
+				all.Merge(next)
+			}
+			return &all
+		}
+	}
+	return nil
+}
+
+// Proxy is a connected proxy and what was derived for it alone, to be reused when a change does not concern it. Each stream has its own.
+type Proxy struct {
+	*model.Proxy
+
+	mu        sync.Mutex
+	listeners owned
+	inbound   owned
+}
+
+// owned is a set that one proxy has at a version.
+type owned struct {
+	valid   bool
+	version uint64
+	set     *Set
+}
+
+// NewProxy returns a proxy of which nothing has been derived yet.
+func NewProxy(p *model.Proxy) *Proxy { return &Proxy{Proxy: p} }
+
+// Resources returns what the proxy is to have of a type: all when names is nil, else those of the names (sorted) that exist. A type that
+// is not known has none.
+func (v *View) Resources(p *Proxy, typeURL string, names []string) *Set {
+	var set *Set
+	switch typeURL {
+	case translate.ClusterType:
+		set = v.scope(p).clusters(v, p).Union(v.inbound(p))
+	case translate.ListenerType:
+		set = v.listenersOf(p)
+	case translate.RouteType:
+		return v.scope(p).routes(v, p, names)
+	case translate.EndpointType:
+		return v.scope(p).endpoints(v, p, names)
+	default:
+		return nil
+	}
+	if names != nil {
+		return set.Select(names)
+	}
+	return set
+}
+
+func (v *View) listenersOf(p *Proxy) *Set {
+	return v.own(p, &p.listeners, func(a translate.Affected) bool { return a.Listeners }, func() *Set {
+		return v.cache.encodeAll(translate.ListenerType, translate.Listeners(v.snap, p.Proxy))
+	})
+}
+
+func (v *View) inbound(p *Proxy) *Set {
+	return v.own(p, &p.inbound, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
+		return v.cache.encodeAll(translate.ClusterType, translate.InboundClusters(v.snap, p.Proxy))
+	})
+}
+
+// own derives a set that belongs to one proxy, unless nothing since its last version concerns it. Resources whose bytes did not change keep
+// their pointers.
+func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, derive func() *Set) *Set {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.valid && o.version == v.snap.Version {
+		return o.set
+	}
+	newer := o.valid && o.version > v.snap.Version
+	if o.valid && !newer {
+		if change := v.since(o.version); change != nil && !concerned(translate.Affects(change, v.snap, p.Proxy)) {
+			o.version = v.snap.Version
+			return o.set
+		}
+	}
+	set := derive()
+	if newer {
+		return set // an old view asked again: what is remembered is newer and stays
+	}
+	*o = owned{valid: true, version: v.snap.Version, set: keepPointers(o.set, set)}
+	return o.set
+}
+
+// keepPointers returns next with the resources of old where their versions are equal, and old itself when nothing differs.
+func keepPointers(old, next *Set) *Set {
+	d := Compare(old, next)
+	if old != nil && len(d.Changed) == 0 && len(d.Removed) == 0 {
+		return old
+	}
+	for i, r := range next.res {
+		if o := old.Get(r.Name); o != nil && o.Version == r.Version {
+			next.res[i] = o
+		}
+	}
+	return next
+}
+
+// hostOf returns the host in a cluster's name, outbound|80|v1|HOST; "" for other names.
+func hostOf(name string) string {
+	if strings.Count(name, "|") != 3 {
+		return ""
+	}
+	return name[strings.LastIndexByte(name, '|')+1:]
+}
