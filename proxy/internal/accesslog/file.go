@@ -54,7 +54,7 @@ type File struct {
 	buf  []byte
 	lost uint64 // lines dropped since the last flush
 
-	// Run's alone:
+	io     sync.Mutex // held while writing, closing and replacing out
 	out    io.WriteCloser
 	std    bool // the process's own output: never closed or reopened
 	spare  []byte
@@ -143,10 +143,10 @@ func (s *Files) Reopen() error {
 			}
 			continue
 		}
-		f.mu.Lock()
+		f.io.Lock()
 		old := f.out
 		f.out = out
-		f.mu.Unlock()
+		f.io.Unlock()
 		if err := old.Close(); err != nil && first == nil {
 			first = fmt.Errorf("access log: %w", err)
 		}
@@ -222,13 +222,14 @@ func (f *File) closeOut() {
 	if f.std {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.io.Lock()
+	defer f.io.Unlock()
 	if err := f.out.Close(); err != nil {
 		f.set.log.Warn("cannot close access log", "path", f.path, "error", err)
 	}
 }
 
+// flush writes what is buffered; only Run calls it.
 func (f *File) flush(atLeast int) (left bool) {
 	f.mu.Lock()
 	if len(f.buf) == 0 || len(f.buf) < atLeast {
@@ -240,12 +241,13 @@ func (f *File) flush(atLeast int) (left bool) {
 	f.buf = f.spare[:0]
 	lost := f.lost
 	f.lost = 0
-	out := f.out
 	f.mu.Unlock()
 
 	s := f.set
 	s.main.Inc(s.writeBuffered)
-	_, err := out.Write(b)
+	f.io.Lock()
+	_, err := f.out.Write(b)
+	f.io.Unlock()
 	if err != nil {
 		s.main.Inc(s.writeFailed)
 		if !f.failed {
