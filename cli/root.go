@@ -21,6 +21,9 @@ const stateDirFlag = "state-dir"
 // nothing anywhere else.
 var commands = []func() *cobra.Command{
 	newDemoCommand,
+	newApplyCommand,
+	newDeleteCommand,
+	newGetCommand,
 	newSampleCommand,
 	newVersionCommand,
 	newProxyConfigCommand,

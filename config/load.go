@@ -276,6 +276,7 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 		line, _ := obj.tree.Find(v.Field)
 		problems = append(problems, decode.Problem{Line: line, Field: prefix(path, v.Field), Text: v.Text})
 	}
+	problems = append(problems, meshProblems(obj, path)...)
 	if first := o.seen[key]; first != nil && obj.Name != "" {
 		problems = append(problems, decode.Problem{Line: n.Line, Field: prefix(path, "metadata.name"),
 			Text: fmt.Sprintf("%s is given twice, first at %s; remove one", key, first.Source)})
@@ -287,6 +288,26 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 	}
 	o.seen[key] = obj
 	o.objects = append(o.objects, obj)
+}
+
+// meshProblems checks the mesh's settings where Istio keeps them: ConfigMap istio-system/istio,
+// key mesh. Lines are counted from the key, as they stand in a block (mesh: |).
+func meshProblems(obj *Object, path *field.Path) []decode.Problem {
+	cm, ok := obj.Spec.(*corev1.ConfigMap)
+	if !ok || obj.Name != "istio" || obj.Namespace != "istio-system" {
+		return nil
+	}
+	_, err := ParseMeshConfig(File{Data: []byte(cm.Data["mesh"])})
+	var out []decode.Problem
+	at, _ := obj.tree.Find("data.mesh")
+	for _, p := range AsProblems(err) {
+		f := "data.mesh"
+		if p.Field != "" {
+			f += "." + p.Field
+		}
+		out = append(out, decode.Problem{Line: at + p.Line, Field: prefix(path, f), Text: p.Text})
+	}
+	return out
 }
 
 func (obj *Object) setMeta(meta metav1.ObjectMeta, namespace string, modTime time.Time) {

@@ -13,8 +13,6 @@ import (
 	"sort"
 	"strings"
 
-	mesh "istio.io/api/mesh/v1alpha1"
-
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
 )
@@ -91,8 +89,6 @@ func (m Message) Problem() config.Problem {
 
 // Options say what surrounds the objects.
 type Options struct {
-	// Mesh is the mesh's settings; nil stands for the defaults.
-	Mesh *mesh.MeshConfig
 	// Domain is the suffix of services' names. Empty means cluster.local.
 	Domain string
 }

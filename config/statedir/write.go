@@ -2,11 +2,13 @@ package statedir
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -27,7 +29,7 @@ const (
 	Deleted    Verb = "deleted"
 )
 
-// Change is what Apply did to one object.
+// Change is what happens to one object.
 type Change struct {
 	Object *config.Object
 	Verb   Verb
@@ -80,6 +82,9 @@ func Plan(current *config.Set, objects []*config.Object, now time.Time) []Change
 // Apply writes the planned changes, all or none. The caller holds the lock. An object that lives
 // in a file made by hand, with others beside it, moves to a file of its own.
 func Apply(dir string, current *config.Set, changes []Change) error {
+	// Routes last: whoever reads in between finds the subsets that they name.
+	changes = slices.Clone(changes)
+	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(rank(a.Object.Kind), rank(b.Object.Kind)) })
 	var t transaction
 	for _, c := range changes {
 		if c.Verb == Unchanged {
@@ -106,6 +111,13 @@ func Apply(dir string, current *config.Set, changes []Change) error {
 		}
 	}
 	return t.commit()
+}
+
+func rank(k *schema.Kind) int {
+	if k == schema.VirtualService {
+		return 1
+	}
+	return 0
 }
 
 // sharesFile reports whether the file holds objects other than the one of the key.

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/config/statedir"
+)
+
+// reported is the error of a command that has printed what went wrong: the caller prints nothing and exits with 1.
+type reported struct{}
+
+func (reported) Error() string { return "" }
+
+// fileFlags are the flags by which kubectl's commands name files.
+type fileFlags struct {
+	files     []string
+	recursive bool
+	namespace string
+}
+
+func (f *fileFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&f.files, "filename", "f", nil, "file or folder with objects in YAML or JSON, or - for standard input; may be given several times")
+	cmd.Flags().BoolVarP(&f.recursive, "recursive", "R", false, "read the folders below a folder as well")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", `namespace of objects that name none (default "default")`)
+}
+
+func (f *fileFlags) read(stdin io.Reader) ([]config.File, error) {
+	return config.ReadFiles(f.files, config.ReadOptions{Recursive: f.recursive, Stdin: stdin})
+}
+
+// newApplyCommand is `lateen apply`, with kubectl's flags and words.
+func newApplyCommand() *cobra.Command {
+	var flags fileFlags
+	var dryRun string
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Create or change objects from files",
+		Long: "Create or change objects from files: Istio's kinds, Service, and the other core kinds that a mesh knows.\n\n" +
+			"All files are checked first, by themselves and against what is there. After any mistake nothing is written\n" +
+			"and each mistake is printed as file:line: field: what is wrong. Warnings say what is accepted and will not work.",
+		Example: "  lateen apply -f catalog.yaml\n  lateen apply -f manifests/ -R\n  cat catalog.yaml | lateen apply -n istioinaction -f -",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(flags.files) == 0 {
+				return errors.New("must specify -f: the file or folder to apply")
+			}
+			if err := checkDryRun(dryRun); err != nil {
+				return err
+			}
+			files, err := flags.read(cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return apply(cmd, files, flags.namespace, dryRun != "none")
+		},
+	}
+	flags.register(cmd)
+	dryRunFlag(cmd, &dryRun)
+	return cmd
+}
+
+// dryRunFlag takes kubectl's --dry-run, --dry-run=client and --dry-run=server, which mean the same here.
+func dryRunFlag(cmd *cobra.Command, value *string) {
+	cmd.Flags().StringVar(value, "dry-run", "none", "check and print, write nothing (none, client or server)")
+	cmd.Flags().Lookup("dry-run").NoOptDefVal = "client"
+}
+
+func checkDryRun(value string) error {
+	switch value {
+	case "none", "client", "server":
+		return nil
+	}
+	return fmt.Errorf("invalid dry-run value (%s). Must be \"none\", \"server\", or \"client\"", value)
+}
+
+func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun bool) error {
+	dir := stateDir(cmd)
+	unlock, err := statedir.Lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	plan, err := statedir.Prepare(dir, files, statedir.PrepareOptions{Namespace: namespace, Only: namespace != "", Now: time.Now()})
+	if problems := config.AsProblems(err); len(problems) > 0 {
+		for _, p := range problems {
+			fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
+		}
+		return fmt.Errorf("nothing was applied: %s", count(len(problems), "mistake"))
+	}
+	if err != nil {
+		return err
+	}
+	printWarnings(cmd.ErrOrStderr(), plan.Warnings)
+	if len(plan.Changes) == 0 {
+		return errors.New("no objects passed to apply")
+	}
+	suffix := ""
+	if dryRun {
+		suffix = " (dry run)"
+	} else if err := plan.Commit(); err != nil {
+		return fmt.Errorf("nothing was applied: %w", err)
+	}
+	for _, c := range plan.Changes {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s %s%s\n", c.Object.Kind.Resource(), c.Object.Name, c.Verb, suffix)
+	}
+	return nil
+}
+
+func printWarnings(w io.Writer, messages []analyze.Message) {
+	for _, m := range messages {
+		p := m.Problem()
+		fmt.Fprintf(w, "Warning: %s [%s]\n", p.Error(), m.Code)
+	}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/config/statedir"
+)
+
+// newDeleteCommand is `lateen delete`, with kubectl's flags and words.
+func newDeleteCommand() *cobra.Command {
+	var flags fileFlags
+	var all, ignoreMissing bool
+	var dryRun, selector string
+	cmd := &cobra.Command{
+		Use:     "delete (-f FILE | KIND NAME... | KIND --all)",
+		Short:   "Delete objects by file or by name",
+		Example: "  lateen delete -f catalog.yaml\n  lateen delete vs catalog -n istioinaction\n  lateen delete virtualservice,destinationrule --all",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkDryRun(dryRun); err != nil {
+				return err
+			}
+			dir := stateDir(cmd)
+			unlock, err := statedir.Lock(dir)
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			current, err := statedir.Read(dir)
+			if current == nil {
+				return err
+			}
+			var keys []config.Key
+			var problems config.Problems
+			if len(flags.files) > 0 {
+				keys, problems, err = keysOfFiles(cmd, &flags, args)
+			} else {
+				keys, err = keysOfArgs(current, args, flags.namespace, all, selector)
+			}
+			if err != nil {
+				return err
+			}
+			for _, p := range problems {
+				fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
+			}
+			if len(problems) > 0 {
+				return fmt.Errorf("nothing was deleted: %s", count(len(problems), "mistake"))
+			}
+			return deleteKeys(cmd, dir, current, keys, ignoreMissing, dryRun != "none")
+		},
+	}
+	flags.register(cmd)
+	dryRunFlag(cmd, &dryRun)
+	cmd.Flags().BoolVar(&all, "all", false, "delete all objects of the kind in the namespace")
+	cmd.Flags().BoolVar(&ignoreMissing, "ignore-not-found", false, "it is no error if an object does not exist")
+	cmd.Flags().StringVarP(&selector, "selector", "l", "", "delete the objects with these labels")
+	return cmd
+}
+
+func keysOfFiles(cmd *cobra.Command, flags *fileFlags, args []string) ([]config.Key, config.Problems, error) {
+	if len(args) > 0 {
+		return nil, nil, errors.New("name the objects either by -f or by kind and name, not both")
+	}
+	files, err := flags.read(cmd.InOrStdin())
+	if err != nil {
+		return nil, nil, err
+	}
+	names, problems := config.Names(files, flags.namespace)
+	return names, problems, nil
+}
+
+func keysOfArgs(current *config.Set, args []string, namespace string, all bool, selector string) ([]config.Key, error) {
+	targets, err := parseTargets(args)
+	if err != nil {
+		return nil, err
+	}
+	if namespace == "" {
+		namespace = "default"
+	}
+	match, err := parseSelector(selector)
+	if err != nil {
+		return nil, err
+	}
+	var keys []config.Key
+	for _, t := range targets {
+		switch {
+		case t.name != "" && (all || selector != ""):
+			return nil, errors.New("name cannot be provided when --all or a selector is specified")
+		case t.name != "":
+			keys = append(keys, key(t.kind, namespace, t.name))
+		case !all && selector == "":
+			return nil, errors.New("resource(s) were provided, but no name was specified")
+		default:
+			for _, o := range current.List(t.kind) {
+				if (!t.kind.Namespaced || o.Namespace == namespace) && match(o) {
+					keys = append(keys, o.Key())
+				}
+			}
+		}
+	}
+	return keys, nil
+}
+
+func key(k *schema.Kind, namespace, name string) config.Key {
+	if !k.Namespaced {
+		namespace = ""
+	}
+	return config.Key{Kind: k, Namespace: namespace, Name: name}
+}
+
+// deleteKeys removes what exists and reports what does not, as kubectl: one missing object does not keep the others.
+func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []config.Key, ignoreMissing, dryRun bool) error {
+	var found, missing []config.Key
+	for _, k := range keys {
+		if current.Lookup(k) != nil {
+			found = append(found, k)
+		} else if !ignoreMissing {
+			missing = append(missing, k)
+		}
+	}
+	suffix := ""
+	if dryRun {
+		suffix = " (dry run)"
+	} else if err := statedir.Delete(dir, current, found); err != nil {
+		return fmt.Errorf("nothing was deleted: %w", err)
+	}
+	if len(keys) == 0 && !ignoreMissing {
+		fmt.Fprintln(cmd.OutOrStdout(), "No resources found")
+	}
+	for _, k := range found {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %q deleted%s\n", k.Kind.Resource(), k.Name, suffix)
+	}
+	for _, k := range missing {
+		fmt.Fprintln(cmd.ErrOrStderr(), notFound(k.Kind, k.Name))
+	}
+	if len(missing) > 0 {
+		return reported{}
+	}
+	return nil
+}
+
+// notFound is the API server's answer as kubectl prints it.
+func notFound(k *schema.Kind, name string) string {
+	return fmt.Sprintf("Error from server (NotFound): %s %q not found", k.PluralResource(), name)
+}
+
+// target is one kind, with a name or without.
+type target struct {
+	kind *schema.Kind
+	name string
+}
+
+// parseTargets reads kubectl's ways to name objects: KIND[,KIND], KIND NAME..., KIND/NAME...
+func parseTargets(args []string) ([]target, error) {
+	if len(args) == 0 {
+		return nil, errors.New("you must specify the type of resource to get: for example vs, dr, gw, svc, or all")
+	}
+	if strings.Contains(args[0], "/") {
+		var out []target
+		for _, a := range args {
+			word, name, ok := strings.Cut(a, "/")
+			if !ok || name == "" {
+				return nil, errors.New("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form")
+			}
+			k, err := kindOf(word)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, target{k, name})
+		}
+		return out, nil
+	}
+	var kinds []*schema.Kind
+	for _, word := range strings.Split(args[0], ",") {
+		if word == "all" {
+			kinds = append(kinds, schema.All()...)
+			continue
+		}
+		k, err := kindOf(word)
+		if err != nil {
+			return nil, err
+		}
+		kinds = append(kinds, k)
+	}
+	var out []target
+	for _, k := range kinds {
+		if len(args) == 1 {
+			out = append(out, target{kind: k})
+		}
+		for _, name := range args[1:] {
+			out = append(out, target{k, name})
+		}
+	}
+	return out, nil
+}
+
+func kindOf(word string) (*schema.Kind, error) {
+	if k := schema.ByResource(word); k != nil {
+		return k, nil
+	}
+	return nil, fmt.Errorf("the server doesn't have a resource type %q", word)
+}
