@@ -1,0 +1,330 @@
+package connpool
+
+import (
+	"errors"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+)
+
+// Client is one upstream connection.
+type Client struct {
+	c          *conn.Conn
+	pool       *Pool
+	next, prev *Client
+	req        *Request // nil: idle or connecting
+	body       http1.Body
+	scanned    int
+	requests   uint32
+	inBody     bool
+	isIdle     bool
+	connecting bool
+	counted    bool // holds one of the connections that the breaker counts
+	high       bool
+	local      bool // closed by us
+	began      int64
+	idleSince  int64
+	idle       eventloop.Timer
+}
+
+// OnConnected implements conn.ConnectHandler.
+func (c *Client) OnConnected(*conn.Conn) {
+	c.connecting = false
+	c.pool.connecting--
+	c.pool.local.Record(cluster.CxConnectMs, uint64(c.pool.loop.Now()-c.began)/1e6)
+	if c.pool.closed && c.pool.first == nil {
+		c.close()
+		return
+	}
+	c.pool.ready(c)
+}
+
+// OnData implements conn.Handler.
+func (c *Client) OnData(cn *conn.Conn, eof bool) {
+	r := c.req
+	if r == nil {
+		// An idle connection has nothing to say but its end; bytes are a response to
+		// nothing and would be taken for the answer of the next request.
+		if cn.In().Len() > 0 {
+			c.pool.local.Inc(cluster.CxProtocolError)
+		}
+		c.close()
+		return
+	}
+	for !c.inBody {
+		done, ok := c.readHead(cn, r, eof)
+		if done || c.req != r {
+			return
+		}
+		if !ok {
+			break
+		}
+	}
+	if p := cn.In().Bytes(); len(p) > 0 && c.inBody {
+		c.feed(r, p)
+		if c.req == r || c.req == nil {
+			cn.In().Reset()
+		}
+		if c.req != r {
+			return
+		}
+	}
+	if eof {
+		c.ended(r)
+	}
+}
+
+// readHead parses a response's head. done: the call is over for this request. ok is false
+// when more bytes are needed.
+func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
+	l := c.pool.limits()
+	n, err := http1.ParseResponse(cn.In().Bytes(), &r.Response, &r.Message, &l, r.Head, r.Connect, &c.scanned)
+	if err != nil {
+		c.broken(r, err)
+		return true, false
+	}
+	if n == 0 {
+		return false, false
+	}
+	c.scanned = 0
+	if s := r.Message.Status; s/100 == 1 && s != 101 {
+		r.Handler.OnInterim(r)
+		if c.req != r {
+			return true, false
+		}
+		r.Response.Reset()
+		cn.In().Drain(n)
+		return false, cn.In().Len() > 0
+	}
+	c.inBody = true
+	// The block that was read into goes to the request whole, so that nothing is copied and
+	// the headers stay valid while the body streams.
+	r.block = cn.In().Take(cn.In().Len())
+	rest := r.block.Bytes()[n:]
+	c.body.Start(&r.Message)
+	end := c.body.Done()
+	r.Handler.OnResponse(r, end)
+	if c.req != r {
+		return true, false
+	}
+	if end {
+		c.complete(r, len(rest) == 0 && !eof)
+		return true, false
+	}
+	if len(rest) > 0 {
+		c.feed(r, rest)
+		if c.req != r {
+			return true, false
+		}
+	}
+	if eof {
+		c.ended(r)
+		return true, false
+	}
+	return false, true
+}
+
+// feed hands body bytes over. A piece is held back until it is known whether it is the last,
+// so that the end comes with it and not as an event, and a write, of its own.
+func (c *Client) feed(r *Request, p []byte) {
+	var held []byte
+	for len(p) > 0 && !c.body.Done() {
+		data, n, err := c.body.Next(p)
+		if err != nil {
+			c.broken(r, err)
+			return
+		}
+		p = p[n:]
+		if len(data) == 0 {
+			continue
+		}
+		if len(held) > 0 {
+			r.Handler.OnData(r, held, false)
+			if c.req != r {
+				return
+			}
+		}
+		held = data
+	}
+	if !c.body.Done() {
+		if len(held) > 0 {
+			r.Handler.OnData(r, held, false)
+		}
+		return
+	}
+	trailers, err := c.body.Trailers(&r.Trailers)
+	if err != nil {
+		c.broken(r, err)
+		return
+	}
+	if trailers {
+		if len(held) > 0 {
+			if r.Handler.OnData(r, held, false); c.req != r {
+				return
+			}
+		}
+		r.Handler.OnTrailers(r)
+	} else {
+		r.Handler.OnData(r, held, true)
+	}
+	if c.req == r {
+		c.complete(r, len(p) == 0)
+	}
+}
+
+// ended handles the peer's orderly end while a response is expected.
+func (c *Client) ended(r *Request) {
+	if c.inBody && c.body.EndsWithClose() {
+		r.Handler.OnData(r, nil, true)
+		if c.req == r {
+			c.complete(r, false)
+		}
+		return
+	}
+	c.detach()
+	c.pool.local.Inc(cluster.CxDestroyRemoteWithActiveRq)
+	c.pool.local.Inc(cluster.CxDestroyWithActiveRq)
+	c.close()
+	r.Handler.OnReset(r, Termination, nil)
+}
+
+func (c *Client) broken(r *Request, err *http1.Error) {
+	c.pool.local.Inc(cluster.CxProtocolError)
+	c.detach()
+	c.close()
+	r.Handler.OnReset(r, ProtocolError, err)
+}
+
+// complete ends an exchange whose response was read in full. clean: nothing was left over and
+// the connection goes on.
+func (c *Client) complete(r *Request, clean bool) {
+	reuse := clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel && !c.c.Closed() && !c.c.PeerEnded()
+	c.detach()
+	if !reuse || c.pool.used(c) {
+		if clean && r.finished && !r.Message.KeepAlive {
+			c.pool.local.Inc(cluster.CxCloseNotify)
+		}
+		c.close()
+		return
+	}
+	if c.c.ReadPaused() {
+		c.c.ResumeRead()
+	}
+	c.pool.ready(c)
+}
+
+// detach takes the request off the connection.
+func (c *Client) detach() {
+	r := c.req
+	c.req = nil
+	r.client = nil
+	p := c.pool
+	p.local.GaugeAdd(cluster.RqActive, -1)
+	p.local.Release(cluster.Requests, r.HighPrio)
+	p.host.OnDone()
+}
+
+func (c *Client) close() {
+	if c.c.Closed() {
+		return
+	}
+	c.local = true
+	c.removeIdle()
+	c.c.Close(conn.CloseNow)
+}
+
+func (c *Client) removeIdle() {
+	if !c.isIdle {
+		return
+	}
+	c.isIdle = false
+	p := c.pool
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if p.idle[i] == c {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return
+		}
+	}
+}
+
+// OnWritable implements conn.Handler.
+func (c *Client) OnWritable(*conn.Conn) {
+	if r := c.req; r != nil {
+		r.Handler.OnWritable(r)
+	}
+}
+
+// OnClose implements conn.Handler.
+func (c *Client) OnClose(_ *conn.Conn, err error) {
+	p := c.pool
+	c.removeIdle()
+	p.loop.Disarm(&c.idle)
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		p.all = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	p.conns--
+	p.local.GaugeAdd(cluster.CxActive, -1)
+	p.host.OnDisconnected()
+	if c.counted {
+		p.local.Release(cluster.Connections, c.high)
+	}
+	c.countDestroy()
+	var ce *conn.Error
+	errors.As(err, &ce)
+	if c.connecting {
+		p.connecting--
+		if !c.local {
+			p.failed(ce)
+		}
+	}
+	if r := c.req; r != nil {
+		p.local.Inc(cluster.CxDestroyRemoteWithActiveRq)
+		p.local.Inc(cluster.CxDestroyWithActiveRq)
+		c.detach()
+		r.Handler.OnReset(r, Termination, err)
+	}
+	// Requests may wait for a connection that the breaker did not allow before.
+	if p.first != nil && p.connecting < p.waiting {
+		p.connect(p.first.HighPrio)
+	}
+}
+
+func (c *Client) countDestroy() {
+	c.pool.local.Inc(cluster.CxDestroy)
+	if c.local {
+		c.pool.local.Inc(cluster.CxDestroyLocal)
+	} else {
+		c.pool.local.Inc(cluster.CxDestroyRemote)
+	}
+}
+
+// armIdle begins the idle time-out. The timer is left running while the connection is used
+// and looks at the clock when it fires, so that a busy connection never touches it.
+func (c *Client) armIdle() {
+	c.idleSince = c.pool.loop.Now()
+	if d := c.pool.idleTimeout(); d > 0 && !c.idle.Armed() {
+		c.idle.Init(c.onIdle)
+		c.pool.loop.Arm(&c.idle, d)
+	}
+}
+
+func (c *Client) onIdle() {
+	if !c.isIdle {
+		return
+	}
+	d := c.pool.idleTimeout()
+	if left := c.idleSince + int64(d) - c.pool.loop.Now(); left > 0 {
+		c.pool.loop.Arm(&c.idle, time.Duration(left))
+		return
+	}
+	c.pool.local.Inc(cluster.CxIdleTimeout)
+	c.close()
+}

@@ -1,0 +1,224 @@
+package connpool
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+)
+
+// Pool is the connections of one worker to one host.
+type Pool struct {
+	loop  *eventloop.Loop
+	host  *cluster.LocalHost
+	local *cluster.Local
+
+	idle       []*Client // the last is the most recently used
+	first      *Request  // waiting, in order
+	last       *Request
+	waiting    int
+	connecting int
+	conns      int // all connections
+	closed     bool
+	all        *Client // every connection, for Close
+}
+
+// For returns the pool of a host on the loop's worker and makes it at first use.
+func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
+	if p, ok := h.Pool.(*Pool); ok {
+		return p
+	}
+	p := &Pool{loop: l, host: h, local: h.Local}
+	h.Pool = p
+	return p
+}
+
+// Start gives the request a connection: an idle one at once, else it waits for a new one.
+func (p *Pool) Start(r *Request) {
+	r.pool = p
+	r.finished = false
+	for n := len(p.idle); n > 0; n = len(p.idle) {
+		c := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		if !c.c.Open() {
+			continue // its OnClose is on the way
+		}
+		c.isIdle = false
+		p.attach(c, r)
+		return
+	}
+	if !p.local.Try(cluster.Pending, r.HighPrio) {
+		p.local.Inc(cluster.RqPendingOverflow)
+		r.Handler.OnFailure(r, Overflow, nil)
+		return
+	}
+	p.link(r)
+	if p.connecting >= p.waiting {
+		return // the connection under way to nobody is for this request
+	}
+	p.connect(r.HighPrio)
+}
+
+// connect begins a connection. The breaker does not hold back the first one, as in Envoy:
+// else a pool could starve for ever.
+func (p *Pool) connect(high bool) {
+	cfg := p.local.Config()
+	taken := p.local.Try(cluster.Connections, high)
+	if !taken {
+		p.local.Inc(cluster.CxOverflow)
+		if p.conns > 0 {
+			return
+		}
+	}
+	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
+	if cfg.SourceAddress.IP.IsValid() {
+		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
+	}
+	if t, ok := p.host.Host.Transport.(*transportsocket.Client); ok {
+		o.TLS = t
+	}
+	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now()}
+	c.next = p.all
+	if p.all != nil {
+		p.all.prev = c
+	}
+	p.all = c
+	p.conns++
+	p.connecting++
+	p.local.Inc(cluster.CxTotal)
+	p.local.Inc(cluster.CxHTTP1Total)
+	p.local.GaugeAdd(cluster.CxActive, 1)
+	p.host.OnConnecting()
+	c.c = conn.Dial(p.loop, p.host.Host.Address, o, c)
+}
+
+// ready puts a connection to work, or among the idle ones.
+func (p *Pool) ready(c *Client) {
+	if r := p.first; r != nil {
+		p.unlink(r)
+		p.attach(c, r)
+		return
+	}
+	if p.closed {
+		c.close()
+		return
+	}
+	c.isIdle = true
+	p.idle = append(p.idle, c)
+	c.armIdle()
+}
+
+func (p *Pool) attach(c *Client, r *Request) {
+	if !p.local.Try(cluster.Requests, r.HighPrio) {
+		p.local.Inc(cluster.RqPendingOverflow)
+		p.ready(c)
+		r.Handler.OnFailure(r, Overflow, nil)
+		return
+	}
+	c.req = r
+	c.requests++
+	c.scanned = 0
+	c.inBody = false
+	r.client = c
+	p.local.Inc(cluster.RqTotal)
+	p.local.GaugeAdd(cluster.RqActive, 1)
+	p.host.OnRequest()
+	r.Handler.OnReady(r)
+}
+
+// failed is told of a connection that could not be made. As in Envoy everything that waits
+// fails with it, so that the caller can decide, instead of trying one after the other here.
+func (p *Pool) failed(err *conn.Error) {
+	why := ConnectFailure
+	kind := cluster.ResultConnectFailed
+	if err != nil && (err.Kind == conn.ConnectTimeout || err.Kind == conn.HandshakeTimeout) {
+		why, kind = ConnectTimeout, cluster.ResultConnectTimeout
+		p.local.Inc(cluster.CxConnectTimeout)
+	}
+	p.local.Inc(cluster.CxConnectFail)
+	p.host.OnResult(cluster.Result{Kind: kind})
+	first := p.first
+	n := 0
+	for r := first; r != nil; r = r.next {
+		n++
+	}
+	for ; n > 0 && p.first != nil; n-- {
+		r := p.first
+		p.unlink(r)
+		p.local.Inc(cluster.RqPendingFailureEject)
+		r.Handler.OnFailure(r, why, err)
+	}
+}
+
+func (p *Pool) link(r *Request) {
+	r.pending = true
+	r.next, r.prev = nil, p.last
+	if p.last != nil {
+		p.last.next = r
+	} else {
+		p.first = r
+	}
+	p.last = r
+	p.waiting++
+	p.local.Inc(cluster.RqPendingTotal)
+	p.local.GaugeAdd(cluster.RqPendingActive, 1)
+}
+
+func (p *Pool) unlink(r *Request) {
+	if r.prev != nil {
+		r.prev.next = r.next
+	} else {
+		p.first = r.next
+	}
+	if r.next != nil {
+		r.next.prev = r.prev
+	} else {
+		p.last = r.prev
+	}
+	r.next, r.prev, r.pending = nil, nil, false
+	p.waiting--
+	p.local.GaugeAdd(cluster.RqPendingActive, -1)
+	p.local.Release(cluster.Pending, r.HighPrio)
+}
+
+// Close implements cluster.Pool: the host has left. Idle connections go now, busy ones after
+// their exchange; requests that wait keep their connection attempts.
+func (p *Pool) Close() {
+	p.closed = true
+	for c := p.all; c != nil; {
+		next := c.next
+		if c.isIdle || c.connecting && p.first == nil {
+			c.close()
+		}
+		c = next
+	}
+}
+
+func (p *Pool) limits() http1.Limits {
+	return http1.Limits{MaxHeadBytes: int(p.local.Config().HTTP.MaxResponseHeadersKB) << 10, AcceptHTTP10: true}
+}
+
+func (p *Pool) idleTimeout() time.Duration { return p.local.Config().HTTP.IdleTimeout }
+
+// used reports whether the connection has served as many requests, or lived as long, as it may.
+func (p *Pool) used(c *Client) bool {
+	cfg := p.local.Config()
+	limit := cfg.HTTP.MaxRequestsPerConnection
+	if limit == 0 {
+		limit = cfg.MaxRequestsPerConnection
+	}
+	if limit > 0 && c.requests >= limit {
+		p.local.Inc(cluster.CxMaxRequests)
+		return true
+	}
+	if d := cfg.HTTP.MaxConnectionDuration; d > 0 && p.loop.Now()-c.began >= int64(d) {
+		p.local.Inc(cluster.CxMaxDurationReached)
+		return true
+	}
+	return p.closed
+}

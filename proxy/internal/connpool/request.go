@@ -1,0 +1,133 @@
+package connpool
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+)
+
+// Reason says why a request got no complete response.
+type Reason uint8
+
+// Reasons, after Envoy's pool failure and stream reset reasons.
+const (
+	// Overflow: a circuit breaker is open. Nothing was sent.
+	Overflow Reason = iota
+	// ConnectFailure: no connection could be made. Nothing was sent.
+	ConnectFailure
+	// ConnectTimeout is ConnectFailure by time-out.
+	ConnectTimeout
+	// Termination: the connection ended before the response did.
+	Termination
+	// ProtocolError: what came is no HTTP/1.1 response.
+	ProtocolError
+)
+
+// String is what Envoy prints as "reset reason".
+func (r Reason) String() string {
+	switch r {
+	case Overflow:
+		return "overflow"
+	case ConnectFailure:
+		return "remote connection failure"
+	case ConnectTimeout:
+		return "connection timeout"
+	case Termination:
+		return "connection termination"
+	}
+	return "protocol error"
+}
+
+// Handler is told how a request fares. After Request.Cancel nothing is called any more; after
+// OnFailure, OnReset and whatever has end true neither.
+type Handler interface {
+	// OnReady: the connection is r.Conn(); write the request, then call r.Finish. It may come
+	// from within Start.
+	OnReady(r *Request)
+	// OnFailure: there will be no connection. err is nil for Overflow. It may come from
+	// within Start.
+	OnFailure(r *Request, why Reason, err *conn.Error)
+	// OnInterim is a 1xx response other than 101, in r.Response until the call returns.
+	OnInterim(r *Request)
+	// OnResponse: r.Response and r.Message are filled and stay until Release.
+	OnResponse(r *Request, end bool)
+	OnData(r *Request, p []byte, end bool)
+	// OnTrailers: r.Trailers end the response.
+	OnTrailers(r *Request)
+	// OnReset: the response ends unfinished. err is nil when the peer just closed.
+	OnReset(r *Request, why Reason, err error)
+	// OnWritable: what was to be sent has gone below the low watermark.
+	OnWritable(r *Request)
+}
+
+// Request is one request given to a pool. The caller embeds it and may use it again after
+// Release. The zero Request is ready.
+type Request struct {
+	Handler  Handler
+	Head     bool // the method is HEAD
+	Connect  bool // the method is CONNECT
+	HighPrio bool // which circuit breakers apply
+
+	Response header.Map
+	Trailers header.Map
+	Message  http1.Message
+
+	pool       *Pool
+	client     *Client
+	block      *iobuf.Block
+	next, prev *Request // while pending
+	pending    bool
+	finished   bool // the request was sent in full
+}
+
+// Conn is the connection, nil before OnReady and after the end.
+func (r *Request) Conn() *conn.Conn {
+	if r.client == nil {
+		return nil
+	}
+	return r.client.c
+}
+
+// Host is where the request was started.
+func (r *Request) Host() *cluster.LocalHost { return r.pool.host }
+
+// Active reports whether the request waits or is under way.
+func (r *Request) Active() bool { return r.pending || r.client != nil }
+
+// Fresh reports whether the connection carries its first request.
+func (r *Request) Fresh() bool { return r.client != nil && r.client.requests == 1 }
+
+// Finish says that the request has been written in full. Only then is the connection used
+// again after the response.
+func (r *Request) Finish() { r.finished = true }
+
+// Finished reports whether Finish was called.
+func (r *Request) Finished() bool { return r.finished }
+
+// Cancel drops the request: a waiting one leaves the queue, one under way loses its
+// connection, because what would still come on it belongs to nobody.
+func (r *Request) Cancel() {
+	switch {
+	case r.pending:
+		r.pool.unlink(r)
+		r.pool.local.Inc(cluster.RqCancelled)
+	case r.client != nil:
+		c := r.client
+		r.pool.local.Inc(cluster.RqTxReset)
+		c.detach()
+		c.close()
+	}
+}
+
+// Release gives the memory of the response back. Response, Trailers and what they held are
+// gone. The request must not be active.
+func (r *Request) Release() {
+	r.Response.Reset()
+	r.Trailers.Reset()
+	r.block.Release()
+	r.block = nil
+	r.finished = false
+	r.pool = nil
+}
