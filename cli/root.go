@@ -26,7 +26,9 @@ var commands = []func() *cobra.Command{
 	newGetCommand,
 	newSampleCommand,
 	newVersionCommand,
+	newProxyStatusCommand,
 	newProxyConfigCommand,
+	newControlPlaneCommand,
 }
 
 // NewRoot returns the command `lateen` with all its sub-commands. Errors are left to the caller to print, once.

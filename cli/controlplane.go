@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/controlplane"
+	"github.com/lateen-mesh/lateen/pkg/log"
+)
+
+// controlPlaneFlags are the flags of `lateen control-plane`.
+type controlPlaneFlags struct {
+	configDir, workloadsDir, meshConfig, caDir string
+	address, grpcAddr, secureAddr, httpAddr    string
+	certTTL                                    time.Duration
+	instance, logLevel, logFormat              string
+}
+
+// newControlPlaneCommand returns `lateen control-plane`.
+func newControlPlaneCommand() *cobra.Command {
+	f := &controlPlaneFlags{}
+	cmd := &cobra.Command{
+		Use:   "control-plane",
+		Short: "Serve configuration and certificates to proxies",
+		Long: "Serve configuration and certificates to proxies, in the foreground: xDS and certificates over TLS on 15012, plaintext xDS for this\n" +
+			"machine on 15010, debugging pages and metrics on 15014. Objects are read from a folder of YAML and followed as it changes.",
+		Example: "  lateen control-plane --config-dir ./mesh\n" +
+			"  curl localhost:15014/debug/syncz",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return f.run(ctx, cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.configDir, "config-dir", "", "folder of YAML objects, watched (default STATE/config)")
+	flags.StringVar(&f.workloadsDir, "workloads-dir", "", "folder with a WorkloadEntry for each workload that runs here, watched (default STATE/workloads)")
+	flags.StringVar(&f.meshConfig, "mesh-config", "", "file with the MeshConfig, watched; it need not exist (default STATE/mesh.yaml)")
+	flags.StringVar(&f.caDir, "ca-dir", "", "folder of the certificate authority, made at the first start (default STATE/ca)")
+	flags.StringVar(&f.address, "address", "127.0.0.1", "IP address for the standard ports 15010, 15012 and 15014")
+	flags.StringVar(&f.grpcAddr, "grpc-addr", "", "address of plaintext xDS, which anybody who reaches it may read; \"none\" for no such listener (default ADDRESS:15010)")
+	flags.StringVar(&f.secureAddr, "secure-grpc-addr", "", "address of xDS and certificates over TLS; \"none\" for no such listener (default ADDRESS:15012)")
+	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
+	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 24*time.Hour, "how long workloads' certificates are good; workloads renew before")
+	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	return cmd
+}
+
+func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
+	var levels log.Levels
+	if err := levels.Set(f.logLevel); err != nil {
+		return err
+	}
+	logger, err := log.New(cmd.ErrOrStderr(), &levels, f.logFormat)
+	if err != nil {
+		return err
+	}
+	state := stateDir(cmd)
+	in := func(flag, name string) string {
+		if flag != "" {
+			return flag
+		}
+		return filepath.Join(state, name)
+	}
+	at := func(flag, port string) string {
+		switch flag {
+		case "none":
+			return ""
+		case "":
+			return net.JoinHostPort(f.address, port)
+		default:
+			return flag
+		}
+	}
+	c, err := controlplane.New(controlplane.Config{
+		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
+		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
+		WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}

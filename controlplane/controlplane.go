@@ -1,0 +1,191 @@
+// Package controlplane turns what users write into what proxies are served, and gives workloads their certificates.
+//
+// It is the wiring of the path (a) in DESIGN.md: config store and registries deliver changes; pipeline.go gathers them for a moment and makes
+// the next snapshot; xdscache makes it resources; xdsserver sends them in order; ca signs; debug shows it all. listen.go opens the three
+// listeners. No logic of the mesh itself lives here.
+//
+// Only package cli (and tests) import it; nothing of it is known to the proxy but Envoy's protos on the wire.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/ca"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
+	"github.com/lateen-mesh/lateen/pkg/lifecycle"
+	"github.com/lateen-mesh/lateen/pkg/log"
+)
+
+// Config says where a control plane reads and listens. ConfigDir and CADir are required.
+type Config struct {
+	// ConfigDir is the tree of users' objects, watched.
+	ConfigDir string
+	// WorkloadsDir is the folder of WorkloadEntries of what runs here, watched; "" for none.
+	WorkloadsDir string
+	// MeshFile is the mesh configuration, watched; it need not exist. "" for Istio's defaults.
+	MeshFile string
+	// CADir holds the certificate authority; made at the first start.
+	CADir string
+
+	// GRPCAddr is for plaintext xDS. Whoever reaches it is served, so it belongs on loopback. "" for none.
+	GRPCAddr string
+	// SecureGRPCAddr is for xDS and certificates over TLS. "" for none.
+	SecureGRPCAddr string
+	// HTTPAddr is for debugging pages, metrics and readiness. "" for none.
+	HTTPAddr string
+
+	// WorkloadCertTTL is how long workloads' certificates are good. Default 24 h.
+	WorkloadCertTTL time.Duration
+	// Instance names this control plane, as in the column ISTIOD of proxy-status. Default $POD_NAME, else the host's name.
+	Instance string
+	// Logger is required by nobody; default: none.
+	Logger *slog.Logger
+}
+
+// ControlPlane is made by New and works in Run.
+type ControlPlane struct {
+	cfg      Config
+	log      *slog.Logger
+	ca       *ca.CA
+	store    *file.Store
+	registry *file.Store // nil without WorkloadsDir
+	pipeline *pipeline
+	xds      *xdsserver.Server
+	debug    *debug.Server
+
+	ready chan struct{}
+	addrs Addresses // set before ready is closed
+}
+
+// Addresses are where a control plane listens; nil for what was not asked for.
+type Addresses struct{ GRPC, SecureGRPC, HTTP net.Addr }
+
+// New checks the configuration and opens the certificate authority. It starts nothing and listens nowhere.
+func New(cfg Config) (*ControlPlane, error) {
+	if cfg.ConfigDir == "" || cfg.CADir == "" {
+		return nil, errors.New("control plane: it needs a folder of configuration and one for its certificate authority")
+	}
+	if cfg.GRPCAddr == "" && cfg.SecureGRPCAddr == "" {
+		return nil, errors.New("control plane: it has no address to serve xDS on")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Instance == "" {
+		cfg.Instance = defaultInstance()
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c := &ControlPlane{cfg: cfg, log: cfg.Logger, ready: make(chan struct{})}
+
+	var err error
+	if c.ca, err = ca.Open(ca.Options{
+		Dir: cfg.CADir, WorkloadTTL: cfg.WorkloadCertTTL, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
+	}); err != nil {
+		return nil, err
+	}
+	c.store = file.New(file.Options{Dir: cfg.ConfigDir, MeshFile: cfg.MeshFile, Logger: log.Scope(cfg.Logger, "config")})
+	if cfg.WorkloadsDir != "" {
+		c.registry = local.New(cfg.WorkloadsDir, log.Scope(cfg.Logger, "registry"))
+	}
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg)
+	c.xds = xdsserver.New(xdsserver.Options{
+		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Instance: cfg.Instance,
+		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
+	})
+	c.debug = debug.New(debug.Options{
+		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Problems: c.pipeline.problems,
+		Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
+	})
+	return c, nil
+}
+
+// defaultInstance is the pod's name on Kubernetes and the host's elsewhere.
+func defaultInstance() string {
+	if name := os.Getenv("POD_NAME"); name != "" {
+		return name
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "istiod"
+}
+
+func (c *ControlPlane) stores() []debug.Store {
+	out := []debug.Store{{Name: "config", Store: c.store}}
+	if c.registry != nil {
+		out = append(out, debug.Store{Name: local.Source, Store: c.registry})
+	}
+	return out
+}
+
+// Ready is closed when everything listens and proxies are served what the stores hold.
+func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+func (c *ControlPlane) isReady() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Addresses returns where the control plane listens; it may be called once Ready is closed.
+func (c *ControlPlane) Addresses() Addresses { return c.addrs }
+
+// Run listens and serves until ctx ends or a part fails. The error names what could not be done; a taken port with its address and the flag
+// that changes it.
+func (c *ControlPlane) Run(ctx context.Context) error {
+	l, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+
+	g := lifecycle.NewGroup(ctx)
+	waiting := 1
+	g.Go("config store", func(ctx context.Context) error {
+		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, "config", b) })
+	})
+	if c.registry != nil {
+		waiting++
+		g.Go("registry", func(ctx context.Context) error {
+			return c.registry.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, local.Source, b) })
+		})
+	}
+	loaded := make(chan struct{})
+	g.Go("push", func(ctx context.Context) error {
+		return c.pipeline.run(ctx, waiting, loaded, func(v served) { c.xds.Push(v) })
+	})
+	// A proxy that came before the stores were read would be told that there is nothing.
+	select {
+	case <-loaded:
+	case <-g.Context().Done():
+		return g.Wait()
+	}
+	c.serve(g, l)
+	c.log.Info("control plane is ready", "version", fmt.Sprint(c.pipeline.view.Load().Version()),
+		"grpc", addrText(c.addrs.GRPC), "secureGRPC", addrText(c.addrs.SecureGRPC), "http", addrText(c.addrs.HTTP))
+	close(c.ready)
+	return g.Wait()
+}
+
+func addrText(a net.Addr) string {
+	if a == nil {
+		return "none"
+	}
+	return a.String()
+}

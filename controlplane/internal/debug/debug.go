@@ -1,0 +1,150 @@
+// Package debug serves what the control plane holds, stage by stage, over HTTP: Istio's debug pages with their paths and JSON, metrics,
+// readiness and version.
+//
+// pages.go holds the pages of the mesh (objects, services, endpoints), sync.go those of the proxies (who is connected, with what). It reads
+// and changes nothing. The pages under /debug/ are answered to loopback only, whatever the address listened on: they show all
+// configuration. Only package controlplane imports it.
+package debug
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
+	"github.com/lateen-mesh/lateen/pkg/version"
+)
+
+// Store is a config store or registry, by name.
+type Store struct {
+	Name  string
+	Store *file.Store
+}
+
+// Options are what the pages read. All but Registerer are required.
+type Options struct {
+	XDS      *xdsserver.Server
+	View     func() *xdscache.View
+	Cache    *xdscache.Cache
+	Stores   []Store
+	Problems func() []snapshot.Problem
+	Instance string
+	Gatherer prometheus.Gatherer
+	// Registerer gets the metric pilot_info.
+	Registerer prometheus.Registerer
+	Ready      func() bool
+}
+
+// Server is the handler of all pages.
+type Server struct {
+	opts  Options
+	mux   *http.ServeMux
+	pages []page
+}
+
+// page is one path of the index.
+type page struct{ path, about string }
+
+// New returns the handler.
+func New(opts Options) *Server {
+	s := &Server{opts: opts, mux: http.NewServeMux()}
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pilot_info", Help: "Pilot version and build information."}, []string{"version"})
+	info.WithLabelValues(version.Version()).Set(1)
+	if opts.Registerer != nil {
+		opts.Registerer.MustRegister(info)
+	}
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{}))
+	s.mux.HandleFunc("GET /ready", s.ready)
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, version.Get()) })
+	s.mux.HandleFunc("GET /debug", s.local(s.index))
+	s.mux.HandleFunc("GET /debug/{$}", s.local(s.index))
+	s.page("/debug/syncz", "synchronisation of every connected proxy", s.syncz)
+	s.page("/debug/connections", "connections of proxies", s.connections)
+	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE, and ?types=clusters,routes", s.configDump)
+	s.page("/debug/push_status", "the view that is served, how far proxies are with it, and what could not be taken into it", s.pushStatus)
+	s.page("/debug/registryz", "services", s.registryz)
+	s.page("/debug/endpointz", "endpoints by service and port", s.endpointz)
+	s.page("/debug/instancesz", "workloads", s.instancesz)
+	s.page("/debug/configz", "objects in force: ?kind=VirtualService, ?namespace=NS", s.configz)
+	s.page("/debug/mesh", "mesh configuration in force", s.mesh)
+	s.page("/debug/errors", "mistakes in the config store's files, and what has no effect", s.errors)
+	s.page("/debug/cachez", "counts of the cache of encoded resources", s.cachez)
+	return s
+}
+
+func (s *Server) page(path, about string, h http.HandlerFunc) {
+	s.mux.HandleFunc("GET "+path, s.local(h))
+	s.pages = append(s.pages, page{path, about})
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// local answers clients of this machine only. A page of another site in a browser here is refused as well: names it asked for (Host) or says
+// it comes from (Origin) are not this machine's.
+func (s *Server) local(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLocalHost(r.Host) || r.Header.Get("Origin") != "" {
+			http.Error(w, "debug pages are answered to this machine only: ask on it, by its loopback address", http.StatusForbidden)
+			return
+		}
+		h(w, r)
+	}
+}
+
+func isLocalHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.IsLoopback()
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if !s.opts.Ready() {
+		http.Error(w, "not ready: the configuration is being read", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, p := range s.pages {
+		fmt.Fprintf(w, "%-24s %s\n", p.path, p.about)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, "encode: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(raw, '\n'))
+}
+
+// wanted reads a parameter that may hold several values, as ?a=x&a=y or ?a=x,y; empty means all.
+func wanted(r *http.Request, key string) func(string) bool {
+	var values []string
+	for _, v := range r.URL.Query()[key] {
+		values = append(values, strings.Split(v, ",")...)
+	}
+	return func(v string) bool {
+		return len(values) == 0 || slices.ContainsFunc(values, func(w string) bool { return strings.EqualFold(w, v) })
+	}
+}

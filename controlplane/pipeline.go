@@ -1,0 +1,192 @@
+package controlplane
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
+)
+
+// Changes that come close together become one push: it goes out after debounceQuiet without another, at the latest after debounceMax.
+const (
+	debounceQuiet = 10 * time.Millisecond
+	debounceMax   = 100 * time.Millisecond
+)
+
+// served is a view as xdsserver takes it.
+type served struct{ *xdscache.View }
+
+var _ xdsserver.View = served{}
+
+// pipeline turns batches of the stores into views, one after the other.
+type pipeline struct {
+	log      *slog.Logger
+	cache    *xdscache.Cache
+	builder  *snapshot.Builder // of run's goroutine alone
+	view     atomic.Pointer[xdscache.View]
+	incoming chan sourced
+	metrics  pipelineMetrics
+
+	mu           sync.Mutex // guards what the debug pages read
+	found        []snapshot.Problem
+	meshProblems []snapshot.Problem
+}
+
+// sourced is a batch and the store it came from.
+type sourced struct {
+	source string
+	batch  file.Batch
+}
+
+func newPipeline(log *slog.Logger, reg prometheus.Registerer) *pipeline {
+	p := &pipeline{log: log, cache: xdscache.New(log), builder: snapshot.New(), incoming: make(chan sourced), metrics: newPipelineMetrics(reg)}
+	p.view.Store(p.cache.View(p.builder.Snapshot()))
+	return p
+}
+
+// add hands a store's batch over. It blocks while a push is being made.
+func (p *pipeline) add(ctx context.Context, source string, b file.Batch) {
+	select {
+	case p.incoming <- sourced{source, b}:
+	case <-ctx.Done():
+	}
+}
+
+// run makes views until ctx ends. The first is made when each of the sources has delivered; loaded is closed then.
+func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{}, push func(served)) error {
+	var pending []sourced
+	heard := map[string]bool{}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var first time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-p.incoming:
+			if len(pending) == 0 {
+				first = time.Now()
+			}
+			pending = append(pending, s)
+			heard[s.source] = true
+			timer.Reset(max(0, min(debounceQuiet, debounceMax-time.Since(first))))
+			continue
+		case <-timer.C:
+		}
+		if len(pending) == 0 || len(heard) < sources {
+			continue
+		}
+		p.metrics.debounce.Observe(time.Since(first).Seconds())
+		p.update(pending, push)
+		pending = nil
+		if loaded != nil {
+			close(loaded)
+			loaded = nil
+		}
+	}
+}
+
+// update applies what has gathered and pushes what follows from it, if anything does.
+func (p *pipeline) update(pending []sourced, push func(served)) {
+	begin := time.Now()
+	var events []snapshot.Event
+	last := p.view.Load()
+	total := &model.Change{From: last.Version(), To: last.Version()}
+	snap := last.Snapshot()
+	for _, s := range pending {
+		if s.batch.Mesh != nil {
+			// Events before the mesh configuration are applied before it.
+			snap = p.flush(&events, total)
+			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh); err != nil {
+				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
+			} else {
+				p.setMeshProblems(problems)
+				var change *model.Change
+				snap, change = p.builder.SetMesh(mesh)
+				total.Merge(change)
+			}
+		}
+		for _, o := range s.batch.Changed {
+			events = append(events, snapshot.Set(s.source, o))
+			p.metrics.events.WithLabelValues(o.Kind.Name, "update").Inc()
+		}
+		for _, key := range s.batch.Deleted {
+			events = append(events, snapshot.Delete(s.source, key))
+			p.metrics.events.WithLabelValues(key.Kind.Name, "delete").Inc()
+		}
+	}
+	if len(events) > 0 {
+		snap = p.flush(&events, total)
+	}
+	p.publish(snap)
+	if snap.Version == last.Version() {
+		return
+	}
+	total.To = snap.Version
+	next := last.Next(snap, total)
+	p.view.Store(next)
+	push(served{next})
+	p.log.Info("push", "version", snap.Version, "objects", len(total.Objects), "took", time.Since(begin))
+}
+
+func (p *pipeline) flush(events *[]snapshot.Event, total *model.Change) *model.Snapshot {
+	snap, change := p.builder.Update(*events...)
+	total.Merge(change)
+	*events = nil
+	return snap
+}
+
+// publish makes counts and problems visible.
+func (p *pipeline) publish(snap *model.Snapshot) {
+	p.metrics.services.Set(float64(snap.Services.Len()))
+	p.metrics.virtualServices.Set(float64(snap.VirtualServices.Len()))
+	found := p.builder.Problems()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found = found
+}
+
+func (p *pipeline) setMeshProblems(problems []snapshot.Problem) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meshProblems = problems
+}
+
+// problems returns what in the current objects has no effect.
+func (p *pipeline) problems() []snapshot.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append(p.meshProblems[:len(p.meshProblems):len(p.meshProblems)], p.found...)
+}
+
+// pipelineMetrics carry Istio's names.
+type pipelineMetrics struct {
+	services, virtualServices prometheus.Gauge
+	debounce                  prometheus.Histogram
+	events                    *prometheus.CounterVec
+}
+
+func newPipelineMetrics(reg prometheus.Registerer) pipelineMetrics {
+	m := pipelineMetrics{
+		services:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_services", Help: "Total services known to pilot."}),
+		virtualServices: prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_virt_services", Help: "Total virtual services known to pilot."}),
+		debounce: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pilot_debounce_time", Help: "Delay in seconds between the first config entering debouncing and the merged push request being pushed into the push queue.",
+			Buckets: []float64{.01, .1, 1, 3, 5, 10, 20, 30},
+		}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pilot_k8s_cfg_events", Help: "Events from the config stores, by kind and event.",
+		}, []string{"type", "event"}),
+	}
+	reg.MustRegister(m.services, m.virtualServices, m.debounce, m.events)
+	return m
+}
