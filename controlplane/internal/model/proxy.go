@@ -50,6 +50,9 @@ type Proxy struct {
 	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
 	// interception NONE and nothing given there is none.
 	HTTPProxy netip.AddrPort
+	// Own is true for proxies of this project, which say so by node metadata that begins
+	// with LATEEN_. What only Envoy can do yet is not sent to them.
+	Own bool
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 	// Generator is node metadata GENERATOR ("grpc" for proxyless clients).
@@ -127,6 +130,9 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		}
 		p.HTTPProxy = ap
 	}
+	for k := range metadata {
+		p.Own = p.Own || strings.HasPrefix(k, "LATEEN_")
+	}
 	var err error
 	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
 		return nil, &NodeError{id, err.Error()}
@@ -168,6 +174,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	b = append(b, p.Interception...)
 	b = append(b, '|')
 	b = append(b, p.Network...)
+	if p.Own {
+		b = append(b, "|own"...)
+	}
 	b = append(b, '|')
 	b = append(b, p.Locality.Region...)
 	b = append(b, '/')

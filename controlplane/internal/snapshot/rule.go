@@ -117,11 +117,13 @@ func loadBalancer(l *networking.LoadBalancerSettings, field string, p *problems)
 	}
 	if w := l.Warmup; w != nil {
 		out.SlowStart = duration(w.Duration)
+		p.add(field+".warmup", "has no effect on lateen's proxies yet; Envoy's get it")
 		if w.MinimumPercent != nil || w.Aggression != nil {
 			p.add(field+".warmup", "minimumPercent and aggression have no effect yet; Envoy's defaults apply")
 		}
 	} else if l.WarmupDurationSecs != nil { //nolint:staticcheck // deprecated, still served
 		out.SlowStart = duration(l.WarmupDurationSecs)
+		p.add(field+".warmupDurationSecs", "has no effect on lateen's proxies yet; Envoy's get it")
 	}
 	return out
 }

@@ -25,6 +25,7 @@ type clusterInput struct {
 	// literal: the proxy has no original destinations; an ORIGINAL_DST cluster takes the
 	// address from a header (see allowAny).
 	literal bool
+	own     bool           // model.Proxy.Own
 	local   model.Locality // of the proxy, for priorities
 }
 
@@ -70,6 +71,9 @@ func (in *clusterInput) key() string {
 	if in.literal {
 		k.num(1)
 	}
+	if in.own {
+		k.num(2)
+	}
 	return k.String()
 }
 
@@ -104,7 +108,7 @@ func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clus
 	set, _ := s.Endpoints.Get(svc.Key())
 	var out []clusterInput
 	for _, port := range svc.Ports {
-		in := clusterInput{mesh: s.Mesh, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), local: p.Locality}
+		in := clusterInput{mesh: s.Mesh, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), own: p.Own, local: p.Locality}
 		if rule != nil {
 			in.policy = rule.Policy.ForPort(port.Number)
 		}
@@ -311,7 +315,7 @@ func (in *clusterInput) applyPolicy(c *clusterv3.Cluster) {
 	}
 	in.applyOutlier(c, pol.Outlier)
 	if in.kind != kindOriginalDst {
-		applyLoadBalancer(c, pol.LoadBalancer)
+		in.applyLoadBalancer(c, pol.LoadBalancer)
 	}
 }
 
@@ -341,7 +345,9 @@ func (in *clusterInput) applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
 		if v := o.ConsecutiveLocal; v != nil {
 			d.ConsecutiveLocalOriginFailure, d.EnforcingConsecutiveLocalOriginFailure = u32(*v), u32(enforced(*v))
 		}
-		d.EnforcingLocalOriginSuccessRate = u32(0)
+		if !in.own { // our proxy has no such detector to switch off
+			d.EnforcingLocalOriginSuccessRate = u32(0)
+		}
 	}
 	if o.Interval > 0 {
 		d.Interval = seconds(o.Interval)
@@ -360,12 +366,12 @@ func (in *clusterInput) applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
 	}
 }
 
-func applyLoadBalancer(c *clusterv3.Cluster, lb *model.LoadBalancer) {
+func (in *clusterInput) applyLoadBalancer(c *clusterv3.Cluster, lb *model.LoadBalancer) {
 	if lb == nil {
 		return
 	}
 	var slow *clusterv3.Cluster_SlowStartConfig
-	if lb.SlowStart > 0 {
+	if lb.SlowStart > 0 && !in.own {
 		slow = &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: seconds(lb.SlowStart)}
 	}
 	switch lb.Policy {

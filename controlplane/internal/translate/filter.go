@@ -46,7 +46,7 @@ func httpFilters(d direction) []*hcmv3.HttpFilter {
 		filter(metadataExchangeFilter, peerMetadata(d)),
 		filter(faultFilter, toAny(&faultv3.HTTPFault{})),
 		filter(corsFilter, toAny(&corsv3.Cors{})),
-		filter(statsFilter, stats()),
+		filter(statsFilter, stats(d)),
 		filter(routerFilter, toAny(&routerv3.Router{})),
 	}
 }
@@ -56,15 +56,25 @@ func httpFilters(d direction) []*hcmv3.HttpFilter {
 // nothing in responses to its own requests.
 func peerMetadata(d direction) *anypb.Any {
 	headers := []any{map[string]any{"istio_headers": map[string]any{}}}
-	value := map[string]any{"upstream_discovery": headers, "upstream_propagation": headers}
+	value := map[string]any{
+		"upstream_discovery": headers,
+		// Who we are is nothing to hosts outside of the mesh.
+		"upstream_propagation": []any{map[string]any{"istio_headers": map[string]any{"skip_external_clusters": true}}},
+	}
 	if d == inbound {
 		value = map[string]any{"downstream_discovery": headers, "downstream_propagation": headers}
 	}
 	return typedStruct("type.googleapis.com/io.istio.http.peer_metadata.Config", value)
 }
 
-func stats() *anypb.Any {
-	return typedStruct("type.googleapis.com/stats.PluginConfig", map[string]any{})
+// stats is Istio's metrics. A server knows what it serves: it need not guess by the host
+// header.
+func stats(d direction) *anypb.Any {
+	value := map[string]any{}
+	if d == inbound {
+		value["disable_host_header_fallback"] = true
+	}
+	return typedStruct("type.googleapis.com/stats.PluginConfig", value)
 }
 
 // tcpMetadataExchange exchanges who the peers are at the head of a TCP stream, when both have

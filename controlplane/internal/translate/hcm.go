@@ -84,7 +84,7 @@ func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs
 	if d == inbound {
 		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
 	}
-	return append(out, networkFilter(statsFilter, stats()), networkFilter(tcpProxyFilter, toAny(tp)))
+	return append(out, networkFilter(statsFilter, stats(d)), networkFilter(tcpProxyFilter, toAny(tp)))
 }
 
 // weightedCluster is a share of connections.

@@ -55,8 +55,20 @@ func (b *inboundChains) build() []*listenerv3.FilterChain {
 }
 
 func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) *listenerv3.FilterChain {
+	// Names are told apart, unlike Istio's: a chain is known by its name when a listener is
+	// updated.
+	name := b.prefix
+	switch {
+	case transport == "raw_buffer":
+		name += "-plaintext"
+	case !mtls:
+		name += "-tls"
+	}
+	if !http && b.sp.port.Protocol == model.ProtocolAuto {
+		name += "-tcp"
+	}
 	c := &listenerv3.FilterChain{
-		Name:             b.prefix,
+		Name:             name,
 		FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: transport, ApplicationProtocols: alpn},
 	}
 	if b.byPort {
@@ -72,9 +84,6 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 	cluster := inboundName(b.sp.target)
 	if len(b.sp.services) == 0 {
 		cluster = InboundPassthrough
-		if http {
-			c.Name += "-catchall-http"
-		}
 	}
 	if http {
 		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}

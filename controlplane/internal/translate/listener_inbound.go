@@ -73,11 +73,14 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	for _, sp := range servedPorts(s, p) {
 		app := appAddress(p, sp.target)
 		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol)).str(app.String(), p.Interception)
+		if p.Own {
+			k.num(2)
+		}
 		for _, svc := range sp.services {
 			k.num(svc.Rev)
 		}
 		out = append(out, Resource{Name: inboundName(sp.target), Key: k.String(), build: func() proto.Message {
-			return inboundCluster(mesh, p.Interception == model.InterceptNone, sp, app)
+			return inboundCluster(mesh, p.Interception == model.InterceptNone, p.Own, sp, app)
 		}})
 	}
 	if p.Interception != model.InterceptNone {
@@ -113,7 +116,7 @@ func passthroughBind() *corev3.BindConfig {
 	}}
 }
 
-func inboundCluster(mesh *model.Mesh, explicit bool, sp servedPort, app netip.AddrPort) *clusterv3.Cluster {
+func inboundCluster(mesh *model.Mesh, explicit, own bool, sp servedPort, app netip.AddrPort) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name: inboundName(sp.target), ConnectTimeout: seconds(mesh.ConnectTimeout),
 		CircuitBreakers:    &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
@@ -137,7 +140,7 @@ func inboundCluster(mesh *model.Mesh, explicit bool, sp servedPort, app netip.Ad
 	}
 	switch {
 	case sp.port.Protocol.IsHTTP2():
-		in := clusterInput{port: sp.port}
+		in := clusterInput{port: sp.port, own: own}
 		in.protocolOptions(c)
 	case sp.port.Protocol == model.ProtocolAuto:
 		useDownstreamProtocol(c)
