@@ -118,7 +118,7 @@ func (p *plan) runFile(statuses []supervise.Status) *runfile.Run {
 
 // controlPlaneProcess is started first, alone.
 func (p *plan) controlPlaneProcess() supervise.Process {
-	return p.process("control-plane", nil, "control-plane", "--state-dir", p.stateDir, "--address", p.block+".0.1")
+	return p.process("control-plane", nil, "control-plane", "--state-dir", p.stateDir, "--address", p.block+".0.1", "--instance", "istiod-1")
 }
 
 // meshProcesses are all others: each proxy, then the apps.
