@@ -358,9 +358,15 @@ func within(problems []decode.Problem, fieldPath string) bool {
 		if contains(p.Field, fieldPath) || contains(fieldPath, p.Field) {
 			return true
 		}
+		// A rule about a value's neighbour often rests on the value that could not be read.
+		if dir := parent(fieldPath); dir == parent(p.Field) && dir != "metadata" {
+			return true
+		}
 	}
 	return false
 }
+
+func parent(path string) string { return path[:max(strings.LastIndexByte(path, '.'), 0)] }
 
 // contains reports whether the path inner is outer or below it.
 func contains(outer, inner string) bool {

@@ -98,6 +98,7 @@ func (o *Object) Text() ([]byte, error) {
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(2)
+	enc.CompactSeqIndent()
 	if o.document == nil {
 		m, err := o.Map()
 		if err != nil {

@@ -137,7 +137,7 @@ func Lookup(apiVersion, kind string) (*Kind, error) {
 	if near := nearest(kind); near != nil {
 		return unknown("there is no kind %s in %s; did you mean %s (%s)?", kind, quoteGroup(group, version), near.Name, apiVersions(near))
 	}
-	return unknown("kind %s of %s is not one that lateen handles; it takes %s", kind, quoteGroup(group, version), names())
+	return unknown("%s of %s is not a kind that lateen handles; it takes %s", kind, quoteGroup(group, version), names())
 }
 
 // ByResource returns the kind for what a person types on the command line: kind, singular,

@@ -98,10 +98,19 @@ func (d *Decoder) Problem(n *yaml.Node, path *field.Path, format string, args ..
 	if d.stopped {
 		return
 	}
-	d.problems = append(d.problems, Problem{Line: n.Line, Field: path.String(), Text: fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{Line: n.Line, Field: shortPath(path.String()), Text: fmt.Sprintf(format, args...)})
 	if len(d.problems) >= maxProblems {
 		d.stopped = true
 	}
+}
+
+// shortPath keeps the path of something nested absurdly deep readable.
+func shortPath(path string) string {
+	const limit = 160
+	if len(path) <= limit {
+		return path
+	}
+	return strings.ToValidUTF8(path[:limit], "") + "..."
 }
 
 // enter follows an alias and counts the node. It returns nil when the walk has to end here.

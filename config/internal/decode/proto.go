@@ -160,10 +160,10 @@ func (d *Decoder) mapKey(n *yaml.Node, path *field.Path, fd protoreflect.FieldDe
 // single decodes one value that is neither list nor map.
 func (d *Decoder) single(n *yaml.Node, path *field.Path, fd protoreflect.FieldDescriptor, fresh func() protoreflect.Value, t *Tree, depth int) (protoreflect.Value, bool) {
 	if fd.Message() != nil {
+		// What could be read of it stays, so that its rules can be checked as well.
 		v := fresh()
-		before := len(d.problems)
 		d.message(n, path, v.Message(), t, depth)
-		return v, len(d.problems) == before
+		return v, true
 	}
 	if n = d.enter(n, path, depth); n == nil {
 		return protoreflect.Value{}, false
