@@ -141,10 +141,10 @@ func checkStart(b []byte) *Error {
 
 func parseRequestLine(b []byte, h *header.Map, m *Message, l *Limits) (int, *Error) {
 	eol := bytes.IndexByte(b, '\n')
-	line := b[:eol-1]
-	if b[eol-1] != '\r' {
+	if eol == 0 || b[eol-1] != '\r' {
 		return 0, ErrBareLF
 	}
+	line := b[:eol-1]
 	i := 0
 	for i < len(line) && lower[line[i]] != 0 {
 		i++
@@ -276,7 +276,7 @@ func ParseResponse(b []byte, h *header.Map, m *Message, l *Limits, head, connect
 
 func parseStatusLine(b []byte, h *header.Map, m *Message) (int, *Error) {
 	eol := bytes.IndexByte(b, '\n')
-	if b[eol-1] != '\r' {
+	if eol == 0 || b[eol-1] != '\r' {
 		return 0, ErrBareLF
 	}
 	line := b[:eol-1]
