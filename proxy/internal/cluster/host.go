@@ -21,6 +21,8 @@ type Host struct {
 
 	info   atomic.Pointer[HostInfo]
 	health atomic.Uint32 // healthFlag bits
+	// dynamic is the ORIGINAL_DST cluster whose worker made the host; nil for all others.
+	dynamic *Cluster
 	outlier
 }
 

@@ -32,9 +32,11 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 		h = &dstHost{LocalHost: LocalHost{Local: l, Host: &Host{
 			Address: xdsresource.Address{IP: addr.Addr(), Port: addr.Port()},
 			Name:    addr.String(),
+			dynamic: l.cluster,
 		}}}
 		h.Weight = 1
 		h.Host.TLS, h.Host.Transport = l.version.tls, l.version.transport
+		h.Host.successRate = -1
 		h.Host.info.Store(&HostInfo{Weight: 1})
 		l.dst.hosts[addr] = h
 	}
