@@ -118,6 +118,9 @@ func (c *Conn) fail(err *Error) {
 func (c *Conn) finish() {
 	h := c.handler
 	h.OnClose(c, c.err)
+	if c.owner != nil {
+		c.owner.OnConnClosed(c)
+	}
 	c.in.Reset()
 	c.out.Reset()
 	if c.tls != nil {

@@ -40,6 +40,12 @@ type ConnectHandler interface {
 	OnConnected(c *Conn)
 }
 
+// Owner is told when a connection is gone, after its handler: for what accepted it or keeps
+// it in a pool and must count it whoever handles it.
+type Owner interface {
+	OnConnClosed(c *Conn)
+}
+
 type state uint8
 
 const (
@@ -54,6 +60,7 @@ const (
 type Conn struct {
 	loop    *eventloop.Loop
 	handler Handler
+	owner   Owner // may be nil
 	fd      eventloop.FD
 	tls     *transportsocket.Session // nil: raw
 	dial    *dialState               // only while connecting
@@ -95,6 +102,9 @@ func (c *Conn) Loop() *eventloop.Loop { return c.loop }
 
 // SetHandler replaces the handler, for instance when a connection leaves or enters a pool.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// SetOwner sets who is told last when the connection is gone.
+func (c *Conn) SetOwner(o Owner) { c.owner = o }
 
 // Handler returns the current handler.
 func (c *Conn) Handler() Handler { return c.handler }

@@ -8,6 +8,8 @@ import (
 // Info is what is known about a connection's ends. It is filled before the handler's first
 // call and belongs to the connection.
 type Info struct {
+	// ID numbers accepted connections of a listener's process; 0 for dialled ones.
+	ID uint64
 	// LocalAddr is our end, RemoteAddr the peer's. Invalid for Unix sockets.
 	LocalAddr, RemoteAddr netip.AddrPort
 	// DirectRemoteAddr is the peer on the wire where RemoteAddr was replaced (proxy

@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -54,10 +55,15 @@ type slot struct {
 	gen uint32
 }
 
+var errStopped = errors.New("the worker has stopped")
+
 // Register adds a non-blocking descriptor. The caller keeps owning it.
 func (l *Loop) Register(f *FD, fd int, want Events, h Handler) error {
 	if f.active {
 		panic("BUG: eventloop: registered twice")
+	}
+	if l.ended {
+		return errStopped
 	}
 	var i uint32
 	if n := len(l.freeSlot); n > 0 {

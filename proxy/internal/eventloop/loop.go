@@ -42,6 +42,7 @@ type Loop struct {
 	active   int64 // when something last happened
 	attached map[any]any
 	stopping bool
+	ended    bool // EventStop is being sent: nothing may be registered any more
 
 	// Shared with any goroutine.
 	evfd     int
@@ -155,12 +156,14 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // shutdown tells every handler, then runs what they deferred or posted.
 func (l *Loop) shutdown() {
+	l.runPosted()
+	l.runDeferred()
+	l.ended = true
 	for i := range l.slots {
 		if f := l.slots[i].fd; f != nil {
 			f.handler.OnEvent(EventStop)
 		}
 	}
-	l.runPosted()
 	l.runDeferred()
 	l.stopped.Store(true)
 	l.runPosted()

@@ -3,6 +3,7 @@ package transportsocket
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -250,4 +251,36 @@ func describeSANs(c *x509.Certificate) string {
 		return "it has none"
 	}
 	return "it has " + strings.Join(names, ", ")
+}
+
+// RefusalKind says why a peer's certificate was refused, for statistics.
+type RefusalKind uint8
+
+// Kinds of refusals.
+const (
+	NotRefused    RefusalKind = iota // the handshake failed for another reason
+	NoCertificate                    // none was shown
+	Untrusted                        // chain, validity, purpose or revocation
+	WrongName                        // no name matches
+	WrongHash                        // not a pinned one
+)
+
+// Refusal classifies the error of a handshake.
+func Refusal(err error) RefusalKind {
+	var verr *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.Is(err, errNoCertificate):
+		return NoCertificate
+	case errors.Is(err, errSAN):
+		return WrongName
+	case errors.Is(err, errPin):
+		return WrongHash
+	case errors.Is(err, errRevoked), errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &verr):
+		return Untrusted
+	case err != nil && strings.Contains(err.Error(), "client didn't provide a certificate"):
+		return NoCertificate // crypto/tls has no type for it
+	}
+	return NotRefused
 }

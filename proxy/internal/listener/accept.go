@@ -1,0 +1,212 @@
+package listener
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+)
+
+// maxAccepts is how many connections one readiness event accepts, so that a burst of new
+// ones does not hold up those that are there.
+const maxAccepts = 16
+
+// outOfFiles is how long a socket rests when the process has no descriptors left.
+const outOfFiles = time.Second
+
+// worker is a listener on one loop.
+type worker struct {
+	l    *Listener
+	loop *eventloop.Loop
+	list served // ring of connections
+	seq  uint64
+}
+
+// listen begins to accept; on the loop.
+func (w *worker) listen(socks []*socket) {
+	for _, s := range socks {
+		if err := w.loop.Register(&s.fd, s.sys, eventloop.EventIn, s); err != nil {
+			_ = syscall.Close(s.sys)
+			w.l.log.Error("listener cannot accept", "listener", w.l.Config().Name, "error", err)
+		}
+	}
+}
+
+func (s *socket) close() {
+	if s.fd.Sys() < 0 {
+		return
+	}
+	s.w.loop.Disarm(&s.again)
+	s.w.loop.Unregister(&s.fd) // the other workers' copies of a Unix socket keep it alive
+	_ = syscall.Close(s.sys)
+}
+
+// OnEvent implements eventloop.Handler.
+func (s *socket) OnEvent(ev eventloop.Events) {
+	if ev&eventloop.EventStop != 0 {
+		s.close()
+		return
+	}
+	for range maxAccepts {
+		var sa syscall.RawSockaddrAny
+		n := uint32(syscall.SizeofSockaddrAny)
+		r, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(s.sys), uintptr(unsafe.Pointer(&sa)),
+			uintptr(unsafe.Pointer(&n)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+		switch e {
+		case 0:
+			s.accepted(int(r), peer(&sa))
+		case syscall.EAGAIN:
+			return
+		case syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.ENETDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH:
+			// The connection died in the queue (accept(2): treat like EAGAIN).
+		default:
+			s.rest(e)
+			return
+		}
+	}
+}
+
+// rest stops accepting for a while: the queue stays full, so the event would come at once.
+func (s *socket) rest(e syscall.Errno) {
+	s.w.l.log.Error("accept failed, trying again in a second; raise the limit on open files if that is what is missing",
+		"listener", s.w.l.Config().Name, "error", e)
+	s.w.loop.SetInterestNow(&s.fd, 0)
+	s.again.Init(func() { s.w.loop.SetInterestNow(&s.fd, eventloop.EventIn) })
+	s.w.loop.Arm(&s.again, outOfFiles)
+}
+
+func peer(sa *syscall.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		a := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), ntohs(a.Port))
+	case syscall.AF_INET6:
+		a := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), ntohs(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// ntohs reads a port that is stored in network order.
+func ntohs(p uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&p))[:])
+}
+
+// accepted makes a connection of a descriptor and begins to serve it.
+func (s *socket) accepted(fd int, remote netip.AddrPort) {
+	w := s.w
+	res := w.l.config.Load().res
+	var dst netip.AddrPort
+	if res.OriginalDst || res.UseOriginalDst {
+		dst = originalDst(fd, remote, s.local)
+	}
+	if res.UseOriginalDst && dst.IsValid() && w.l.o.Original != nil {
+		// The listener of the original destination serves it, and counts it.
+		if other := w.l.o.Original(dst); other != nil {
+			w = other.workers[w.loop.ID()]
+		}
+	}
+	cfg := w.l.config.Load()
+	sv := &served{w: w}
+	c, err := conn.Accept(w.loop, fd, conn.AcceptOptions{
+		LocalAddr: s.local, RemoteAddr: remote, Path: s.path, BufferLimit: int(cfg.res.BufferLimit),
+	}, sv)
+	if err != nil {
+		w.l.log.Error("accepted connection dropped", "listener", cfg.res.Name, "error", err)
+		return
+	}
+	sv.c = c
+	sv.start = w.loop.Now()
+	w.seq++
+	c.Info().ID = uint64(w.loop.ID()) + w.seq*uint64(len(w.l.workers))
+	c.SetOwner(sv)
+	w.add(sv)
+	w.inc(cxTotal)
+	w.gauge(cxActive, 1)
+	if dst.IsValid() && dst != c.Info().LocalAddr {
+		c.Info().OriginalDst = dst
+	}
+	sv.begin(cfg)
+}
+
+const (
+	soOriginalDst    = 80 // SO_ORIGINAL_DST, linux/netfilter_ipv4.h
+	ip6tOriginalDst  = 80 // IP6T_SO_ORIGINAL_DST, linux/netfilter_ipv6/ip6_tables.h
+	sizeofSockaddrV6 = syscall.SizeofSockaddrInet6
+)
+
+// originalDst asks the kernel where a redirected connection was going; invalid when it was
+// not redirected.
+func originalDst(fd int, remote, local netip.AddrPort) netip.AddrPort {
+	var sa syscall.RawSockaddrAny
+	n := uint32(sizeofSockaddrV6)
+	level, opt := uintptr(syscall.IPPROTO_IP), uintptr(soOriginalDst)
+	if remote.Addr().Is6() {
+		level, opt = uintptr(syscall.IPPROTO_IPV6), uintptr(ip6tOriginalDst)
+	}
+	_, _, e := syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), level, opt,
+		uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n)), 0)
+	if e != 0 {
+		return netip.AddrPort{}
+	}
+	if dst := peer(&sa); dst != local {
+		return dst
+	}
+	return netip.AddrPort{} // it came straight to us
+}
+
+func (w *worker) add(sv *served) {
+	h := &w.list
+	if h.next == nil {
+		h.next, h.prev = h, h
+	}
+	sv.prev, sv.next = h.prev, h
+	h.prev.next = sv
+	h.prev = sv
+}
+
+func (w *worker) remove(sv *served) {
+	sv.prev.next, sv.next.prev = sv.next, sv.prev
+	sv.next, sv.prev = nil, nil
+}
+
+// drain asks the connections of some chains to end, and closes what is left later. which is
+// asked with nil for connections whose chain is not known yet.
+func (w *worker) drain(within time.Duration, which func(*chain) bool) {
+	if within > 0 {
+		w.each(func(sv *served) {
+			if d, ok := sv.c.Handler().(Drainer); ok && which(sv.ch) {
+				d.Drain()
+			}
+		})
+	}
+	end := func() {
+		w.each(func(sv *served) {
+			if which(sv.ch) {
+				sv.c.Close(conn.CloseNow)
+			}
+		})
+	}
+	if within <= 0 {
+		end()
+		return
+	}
+	t := &eventloop.Timer{}
+	t.Init(end)
+	w.loop.Arm(t, within)
+}
+
+func (w *worker) each(f func(*served)) {
+	if w.list.next == nil {
+		return
+	}
+	for sv := w.list.next; sv != &w.list; {
+		next := sv.next
+		f(sv)
+		sv = next
+	}
+}

@@ -1,0 +1,72 @@
+package listener
+
+import "github.com/lateen-mesh/lateen/proxy/internal/conn"
+
+// inspect looks at the bytes that have come; they stay in the connection's buffer, for the
+// TLS handshake or the handler.
+func (s *served) inspect(eof bool) {
+	cfg := s.w.l.config.Load()
+	b := s.c.In().Bytes()
+	info := s.c.Info()
+	if cfg.inspect && info.TransportProtocol == "" {
+		h, v := parseHello(b)
+		switch {
+		case v == needMore && !eof:
+			return
+		case v == isTLS:
+			s.foundTLS(info, h)
+		case v == badTLS && len(b) > maxHello:
+			s.w.inspected(helloTooLarge)
+			s.c.Close(conn.CloseNow)
+			return
+		default: // not TLS, or too broken to say more: left to the chain that matches
+			s.w.inspected(tlsNotFound)
+			info.TransportProtocol = "raw_buffer"
+		}
+	}
+	if cfg.sniff && info.TransportProtocol != "tls" {
+		proto, more := sniffHTTP(b)
+		if more && !eof {
+			return
+		}
+		if proto != "" {
+			info.OfferedALPN = []string{proto}
+		}
+	}
+	if eof && len(b) == 0 {
+		s.w.inspected(inspectClosed)
+		s.c.Close(conn.CloseNow)
+		return
+	}
+	s.choose(cfg)
+}
+
+func (s *served) foundTLS(info *conn.Info, h hello) {
+	info.TransportProtocol = "tls"
+	info.SNI, info.OfferedALPN = h.sni, h.alpn
+	s.w.inspected(tlsFound)
+	found := func(ok bool, yes, no int) {
+		if ok {
+			s.w.inspected(yes)
+		} else {
+			s.w.inspected(no)
+		}
+	}
+	found(h.sni != "", sniFound, sniNotFound)
+	found(len(h.alpn) > 0, alpnFound, alpnNotFound)
+}
+
+// onTimeout: the first bytes did not come in time. Servers that speak first need the
+// connection to go on as what it seems to be.
+func (s *served) onTimeout() {
+	if !s.inspecting {
+		return
+	}
+	s.w.inc(preCxTimeout)
+	cfg := s.w.l.config.Load()
+	if !cfg.res.ContinueOnListenerFiltersTimeout {
+		s.c.Close(conn.CloseNow)
+		return
+	}
+	s.choose(cfg)
+}

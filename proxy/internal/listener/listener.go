@@ -1,0 +1,270 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// NetworkHandler serves the connections of a filter chain. It is shared by all workers and
+// keeps what belongs to one by Loop.ID.
+type NetworkHandler interface {
+	// OnNewConnection is called on the connection's loop, after the TLS handshake if there
+	// is one. It must call c.SetHandler. Bytes that have been read already wait in c.In and are
+	// delivered to that handler's OnData afterwards.
+	OnNewConnection(c *conn.Conn, l *Context)
+}
+
+// Drainer may be implemented by the conn.Handler of a connection. Drain is called on the loop
+// when the connection's filter chain or listener is going away: the connection should end in
+// order, after what it is doing. What has not ended by the deadline is closed.
+type Drainer interface {
+	Drain()
+}
+
+// Context says where a connection came in. It is shared by all connections of a chain.
+type Context struct {
+	Listener  string // name
+	Direction xdsresource.Direction
+	Chain     string // filter chain name
+	// Config is the listener's configuration when the chain was built; its access logs are
+	// those of the listener.
+	Config      *xdsresource.Listener
+	FilterChain *xdsresource.FilterChain
+	// Scope is "listener.<address>."; Connection managers add "http.<prefix>." below it.
+	Scope stats.Scope
+}
+
+// Options are what a listener needs; Loops, Chains and Stats are required.
+type Options struct {
+	Loops []*eventloop.Loop
+	// Chains makes the handler of a filter chain, once for each version of it.
+	Chains  func(*xdsresource.FilterChain) (NetworkHandler, error)
+	Secrets transportsocket.SecretProvider
+	Stats   *stats.Store
+	Logger  *slog.Logger
+	// Original finds the listener for a connection's original destination, for listeners with
+	// UseOriginalDst; nil: none. Called on the loops.
+	Original func(dst netip.AddrPort) *Listener
+	// ShareAddress binds although another process listens on the address with SO_REUSEPORT:
+	// for a hand-over. Otherwise that is an error, because the two would split connections.
+	ShareAddress bool
+}
+
+// Listener is a live listener. Its methods may be called from any goroutine that is no loop.
+type Listener struct {
+	o         Options
+	log       *slog.Logger
+	stats     stats.Block
+	inspector stats.Block
+	config    atomic.Pointer[config]
+	workers   []*worker
+
+	mu      sync.Mutex // guards what follows
+	sockets [][]*socket
+	stopped bool
+}
+
+// config is a compiled configuration; immutable.
+type config struct {
+	res      *xdsresource.Listener
+	match    *matcher
+	fallback *chain
+	chains   []*chain // with the fallback
+	inspect  bool     // look for a ClientHello
+	sniff    bool     // look for HTTP
+}
+
+type chain struct {
+	fc      *xdsresource.FilterChain
+	handler NetworkHandler
+	tls     *transportsocket.Server
+	ctx     Context
+}
+
+func (c *chain) name() string { return c.fc.Name }
+
+// New compiles a listener. Nothing is bound before Start. An error says which filter chain is
+// wrong.
+func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
+	l := &Listener{o: o, log: o.Logger}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	scope := o.Stats.Scope("listener").Tagged("envoy.listener_address", scopeName(cfg))
+	l.stats = scope.Block(statSet)
+	l.inspector = o.Stats.Scope("tls_inspector").Block(inspectorSet)
+	c, err := l.compile(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	l.config.Store(c)
+	for _, loop := range o.Loops {
+		l.workers = append(l.workers, &worker{l: l, loop: loop})
+	}
+	return l, nil
+}
+
+// compile builds a configuration, with the chains of old where they have not changed.
+func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, error) {
+	if res.ProxyProtocol {
+		return nil, fmt.Errorf("listener %q: listener filter envoy.filters.listener.proxy_protocol is not supported yet", res.Name)
+	}
+	c := &config{res: res, inspect: res.TLSInspector, sniff: res.HTTPInspector}
+	made := []*chain{} // to be undone on error
+	build := func(fc *xdsresource.FilterChain) (*chain, error) {
+		if ch := old.same(res, fc); ch != nil {
+			return ch, nil
+		}
+		ch, err := l.newChain(res, fc)
+		if err == nil {
+			made = append(made, ch)
+		}
+		return ch, err
+	}
+	err := func() error {
+		for _, fc := range res.FilterChains {
+			ch, err := build(fc)
+			if err != nil {
+				return err
+			}
+			c.chains = append(c.chains, ch)
+			// Envoy adds the inspector where a match needs what only it finds.
+			m := &fc.Match
+			c.inspect = c.inspect || len(m.ServerNames) > 0 || m.TransportProtocol != "" || len(m.ApplicationProtocols) > 0
+		}
+		var err error
+		if c.match, err = compileMatcher(c.chains); err != nil {
+			return err
+		}
+		if res.Default != nil {
+			if c.fallback, err = build(res.Default); err != nil {
+				return err
+			}
+			c.chains = append(c.chains, c.fallback)
+		}
+		if len(c.chains) == 0 && !res.UseOriginalDst {
+			return errors.New("no filter chain")
+		}
+		return nil
+	}()
+	if err != nil {
+		for _, ch := range made {
+			ch.close()
+		}
+		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
+	}
+	return c, nil
+}
+
+// same returns the live chain that an equal configuration has made.
+func (c *config) same(res *xdsresource.Listener, fc *xdsresource.FilterChain) *chain {
+	if c == nil || c.res.Direction != res.Direction || !reflect.DeepEqual(c.res.AccessLogs, res.AccessLogs) {
+		return nil
+	}
+	for _, ch := range c.chains {
+		if reflect.DeepEqual(ch.fc, fc) {
+			return ch
+		}
+	}
+	return nil
+}
+
+func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterChain) (*chain, error) {
+	ch := &chain{fc: fc, ctx: Context{
+		Listener: res.Name, Direction: res.Direction, Chain: fc.Name, Config: res, FilterChain: fc,
+		Scope: l.o.Stats.Scope("listener").Tagged("envoy.listener_address", scopeName(res)),
+	}}
+	var err error
+	if fc.TLS != nil {
+		if ch.tls, err = transportsocket.NewServer(fc.TLS, l.o.Secrets); err != nil {
+			return nil, fmt.Errorf("filter chain %q: transport socket: %w", fc.Name, err)
+		}
+	}
+	if ch.handler, err = l.o.Chains(fc); err != nil {
+		ch.close()
+		return nil, fmt.Errorf("filter chain %q: %w", fc.Name, err)
+	}
+	return ch, nil
+}
+
+func (c *chain) close() {
+	if c.tls != nil {
+		c.tls.Close()
+	}
+}
+
+// Config is the configuration in use.
+func (l *Listener) Config() *xdsresource.Listener { return l.config.Load().res }
+
+// Ready reports whether all certificates of all chains have arrived.
+func (l *Listener) Ready() bool {
+	for _, ch := range l.config.Load().chains {
+		if ch.tls != nil && !ch.tls.Ready() {
+			return false
+		}
+	}
+	return true
+}
+
+// Update replaces the configuration in place: sockets stay, new connections see the new
+// chains, those of chains that are gone or have changed are drained within the time given. The
+// address must be the same. On error the old configuration stays.
+func (l *Listener) Update(cfg *xdsresource.Listener, drain time.Duration) error {
+	old := l.config.Load()
+	if !reflect.DeepEqual(addresses(old.res), addresses(cfg)) || old.res.BindToPort != cfg.BindToPort {
+		return fmt.Errorf("listener %q: the address changes from %s to %s, which needs a new listener", cfg.Name, addressText(old.res.Address), addressText(cfg.Address))
+	}
+	c, err := l.compile(cfg, old)
+	if err != nil {
+		return err
+	}
+	l.config.Store(c)
+	kept := map[*chain]bool{}
+	for _, ch := range c.chains {
+		kept[ch] = true
+	}
+	gone := map[*chain]bool{}
+	for _, ch := range old.chains {
+		if !kept[ch] {
+			gone[ch] = true
+			ch.close()
+		}
+	}
+	if len(gone) > 0 {
+		l.drain(drain, func(ch *chain) bool { return gone[ch] })
+	}
+	return nil
+}
+
+// Drain asks all connections to end in order, and closes those that are still there after the
+// time given. It does not wait, and does not stop accepting.
+func (l *Listener) Drain(within time.Duration) {
+	l.drain(within, func(*chain) bool { return true })
+}
+
+func (l *Listener) drain(within time.Duration, which func(*chain) bool) {
+	for _, w := range l.workers {
+		w.loop.Post(func() { w.drain(within, which) })
+	}
+}
+
+// Close stops accepting, and drains. After the time given no connection is left.
+func (l *Listener) Close(drain time.Duration) {
+	l.StopAccepting()
+	l.Drain(drain)
+	for _, ch := range l.config.Load().chains {
+		ch.close()
+	}
+}

@@ -1,0 +1,122 @@
+package listener
+
+import (
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+)
+
+// served is a connection as the listener sees it: first its handler, until the filter chain
+// is known and TLS is up, then only its owner, to count its end.
+type served struct {
+	next, prev *served // the worker's ring
+	w          *worker
+	c          *conn.Conn
+	ch         *chain // nil: not chosen yet
+	start      int64
+	timer      eventloop.Timer // listener filters
+	inspecting bool
+}
+
+// begin runs the listener filters, or goes on at once where there are none.
+func (s *served) begin(cfg *config) {
+	if !cfg.inspect && !cfg.sniff {
+		s.choose(cfg)
+		return
+	}
+	s.inspecting = true
+	s.w.gauge(preCxActive, 1)
+	if d := cfg.res.ListenerFiltersTimeout; d > 0 {
+		s.timer.Init(s.onTimeout)
+		s.w.loop.Arm(&s.timer, d)
+	}
+}
+
+// choose finds the filter chain and gives the connection to it.
+func (s *served) choose(cfg *config) {
+	if s.inspecting {
+		s.inspecting = false
+		s.w.gauge(preCxActive, -1)
+		s.w.loop.Disarm(&s.timer)
+	}
+	info := s.c.Info()
+	if info.TransportProtocol == "" {
+		info.TransportProtocol = "raw_buffer"
+	}
+	ch := cfg.match.only
+	if ch == nil {
+		ch = cfg.match.find(&criteria{
+			dst: destination(info), sni: info.SNI, transport: info.TransportProtocol, alpn: info.OfferedALPN,
+			directSrc: info.DirectRemoteAddr.Addr(), src: info.RemoteAddr,
+		})
+	}
+	if ch == nil {
+		ch = cfg.fallback
+	}
+	if ch == nil {
+		s.w.inc(noFilterChain)
+		s.w.l.log.Debug("no filter chain matches", "listener", cfg.res.Name, "remote", info.RemoteAddr,
+			"local", destination(info), "sni", info.SNI, "transport", info.TransportProtocol, "alpn", info.OfferedALPN)
+		s.c.Close(conn.CloseNow)
+		return
+	}
+	s.ch = ch
+	if ch.tls != nil {
+		s.c.StartTLS(ch.tls, ch.fc.TransportSocketTimeout)
+		return
+	}
+	s.serve()
+}
+
+func destination(info *conn.Info) netip.AddrPort {
+	if info.OriginalDst.IsValid() {
+		return info.OriginalDst
+	}
+	return info.LocalAddr
+}
+
+// serve hands the connection to the chain's handler.
+func (s *served) serve() {
+	s.ch.handler.OnNewConnection(s.c, &s.ch.ctx)
+	if s.c.In().Len() > 0 && !s.c.ReadPaused() {
+		s.c.ResumeRead() // what the inspection has read
+	}
+}
+
+// OnConnected implements conn.ConnectHandler: the TLS handshake is done.
+func (s *served) OnConnected(c *conn.Conn) {
+	s.w.countHandshake(c.Info().TLS)
+	s.serve()
+}
+
+// OnData implements conn.Handler: the first bytes of a connection that is inspected.
+func (s *served) OnData(c *conn.Conn, eof bool) {
+	if s.inspecting {
+		s.inspect(eof)
+	}
+}
+
+// OnWritable implements conn.Handler.
+func (s *served) OnWritable(*conn.Conn) {}
+
+// OnClose implements conn.Handler: the connection ended before its handler saw it.
+func (s *served) OnClose(c *conn.Conn, err error) {
+	if s.ch != nil && s.ch.tls != nil && err != nil {
+		s.w.countHandshakeError(err)
+		s.w.l.log.Debug("TLS handshake failed", "listener", s.ch.ctx.Listener, "remote", c.Info().RemoteAddr, "error", err)
+	}
+}
+
+// OnConnClosed implements conn.Owner.
+func (s *served) OnConnClosed(*conn.Conn) {
+	if s.inspecting {
+		s.inspecting = false
+		s.w.gauge(preCxActive, -1)
+		s.w.loop.Disarm(&s.timer)
+	}
+	s.w.remove(s)
+	s.w.gauge(cxActive, -1)
+	s.w.inc(cxDestroy)
+	s.w.record(cxLength, uint64(s.w.loop.Now()-s.start)/1e6)
+}

@@ -1,0 +1,116 @@
+package listener
+
+import (
+	"crypto/tls"
+	"errors"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Statistics of a listener, "listener.<address>.*"
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats).
+const (
+	cxTotal = iota
+	cxDestroy
+	cxActive
+	cxLength
+	preCxActive
+	preCxTimeout
+	noFilterChain
+	sslConnectionError
+	sslHandshake
+	sslSessionReused
+	sslNoCertificate
+	sslFailNoCert
+	sslFailError
+	sslFailSAN
+	sslFailHash
+)
+
+var statSet = stats.NewSet(
+	stats.Item{Name: "downstream_cx_total"},
+	stats.Item{Name: "downstream_cx_destroy"},
+	stats.Item{Name: "downstream_cx_active", Kind: stats.KindGauge},
+	stats.Item{Name: "downstream_cx_length_ms", Kind: stats.KindHistogram},
+	stats.Item{Name: "downstream_pre_cx_active", Kind: stats.KindGauge},
+	stats.Item{Name: "downstream_pre_cx_timeout"},
+	stats.Item{Name: "no_filter_chain_match"},
+	stats.Item{Name: "ssl.connection_error"},
+	stats.Item{Name: "ssl.handshake"},
+	stats.Item{Name: "ssl.session_reused"},
+	stats.Item{Name: "ssl.no_certificate"},
+	stats.Item{Name: "ssl.fail_verify_no_cert"},
+	stats.Item{Name: "ssl.fail_verify_error"},
+	stats.Item{Name: "ssl.fail_verify_san"},
+	stats.Item{Name: "ssl.fail_verify_cert_hash"},
+)
+
+// Statistics of the inspector, for all listeners together.
+const (
+	tlsFound = iota
+	tlsNotFound
+	alpnFound
+	alpnNotFound
+	sniFound
+	sniNotFound
+	inspectClosed
+	helloTooLarge
+)
+
+var inspectorSet = stats.NewSet(
+	stats.Item{Name: "tls_found"},
+	stats.Item{Name: "tls_not_found"},
+	stats.Item{Name: "alpn_found"},
+	stats.Item{Name: "alpn_not_found"},
+	stats.Item{Name: "sni_found"},
+	stats.Item{Name: "sni_not_found"},
+	stats.Item{Name: "connection_closed"},
+	stats.Item{Name: "client_hello_too_large"},
+)
+
+// scopeName is the listener's name in statistics: stat_prefix, or the address with colons
+// made underscores.
+func scopeName(cfg *xdsresource.Listener) string {
+	if cfg.StatPrefix != "" {
+		return cfg.StatPrefix
+	}
+	return strings.ReplaceAll(addressText(cfg.Address), ":", "_")
+}
+
+func (w *worker) inc(i int)              { w.shard().Inc(w.l.stats.Counter(i)) }
+func (w *worker) gauge(i int, d int64)   { w.shard().GaugeAdd(w.l.stats.Gauge(i), d) }
+func (w *worker) inspected(i int)        { w.shard().Inc(w.l.inspector.Counter(i)) }
+func (w *worker) record(i int, v uint64) { w.shard().Record(w.l.stats.Histogram(i), v) }
+func (w *worker) shard() *stats.Shard    { return w.l.o.Stats.Shard(w.loop.ID()) }
+
+func (w *worker) countHandshake(st *tls.ConnectionState) {
+	w.inc(sslHandshake)
+	if st.DidResume {
+		w.inc(sslSessionReused)
+	}
+	if len(st.PeerCertificates) == 0 {
+		w.inc(sslNoCertificate)
+	}
+}
+
+func (w *worker) countHandshakeError(err error) {
+	var e *conn.Error
+	if !errors.As(err, &e) || e.Kind != conn.TLS {
+		return
+	}
+	w.inc(sslConnectionError)
+	switch transportsocket.Refusal(e.Err) {
+	case transportsocket.NoCertificate:
+		w.inc(sslFailNoCert)
+	case transportsocket.WrongName:
+		w.inc(sslFailSAN)
+	case transportsocket.WrongHash:
+		w.inc(sslFailHash)
+	case transportsocket.Untrusted:
+		w.inc(sslFailError)
+	}
+}
