@@ -62,6 +62,10 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 			p.add(field+".protocol", "UDP is not proxied; the port is left out")
 			continue
 		}
+		if slices.ContainsFunc(out.Ports, func(q model.Port) bool { return q.Number == port.Number }) {
+			p.add(field+".port", "%d is given twice; the first counts", port.Number)
+			continue
+		}
 		if port.Protocol.IsHTTP2() && !gatewayService(s) {
 			p.add(field+".name", http2Problem)
 		}

@@ -169,10 +169,17 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	}
 	router := p.Type == model.Router
 	w := p.Namespace + "/" + p.Name
-	if wl := s.WorkloadOf(p); wl != nil {
-		w = wl.Key()
+	own := c.Workloads[w]
+	if _, registered := s.Workloads.Get(w); !registered {
+		// The proxy's workload is found by address (model.Snapshot.WorkloadOf): any of the
+		// namespace may be it, or have been.
+		for k := range c.Workloads {
+			own = own || strings.HasPrefix(k, p.Namespace+"/")
+		}
+		if wl := s.WorkloadOf(p); wl != nil {
+			w = wl.Key()
+		}
 	}
-	own := c.Workloads[w] || c.Workloads[p.Namespace+"/"+p.Name]
 	if len(c.Hosts) > 0 {
 		a.Listeners, a.Routes = true, true
 		for h := range c.Hosts {
