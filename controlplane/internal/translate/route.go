@@ -113,10 +113,11 @@ func (rc *routeContext) httpRoute(vs *model.VirtualService, rule *model.HTTPRout
 	case rule.Direct != nil:
 		out.Action = directResponse(rule.Direct)
 	default:
-		out.Action = rc.forward(rule, out)
-	}
-	if out.Action == nil {
-		return nil
+		forward := rc.forward(rule, out)
+		if forward == nil {
+			return nil
+		}
+		out.Action = forward
 	}
 	applyHeaders(out, rule.Headers)
 	perFilter := map[string]*anypb.Any{}
