@@ -65,6 +65,9 @@ func (r *renewer) obtain(ctx context.Context) error {
 			r.cfg.Logger.Info("certificate obtained", "identity", r.cfg.identity().String(), "expires", id.NotAfter.Format(time.RFC3339))
 			return nil
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		pause := retryWait(failures, rand.Float64())
 		r.cfg.Logger.Warn("no certificate yet; trying again", "error", err, "wait", pause.Round(time.Millisecond))
 		if !wait(ctx, pause) {

@@ -148,10 +148,16 @@ func (d *Demo) failed(ctx context.Context, s *supervise.Supervisor, what string,
 		return ctx.Err()
 	}
 	text := fmt.Sprintf("%s: %v", what, err)
+	told := 0
 	for _, st := range s.Statuses() {
-		if st.LastEnd != "" {
-			text += fmt.Sprintf("\n  %s ended (%s): %s", st.Name, st.LastEnd, lastLine(st.Log))
+		if st.LastEnd == "" {
+			continue
 		}
+		if told++; told > 2 {
+			text += "\n  and others"
+			break
+		}
+		text += fmt.Sprintf("\n  %s ended (%s): %.500s", st.Name, st.LastEnd, lastLine(st.Log))
 	}
 	return errors.New(text + "\n  logs are in " + filepath.Join(d.cfg.StateDir, "logs"))
 }
