@@ -7,6 +7,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -159,7 +161,7 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 			l.nested(fmt.Sprintf("static_resources.secrets[%d]", i), err)
 			continue
 		}
-		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Proto: m, Value: v})
+		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Raw: pack(m), Value: v})
 	}
 	// Clusters name SDS sources, so which of them are only dialled by the xDS client shows
 	// after all were read: decode those that turn out to be so again, leniently.
@@ -197,7 +199,7 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 		if v.Name == "" { // Envoy invents a UUID; a name that tells something serves better
 			v.Name = fmt.Sprintf("static_listener_%d", i)
 		}
-		l.out.Listeners = append(l.out.Listeners, xdsresource.Resource{Name: v.Name, Proto: m, Value: v})
+		l.out.Listeners = append(l.out.Listeners, xdsresource.Resource{Name: v.Name, Raw: pack(m), Value: v})
 	}
 }
 
@@ -215,7 +217,16 @@ func (l *loader) cluster(path string, m *clusterv3.Cluster) {
 	if control {
 		l.out.Control[m.GetName()] = v
 	}
-	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Proto: m, Value: v})
+	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Raw: pack(m), Value: v})
+}
+
+// pack keeps a resource as the bytes that the admin API shows.
+func pack(m proto.Message) *anypb.Any {
+	a, err := anypb.New(m)
+	if err != nil {
+		panic("BUG: a parsed message cannot be encoded: " + err.Error())
+	}
+	return a
 }
 
 // sdsClusters lists the clusters that transport sockets of static clusters fetch secrets

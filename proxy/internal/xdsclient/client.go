@@ -27,7 +27,7 @@ type Failure struct {
 	Name    string
 	Version string
 	Err     error
-	// Raw is the refused resource as it came, for the admin API; nil when even that failed.
+	// Raw is the refused resource as it came, for the admin API.
 	Raw xdsresource.Resource
 }
 

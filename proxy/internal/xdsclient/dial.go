@@ -36,11 +36,13 @@ type Dialer struct {
 	cert    *tls.Certificate
 	trust   *xdsresource.ValidationContext
 	cancels []func()
+	// changed is closed and replaced when a secret arrives.
+	changed chan struct{}
 }
 
 // NewDialer subscribes to the cluster's secrets. Close ends that.
 func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
-	d := &Dialer{cluster: c}
+	d := &Dialer{cluster: c, changed: make(chan struct{})}
 	n := 0
 	for _, l := range c.Endpoints.Localities {
 		n += len(l.Endpoints)
@@ -69,6 +71,7 @@ func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
 			d.cancels = append(d.cancels, secrets.Validation(v.SDSCluster, v.SDS, func(v xdsresource.ValidationContext) {
 				d.mu.Lock()
 				d.trust = &v
+				d.arrived()
 				d.mu.Unlock()
 			}))
 		}
@@ -83,7 +86,34 @@ func (d *Dialer) setCert(c xdsresource.TLSCertificate) {
 	}
 	d.mu.Lock()
 	d.cert = &cert
+	d.arrived()
 	d.mu.Unlock()
+}
+
+// arrived wakes whoever waits in Dial. The caller holds mu.
+func (d *Dialer) arrived() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// waitForSecrets returns when everything that TLS needs is there. The agent that serves the
+// secrets may still be asking for them.
+func (d *Dialer) waitForSecrets(ctx context.Context) error {
+	t := d.cluster.TLS
+	for {
+		d.mu.Lock()
+		ok := (len(t.Certificates) == 0 || d.cert != nil) && (t.Validation == nil || d.trust != nil)
+		changed := d.changed
+		d.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Close ends the subscriptions.
@@ -93,10 +123,14 @@ func (d *Dialer) Close() {
 	}
 }
 
-// Dial prepares a connection; grpc-go connects when the stream is opened.
-func (d *Dialer) Dial(context.Context) (*grpc.ClientConn, error) {
+// Dial prepares a connection once all secrets are there; grpc-go connects when the stream is
+// opened.
+func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if d.cluster.TLS != nil {
+		if err := d.waitForSecrets(ctx); err != nil {
+			return nil, err
+		}
 		cfg, err := d.tlsConfig()
 		if err != nil {
 			return nil, err
@@ -147,18 +181,12 @@ func (d *Dialer) tlsConfig() (*tls.Config, error) {
 	defer d.mu.Unlock()
 	cfg := &tls.Config{ServerName: t.SNI, MinVersion: t.MinVersion, MaxVersion: t.MaxVersion, NextProtos: []string{"h2"}}
 	if len(t.Certificates) > 0 {
-		if d.cert == nil {
-			return nil, fmt.Errorf("the client certificate (secret %q) has not arrived yet", t.Certificates[0].SDS)
-		}
 		cfg.Certificates = []tls.Certificate{*d.cert}
 	}
 	// The peer is judged below: Envoy's validation context knows more than a server name.
 	cfg.InsecureSkipVerify = true
 	if t.Validation == nil {
 		return cfg, nil
-	}
-	if d.trust == nil {
-		return nil, fmt.Errorf("the trust bundle (secret %q) has not arrived yet", t.Validation.SDS)
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(d.trust.TrustedCA)

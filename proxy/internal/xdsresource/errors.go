@@ -41,6 +41,19 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Lines lists the problems as "path: reason", one each.
+func (e *Error) Lines() []string {
+	out := make([]string, 0, len(e.Problems))
+	for _, p := range e.Problems {
+		if p.Path == "" {
+			out = append(out, p.Reason)
+			continue
+		}
+		out = append(out, p.Path+": "+p.Reason)
+	}
+	return out
+}
+
 // parser collects the problems of one resource while it is taken apart. Conversions go on
 // after a problem with whatever value is at hand; the result is thrown away in the end.
 type parser struct {

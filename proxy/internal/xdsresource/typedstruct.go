@@ -29,7 +29,8 @@ func TypeName(a *anypb.Any) string {
 }
 
 // fromTypedStruct turns a TypedStruct whose inner type is a proto that this program links
-// into an Any of that proto, as Envoy does. Anything else comes back as it was.
+// into an Any of that proto, as Envoy does. Other TypedStructs come back in today's form
+// (xds.type.v3), so that filters read one only. Anything else comes back as it was.
 func fromTypedStruct(a *anypb.Any) (*anypb.Any, error) {
 	url, value, ok, err := AsTypedStruct(a)
 	if err != nil || !ok {
@@ -37,7 +38,8 @@ func fromTypedStruct(a *anypb.Any) (*anypb.Any, error) {
 	}
 	mt, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(strings.TrimPrefix(url, "type.googleapis.com/")))
 	if err != nil {
-		return a, nil // a type without a linked proto, such as Istio's: its filter reads the Struct itself
+		// A type without a linked proto, such as Istio's: its filter reads the Struct itself.
+		return anypb.New(&xdstype.TypedStruct{TypeUrl: url, Value: value})
 	}
 	raw, err := protojson.Marshal(value)
 	if err != nil {

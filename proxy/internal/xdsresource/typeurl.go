@@ -21,23 +21,23 @@ const (
 	TypeSecret    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
-// Resource is a decoded resource: its name, the proto as it came, and the validated form
-// (*Listener, *RouteConfig, *Cluster, *Endpoints or *Secret).
+// Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
+// shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
+// *Endpoints or *Secret).
 type Resource struct {
 	Name  string
-	Proto proto.Message
+	Raw   *anypb.Any
 	Value any
 }
 
 // Decode unpacks and validates one resource of an xDS response. The name is set whenever it
 // could be read, even beside an error.
 func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
-	var r Resource
+	r := Resource{Raw: a}
 	unpack := func(m proto.Message) error {
 		if err := a.UnmarshalTo(m); err != nil {
 			return fmt.Errorf("resource of type %s: %w", a.GetTypeUrl(), err)
 		}
-		r.Proto = m
 		return nil
 	}
 	var err error

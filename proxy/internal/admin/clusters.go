@@ -1,0 +1,180 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// clusters serves /clusters.
+func (a *Admin) clusters(w http.ResponseWriter, r *http.Request) {
+	f, ok := format(w, r, "text", "json")
+	if !ok {
+		return
+	}
+	list, err := a.server.Clusters().Status(r.Context())
+	if err != nil {
+		http.Error(w, "the workers did not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	v, ok := a.server.View()
+	if !ok {
+		http.Error(w, "the proxy is shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	api := map[string]bool{} // clusters from CDS
+	for _, rec := range v.Clusters {
+		api[rec.Name] = !rec.Static
+	}
+	if f == "json" {
+		out := &adminv3.Clusters{}
+		for i := range list {
+			out.ClusterStatuses = append(out.ClusterStatuses, clusterProto(&list[i], api[list[i].Name]))
+		}
+		a.writeProto(w, out)
+		return
+	}
+	for i := range list {
+		writeCluster(w, &list[i], api[list[i].Name])
+	}
+}
+
+// counter is one of a host's statistics; gauges are those that go down again.
+type counter struct {
+	name  string
+	value uint64
+	gauge bool
+}
+
+// counters lists a host's statistics in Envoy's order.
+func counters(h *cluster.HostStatus) []counter {
+	s := &h.Stats
+	return []counter{
+		{"cx_connect_fail", s.CxConnectFail, false},
+		{"cx_total", s.CxTotal, false},
+		{"rq_error", s.RqError, false},
+		{"rq_success", s.RqSuccess, false},
+		{"rq_timeout", s.RqTimeout, false},
+		{"rq_total", s.RqTotal, false},
+		{"cx_active", s.CxActive, true},
+		{"rq_active", s.RqActive, true},
+	}
+}
+
+func clusterProto(c *cluster.Status, api bool) *adminv3.ClusterStatus {
+	cfg := c.Config
+	out := &adminv3.ClusterStatus{
+		Name: cfg.Name, AddedViaApi: api, ObservabilityName: cmp.Or(cfg.ObservabilityName, cfg.Name),
+		CircuitBreakers: &clusterv3.CircuitBreakers{},
+	}
+	if cfg.Type == xdsresource.ClusterEDS {
+		out.EdsServiceName = cfg.EDSServiceName
+	}
+	for i, b := range cfg.Breakers {
+		out.CircuitBreakers.Thresholds = append(out.CircuitBreakers.Thresholds, &clusterv3.CircuitBreakers_Thresholds{
+			Priority:           corev3.RoutingPriority(i),
+			MaxConnections:     u32(b.MaxConnections),
+			MaxPendingRequests: u32(b.MaxPendingRequests),
+			MaxRequests:        u32(b.MaxRequests),
+			MaxRetries:         u32(b.MaxRetries),
+		})
+	}
+	for i := range c.Hosts {
+		out.HostStatuses = append(out.HostStatuses, hostProto(&c.Hosts[i]))
+	}
+	return out
+}
+
+func hostProto(h *cluster.HostStatus) *adminv3.HostStatus {
+	out := &adminv3.HostStatus{
+		Address:  addressProto(h.Host.Address),
+		Hostname: h.Host.Hostname,
+		Weight:   h.Weight,
+		Priority: h.Priority,
+		Locality: &corev3.Locality{Region: h.Locality.Region, Zone: h.Locality.Zone, SubZone: h.Locality.SubZone},
+		HealthStatus: &adminv3.HostHealthStatus{
+			EdsHealthStatus: edsHealth(h.Health), FailedOutlierCheck: h.Ejected,
+		},
+	}
+	for _, c := range counters(h) {
+		m := &adminv3.SimpleMetric{Name: c.name, Value: c.value}
+		if c.gauge {
+			m.Type = adminv3.SimpleMetric_GAUGE
+		}
+		out.Stats = append(out.Stats, m)
+	}
+	if h.SuccessRate >= 0 {
+		out.SuccessRate = &typev3.Percent{Value: h.SuccessRate}
+	}
+	return out
+}
+
+// edsHealth maps what EDS said. An endpoint without a state counts as healthy.
+func edsHealth(h xdsresource.HealthStatus) corev3.HealthStatus {
+	switch h {
+	case xdsresource.HealthUnhealthy:
+		return corev3.HealthStatus_UNHEALTHY
+	case xdsresource.HealthDraining:
+		return corev3.HealthStatus_DRAINING
+	case xdsresource.HealthTimeout:
+		return corev3.HealthStatus_TIMEOUT
+	case xdsresource.HealthDegraded:
+		return corev3.HealthStatus_DEGRADED
+	}
+	return corev3.HealthStatus_HEALTHY
+}
+
+// writeCluster prints a cluster as lines of name::key::value.
+func writeCluster(w io.Writer, c *cluster.Status, api bool) {
+	cfg := c.Config
+	name := cfg.Name
+	line := func(key string, value any) { fmt.Fprintf(w, "%s::%s::%v\n", name, key, value) }
+	line("observability_name", cmp.Or(cfg.ObservabilityName, name))
+	for i, prio := range []string{"default_priority", "high_priority"} {
+		b := cfg.Breakers[i]
+		line(prio+"::max_connections", b.MaxConnections)
+		line(prio+"::max_pending_requests", b.MaxPendingRequests)
+		line(prio+"::max_requests", b.MaxRequests)
+		line(prio+"::max_retries", b.MaxRetries)
+	}
+	line("added_via_api", api)
+	if cfg.Type == xdsresource.ClusterEDS {
+		line("eds_service_name", cfg.EDSServiceName)
+	}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		host := func(key string, value any) { line(addressText(h.Host.Address)+"::"+key, value) }
+		for _, m := range counters(h) {
+			host(m.name, m.value)
+		}
+		host("hostname", h.Host.Hostname)
+		var flags []string
+		if h.Ejected {
+			flags = append(flags, "failed_outlier_check")
+		}
+		switch h.Health {
+		case xdsresource.HealthUnhealthy, xdsresource.HealthDraining, xdsresource.HealthTimeout:
+			flags = append(flags, "failed_eds_health")
+		case xdsresource.HealthDegraded:
+			flags = append(flags, "degraded_eds_health")
+		}
+		host("health_flags", joinFlags(flags))
+		host("weight", h.Weight)
+		host("region", h.Locality.Region)
+		host("zone", h.Locality.Zone)
+		host("sub_zone", h.Locality.SubZone)
+		host("canary", false)
+		host("priority", h.Priority)
+		host("success_rate", h.SuccessRate)
+		host("local_origin_success_rate", -1)
+	}
+}

@@ -1,0 +1,71 @@
+package admin
+
+import (
+	"net/http"
+	"regexp"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+)
+
+// stats serves /stats?filter=&usedonly&type=&format=.
+func (a *Admin) stats(w http.ResponseWriter, r *http.Request) {
+	f, ok := format(w, r, "text", "json", "prometheus")
+	if !ok {
+		return
+	}
+	a.writeStats(w, r, f)
+}
+
+// prometheus serves /stats/prometheus.
+func (a *Admin) prometheus(w http.ResponseWriter, r *http.Request) { a.writeStats(w, r, "prometheus") }
+
+func (a *Admin) writeStats(w http.ResponseWriter, r *http.Request, f string) {
+	q := r.URL.Query()
+	query := stats.Query{UsedOnly: q.Has("usedonly")}
+	if re := q.Get("filter"); re != "" {
+		c, err := regexp.Compile(re)
+		if err != nil {
+			http.Error(w, "Invalid re2 regex: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		query.Filter = c
+	}
+	switch t := q.Get("type"); t {
+	case "", "All":
+	case "Counters":
+		query.Types = []stats.Kind{stats.KindCounter}
+	case "Gauges":
+		query.Types = []stats.Kind{stats.KindGauge}
+	case "Histograms":
+		query.Types = []stats.Kind{stats.KindHistogram}
+	case "TextReadouts":
+		return // there are none
+	default:
+		http.Error(w, "usage: /stats?type=(All|Counters|Gauges|Histograms|TextReadouts)", http.StatusBadRequest)
+		return
+	}
+	a.server.UpdateGauges()
+	snap, err := a.server.Stats().Snapshot(r.Context(), query)
+	if err != nil {
+		http.Error(w, "the workers did not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	var body []byte
+	switch f {
+	case "json":
+		w.Header().Set("Content-Type", "application/json")
+		body = snap.AppendJSON(nil)
+	case "prometheus":
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		body = snap.AppendPrometheus(nil)
+	default:
+		body = snap.AppendText(nil)
+	}
+	_, _ = w.Write(body) // a reader that is gone needs no answer
+}
+
+// resetCounters serves POST /reset_counters.
+func (a *Admin) resetCounters(w http.ResponseWriter, _ *http.Request) {
+	a.server.ResetCounters()
+	_, _ = w.Write([]byte("OK\n"))
+}

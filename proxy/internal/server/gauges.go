@@ -1,0 +1,57 @@
+package server
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+)
+
+// gauges are the server's own statistics, "server.*", computed when they are asked for.
+type gauges struct {
+	uptime, live, state, concurrency, memoryAllocated, memoryHeap, memoryPhysical stats.Gauge
+	listenersActive, listenersWarming, clustersActive, clustersWarming            stats.Gauge
+}
+
+func newGauges(st *stats.Store) gauges {
+	return gauges{
+		uptime:           st.Gauge("server.uptime"),
+		live:             st.Gauge("server.live"),
+		state:            st.Gauge("server.state"),
+		concurrency:      st.Gauge("server.concurrency"),
+		memoryAllocated:  st.Gauge("server.memory_allocated"),
+		memoryHeap:       st.Gauge("server.memory_heap_size"),
+		memoryPhysical:   st.Gauge("server.memory_physical_size"),
+		listenersActive:  st.Gauge("listener_manager.total_listeners_active"),
+		listenersWarming: st.Gauge("listener_manager.total_listeners_warming"),
+		clustersActive:   st.Gauge("cluster_manager.active_clusters"),
+		clustersWarming:  st.Gauge("cluster_manager.warming_clusters"),
+	}
+}
+
+// UpdateGauges brings the server's own gauges up to date.
+func (s *Server) UpdateGauges() {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	main := s.stats.Main()
+	set := func(g stats.Gauge, v int) { main.GaugeSet(g, int64(v)) }
+	set(s.gauges.uptime, int(time.Since(s.started)/time.Second))
+	state := s.State()
+	live := 0
+	if state == Live {
+		live = 1
+	}
+	set(s.gauges.live, live)
+	// Envoy's numbers: LIVE 0, DRAINING 1, PRE_INITIALIZING 2, INITIALIZING 3.
+	set(s.gauges.state, [...]int{2, 3, 0, 1}[state])
+	set(s.gauges.concurrency, len(s.loops))
+	set(s.gauges.memoryAllocated, int(m.HeapAlloc))
+	set(s.gauges.memoryHeap, int(m.HeapSys))
+	set(s.gauges.memoryPhysical, int(Resident()))
+	s.control.call(func() {
+		set(s.gauges.listenersActive, len(s.listeners.active))
+		set(s.gauges.listenersWarming, len(s.listeners.warming))
+		set(s.gauges.clustersActive, len(s.clusterSet.records)-len(s.clusterSet.warming))
+		set(s.gauges.clustersWarming, len(s.clusterSet.warming))
+	})
+}

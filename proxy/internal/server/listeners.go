@@ -1,0 +1,372 @@
+package server
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// listenerSet follows listeners from their arrival to their end. The control loop owns it.
+type listenerSet struct {
+	s       *Server
+	version string // of the last LDS response
+	active  map[string]*liveListener
+	// warming listeners wait for routes and secrets; beside one may stand an active one of
+	// the same name, which serves meanwhile.
+	warming map[string]*liveListener
+	// refused holds the last refusal by name.
+	refused map[string]*Refusal
+	// routeUse counts the listeners that need a route configuration of RDS.
+	routeUse map[string]int
+	// answered is true after the first LDS response.
+	answered bool
+
+	// byAddress is what workers look up for listeners with use_original_dst.
+	byAddress atomic.Pointer[map[netip.AddrPort]*listener.Listener]
+}
+
+// liveListener is one version of a listener with what it needs.
+type liveListener struct {
+	cfg     *xdsresource.Listener
+	rec     Record
+	l       *listener.Listener // nil for a version that will replace the active one in place
+	routes  []string
+	secrets []secretKey
+	cancels []func()
+}
+
+func newListenerSet(s *Server) *listenerSet {
+	return &listenerSet{
+		s: s, active: map[string]*liveListener{}, warming: map[string]*liveListener{},
+		refused: map[string]*Refusal{}, routeUse: map[string]int{},
+	}
+}
+
+// update takes a new version of a listener. The error is what a NACK says; a listener that
+// must wait for something is no error.
+func (ls *listenerSet) update(r xdsresource.Resource, version string, static bool) error {
+	cfg := r.Value.(*xdsresource.Listener)
+	rec := Record{Name: r.Name, Static: static, State: Warming, Version: version, Raw: r.Raw, Updated: ls.s.now()}
+	if old := ls.newest(r.Name); old != nil && proto.Equal(old.rec.Raw, r.Raw) {
+		old.rec.Version = version // the same again, as after a reconnect in state of the world
+		delete(ls.refused, r.Name)
+		return nil
+	}
+	next := &liveListener{cfg: cfg, rec: rec}
+	next.needs()
+	// Built before it is warm, so that what cannot work is refused at once. A version that
+	// fits the active listener's sockets is built when it replaces it.
+	if !ls.inPlace(ls.active[r.Name], cfg) {
+		var err error
+		if next.l, err = ls.s.newListener(cfg); err != nil {
+			ls.refuse(r, version, err)
+			return err
+		}
+	}
+	if w := ls.warming[r.Name]; w != nil {
+		ls.discard(w)
+	}
+	ls.warming[r.Name] = next
+	ls.acquire(next)
+	if !ls.ready(next) {
+		ls.s.log.Debug("listener waits", "listener", r.Name, "for", strings.Join(ls.missing(next), ", "))
+		return nil
+	}
+	if err := ls.activate(next); err != nil {
+		ls.refuse(r, version, err)
+		return err
+	}
+	return nil
+}
+
+// newest is the warming version of a listener, else the active one.
+func (ls *listenerSet) newest(name string) *liveListener {
+	if w := ls.warming[name]; w != nil {
+		return w
+	}
+	return ls.active[name]
+}
+
+// inPlace reports whether cfg can take over the sockets of a live listener.
+func (ls *listenerSet) inPlace(old *liveListener, cfg *xdsresource.Listener) bool {
+	return old != nil && reflect.DeepEqual(old.cfg.Address, cfg.Address) && reflect.DeepEqual(old.cfg.Addresses, cfg.Addresses) &&
+		old.cfg.BindToPort == cfg.BindToPort && old.cfg.Direction == cfg.Direction
+}
+
+func (ls *listenerSet) refuse(r xdsresource.Resource, version string, err error) {
+	ls.refused[r.Name] = &Refusal{Version: version, Time: ls.s.now(), Details: err.Error(), Raw: r.Raw}
+}
+
+// needs collects what a listener must have before it serves.
+func (v *liveListener) needs() {
+	chains := slices.Clone(v.cfg.FilterChains)
+	if v.cfg.Default != nil {
+		chains = append(chains, v.cfg.Default)
+	}
+	for _, fc := range chains {
+		if fc.TLS != nil {
+			for _, k := range tlsSecrets(&fc.TLS.CommonTLS) {
+				if !slices.Contains(v.secrets, k) {
+					v.secrets = append(v.secrets, k)
+				}
+			}
+		}
+		for _, f := range fc.Filters {
+			if m, ok := f.Config.(*xdsresource.HTTPConnectionManager); ok && m.Routes == nil && !slices.Contains(v.routes, m.RouteConfigName) {
+				v.routes = append(v.routes, m.RouteConfigName)
+			}
+		}
+	}
+}
+
+// acquire subscribes to what a version needs.
+func (ls *listenerSet) acquire(v *liveListener) {
+	for _, name := range v.routes {
+		ls.routeUse[name]++
+		if ls.routeUse[name] == 1 && ls.s.ads != nil {
+			ls.s.ads.Subscribe(xdsresource.TypeRoute, name)
+		}
+	}
+	for _, k := range v.secrets {
+		v.cancels = append(v.cancels, ls.s.secrets.watch(k, func() { ls.s.control.post(ls.arrived) }))
+	}
+}
+
+// release gives it back.
+func (ls *listenerSet) release(v *liveListener) {
+	for _, name := range v.routes {
+		if ls.routeUse[name]--; ls.routeUse[name] > 0 {
+			continue
+		}
+		delete(ls.routeUse, name)
+		// The table itself stays for connections that are draining.
+		delete(ls.s.routeRecords, name)
+		if ls.s.ads != nil {
+			ls.s.ads.Unsubscribe(xdsresource.TypeRoute, name)
+		}
+	}
+	for _, cancel := range v.cancels {
+		cancel()
+	}
+	v.cancels = nil
+}
+
+// discard drops a version that never served.
+func (ls *listenerSet) discard(v *liveListener) {
+	delete(ls.warming, v.rec.Name)
+	ls.release(v)
+	if v.l != nil {
+		v.l.Close(0)
+	}
+}
+
+// missing names what a version still waits for.
+func (ls *listenerSet) missing(v *liveListener) []string {
+	var out []string
+	for _, name := range v.routes {
+		if rec := ls.s.routeRecords[name]; rec == nil || rec.Raw == nil {
+			out = append(out, "route configuration "+name)
+		}
+	}
+	for _, k := range v.secrets {
+		if !ls.s.secrets.known(k) {
+			out = append(out, "secret "+k.name)
+		}
+	}
+	return out
+}
+
+func (ls *listenerSet) ready(v *liveListener) bool { return len(ls.missing(v)) == 0 }
+
+// arrived activates what has become ready.
+func (ls *listenerSet) arrived() {
+	for name, v := range ls.warming {
+		if !ls.ready(v) {
+			continue
+		}
+		if err := ls.activate(v); err != nil {
+			// Too late for a NACK: the response that brought it was accepted.
+			ls.s.log.Error("cannot start a listener", "listener", name, "error", err)
+			ls.refused[name] = &Refusal{Version: v.rec.Version, Time: ls.s.now(), Details: err.Error(), Raw: v.rec.Raw}
+		}
+	}
+	ls.s.checkReady()
+}
+
+// activate makes a warm version the active one.
+func (ls *listenerSet) activate(v *liveListener) error {
+	name := v.rec.Name
+	old := ls.active[name]
+	if v.l == nil && !ls.inPlace(old, v.cfg) { // the one it was to replace has changed or gone
+		var err error
+		if v.l, err = ls.s.newListener(v.cfg); err != nil {
+			ls.discard(v)
+			return err
+		}
+	}
+	if v.l == nil {
+		if err := old.l.Update(v.cfg, ls.s.cfg.DrainTime); err != nil {
+			ls.discard(v)
+			return err
+		}
+		v.l = old.l
+	} else {
+		if err := v.l.Start(); err != nil {
+			ls.discard(v)
+			return err
+		}
+		if old != nil {
+			old.l.Close(ls.s.cfg.DrainTime)
+		}
+		ls.s.log.Info("listener is up", "listener", name, "address", addressesText(v.l.Addrs()))
+	}
+	delete(ls.warming, name)
+	delete(ls.refused, name)
+	v.rec.State = Active
+	ls.active[name] = v
+	if old != nil {
+		ls.release(old)
+	}
+	ls.publish()
+	return nil
+}
+
+func (ls *listenerSet) remove(name string) {
+	if w := ls.warming[name]; w != nil && !w.rec.Static {
+		ls.discard(w)
+	}
+	delete(ls.refused, name)
+	v := ls.active[name]
+	if v == nil || v.rec.Static {
+		return
+	}
+	delete(ls.active, name)
+	ls.publish()
+	v.l.Close(ls.s.cfg.DrainTime)
+	ls.release(v)
+	ls.s.log.Info("listener is gone", "listener", name)
+}
+
+// apply takes an LDS response. Removals come first: they may free an address.
+func (ls *listenerSet) apply(b xdsclient.Batch) map[string]error {
+	errs := map[string]error{}
+	ls.version, ls.answered = b.Version, true
+	for _, name := range b.Removed {
+		ls.remove(name)
+	}
+	if len(b.Removed) > 0 {
+		ls.s.barrier() // sockets are closed on their loops
+	}
+	for _, u := range b.Changed {
+		if v := ls.active[u.Name]; v != nil && v.rec.Static {
+			errs[u.Name] = fmt.Errorf("listener %q is a static listener of the bootstrap", u.Name)
+			continue
+		}
+		if err := ls.update(u.Resource, u.Version, false); err != nil {
+			errs[u.Name] = err
+		}
+	}
+	for _, f := range b.Failed {
+		ls.refused[f.Name] = &Refusal{Version: f.Version, Time: ls.s.now(), Details: f.Err.Error(), Raw: f.Raw.Raw}
+	}
+	ls.s.checkReady()
+	return errs
+}
+
+// publish renews the lookup of original destinations.
+func (ls *listenerSet) publish() {
+	m := map[netip.AddrPort]*listener.Listener{}
+	for _, v := range ls.active {
+		if a := v.cfg.Address; a.IP.IsValid() && !v.cfg.UseOriginalDst {
+			m[netip.AddrPortFrom(a.IP, a.Port)] = v.l
+		}
+	}
+	ls.byAddress.Store(&m)
+}
+
+// original finds the listener of an original destination: its address, else the wildcard
+// address with its port. Workers call it.
+func (ls *listenerSet) original(dst netip.AddrPort) *listener.Listener {
+	m := ls.byAddress.Load()
+	if m == nil {
+		return nil
+	}
+	if l := (*m)[dst]; l != nil {
+		return l
+	}
+	wildcard := netip.IPv4Unspecified()
+	if dst.Addr().Is6() {
+		wildcard = netip.IPv6Unspecified()
+	}
+	return (*m)[netip.AddrPortFrom(wildcard, dst.Port())]
+}
+
+// view lists all versions in order of name, the active before the warming one.
+func (ls *listenerSet) view() []Record {
+	var out []Record
+	seen := map[string]bool{}
+	for _, set := range []map[string]*liveListener{ls.active, ls.warming} {
+		for name, v := range set {
+			rec := v.rec
+			rec.Error = ls.refused[name]
+			seen[name] = true
+			out = append(out, rec)
+		}
+	}
+	for name, r := range ls.refused {
+		if !seen[name] {
+			out = append(out, Record{Name: name, State: Warming, Error: r})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Record) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return int(a.State) - int(b.State)
+	})
+	return out
+}
+
+// ListenerAddress is a name with what it is bound to.
+type ListenerAddress struct {
+	Name      string
+	Addresses []xdsresource.Address
+}
+
+// ListenerAddresses lists the active listeners in order of name.
+func (s *Server) ListenerAddresses() []ListenerAddress {
+	var out []ListenerAddress
+	s.control.call(func() {
+		for name, v := range s.listeners.active {
+			addrs := v.l.Addrs()
+			if len(addrs) == 0 { // not bound: what it stands for
+				addrs = []xdsresource.Address{v.cfg.Address}
+			}
+			out = append(out, ListenerAddress{name, addrs})
+		}
+	})
+	slices.SortFunc(out, func(a, b ListenerAddress) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func addressesText(in []xdsresource.Address) string {
+	var out []string
+	for _, a := range in {
+		switch {
+		case a.Pipe != "":
+			out = append(out, a.Pipe)
+		default:
+			out = append(out, netip.AddrPortFrom(a.IP, a.Port).String())
+		}
+	}
+	return strings.Join(out, ", ")
+}

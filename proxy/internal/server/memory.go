@@ -1,0 +1,118 @@
+package server
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+)
+
+// Memory of a small proxy. A sidecar stands beside every application, so its resident size
+// is paid once per application. Three things keep it small:
+//
+//   - The collector runs at GOGC=50 below a soft limit of memoryLimit. The live heap of a
+//     sidecar is a few megabytes and the request path allocates nothing, so collections stay
+//     rare; what GOGC=100 would save in them is less than what it costs in resident memory.
+//   - When start-up is over, FreeOSMemory gives back what parsing the first configuration
+//     needed once.
+//   - The program's text and read-only data are pages of its file. Start-up touches many that
+//     serving never needs (descriptors of all protos, initialisers); trimText drops the
+//     resident ones. They are clean, so the kernel reads back those that are needed, from its
+//     page cache.
+const (
+	gcPercent   = 50
+	memoryLimit = 64 << 20
+)
+
+// SetMemoryPolicy sets the collector up. GOGC and GOMEMLIMIT in the environment win.
+func SetMemoryPolicy() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// A soft limit: beyond it the collector works harder, nothing fails. Large meshes need
+		// more; the collector's share of the CPU is bounded by the runtime.
+		debug.SetMemoryLimit(memoryLimit)
+	}
+}
+
+// SetProcs gives the scheduler room beside the workers: each worker keeps a P while it waits
+// in the raw epoll_wait, so one more at least must be there for everything else.
+func SetProcs(workers int) {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < workers+1 {
+		runtime.GOMAXPROCS(workers + 1)
+	}
+}
+
+// Trim gives memory that start-up needed back to the system.
+func Trim() {
+	debug.FreeOSMemory()
+	trimText()
+}
+
+// trimText drops the resident pages of this program's read-only file mappings. A mapping
+// with anonymous pages is left alone: it was written before it became read-only (relocations
+// of a dynamically linked build), and the file does not hold what is in memory. Failure is of
+// no consequence: the pages stay.
+func trimText() {
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		return
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	var start, end uintptr
+	ok := false
+	for raw := range bytes.Lines(smaps) {
+		line := string(raw)
+		if kb, found := strings.CutPrefix(line, "Anonymous:"); found {
+			if ok && strings.Fields(kb)[0] == "0" {
+				_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_DONTNEED)
+			}
+			ok = false
+			continue
+		}
+		if s, e, match := readOnlyMapping(line, self); match {
+			start, end, ok = s, e, true
+		}
+	}
+}
+
+// readOnlyMapping reads a heading of /proc/self/smaps and reports whether it is a private,
+// never-written mapping of the file.
+func readOnlyMapping(line, file string) (start, end uintptr, ok bool) {
+	f := strings.Fields(line)
+	if len(f) < 6 || f[5] != file || len(f[1]) != 4 || f[1][0] != 'r' || f[1][1] != '-' || f[1][3] != 'p' {
+		return 0, 0, false
+	}
+	a, b, found := strings.Cut(f[0], "-")
+	s, err1 := strconv.ParseUint(a, 16, int(unsafe.Sizeof(start))*8)
+	e, err2 := strconv.ParseUint(b, 16, int(unsafe.Sizeof(end))*8)
+	if !found || err1 != nil || err2 != nil || e <= s {
+		return 0, 0, false
+	}
+	return uintptr(s), uintptr(e), true
+}
+
+// Resident returns the process's resident memory in bytes, 0 when it cannot be read.
+func Resident() uint64 {
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(raw))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(f[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}

@@ -1,0 +1,39 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/peermetadata"
+)
+
+// nodeInfo is who this proxy is, in the forms that filters need.
+type nodeInfo struct {
+	id      string
+	encoded string // x-envoy-peer-metadata; "" without node metadata
+	own     *peermetadata.Peer
+}
+
+// readNode takes the bootstrap's node apart. A proxy without metadata is a plain Envoy: it
+// has an id at most.
+func readNode(n *corev3.Node) (nodeInfo, error) {
+	out := nodeInfo{id: n.GetId()}
+	md := n.GetMetadata().AsMap()
+	out.own = peermetadata.FromNode(n.GetId(), md)
+	if len(md) == 0 {
+		return out, nil
+	}
+	var err error
+	if out.encoded, err = peermetadata.Encode(md); err != nil {
+		return out, fmt.Errorf("node.metadata: %w", err)
+	}
+	text := func(key string) string { s, _ := md[key].(string); return s }
+	if ns, sa := text("NAMESPACE"), text("SERVICE_ACCOUNT"); ns != "" && sa != "" {
+		own := *out.own
+		own.Principal = fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", cmp.Or(text("TRUST_DOMAIN"), "cluster.local"), ns, sa)
+		out.own = &own
+	}
+	return out, nil
+}

@@ -1,0 +1,40 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+)
+
+// routes keeps the route tables of RDS by name. Workers read a table through an atomic
+// pointer that they hold for as long as they use the name; the map itself is behind a lock
+// that only configuration takes.
+type routes struct {
+	mu     sync.Mutex
+	byName map[string]*atomic.Pointer[route.Table]
+}
+
+func newRoutes() *routes { return &routes{byName: map[string]*atomic.Pointer[route.Table]{}} }
+
+// slot returns the pointer of a name, made empty when it is new.
+func (r *routes) slot(name string) *atomic.Pointer[route.Table] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.byName[name]
+	if p == nil {
+		p = &atomic.Pointer[route.Table]{}
+		r.byName[name] = p
+	}
+	return p
+}
+
+// Table returns the current table of a name, nil when there is none. A stream that has one
+// keeps it to its end.
+func (r *routes) Table(name string) *route.Table { return r.slot(name).Load() }
+
+// known reports whether a name has a table.
+func (r *routes) known(name string) bool { return r.Table(name) != nil }
+
+// set publishes a table; nil takes it away.
+func (r *routes) set(name string, t *route.Table) { r.slot(name).Store(t) }

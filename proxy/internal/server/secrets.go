@@ -1,0 +1,197 @@
+package server
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// secretKey names a secret: the same name from two sources is two secrets.
+type secretKey struct {
+	source string // SDS cluster; "" for ADS, xdsresource.SDSStatic for the bootstrap
+	name   string
+}
+
+// secrets keeps the values of SDS secrets and tells subscribers of new ones. It is
+// transportsocket's SecretProvider and xdsclient's Secrets. Its methods may be called from
+// any goroutine.
+type secrets struct {
+	log *slog.Logger
+	// subscribe and unsubscribe reach the source of a secret: the first and the last
+	// subscriber of a name causes a call.
+	subscribe, unsubscribe func(secretKey)
+
+	mu   sync.Mutex
+	byID map[secretKey]*secret
+}
+
+type secret struct {
+	value   *xdsresource.Secret // nil: not known yet
+	version string
+	updated time.Time
+	raw     *anypb.Any
+	// notify serialises the calls of subscribers, which the interface promises.
+	notify sync.Mutex
+	subs   map[*subscription]struct{}
+}
+
+type subscription struct {
+	certificate func(xdsresource.TLSCertificate)
+	validation  func(xdsresource.ValidationContext)
+	any         func() // for warming
+}
+
+func newSecrets(log *slog.Logger) *secrets {
+	return &secrets{log: log, byID: map[secretKey]*secret{}}
+}
+
+// Certificate subscribes to a certificate.
+func (s *secrets) Certificate(source, name string, changed func(xdsresource.TLSCertificate)) func() {
+	return s.add(secretKey{adsSource(source), name}, &subscription{certificate: changed})
+}
+
+// Validation subscribes to a validation context.
+func (s *secrets) Validation(source, name string, changed func(xdsresource.ValidationContext)) func() {
+	return s.add(secretKey{adsSource(source), name}, &subscription{validation: changed})
+}
+
+// watch calls arrived whenever the secret has a value, the first time before it returns if
+// there is one already.
+func (s *secrets) watch(key secretKey, arrived func()) func() {
+	return s.add(key, &subscription{any: arrived})
+}
+
+func adsSource(source string) string {
+	if source == "ads" {
+		return ""
+	}
+	return source
+}
+
+func (s *secrets) add(key secretKey, sub *subscription) (cancel func()) {
+	s.mu.Lock()
+	e := s.byID[key]
+	first := e == nil
+	if first {
+		e = &secret{subs: map[*subscription]struct{}{}}
+		s.byID[key] = e
+	}
+	first = first || len(e.subs) == 0
+	e.subs[sub] = struct{}{}
+	s.mu.Unlock()
+	if first && key.source != xdsresource.SDSStatic {
+		s.subscribe(key)
+	}
+	e.notify.Lock()
+	s.mu.Lock()
+	v := e.value
+	s.mu.Unlock()
+	if v != nil {
+		sub.tell(v)
+	}
+	e.notify.Unlock()
+	return func() {
+		s.mu.Lock()
+		_, had := e.subs[sub]
+		delete(e.subs, sub)
+		last := had && len(e.subs) == 0 && key.source != xdsresource.SDSStatic
+		if last {
+			delete(s.byID, key)
+		}
+		s.mu.Unlock()
+		if last {
+			s.unsubscribe(key)
+		}
+	}
+}
+
+func (sub *subscription) tell(v *xdsresource.Secret) {
+	switch {
+	case sub.certificate != nil && v.Certificate != nil:
+		sub.certificate(*v.Certificate)
+	case sub.validation != nil && v.Validation != nil:
+		sub.validation(*v.Validation)
+	case sub.any != nil:
+		sub.any()
+	}
+}
+
+// set stores a value and tells the subscribers.
+func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw *anypb.Any) {
+	s.mu.Lock()
+	e := s.byID[key]
+	if e == nil {
+		if key.source != xdsresource.SDSStatic {
+			s.mu.Unlock() // nobody wants it any more
+			return
+		}
+		e = &secret{subs: map[*subscription]struct{}{}}
+		s.byID[key] = e
+	}
+	s.mu.Unlock()
+	e.notify.Lock()
+	defer e.notify.Unlock()
+	s.mu.Lock()
+	rotated := e.value != nil
+	e.value, e.version, e.updated, e.raw = v, version, time.Now(), raw
+	subs := make([]*subscription, 0, len(e.subs))
+	for sub := range e.subs {
+		subs = append(subs, sub)
+	}
+	s.mu.Unlock()
+	if rotated {
+		s.log.Info("secret rotated", "name", key.name)
+	}
+	for _, sub := range subs {
+		sub.tell(v)
+	}
+}
+
+// known reports whether a secret has a value.
+func (s *secrets) known(key secretKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.byID[key]
+	return e != nil && e.value != nil
+}
+
+// tlsSecrets lists the secrets that a TLS configuration needs.
+func tlsSecrets(c *xdsresource.CommonTLS) []secretKey {
+	var out []secretKey
+	for _, cert := range c.Certificates {
+		if cert.Inline == nil {
+			out = append(out, secretKey{adsSource(cert.SDSCluster), cert.SDS})
+		}
+	}
+	if c.Validation != nil && c.Validation.Inline == nil {
+		out = append(out, secretKey{adsSource(c.Validation.SDSCluster), c.Validation.SDS})
+	}
+	return out
+}
+
+// view lists what is known and what is waited for, in order of name.
+func (s *secrets) view() []SecretRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []SecretRecord
+	for k, e := range s.byID {
+		r := SecretRecord{Source: k.source, Record: Record{
+			Name: k.name, Static: k.source == xdsresource.SDSStatic, Version: e.version, Updated: e.updated, Raw: e.raw,
+		}}
+		if e.value == nil {
+			r.State = Warming
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b SecretRecord) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Source, b.Source))
+	})
+	return out
+}

@@ -1,0 +1,377 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Config is what a server needs.
+type Config struct {
+	Bootstrap *bootstrap.Bootstrap
+	// Decoder judges what xDS brings; it must be the one that read the bootstrap.
+	Decoder *xdsresource.Decoder
+	// Workers is the number of event loops, at least 1.
+	Workers int
+	Levels  *Levels
+	// DrainTime bounds how long connections of a listener that is replaced or removed may
+	// take to end. Default 10 minutes, as Envoy's --drain-time-s.
+	DrainTime time.Duration
+	// TrimMemory gives back what the start needed once, at the end of the start.
+	TrimMemory bool
+}
+
+// CommandLine is what /server_info tells of how the process was started.
+type CommandLine struct {
+	Concurrency                                                         int
+	ConfigPath, ConfigYAML, LogLevel, ServiceNode, ServiceCluster, Mode string
+}
+
+// ServerState is Envoy's ServerInfo.State.
+type ServerState uint32
+
+// States in the order of a life.
+const (
+	PreInitializing ServerState = iota
+	Initializing
+	Live
+	StateDraining
+)
+
+// String is the text of /ready.
+func (s ServerState) String() string {
+	return [...]string{"PRE_INITIALIZING", "INITIALIZING", "LIVE", "DRAINING"}[s]
+}
+
+// Server owns the live objects.
+type Server struct {
+	cfg     Config
+	boot    *bootstrap.Bootstrap
+	log     *slog.Logger
+	started time.Time
+	stats   *stats.Store
+	loops   []*eventloop.Loop
+	files   *accesslog.Files
+	secrets *secrets
+	routes  *routes
+	control *control
+	node    nodeInfo
+
+	clusters  *cluster.Manager
+	connected stats.Gauge
+	gauges    gauges
+
+	// Of the control loop:
+	clusterSet   *clusterSet
+	endpoints    *endpointSet
+	listeners    *listenerSet
+	routeRecords records
+	sds          map[secretKey]context.CancelFunc
+	ads          *xdsclient.Client
+	ldsAsked     bool
+	staticUp     bool
+	failed       error
+
+	// Of Run:
+	wg      sync.WaitGroup
+	done    chan struct{} // closed when Run begins to end
+	stop    context.CancelCauseFunc
+	child   func() (context.Context, context.CancelFunc)
+	ready   chan struct{}
+	isReady atomic.Bool
+	failing atomic.Bool // /healthcheck/fail
+	began   atomic.Bool
+}
+
+// New prepares a server; Run starts it.
+func New(cfg Config) (*Server, error) {
+	if cfg.DrainTime == 0 {
+		cfg.DrainTime = 10 * time.Minute
+	}
+	s := &Server{
+		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
+		stats: stats.NewStore(stats.Options{Workers: cfg.Workers}), control: newControl(), routes: newRoutes(),
+		routeRecords: records{}, sds: map[secretKey]context.CancelFunc{}, done: make(chan struct{}), ready: make(chan struct{}),
+	}
+	var err error
+	if s.node, err = readNode(cfg.Bootstrap.Node); err != nil {
+		return nil, err
+	}
+	s.secrets = newSecrets(s.logger("secret"))
+	s.secrets.subscribe, s.secrets.unsubscribe = s.subscribeSecret, s.unsubscribeSecret
+	s.files = accesslog.NewFiles(s.stats, s.logger("file"))
+	var workers []cluster.Worker
+	for i := range cfg.Workers {
+		l, err := eventloop.New(i, s.logger("connection"))
+		if err != nil {
+			for _, l := range s.loops {
+				l.Close()
+			}
+			return nil, fmt.Errorf("event loop %d: %w", i, err)
+		}
+		s.loops = append(s.loops, l)
+		s.stats.Attach(i, l.Post)
+		workers = append(workers, l)
+	}
+	s.clusters = cluster.New(cluster.Config{
+		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
+		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
+	})
+	s.clusterSet = newClusterSet(s)
+	s.endpoints = &endpointSet{s: s, records: records{}, value: map[string]*xdsresource.Endpoints{}}
+	s.listeners = newListenerSet(s)
+	s.connected = s.stats.Gauge("control_plane.connected_state")
+	s.gauges = newGauges(s.stats)
+	return s, nil
+}
+
+func (s *Server) logger(name string) *slog.Logger { return s.cfg.Levels.Logger(name) }
+
+func (s *Server) now() time.Time { return time.Now() }
+
+// Run serves until ctx ends or a static listener cannot be started, which is an error.
+func (s *Server) Run(ctx context.Context) error {
+	s.began.Store(true)
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.stop = cancel
+	// What the control loop starts ends before it; workers end last, since closing
+	// connections counts and logs.
+	sub, cancelSub := context.WithCancel(ctx)
+	s.child = func() (context.Context, context.CancelFunc) { return context.WithCancel(sub) }
+	base, cancelBase := context.WithCancel(context.WithoutCancel(ctx))
+
+	var loops, base2 sync.WaitGroup
+	for _, l := range s.loops {
+		loops.Go(func() {
+			if err := l.Run(base); err != nil {
+				cancel(fmt.Errorf("worker %d: %w", l.ID(), err))
+			}
+		})
+	}
+	logs, cancelLogs := context.WithCancel(context.WithoutCancel(ctx))
+	base2.Go(func() { _ = s.files.Run(logs) })
+	s.wg.Go(func() { _ = s.clusters.Run(sub) })
+	controlCtx, cancelControl := context.WithCancel(context.WithoutCancel(ctx))
+	var controlDone sync.WaitGroup
+	controlDone.Go(func() { s.control.run(controlCtx) })
+
+	s.control.post(s.bootStatic)
+	<-ctx.Done()
+
+	close(s.done)
+	cancelSub()
+	s.wg.Wait() // clients and watchers; they may still call the control loop
+	s.control.call(s.closeAll)
+	cancelControl()
+	controlDone.Wait()
+	cancelBase()
+	loops.Wait()
+	cancelLogs()
+	base2.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Abandon frees what New made, for a server that is never run.
+func (s *Server) Abandon() {
+	for _, l := range s.loops {
+		l.Close()
+	}
+}
+
+// bootStatic brings up what the bootstrap holds, in the order of dependence: secrets,
+// clusters, then, once those are warm, listeners. The control plane's stream starts at once.
+func (s *Server) bootStatic() {
+	for _, r := range s.boot.Secrets {
+		s.secrets.set(secretKey{xdsresource.SDSStatic, r.Name}, r.Value.(*xdsresource.Secret), "", r.Raw)
+	}
+	if src := s.boot.ADS; src != nil {
+		client, dialer, err := s.newADS(src)
+		if err != nil {
+			s.fail(fmt.Errorf("control plane: %w", err))
+			return
+		}
+		s.ads = client
+		ctx, cancel := s.child()
+		s.wg.Go(func() {
+			defer cancel()
+			_ = client.Run(ctx)
+			dialer.Close()
+		})
+	}
+	for _, r := range s.boot.Clusters {
+		if _, control := s.boot.Control[r.Name]; control {
+			// Dialled by the xDS client; shown in dumps, but no traffic may be routed there.
+			s.clusterSet.records.accept(r.Name, "", r.Raw, true, Active)
+			continue
+		}
+		if err := s.clusterSet.update(r, "", true); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	once := false
+	start := func() {
+		if !once {
+			once = true
+			s.startStatic()
+		}
+	}
+	s.clusterSet.whenIdle(start)
+	if !once {
+		s.after(initialFetch, start)
+	}
+}
+
+func (s *Server) startStatic() {
+	for _, r := range s.boot.Listeners {
+		if err := s.listeners.update(r, "", true); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	s.staticUp = true
+	switch {
+	case s.boot.CDS:
+		s.ads.SubscribeAll(xdsresource.TypeCluster)
+	case s.boot.LDS:
+		s.ldsAsked = true
+		s.ads.SubscribeAll(xdsresource.TypeListener)
+	}
+	s.checkReady()
+}
+
+// fail ends Run with an error: what the bootstrap asks for cannot be done.
+func (s *Server) fail(err error) {
+	if s.failed == nil {
+		s.failed = err
+		s.stop(err)
+	}
+}
+
+// checkReady closes the ready channel once everything that the start waits for is up.
+func (s *Server) checkReady() {
+	if s.isReady.Load() || !s.staticUp || len(s.listeners.warming) > 0 || s.boot.LDS && !s.listeners.answered {
+		return
+	}
+	s.isReady.Store(true)
+	close(s.ready)
+	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
+	// Start-up is over: give back what only it needed.
+	if s.cfg.TrimMemory {
+		s.wg.Go(Trim)
+	}
+}
+
+// after runs f on the control loop later, unless the server ends first.
+func (s *Server) after(d time.Duration, f func()) {
+	s.wg.Go(func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			s.control.post(f)
+		case <-s.done:
+		}
+	})
+}
+
+// barrier waits until all workers have done what was posted to them before.
+func (s *Server) barrier() {
+	var wg sync.WaitGroup
+	for _, l := range s.loops {
+		wg.Add(1)
+		if !l.Post(wg.Done) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+}
+
+// closeAll takes everything down at the end.
+func (s *Server) closeAll() {
+	for _, v := range s.listeners.warming {
+		s.listeners.discard(v)
+	}
+	for _, v := range s.listeners.active {
+		v.l.Close(0)
+		s.listeners.release(v)
+	}
+	for _, name := range s.clusters.Names() {
+		s.clusters.Remove(name)
+	}
+	s.barrier()
+}
+
+// newListener builds a listener that is not bound yet.
+func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
+	return listener.New(cfg, listener.Options{
+		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
+		Original: s.listeners.original,
+	})
+}
+
+// Ready is closed when the server serves for the first time.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// State is what /ready tells.
+func (s *Server) State() ServerState {
+	switch {
+	case s.isReady.Load() && s.failing.Load():
+		return StateDraining
+	case s.isReady.Load():
+		return Live
+	case s.began.Load():
+		return Initializing
+	}
+	return PreInitializing
+}
+
+// Started is when the server was made.
+func (s *Server) Started() time.Time { return s.started }
+
+// Bootstrap is what the server was started with.
+func (s *Server) Bootstrap() *bootstrap.Bootstrap { return s.boot }
+
+// Stats is the store of all statistics.
+func (s *Server) Stats() *stats.Store { return s.stats }
+
+// Clusters is the manager of all clusters.
+func (s *Server) Clusters() *cluster.Manager { return s.clusters }
+
+// FailHealthcheck makes the server call itself draining, or takes that back.
+func (s *Server) FailHealthcheck(fail bool) { s.failing.Store(fail) }
+
+// DrainListeners asks all connections to end in order and stops accepting: at once, or with
+// graceful after the drain time. inbound restricts it to inbound listeners.
+func (s *Server) DrainListeners(inbound, graceful bool) {
+	s.control.post(func() {
+		for _, v := range s.listeners.active {
+			if inbound && v.cfg.Direction != xdsresource.DirectionInbound {
+				continue
+			}
+			v.l.Drain(s.cfg.DrainTime)
+			if graceful {
+				s.after(s.cfg.DrainTime, v.l.StopAccepting)
+			} else {
+				v.l.StopAccepting()
+			}
+		}
+	})
+}

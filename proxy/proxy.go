@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/lateen-mesh/lateen/pkg/version"
+	"github.com/lateen-mesh/lateen/proxy/internal/admin"
+	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/proxy/internal/server"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Config says what a proxy runs with. Bootstrap or Overlay is required.
+type Config struct {
+	// Bootstrap is an Envoy bootstrap, YAML or JSON.
+	Bootstrap []byte
+	// Overlay is merged over Bootstrap, as Envoy's --config-yaml is.
+	Overlay []byte
+	// Concurrency is the number of workers; 0 means one for each core.
+	Concurrency int
+	// Logger takes all logs; its own level does not count, LogLevel does. Nil: text to
+	// standard error.
+	Logger *slog.Logger
+	// LogLevel is Envoy's name of the initial level of all components; "" is "info". The
+	// admin API changes it later.
+	LogLevel string
+	// ComponentLogLevels sets single components, "upstream:debug,http:trace".
+	ComponentLogLevels string
+	// ServiceNode and ServiceCluster replace node.id and node.cluster when they are not empty.
+	ServiceNode, ServiceCluster string
+	// DrainTime is how long connections of replaced listeners may take to end. Default 10
+	// minutes.
+	DrainTime time.Duration
+	// ConfigPath is shown by /server_info; nothing is read from it.
+	ConfigPath string
+	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
+	// collector's pace, the number of threads, and giving back memory after the start.
+	TuneProcess bool
+}
+
+// Proxy is a data plane, running or about to.
+type Proxy struct {
+	server *server.Server
+	admin  *admin.Admin
+	boot   *bootstrap.Bootstrap
+	levels *server.Levels
+	quit   context.CancelFunc
+	quitMu sync.Mutex
+
+	addrMu    sync.Mutex
+	adminAddr string
+}
+
+// New reads the configuration. The error lists everything in it that is wrong or not
+// supported, by path. Nothing is started or bound.
+func New(cfg Config) (*Proxy, error) {
+	boot, dec, err := load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	level := slog.LevelInfo
+	if cfg.LogLevel != "" {
+		if level, err = server.ParseLevel(cfg.LogLevel); err != nil {
+			return nil, err
+		}
+	}
+	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: server.LevelTrace})
+	if cfg.Logger != nil {
+		handler = cfg.Logger.Handler()
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = runtime.NumCPU()
+	}
+	if cfg.TuneProcess {
+		server.SetMemoryPolicy()
+		server.SetProcs(cfg.Concurrency)
+	}
+	p := &Proxy{boot: boot, levels: server.NewLevels(handler, level)}
+	if err := p.levels.SetList(cfg.ComponentLogLevels); err != nil {
+		return nil, err
+	}
+	p.server, err = server.New(server.Config{
+		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime,
+		TrimMemory: cfg.TuneProcess,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.admin = admin.New(admin.Config{
+		Server: p.server, Levels: p.levels, Logger: p.levels.Logger("admin"), Quit: p.Quit,
+		Options: server.CommandLine{
+			Concurrency: cfg.Concurrency, ConfigPath: cfg.ConfigPath, ConfigYAML: string(cfg.Overlay), LogLevel: server.LevelName(level),
+			ServiceNode: boot.Node.GetId(), ServiceCluster: boot.Node.GetCluster(),
+		},
+	})
+	return p, nil
+}
+
+// Validate judges a configuration as New does and builds nothing. It is what --mode validate
+// runs.
+func Validate(cfg Config) error {
+	_, _, err := load(cfg)
+	return err
+}
+
+func load(cfg Config) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
+	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
+		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
+	}
+	var m *bootstrapv3.Bootstrap
+	for _, raw := range [][]byte{cfg.Bootstrap, cfg.Overlay} {
+		if len(raw) == 0 {
+			continue
+		}
+		part, err := bootstrap.Parse(raw)
+		if err != nil {
+			return nil, nil, err
+		}
+		m = bootstrap.Merge(m, part)
+	}
+	if m.Node == nil {
+		m.Node = &corev3.Node{}
+	}
+	if cfg.ServiceNode != "" {
+		m.Node.Id = cfg.ServiceNode
+	}
+	if cfg.ServiceCluster != "" {
+		m.Node.Cluster = cfg.ServiceCluster
+	}
+	// Control planes tell proxies apart by these.
+	m.Node.UserAgentName = "lateen"
+	m.Node.UserAgentVersionType = &corev3.Node_UserAgentVersion{UserAgentVersion: version.Version()}
+	dec := xdsresource.NewDecoder(server.Extensions())
+	boot, err := bootstrap.Load(m, dec)
+	return boot, dec, err
+}
+
+// Run serves until ctx ends, POST /quitquitquit arrives or something that the bootstrap asks
+// for cannot be done, which is an error.
+func (p *Proxy) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.quitMu.Lock()
+	p.quit = cancel
+	p.quitMu.Unlock()
+
+	var lis net.Listener
+	if p.boot.Admin != nil {
+		var err error
+		if lis, err = admin.Listen(*p.boot.Admin); err != nil {
+			p.server.Abandon()
+			return fmt.Errorf("admin: %w", err)
+		}
+		p.addrMu.Lock()
+		p.adminAddr = lis.Addr().String()
+		p.addrMu.Unlock()
+	}
+	var wg sync.WaitGroup
+	var adminErr error
+	// The admin API answers from the first moment to the last but one: it is what tells why
+	// a start or an end takes long.
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	if lis != nil {
+		wg.Go(func() {
+			if adminErr = p.admin.Run(adminCtx, lis); adminErr != nil {
+				cancel()
+			}
+		})
+	}
+	err := p.server.Run(ctx)
+	stopAdmin()
+	wg.Wait()
+	return errors.Join(err, adminErr)
+}
+
+// Quit ends Run, as a signal would.
+func (p *Proxy) Quit() {
+	p.quitMu.Lock()
+	defer p.quitMu.Unlock()
+	if p.quit != nil {
+		p.quit()
+	}
+}
+
+// Ready is closed when the proxy serves: its listeners, and those of the control plane's
+// first answer, accept connections.
+func (p *Proxy) Ready() <-chan struct{} { return p.server.Ready() }
+
+// AdminAddr is where the admin API answers, "IP:PORT" or a socket path; "" before Run has
+// bound it and when there is none.
+func (p *Proxy) AdminAddr() string {
+	p.addrMu.Lock()
+	defer p.addrMu.Unlock()
+	return p.adminAddr
+}
+
+// ListenerAddrs lists what listeners are bound to, by name, as "IP:PORT". Ports that the
+// system chose are in it.
+func (p *Proxy) ListenerAddrs() map[string]string {
+	out := map[string]string{}
+	for _, l := range p.server.ListenerAddresses() {
+		if a := l.Addresses[0]; a.Pipe != "" {
+			out[l.Name] = a.Pipe
+		} else {
+			out[l.Name] = net.JoinHostPort(a.IP.String(), fmt.Sprint(a.Port))
+		}
+	}
+	return out
+}
