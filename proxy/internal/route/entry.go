@@ -49,6 +49,17 @@ type Forward struct {
 	// Targets are the clusters to choose from; one, unless weighted.
 	Targets []Target
 	total   uint64
+	hash    []header.Key // by hash policy; set for those on headers
+}
+
+func newForward(a *xdsresource.RouteAction) *Forward {
+	f := &Forward{RouteAction: a, Retry: a.Retry, hash: make([]header.Key, len(a.Hash))}
+	for i := range a.Hash {
+		if n := a.Hash[i].Header; n != "" {
+			f.hash[i] = header.KeyOf(n)
+		}
+	}
+	return f
 }
 
 // Target is a cluster that a route leads to, with everything that depends on it.
@@ -122,7 +133,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	if r.Forward == nil {
 		return e, nil
 	}
-	f := &Forward{RouteAction: r.Forward, Retry: r.Forward.Retry}
+	f := newForward(r.Forward)
 	if f.Retry == nil {
 		f.Retry = v.Retry
 	}
@@ -213,9 +224,11 @@ func (t *Table) Match(r *Request) *Entry {
 	p.init(r)
 	for _, e := range v.Entries {
 		if e.match.check(r, &p).cause == matched {
+			p.release()
 			return e
 		}
 	}
+	p.release()
 	return nil
 }
 

@@ -53,6 +53,7 @@ func (t *Table) Explain(r *Request) *Trace {
 		}
 		tr.Steps = append(tr.Steps, s)
 	}
+	p.release()
 	return tr
 }
 

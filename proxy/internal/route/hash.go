@@ -12,21 +12,21 @@ import (
 // when none of them gives one. Several are combined in order; a terminal one that gives a
 // hash ends the list. Cookies that the client did not send give none.
 func (f *Forward) Hash(h *header.Map, source netip.Addr) (hash uint64, ok bool) {
-	var buf [128]byte
+	var p parts
+	p.path, p.query = split(h.Value(header.Path))
 	for i := range f.RouteAction.Hash {
-		p := &f.RouteAction.Hash[i]
+		a := &f.RouteAction.Hash[i]
 		var v []byte
 		var have bool
 		switch {
-		case p.Header != "":
-			v, have = h.Join(buf[:0], header.KeyOf(p.Header))
-		case p.Cookie != nil:
-			v, have = cookie(h, p.Cookie.Name)
-		case p.SourceIP:
-			v, have = source.AppendTo(buf[:0]), source.IsValid()
-		case p.Query != "":
-			_, q := split(h.Value(header.Path))
-			v, have = queryValue(q, p.Query, buf[:0])
+		case a.Header != "":
+			v, have = h.Join(p.scratch(), f.hash[i])
+		case a.Cookie != nil:
+			v, have = cookie(h, a.Cookie.Name)
+		case a.SourceIP:
+			v, have = source.AppendTo(p.scratch()), source.IsValid()
+		case a.Query != "":
+			v, have = queryValue(&p, a.Query)
 		}
 		if have {
 			n := lb.Hash(v)
@@ -34,11 +34,12 @@ func (f *Forward) Hash(h *header.Map, source netip.Addr) (hash uint64, ok bool) 
 				n ^= hash<<1 | hash>>63
 			}
 			hash, ok = n, true
-			if p.Terminal {
+			if a.Terminal {
 				break
 			}
 		}
 	}
+	p.release()
 	return hash, ok
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -55,7 +56,33 @@ type miss struct {
 type parts struct {
 	path, query []byte
 	connect     bool
-	scratch     [128]byte // for joined and decoded values
+	buf         *[]byte // see scratch; nil until it is needed
+}
+
+// buffers are for values that have to be put together: a header that occurs several times,
+// a parameter with escapes. They are rare, and a buffer within parts would move parts to the
+// heap, since regular expressions keep what they match for a while.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func (p *parts) scratch() []byte {
+	if p.buf == nil {
+		p.buf = buffers.Get().(*[]byte)
+	}
+	return (*p.buf)[:0]
+}
+
+// keep remembers a scratch buffer that has grown.
+func (p *parts) keep(b []byte) []byte {
+	if p.buf != nil && cap(b) > cap(*p.buf) && cap(b) <= 64<<10 {
+		*p.buf = b[:0]
+	}
+	return b
+}
+
+func (p *parts) release() {
+	if p.buf != nil {
+		buffers.Put(p.buf)
+	}
 }
 
 func split(path []byte) (p, query []byte) {
@@ -182,7 +209,7 @@ func isGRPC(h *header.Map) bool {
 }
 
 func (m *headerMatch) match(h *header.Map, p *parts) bool {
-	v, ok := h.Join(p.scratch[:0], m.key)
+	v, ok := m.value(h, p)
 	if m.Present != nil {
 		return (ok == *m.Present) != m.Invert
 	}
@@ -198,6 +225,20 @@ func (m *headerMatch) match(h *header.Map, p *parts) bool {
 		yes = matchString(m.String, v)
 	}
 	return yes != m.Invert
+}
+
+// value returns all values of the header, with commas between them.
+func (m *headerMatch) value(h *header.Map, p *parts) ([]byte, bool) {
+	i := h.Find(m.key, 0)
+	if i < 0 {
+		return nil, false
+	}
+	if h.Find(m.key, i+1) < 0 {
+		_, _, v := h.At(i)
+		return v, true
+	}
+	v, ok := h.Join(p.scratch(), m.key)
+	return p.keep(v), ok
 }
 
 // parseInt is strconv.ParseInt without making a string.
@@ -255,8 +296,9 @@ func matchString(m *xdsresource.StringMatch, v []byte) bool {
 	return false
 }
 
-// queryValue returns the first value of a parameter, percent-decoded into buf when needed.
-func queryValue(query []byte, name string, buf []byte) ([]byte, bool) {
+// queryValue returns the first value of a parameter, percent-decoded.
+func queryValue(p *parts, name string) ([]byte, bool) {
+	query := p.query
 	for len(query) > 0 {
 		var kv []byte
 		if i := bytes.IndexByte(query, '&'); i >= 0 {
@@ -269,20 +311,21 @@ func queryValue(query []byte, name string, buf []byte) ([]byte, bool) {
 			k, v = kv[:i], kv[i+1:]
 		}
 		if string(k) != name {
-			if bytes.IndexByte(k, '%') < 0 || string(decode(k, buf)) != name {
+			if bytes.IndexByte(k, '%') < 0 || string(p.decode(k)) != name {
 				continue
 			}
 		}
-		return decode(v, buf), true
+		return p.decode(v), true
 	}
 	return nil, false
 }
 
 // decode resolves %XX; malformed escapes stay as they are, "+" stays a plus, as in Envoy.
-func decode(b, buf []byte) []byte {
+func (p *parts) decode(b []byte) []byte {
 	if bytes.IndexByte(b, '%') < 0 {
 		return b
 	}
+	buf := p.scratch()
 	for i := 0; i < len(b); i++ {
 		if b[i] == '%' && i+2 < len(b) {
 			if hi, lo := unhex(b[i+1]), unhex(b[i+2]); hi < 16 && lo < 16 {
@@ -293,7 +336,7 @@ func decode(b, buf []byte) []byte {
 		}
 		buf = append(buf, b[i])
 	}
-	return buf
+	return p.keep(buf)
 }
 
 func unhex(c byte) byte {
@@ -309,7 +352,7 @@ func unhex(c byte) byte {
 }
 
 func matchQuery(m *xdsresource.QueryMatcher, p *parts) bool {
-	v, ok := queryValue(p.query, m.Name, p.scratch[:0])
+	v, ok := queryValue(p, m.Name)
 	if m.Present != nil {
 		return ok == *m.Present
 	}
@@ -405,5 +448,7 @@ func NewHeaderMatcher(cfg *xdsresource.HeaderMatcher) HeaderMatcher {
 // Match reports whether the headers match.
 func (m *HeaderMatcher) Match(h *header.Map) bool {
 	var p parts
-	return m.m.match(h, &p)
+	ok := m.m.match(h, &p)
+	p.release()
+	return ok
 }
