@@ -65,9 +65,7 @@ func (c *Client) OnData(cn *conn.Conn, eof bool) {
 	}
 	if p := cn.In().Bytes(); len(p) > 0 && c.inBody {
 		c.feed(r, p)
-		if c.req == r || c.req == nil {
-			cn.In().Reset()
-		}
+		cn.In().Reset() // nothing of it is kept; what was left over has closed the connection
 		if c.req != r {
 			return
 		}
@@ -105,13 +103,14 @@ func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
 	r.block = cn.In().Take(cn.In().Len())
 	rest := r.block.Bytes()[n:]
 	c.body.Start(&r.Message)
-	end := c.body.Done()
-	r.Handler.OnResponse(r, end)
-	if c.req != r {
+	if c.body.Done() {
+		reuse := c.complete(r, len(rest) == 0 && !eof)
+		r.Handler.OnResponse(r, true)
+		c.settle(reuse)
 		return true, false
 	}
-	if end {
-		c.complete(r, len(rest) == 0 && !eof)
+	r.Handler.OnResponse(r, false)
+	if c.req != r {
 		return true, false
 	}
 	if len(rest) > 0 {
@@ -160,28 +159,26 @@ func (c *Client) feed(r *Request, p []byte) {
 		c.broken(r, err)
 		return
 	}
-	if trailers {
-		if len(held) > 0 {
-			if r.Handler.OnData(r, held, false); c.req != r {
-				return
-			}
+	if trailers && len(held) > 0 {
+		if r.Handler.OnData(r, held, false); c.req != r {
+			return
 		}
+	}
+	reuse := c.complete(r, len(p) == 0)
+	if trailers {
 		r.Handler.OnTrailers(r)
 	} else {
 		r.Handler.OnData(r, held, true)
 	}
-	if c.req == r {
-		c.complete(r, len(p) == 0)
-	}
+	c.settle(reuse)
 }
 
 // ended handles the peer's orderly end while a response is expected.
 func (c *Client) ended(r *Request) {
 	if c.inBody && c.body.EndsWithClose() {
+		c.complete(r, false)
 		r.Handler.OnData(r, nil, true)
-		if c.req == r {
-			c.complete(r, false)
-		}
+		c.settle(false)
 		return
 	}
 	c.detach()
@@ -198,15 +195,21 @@ func (c *Client) broken(r *Request, err *http1.Error) {
 	r.Handler.OnReset(r, ProtocolError, err)
 }
 
-// complete ends an exchange whose response was read in full. clean: nothing was left over and
-// the connection goes on.
-func (c *Client) complete(r *Request, clean bool) {
-	reuse := clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel && !c.c.Closed() && !c.c.PeerEnded()
+// complete ends an exchange whose response was read in full, before the handler hears of the end: it may start its next request from
+// within that call, or give the memory of this one back. The connection goes to nobody meanwhile; settle decides about it afterwards.
+// clean: nothing was left over and the connection goes on. It reports whether the connection may be used again.
+func (c *Client) complete(r *Request, clean bool) (reuse bool) {
+	if clean && r.finished && !r.Message.KeepAlive {
+		c.pool.local.Inc(cluster.CxCloseNotify)
+	}
+	reuse = clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel
 	c.detach()
-	if !reuse || c.pool.used(c) {
-		if clean && r.finished && !r.Message.KeepAlive {
-			c.pool.local.Inc(cluster.CxCloseNotify)
-		}
+	return reuse
+}
+
+// settle puts a connection whose exchange is over back to work, or closes it.
+func (c *Client) settle(reuse bool) {
+	if !reuse || c.c.Closed() || c.c.PeerEnded() || c.pool.used(c) {
 		c.close()
 		return
 	}

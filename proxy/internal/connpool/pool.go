@@ -54,7 +54,7 @@ func (p *Pool) Start(r *Request) {
 	}
 	if !p.local.Try(cluster.Pending, r.HighPrio) {
 		p.local.Inc(cluster.RqPendingOverflow)
-		r.Handler.OnFailure(r, Overflow, nil)
+		r.Handler.OnFailure(r, ReasonOverflow, nil)
 		return
 	}
 	p.link(r)
@@ -117,7 +117,7 @@ func (p *Pool) attach(c *Client, r *Request) {
 	if !p.local.Try(cluster.Requests, r.HighPrio) {
 		p.local.Inc(cluster.RqPendingOverflow)
 		p.ready(c)
-		r.Handler.OnFailure(r, Overflow, nil)
+		r.Handler.OnFailure(r, ReasonOverflow, nil)
 		return
 	}
 	c.req = r
@@ -134,10 +134,10 @@ func (p *Pool) attach(c *Client, r *Request) {
 // failed is told of a connection that could not be made. As in Envoy everything that waits
 // fails with it, so that the caller can decide, instead of trying one after the other here.
 func (p *Pool) failed(err *conn.Error) {
-	why := ConnectFailure
+	why := ReasonConnectFailure
 	kind := cluster.ResultConnectFailed
 	if err != nil && (err.Kind == conn.ConnectTimeout || err.Kind == conn.HandshakeTimeout) {
-		why, kind = ConnectTimeout, cluster.ResultConnectTimeout
+		why, kind = ReasonConnectTimeout, cluster.ResultConnectTimeout
 		p.local.Inc(cluster.CxConnectTimeout)
 	}
 	p.local.Inc(cluster.CxConnectFail)

@@ -13,12 +13,12 @@ type Reason uint8
 
 // Reasons, after Envoy's pool failure and stream reset reasons.
 const (
-	// Overflow: a circuit breaker is open. Nothing was sent.
-	Overflow Reason = iota
-	// ConnectFailure: no connection could be made. Nothing was sent.
-	ConnectFailure
-	// ConnectTimeout is ConnectFailure by time-out.
-	ConnectTimeout
+	// ReasonOverflow: a circuit breaker is open. Nothing was sent.
+	ReasonOverflow Reason = iota
+	// ReasonConnectFailure: no connection could be made. Nothing was sent.
+	ReasonConnectFailure
+	// ReasonConnectTimeout is ReasonConnectFailure by time-out.
+	ReasonConnectTimeout
 	// Termination: the connection ended before the response did.
 	Termination
 	// ProtocolError: what came is no HTTP/1.1 response.
@@ -28,11 +28,11 @@ const (
 // String is what Envoy prints as "reset reason".
 func (r Reason) String() string {
 	switch r {
-	case Overflow:
+	case ReasonOverflow:
 		return "overflow"
-	case ConnectFailure:
+	case ReasonConnectFailure:
 		return "remote connection failure"
-	case ConnectTimeout:
+	case ReasonConnectTimeout:
 		return "connection timeout"
 	case Termination:
 		return "connection termination"
@@ -46,7 +46,7 @@ type Handler interface {
 	// OnReady: the connection is r.Conn(); write the request, then call r.Finish. It may come
 	// from within Start.
 	OnReady(r *Request)
-	// OnFailure: there will be no connection. err is nil for Overflow. It may come from
+	// OnFailure: there will be no connection. err is nil for ReasonOverflow. It may come from
 	// within Start.
 	OnFailure(r *Request, why Reason, err *conn.Error)
 	// OnInterim is a 1xx response other than 101, in r.Response until the call returns.

@@ -1,0 +1,133 @@
+package router
+
+import (
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+)
+
+// attempt picks a host and asks for a connection to it.
+func (r *router) attempt() {
+	r.lb.Rand = r.loop.Rand()
+	r.host = r.local.Pick(&r.lb)
+	if r.host == nil {
+		r.local.Inc(cluster.CxNoneHealthy)
+		r.noHost()
+		return
+	}
+	info := r.s.Info()
+	info.Attempts++
+	info.Host = r.host.Host
+	r.state = waiting
+	method := r.h.Value(header.Method)
+	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
+	info.UpstreamConnect = 0
+	connpool.For(r.loop, r.host).Start(&r.req)
+	if r.state == waiting {
+		info.UpstreamConnect = r.loop.Now()
+	}
+}
+
+// OnReady implements connpool.Handler: the attempt has its connection, and the head goes out.
+func (r *router) OnReady(req *connpool.Request) {
+	c := req.Conn()
+	r.conn, r.reused = c, !req.Fresh()
+	info := r.s.Info()
+	ci := c.Info()
+	info.UpstreamLocal, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.TLS != nil, ci.PeerURI
+	r.rewriteHost()
+	if r.entry.VirtualHost.IncludeRequestAttemptCount {
+		r.h.SetBuilt(attemptKey, strconv.AppendInt(r.h.Build(), int64(info.Attempts), 10))
+	}
+	r.state = sent
+	r.started = r.loop.Now()
+	info.UpstreamTxFirst = r.started
+	if info.UpstreamConnect != 0 {
+		info.UpstreamConnected = r.started
+	}
+	upgrade := r.h.Has(header.Upgrade)
+	end := r.ended && r.body.Len() == 0 && r.trailers == nil
+	r.chunked = !end && !upgrade && !req.Connect && !r.h.Has(header.ContentLength)
+	head := http1.Head{Chunked: r.chunked, Upgrade: upgrade, Proper: r.upstream().HTTP1.ProperCaseWords}
+	http1.AppendRequest(c.Out(), r.h, &head)
+	switch {
+	case end:
+		r.finish()
+	case r.body.Len() > 0:
+		r.sendBody(r.body.Bytes(), r.ended && r.trailers == nil)
+		if !r.keep {
+			r.sentBody = true
+			r.body.Reset()
+		}
+		if !r.ended && !c.AboveHighWatermark() {
+			r.s.ResumeRequest()
+		}
+	default:
+		c.FlushLater() // together with the first piece of the body, if that is already here
+	}
+	if r.trailers != nil {
+		r.sendTrailers(r.trailers)
+	}
+	r.startTry()
+}
+
+// sendBody writes a piece of the request's body.
+func (r *router) sendBody(p []byte, end bool) {
+	c := r.conn
+	switch {
+	case r.chunked:
+		http1.AppendChunk(c.Out(), p)
+		if end {
+			http1.AppendLastChunk(c.Out(), nil)
+		}
+		c.FlushLater()
+	case len(p) > 0:
+		c.Write(p)
+	}
+	if end {
+		r.finish()
+	}
+}
+
+// sendTrailers ends the request. A body that is not chunked cannot carry trailers, and they are dropped, as RFC 9110, section 6.5.1,
+// allows.
+func (r *router) sendTrailers(t *header.Map) {
+	if r.chunked {
+		http1.AppendLastChunk(r.conn.Out(), t)
+	}
+	r.finish()
+}
+
+// finish marks the request as written in full and sends what is left of it.
+func (r *router) finish() {
+	r.s.Info().UpstreamTxLast = r.loop.Now()
+	r.req.Finish()
+	if r.req.Message.Framing == http1.Tunnel && r.state == responding {
+		r.conn.CloseWrite() // an upgraded stream ends one side at a time
+		return
+	}
+	r.conn.Flush()
+}
+
+// OnFailure implements connpool.Handler: there is no connection to the host.
+func (r *router) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.Error) {
+	f := failure{reason: why.String(), kind: resetConnect}
+	if err != nil {
+		f.err = err
+	}
+	if why == connpool.ReasonOverflow {
+		f.kind = resetOverflow
+	}
+	r.failed(f)
+}
+
+// OnWritable implements connpool.Handler.
+func (r *router) OnWritable(*connpool.Request) {
+	if !r.ended {
+		r.s.ResumeRequest()
+	}
+}

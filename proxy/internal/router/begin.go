@@ -1,0 +1,258 @@
+package router
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Names prepared once.
+var (
+	pathKey          = header.KeyOf(":path")
+	originalPathKey  = header.KeyOf("x-envoy-original-path")
+	originalHostKey  = header.KeyOf("x-envoy-original-host")
+	attemptKey       = header.KeyOf("x-envoy-attempt-count")
+	expectedKey      = header.KeyOf("x-envoy-expected-rq-timeout-ms")
+	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
+	forwardedHostKey = header.KeyOf("x-forwarded-host")
+)
+
+// BeginRequest implements httpfilter.Terminal.
+func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
+	r.s, r.h, r.entry, r.ended = s, h, s.Route(), end
+	info := s.Info()
+	r.ctx.Request, r.ctx.Info = h, info
+	if r.entry == nil {
+		r.reply(httpfilter.Reply{Code: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
+		return
+	}
+	if r.answerDirectly() {
+		return
+	}
+	r.forward, r.target = r.entry.Forward, s.Target()
+	if r.forward == nil || r.target == nil {
+		r.reply(httpfilter.Reply{Code: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
+		return
+	}
+	name := r.target.ClusterName(h)
+	info.UpstreamCluster = name
+	if r.local = r.clusters.Get(name); r.local == nil {
+		code := r.forward.ClusterNotFoundCode
+		if code == 0 {
+			code = http.StatusServiceUnavailable
+		}
+		r.reply(httpfilter.Reply{Code: code, Details: "cluster_not_found", Flags: streaminfo.NoClusterFound})
+		return
+	}
+	info.Cluster = r.local.Config()
+	r.high = r.forward.PriorityHigh
+
+	r.limits.read(r, h)
+	r.retry.begin(r.forward.Retry, h)
+	r.keep = r.retry.possible()
+	r.dropControlHeaders()
+	r.changeHeaders()
+	r.prepareBalancing()
+	if d := r.forward.IdleTimeout; d != nil {
+		s.SetIdleTimeout(int64(*d))
+	}
+	if d := r.limits.max; d > 0 {
+		r.loop.Arm(&r.maxTimer, d)
+	}
+	if len(r.forward.Mirrors) > 0 {
+		r.beginMirrors(end)
+	}
+	if end {
+		r.startClock()
+	}
+	r.attempt()
+}
+
+// answerDirectly serves routes that name no cluster: redirects and fixed answers.
+func (r *router) answerDirectly() bool {
+	if need := r.entry.VirtualHost.RequireTLS; need != xdsresource.TLSNotRequired && string(r.h.Value(header.XForwardedProto)) != "https" {
+		if need == xdsresource.TLSAll || !r.h.Has(header.XEnvoyInternal) {
+			location := append([]byte("https://"), r.h.Value(header.Authority)...)
+			location = append(location, r.h.Value(header.Path)...)
+			r.redirect(http.StatusMovedPermanently, location)
+			return true
+		}
+	}
+	switch {
+	case r.entry.Redirect != nil:
+		r.redirect(r.entry.Redirect.Code, r.entry.AppendLocation(nil, r.h))
+	case r.entry.Direct != nil:
+		d := r.entry.Direct
+		r.reply(httpfilter.Reply{Code: d.Status, Body: string(d.Body), Details: "direct_response", Headers: r.localHeaders})
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *router) redirect(code int, location []byte) {
+	if code == 0 {
+		code = http.StatusMovedPermanently
+	}
+	r.reply(httpfilter.Reply{Code: code, Details: "direct_response", Headers: func(h *header.Map) {
+		h.Set(header.Location, location)
+		r.localHeaders(h)
+	}})
+}
+
+// localHeaders applies the route's response header changes to an answer of our own.
+func (r *router) localHeaders(h *header.Map) {
+	r.ctx.Response = h
+	r.entry.ResponseOps.Apply(h, &r.ctx)
+}
+
+// reply answers locally; nothing is sent to a host any more.
+func (r *router) reply(p httpfilter.Reply) {
+	r.state = done
+	r.s.Reply(p)
+}
+
+// dropControlHeaders removes what only the router reads.
+func (r *router) dropControlHeaders() {
+	for _, id := range [...]header.ID{
+		header.XEnvoyUpstreamRqTimeoutMs, header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
+		header.XEnvoyMaxRetries, header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames,
+	} {
+		r.h.Remove(id)
+	}
+}
+
+// changeHeaders makes the head that goes upstream, but for what depends on the host.
+func (r *router) changeHeaders() {
+	h := r.h
+	if ms := r.limits.expected(); ms > 0 && !r.cfg.SuppressEnvoyHeaders {
+		h.SetBuilt(expectedKey, strconv.AppendInt(h.Build(), ms, 10))
+	}
+	if len(r.target.RequestOps) > 0 {
+		r.target.RequestOps.Apply(h, &r.ctx)
+	}
+	old := h.Value(header.Path)
+	if b, ok := r.entry.RewritePath(h.Build(), old); ok {
+		h.SetBuilt(pathKey, b)
+		if !r.cfg.SuppressEnvoyHeaders && !h.Has(header.XEnvoyOriginalPath) {
+			h.AddKey(originalPathKey, old)
+		}
+	}
+}
+
+// rewriteHost sets the authority, which may depend on the chosen host.
+func (r *router) rewriteHost() {
+	host, ok := r.entry.RewriteHost(r.target, r.h, r.host.Host.Hostname)
+	if !ok {
+		return
+	}
+	if old := r.h.Value(header.Authority); string(old) != host {
+		if r.forward.AppendXForwardedHost {
+			r.h.SetKey(forwardedHostKey, old)
+		}
+		r.h.SetString(header.Authority, host)
+	}
+}
+
+// prepareBalancing sets what the choice of a host may depend on.
+func (r *router) prepareBalancing() {
+	info := r.s.Info()
+	if len(r.forward.RouteAction.Hash) > 0 {
+		r.lb.Hash, r.lb.HasHash = r.forward.Hash(r.h, info.RemoteAddr().Addr())
+	}
+	cfg := r.local.Config()
+	if cfg.Type != xdsresource.ClusterOriginalDst {
+		return
+	}
+	if cfg.OriginalDstHeader {
+		r.lb.OriginalDst = parseDestination(string(r.h.Value(header.XEnvoyOriginalDstHost)), r.h)
+	} else if d := r.s.Downstream(); d != nil {
+		r.lb.OriginalDst = d.Info().OriginalDst
+	}
+}
+
+// parseDestination reads "IP:PORT", or an IP with the scheme's port. A name is no destination: it is not for the data path to resolve.
+func parseDestination(v string, h *header.Map) netip.AddrPort {
+	if ap, err := netip.ParseAddrPort(v); err == nil {
+		return ap
+	}
+	if a, err := netip.ParseAddr(v); err == nil {
+		port := uint16(80)
+		if string(h.Value(header.Scheme)) == "https" {
+			port = 443
+		}
+		return netip.AddrPortFrom(a, port)
+	}
+	return netip.AddrPort{}
+}
+
+// RequestBody implements httpfilter.Terminal.
+func (r *router) RequestBody(p []byte, end bool) {
+	r.ended = r.ended || end
+	if r.state == done || r.state == idle {
+		return
+	}
+	for _, m := range r.mirrors {
+		m.send(p, end)
+	}
+	if r.conn == nil || r.keep {
+		r.store(p)
+	} else {
+		r.sentBody = true
+	}
+	if r.conn != nil {
+		r.sendBody(p, end)
+	}
+	r.s.Info().UpstreamTxBytes += uint64(len(p))
+	r.afterBody(end)
+}
+
+// store keeps a piece of the body for an attempt to come. Beyond the buffer limit a retry is given up, and a request that still waits
+// for its connection is not read any further.
+func (r *router) store(p []byte) {
+	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() && r.conn != nil {
+		r.keep, r.sentBody = false, true
+		r.body.Reset()
+		return
+	}
+	r.body.Append(p)
+	if r.conn == nil && r.body.Len() > r.s.BufferLimit() {
+		r.s.PauseRequest()
+	}
+}
+
+func (r *router) afterBody(end bool) {
+	if r.conn != nil && r.conn.AboveHighWatermark() {
+		r.s.PauseRequest()
+	}
+	if end {
+		r.startClock()
+	}
+}
+
+// RequestTrailersEnd implements httpfilter.Terminal.
+func (r *router) RequestTrailersEnd(t *header.Map) {
+	r.ended, r.trailers = true, t
+	if r.state == done || r.state == idle {
+		return
+	}
+	for _, m := range r.mirrors {
+		m.sendTrailers(t)
+	}
+	if r.conn != nil {
+		r.sendTrailers(t)
+	}
+	r.startClock()
+}
+
+// OnDownstreamWritable implements httpfilter.Terminal.
+func (r *router) OnDownstreamWritable() {
+	if c := r.req.Conn(); c != nil {
+		c.ResumeRead()
+	}
+}

@@ -1,0 +1,109 @@
+package router
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+)
+
+// resetKind classes how an attempt failed without an answer, for the retry policy.
+type resetKind uint8
+
+const (
+	resetConnect  resetKind = iota // no connection
+	resetRemote                    // the host ended the connection
+	resetProtocol                  // the host's answer was not HTTP
+	resetTimeout                   // a time-out of the attempt
+	resetOverflow                  // an open circuit
+)
+
+// failure is an attempt that ended without an answer. reason is Envoy's text for it.
+type failure struct {
+	reason string
+	kind   resetKind
+	err    error
+}
+
+// flag is the response flag of a failure.
+func (f *failure) flag() streaminfo.Flags {
+	switch f.kind {
+	case resetConnect:
+		return streaminfo.UpstreamConnectionFailure
+	case resetProtocol:
+		return streaminfo.UpstreamProtocolError
+	case resetOverflow:
+		return streaminfo.UpstreamOverflow
+	}
+	return streaminfo.UpstreamConnectionTermination
+}
+
+// failed tries again, or answers for a failure.
+func (r *router) failed(f failure) {
+	var e *conn.Error
+	transport := ""
+	if errors.As(f.err, &e) {
+		transport = e.TransportFailureReason()
+	}
+	info := r.s.Info()
+	info.UpstreamFailure = transport
+	if r.state == responding {
+		r.state = done
+		r.s.ResetResponse("upstream_reset_after_response_started{"+underscored(f.reason)+"}", f.flag())
+		return
+	}
+	if r.retryAfterReset(f.kind) {
+		return
+	}
+	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
+	code := http.StatusServiceUnavailable
+	if f.kind == resetProtocol {
+		code = http.StatusBadGateway
+	}
+	r.local.CountResponse(code, r.internal())
+
+	body := "upstream connect error or disconnect/reset before headers. "
+	if info.Attempts > 1 {
+		body += "retried and the latest "
+	}
+	body += "reset reason: " + f.reason
+	details := "upstream_reset_before_response_started{" + underscored(f.reason)
+	if transport != "" {
+		body += ", transport failure reason: " + transport
+		details += "|" + underscored(transport)
+	}
+	r.dropAttempt()
+	headers := r.failureHeaders
+	if f.kind == resetOverflow {
+		headers = func(h *header.Map) {
+			h.SetString(header.XEnvoyOverloaded, "true")
+			r.failureHeaders(h)
+		}
+	}
+	r.reply(httpfilter.Reply{Code: code, Body: body, Details: details + "}", Flags: f.flag(), Headers: headers})
+}
+
+// noHost answers for a cluster without a host that may be used.
+func (r *router) noHost() {
+	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
+	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	r.reply(httpfilter.Reply{
+		Code: http.StatusServiceUnavailable, Body: "no healthy upstream", Details: "no_healthy_upstream",
+		Flags: streaminfo.NoHealthyUpstream, Headers: r.failureHeaders,
+	})
+}
+
+// failureHeaders applies the route's response header changes to the answer for a failure, as Envoy does.
+func (r *router) failureHeaders(h *header.Map) {
+	if r.target != nil && len(r.target.ResponseOps) > 0 {
+		r.ctx.Response = h
+		r.target.ResponseOps.Apply(h, &r.ctx)
+	}
+}
+
+// underscored makes a text one word, as response code details are.
+func underscored(s string) string { return strings.ReplaceAll(s, " ", "_") }

@@ -1,0 +1,140 @@
+package router
+
+import (
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Config is router.v3.Router as far as it is supported.
+type Config struct {
+	// SuppressEnvoyHeaders leaves out x-envoy-upstream-service-time, x-envoy-expected-rq-timeout-ms and the like.
+	SuppressEnvoyHeaders bool
+}
+
+// Deps are what a router needs of its proxy.
+type Deps struct {
+	Clusters *cluster.Manager
+	// LocalAddress is appended to x-forwarded-for of mirrored requests, as Envoy does with its node's address; may be invalid.
+	LocalAddress netip.Addr
+}
+
+// New returns the factory of a chain's routers.
+func New(cfg Config, d Deps) httpfilter.Factory { return &factory{cfg: cfg, deps: d} }
+
+type factory struct {
+	cfg  Config
+	deps Deps
+}
+
+// NewFilter implements httpfilter.Factory.
+func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
+	r := &router{cfg: f.cfg, loop: l, clusters: f.deps.Clusters.Local(l.ID()), localAddress: f.deps.LocalAddress}
+	r.body.Init(l.Buffers())
+	r.req.Handler = r
+	r.globalTimer.Init(r.onGlobalTimeout)
+	r.tryTimer.Init(r.onTryTimeout)
+	r.tryIdleTimer.Init(r.onTryIdle)
+	r.maxTimer.Init(r.onMaxDuration)
+	r.backOffTimer.Init(r.onBackOff)
+	return r
+}
+
+// state is where a request stands.
+type state uint8
+
+const (
+	idle       state = iota
+	waiting          // for a connection
+	sent             // the head is on its way; no answer yet
+	responding       // the answer is being passed on
+	backingOff       // between two attempts
+	done             // answered, locally or in full; what still comes is dropped
+)
+
+// router serves one request at a time. It is made once for a stream object and used again. It implements httpfilter.Terminal for the
+// client's side and connpool.Exchange for the host's.
+type router struct {
+	cfg          Config
+	loop         *eventloop.Loop
+	clusters     *cluster.LocalManager
+	localAddress netip.Addr
+
+	// The request, set by BeginRequest and cleared by OnComplete.
+	state   state
+	s       httpfilter.Responder
+	h       *header.Map
+	entry   *route.Entry
+	forward *route.Forward
+	target  *route.Target
+	local   *cluster.Local
+	ctx     format.Context
+	high    bool
+
+	ended    bool        // the request has been received in full
+	trailers *header.Map // of the request, nil for none
+	body     iobuf.Buffer
+	keep     bool // body holds all of the body so far, for a retry
+	sentBody bool // some of the body was sent by an attempt that cannot be repeated
+
+	// The attempt.
+	host    *cluster.LocalHost
+	req     connpool.Request
+	conn    *conn.Conn // set from OnReady until the request may no longer be written
+	chunked bool
+	reused  bool  // the connection served an earlier request
+	started int64 // when the attempt's request was sent
+
+	retry   retryState
+	limits  timeouts
+	lb      lb.Context
+	avoid   []*lb.Load
+	mirrors []*mirror
+
+	globalTimer, tryTimer, tryIdleTimer, maxTimer, backOffTimer eventloop.Timer
+}
+
+// OnComplete implements httpfilter.Terminal: the stream is over, or its client is gone.
+func (r *router) OnComplete(httpfilter.Stream) {
+	r.dropAttempt()
+	r.retry.release(r.local, r.high)
+	for _, t := range []*eventloop.Timer{&r.globalTimer, &r.tryTimer, &r.tryIdleTimer, &r.maxTimer, &r.backOffTimer} {
+		if t.Armed() {
+			r.loop.Disarm(t)
+		}
+	}
+	for i, m := range r.mirrors {
+		m.streamOver()
+		r.mirrors[i] = nil
+	}
+	clear(r.avoid)
+	r.body.Reset()
+	r.state = idle
+	r.s, r.h, r.entry, r.forward, r.target, r.local, r.trailers, r.host = nil, nil, nil, nil, nil, nil, nil, nil
+	r.ctx = format.Context{}
+	r.ended, r.keep, r.sentBody, r.high = false, false, false, false
+	r.retry, r.limits, r.avoid, r.mirrors = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0]
+	r.lb = lb.Context{}
+}
+
+// dropAttempt ends what is under way with the host, and forgets what came.
+func (r *router) dropAttempt() {
+	r.conn = nil
+	if r.req.Active() {
+		r.req.Cancel()
+	}
+	r.req.Release()
+}
+
+// upstream is the HTTP side of the cluster's configuration.
+func (r *router) upstream() *xdsresource.UpstreamHTTP { return &r.local.Config().HTTP }
