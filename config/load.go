@@ -294,7 +294,7 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 // key mesh. Lines are counted from the key, as they stand in a block (mesh: |).
 func meshProblems(obj *Object, path *field.Path) []decode.Problem {
 	cm, ok := obj.Spec.(*corev1.ConfigMap)
-	if !ok || obj.Name != "istio" || obj.Namespace != "istio-system" {
+	if !ok || !IsMeshConfig(obj.Key()) {
 		return nil
 	}
 	_, err := ParseMeshConfig(File{Data: []byte(cm.Data["mesh"])})

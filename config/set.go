@@ -81,3 +81,9 @@ func (s *Set) With(other *Set) *Set {
 func (s *Set) Without(keys ...Key) *Set {
 	return NewSet(slices.DeleteFunc(s.All(), func(o *Object) bool { return slices.Contains(keys, o.Key()) })...)
 }
+
+// IsMeshConfig reports whether the object is the ConfigMap in which Istio keeps the mesh's
+// settings (a MeshConfig, under the key mesh): istio-system/istio.
+func IsMeshConfig(k Key) bool {
+	return k.Kind == schema.ConfigMap && k.Namespace == "istio-system" && k.Name == "istio"
+}

@@ -238,7 +238,7 @@ spec:
   host: catalog
   trafficPolicy:
     loadBalancer: {simple: PASSTHROUGH}
-    tls: {mode: SIMPLE}
+    proxyProtocol: {version: V2}
     portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]
   subsets:
   - name: v1
@@ -254,6 +254,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: a}
 spec: {ports: [{port: 80, protocol: UDP}], sessionAffinity: ClientIP, publishNotReadyAddresses: true}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    accessLogFile: /dev/stdout
+    rootNamespace: istio-system
+    enablePrometheusMerge: true
+    defaultConfig: {discoveryAddress: "istiod.istio-system.svc:15012"}
 `
 	var got []string
 	for _, m := range Effects(load(t, docs).All()) {
@@ -263,10 +273,12 @@ spec: {ports: [{port: 80, protocol: UDP}], sessionAffinity: ClientIP, publishNot
 		"case.yaml:34: spec.ports[0].protocol: UDP has no effect yet; use TCP",
 		"case.yaml:34: spec.sessionAffinity: ClientIP has no effect yet; use None",
 		"case.yaml:34: spec.publishNotReadyAddresses: has no effect yet",
+		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect yet",
+		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
 		"case.yaml:8: spec.http[0].match[0].statPrefix: has no effect yet",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect yet",
 		"case.yaml:18: spec.trafficPolicy.loadBalancer.simple: PASSTHROUGH has no effect yet; use UNSPECIFIED, LEAST_CONN, LEAST_REQUEST, ROUND_ROBIN, RANDOM",
-		"case.yaml:19: spec.trafficPolicy.tls: has no effect yet",
+		"case.yaml:19: spec.trafficPolicy.proxyProtocol: has no effect yet",
 		"case.yaml:24: spec.subsets[0].trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes: has no effect yet",
 		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
 	}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
@@ -16,6 +17,9 @@ import (
 // every field that is set against the list of those that have an effect (effective), so that a
 // field of a newer API version is reported until somebody supports it and says so there.
 func Effect(o *config.Object) []Message {
+	if cm, ok := o.Spec.(*corev1.ConfigMap); ok && config.IsMeshConfig(o.Key()) {
+		return meshEffect(o, cm)
+	}
 	fields, handled := effective[o.Kind]
 	if !handled {
 		return nil // core kinds without fields of the mesh's
@@ -30,6 +34,22 @@ func Effect(o *config.Object) []Message {
 		w.message(spec.ProtoReflect(), "spec", "")
 	default:
 		w.value(reflect.ValueOf(spec).Elem(), "", "")
+	}
+	return w.messages
+}
+
+// meshEffect judges the mesh's settings in ConfigMap istio-system/istio.
+func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
+	mc, err := config.ParseMeshConfig(config.File{Data: []byte(cm.Data["mesh"])})
+	if err != nil {
+		return nil // Load refuses such an object
+	}
+	w := &effectWalk{object: o, fields: effectiveMesh}
+	w.message(mc.ProtoReflect(), "data.mesh", "")
+	for key := range cm.Data {
+		if key != "mesh" {
+			w.report("data."+key, "has no effect yet")
+		}
 	}
 	return w.messages
 }
@@ -51,7 +71,7 @@ func (w *effectWalk) judge(pattern, path string, value func() string) (descend b
 		case name == pattern:
 			got := value()
 			for _, v := range strings.Split(values, ",") {
-				if v == got {
+				if strings.EqualFold(v, got) {
 					return false
 				}
 			}

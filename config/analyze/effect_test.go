@@ -7,21 +7,27 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	mesh "istio.io/api/mesh/v1alpha1"
+
 	"github.com/lateen-mesh/lateen/config/schema"
 )
 
 // TestEffectiveFieldsExist keeps the list free of misspelt and outdated names.
 func TestEffectiveFieldsExist(t *testing.T) {
+	lists := map[string][]string{}
+	protos := map[string]proto.Message{}
 	for kind, fields := range effective {
-		m, ok := kind.New().(proto.Message)
-		if !ok || !kind.HasSpec {
-			continue
+		if m, ok := kind.New().(proto.Message); ok && kind.HasSpec {
+			lists[kind.Name], protos[kind.Name] = fields, m
 		}
+	}
+	lists["MeshConfig"], protos["MeshConfig"] = effectiveMesh, &mesh.MeshConfig{}
+	for kind, fields := range lists {
+		m := protos[kind]
 		for _, f := range fields {
 			name, values, _ := strings.Cut(f, "=")
 			fd := find(m.ProtoReflect().Descriptor(), strings.Split(name, "."))
 			switch {
-			case strings.HasSuffix(name, "olicy.port"): // only portLevelSettings have it
 			case fd == nil:
 				t.Errorf("%s has no field %s", kind, name)
 			case values != "" && fd.Enum() != nil:

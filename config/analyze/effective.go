@@ -1,6 +1,10 @@
 package analyze
 
-import "github.com/lateen-mesh/lateen/config/schema"
+import (
+	"strings"
+
+	"github.com/lateen-mesh/lateen/config/schema"
+)
 
 // effective lists, for each kind, the fields that have an effect. An entry stands for the field
 // and everything below it; `field=A,B` for these values alone. Indices and map keys are left out:
@@ -20,14 +24,19 @@ var effective = map[*schema.Kind][]string{
 		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",
 	},
 	schema.ServiceEntry: {
-		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS",
+		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS,DNS_ROUND_ROBIN",
 		"ports.protocol=HTTP,HTTPS,TCP,TLS",
 		"endpoints.address", "endpoints.ports", "endpoints.labels", "endpoints.weight", "endpoints.serviceAccount", "endpoints.locality",
-		"workloadSelector", "exportTo",
+		"workloadSelector", "exportTo", "subjectAltNames",
 	},
 	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality"},
 	schema.Gateway: {
-		"selector", "servers.port.number", "servers.port.name", "servers.port.protocol=HTTP", "servers.hosts", "servers.name",
+		"selector", "servers.bind", "servers.name", "servers.hosts",
+		"servers.port.number", "servers.port.name", "servers.port.protocol=HTTP,HTTPS,TLS,TCP",
+		// Certificates come from files so far; credentialName needs SDS for gateways.
+		"servers.tls.httpsRedirect", "servers.tls.mode=PASSTHROUGH,SIMPLE,MUTUAL,OPTIONAL_MUTUAL,ISTIO_MUTUAL",
+		"servers.tls.serverCertificate", "servers.tls.privateKey", "servers.tls.caCertificates", "servers.tls.subjectAltNames",
+		"servers.tls.minProtocolVersion", "servers.tls.maxProtocolVersion", "servers.tls.cipherSuites",
 	},
 	schema.VirtualService: {
 		"hosts", "gateways", "exportTo",
@@ -41,12 +50,17 @@ var effective = map[*schema.Kind][]string{
 		"http.fault.abort.httpStatus", "http.fault.abort.percentage",
 		"http.mirror", "http.mirrors", "http.mirrorPercentage", "http.mirrorPercent",
 		"http.corsPolicy", "http.headers",
+		"tls.match.sniHosts", "tls.match.port", "tls.match.gateways", "tls.match.sourceLabels", "tls.match.sourceNamespace", "tls.route",
+		"tcp.match.port", "tcp.match.gateways", "tcp.match.sourceLabels", "tcp.match.sourceNamespace", "tcp.route",
 	},
 	schema.DestinationRule: append(
 		[]string{"host", "exportTo", "workloadSelector", "subsets.name", "subsets.labels"},
 		policyFields("trafficPolicy", "subsets.trafficPolicy", "trafficPolicy.portLevelSettings", "subsets.trafficPolicy.portLevelSettings")...),
 	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
-	schema.Telemetry:          {"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match"},
+	schema.Telemetry: {
+		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
+		"tracing.randomSamplingPercentage", "tracing.disableSpanReporting",
+	},
 
 	// Parsed and kept; nothing reads them yet.
 	schema.WorkloadGroup:         {},
@@ -64,17 +78,39 @@ var effective = map[*schema.Kind][]string{
 // places where one can stand.
 func policyFields(places ...string) []string {
 	fields := []string{
-		"port",
 		"loadBalancer.simple=UNSPECIFIED,LEAST_CONN,LEAST_REQUEST,ROUND_ROBIN,RANDOM",
+		"loadBalancer.consistentHash.httpHeaderName", "loadBalancer.consistentHash.useSourceIp", "loadBalancer.consistentHash.httpQueryParameterName",
+		"loadBalancer.consistentHash.httpCookie.name", "loadBalancer.consistentHash.httpCookie.path", "loadBalancer.consistentHash.httpCookie.ttl",
+		"loadBalancer.consistentHash.ringHash", "loadBalancer.consistentHash.maglev", "loadBalancer.consistentHash.minimumRingSize",
+		"loadBalancer.localityLbSetting.enabled", "loadBalancer.localityLbSetting.failover",
 		"outlierDetection.consecutive5xxErrors", "outlierDetection.consecutiveGatewayErrors", "outlierDetection.consecutiveErrors",
 		"outlierDetection.consecutiveLocalOriginFailures", "outlierDetection.splitExternalLocalOriginErrors",
 		"outlierDetection.interval", "outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionPercent", "outlierDetection.minHealthPercent",
+		"connectionPool.tcp.maxConnections", "connectionPool.tcp.connectTimeout", "connectionPool.tcp.maxConnectionDuration", "connectionPool.tcp.tcpKeepalive",
+		"connectionPool.http.http1MaxPendingRequests", "connectionPool.http.http2MaxRequests", "connectionPool.http.maxRequestsPerConnection",
+		"connectionPool.http.maxRetries", "connectionPool.http.idleTimeout", "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE",
+		"connectionPool.http.useClientProtocol",
+		"tls.mode", "tls.clientCertificate", "tls.privateKey", "tls.caCertificates", "tls.subjectAltNames", "tls.sni", "tls.insecureSkipVerify", "tls.caCrl",
 	}
 	var out []string
 	for _, p := range places {
-		for _, f := range fields {
+		extra := []string{"retryBudget.percent", "retryBudget.minRetryConcurrency"}
+		if strings.HasSuffix(p, "portLevelSettings") {
+			extra = []string{"port"}
+		}
+		for _, f := range append(extra, fields...) {
 			out = append(out, p+"."+f)
 		}
 	}
 	return out
+}
+
+// effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
+var effectiveMesh = []string{
+	"trustDomain", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY",
+	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
+	"defaultConfig.tracing.sampling", "tcpKeepalive", "protocolDetectionTimeout",
+	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
+	"localityLbSetting.enabled", "localityLbSetting.failover",
+	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "extensionProviders.name", "extensionProviders.envoyFileAccessLog",
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/lateen-mesh/lateen/config"
-	"github.com/lateen-mesh/lateen/config/schema"
 )
 
 // clusterFolder stands in for the namespace of kinds that have none. No namespace begins with an
@@ -58,10 +57,4 @@ func read(folder string) (*config.Set, error) {
 		return nil, err
 	}
 	return config.Load(files, config.LoadOptions{KeepText: true})
-}
-
-// isMeshConfig reports whether the object is the ConfigMap in which Istio keeps the mesh's
-// settings.
-func isMeshConfig(k config.Key) bool {
-	return k.Kind == schema.ConfigMap && k.Namespace == "istio-system" && k.Name == "istio"
 }

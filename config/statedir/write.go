@@ -106,7 +106,7 @@ func Apply(dir string, current *config.Set, changes []Change) error {
 		if c.Object.Kind == schema.Secret {
 			s.mode = 0o600
 		}
-		if isMeshConfig(c.Object.Key()) {
+		if config.IsMeshConfig(c.Object.Key()) {
 			t.step(MeshFile(dir)).add = [][]byte{[]byte(c.Object.Spec.(*corev1.ConfigMap).Data["mesh"])}
 		}
 	}
@@ -141,7 +141,7 @@ func Delete(dir string, current *config.Set, keys []config.Key) error {
 		if err := t.cut(old); err != nil {
 			return err
 		}
-		if isMeshConfig(k) {
+		if config.IsMeshConfig(k) {
 			t.step(MeshFile(dir)) // nothing to add: the file goes
 		}
 	}
