@@ -203,21 +203,19 @@ func (t *transaction) cut(o *config.Object) error {
 	return nil
 }
 
-// commit prepares every file beside its place, then swaps all; a failure takes back what was
-// swapped.
-func (t *transaction) commit() (err error) {
-	defer func() {
-		for _, s := range t.steps {
-			if s.temp != "" {
-				os.Remove(s.temp)
-			}
-		}
-	}()
+// commit prepares every file beside its place, then swaps all.
+func (t *transaction) commit() error {
+	defer t.clean()
 	for _, s := range t.steps {
 		if err := s.prepare(); err != nil {
 			return err
 		}
 	}
+	return t.swap()
+}
+
+// swap puts every prepared file in place; a failure takes back what was swapped.
+func (t *transaction) swap() error {
 	for _, s := range t.steps {
 		if err := s.swap(); err != nil {
 			for _, d := range t.steps {
@@ -229,6 +227,15 @@ func (t *transaction) commit() (err error) {
 		}
 	}
 	return nil
+}
+
+// clean removes what was prepared and not swapped.
+func (t *transaction) clean() {
+	for _, s := range t.steps {
+		if s.temp != "" {
+			os.Remove(s.temp)
+		}
+	}
 }
 
 func (s *step) prepare() error {
