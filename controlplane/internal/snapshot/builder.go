@@ -23,6 +23,8 @@ type Builder struct {
 	rev  uint64
 
 	objects map[objectID]objectState
+	// found caches what Problems returns; nil after a change of any object's problems.
+	found []Problem
 
 	services    *collection[model.Service]
 	workloads   *collection[model.Workload]
@@ -70,14 +72,17 @@ func (b *Builder) next() uint64 { b.rev++; return b.rev }
 // Snapshot returns the current snapshot.
 func (b *Builder) Snapshot() *model.Snapshot { return b.snap }
 
-// Problems returns what has no effect in the current objects, in a stable order.
+// Problems returns what has no effect in the current objects, in a stable order. The caller
+// must not change the slice.
 func (b *Builder) Problems() []Problem {
-	var out []Problem
-	for _, st := range b.objects {
-		out = append(out, st.problems...)
+	if b.found == nil {
+		b.found = []Problem{}
+		for _, st := range b.objects {
+			b.found = append(b.found, st.problems...)
+		}
+		slices.SortFunc(b.found, func(a, c Problem) int { return cmp.Compare(a.String(), c.String()) })
 	}
-	slices.SortFunc(out, func(a, c Problem) int { return cmp.Compare(a.String(), c.String()) })
-	return out
+	return b.found
 }
 
 // Update applies a batch of changes and returns the next snapshot with what it touched. A
@@ -201,10 +206,16 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}
 	if e.Delete {
+		if len(old.problems) > 0 {
+			b.found = nil
+		}
 		delete(b.objects, id)
 		return
 	}
 	st.problems = p.list
+	if len(old.problems)+len(st.problems) > 0 {
+		b.found = nil
+	}
 	b.objects[id] = st
 }
 

@@ -174,6 +174,21 @@ func (d dice) object() *config.Object {
 	return o
 }
 
+func (d dice) mesh() *model.Mesh {
+	m := model.DefaultMesh()
+	m.RootNamespace = d.of("istio-system", "shop")
+	m.TrustDomain = d.of("cluster.local", "td")
+	m.RegistryOnly = d.IntN(2) == 0
+	m.AutoMTLS = d.IntN(3) > 0
+	if d.IntN(3) == 0 {
+		m.ServiceExportTo = []string{"."}
+	}
+	if d.IntN(3) == 0 {
+		m.AccessLogFile = "/dev/stdout"
+	}
+	return m
+}
+
 func historyProxies(t *testing.T) []*model.Proxy {
 	var out []*model.Proxy
 	for _, n := range []struct {
@@ -286,7 +301,7 @@ func TestHistories(t *testing.T) {
 			d := dice{rand.New(rand.NewPCG(seed, 7))}
 			proxies := historyProxies(t)
 			clients := make([]client, len(proxies))
-			b := snapshot.New()
+			b, mesh := snapshot.New(), model.DefaultMesh()
 			objects := map[config.Key]*config.Object{}
 			keyed := map[string][]byte{}
 			for step := range steps {
@@ -302,7 +317,14 @@ func TestHistories(t *testing.T) {
 					events = append(events, snapshot.Set("config", o))
 				}
 				s, ch := b.Update(events...)
+				if d.IntN(15) == 0 {
+					mesh = d.mesh()
+					var after *model.Change
+					s, after = b.SetMesh(mesh)
+					ch.Merge(after)
+				}
 				fresh := snapshot.New()
+				fresh.SetMesh(mesh)
 				var all []snapshot.Event
 				for _, o := range objects {
 					all = append(all, snapshot.Set("config", o))
