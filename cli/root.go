@@ -24,11 +24,13 @@ var commands = []func() *cobra.Command{
 	newApplyCommand,
 	newDeleteCommand,
 	newGetCommand,
+	newAnalyzeCommand,
 	newSampleCommand,
 	newVersionCommand,
 	newProxyStatusCommand,
 	newProxyConfigCommand,
 	newControlPlaneCommand,
+	newProxyCommand,
 }
 
 // NewRoot returns the command `lateen` with all its sub-commands. Errors are left to the caller to print, once.

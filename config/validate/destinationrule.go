@@ -1,5 +1,7 @@
 package validate
 
+//lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are checked as well.
+
 import (
 	"strings"
 
@@ -71,7 +73,7 @@ func (c *checker) loadBalancer(p *field.Path, l *networking.LoadBalancerSettings
 	if l == nil {
 		return
 	}
-	c.duration(p.Child("warmupDurationSecs"), l.WarmupDurationSecs, notNegative) //nolint:staticcheck // deprecated, still served
+	c.duration(p.Child("warmupDurationSecs"), l.WarmupDurationSecs, notNegative)
 	if w := l.Warmup; w != nil {
 		c.duration(p.Child("warmup", "duration"), w.Duration, positive)
 		if w.Duration == nil {
@@ -206,8 +208,8 @@ func (c *checker) outlier(p *field.Path, o *networking.OutlierDetection) {
 	c.duration(p.Child("baseEjectionTime"), o.BaseEjectionTime, atLeastMillisecond)
 	c.percent(p.Child("maxEjectionPercent"), float64(o.MaxEjectionPercent))
 	c.percent(p.Child("minHealthPercent"), float64(o.MinHealthPercent))
-	if o.ConsecutiveErrors < 0 { //nolint:staticcheck // deprecated, still served
-		c.add(p.Child("consecutiveErrors"), "%d is negative; use consecutive5xxErrors", o.ConsecutiveErrors) //nolint:staticcheck
+	if o.ConsecutiveErrors < 0 {
+		c.add(p.Child("consecutiveErrors"), "%d is negative; use consecutive5xxErrors", o.ConsecutiveErrors)
 	}
 	if o.ConsecutiveLocalOriginFailures.GetValue() > 0 && !o.SplitExternalLocalOriginErrors {
 		c.add(p.Child("consecutiveLocalOriginFailures"), "counts only if splitExternalLocalOriginErrors is true; set that as well")

@@ -37,8 +37,8 @@ func (c *checker) tcpRoute(p *field.Path, r *networking.TCPRoute) {
 	for i, m := range r.Match {
 		at := p.Child("match").Index(i)
 		c.subnets(at.Child("destinationSubnets"), m.DestinationSubnets)
-		if m.SourceSubnet != "" { //nolint:staticcheck // deprecated, still served
-			c.cidr(at.Child("sourceSubnet"), m.SourceSubnet) //nolint:staticcheck
+		if m.SourceSubnet != "" {
+			c.cidr(at.Child("sourceSubnet"), m.SourceSubnet)
 		}
 		c.port(at.Child("port"), int64(m.Port), true)
 		c.labels(at.Child("sourceLabels"), m.SourceLabels)

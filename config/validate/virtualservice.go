@@ -1,5 +1,7 @@
 package validate
 
+//lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are checked as well.
+
 import (
 	"regexp"
 	"strings"
@@ -324,8 +326,8 @@ func (c *checker) mirrors(p *field.Path, r *networking.HTTPRoute) {
 			c.add(p.Child("mirrors"), "set either mirror or mirrors")
 		}
 	}
-	if r.MirrorPercent != nil { //nolint:staticcheck // deprecated, still served
-		c.percent(p.Child("mirrorPercent"), float64(r.MirrorPercent.Value)) //nolint:staticcheck
+	if r.MirrorPercent != nil {
+		c.percent(p.Child("mirrorPercent"), float64(r.MirrorPercent.Value))
 		if r.MirrorPercentage != nil {
 			c.add(p.Child("mirrorPercent"), "set either mirrorPercent or mirrorPercentage")
 		}

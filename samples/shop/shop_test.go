@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/analyze"
 )
 
 func TestManifestsLoad(t *testing.T) {
@@ -36,5 +37,48 @@ func TestManifestsLoad(t *testing.T) {
 	}
 	if n < 18 {
 		t.Errorf("only %d manifests are embedded", n)
+	}
+}
+
+// TestManifestsFit holds every manifest against the shop that it is made for: nothing is
+// missing, and nothing in it is without effect, but for the mistake that is one.
+func TestManifestsFit(t *testing.T) {
+	load := func(pattern string) *config.Set {
+		t.Helper()
+		names, err := fs.Glob(FS, pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		var files []config.File
+		for _, n := range names {
+			b, err := FS.ReadFile(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, config.File{Name: n, Data: b})
+		}
+		set, err := config.Load(files, config.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	shop := load("base/*").With(load("gateway/catalog.yaml")).With(load("mesh/catalog-subsets.yaml"))
+	steps, err := fs.Glob(FS, "*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps {
+		set := load(step)
+		messages := append(analyze.Set(shop.With(set), analyze.Options{}), analyze.Effects(set.All())...)
+		if strings.HasPrefix(step, "mistakes/") {
+			if len(messages) != 1 || messages[0].Code != analyze.NotFound {
+				t.Errorf("%s: %v", step, messages)
+			}
+			continue
+		}
+		for _, m := range messages {
+			t.Errorf("%s: %v", step, m)
+		}
 	}
 }
