@@ -90,7 +90,7 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
-		hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs internal_redirect_policy max_stream_duration`,
+		hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration`,
 	"envoy.config.route.v3.WeightedCluster": "clusters total_weight",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
@@ -121,6 +121,18 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.FilterConfig":         "config disabled",
 	"envoy.config.core.v3.HeaderValueOption":     "header append append_action keep_empty_value",
 	"envoy.config.core.v3.HeaderValue":           "key value",
+
+	// HTTP filters.
+	"envoy.extensions.filters.http.fault.v3.HTTPFault": `delay abort upstream_cluster headers max_active_faults
+		disable_downstream_cluster_stats`,
+	"envoy.extensions.filters.http.fault.v3.FaultAbort":               "http_status grpc_status header_abort percentage",
+	"envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort":   "",
+	"envoy.extensions.filters.common.fault.v3.FaultDelay":             "fixed_delay header_delay percentage",
+	"envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay": "",
+	"envoy.extensions.filters.http.cors.v3.Cors":                      "",
+	"envoy.extensions.filters.http.cors.v3.CorsPolicy": `allow_origin_string_match allow_methods allow_headers
+		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
+		forward_not_matching_preflights`,
 
 	// Cluster.
 	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
@@ -189,6 +201,8 @@ var supportedFields = map[string]string{
 		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification`,
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
+
+	"envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
@@ -290,6 +304,7 @@ var harmlessFields = []struct{ message, fields, why string }{
 		override_stream_error_on_invalid_http_message allow_metadata connection_keepalive use_oghttp2_codec`,
 		"limits of the HTTP/2 codec, which is not in this release: a connection that would need it is refused"},
 
+	{"envoy.extensions.filters.http.router.v3.Router", "dynamic_stats start_child_span", "per-route statistics are always kept; spans are not reported in this release"},
 	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
 	{"envoy.config.route.v3.VirtualHost", "virtual_clusters include_is_timeout_retry_header", "extra statistics and one informational header"},
 	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},

@@ -1,0 +1,147 @@
+// Package cors is the HTTP filter envoy.filters.http.cors: it answers preflight requests of browsers and adds the headers that let a
+// page of another origin read an answer, by the policy of the route.
+//
+// It refuses no actual request: that is the browser's part. Only server imports it.
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/cors_filter
+package cors
+
+import (
+	"net/http"
+
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Name is the filter's canonical name, under which routes configure it.
+const Name = "envoy.filters.http.cors"
+
+// Policy is a validated cors.v3.CorsPolicy of a route. Empty strings add no header.
+type Policy struct {
+	Origins                                   []xdsresource.StringMatch
+	AllowMethods, AllowHeaders, ExposeHeaders string
+	MaxAge                                    string
+	AllowCredentials, AllowPrivateNetwork     bool
+	ForwardNotMatchingPreflights              bool
+	Enabled                                   *xdsresource.FractionalPercent // nil: always
+}
+
+// ParseConfig reads the filter's own configuration, which has no fields: policies stand at routes.
+func ParseConfig(a *anypb.Any) (any, error) {
+	return nil, xdsresource.ReadFilter(Name, a, &corsv3.Cors{}).Err()
+}
+
+// ParseRouteConfig reads a cors.v3.CorsPolicy. It returns a *Policy.
+func ParseRouteConfig(a *anypb.Any) (any, error) {
+	m := &corsv3.CorsPolicy{}
+	r := xdsresource.ReadFilter(Name, a, m)
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	p := &Policy{
+		AllowMethods: m.GetAllowMethods(), AllowHeaders: m.GetAllowHeaders(), ExposeHeaders: m.GetExposeHeaders(), MaxAge: m.GetMaxAge(),
+		AllowCredentials: m.GetAllowCredentials().GetValue(), AllowPrivateNetwork: m.GetAllowPrivateNetworkAccess().GetValue(),
+		ForwardNotMatchingPreflights: m.GetForwardNotMatchingPreflights() == nil || m.GetForwardNotMatchingPreflights().GetValue(),
+	}
+	if e := m.GetFilterEnabled(); e != nil {
+		p.Enabled = r.Fraction("filter_enabled.default_value", e.GetDefaultValue())
+	}
+	for _, o := range m.GetAllowOriginStringMatch() {
+		p.Origins = append(p.Origins, r.StringMatch("allow_origin_string_match", o))
+	}
+	return p, r.Err()
+}
+
+// New returns the factory for a filter chain.
+func New() httpfilter.Factory { return factory{} }
+
+type factory struct{}
+
+// NewFilter implements httpfilter.Factory.
+func (factory) NewFilter(l *eventloop.Loop) httpfilter.Filter { return &filter{loop: l} }
+
+// filter serves one stream at a time.
+type filter struct {
+	loop   *eventloop.Loop
+	policy *Policy // of a request whose origin is allowed
+	origin []byte
+}
+
+// OnRequestHeaders implements httpfilter.RequestHeaders.
+func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	origin, ok := h.Get(header.Origin)
+	if !ok || len(origin) == 0 {
+		return httpfilter.Continue
+	}
+	p, ok := s.FilterConfig(Name).(*Policy)
+	if !ok || !f.enabled(p) {
+		return httpfilter.Continue
+	}
+	preflight := string(h.Value(header.Method)) == http.MethodOptions && len(h.Value(header.AccessControlRequestMethod)) > 0
+	if !p.allows(string(origin)) {
+		if preflight && !p.ForwardNotMatchingPreflights {
+			s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response"})
+			return httpfilter.Stop
+		}
+		return httpfilter.Continue
+	}
+	f.policy, f.origin = p, origin
+	if !preflight {
+		return httpfilter.Continue
+	}
+	private := string(h.Value(header.AccessControlRequestPrivateNetwork)) == "true"
+	f.policy = nil // the answer below is complete
+	s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Headers: func(a *header.Map) {
+		p.common(a, origin)
+		set(a, header.AccessControlAllowMethods, p.AllowMethods)
+		set(a, header.AccessControlAllowHeaders, p.AllowHeaders)
+		set(a, header.AccessControlMaxAge, p.MaxAge)
+		if private && p.AllowPrivateNetwork {
+			a.SetString(header.AccessControlAllowPrivateNetwork, "true")
+		}
+	}})
+	return httpfilter.Stop
+}
+
+func (f *filter) enabled(p *Policy) bool {
+	e := p.Enabled
+	return e == nil || f.loop.Rand()%uint64(max(e.Denominator, 1)) < uint64(e.Numerator)
+}
+
+func (p *Policy) allows(origin string) bool {
+	for i := range p.Origins {
+		if m := &p.Origins[i]; m.Kind == xdsresource.StringExact && m.Value == "*" || m.Match(origin) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Policy) common(h *header.Map, origin []byte) {
+	h.Set(header.AccessControlAllowOrigin, origin)
+	if p.AllowCredentials {
+		h.SetString(header.AccessControlAllowCredentials, "true")
+	}
+}
+
+func set(h *header.Map, id header.ID, value string) {
+	if value != "" {
+		h.SetString(id, value)
+	}
+}
+
+// OnResponseHeaders implements httpfilter.ResponseHeaders.
+func (f *filter) OnResponseHeaders(_ httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	if f.policy != nil {
+		f.policy.common(h, f.origin)
+		set(h, header.AccessControlExposeHeaders, f.policy.ExposeHeaders)
+	}
+	return httpfilter.Continue
+}
+
+// OnComplete implements httpfilter.Completer.
+func (f *filter) OnComplete(httpfilter.Stream) { f.policy, f.origin = nil, nil }

@@ -1,0 +1,209 @@
+// Package fault is the HTTP filter envoy.filters.http.fault: it delays and aborts requests on purpose, for trying out how callers cope.
+//
+// It decides by chance and by headers, and touches nothing but the request's timing and, for an abort, its answer. Limits of the
+// response rate are not supported and refused when the configuration is read. Only server imports it.
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter
+package fault
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Name is the filter's canonical name, under which routes configure it.
+const Name = "envoy.filters.http.fault"
+
+// Config is a validated fault.v3.HTTPFault.
+type Config struct {
+	Delay *Delay // nil: none
+	Abort *Abort // nil: none
+	// Headers must all match for a request to be concerned; none: every request is.
+	Headers []xdsresource.HeaderMatcher
+	// UpstreamCluster limits faults to requests for this cluster; "": all.
+	UpstreamCluster string
+	// MaxActive bounds the faults of this filter in progress at once; 0: no bound.
+	MaxActive int64
+
+	matchers []route.HeaderMatcher
+}
+
+// Delay holds a share of the requests back.
+type Delay struct {
+	Fixed      time.Duration
+	FromHeader bool // x-envoy-fault-delay-request, in milliseconds, instead of Fixed
+	Percent    xdsresource.FractionalPercent
+}
+
+// Abort answers a share of the requests with an error.
+type Abort struct {
+	Status     int  // HTTP status; 0 with GRPC or FromHeader
+	GRPC       *int // gRPC status instead, nil for none
+	FromHeader bool // x-envoy-fault-abort-request
+	Percent    xdsresource.FractionalPercent
+}
+
+// New returns the factory for a filter chain.
+func New(cfg any) httpfilter.Factory { return &factory{cfg: cfg.(*Config)} }
+
+type factory struct {
+	cfg    *Config
+	active atomic.Int64 // faults in progress on all workers; touched only when a fault happens
+}
+
+// NewFilter implements httpfilter.Factory.
+func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
+	x := &filter{factory: f, loop: l}
+	x.timer.Init(x.onDelayed)
+	return x
+}
+
+// filter serves one stream at a time.
+type filter struct {
+	factory *factory
+	loop    *eventloop.Loop
+	timer   eventloop.Timer
+	s       httpfilter.Stream
+	cfg     *Config
+	counted bool
+}
+
+// OnRequestHeaders implements httpfilter.RequestHeaders.
+func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	f.cfg = f.factory.cfg
+	if c, ok := s.FilterConfig(Name).(*Config); ok {
+		f.cfg = c
+	}
+	if f.cfg.Delay == nil && f.cfg.Abort == nil || !f.concerned(s, h) {
+		return httpfilter.Continue
+	}
+	f.s = s
+	if d := f.delay(h); d > 0 && f.count() {
+		s.Info().Set(streaminfo.DelayInjected)
+		f.loop.Arm(&f.timer, d)
+		return httpfilter.Stop
+	}
+	if f.abort(h) {
+		return httpfilter.Stop
+	}
+	return httpfilter.Continue
+}
+
+func (f *filter) concerned(s httpfilter.Stream, h *header.Map) bool {
+	if name := f.cfg.UpstreamCluster; name != "" {
+		t := s.Target()
+		if t == nil || t.ClusterName(h) != name {
+			return false
+		}
+	}
+	for i := range f.cfg.matchers {
+		if !f.cfg.matchers[i].Match(h) {
+			return false
+		}
+	}
+	return true
+}
+
+// delay draws whether and how long the request is held back.
+func (f *filter) delay(h *header.Map) time.Duration {
+	d := f.cfg.Delay
+	if d == nil {
+		return 0
+	}
+	length, share := d.Fixed, d.Percent
+	if d.FromHeader {
+		ms, err := strconv.ParseUint(string(h.Value(header.XEnvoyFaultDelayRequest)), 10, 32)
+		if err != nil {
+			return 0
+		}
+		length = time.Duration(ms) * time.Millisecond
+		share = lowered(share, h.Value(header.XEnvoyFaultDelayRequestPercentage))
+	}
+	if !f.hit(share) {
+		return 0
+	}
+	return length
+}
+
+// lowered is the share, or the smaller one that a header asks for.
+func lowered(share xdsresource.FractionalPercent, v []byte) xdsresource.FractionalPercent {
+	if n, err := strconv.ParseUint(string(v), 10, 32); err == nil && uint32(n) < share.Numerator {
+		share.Numerator = uint32(n)
+	}
+	return share
+}
+
+func (f *filter) hit(p xdsresource.FractionalPercent) bool {
+	return p.Numerator > 0 && f.loop.Rand()%uint64(max(p.Denominator, 1)) < uint64(p.Numerator)
+}
+
+// count takes a place among the active faults; false when all are taken.
+func (f *filter) count() bool {
+	if f.counted {
+		return true
+	}
+	n := f.factory.active.Add(1)
+	if most := f.cfg.MaxActive; most > 0 && n > most {
+		f.factory.active.Add(-1)
+		return false
+	}
+	f.counted = true
+	return true
+}
+
+func (f *filter) onDelayed() {
+	if !f.abort(f.s.RequestHeaders()) {
+		f.s.ContinueRequest()
+	}
+}
+
+// abort draws whether the request is answered with an error, and does so.
+func (f *filter) abort(h *header.Map) bool {
+	a := f.cfg.Abort
+	if a == nil {
+		return false
+	}
+	status, share := a.Status, a.Percent
+	if a.FromHeader {
+		n, err := strconv.Atoi(string(h.Value(header.XEnvoyFaultAbortRequest)))
+		if err != nil || n < 200 || n >= 600 {
+			return false
+		}
+		status, share = n, lowered(share, h.Value(header.XEnvoyFaultAbortRequestPercentage))
+	}
+	if !f.hit(share) || !f.count() {
+		return false
+	}
+	reply := httpfilter.Reply{Code: status, Body: "fault filter abort", Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
+	if a.GRPC != nil {
+		code := strconv.Itoa(*a.GRPC)
+		reply.Code, reply.Body = http.StatusOK, ""
+		reply.Headers = func(h *header.Map) {
+			h.SetString(header.ContentType, "application/grpc")
+			h.SetString(header.GRPCStatus, code)
+			h.SetString(header.GRPCMessage, "fault filter abort")
+		}
+	}
+	f.s.Reply(reply)
+	return true
+}
+
+// OnComplete implements httpfilter.Completer.
+func (f *filter) OnComplete(httpfilter.Stream) {
+	if f.timer.Armed() {
+		f.loop.Disarm(&f.timer)
+	}
+	if f.counted {
+		f.factory.active.Add(-1)
+		f.counted = false
+	}
+	f.s, f.cfg = nil, nil
+}
