@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,14 +181,19 @@ func unlessHopeless(s *supervise.Supervisor, check func(context.Context) error) 
 	}
 }
 
-// lastLine returns the last line of a log, which is where a process says why it ended.
+// lastLine returns what a log says of why its process ended: the last line that begins like an error or a panic, else the last.
 func lastLine(path string) string {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	text := strings.TrimSpace(string(raw))
-	return text[strings.LastIndexByte(text, '\n')+1:]
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "Error: ") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line
+		}
+	}
+	return lines[len(lines)-1]
 }
 
 // serves says whether the whole shop answers: every proxy is ready, and one request goes from the gateway to webapp to catalog.
