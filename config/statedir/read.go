@@ -38,14 +38,14 @@ func Read(dir string) (*config.Set, error) { return read(ConfigDir(dir)) }
 // ReadAll returns the users' objects and the WorkloadEntries of running workloads.
 func ReadAll(dir string) (*config.Set, error) {
 	users, err := Read(dir)
-	if err != nil && users == nil {
+	if users == nil {
 		return nil, err
 	}
 	running, runErr := read(WorkloadsDir(dir))
-	if runErr != nil && running == nil {
+	if running == nil {
 		return nil, runErr
 	}
-	return running.With(users), errors.Join(err, runErr)
+	return running.With(users), append(config.AsProblems(err), config.AsProblems(runErr)...).Err()
 }
 
 func read(folder string) (*config.Set, error) {
