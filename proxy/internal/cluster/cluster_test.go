@@ -151,6 +151,12 @@ func picks(l *Local, n int) map[string]int {
 	return out
 }
 
+// advance lets a synctest bubble's clock pass d.
+func advance(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 type fakePool struct{ closed int }
 
 func (p *fakePool) Close() { p.closed++ }
@@ -483,8 +489,7 @@ func TestDNS(t *testing.T) {
 		r.set("web.test")
 		r.set("one.test", "10.1.0.2", "10.1.0.1")
 		r.set("missing.test", "10.2.0.1")
-		time.Sleep(6 * time.Second) // of the bubble's clock
-		synctest.Wait()
+		advance(6 * time.Second)
 		m.run()
 		if got := picks(l.Get("strict"), 10); got["10.0.0.1:80"] != 5 {
 			t.Errorf("after a failure picks %v", got)
@@ -496,8 +501,7 @@ func TestDNS(t *testing.T) {
 			t.Errorf("once resolved picks %v", got)
 		}
 		r.set("one.test", "10.1.0.9")
-		time.Sleep(6 * time.Second)
-		synctest.Wait()
+		advance(6 * time.Second)
 		m.run()
 		if got := picks(l.Get("logical"), 10); got["10.1.0.9:80"] != 10 {
 			t.Errorf("after a move picks %v", got)

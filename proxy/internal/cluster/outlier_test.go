@@ -321,8 +321,7 @@ func TestManagerEjects(t *testing.T) {
 			t.Error("nobody left")
 		}
 		// At most one interval after the base time.
-		time.Sleep(41 * time.Second)
-		synctest.Wait()
+		advance(41 * time.Second)
 		m.run()
 		if got := picks(l, 10); got["10.0.0.1:80"] != 5 {
 			t.Errorf("after its time picks %v", got)
