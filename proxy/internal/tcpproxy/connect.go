@@ -1,0 +1,187 @@
+package tcpproxy
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+)
+
+// reportEvery is Istio's tcp_reporting_duration.
+const reportEvery = 15 * time.Second
+
+// session is one proxied connection; it is the downstream connection's handler, and upstream
+// (the same object by another name) is the upstream connection's.
+type session struct {
+	p     *Proxy
+	loop  *eventloop.Loop
+	shard *stats.Shard
+	down  *conn.Conn
+	up    *conn.Conn // the current attempt; nil before and between
+
+	local *cluster.Local
+	host  *cluster.LocalHost // of the current attempt
+
+	info     streaminfo.Info
+	meter    Meter
+	tried    []*lb.Load
+	upOpen   bool
+	ended    bool // finish was called
+	cxHeld   bool // a connection of the breaker
+	idle     eventloop.Timer
+	duration eventloop.Timer
+	report   eventloop.Timer
+}
+
+func (s *session) count(i int, n uint64) { s.shard.Add(s.p.stats.Counter(i), n) }
+
+// begin starts the session: nothing is read from downstream before upstream is there.
+func (s *session) begin() {
+	s.down.SetHandler(s)
+	s.down.PauseRead()
+	s.count(cxTotal, 1)
+	info := s.down.Info()
+	s.info = streaminfo.Info{
+		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID,
+		UpstreamCluster: s.p.clusterName(s.loop.Rand()),
+	}
+	if s.p.d.NewMeter != nil {
+		s.meter = s.p.d.NewMeter(s.loop.ID(), &s.info)
+		s.report.Init(s.onReport)
+	}
+	if d := s.p.cfg.MaxDownstreamConnectionDuration; d > 0 {
+		s.duration.Init(s.onMaxDuration)
+		s.loop.Arm(&s.duration, d)
+	}
+	s.local = s.p.d.Clusters.Local(s.loop.ID()).Get(s.info.UpstreamCluster)
+	if s.local == nil {
+		s.count(cxNoRoute, 1)
+		s.refuse(streaminfo.NoClusterFound)
+		return
+	}
+	s.info.Cluster = s.local.Config()
+	s.connect()
+}
+
+// refuse ends a session that has no upstream. A reset tells the client at once that nothing
+// of what it sent was taken.
+func (s *session) refuse(f streaminfo.Flags) {
+	s.info.Set(f)
+	s.down.Close(conn.CloseReset)
+}
+
+// connect makes an attempt.
+func (s *session) connect() {
+	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.down.Info().OriginalDst}
+	h := s.local.Pick(&ctx)
+	if h == nil {
+		s.local.Inc(cluster.CxNoneHealthy)
+		s.refuse(streaminfo.NoHealthyUpstream)
+		return
+	}
+	if !s.local.Try(cluster.Connections, false) {
+		s.local.Inc(cluster.CxOverflow)
+		s.refuse(streaminfo.UpstreamOverflow)
+		return
+	}
+	s.cxHeld = true
+	s.host = h
+	s.info.Host = h.Host
+	s.info.Attempts++
+	s.info.UpstreamConnect = s.loop.Now()
+	cfg := s.local.Config()
+	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
+	if cfg.SourceAddress.IP.IsValid() {
+		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
+	}
+	if t, ok := h.Host.Transport.(*transportsocket.Client); ok {
+		o.TLS = t
+		s.info.UpstreamTLS = true
+	}
+	s.local.Inc(cluster.CxTotal)
+	s.local.GaugeAdd(cluster.CxActive, 1)
+	h.OnConnecting()
+	h.OnRequest()
+	s.up = conn.Dial(s.loop, h.Host.Address, o, (*upstream)(s))
+}
+
+// release gives back what connect took for the attempt.
+func (s *session) release() {
+	if !s.cxHeld {
+		return
+	}
+	s.cxHeld = false
+	s.local.Release(cluster.Connections, false)
+	s.local.GaugeAdd(cluster.CxActive, -1)
+	s.local.Inc(cluster.CxDestroy)
+	s.host.OnDisconnected()
+	s.host.OnDone()
+}
+
+// connectFailed makes the next attempt, or gives up.
+func (s *session) connectFailed(err error) {
+	s.release()
+	s.local.Inc(cluster.CxConnectFail)
+	kind := cluster.ResultConnectFailed
+	var e *conn.Error
+	if errors.As(err, &e) {
+		s.info.UpstreamFailure = e.TransportFailureReason()
+		switch e.Kind {
+		case conn.ConnectTimeout, conn.HandshakeTimeout:
+			kind = cluster.ResultConnectTimeout
+			s.local.Inc(cluster.CxConnectTimeout)
+		case conn.TLS:
+			s.local.Inc(cluster.TLSConnectionError)
+		}
+	}
+	s.host.OnResult(cluster.Result{Kind: kind})
+	s.up = nil
+	s.info.Set(streaminfo.UpstreamConnectionFailure)
+	if s.down.Closed() {
+		return
+	}
+	if uint32(s.info.Attempts) >= max(s.p.cfg.MaxConnectAttempts, 1) {
+		s.local.Inc(cluster.CxConnectAttemptsExceeded)
+		s.refuse(streaminfo.UpstreamRetryLimitExceeded)
+		return
+	}
+	s.tried = append(s.tried, &s.host.Load)
+	s.connect()
+}
+
+// upstream is the session as the upstream connection's handler.
+type upstream session
+
+// OnConnected implements conn.ConnectHandler.
+func (u *upstream) OnConnected(c *conn.Conn) {
+	s := (*session)(u)
+	now := s.loop.Now()
+	s.upOpen = true
+	s.info.UpstreamConnected = now
+	s.info.Flags &^= streaminfo.UpstreamConnectionFailure // an earlier attempt's
+	s.info.UpstreamFailure = ""
+	s.local.Record(cluster.CxConnectMs, uint64(now-s.info.UpstreamConnect)/1e6)
+	s.host.OnResult(cluster.Result{Kind: cluster.ResultConnected})
+	i := c.Info()
+	s.info.UpstreamLocal = i.LocalAddr
+	s.info.UpstreamURI = i.PeerURI
+	if i.TLS != nil {
+		s.local.Inc(cluster.TLSHandshake)
+	}
+	if s.meter != nil {
+		s.meter.Opened()
+		s.loop.Arm(&s.report, reportEvery)
+	}
+	if s.p.cfg.IdleTimeout > 0 {
+		s.idle.Init(s.onIdle)
+		s.loop.Arm(&s.idle, s.p.cfg.IdleTimeout)
+	}
+	s.down.ResumeRead()
+}

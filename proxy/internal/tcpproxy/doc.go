@@ -1,0 +1,9 @@
+// Package tcpproxy is the network filter envoy.filters.network.tcp_proxy: bytes from a
+// downstream connection to a connection of a cluster's host and back.
+//
+// A session's life: pick a cluster (proxy.go), connect to a host with further attempts as
+// configured (connect.go), relay both ways under watermarks with each direction's end passed
+// on by itself (relay.go), then count and log (end.go).
+//
+// It does not look into the bytes. server builds it; hcm may import it for CONNECT tunnels.
+package tcpproxy

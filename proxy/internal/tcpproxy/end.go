@@ -1,0 +1,106 @@
+package tcpproxy
+
+import (
+	"errors"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+)
+
+// OnClose implements conn.Handler: downstream is gone. Upstream ends the same way: in order,
+// after what is on its way, or by a reset.
+func (s *session) OnClose(c *conn.Conn, err error) {
+	if s.up != nil {
+		switch {
+		case !s.upOpen:
+			s.up.Close(conn.CloseNow)
+		case isReset(err):
+			s.up.Close(conn.CloseReset)
+		default:
+			s.local.Inc(cluster.CxDestroyLocal)
+			s.up.Close(conn.CloseFlushed)
+		}
+	}
+	s.finish()
+}
+
+// OnClose implements conn.Handler: upstream is gone.
+func (u *upstream) OnClose(c *conn.Conn, err error) {
+	s := (*session)(u)
+	if !s.upOpen {
+		if err == nil { // downstream left first
+			s.release()
+			s.up = nil
+			return
+		}
+		s.connectFailed(err)
+		return
+	}
+	s.upOpen = false
+	s.up = nil
+	s.release()
+	s.local.Record(cluster.CxLengthMs, uint64(s.loop.Now()-s.info.UpstreamConnected)/1e6)
+	if err != nil {
+		s.local.Inc(cluster.CxDestroyRemote)
+	}
+	if s.down.Closed() {
+		return
+	}
+	switch {
+	case isReset(err) && s.down.Pending() == 0:
+		// A reset passed on as an end would make a broken answer look whole.
+		s.down.Close(conn.CloseReset)
+	case err == nil:
+		s.down.Close(conn.CloseFlushed)
+	default:
+		s.down.Close(conn.CloseAfterFlush)
+	}
+}
+
+func isReset(err error) bool {
+	var e *conn.Error
+	return errors.As(err, &e) && e.Kind == conn.PeerReset
+}
+
+func (s *session) onIdle() {
+	s.count(idleTimeout, 1)
+	s.info.Set(streaminfo.StreamIdleTimeout)
+	s.info.TerminationDetails = "idle_timeout"
+	s.down.Close(conn.CloseNow)
+}
+
+func (s *session) onMaxDuration() {
+	s.count(maxDuration, 1)
+	s.info.Set(streaminfo.DurationTimeout)
+	s.info.TerminationDetails = "max_downstream_connection_duration"
+	s.down.Close(conn.CloseNow)
+}
+
+func (s *session) onReport() {
+	s.meter.Report()
+	s.loop.Arm(&s.report, reportEvery)
+}
+
+// finish counts and logs, once, when downstream is gone.
+func (s *session) finish() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	s.loop.Disarm(&s.idle)
+	s.loop.Disarm(&s.duration)
+	s.loop.Disarm(&s.report)
+	s.info.End = s.loop.Now()
+	if s.meter != nil {
+		s.meter.Closed()
+	}
+	if len(s.p.d.AccessLogs) == 0 {
+		return
+	}
+	ctx := format.Context{Info: &s.info}
+	for _, l := range s.p.d.AccessLogs {
+		l.Log(s.loop.ID(), &ctx)
+	}
+}

@@ -1,0 +1,116 @@
+package tcpproxy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Meter counts one connection for telemetry; Istio's TCP metrics are one.
+type Meter interface {
+	Opened() // the upstream connection is there, or it will not be
+	Report() // bytes since the last report; every fifteen seconds, and within Closed
+	Closed()
+}
+
+// Deps are what the proxy needs; Clusters and Stats are required.
+type Deps struct {
+	Clusters *cluster.Manager
+	Stats    *stats.Store
+	// AccessLogs are those of the filter, compiled.
+	AccessLogs []*accesslog.Logger
+	// NewMeter begins to meter a connection; nil: none.
+	NewMeter func(worker int, info *streaminfo.Info) Meter
+}
+
+// Proxy is the filter of one filter chain, shared by all workers.
+type Proxy struct {
+	cfg   *xdsresource.TCPProxy
+	d     Deps
+	stats stats.Block
+}
+
+var _ listener.NetworkHandler = (*Proxy)(nil)
+
+// New checks the configuration and makes the filter.
+func New(cfg *xdsresource.TCPProxy, d Deps) (*Proxy, error) {
+	switch {
+	case cfg.Cluster == "" && len(cfg.WeightedClusters) == 0:
+		return nil, errors.New("tcp_proxy: neither cluster nor weighted_clusters is set")
+	case cfg.Cluster != "" && len(cfg.WeightedClusters) > 0:
+		return nil, errors.New("tcp_proxy: both cluster and weighted_clusters are set")
+	case len(cfg.WeightedClusters) > 0 && totalWeight(cfg) == 0:
+		return nil, errors.New("tcp_proxy: the weights of weighted_clusters sum to 0")
+	}
+	for i := range cfg.WeightedClusters {
+		if cfg.WeightedClusters[i].Name == "" {
+			return nil, fmt.Errorf("tcp_proxy: weighted_clusters[%d] has no name", i)
+		}
+	}
+	scope := d.Stats.Scope("tcp").Tagged("envoy.tcp_prefix", cfg.StatPrefix)
+	return &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet)}, nil
+}
+
+func totalWeight(cfg *xdsresource.TCPProxy) uint64 {
+	if cfg.TotalWeight > 0 {
+		return uint64(cfg.TotalWeight)
+	}
+	var sum uint64
+	for i := range cfg.WeightedClusters {
+		sum += uint64(cfg.WeightedClusters[i].Weight)
+	}
+	return sum
+}
+
+// clusterName draws the cluster of a connection.
+func (p *Proxy) clusterName(random uint64) string {
+	if p.cfg.Cluster != "" {
+		return p.cfg.Cluster
+	}
+	at := random % totalWeight(p.cfg)
+	for i := range p.cfg.WeightedClusters {
+		w := uint64(p.cfg.WeightedClusters[i].Weight)
+		if at < w {
+			return p.cfg.WeightedClusters[i].Name
+		}
+		at -= w
+	}
+	return p.cfg.WeightedClusters[len(p.cfg.WeightedClusters)-1].Name
+}
+
+// OnNewConnection implements listener.NetworkHandler.
+func (p *Proxy) OnNewConnection(c *conn.Conn, _ *listener.Context) {
+	s := &session{p: p, loop: c.Loop(), shard: p.d.Stats.Shard(c.Loop().ID()), down: c}
+	s.begin()
+}
+
+// Statistics, "tcp.<prefix>.*"
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/tcp_proxy_filter#statistics).
+const (
+	cxTotal = iota
+	cxNoRoute
+	rxBytes
+	txBytes
+	pausedReading
+	resumedReading
+	idleTimeout
+	maxDuration
+)
+
+var statSet = stats.NewSet(
+	stats.Item{Name: "downstream_cx_total"},
+	stats.Item{Name: "downstream_cx_no_route"},
+	stats.Item{Name: "downstream_cx_rx_bytes_total"},
+	stats.Item{Name: "downstream_cx_tx_bytes_total"},
+	stats.Item{Name: "downstream_flow_control_paused_reading_total"},
+	stats.Item{Name: "downstream_flow_control_resumed_reading_total"},
+	stats.Item{Name: "idle_timeout"},
+	stats.Item{Name: "max_downstream_connection_duration"},
+)

@@ -1,0 +1,88 @@
+package tcpproxy
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+)
+
+// OnData implements conn.Handler for downstream.
+func (s *session) OnData(c *conn.Conn, eof bool) {
+	if !s.upOpen {
+		return // paused; what is there is delivered again
+	}
+	n := c.In().Len()
+	if n > 0 {
+		s.sentUp(n)
+		s.relay(s.up, c)
+	}
+	if eof {
+		s.up.CloseWrite()
+	}
+	s.active()
+}
+
+// OnData implements conn.Handler for upstream.
+func (u *upstream) OnData(c *conn.Conn, eof bool) {
+	s := (*session)(u)
+	n := c.In().Len()
+	if n > 0 {
+		s.sentDown(n)
+		s.relay(s.down, c)
+	}
+	if eof {
+		s.down.CloseWrite()
+	}
+	s.active()
+}
+
+func (s *session) sentUp(n int) {
+	s.info.BytesReceived += uint64(n)
+	s.info.UpstreamTxBytes += uint64(n)
+	s.count(rxBytes, uint64(n))
+	s.local.Add(cluster.CxTxBytesTotal, uint64(n))
+}
+
+func (s *session) sentDown(n int) {
+	s.info.BytesSent += uint64(n)
+	s.info.UpstreamRxBytes += uint64(n)
+	s.count(txBytes, uint64(n))
+	s.local.Add(cluster.CxRxBytesTotal, uint64(n))
+}
+
+// relay passes what src has read to dst. The block changes hands; nothing is copied unless dst
+// is behind.
+func (s *session) relay(dst, src *conn.Conn) {
+	dst.Out().Move(src.In())
+	dst.Flush()
+	if dst.AboveHighWatermark() {
+		src.PauseRead()
+		if src == s.down {
+			s.count(pausedReading, 1)
+		} else {
+			s.local.Inc(cluster.FlowControlPausedReadingTotal)
+		}
+	}
+}
+
+// OnWritable implements conn.Handler: downstream has taken half of what was pending.
+func (s *session) OnWritable(*conn.Conn) {
+	if s.up != nil && s.upOpen {
+		s.local.Inc(cluster.FlowControlResumedReadingTotal)
+		s.up.ResumeRead()
+	}
+}
+
+// OnWritable implements conn.Handler for upstream.
+func (u *upstream) OnWritable(*conn.Conn) {
+	u.count(resumedReading)
+	u.down.ResumeRead()
+}
+
+func (u *upstream) count(i int) { (*session)(u).count(i, 1) }
+
+// active puts the idle timeout off.
+func (s *session) active() {
+	if s.p.cfg.IdleTimeout > 0 && !s.ended {
+		s.loop.Arm(&s.idle, s.p.cfg.IdleTimeout)
+	}
+}
