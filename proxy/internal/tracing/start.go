@@ -12,8 +12,11 @@ type Policy struct {
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
-// ones begin a child span.
+// ones begin a child span. Without settings (nil) nothing is sampled; the connection manager does not ask then.
 func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
+	if t == nil {
+		return Policy{}
+	}
 	million := func(percent float64) uint32 { return uint32(min(100, max(0, percent)) * 10000) }
 	return Policy{
 		client: million(t.ClientSampling), random: million(t.RandomSampling), overall: million(t.OverallSampling),
