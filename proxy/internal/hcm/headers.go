@@ -1,0 +1,322 @@
+package hcm
+
+import (
+	"bytes"
+	"net/netip"
+	"unsafe"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// prepare makes the request one that filters and routes may rely on. It returns false when
+// the request was answered here.
+func (s *stream) prepare() bool {
+	cfg := s.w.m.cfg
+	s.limitRequests()
+	if !s.req.Has(header.Authority) {
+		if cfg.DefaultHostForHTTP10 == "" || s.msg.Minor != 0 {
+			s.Reply(httpfilter.Reply{Code: 400, Details: "missing_host_header"})
+			return false
+		}
+		s.req.SetString(header.Authority, cfg.DefaultHostForHTTP10)
+	}
+	if !s.msg.Connect && !s.normalizePath() {
+		return false
+	}
+	if cfg.Underscores != xdsresource.UnderscoresAllow && !s.underscores() {
+		return false
+	}
+	s.normalizeHost()
+	if !s.upgrade() {
+		return false
+	}
+	s.forwarded()
+	s.xfcc()
+	s.trace()
+	s.requestID()
+	if s.msg.Expect100 && !cfg.Proxy100Continue {
+		s.req.Remove(header.Expect)
+		if !s.requestDone {
+			s.c.out().AppendString(http1.Continue)
+			s.c.c.FlushLater()
+		}
+	}
+	return true
+}
+
+// limitRequests applies max_requests_per_connection and draining.
+func (s *stream) limitRequests() {
+	c := s.c
+	if n := s.w.m.cfg.MaxRequestsPerConnection; n > 0 && c.requests >= n && !c.draining {
+		s.w.inc(cxMaxRequests)
+		c.draining = true
+	}
+}
+
+// underscores applies headers_with_underscores_action.
+func (s *stream) underscores() bool {
+	for i := 0; i < s.req.Len(); {
+		id, name, _ := s.req.At(i)
+		if id != header.Other || bytes.IndexByte(name, '_') < 0 {
+			i++
+			continue
+		}
+		if s.w.m.cfg.Underscores == xdsresource.UnderscoresReject {
+			s.keepAlive = false
+			s.Reply(httpfilter.Reply{Code: 400, Body: "Bad Request", Details: "http1.unexpected_underscore", Flags: streaminfo.DownstreamProtocolError})
+			return false
+		}
+		s.req.RemoveAt(i)
+	}
+	return true
+}
+
+// normalizeHost strips port and trailing dot where the configuration asks for it.
+func (s *stream) normalizeHost() {
+	cfg := s.w.m.cfg
+	if !cfg.StripAnyHostPort && !cfg.StripMatchingHostPort && !cfg.StripTrailingHostDot {
+		return
+	}
+	host := s.req.Value(header.Authority)
+	name, port := host, []byte(nil)
+	if i := bytes.LastIndexByte(host, ':'); i > 0 && bytes.IndexByte(host[i:], ']') < 0 {
+		name, port = host[:i], host[i+1:]
+	}
+	strip := len(port) > 0 && !s.msg.Connect && (cfg.StripAnyHostPort || cfg.StripMatchingHostPort && parsePort(port) == s.info.Downstream.LocalAddr.Port())
+	dot := cfg.StripTrailingHostDot && len(name) > 1 && name[len(name)-1] == '.'
+	if !strip && !dot {
+		return
+	}
+	out := s.req.Build()
+	if dot {
+		out = append(out, name[:len(name)-1]...)
+	} else {
+		out = append(out, name...)
+	}
+	if !strip && len(port) > 0 {
+		out = append(out, ':')
+		out = append(out, port...)
+	}
+	s.req.SetBuilt(header.Key{ID: header.Authority}, out)
+}
+
+func parsePort(p []byte) uint16 {
+	var n uint32
+	for _, c := range p {
+		if c < '0' || c > '9' || n > 65535 {
+			return 0
+		}
+		n = n*10 + uint32(c-'0')
+	}
+	return uint16(n)
+}
+
+// upgrade turns a request that asks for another protocol into a tunnel, if that protocol is
+// allowed, and refuses it otherwise. HTTP/2 by upgrade is not offered (RFC 9113 dropped it).
+func (s *stream) upgrade() bool {
+	if s.msg.Connect {
+		if !s.w.m.cfg.UpgradeTypes["connect"] {
+			s.keepAlive = false
+			s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+			return false
+		}
+		s.openTunnel()
+		return true
+	}
+	if !s.msg.Upgrade {
+		return true
+	}
+	name := bytes.ToLower(s.req.Value(header.Upgrade))
+	if string(name) == "h2c" {
+		s.req.Remove(header.Upgrade)
+		s.req.RemoveName("http2-settings")
+		return true
+	}
+	if !s.w.m.cfg.UpgradeTypes[string(name)] {
+		s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+		return false
+	}
+	s.openTunnel()
+	return true
+}
+
+func (s *stream) openTunnel() {
+	s.tunnel = true
+	s.requestDone = false
+	s.info.RequestEnd = 0
+	s.msg.Framing = http1.Tunnel
+	s.body.Start(&s.msg)
+	s.w.inc(cxUpgradesTotal)
+	s.w.gauge(cxUpgradesActive, 1)
+}
+
+// forwarded settles who the client is and what it may tell us, in the order of Envoy's
+// ConnectionManagerUtility::mutateRequestHeaders.
+func (s *stream) forwarded() {
+	cfg := s.w.m.cfg
+	down := s.info.Downstream
+	remote := down.RemoteAddr
+	xff := s.req.Value(header.XForwardedFor)
+	var client netip.Addr
+	single := false
+	if cfg.UseRemoteAddress {
+		single = xff == nil
+		if cfg.XFFTrustedHops > 0 {
+			client, _ = lastOfXFF(xff, int(cfg.XFFTrustedHops)-1)
+		}
+		if !client.IsValid() {
+			client = remote.Addr()
+		}
+		if !cfg.SkipXFFAppend {
+			s.appendXFF(xff, remote.Addr())
+		}
+		if cfg.XFFTrustedHops == 0 {
+			s.req.Remove(header.XForwardedProto)
+		}
+	} else if client, single = lastOfXFF(xff, int(cfg.XFFTrustedHops)); !client.IsValid() {
+		client, single = remote.Addr(), xff == nil
+	}
+	if client != remote.Addr() && client.IsValid() {
+		s.info.Remote = netip.AddrPortFrom(client, 0)
+	}
+	if !s.req.Has(header.XForwardedProto) {
+		proto := "http"
+		if down.TLS != nil {
+			proto = "https"
+		}
+		s.req.AddString(header.XForwardedProto, proto)
+	}
+	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
+	s.internal = single && internalAddress(client)
+	s.sanitize(client)
+	if cfg.Via != "" {
+		s.appendVia(&s.req)
+	}
+}
+
+// internalAddress follows Envoy's default: private networks and loopback. (All of 127/8:
+// a mesh on one machine gives each workload an address there.)
+func internalAddress(a netip.Addr) bool { return a.IsValid() && (a.IsPrivate() || a.IsLoopback()) }
+
+// sanitize drops what only our own side may say.
+func (s *stream) sanitize(client netip.Addr) {
+	h := &s.req
+	if s.internal {
+		h.SetString(header.XEnvoyInternal, "true")
+		return
+	}
+	h.Remove(header.XEnvoyInternal)
+	if s.w.m.cfg.UseRemoteAddress { // the edge of the mesh
+		h.Remove(header.XEnvoyDecoratorOperation)
+		h.Remove(header.XEnvoyDownstreamServiceCluster)
+		h.Remove(header.XEnvoyDownstreamServiceNode)
+		if client.IsValid() {
+			h.SetBuilt(header.Key{ID: header.XEnvoyExternalAddress}, client.AppendTo(h.Build()))
+		}
+	}
+	for _, id := range internalOnly {
+		h.Remove(id)
+	}
+}
+
+// internalOnly are headers by which only internal clients may steer us.
+var internalOnly = [...]header.ID{
+	header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
+	header.XEnvoyMaxRetries, header.XEnvoyUpstreamAltStatName, header.XEnvoyUpstreamRqTimeoutMs,
+	header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyUpstreamRqTimeoutAltResponse, header.XEnvoyExpectedRqTimeoutMs,
+	header.XEnvoyForceTrace, header.XEnvoyIPTags, header.XEnvoyHedgeOnPerTryTimeout,
+}
+
+// lastOfXFF returns the address skip places from the right of x-forwarded-for, and whether
+// it is the only one there. An invalid address is returned when there is none.
+func lastOfXFF(xff []byte, skip int) (netip.Addr, bool) {
+	if xff == nil {
+		return netip.Addr{}, false
+	}
+	end := len(xff)
+	for ; skip > 0; skip-- {
+		if end = bytes.LastIndexByte(xff[:end], ','); end < 0 {
+			return netip.Addr{}, false
+		}
+	}
+	start := bytes.LastIndexByte(xff[:end], ',') + 1
+	v := bytes.Trim(xff[start:end], " ")
+	a, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(v), len(v)))
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	return a, start == 0 && end == len(xff)
+}
+
+func (s *stream) appendXFF(old []byte, a netip.Addr) {
+	if a == loopback && s.w.m.deps.LocalAddress.IsValid() {
+		a = s.w.m.deps.LocalAddress
+	}
+	if !a.IsValid() { // a Unix socket
+		return
+	}
+	b := s.req.Build()
+	if len(old) > 0 {
+		b = append(b, old...)
+		b = append(b, ',')
+	}
+	s.req.SetBuilt(header.Key{ID: header.XForwardedFor, Name: header.XForwardedFor.String()}, a.Unmap().AppendTo(b))
+}
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+func (s *stream) appendVia(h *header.Map) {
+	old := h.Value(header.Via)
+	b := h.Build()
+	if len(old) > 0 {
+		b = append(b, old...)
+		b = append(b, ", "...)
+	}
+	h.SetBuilt(header.Key{ID: header.Via, Name: header.Via.String()}, append(b, s.w.m.cfg.Via...))
+}
+
+// requestID makes sure of x-request-id: a fresh one for every request that enters from
+// outside, unless preserve_external_request_id. As in Envoy the version digit of a UUID tells
+// the next hops that the trace is sampled.
+func (s *stream) requestID() {
+	cfg := s.w.m.cfg
+	id, ok := s.req.Get(header.XRequestID)
+	if cfg.GenerateRequestID {
+		edge := cfg.UseRemoteAddress && !s.internal
+		if !ok || edge && !cfg.PreserveExternalRequestID {
+			b := appendUUID(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
+			if s.info.Trace.Sampled {
+				b[len(b)-36+14] = '9'
+			}
+			s.req.SetBuilt(header.Key{ID: header.XRequestID, Name: header.XRequestID.String()}, b)
+			id = s.req.Value(header.XRequestID)
+		}
+	}
+	s.info.RequestID = id
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendUUID appends a version 4 UUID of two random numbers.
+func appendUUID(dst []byte, hi, lo uint64) []byte {
+	hi = hi&^0xf000 | 0x4000
+	lo = lo&^(3<<62) | 1<<63
+	for i := range 32 {
+		switch i {
+		case 8, 12, 16, 20:
+			dst = append(dst, '-')
+		}
+		if i < 16 {
+			dst = append(dst, hexDigits[hi>>60])
+			hi <<= 4
+		} else {
+			dst = append(dst, hexDigits[lo>>60])
+			lo <<= 4
+		}
+	}
+	return dst
+}

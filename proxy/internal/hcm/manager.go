@@ -1,0 +1,177 @@
+package hcm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Deps is what a manager needs of the process.
+type Deps struct {
+	// Workers is the number of event loops.
+	Workers   int
+	Direction xdsresource.Direction // of the listener
+	Stats     *stats.Store
+	// Routes returns the current route table, nil when there is none (404 to everything). It
+	// is called for every request, on the loops: an atomic load (RDS: the Load of the table's
+	// pointer). nil: the inline route configuration of the connection manager.
+	Routes func() *route.Table
+	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
+	Filters    []httpfilter.Factory
+	AccessLogs []*accesslog.Logger
+	// LocalAddress is this machine's address, which x-forwarded-for gets instead of
+	// 127.0.0.1; invalid: 127.0.0.1 it is.
+	LocalAddress netip.Addr
+	Logger       *slog.Logger
+}
+
+// Manager is a configured connection manager; immutable but for the workers' pools.
+type Manager struct {
+	cfg     *xdsresource.HTTPConnectionManager
+	deps    Deps
+	limits  http1.Limits
+	tracing tracing.Policy
+	routes  func() *route.Table
+	stats   stats.Block
+	replies *replyConfig
+	maxKept int // idle stream objects kept by a worker
+	workers []atomic.Pointer[worker]
+}
+
+// New checks and prepares a configuration. It starts nothing. Errors say which field cannot
+// be honoured.
+func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
+	fail := func(err error) (*Manager, error) {
+		return nil, fmt.Errorf("HTTP connection manager %q: %w", cfg.StatPrefix, err)
+	}
+	if len(d.Filters) == 0 {
+		return fail(errors.New("http_filters: there is none; the last must be the router"))
+	}
+	if cfg.Codec == xdsresource.CodecHTTP2 {
+		return fail(errors.New("codec_type HTTP2 is not supported yet; use AUTO or HTTP1"))
+	}
+	m := &Manager{
+		cfg: cfg, deps: d, routes: d.Routes, maxKept: 1024,
+		limits: http1.Limits{
+			MaxHeadBytes: int(cfg.MaxRequestHeadersKB) << 10, MaxHeaders: int(cfg.MaxHeadersCount),
+			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength,
+		},
+		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction),
+		workers: make([]atomic.Pointer[worker], d.Workers),
+	}
+	if m.routes == nil {
+		if cfg.Routes == nil {
+			return fail(errors.New("neither route_config nor rds"))
+		}
+		t, err := route.Compile(cfg.Routes)
+		if err != nil {
+			return fail(err)
+		}
+		m.routes = func() *route.Table { return t }
+	}
+	var err error
+	if m.replies, err = newReplyConfig(cfg); err != nil {
+		return fail(err)
+	}
+	if d.Stats != nil {
+		m.stats = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(statSet)
+	}
+	return m, nil
+}
+
+// OnNewConnection implements listener.NetworkHandler.
+func (m *Manager) OnNewConnection(cn *conn.Conn, _ *listener.Context) {
+	w := m.worker(cn.Loop())
+	c := &connection{w: w, m: m, c: cn, lastActive: w.loop.Now()}
+	c.began = c.lastActive
+	cn.SetHandler(c)
+	w.inc(cxTotal)
+	w.inc(cxHTTP1Total)
+	w.gauge(cxActive, 1)
+	w.gauge(cxHTTP1Active, 1)
+	if cn.Info().TLS != nil {
+		w.inc(cxSSLTotal)
+		w.gauge(cxSSLActive, 1)
+	}
+	c.watch()
+}
+
+// worker is what one loop has of the manager.
+type worker struct {
+	m     *Manager
+	loop  *eventloop.Loop
+	shard *stats.Shard
+	free  []*stream
+	// ended are streams whose objects may still be on the call stack; they are taken back at
+	// the end of the loop's iteration.
+	ended    []*stream
+	deferred eventloop.Deferred
+
+	date    [29]byte // the date header's value
+	dateSec int64
+}
+
+func (m *Manager) worker(l *eventloop.Loop) *worker {
+	p := &m.workers[l.ID()]
+	if w := p.Load(); w != nil {
+		return w
+	}
+	w := &worker{m: m, loop: l, shard: new(stats.Shard)}
+	if m.deps.Stats != nil {
+		w.shard = m.deps.Stats.Shard(l.ID())
+	}
+	w.deferred.Init(w)
+	p.Store(w)
+	return w
+}
+
+func (w *worker) get() *stream {
+	if n := len(w.free); n > 0 {
+		s := w.free[n-1]
+		w.free[n-1] = nil
+		w.free = w.free[:n-1]
+		return s
+	}
+	return newStream(w)
+}
+
+// put takes a finished stream back once nothing on the stack can touch it.
+func (w *worker) put(s *stream) {
+	w.ended = append(w.ended, s)
+	w.loop.Defer(&w.deferred)
+}
+
+// RunDeferred implements eventloop.Runner.
+func (w *worker) RunDeferred() {
+	for i, s := range w.ended {
+		s.reset()
+		if len(w.free) < w.m.maxKept {
+			w.free = append(w.free, s)
+		}
+		w.ended[i] = nil
+	}
+	w.ended = w.ended[:0]
+}
+
+// dateValue is the Date header's value for now, made once a second (RFC 9110, 5.6.7).
+func (w *worker) dateValue() []byte {
+	now := w.loop.WallNow()
+	if s := now.Unix(); s != w.dateSec {
+		w.dateSec = s
+		now.UTC().AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
+	}
+	return w.date[:]
+}

@@ -1,0 +1,175 @@
+package hcm
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// replyConfig is a compiled local_reply_config.
+type replyConfig struct {
+	text    *format.Formatter // nil: the body as it is
+	mappers []replyMapper
+}
+
+type replyMapper struct {
+	filter accesslog.Filter
+	code   int
+	body   *string
+	text   *format.Formatter
+	add    route.Ops
+}
+
+func newReplyConfig(cfg *xdsresource.HTTPConnectionManager) (*replyConfig, error) {
+	if cfg.LocalReplyText == "" && len(cfg.LocalReplies) == 0 {
+		return nil, nil
+	}
+	r := &replyConfig{}
+	compile := func(text string) (*format.Formatter, error) {
+		if text == "" || text == "%LOCAL_REPLY_BODY%" {
+			return nil, nil
+		}
+		return format.Compile(text)
+	}
+	var err error
+	if r.text, err = compile(cfg.LocalReplyText); err != nil {
+		return nil, fmt.Errorf("local_reply_config: body_format: %w", err)
+	}
+	for i := range cfg.LocalReplies {
+		src := &cfg.LocalReplies[i]
+		m := replyMapper{code: int(src.StatusCode), body: src.Body}
+		if m.filter, err = accesslog.NewFilter(src.Filter); err != nil {
+			return nil, fmt.Errorf("local_reply_config: mappers[%d]: filter: %w", i, err)
+		}
+		if m.text, err = compile(src.BodyText); err != nil {
+			return nil, fmt.Errorf("local_reply_config: mappers[%d]: body_format_override: %w", i, err)
+		}
+		if m.add, err = route.CompileOps(&xdsresource.HeaderOps{Add: src.HeadersToAdd}); err != nil {
+			return nil, fmt.Errorf("local_reply_config: mappers[%d]: headers_to_add: %w", i, err)
+		}
+		r.mappers = append(r.mappers, m)
+	}
+	return r, nil
+}
+
+// Reply implements httpfilter.Stream.
+func (s *stream) Reply(r httpfilter.Reply) {
+	if s.over {
+		return
+	}
+	if s.started || s.replied {
+		s.ResetResponse(r.Details, r.Flags)
+		return
+	}
+	s.replied = true
+	s.info.Set(r.Flags)
+	s.info.Details = r.Details
+	// The request goes no further, and a response that was on its way is dropped.
+	s.reqDir.dead = true
+	s.respDir.reset()
+	s.local.Reset()
+	h := &s.local
+	h.AddBuilt(header.Key{ID: header.Status}, strconv.AppendInt(h.Build(), int64(r.Code), 10))
+	s.info.ResponseCode = r.Code
+	body := r.Body
+	if r.Headers != nil {
+		r.Headers(h)
+	}
+	if s.w.m.replies != nil {
+		body = s.mapReply(h, body)
+	}
+	if body != "" {
+		if !h.Has(header.ContentType) {
+			h.AddString(header.ContentType, "text/plain")
+		}
+		h.SetBuilt(header.Key{ID: header.ContentLength, Name: "content-length"}, strconv.AppendInt(h.Build(), int64(len(body)), 10))
+	}
+	s.resp = h
+	s.logCtx.Response = h
+	empty := body == "" || s.msg.Head
+	s.respDir.start(h, empty)
+	if !empty && !s.over {
+		s.respDir.body([]byte(body), true)
+	}
+}
+
+// mapReply applies local_reply_config and returns the body.
+func (s *stream) mapReply(h *header.Map, body string) string {
+	s.logCtx.Response = h
+	rc := s.w.m.replies
+	text := rc.text
+	for i := range rc.mappers {
+		m := &rc.mappers[i]
+		if !m.filter.Pass(&s.logCtx) {
+			continue
+		}
+		if m.code != 0 {
+			s.info.ResponseCode = m.code
+			h.SetBuilt(header.Key{ID: header.Status}, strconv.AppendInt(h.Build(), int64(m.code), 10))
+		}
+		if m.body != nil {
+			body = *m.body
+		}
+		m.add.Apply(h, &s.logCtx)
+		if m.text != nil {
+			text = m.text
+		}
+		break
+	}
+	if text == nil {
+		return body
+	}
+	s.logCtx.LocalReply = []byte(body)
+	return string(text.Append(nil, &s.logCtx))
+}
+
+// refuse answers what the codec would not accept, and ends the connection: where the next
+// request would begin is not known.
+func (s *stream) refuse(err *http1.Error) {
+	s.keepAlive = false
+	if err != http1.ErrHTTP10 && err != http1.ErrHostMissing {
+		s.w.inc(cxProtocolError)
+		s.info.Set(streaminfo.DownstreamProtocolError)
+	}
+	r := httpfilter.Reply{Code: err.Status, Details: err.Details}
+	switch err {
+	case http1.ErrHTTP10, http1.ErrHostMissing:
+	default:
+		r.Body = http1.Reason(err.Status)
+	}
+	if err.Status < 400 || err.Status >= 500 && err.Status != 501 && err.Status != 505 {
+		r.Code = 400
+	}
+	if s.started {
+		s.ResetResponse(err.Details, 0)
+		return
+	}
+	s.requestDone = false
+	s.Reply(r)
+}
+
+// timeoutCode is 504 when the response is late, 408 when the request is.
+func (s *stream) timeoutCode() int {
+	if s.requestDone {
+		return 504
+	}
+	return 408
+}
+
+// timeout answers a request that took too long.
+func (s *stream) timeout(code int, body, details string, flag streaminfo.Flags) {
+	if s.started || s.over {
+		s.ResetResponse(details, flag)
+		return
+	}
+	s.keepAlive = false
+	s.Reply(httpfilter.Reply{Code: code, Body: body, Details: details, Flags: flag})
+}

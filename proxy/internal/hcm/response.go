@@ -1,0 +1,279 @@
+package hcm
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Respond implements httpfilter.Responder.
+func (s *stream) Respond(h *header.Map, end bool) {
+	if s.over || s.replied || s.resp != nil {
+		return
+	}
+	s.resp = h
+	s.logCtx.Response = h
+	s.respDir.start(h, end)
+}
+
+// RespondData implements httpfilter.Responder.
+func (s *stream) RespondData(p []byte, end bool) {
+	if !s.over && !s.replied {
+		s.respDir.body(p, end)
+	}
+}
+
+// RespondTrailers implements httpfilter.Responder.
+func (s *stream) RespondTrailers(t *header.Map) {
+	if !s.over && !s.replied {
+		s.respT = t
+		s.logCtx.Trailers = t
+		s.respDir.trailersIn(t)
+	}
+}
+
+// RespondInterim implements httpfilter.Responder.
+func (s *stream) RespondInterim(h *header.Map) {
+	if s.over || s.resp != nil || s.msg.Minor == 0 {
+		return // RFC 9110, 15.2: not to HTTP/1.0
+	}
+	status := statusOf(h)
+	if status == 100 && !s.w.m.cfg.Proxy100Continue {
+		return // said by us already, or never asked for
+	}
+	http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})
+	s.c.c.FlushLater()
+}
+
+func statusOf(h *header.Map) int {
+	n := 0
+	for _, c := range h.Value(header.Status) {
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+// responseSink is the response direction's end: the connection.
+type responseSink stream
+
+func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
+	s := (*stream)(k)
+	cfg := s.w.m.cfg
+	s.code = statusOf(h)
+	s.info.ResponseCode = s.code
+	s.info.ResponseStart = s.w.loop.Now()
+	s.mutateResponse(h)
+	o := http1.Head{Status: s.code, Proper: cfg.HTTP1.ProperCaseWords}
+	upgraded := s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2)
+	if s.tunnel && !upgraded {
+		s.keepAlive = false // what the client sent for the other protocol cannot be read as HTTP
+	}
+	s.frame(h, end, upgraded, &o)
+	if !s.requestDone && !s.tunnel {
+		// As in Envoy: the rest of the request is not waited for.
+		s.w.inc(rqBeforeComplete)
+		s.keepAlive = false
+	}
+	if s.c.draining && !upgraded {
+		s.keepAlive = false
+	}
+	o.Upgrade = upgraded && s.code == 101
+	o.Close = !s.keepAlive && !upgraded
+	o.Minor10 = s.msg.Minor == 0 && s.info.Protocol == streaminfo.HTTP10
+	http1.AppendResponse(s.c.out(), h, &o)
+	s.info.ResponseHeaderSize = uint32(h.Size())
+	s.started = true
+	s.touch()
+	if end {
+		s.endResponse(nil)
+		return
+	}
+	s.c.c.FlushLater()
+}
+
+// frame decides how the response's body ends.
+func (s *stream) frame(h *header.Map, end, upgraded bool, o *http1.Head) {
+	switch {
+	case upgraded:
+		s.framing = http1.Tunnel
+		h.Remove(header.ContentLength)
+	case s.msg.Head || s.code == 304 || s.code == 204 || s.code/100 == 1:
+		s.framing = http1.NoBody
+		if s.code == 204 {
+			h.Remove(header.ContentLength)
+		}
+	case h.Has(header.ContentLength):
+		s.framing = http1.ByLength
+	case end:
+		s.framing = http1.NoBody
+		h.AddString(header.ContentLength, "0")
+	case s.msg.Minor == 1:
+		s.framing = http1.Chunked
+		o.Chunked = true
+	default:
+		s.framing = http1.UntilClose
+		s.keepAlive = false
+	}
+}
+
+// mutateResponse sets what we say about ourselves.
+func (s *stream) mutateResponse(h *header.Map) {
+	cfg := s.w.m.cfg
+	h.Remove(header.TransferEncoding)
+	h.Remove(header.Connection)
+	switch cfg.ServerHeader {
+	case xdsresource.ServerOverwrite:
+		h.SetString(header.Server, cfg.ServerName)
+	case xdsresource.ServerAppendIfAbsent:
+		if !h.Has(header.Server) {
+			h.AddString(header.Server, cfg.ServerName)
+		}
+	}
+	if !h.Has(header.Date) {
+		h.Add(header.Date, s.w.dateValue())
+	}
+	if cfg.Via != "" {
+		s.appendVia(h)
+	}
+	if cfg.AlwaysSetRequestIDInResponse || s.req.Has(header.XEnvoyForceTrace) {
+		if id, ok := s.req.Get(header.XRequestID); ok {
+			h.Set(header.XRequestID, id)
+		}
+	}
+}
+
+// smallWrite is the size up to which copying a piece behind the head costs less than a
+// vectored write.
+const smallWrite = 4 << 10
+
+func (k *responseSink) sinkData(p []byte, end bool) {
+	s := (*stream)(k)
+	s.info.BytesSent += uint64(len(p))
+	s.touch()
+	cn := s.c.c
+	switch {
+	case s.framing == http1.NoBody:
+	case s.framing == http1.Chunked:
+		http1.AppendChunk(cn.Out(), p)
+		if end {
+			http1.AppendLastChunk(cn.Out(), nil)
+		}
+	case len(p) > smallWrite:
+		cn.Write(p)
+	default:
+		cn.Out().Append(p)
+	}
+	if end {
+		s.endResponse(nil)
+		return
+	}
+	cn.FlushLater()
+}
+
+func (k *responseSink) sinkTrailers(t *header.Map) {
+	s := (*stream)(k)
+	if s.framing == http1.Chunked {
+		if !s.w.m.cfg.HTTP1.EnableTrailers {
+			t = nil
+		}
+		http1.AppendLastChunk(s.c.out(), t)
+	}
+	s.endResponse(t)
+}
+
+func (k *responseSink) hold() {} // the terminal asks ResponseBlocked
+func (k *responseSink) unhold() {
+	if k.begun && !k.over {
+		k.terminal.OnDownstreamWritable()
+	}
+}
+
+func (k *responseSink) overflow() {
+	s := (*stream)(k)
+	s.w.inc(rsTooLarge)
+	s.Reply(httpfilter.Reply{Code: 500, Body: "Internal Server Error", Details: "response_payload_too_large"})
+}
+
+// endResponse: all of the response is in the out buffer.
+func (s *stream) endResponse(*header.Map) {
+	s.c.c.Flush()
+	s.info.ResponseEnd = s.w.loop.Now()
+	s.complete()
+	s.c.finished(s)
+}
+
+// ResetResponse implements httpfilter.Responder.
+func (s *stream) ResetResponse(details string, flags streaminfo.Flags) {
+	if s.over {
+		return
+	}
+	s.info.Set(flags)
+	if s.info.Details == "" || details != "" {
+		s.info.Details = details
+	}
+	s.w.inc(rqTxReset)
+	s.keepAlive = false
+	c := s.c
+	s.complete()
+	c.stream = nil
+	// What was sent so far is flushed, and then the end comes before the length is reached or
+	// the last chunk was seen: the client can tell that the response is cut off. A response
+	// that ends with the connection can only be broken by a reset.
+	mode := conn.CloseFlushed
+	if s.framing == http1.UntilClose || !s.started {
+		mode = conn.CloseReset
+	}
+	c.close(mode)
+}
+
+// disconnected ends a stream whose connection is gone.
+func (s *stream) disconnected(byClient bool) {
+	if s.over {
+		return
+	}
+	s.info.Set(streaminfo.DownstreamConnectionTermination)
+	if s.info.Details == "" || s.info.ResponseCode == 0 || byClient {
+		s.info.Details = "downstream_remote_disconnect"
+		if !byClient {
+			s.info.Details = "downstream_local_disconnect"
+		}
+	}
+	s.w.inc(rqRxReset)
+	c := s.c
+	s.keepAlive = false
+	s.complete()
+	c.stream = nil
+}
+
+// complete closes the record: filters, statistics, access logs.
+func (s *stream) complete() {
+	if s.over {
+		return
+	}
+	s.over = true
+	s.reqDir.dead, s.respDir.dead = true, true
+	w := s.w
+	s.info.End = w.loop.Now()
+	if s.begun {
+		s.terminal.OnComplete(s)
+	}
+	for _, f := range s.completers {
+		f.OnComplete(s)
+	}
+	w.gauge(rqActive, -1)
+	if s.tunnel {
+		w.gauge(cxUpgradesActive, -1)
+	}
+	if class := s.info.ResponseCode / 100; class >= 1 && class <= 5 {
+		w.inc(rqCompleted)
+		w.inc(rq1xx + class - 1)
+		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)
+	}
+	for _, l := range w.m.deps.AccessLogs {
+		l.Log(w.loop.ID(), &s.logCtx)
+	}
+	w.put(s)
+}

@@ -1,0 +1,408 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// stream is one request with its response. It implements httpfilter.Responder. Objects are
+// used again; what is made once per object stands first.
+type stream struct {
+	w          *worker
+	filters    []httpfilter.Filter // the terminal one excluded
+	completers []httpfilter.Completer
+	terminal   httpfilter.Terminal
+	reqDir     direction
+	respDir    direction
+	logCtx     format.Context
+
+	c     *connection
+	block *iobuf.Block // holds the request's head
+	msg   http1.Message
+	body  http1.Body
+	req   header.Map
+	reqT  header.Map
+	local header.Map // headers of a local reply
+	info  streaminfo.Info
+
+	resp  *header.Map
+	respT *header.Map
+
+	table    *route.Table
+	entry    *route.Entry
+	target   *route.Target
+	routed   bool
+	internal bool
+	secure   bool // x-forwarded-proto says https
+	random   uint64
+
+	idleTimeout time.Duration
+	lastActive  int64
+
+	framing     http1.Framing // of the response
+	code        int
+	started     bool // the response's head is in the out buffer
+	replied     bool // a local reply was given
+	requestDone bool
+	begun       bool // the terminal has the request
+	keepAlive   bool
+	tunnel      bool
+	over        bool // finished or reset; what still comes is dropped
+	counted     bool
+}
+
+func newStream(w *worker) *stream {
+	s := &stream{w: w}
+	s.reqDir.s, s.respDir.s = s, s
+	s.reqDir.to, s.respDir.to = (*requestSink)(s), (*responseSink)(s)
+	s.reqDir.held.Init(w.loop.Buffers())
+	s.respDir.held.Init(w.loop.Buffers())
+	n := len(w.m.deps.Filters) - 1
+	for i, f := range w.m.deps.Filters[:n] {
+		inst := f.NewFilter(w.loop)
+		s.filters = append(s.filters, inst)
+		s.reqDir.addRequest(inst, i)
+		if x, ok := inst.(httpfilter.Completer); ok {
+			s.completers = append(s.completers, x)
+		}
+	}
+	for i := n - 1; i >= 0; i-- {
+		s.respDir.addResponse(s.filters[i], n-1-i)
+	}
+	last := w.m.deps.Filters[n].NewFilter(w.loop)
+	t, ok := last.(httpfilter.Terminal)
+	if !ok {
+		panic("BUG: hcm: the last filter is not a terminal one; server must refuse that")
+	}
+	s.terminal = t
+	s.logCtx.Info = &s.info
+	return s
+}
+
+// begin starts the record; the request's head has just been parsed.
+func (s *stream) begin(c *connection) {
+	s.c = c
+	w := s.w
+	now := w.loop.Now()
+	s.info.Start = now
+	if c.headStart != 0 {
+		s.info.Start = c.headStart
+	}
+	s.info.StartWall = w.loop.WallNow().Add(-time.Duration(now - s.info.Start))
+	s.info.Downstream = c.c.Info()
+	s.info.ConnectionID = s.info.Downstream.ID
+	s.info.Protocol = streaminfo.HTTP11
+	if s.msg.Minor == 0 && s.req.Len() > 0 {
+		s.info.Protocol = streaminfo.HTTP10
+	}
+	s.info.RequestHeaderSize = uint32(s.req.Size())
+	s.lastActive = now
+	s.idleTimeout = w.m.cfg.StreamIdleTimeout
+	s.keepAlive = s.msg.KeepAlive
+	s.random = w.loop.Rand()
+	s.table = w.m.routes()
+	s.logCtx.Request = &s.req
+	w.inc(rqTotal)
+	w.inc(rqHTTP1Total)
+	w.gauge(rqActive, 1)
+	s.counted = true
+	c.watch()
+}
+
+// reset makes the object new. Nothing on the stack may know the stream any more.
+func (s *stream) reset() {
+	s.block.Release()
+	s.block = nil
+	s.c = nil
+	s.msg = http1.Message{}
+	s.body = http1.Body{}
+	s.req.Reset()
+	s.reqT.Reset()
+	s.local.Reset()
+	s.info.Reset()
+	s.reqDir.reset()
+	s.respDir.reset()
+	s.resp, s.respT = nil, nil
+	s.table, s.entry, s.target = nil, nil, nil
+	s.routed, s.internal, s.secure = false, false, false
+	s.framing, s.code = http1.NoBody, 0
+	s.started, s.replied, s.requestDone, s.begun = false, false, false, false
+	s.keepAlive, s.tunnel, s.over, s.counted = false, false, false, false
+	s.logCtx = format.Context{Info: &s.info}
+}
+
+// run takes a parsed head through everything up to the terminal filter.
+func (s *stream) run() {
+	end := s.msg.Framing == http1.NoBody
+	if end {
+		s.requestDone = true
+		s.info.RequestEnd = s.w.loop.Now()
+	}
+	s.body.Start(&s.msg)
+	s.info.BytesReceived = 0
+	if !s.prepare() {
+		return
+	}
+	s.Route()
+	s.traceRoute()
+	s.reqDir.start(&s.req, end && !s.tunnel)
+}
+
+// feed decodes request body and passes it on. It returns how much of p it took; a piece is
+// held back until it is known whether it is the last, so that the end comes with it.
+func (s *stream) feed(p []byte) int {
+	total := 0
+	var held []byte
+	s.touch()
+	for total < len(p) && !s.body.Done() {
+		data, n, err := s.body.Next(p[total:])
+		if err != nil {
+			s.refuse(err)
+			return total
+		}
+		total += n
+		if len(data) == 0 {
+			continue
+		}
+		if len(held) > 0 {
+			s.info.BytesReceived += uint64(len(held))
+			s.reqDir.body(held, false)
+			if s.over || s.c.c.ReadPaused() && !s.body.Done() {
+				// Paused: what was decoded last must still go its way.
+				if !s.over {
+					s.info.BytesReceived += uint64(len(data))
+					s.reqDir.body(data, false)
+				}
+				return total
+			}
+		}
+		held = data
+	}
+	s.info.BytesReceived += uint64(len(held))
+	if !s.body.Done() {
+		if len(held) > 0 {
+			s.reqDir.body(held, false)
+		}
+		return total
+	}
+	s.requestDone = true
+	s.info.RequestEnd = s.w.loop.Now()
+	trailers, err := s.body.Trailers(&s.reqT)
+	switch {
+	case err != nil:
+		s.requestDone = false
+		s.refuse(err)
+	case trailers && s.w.m.cfg.HTTP1.EnableTrailers:
+		if len(held) > 0 {
+			s.reqDir.body(held, false)
+		}
+		if !s.over {
+			s.reqDir.trailersIn(&s.reqT)
+		}
+	default:
+		s.reqDir.body(held, true)
+	}
+	return total
+}
+
+// feedEnd ends a tunnel's request side.
+func (s *stream) feedEnd() {
+	s.requestDone = true
+	s.info.RequestEnd = s.w.loop.Now()
+	s.reqDir.body(nil, true)
+}
+
+// touch notes activity for the idle time-out.
+func (s *stream) touch() { s.lastActive = s.w.loop.Now() }
+
+// limit is the buffer limit in bytes.
+func (s *stream) limit() int { return s.c.c.BufferLimit() }
+
+// writable is told that the client reads again.
+func (s *stream) writable() {
+	s.touch()
+	if s.begun && !s.over {
+		s.terminal.OnDownstreamWritable()
+	}
+}
+
+// requestSink is the request direction's end: the terminal filter.
+type requestSink stream
+
+func (k *requestSink) sinkHeaders(h *header.Map, end bool) {
+	s := (*stream)(k)
+	s.begun = true
+	s.terminal.BeginRequest(s, h, end)
+}
+
+func (k *requestSink) sinkData(p []byte, end bool) { k.terminal.RequestBody(p, end) }
+func (k *requestSink) sinkTrailers(t *header.Map)  { k.terminal.RequestTrailersEnd(t) }
+func (k *requestSink) hold()                       { (*stream)(k).PauseRequest() }
+func (k *requestSink) unhold()                     { (*stream)(k).ResumeRequest() }
+func (k *requestSink) overflow() {
+	s := (*stream)(k)
+	s.w.inc(rqTooLarge)
+	s.Reply(httpfilter.Reply{Code: 413, Body: "Payload Too Large", Details: "request_payload_too_large"})
+}
+
+// Loop implements httpfilter.Stream, as do the methods below.
+func (s *stream) Loop() *eventloop.Loop         { return s.w.loop }
+func (s *stream) Shard() *stats.Shard           { return s.w.shard }
+func (s *stream) Info() *streaminfo.Info        { return &s.info }
+func (s *stream) Downstream() *conn.Conn        { return s.c.c }
+func (s *stream) Random() uint64                { return s.random }
+func (s *stream) RequestHeaders() *header.Map   { return &s.req }
+func (s *stream) ResponseHeaders() *header.Map  { return s.resp }
+func (s *stream) ResponseTrailers() *header.Map { return s.respT }
+func (s *stream) ContinueRequest()              { s.reqDir.proceed() }
+func (s *stream) ContinueResponse()             { s.respDir.proceed() }
+func (s *stream) RequestComplete() bool         { return s.requestDone }
+func (s *stream) BufferLimit() int              { return s.limit() }
+
+// ResponseBlocked implements httpfilter.Responder: the client, or a filter, holds it up.
+func (s *stream) ResponseBlocked() bool {
+	return !s.over && (s.respDir.holding || s.c.c.AboveHighWatermark())
+}
+
+// RequestTrailers implements httpfilter.Stream.
+func (s *stream) RequestTrailers() *header.Map {
+	if s.reqT.Len() == 0 {
+		return nil
+	}
+	return &s.reqT
+}
+
+// PauseRequest implements httpfilter.Responder.
+func (s *stream) PauseRequest() {
+	if !s.over && !s.requestDone {
+		s.c.c.PauseRead()
+	}
+}
+
+// ResumeRequest implements httpfilter.Responder.
+func (s *stream) ResumeRequest() {
+	if !s.over && s.c.c.ReadPaused() && !s.reqDir.holding {
+		s.c.c.ResumeRead()
+	}
+}
+
+// SetIdleTimeout implements httpfilter.Responder.
+func (s *stream) SetIdleTimeout(ns int64) {
+	s.idleTimeout = time.Duration(ns)
+	s.c.watch()
+}
+
+// Route implements httpfilter.Stream.
+func (s *stream) Route() *route.Entry {
+	if s.routed {
+		return s.entry
+	}
+	s.routed = true
+	s.entry, s.target = nil, nil
+	if s.table == nil {
+		return nil
+	}
+	r := route.Request{
+		Headers: &s.req, Random: s.random, Internal: s.internal,
+		TLS: route.TLS{Secure: s.secure},
+	}
+	if tls := s.info.Downstream.TLS; tls != nil {
+		r.TLS.Secure = true
+		r.TLS.Presented = len(tls.PeerCertificates) > 0
+		r.TLS.Validated = len(tls.VerifiedChains) > 0 || s.info.Downstream.PeerURI != ""
+	}
+	if s.info.Metadata != nil {
+		r.Metadata = s.metadata
+	}
+	e := s.table.Match(&r)
+	s.entry = e
+	if e == nil {
+		return nil
+	}
+	s.info.RouteName = e.Name
+	s.info.VirtualHost = e.VirtualHost.Name
+	s.info.RouteMetadata = e.Metadata
+	if e.Forward != nil {
+		s.target = e.Forward.Pick(s.random)
+	}
+	return e
+}
+
+func (s *stream) metadata(filter string, path []string) (string, bool) {
+	var v any = map[string]any(s.info.Metadata[filter])
+	for _, k := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return "", false
+		}
+		v = m[k]
+	}
+	text, ok := v.(string)
+	return text, ok
+}
+
+// Target implements httpfilter.Stream.
+func (s *stream) Target() *route.Target {
+	s.Route()
+	return s.target
+}
+
+// ClearRoute implements httpfilter.Stream.
+func (s *stream) ClearRoute() { s.routed = false }
+
+// FilterConfig implements httpfilter.Stream.
+func (s *stream) FilterConfig(name string) any {
+	e := s.Route()
+	switch {
+	case s.target != nil:
+		return s.target.Filters[name]
+	case e != nil:
+		return e.Filters[name]
+	}
+	return nil
+}
+
+// traceRoute tells the next hop which operation the route is (Envoy's decorator): an egress
+// proxy names it, the ingress proxy of the other side takes the name.
+func (s *stream) traceRoute() {
+	cfg := s.w.m.cfg
+	if cfg.Tracing == nil {
+		return
+	}
+	if s.w.m.deps.Direction != xdsresource.DirectionOutbound {
+		s.req.Remove(header.XEnvoyDecoratorOperation)
+		return
+	}
+	if e := s.entry; e != nil && e.Decorator != "" && e.DecoratorPropagate {
+		s.req.SetString(header.XEnvoyDecoratorOperation, e.Decorator)
+	}
+}
+
+// trace decides on the span and writes its context into the request's headers.
+func (s *stream) trace() {
+	if s.w.m.cfg.Tracing == nil {
+		return
+	}
+	t := s.w.m.tracing.Start(&s.req, s.w.loop)
+	s.info.Trace = streaminfo.Trace{
+		High: t.TraceHigh, Low: t.TraceLow, Span: t.Span, Parent: t.Parent,
+		Sampled: t.Sampling == tracing.Sampled || t.Sampling == tracing.Debug,
+	}
+	if s.info.Trace.Sampled {
+		s.w.inc(tracingRandom)
+	} else {
+		s.w.inc(tracingNotTraceable)
+	}
+}
