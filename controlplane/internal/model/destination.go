@@ -44,7 +44,6 @@ type TrafficPolicy struct {
 	ConnectionPool *ConnectionPool
 	Outlier        *Outlier
 	TLS            *ClientTLS
-	ProxyProtocol  string // "", "V1", "V2"
 	Ports          []PortPolicy
 }
 
@@ -63,7 +62,6 @@ func (p *TrafficPolicy) ForPort(port uint32) *TrafficPolicy {
 	for i := range p.Ports {
 		if p.Ports[i].Port == port {
 			out := p.Ports[i].Policy
-			out.ProxyProtocol = p.ProxyProtocol
 			return &out
 		}
 	}
@@ -90,9 +88,6 @@ func (p *TrafficPolicy) Merge(child *TrafficPolicy) *TrafficPolicy {
 	}
 	if child.TLS != nil {
 		out.TLS = child.TLS
-	}
-	if child.ProxyProtocol != "" {
-		out.ProxyProtocol = child.ProxyProtocol
 	}
 	if child.Ports != nil {
 		out.Ports = child.Ports
@@ -121,7 +116,7 @@ type LoadBalancer struct {
 	MinRingSize uint64
 	TableSize   uint64
 	SlowStart   time.Duration // warm-up; 0: off
-	// LocalityDisabled and the lists are loadBalancer.localityLbSetting; nil: the mesh's.
+	// Locality is localityLbSetting; nil: the mesh's.
 	Locality *LocalityLB
 }
 
@@ -158,11 +153,6 @@ type ConnectionPool struct {
 	H2Upgrade              bool // h2UpgradePolicy: UPGRADE
 	UseClientProtocol      bool
 	MaxConcurrentStreams   int32
-	NoH2Upgrade            bool
-	InitialStreamWindow    uint32
-	InitialConnWindow      uint32
-	MaxConnectionAttempts  uint32
-	MaxResponseHeadersKB   uint32
 	RetryBudgetPercent     float64
 	RetryBudgetConcurrency uint32
 }
@@ -199,14 +189,13 @@ const (
 
 // ClientTLS is how a client connects.
 type ClientTLS struct {
-	Mode                 TLSKind
-	ClientCertificate    string // file
-	PrivateKey           string
-	CACertificates       string
-	CredentialName       string
-	SANs                 []string
-	SNI                  string
-	InsecureSkipVerify   bool
-	CRL                  string
-	InsecureSkipExplicit bool
+	Mode               TLSKind
+	ClientCertificate  string // file
+	PrivateKey         string
+	CACertificates     string
+	CredentialName     string
+	SANs               []string
+	SNI                string
+	InsecureSkipVerify bool
+	CRL                string
 }

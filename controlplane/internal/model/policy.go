@@ -59,7 +59,6 @@ type AccessLogging struct {
 	Mode      LogMode
 	Providers []string // empty: inherited or the mesh's default providers
 	Disabled  *bool
-	Filter    string // CEL expression
 }
 
 // Gateway is a set of servers on the proxies that its selector chooses.
@@ -119,7 +118,6 @@ type Mesh struct {
 	TraceSampling  float64        // percent, 1
 	Keepalive      *Keepalive
 	DetectTimeout  time.Duration // protocolDetectionTimeout, 0: none
-	HTTP10         bool
 	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.
 	DefaultRetries *Retries
 	// Providers are extensionProviders that log to a file: name to path and format. The

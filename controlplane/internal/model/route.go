@@ -151,7 +151,6 @@ type Retries struct {
 	Attempts             int32 // 0: no retries
 	PerTryTimeout        time.Duration
 	RetryOn              string
-	RemoteLocalities     bool
 	IgnorePreviousHosts  bool
 	BackOff              time.Duration // 0: Envoy's default of 25 ms
 	DefaultRetryOn       bool          // RetryOn was not given
@@ -195,12 +194,10 @@ type CORS struct {
 // L4Match matches connections.
 type L4Match struct {
 	SNIHosts        []string // TLS only
-	Subnets         []string // destinationSubnets
 	Port            uint32
 	SourceLabels    map[string]string
 	SourceNamespace string
 	Gateways        []string
-	SourceSubnet    string
 }
 
 // L4Destination is a Destination with its share of connections.

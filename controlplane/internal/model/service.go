@@ -1,7 +1,6 @@
 package model
 
 import (
-	"net/netip"
 	"strings"
 	"time"
 )
@@ -147,7 +146,6 @@ type Service struct {
 	// short names; false for ServiceEntry hosts.
 	Mesh       bool
 	Addresses  []string // virtual addresses; empty for headless services and most ServiceEntries
-	CIDRs      []netip.Prefix
 	Ports      []Port
 	Resolution Resolution
 	External   bool // MESH_EXTERNAL: no mTLS, no identity

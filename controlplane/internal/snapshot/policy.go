@@ -97,16 +97,15 @@ func (b *Builder) telemetry(o object, t *telemetry.Telemetry, p *problems) *mode
 			continue
 		}
 		field := indexed("spec.accessLogging", i)
-		al := model.AccessLogging{Filter: l.Filter.GetExpression()}
+		al := model.AccessLogging{}
 		switch l.Match.GetMode() {
 		case telemetry.WorkloadMode_CLIENT:
 			al.Mode = model.LogClient
 		case telemetry.WorkloadMode_SERVER:
 			al.Mode = model.LogServer
 		}
-		if al.Filter != "" {
+		if l.Filter.GetExpression() != "" {
 			p.add(field+".filter", "is not supported yet; everything is logged")
-			al.Filter = ""
 		}
 		for _, pr := range l.Providers {
 			name := pr.GetName()

@@ -75,7 +75,9 @@ func (b *Builder) virtualService(o object, v *networking.VirtualService, p *prob
 			p.add(field+".delegate", "is not supported yet; the rule is left out")
 			continue
 		}
-		out.HTTP = append(out.HTTP, b.httpRoute(o, r, field, p))
+		if rule, ok := b.httpRoute(o, r, field, p); ok {
+			out.HTTP = append(out.HTTP, rule)
+		}
 	}
 	for i, r := range v.Tls {
 		if r == nil {
@@ -83,12 +85,15 @@ func (b *Builder) virtualService(o object, v *networking.VirtualService, p *prob
 		}
 		field := indexed("spec.tls", i)
 		t := model.TLSRoute{Destinations: b.l4Destinations(o, r.Route), Origin: o.at(field)}
-		for _, m := range r.Match {
-			if m == nil {
+		for j, m := range r.Match {
+			if m == nil || unsupportedSubnets(p, indexed(field+".match", j), m.DestinationSubnets, "") {
 				continue
 			}
-			t.Matches = append(t.Matches, model.L4Match{SNIHosts: lower(m.SniHosts), Subnets: m.DestinationSubnets, Port: m.Port,
-				SourceLabels: cloneMap(m.SourceLabels), SourceNamespace: m.SourceNamespace, Gateways: gatewayNames(m.Gateways, o.Namespace)})
+			t.Matches = append(t.Matches, model.L4Match{SNIHosts: lower(m.SniHosts), Port: m.Port, SourceLabels: cloneMap(m.SourceLabels),
+				SourceNamespace: m.SourceNamespace, Gateways: gatewayNames(m.Gateways, o.Namespace)})
+		}
+		if len(t.Matches) == 0 {
+			continue // nothing is left that it could match
 		}
 		out.TLS = append(out.TLS, t)
 	}
@@ -98,23 +103,44 @@ func (b *Builder) virtualService(o object, v *networking.VirtualService, p *prob
 		}
 		field := indexed("spec.tcp", i)
 		t := model.TCPRoute{Destinations: b.l4Destinations(o, r.Route), Origin: o.at(field)}
-		for _, m := range r.Match {
-			if m == nil {
+		for j, m := range r.Match {
+			if m == nil || unsupportedSubnets(p, indexed(field+".match", j), m.DestinationSubnets, m.SourceSubnet) {
 				continue
 			}
-			t.Matches = append(t.Matches, model.L4Match{Subnets: m.DestinationSubnets, Port: m.Port, SourceSubnet: m.SourceSubnet,
-				SourceLabels: cloneMap(m.SourceLabels), SourceNamespace: m.SourceNamespace, Gateways: gatewayNames(m.Gateways, o.Namespace)})
+			t.Matches = append(t.Matches, model.L4Match{Port: m.Port, SourceLabels: cloneMap(m.SourceLabels),
+				SourceNamespace: m.SourceNamespace, Gateways: gatewayNames(m.Gateways, o.Namespace)})
+		}
+		if len(r.Match) > 0 && len(t.Matches) == 0 {
+			continue // nothing is left that it could match
 		}
 		out.TCP = append(out.TCP, t)
 	}
 	return out
 }
 
-func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *problems) model.HTTPRoute {
+// unsupportedSubnets reports conditions on addresses, with which a match takes nothing.
+func unsupportedSubnets(p *problems, field string, destination []string, source string) bool {
+	if len(destination) > 0 {
+		p.add(field+".destinationSubnets", "is not supported yet; the match takes no connection")
+	}
+	if source != "" {
+		p.add(field+".sourceSubnet", "is not supported yet; the match takes no connection")
+	}
+	return len(destination) > 0 || source != ""
+}
+
+// claims is how Istio names conditions on a token's claims, in place of a header.
+const claims = "@request.auth.claims"
+
+func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *problems) (model.HTTPRoute, bool) {
 	out := model.HTTPRoute{Name: r.Name, Timeout: duration(r.Timeout), Headers: headers(r.Headers), Origin: o.at(field)}
 	for i, m := range r.Match {
 		if m == nil {
 			m = &networking.HTTPMatchRequest{}
+		}
+		if name, ok := claimMatch(m); ok {
+			p.add(indexed(field+".match", i), "conditions on %s are not supported yet; the match takes no request", name)
+			continue
 		}
 		out.Matches = append(out.Matches, model.HTTPMatch{
 			Name: m.Name, URI: stringMatch(m.Uri), Scheme: stringMatch(m.Scheme), Method: stringMatch(m.Method),
@@ -123,6 +149,9 @@ func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *
 			Gateways: gatewayNames(m.Gateways, o.Namespace), IgnoreURICase: m.IgnoreUriCase, StatPrefix: m.StatPrefix,
 			Origin: o.at(indexed(field+".match", i)),
 		})
+	}
+	if len(r.Match) > 0 && len(out.Matches) == 0 {
+		return model.HTTPRoute{}, false
 	}
 	for _, d := range r.Route {
 		if d == nil {
@@ -162,6 +191,9 @@ func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *
 	}
 	if r.Retries != nil {
 		out.Retries = retries(r.Retries)
+		if r.Retries.RetryRemoteLocalities.GetValue() {
+			p.add(field+".retries.retryRemoteLocalities", "is not supported yet; retries stay in the chosen priority")
+		}
 	}
 	out.Fault = b.fault(r.Fault, field+".fault", p)
 	if r.Mirror != nil {
@@ -204,7 +236,18 @@ func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *
 		}
 		out.CORS = m
 	}
-	return out
+	return out, true
+}
+
+func claimMatch(m *networking.HTTPMatchRequest) (string, bool) {
+	for _, headers := range []map[string]*networking.StringMatch{m.Headers, m.WithoutHeaders} {
+		for name := range headers {
+			if strings.HasPrefix(name, claims) {
+				return claims, true
+			}
+		}
+	}
+	return "", false
 }
 
 func (b *Builder) fault(f *networking.HTTPFaultInjection, field string, p *problems) *model.Fault {
@@ -244,7 +287,7 @@ func (b *Builder) fault(f *networking.HTTPFaultInjection, field string, p *probl
 func retries(r *networking.HTTPRetry) *model.Retries {
 	out := &model.Retries{
 		Attempts: r.Attempts, PerTryTimeout: duration(r.PerTryTimeout), DefaultRetryOn: r.RetryOn == "",
-		RemoteLocalities: r.RetryRemoteLocalities.GetValue(), BackOff: duration(r.Backoff), IgnorePreviousHosts: true,
+		BackOff: duration(r.Backoff), IgnorePreviousHosts: true,
 	}
 	if r.RetryIgnorePreviousHosts != nil {
 		out.IgnorePreviousHosts = r.RetryIgnorePreviousHosts.Value

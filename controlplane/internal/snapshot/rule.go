@@ -167,7 +167,6 @@ func connectionPool(c *networking.ConnectionPoolSettings) *model.ConnectionPool 
 		out.IdleTimeout, out.UseClientProtocol = duration(h.IdleTimeout), h.UseClientProtocol
 		out.MaxConcurrentStreams = max(h.MaxConcurrentStreams, 0)
 		out.H2Upgrade = h.H2UpgradePolicy == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE
-		out.NoH2Upgrade = h.H2UpgradePolicy == networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE
 	}
 	return out
 }

@@ -90,7 +90,7 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	case s.Spec.ClusterIP == corev1.ClusterIPNone:
 		out.Headless = true
 	default:
-		out.Addresses, out.CIDRs = addresses(append([]string{s.Spec.ClusterIP}, s.Spec.ClusterIPs...))
+		out.Addresses, _ = addresses(append([]string{s.Spec.ClusterIP}, s.Spec.ClusterIPs...))
 	}
 	if len(s.Spec.Selector) > 0 && out.Alias == "" {
 		out.Selector = cloneMap(s.Spec.Selector)
@@ -105,25 +105,24 @@ const http2Problem = "the port speaks HTTP/2, lateen's proxies speak HTTP/1.1 to
 // convention and nothing in the mesh calls it.
 func gatewayService(s *corev1.Service) bool { return s.Spec.Selector["istio"] != "" }
 
-// addresses splits virtual addresses into single ones and ranges, dropping repetitions and
-// what is neither.
-func addresses(list []string) (single []string, ranges []netip.Prefix) {
+// addresses keeps the virtual addresses that are single, each once; what else was given is
+// returned apart.
+func addresses(list []string) (single, others []string) {
 	for _, a := range list {
-		if ip, err := netip.ParseAddr(a); err == nil {
-			if s := ip.String(); !slices.Contains(single, s) {
-				single = append(single, s)
-			}
-		} else if pfx, err := netip.ParsePrefix(a); err == nil {
-			if pfx.IsSingleIP() {
-				if s := pfx.Addr().String(); !slices.Contains(single, s) {
-					single = append(single, s)
-				}
-			} else if pfx = pfx.Masked(); !slices.Contains(ranges, pfx) {
-				ranges = append(ranges, pfx)
+		ip, err := netip.ParseAddr(a)
+		if err != nil {
+			if pfx, perr := netip.ParsePrefix(a); perr == nil && pfx.IsSingleIP() {
+				ip, err = pfx.Addr(), nil
 			}
 		}
+		switch {
+		case err != nil && a != "":
+			others = append(others, a)
+		case err == nil && !slices.Contains(single, ip.String()):
+			single = append(single, ip.String())
+		}
 	}
-	return single, ranges
+	return single, others
 }
 
 // serviceEntry converts a ServiceEntry: one service for each host.
@@ -135,7 +134,11 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		SANs:      slices.Clone(s.SubjectAltNames),
 		Created:   o.Created, Origin: o.origin(),
 	}
-	base.Addresses, base.CIDRs = addresses(s.Addresses)
+	var ranges []string
+	base.Addresses, ranges = addresses(s.Addresses)
+	for _, r := range ranges {
+		p.add("spec.addresses", "the range %s has no effect yet; connections to it go by host name or pass as unknown", r)
+	}
 	switch s.Resolution {
 	case networking.ServiceEntry_NONE:
 		base.Resolution = model.ResolutionPassthrough

@@ -1,8 +1,9 @@
 package translate
 
 import (
+	"time"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -36,9 +37,6 @@ func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefi
 		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
 		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Cert: true, Dns: true, Uri: true}
 	}
-	if s.Mesh.HTTP10 {
-		m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true}
-	}
 	if inline != nil {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inline}
 	} else {
@@ -70,7 +68,16 @@ func tracing(s *model.Snapshot, p *model.Proxy) *hcmv3.HttpConnectionManager_Tra
 // tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
 // where to.
 func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	return tcpFiltersIdle(d, statPrefix, clusters, nil, logs)
+}
+
+// tcpFiltersIdle is tcpFilters with connectionPool.tcp.idleTimeout; nil is Envoy's default of
+// an hour.
+func tcpFiltersIdle(d direction, statPrefix string, clusters []weightedCluster, idle *time.Duration, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
 	tp := &tcpproxyv3.TcpProxy{StatPrefix: statPrefix, AccessLog: logs}
+	if idle != nil {
+		tp.IdleTimeout = seconds(*idle)
+	}
 	if len(clusters) == 1 {
 		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: clusters[0].name}
 	} else {

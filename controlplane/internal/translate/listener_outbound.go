@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sort"
 	"strconv"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -37,6 +38,9 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []outboundListener {
 	if explicit {
 		for _, sp := range servedPorts(s, p) {
 			taken[sp.target] = true
+		}
+		if p.HTTPProxy.IsValid() && p.HTTPProxy.Addr().String() == p.IP {
+			taken[uint32(p.HTTPProxy.Port())] = true
 		}
 	}
 	type slot struct {
@@ -176,11 +180,16 @@ func tcpChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*ac
 			}
 		}
 	}
-	return append(out, &listenerv3.FilterChain{Filters: tcpFilters(outbound, to[0].name, to, logs)})
+	var idle *time.Duration
+	if rule := s.Rule(o.svc.Host, o.svc.Namespace, p.Namespace, p.Labels); rule != nil {
+		if pol := rule.Policy.ForPort(o.sp.Number); pol != nil && pol.ConnectionPool != nil {
+			idle = pol.ConnectionPool.TCPIdleTimeout
+		}
+	}
+	return append(out, &listenerv3.FilterChain{Filters: tcpFiltersIdle(outbound, to[0].name, to, idle, logs)})
 }
 
-// tcpRule is the first tcp rule that concerns the client and the port. Conditions on
-// addresses are not told apart: they are decided by the listener.
+// tcpRule is the first tcp rule that concerns the client and the port.
 func (rc *routeContext) tcpRule(vs *model.VirtualService) *model.TCPRoute {
 	for i := range vs.TCP {
 		t := &vs.TCP[i]
