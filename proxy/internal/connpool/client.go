@@ -195,21 +195,21 @@ func (c *Client) broken(r *Request, err *http1.Error) {
 	r.Handler.OnReset(r, ProtocolError, err)
 }
 
-// complete ends an exchange whose response was read in full, before the handler hears of the end: it may start its next request from
-// within that call, or give the memory of this one back. The connection goes to nobody meanwhile; settle decides about it afterwards.
-// clean: nothing was left over and the connection goes on. It reports whether the connection may be used again.
-func (c *Client) complete(r *Request, clean bool) (reuse bool) {
+// complete takes the request off the connection before its last event is told, so that
+// whoever ends the request in that call does not cancel it. It reports whether the connection
+// may serve another one: nothing was left over (clean), both sides ended in order, and it has
+// not served long enough. settle follows, after the call.
+func (c *Client) complete(r *Request, clean bool) bool {
+	reuse := clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel && !c.c.Closed() && !c.c.PeerEnded()
 	if clean && r.finished && !r.Message.KeepAlive {
 		c.pool.local.Inc(cluster.CxCloseNotify)
 	}
-	reuse = clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel
 	c.detach()
-	return reuse
+	return reuse && !c.pool.used(c)
 }
 
-// settle puts a connection whose exchange is over back to work, or closes it.
 func (c *Client) settle(reuse bool) {
-	if !reuse || c.c.Closed() || c.c.PeerEnded() || c.pool.used(c) {
+	if !reuse || c.c.Closed() {
 		c.close()
 		return
 	}

@@ -257,9 +257,6 @@ func (s *stream) complete() {
 	s.reqDir.dead, s.respDir.dead = true, true
 	w := s.w
 	s.info.End = w.loop.Now()
-	if s.begun {
-		s.terminal.OnComplete(s)
-	}
 	for _, f := range s.completers {
 		f.OnComplete(s)
 	}
@@ -274,6 +271,9 @@ func (s *stream) complete() {
 	}
 	for _, l := range w.m.deps.AccessLogs {
 		l.Log(w.loop.ID(), &s.logCtx)
+	}
+	if s.begun { // last: it gives the memory of the response's headers back
+		s.terminal.OnComplete(s)
 	}
 	w.put(s)
 }
