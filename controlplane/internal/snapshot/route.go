@@ -132,6 +132,7 @@ func unsupportedSubnets(p *problems, field string, destination []string, source 
 // claims is how Istio names conditions on a token's claims, in place of a header.
 const claims = "@request.auth.claims"
 
+// httpRoute converts one rule. The second result is false when no request can match it.
 func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *problems) (model.HTTPRoute, bool) {
 	out := model.HTTPRoute{Name: r.Name, Timeout: duration(r.Timeout), Headers: headers(r.Headers), Origin: o.at(field)}
 	for i, m := range r.Match {
