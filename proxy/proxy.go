@@ -45,7 +45,8 @@ type Config struct {
 	// ConfigPath is shown by /server_info; nothing is read from it.
 	ConfigPath string
 	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
-	// collector's pace, the number of threads, and giving back memory after the start.
+	// collector's pace, and giving back memory after the start. GOMAXPROCS is raised above the
+	// number of workers in any case: with less nothing else in the process would run.
 	TuneProcess bool
 }
 
@@ -84,8 +85,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.TuneProcess {
 		server.SetMemoryPolicy()
-		server.SetProcs(cfg.Concurrency)
 	}
+	server.SetProcs(cfg.Concurrency)
 	p := &Proxy{boot: boot, levels: server.NewLevels(handler, level)}
 	if err := p.levels.SetList(cfg.ComponentLogLevels); err != nil {
 		return nil, err

@@ -7,6 +7,9 @@ import (
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -60,9 +63,13 @@ func (a *Admin) configDump(w http.ResponseWriter, r *http.Request) {
 	a.writeProto(w, out)
 }
 
-// writeProto answers with a message as Envoy writes JSON: snake_case names, indented.
-func (a *Admin) writeProto(w http.ResponseWriter, m proto.Message) {
-	raw, err := protojson.MarshalOptions{UseProtoNames: true, Multiline: true, Indent: " "}.Marshal(m)
+// writeProto answers with a message as Envoy writes JSON: snake_case names, indented, without
+// fields that have their default.
+func (a *Admin) writeProto(w http.ResponseWriter, m proto.Message) { a.writeJSON(w, m, false) }
+
+// writeJSON is writeProto; defaults says whether fields that have their default are written.
+func (a *Admin) writeJSON(w http.ResponseWriter, m proto.Message, defaults bool) {
+	raw, err := protojson.MarshalOptions{UseProtoNames: true, Multiline: true, Indent: " ", EmitDefaultValues: defaults}.Marshal(m)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -160,10 +167,20 @@ func (d dumper) listeners() *adminv3.ListenersConfigDump {
 
 func (d dumper) routes() *adminv3.RoutesConfigDump {
 	out := &adminv3.RoutesConfigDump{}
-	for _, raw := range d.view.StaticRoutes {
-		out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{
-			RouteConfig: raw, LastUpdated: timestamppb.New(d.view.Started),
-		})
+	for _, l := range d.view.Listeners {
+		if l.State != server.Active {
+			continue
+		}
+		for _, rc := range inlineRoutes(l.Raw) {
+			if !d.keep(rc.GetName()) {
+				continue
+			}
+			if raw, err := anypb.New(rc); err == nil {
+				out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{
+					RouteConfig: raw, LastUpdated: updated(l),
+				})
+			}
+		}
 	}
 	for _, r := range d.view.Routes {
 		if !d.keep(r.Name) {
@@ -172,6 +189,28 @@ func (d dumper) routes() *adminv3.RoutesConfigDump {
 		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, &adminv3.RoutesConfigDump_DynamicRouteConfig{
 			VersionInfo: r.Version, RouteConfig: r.Raw, LastUpdated: updated(r), ErrorState: failure(r), ClientStatus: status(r),
 		})
+	}
+	return out
+}
+
+// inlineRoutes returns the route configurations that stand in a listener itself.
+func inlineRoutes(raw *anypb.Any) []*routev3.RouteConfiguration {
+	var l listenerv3.Listener
+	if raw == nil || raw.UnmarshalTo(&l) != nil {
+		return nil
+	}
+	chains := l.GetFilterChains()
+	if l.GetDefaultFilterChain() != nil {
+		chains = append(chains, l.GetDefaultFilterChain())
+	}
+	var out []*routev3.RouteConfiguration
+	for _, fc := range chains {
+		for _, f := range fc.GetFilters() {
+			var m hcmv3.HttpConnectionManager
+			if f.GetTypedConfig().MessageIs(&m) && f.GetTypedConfig().UnmarshalTo(&m) == nil && m.GetRouteConfig() != nil {
+				out = append(out, m.GetRouteConfig())
+			}
+		}
 	}
 	return out
 }

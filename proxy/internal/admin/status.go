@@ -33,7 +33,7 @@ func (a *Admin) serverInfo(w http.ResponseWriter, _ *http.Request) {
 		state = adminv3.ServerInfo_DRAINING
 	}
 	up := durationpb.New(time.Since(a.server.Started()).Truncate(time.Second))
-	a.writeProto(w, &adminv3.ServerInfo{
+	a.writeJSON(w, &adminv3.ServerInfo{
 		Version:            fmt.Sprintf("%s/%s/Lateen/%s/Go", v.Revision, v.Version, runtime.GOARCH),
 		State:              state,
 		UptimeCurrentEpoch: up,
@@ -44,17 +44,17 @@ func (a *Admin) serverInfo(w http.ResponseWriter, _ *http.Request) {
 			LogLevel: a.opts.LogLevel, ServiceNode: a.opts.ServiceNode, ServiceCluster: a.opts.ServiceCluster,
 		},
 		Node: a.server.Bootstrap().Node,
-	})
+	}, true)
 }
 
 // memory serves /memory.
 func (a *Admin) memory(w http.ResponseWriter, _ *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	a.writeProto(w, &adminv3.Memory{
+	a.writeJSON(w, &adminv3.Memory{
 		Allocated: m.HeapAlloc, HeapSize: m.HeapSys, PageheapUnmapped: m.HeapReleased,
 		PageheapFree: m.HeapIdle - m.HeapReleased, TotalPhysicalBytes: server.Resident(),
-	})
+	}, true)
 }
 
 // listeners serves /listeners: name and bound address of each.

@@ -1,24 +1,38 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"strings"
+
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
-	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/router"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // httpFilter is one line of the list of HTTP filters: how its configuration is judged, and
-// how its factory is made for a filter chain.
+// how its factory is made for a filter chain of a listener.
 type httpFilter struct {
 	xdsresource.HTTPFilterType
 	make func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error)
 }
 
-// httpFilters lists every HTTP filter by the message name of its configuration.
+// httpFilters lists every HTTP filter by the message name of its configuration. A new filter
+// is a new line here.
 var httpFilters = map[string]httpFilter{
+	"envoy.extensions.filters.http.router.v3.Router": {
+		xdsresource.HTTPFilterType{Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: parseRouter},
+		func(s *Server, cfg any, _ *xdsresource.Listener) (httpfilter.Factory, error) {
+			return router.New(cfg.(router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address}), nil
+		},
+	},
 	"io.istio.http.peer_metadata.Config": {
 		xdsresource.HTTPFilterType{Name: "istio.metadata_exchange", Parse: metadataexchange.ParseConfig},
 		func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error) {
@@ -28,35 +42,86 @@ var httpFilters = map[string]httpFilter{
 			})
 		},
 	},
+	"envoy.extensions.filters.http.fault.v3.HTTPFault": {
+		xdsresource.HTTPFilterType{Name: fault.Name, Parse: fault.ParseConfig, ParseRoute: fault.ParseConfig},
+		func(_ *Server, cfg any, _ *xdsresource.Listener) (httpfilter.Factory, error) {
+			return fault.New(cfg), nil
+		},
+	},
+	"envoy.extensions.filters.http.cors.v3.Cors": {
+		xdsresource.HTTPFilterType{
+			Name: cors.Name, Parse: cors.ParseConfig, ParseRoute: cors.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.cors.v3.CorsPolicy"},
+		},
+		func(*Server, any, *xdsresource.Listener) (httpfilter.Factory, error) { return cors.New(), nil },
+	},
 	"stats.PluginConfig": {
 		xdsresource.HTTPFilterType{Name: "istio.stats", Parse: istiostats.ParseConfig},
 		func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error) {
-			return istiostats.New(cfg, s.statsDeps(l))
+			return s.reporter(cfg, l)
 		},
 	},
 }
 
-func (s *Server) statsDeps(l *xdsresource.Listener) istiostats.Deps {
-	return istiostats.Deps{
-		Stats: s.stats, Workers: s.cfg.Workers, Own: *s.node.own, Direction: l.Direction, Logger: s.logger("filter"),
-	}
+// networkFilters lists the network filters that are neither the HTTP connection manager nor
+// TCP proxy, which xdsresource reads itself.
+var networkFilters = map[string]xdsresource.NetworkFilterType{
+	"envoy.tcp.metadataexchange.config.MetadataExchange": {Parse: parseTCPMetadataExchange},
+	"stats.PluginConfig": {Parse: istiostats.ParseConfig},
 }
 
 // Extensions tells the decoder of all filters.
 func Extensions() xdsresource.Extensions {
-	ext := xdsresource.Extensions{
-		HTTP:    map[string]xdsresource.HTTPFilterType{},
-		Network: map[string]xdsresource.NetworkFilterType{},
-	}
+	ext := xdsresource.Extensions{HTTP: map[string]xdsresource.HTTPFilterType{}, Network: networkFilters}
 	for name, f := range httpFilters {
 		ext.HTTP[name] = f.HTTPFilterType
 	}
 	return ext
 }
 
-// chains returns what makes the handler of a filter chain of a listener.
-func (s *Server) chains(l *xdsresource.Listener) func(*xdsresource.FilterChain) (listener.NetworkHandler, error) {
-	return func(fc *xdsresource.FilterChain) (listener.NetworkHandler, error) {
-		return nil, fmt.Errorf("no filter")
+// reporter makes Istio's statistics of a filter chain.
+func (s *Server) reporter(cfg any, l *xdsresource.Listener) (*istiostats.Reporter, error) {
+	return istiostats.New(cfg, istiostats.Deps{
+		Stats: s.stats, Workers: s.cfg.Workers, Own: *s.node.own, Direction: l.Direction, Logger: s.logger("filter"),
+	})
+}
+
+// parseRouter reads the router's configuration; nil stands for the defaults, as in files for
+// Envoy 1.19.
+func parseRouter(a *anypb.Any) (any, error) {
+	var m routerv3.Router
+	if a == nil {
+		return router.Config{}, nil
 	}
+	if err := a.UnmarshalTo(&m); err != nil {
+		return nil, err
+	}
+	if problems := xdsresource.CheckFields("", &m); len(problems) > 0 {
+		return nil, &xdsresource.Error{Type: "filter", Name: "envoy.filters.http.router", Problems: problems}
+	}
+	return router.Config{SuppressEnvoyHeaders: m.GetSuppressEnvoyHeaders()}, nil
+}
+
+// parseTCPMetadataExchange reads Istio's network filter of that name, which comes as a
+// TypedStruct: its message is in no published Go module.
+func parseTCPMetadataExchange(a *anypb.Any) (any, error) {
+	_, v, ok, err := xdsresource.AsTypedStruct(a)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errors.New("must be a TypedStruct")
+	}
+	out := &xdsresource.TCPMetadataExchange{}
+	for name, field := range v.GetFields() {
+		switch strings.ReplaceAll(name, "_", "") {
+		case "protocol":
+			out.Protocol = field.GetStringValue()
+		case "enablediscovery", "enableDiscovery":
+			// Asks the control plane who a peer is when it does not say so itself; our peers do.
+		default:
+			return nil, fmt.Errorf("field %q is not supported", name)
+		}
+	}
+	return out, nil
 }

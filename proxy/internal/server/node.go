@@ -3,6 +3,8 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -14,12 +16,20 @@ type nodeInfo struct {
 	id      string
 	encoded string // x-envoy-peer-metadata; "" without node metadata
 	own     *peermetadata.Peer
+	// address is this workload's, from the node id ("sidecar~IP~name~domain"); invalid when
+	// the id has none.
+	address netip.Addr
 }
 
 // readNode takes the bootstrap's node apart. A proxy without metadata is a plain Envoy: it
 // has an id at most.
 func readNode(n *corev3.Node) (nodeInfo, error) {
 	out := nodeInfo{id: n.GetId()}
+	if parts := strings.Split(n.GetId(), "~"); len(parts) == 4 {
+		if ip, err := netip.ParseAddr(parts[1]); err == nil {
+			out.address = ip
+		}
+	}
 	md := n.GetMetadata().AsMap()
 	out.own = peermetadata.FromNode(n.GetId(), md)
 	if len(md) == 0 {

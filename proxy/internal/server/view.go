@@ -2,8 +2,6 @@ package server
 
 import (
 	"time"
-
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // View is a picture of the configuration at one moment, for the admin API. Nothing in it
@@ -14,8 +12,7 @@ type View struct {
 	ClusterVersion  string
 	Listeners       []Record
 	Clusters        []Record
-	Routes          []Record     // from RDS
-	StaticRoutes    []*anypb.Any // inline in listeners
+	Routes          []Record // from RDS; inline ones stand in their listeners
 	Endpoints       []Record
 	Secrets         []SecretRecord
 }

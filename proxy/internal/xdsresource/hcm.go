@@ -172,7 +172,9 @@ type CustomTag struct {
 
 // HTTPFilter is a named HTTP filter with the configuration that its own package parsed.
 type HTTPFilter struct {
-	Name     string
+	Name string
+	// Type is the message name of the configuration, which says which filter it is.
+	Type     string
 	Disabled bool
 	// Config is the value returned by the filter's parser; the filter package knows its type.
 	Config any

@@ -172,13 +172,13 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 	for i, f := range filters {
 		here := at(join(path, "http_filters"), i)
 		last := i == len(filters)-1
-		ft, ok := p.dec.httpFilterType(f)
+		kind, ft, ok := p.dec.httpFilterType(f)
 		if !ok {
-			kind := "no typed_config"
+			what := "no typed_config"
 			if f.GetTypedConfig() != nil {
-				kind = "type " + TypeName(f.GetTypedConfig())
+				what = "type " + kind
 			}
-			p.bad(here, "HTTP filter %q (%s) is not supported", f.GetName(), kind)
+			p.bad(here, "HTTP filter %q (%s) is not supported", f.GetName(), what)
 			continue
 		}
 		if ft.Terminal != last {
@@ -198,22 +198,23 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 			p.badErr(join(here, "typed_config"), err)
 			continue
 		}
-		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Config: cfg})
+		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Type: kind, Disabled: f.GetDisabled(), Config: cfg})
 	}
 }
 
 // httpFilterType finds a filter by the type of its configuration, or by name where it has none.
-func (d *Decoder) httpFilterType(f *hcmv3.HttpFilter) (HTTPFilterType, bool) {
+func (d *Decoder) httpFilterType(f *hcmv3.HttpFilter) (kind string, ft HTTPFilterType, ok bool) {
 	if a := f.GetTypedConfig(); a != nil {
-		ft, ok := d.ext.HTTP[TypeName(a)]
-		return ft, ok
+		kind = TypeName(a)
+		ft, ok = d.ext.HTTP[kind]
+		return kind, ft, ok
 	}
-	for _, ft := range d.ext.HTTP {
+	for kind, ft := range d.ext.HTTP {
 		if ft.OptionalConfig && ft.Name == f.GetName() {
-			return ft, true
+			return kind, ft, true
 		}
 	}
-	return HTTPFilterType{}, false
+	return "", HTTPFilterType{}, false
 }
 
 func (p *parser) hcmUpgrades(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
