@@ -123,6 +123,7 @@ func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []conf
 			missing = append(missing, k)
 		}
 	}
+	printWarnings(cmd.ErrOrStderr(), statedir.Consequences(current, found))
 	suffix := ""
 	if dryRun {
 		suffix = " (dry run)"

@@ -47,7 +47,7 @@ var effective = map[*schema.Kind][]string{
 		"http.route", "http.redirect", "http.directResponse", "http.rewrite", "http.timeout",
 		"http.retries.attempts", "http.retries.perTryTimeout", "http.retries.retryOn", "http.retries.retryIgnorePreviousHosts", "http.retries.backoff",
 		"http.fault.delay.fixedDelay", "http.fault.delay.percentage", "http.fault.delay.percent",
-		"http.fault.abort.httpStatus", "http.fault.abort.percentage",
+		"http.fault.abort.httpStatus", "http.fault.abort.grpcStatus", "http.fault.abort.percentage",
 		"http.mirror", "http.mirrors", "http.mirrorPercentage", "http.mirrorPercent",
 		"http.corsPolicy", "http.headers",
 		"tls.match.sniHosts", "tls.match.port", "tls.match.gateways", "tls.match.sourceLabels", "tls.match.sourceNamespace", "tls.route",

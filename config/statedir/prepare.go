@@ -101,6 +101,12 @@ func judge(after, before []analyze.Message, set *config.Set) ([]analyze.Message,
 	return warnings, problems
 }
 
+// Consequences returns what removing objects would break in others.
+func Consequences(current *config.Set, keys []config.Key) []analyze.Message {
+	warnings, _ := judge(analyze.Set(current.Without(keys...), analyze.Options{}), analyze.Set(current, analyze.Options{}), config.NewSet())
+	return warnings
+}
+
 func foreign(set *config.Set, namespace string) config.Problems {
 	var ps config.Problems
 	for _, o := range set.All() {
