@@ -16,10 +16,11 @@ import (
 func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
 
 // host resolves a short name in the object's namespace. Istio resolves only names without a
-// dot; "catalog.shop" stays as it is.
+// dot; "catalog.shop" stays as it is. "localhost" is no short name: it means this machine wherever
+// it is said (RFC 6761, 6.3), and a gateway on a laptop is asked for by it.
 func (b *Builder) host(name, ns string) string {
 	name = strings.ToLower(name)
-	if name == "" || name == "*" || strings.Contains(name, ".") {
+	if name == "" || name == "*" || name == "localhost" || strings.Contains(name, ".") {
 		return name
 	}
 	return name + "." + ns + ".svc." + b.mesh.Domain
