@@ -17,19 +17,26 @@ import (
 // ErrUnauthenticated says that a caller proved no identity. The text around it says what was tried.
 var ErrUnauthenticated = errors.New("caller is not authenticated")
 
-// Authenticate returns who calls a gRPC method on a listener with this authority's TLS settings: the bearer token if one is sent, else the
-// client certificate. A bad token is not made good by a certificate: whoever sends one means to be judged by it.
+// Authenticate returns who calls a gRPC method on a listener with this authority's TLS settings: by the bearer token if a good one is sent,
+// else by the client certificate, as in Istio either suffices. A workload whose token has run out while its certificate is good can so renew.
 func (c *CA) Authenticate(ctx context.Context) (spiffe.ID, error) {
-	if token, sent, err := bearer(ctx); err != nil {
-		return spiffe.ID{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
-	} else if sent {
-		id, err := jointoken.Verify(c.joinKey, token, c.opts.TrustDomain, c.opts.Now())
-		if err != nil {
-			return spiffe.ID{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
-		}
+	id, tokenErr := c.fromToken(ctx)
+	if tokenErr == nil {
 		return id, nil
 	}
-	return c.fromCertificate(ctx)
+	id, certErr := c.fromCertificate(ctx)
+	if certErr == nil {
+		return id, nil
+	}
+	return spiffe.ID{}, fmt.Errorf("%w: %w, and %w", ErrUnauthenticated, tokenErr, certErr)
+}
+
+func (c *CA) fromToken(ctx context.Context) (spiffe.ID, error) {
+	token, err := bearer(ctx)
+	if err != nil {
+		return spiffe.ID{}, err
+	}
+	return jointoken.Verify(c.joinKey, token, c.opts.TrustDomain, c.opts.Now())
 }
 
 // fromCertificate returns the identity in the client certificate that TLS has verified. The connection may be older than the
@@ -37,39 +44,39 @@ func (c *CA) Authenticate(ctx context.Context) (spiffe.ID, error) {
 func (c *CA) fromCertificate(ctx context.Context) (spiffe.ID, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return spiffe.ID{}, fmt.Errorf("%w: no peer", ErrUnauthenticated)
+		return spiffe.ID{}, errors.New("the connection has no peer")
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
-		return spiffe.ID{}, fmt.Errorf("%w: neither a join token nor a client certificate was sent", ErrUnauthenticated)
+		return spiffe.ID{}, errors.New("no client certificate was sent")
 	}
 	leaf := info.State.VerifiedChains[0][0]
 	if now := c.opts.Now(); now.After(leaf.NotAfter) {
-		return spiffe.ID{}, fmt.Errorf("%w: the client certificate expired at %v", ErrUnauthenticated, leaf.NotAfter)
+		return spiffe.ID{}, fmt.Errorf("the client certificate expired at %v", leaf.NotAfter)
 	}
 	id, err := spiffe.FromCertificate(leaf)
 	if err != nil {
-		return spiffe.ID{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+		return spiffe.ID{}, err
 	}
 	if id.TrustDomain != c.opts.TrustDomain {
-		return spiffe.ID{}, fmt.Errorf("%w: %s is not of the trust domain %s", ErrUnauthenticated, id, c.opts.TrustDomain)
+		return spiffe.ID{}, fmt.Errorf("%s is not of the trust domain %s", id, c.opts.TrustDomain)
 	}
 	return id, nil
 }
 
 // bearer returns the token of the header "authorization: Bearer TOKEN" (RFC 6750, section 2.1). Two of them are refused.
-func bearer(ctx context.Context) (token string, sent bool, err error) {
+func bearer(ctx context.Context) (string, error) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	switch len(values) {
 	case 0:
-		return "", false, nil
+		return "", errors.New("no join token was sent")
 	case 1:
 	default:
-		return "", false, errors.New("more than one authorization header was sent")
+		return "", errors.New("more than one authorization header was sent")
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || strings.TrimSpace(token) == "" {
-		return "", false, errors.New("the authorization header is not of the form Bearer TOKEN")
+		return "", errors.New("the authorization header is not of the form Bearer TOKEN")
 	}
-	return strings.TrimSpace(token), true, nil
+	return strings.TrimSpace(token), nil
 }

@@ -299,7 +299,11 @@ func TestServiceTokenThenCertificate(t *testing.T) {
 
 	got, err := dial(t, addr, c.RootPEM(), nil).CreateCertificate(withToken(t.Context(), token), req)
 	must(t, err)
-	// Renewal needs no token any more.
+	// Renewal needs no token any more, and one that has run out does no harm.
+	old, err := jointoken.Mint(c.joinKey, "shop", "web", time.Now().Add(-2*time.Hour), time.Hour)
+	must(t, err)
+	_, err = dial(t, addr, c.RootPEM(), leafOf(t, key, got.CertChain)).CreateCertificate(withToken(t.Context(), old), req)
+	must(t, err)
 	again, err := dial(t, addr, c.RootPEM(), leafOf(t, key, got.CertChain)).CreateCertificate(t.Context(), req)
 	must(t, err)
 	if id, _ := spiffe.FromCertificate(parse(t, again.CertChain[0])); id != web {

@@ -2,8 +2,6 @@ package xdsserver
 
 import (
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 )
 
 // The field numbers of DiscoveryResponse and DeltaDiscoveryResponse, written by hand so that resources need not be copied; the tests read
@@ -53,13 +51,4 @@ func appendControlPlane(b []byte, field protowire.Number, identifier string) []b
 	inner := appendString(nil, controlPlaneIdentifier, identifier)
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendBytes(b, inner)
-}
-
-// bytesOf is the size of the resources in a response.
-func bytesOf(res []*xdscache.Resource) int {
-	n := 0
-	for _, r := range res {
-		n += r.Size()
-	}
-	return n
 }
