@@ -11,14 +11,18 @@ type VirtualService struct {
 	Namespace string
 	Name      string
 	Hosts     []string
-	Gateways  []string
-	ExportTo  ExportTo
-	HTTP      []HTTPRoute
-	TLS       []TLSRoute
-	TCP       []TCPRoute
-	Created   time.Time
-	Origin    Origin
-	Rev       uint64
+	// ShortHosts are hosts without a dot as they were written. Inside the mesh they mean the
+	// service of the rule's namespace; clients of a gateway may call it by such a name
+	// ("localhost"), so there both count.
+	ShortHosts []string
+	Gateways   []string
+	ExportTo   ExportTo
+	HTTP       []HTTPRoute
+	TLS        []TLSRoute
+	TCP        []TCPRoute
+	Created    time.Time
+	Origin     Origin
+	Rev        uint64
 }
 
 // Key is the key of a virtual service in Snapshot.VirtualServices.

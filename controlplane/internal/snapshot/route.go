@@ -62,7 +62,11 @@ func (b *Builder) virtualService(o object, v *networking.VirtualService, p *prob
 		out.Gateways = []string{model.MeshGateway}
 	}
 	for _, h := range v.Hosts {
-		out.Hosts = append(out.Hosts, b.host(h, o.Namespace))
+		host := b.host(h, o.Namespace)
+		if written := strings.ToLower(h); written != host {
+			out.ShortHosts = append(out.ShortHosts, written)
+		}
+		out.Hosts = append(out.Hosts, host)
 	}
 	if len(v.Hosts) == 0 {
 		p.add("spec.hosts", "is empty: delegate virtual services are not supported yet; the object has no effect")

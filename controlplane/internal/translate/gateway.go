@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -151,7 +152,7 @@ func gatewayHosts(s *model.Snapshot, p *model.Proxy, servers []gatewayServer) []
 			if len(vs.HTTP) == 0 {
 				continue
 			}
-			for _, vh := range vs.Hosts {
+			for _, vh := range slices.Concat(vs.Hosts, vs.ShortHosts) {
 				for _, sh := range g.srv.Hosts {
 					ns, serverHost, _ := strings.Cut(sh, "/")
 					if ns != "*" && ns != vs.Namespace {
