@@ -6,6 +6,7 @@
 package runfile
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,8 +103,14 @@ func (r *Run) Alive() bool {
 	if r.PID <= 0 {
 		return false
 	}
-	err := syscall.Kill(r.PID, 0)
-	return err == nil || errors.Is(err, syscall.EPERM)
+	if err := syscall.Kill(r.PID, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false
+	}
+	// A process that was killed and that nobody has waited for still has its number, as a zombie (proc(5): the state follows the last
+	// parenthesis of the command's name). Where there is no /proc the number decides.
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))
+	end := bytes.LastIndexByte(stat, ')')
+	return err != nil || end < 0 || !bytes.HasPrefix(stat[end:], []byte(") Z"))
 }
 
 // Write replaces the file in one step: a reader sees the old content or the new one.

@@ -3,10 +3,13 @@ package runfile
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWriteThenRead(t *testing.T) {
@@ -60,5 +63,31 @@ func TestReadWithoutAMesh(t *testing.T) {
 				t.Errorf("got %q", err)
 			}
 		})
+	}
+}
+
+// A supervisor that was killed is gone, even while nobody has waited for it.
+func TestZombieIsNotAlive(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "exec sleep 600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run := &Run{PID: cmd.Process.Pid}
+	if !run.Alive() {
+		t.Error("a running process is not alive")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "linux" {
+		for deadline := time.Now().Add(10 * time.Second); run.Alive(); {
+			if time.Now().After(deadline) {
+				t.Fatal("a zombie is alive")
+			}
+		}
+	}
+	_ = cmd.Wait() // "signal: killed", as asked
+	if run.Alive() {
+		t.Error("a process that has ended is alive")
 	}
 }
