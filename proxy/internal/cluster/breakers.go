@@ -42,6 +42,16 @@ func makeLimits(b *[2]xdsresource.Breakers) *limits {
 // requests now active on this worker, but at least the configured minimum.
 func (l *Local) Try(r Resource, high bool) bool {
 	p := prio(high)
+	if l.try(p, r) {
+		return true
+	}
+	if l.cluster.open[p][r].CompareAndSwap(false, true) {
+		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), 1)
+	}
+	return false
+}
+
+func (l *Local) try(p int, r Resource) bool {
 	limit := l.limits[p][r]
 	held := &l.held[p][r]
 	if limit == math.MaxUint32 {
@@ -76,6 +86,9 @@ func (l *Local) Try(r Resource, high bool) bool {
 func (l *Local) Release(r Resource, high bool) {
 	p := prio(high)
 	l.held[p][r]--
+	if l.cluster.open[p][r].Load() && l.cluster.open[p][r].CompareAndSwap(true, false) {
+		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), -1)
+	}
 	if l.shared != nil && l.counted(p, r) {
 		l.shared[p][r].Add(-1)
 	}

@@ -375,10 +375,16 @@ func TestBreakers(t *testing.T) {
 			if last.Try(Requests, false) {
 				t.Error("the fourth request passed")
 			}
+			if m.stat(t, "cluster.c.circuit_breakers.default.rq_open") != 1 {
+				t.Error("the open circuit does not show")
+			}
 			if !last.Try(Requests, true) {
 				t.Error("the high priority shares the default's limit")
 			}
 			l.Release(Requests, false)
+			if m.stat(t, "cluster.c.circuit_breakers.default.rq_open") != 0 {
+				t.Error("the closed circuit does not show")
+			}
 			if !last.Try(Requests, false) {
 				t.Error("a released request is not free")
 			}

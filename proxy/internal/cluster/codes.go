@@ -8,7 +8,13 @@ import (
 
 // originCodes are counters by response code, made when a code is first seen: by whom the
 // request came (all, external, internal) and of retried attempts.
-type originCodes [4]*[600]stats.Counter
+type originCodes [4][6]*codeClass
+
+// codeClass is the counters of the codes of one class, and of the class itself.
+type codeClass struct {
+	class stats.Counter
+	codes [100]stats.Counter
+}
 
 const (
 	codesAll = iota
@@ -39,17 +45,15 @@ func (l *Local) countCode(kind, code int) {
 	if code < 100 || code > 599 {
 		return
 	}
-	t := l.codes[kind]
+	t := l.codes[kind][code/100]
 	if t == nil {
-		t = new([600]stats.Counter)
-		l.codes[kind] = t
+		t = &codeClass{class: l.cluster.scope.Counter(codePrefix[kind] + "upstream_rq_" + strconv.Itoa(code/100) + "xx")}
+		l.codes[kind][code/100] = t
 	}
-	// Classes live in the slots 1 to 5, which no code uses.
-	if t[code] == 0 {
-		p := codePrefix[kind] + "upstream_rq_"
-		t[code] = l.cluster.scope.Counter(p + strconv.Itoa(code))
-		t[code/100] = l.cluster.scope.Counter(p + strconv.Itoa(code/100) + "xx")
+	c := &t.codes[code%100]
+	if *c == 0 {
+		*c = l.cluster.scope.Counter(codePrefix[kind] + "upstream_rq_" + strconv.Itoa(code))
 	}
-	l.shard.Add(t[code], 1)
-	l.shard.Add(t[code/100], 1)
+	l.shard.Add(*c, 1)
+	l.shard.Add(t.class, 1)
 }

@@ -117,11 +117,15 @@ func buildPriority(cfg *xdsresource.Cluster, prio uint32, hosts []*Host, weights
 		}
 		return g
 	}
-	return priority{
+	p := priority{
 		all:      build(func(*Host) bool { return true }, false),
 		healthy:  build(isHealthy, true),
 		degraded: build(isDegraded, true),
 	}
+	if len(p.healthy.hosts) == len(p.all.hosts) {
+		p.all = p.healthy // the usual case needs one list
+	}
+	return p
 }
 
 func buildTable(cfg *xdsresource.Cluster, hosts []member) lb.Table {

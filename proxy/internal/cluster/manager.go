@@ -51,13 +51,13 @@ type Cluster struct {
 	scope   stats.Scope
 	stats   stats.Block
 	shared  shared
-	used    []atomic.Bool // by worker: it has a Local
+	open    [2][resources]atomic.Bool // circuit breakers, for their gauges
+	used    []atomic.Bool             // by worker: it has a Local
 	version atomic.Pointer[version]
 
 	// Under Manager.mu:
 	cfg       *xdsresource.Cluster
 	endpoints *xdsresource.Endpoints // last good; resolved ones for DNS types
-	hosts     map[hostKey]*Host
 	ordered   []*Host
 	det       *detector
 	nextSweep time.Time
@@ -122,7 +122,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	c := m.clusters[cfg.Name]
 	isNew := c == nil
 	if isNew {
-		c = &Cluster{name: cfg.Name, used: make([]atomic.Bool, len(m.locals)), hosts: make(map[hostKey]*Host)}
+		c = &Cluster{name: cfg.Name, used: make([]atomic.Bool, len(m.locals))}
 	}
 	t, err := c.transport.update(cfg, m.cfg.NewTransport)
 	if err != nil {
@@ -280,11 +280,17 @@ func (m *Manager) rebuild(c *Cluster) {
 	m.warm(c)
 }
 
-// buildHosts fills c.hosts from c.endpoints, keeping those that it has. It reports whether a
-// host came or went.
+// buildHosts fills c.ordered from c.endpoints, keeping the hosts that it has. It reports
+// whether a host came or went.
 func (m *Manager) buildHosts(c *Cluster) bool {
-	hosts := make(map[hostKey]*Host, len(c.hosts))
-	ordered := make([]*Host, 0, len(c.hosts))
+	// The maps live for this call only: thousands of clusters have hosts.
+	old := make(map[hostKey]*Host, len(c.ordered))
+	for _, h := range c.ordered {
+		old[hostKey{h.Name, h.Hostname, h.TLS}] = h
+	}
+	n := countEndpoints(c.endpoints)
+	hosts := make(map[hostKey]*Host, n)
+	ordered := make([]*Host, 0, n)
 	changed := false
 	for li := range c.endpoints.Localities {
 		l := &c.endpoints.Localities[li]
@@ -296,7 +302,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 			if hosts[key] != nil {
 				continue // the same endpoint twice: the first counts, as in Envoy
 			}
-			h := c.hosts[key]
+			h := old[key]
 			if h == nil {
 				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match}
 				h.successRate = -1
@@ -314,12 +320,12 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 			ordered = append(ordered, h)
 		}
 	}
-	for k := range c.hosts {
+	for k := range old {
 		if hosts[k] == nil {
 			changed = true
 		}
 	}
-	c.hosts, c.ordered = hosts, ordered
+	c.ordered = ordered
 	return changed
 }
 

@@ -91,6 +91,14 @@ const (
 	TLSConnectionError
 	TLSVerifyError
 	TLSVerifySAN
+	CxOpen        // gauge: 1 while the circuit breaker of connections is open
+	RqPendingOpen // gauge
+	RqOpen        // gauge
+	RqRetryOpen   // gauge
+	HighCxOpen    // the same four of the high priority
+	HighRqPendingOpen
+	HighRqOpen
+	HighRqRetryOpen
 	CxConnectMs // histogram
 	CxLengthMs  // histogram
 	RqTime      // histogram, ms
@@ -137,6 +145,10 @@ var statSet = stats.NewSet(
 	counter("outlier_detection.ejections_enforced_success_rate"),
 	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
 	counter("ssl.fail_verify_san"),
+	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),
+	gauge("circuit_breakers.default.rq_open"), gauge("circuit_breakers.default.rq_retry_open"),
+	gauge("circuit_breakers.high.cx_open"), gauge("circuit_breakers.high.rq_pending_open"),
+	gauge("circuit_breakers.high.rq_open"), gauge("circuit_breakers.high.rq_retry_open"),
 	histogram("upstream_cx_connect_ms"), histogram("upstream_cx_length_ms"), histogram("upstream_rq_time"),
 )
 

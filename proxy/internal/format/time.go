@@ -90,30 +90,42 @@ func (o *timeOp) append(dst []byte, c *Context) ([]byte, bool) {
 	} else {
 		t = t.UTC()
 	}
+	var p civil
+	p.year, p.month, p.day = t.Date()
+	p.hour, p.minute, p.second = t.Clock()
+	p.Time = t
 	for i := range o.steps {
-		dst = o.steps[i].append(dst, t)
+		dst = o.steps[i].append(dst, &p)
 	}
 	return dst, true
 }
 
-func (s *timeStep) append(dst []byte, t time.Time) []byte {
+// civil is a time taken apart once: a format asks for most of the parts.
+type civil struct {
+	time.Time
+	year                      int
+	month                     time.Month
+	day, hour, minute, second int
+}
+
+func (s *timeStep) append(dst []byte, t *civil) []byte {
 	switch s.verb {
 	case 0:
 		return append(dst, s.text...)
 	case 'Y':
-		return pad(dst, t.Year(), 4, '0')
+		return pad(dst, t.year, 4, '0')
 	case 'm':
-		return pad(dst, int(t.Month()), 2, '0')
+		return pad(dst, int(t.month), 2, '0')
 	case 'd':
-		return pad(dst, t.Day(), 2, '0')
+		return pad(dst, t.day, 2, '0')
 	case 'H':
-		return pad(dst, t.Hour(), 2, '0')
+		return pad(dst, t.hour, 2, '0')
 	case 'M':
-		return pad(dst, t.Minute(), 2, '0')
+		return pad(dst, t.minute, 2, '0')
 	case 'S':
-		return pad(dst, t.Second(), 2, '0')
+		return pad(dst, t.second, 2, '0')
 	case 'E':
-		dst = pad(dst, t.Second(), 2, '0')
+		dst = pad(dst, t.second, 2, '0')
 		if s.n > 0 {
 			dst = fraction(append(dst, '.'), t.Nanosecond(), s.n)
 		}
@@ -123,17 +135,17 @@ func (s *timeStep) append(dst []byte, t time.Time) []byte {
 	case 's':
 		return strconv.AppendInt(dst, t.Unix(), 10)
 	case 'e':
-		return pad(dst, t.Day(), 2, ' ')
+		return pad(dst, t.day, 2, ' ')
 	case 'k':
-		return pad(dst, t.Hour(), 2, ' ')
+		return pad(dst, t.hour, 2, ' ')
 	case 'I':
-		return pad(dst, (t.Hour()+11)%12+1, 2, '0')
+		return pad(dst, (t.hour+11)%12+1, 2, '0')
 	case 'l':
-		return pad(dst, (t.Hour()+11)%12+1, 2, ' ')
+		return pad(dst, (t.hour+11)%12+1, 2, ' ')
 	case 'j':
 		return pad(dst, t.YearDay(), 3, '0')
 	case 'y':
-		return pad(dst, t.Year()%100, 2, '0')
+		return pad(dst, t.year%100, 2, '0')
 	case 'u':
 		return append(dst, byte('0'+(t.Weekday()+6)%7+1))
 	case 'w':

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"slices"
 
-	xdstype "github.com/cncf/xds/go/xds/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 const typeURL = "type.googleapis.com/stats.PluginConfig"
@@ -32,18 +33,17 @@ type Override struct {
 
 // ParseConfig reads a TypedStruct of typeURL.
 func ParseConfig(a *anypb.Any) (any, error) {
-	ts := &xdstype.TypedStruct{}
-	if a == nil || !a.MessageIs(ts) {
-		return nil, fmt.Errorf("want a xds.type.v3.TypedStruct of %s, have %q", typeURL, a.GetTypeUrl())
-	}
-	if err := a.UnmarshalTo(ts); err != nil {
+	have, value, ok, err := xdsresource.AsTypedStruct(a)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if ts.TypeUrl != typeURL {
-		return nil, fmt.Errorf("want a TypedStruct of %s, have %q", typeURL, ts.TypeUrl)
+	case !ok:
+		return nil, fmt.Errorf("want a TypedStruct of %s, have %q", typeURL, a.GetTypeUrl())
+	case have != typeURL:
+		return nil, fmt.Errorf("want a TypedStruct of %s, have one of %q", typeURL, have)
 	}
 	c := &Config{Overrides: make(map[string]Override)}
-	for name, v := range ts.Value.GetFields() {
+	for name, v := range value.GetFields() {
 		if err := c.field(name, v); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
