@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -20,9 +21,10 @@ import (
 //   - When start-up is over, FreeOSMemory gives back what parsing the first configuration
 //     needed once.
 //   - The program's text and read-only data are pages of its file. Start-up touches many that
-//     serving never needs (descriptors of all protos, initialisers); trimText drops the
-//     resident ones. They are clean, so the kernel reads back those that are needed, from its
-//     page cache.
+//     serving never needs (descriptors of all protos, initialisers), and the kernel maps 16
+//     around each; trimText drops the resident ones, at the end of the start and then once a
+//     minute. They are clean, so the kernel maps those that are needed again, from its page
+//     cache.
 const (
 	gcPercent   = 50
 	memoryLimit = 64 << 20
@@ -48,10 +50,39 @@ func SetProcs(workers int) {
 	}
 }
 
-// Trim gives memory that start-up needed back to the system.
-func Trim() {
-	debug.FreeOSMemory()
-	trimText()
+// trimSoon and trimEvery are when memory is given back after the start is over: when the
+// first connections have been served, and once in a while.
+var trimSoon = []time.Duration{0, time.Second, 5 * time.Second}
+
+const (
+	trimEvery = time.Minute
+	// trimAbove is the resident size from which the regular trimming is worth its page faults,
+	// about a thousand of a quarter of a microsecond.
+	trimAbove = 16 << 20
+)
+
+// keepSmall gives memory back until done is closed.
+func keepSmall(done <-chan struct{}) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for i := 0; ; i++ {
+		next := trimEvery
+		if i < len(trimSoon) {
+			next = trimSoon[i]
+		}
+		t.Reset(next)
+		select {
+		case <-done:
+			return
+		case <-t.C:
+		}
+		if i < len(trimSoon) {
+			debug.FreeOSMemory()
+			trimText()
+		} else if Resident() > trimAbove {
+			trimText()
+		}
+	}
 }
 
 // trimText drops the resident pages of this program's read-only file mappings. A mapping

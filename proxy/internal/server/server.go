@@ -31,7 +31,7 @@ type Config struct {
 	// DrainTime bounds how long connections of a listener that is replaced or removed may
 	// take to end. Default 10 minutes, as Envoy's --drain-time-s.
 	DrainTime time.Duration
-	// TrimMemory gives back what the start needed once, at the end of the start.
+	// TrimMemory gives back what the start needed once, and later what is idle.
 	TrimMemory bool
 }
 
@@ -275,7 +275,7 @@ func (s *Server) checkReady() {
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.
 	if s.cfg.TrimMemory {
-		s.wg.Go(Trim)
+		s.wg.Go(func() { keepSmall(s.done) })
 	}
 }
 
