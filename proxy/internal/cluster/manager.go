@@ -63,7 +63,6 @@ type Cluster struct {
 	nextSweep time.Time
 	warmed    chan struct{}
 	isWarm    bool
-	added     bool // known by a control plane, for config dumps
 	transport transports
 	cancelDNS context.CancelFunc
 	cleaning  atomic.Bool
