@@ -148,7 +148,7 @@ func TestAgentServesItsCertificate(t *testing.T) {
 }
 
 func TestRotationIsPushed(t *testing.T) {
-	ca := startCA(t, 1200*time.Millisecond)
+	ca := startCA(t, 2500*time.Millisecond)
 	socket := socketOf(t, runAgent(t, testConfig(t, ca)))
 	stream, err := dialSDS(t, socket).DeltaSecrets(t.Context())
 	if err != nil {
@@ -177,13 +177,16 @@ func TestRotationIsPushed(t *testing.T) {
 		}
 		chains = append(chains, chain)
 	}
+	if n := len(ca.requests()); n > 4 {
+		t.Errorf("%d requests for three certificates", n)
+	}
 	if asked := ca.requests(); asked[1].identity != "spiffe://cluster.local/ns/istioinaction/sa/catalog" {
 		t.Errorf("the renewal was asked for as %+v, want with the certificate", asked[1])
 	}
 }
 
 func TestStateOfTheWorldRotation(t *testing.T) {
-	ca := startCA(t, 1200*time.Millisecond)
+	ca := startCA(t, 2500*time.Millisecond)
 	socket := socketOf(t, runAgent(t, testConfig(t, ca)))
 	stream, err := dialSDS(t, socket).StreamSecrets(t.Context())
 	if err != nil {

@@ -106,7 +106,7 @@ func (ca *testCA) sign(t *testing.T, template, parent *x509.Certificate, public 
 func (ca *testCA) issue(uri *url.URL, public any) ([]string, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), URIs: []*url.URL{uri},
-		NotBefore: time.Now(), NotAfter: time.Now().Add(ca.ttl), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		NotBefore: time.Now().Add(-2 * time.Minute), NotAfter: time.Now().Add(ca.ttl), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.root, public, ca.key)
 	if err != nil {

@@ -20,10 +20,11 @@ const (
 	maxRetry   = 30 * time.Second
 )
 
-// renewalTime says when to renew a certificate; draw is a random number in [0,1).
-func renewalTime(notBefore, notAfter time.Time, draw float64) time.Time {
+// renewalTime says when to renew a certificate; draw is a random number in [0,1). Its life begins when it was obtained: authorities date
+// NotBefore back for the sake of slow clocks, which for a short life would put the renewal into the past, again and again.
+func renewalTime(obtained, notAfter time.Time, draw float64) time.Time {
 	share := renewAt + renewJitter*(2*draw-1)
-	return notBefore.Add(time.Duration(share * float64(notAfter.Sub(notBefore))))
+	return obtained.Add(time.Duration(share * float64(notAfter.Sub(obtained))))
 }
 
 // retryWait is how long to wait after the n-th failure in a row (from 0): doubling, bounded, and between half and all of that by draw.
@@ -44,8 +45,7 @@ type renewer struct {
 // run renews the certificate before it expires until ctx ends. Run obtain first.
 func (r *renewer) run(ctx context.Context) error {
 	for {
-		current := r.secrets.current()
-		at := renewalTime(current.NotBefore, current.NotAfter, rand.Float64())
+		at := renewalTime(time.Now(), r.secrets.current().NotAfter, rand.Float64())
 		if !wait(ctx, time.Until(at)) {
 			return nil
 		}
