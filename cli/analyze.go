@@ -60,7 +60,7 @@ func (a *analyzeCommand) run(cmd *cobra.Command, args []string) error {
 		set = set.With(given)
 	}
 	var found []analyze.Message
-	for _, m := range append(analyze.Set(set, analyze.Options{}), analyze.Effects(set.All())...) {
+	for _, m := range append(analyze.Set(set, analyze.Options{Mesh: statedir.Mesh(stateDir(cmd))}), analyze.Effects(set.All())...) {
 		if a.allNamespaces || m.Key.Namespace == "" || m.Key.Namespace == a.namespace {
 			found = append(found, m)
 		}

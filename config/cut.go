@@ -41,3 +41,18 @@ func onlySeparators(b []byte) bool {
 	}
 	return true
 }
+
+// Documents returns how many documents a file's text has, right or wrong, not counting those
+// that hold nothing but comments.
+func Documents(data []byte) int {
+	n := 0
+	for _, doc := range splitDocuments(data) {
+		for _, line := range bytes.Split(doc.data, []byte{'\n'}) {
+			if l := bytes.TrimSpace(line); len(l) > 0 && l[0] != '#' && !bytes.HasPrefix(l, []byte("---")) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}

@@ -13,6 +13,8 @@ import (
 	"sort"
 	"strings"
 
+	mesh "istio.io/api/mesh/v1alpha1"
+
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
 )
@@ -58,6 +60,7 @@ const (
 	GatewayPortNotOpen  = "IST0162" // GatewayPortNotDefinedOnService
 	SubsetSelectsNone   = "IST0173" // DestinationRuleSubsetNotSelectPods
 	NoEffect            = "LAT0001" // a field that parses and is stored, and does nothing yet
+	UnknownProvider     = "LAT0003" // a Telemetry names a provider that the mesh's settings do not define
 	PolicyConflict      = "LAT0002" // two policies for the same workloads, of which one counts
 )
 
@@ -89,6 +92,9 @@ func (m Message) Problem() config.Problem {
 
 // Options say what surrounds the objects.
 type Options struct {
+	// Mesh is the mesh's settings; nil stands for the defaults. ConfigMap istio-system/istio
+	// in the set counts before it.
+	Mesh *mesh.MeshConfig
 	// Domain is the suffix of services' names. Empty means cluster.local.
 	Domain string
 }
@@ -117,6 +123,9 @@ func Set(s *config.Set, opts Options) []Message {
 	}
 	for _, o := range s.List(schema.Service) {
 		a.service(o)
+	}
+	for _, o := range s.List(schema.Telemetry) {
+		a.providers(o)
 	}
 	a.namespaceWide()
 	sort.SliceStable(a.messages, func(i, j int) bool {

@@ -184,6 +184,23 @@ kind: Telemetry
 metadata: {name: b}
 spec: {accessLogging: [{disabled: false}]}
 `, "IST0160 Error metadata.name: Telemetry a is for the whole namespace shop"},
+		{"unknown provider", `
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: a}
+spec: {accessLogging: [{providers: [{name: envoyy}]}]}
+`, "LAT0003 Warning spec.accessLogging[0].providers[0].name: did you mean envoy?"},
+		{"provider of the mesh", `
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: a}
+spec: {accessLogging: [{providers: [{name: mine}]}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "extensionProviders: [{name: mine, envoyFileAccessLog: {path: /dev/stdout}}]"}
+`, ""},
 		{"port name", `
 apiVersion: v1
 kind: Service

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	mesh "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
@@ -75,6 +76,44 @@ func (a *analyzer) service(o *config.Object) {
 			a.add(o, PortNaming, Info, indexed("spec.ports", i)+".name", "the name %q does not begin with a protocol (http, tcp, ...); the protocol is detected on each connection", p.Name)
 		}
 	}
+}
+
+// builtinProviders exist without being defined.
+// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-extension_providers
+var builtinProviders = []string{"envoy", "prometheus"}
+
+func (a *analyzer) providers(o *config.Object) {
+	known := slices.Clone(builtinProviders)
+	for _, p := range a.mesh().GetExtensionProviders() {
+		known = append(known, p.Name)
+	}
+	check := func(field string, refs []*telemetry.ProviderRef) {
+		for i, r := range refs {
+			if !slices.Contains(known, r.GetName()) {
+				a.add(o, UnknownProvider, Warning, indexed(field+".providers", i)+".name", "the mesh's settings define no extension provider %q, so this has no effect%s", r.GetName(), hint(r.GetName(), slices.Clone(known)))
+			}
+		}
+	}
+	t := o.Spec.(*telemetry.Telemetry)
+	for i, l := range t.AccessLogging {
+		check(indexed("spec.accessLogging", i), l.Providers)
+	}
+	for i, m := range t.Metrics {
+		check(indexed("spec.metrics", i), m.Providers)
+	}
+	for i, tr := range t.Tracing {
+		check(indexed("spec.tracing", i), tr.Providers)
+	}
+}
+
+// mesh returns the mesh's settings, nil if none are known.
+func (a *analyzer) mesh() *mesh.MeshConfig {
+	if o := a.set.Get(schema.ConfigMap, "istio-system", "istio"); o != nil {
+		if mc, err := config.ParseMeshConfig(config.File{Data: []byte(o.Spec.(*corev1.ConfigMap).Data["mesh"])}); err == nil {
+			return mc
+		}
+	}
+	return a.opts.Mesh
 }
 
 // namespaceWide finds kinds of which a namespace may have only one without a selector.

@@ -49,11 +49,12 @@ func Prepare(dir string, files []config.File, opts PrepareOptions) (*Prepared, e
 	}
 	before := running.With(current)
 	p := &Prepared{dir: dir, current: current}
-	messages := analyze.Set(before.With(set), analyze.Options{})
+	around := analyze.Options{Mesh: Mesh(dir)}
+	messages := analyze.Set(before.With(set), around)
 	// A file with mistakes is not compared with the rest: what it lacks would be reported
 	// as missing.
 	if len(problems) == 0 {
-		p.Warnings, problems = judge(messages, analyze.Set(before, analyze.Options{}), set)
+		p.Warnings, problems = judge(messages, analyze.Set(before, around), set)
 	}
 	if len(problems) > 0 {
 		return nil, problems

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	mesh "istio.io/api/mesh/v1alpha1"
+
 	"github.com/lateen-mesh/lateen/config"
 )
 
@@ -57,4 +59,18 @@ func read(folder string) (*config.Set, error) {
 		return nil, err
 	}
 	return config.Load(files, config.LoadOptions{KeepText: true})
+}
+
+// Mesh returns the mesh's settings; nil if there is no file, or if it is wrong, which is for the
+// control plane to report.
+func Mesh(dir string) *mesh.MeshConfig {
+	b, err := os.ReadFile(MeshFile(dir))
+	if err != nil {
+		return nil
+	}
+	mc, err := config.ParseMeshConfig(config.File{Name: MeshFile(dir), Data: b})
+	if err != nil {
+		return nil
+	}
+	return mc
 }

@@ -154,6 +154,29 @@ func TestHandMadeFileKeepsItsOthers(t *testing.T) {
 	}
 }
 
+func TestBrokenFileIsNotLost(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config/default/service/a.yaml")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("a: [\n---\nb: [\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Prepare(dir, []config.File{service("a", "80")}, PrepareOptions{Now: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(); err == nil || !strings.Contains(err.Error(), "mend or move it first") {
+		t.Errorf("%v", err)
+	}
+	// A single broken object is mended by applying it.
+	if err := os.WriteFile(path, []byte("# broken\na: [\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, dir, noon, service("a", "80"))
+}
+
 func TestSecretsAreForTheOwner(t *testing.T) {
 	dir := t.TempDir()
 	mustApply(t, dir, noon, config.File{Name: "s.yaml", Data: []byte("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n")})

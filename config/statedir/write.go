@@ -244,6 +244,10 @@ func (s *step) prepare() error {
 		return err
 	}
 	s.before = b
+	if len(s.add) > 0 && !s.shared && config.Documents(b) > 1 {
+		// None of its objects could be read, or they would be cut out one by one.
+		return fmt.Errorf("%s holds several documents with mistakes, and would be replaced: mend or move it first", s.path)
+	}
 	var text []byte
 	if s.shared {
 		if text, err = config.CutDocuments(b, s.cuts); err != nil {
