@@ -1,6 +1,6 @@
-// Package eventloop is the worker of the data plane: one goroutine locked to an OS thread,
-// with its own epoll instance, timer wheel, buffer pool and cached clock. Everything a
-// worker owns is touched only from its loop, so nothing of it is locked.
+// Package eventloop is the worker of the data plane: one goroutine with its own epoll
+// instance, timer wheel, buffer pool and cached clock. Everything a worker owns is touched
+// only from its loop, so nothing of it is locked.
 //
 // One iteration, in this order: run what was deferred (flushes, redeliveries), fire timers,
 // wait, read the clock, call the handlers of ready descriptors, run what was posted. Handlers
@@ -12,6 +12,11 @@
 // else in the process runs. The runtime still reaches its safe points: its preemption signal
 // interrupts the wait, after which the loop yields. After rawIdle without an event the
 // loop goes over to a wait that the scheduler knows of, so that an idle process costs nothing.
+//
+// The goroutine is not locked to its thread. It stays there anyway, because it never blocks
+// where the scheduler sees it while traffic flows; and yielding, which the preemption signal
+// makes it do a hundred times a second, hands a locked goroutine's P to another thread and back
+// (measured at 2,000 requests/s: 29.0 us of CPU a request locked, 25.9 unlocked).
 //
 // A handler's panic is a bug of ours: it is logged and takes the process down.
 //

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -125,12 +124,10 @@ func (l *Loop) updateClock() {
 	l.now = int64(l.wall.Sub(l.base)) + 1
 }
 
-// Run serves until ctx ends; it blocks, on a locked OS thread. At the end every registered
+// Run serves until ctx ends; it blocks. At the end every registered
 // descriptor's handler gets EventStop, once, and what is posted later is dropped. A Loop
 // runs once. Run returns nil when ctx ended, and an error when the system refused to wait.
 func (l *Loop) Run(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer l.logPanic()
 	stop := context.AfterFunc(ctx, func() { l.Post(func() { l.stopping = true }) })
 	defer stop()
