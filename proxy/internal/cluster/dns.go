@@ -18,7 +18,7 @@ type Resolver interface {
 	Resolve(ctx context.Context, host string, family xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error)
 }
 
-// SystemResolver returns the resolver of Go's standard library. It does not tell lifetimes.
+// SystemResolver returns the resolver of Go's standard library.
 func SystemResolver() Resolver { return systemResolver{} }
 
 type systemResolver struct{}
@@ -123,6 +123,9 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 			asked[name] = true
 			m.count(c, UpdateAttempt)
 			addrs, t, err := m.cfg.Resolver.Resolve(ctx, name, cfg.DNSFamily)
+			if l, can := m.cfg.Resolver.(lifetimes); can && cfg.RespectDNSTTL && err == nil {
+				t = l.Lifetime(ctx, name, cfg.DNSFamily)
+			}
 			if err != nil {
 				if ctx.Err() != nil {
 					return 0, false

@@ -10,4 +10,6 @@
 //   - A request that comes in from the network with a context joins the caller's span: both sides of one call are one span.
 //   - A request that an application sends out begins a child span.
 //   - A sampling decision that is already made is kept.
+//   - W3C's traceparent and tracestate pass through untouched, as under Envoy's Zipkin tracer: no spans are reported here, so an id of
+//     ours in them would be a parent that no collector knows.
 package tracing

@@ -154,3 +154,15 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+// TestW3CPassesThrough: applications that speak W3C keep their own chain of spans.
+func TestW3CPassesThrough(t *testing.T) {
+	const parent, state = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "rojo=00f067aa0ba902b7"
+	h := &header.Map{}
+	h.AddString(header.Traceparent, parent)
+	h.AddString(header.Tracestate, state)
+	New(1, 2, NotSampled).Child(3).Inject(h)
+	if string(h.Value(header.Traceparent)) != parent || string(h.Value(header.Tracestate)) != state {
+		t.Error("W3C headers were changed")
+	}
+}
