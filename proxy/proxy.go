@@ -179,6 +179,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 			}
 		})
 	}
+	wg.Go(func() { p.reopenOnSignal(adminCtx) })
 	err := p.server.Run(ctx)
 	stopAdmin()
 	wg.Wait()

@@ -67,6 +67,7 @@ func New(cfg Config) *Admin {
 		{"/memory", "print current allocation/heap usage", false, a.memory},
 		{"/quitquitquit", "exit the server", true, a.quitQuitQuit},
 		{"/ready", "print server state, return 200 if LIVE, otherwise return 503", false, a.ready},
+		{"/reopen_logs", "reopen access logs", true, a.reopenLogs},
 		{"/reset_counters", "reset all counters to zero", true, a.resetCounters},
 		{"/runtime", "print runtime values", false, a.runtime},
 		{"/server_info", "print server version/status information", false, a.serverInfo},

@@ -69,3 +69,12 @@ func (a *Admin) resetCounters(w http.ResponseWriter, _ *http.Request) {
 	a.server.ResetCounters()
 	_, _ = w.Write([]byte("OK\n"))
 }
+
+// reopenLogs serves POST /reopen_logs.
+func (a *Admin) reopenLogs(w http.ResponseWriter, _ *http.Request) {
+	if err := a.server.ReopenLogs(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write([]byte("OK\n"))
+}
