@@ -160,10 +160,14 @@ func (c *Conn) readTLS() {
 		if c.in.Len() > 0 {
 			want = minRead / 4
 		}
-		m, err := c.tls.Read(c.in.Reserve(want))
+		p := c.in.Reserve(want)
+		m, err := c.tls.Read(p)
 		c.in.Commit(m)
 		got = got || m > 0
 		if err == nil {
+			if m < len(p) && c.tls.In.Len() == 0 && !c.rawEOF {
+				break // it would only ask for more
+			}
 			continue
 		}
 		if err == transportsocket.ErrAgain {

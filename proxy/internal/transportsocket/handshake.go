@@ -154,7 +154,7 @@ func (h *handshake) abort() {
 }
 
 // read is crypto/tls reading, on the goroutine.
-func (h *handshake) read(p []byte) (int, error) {
+func (h *handshake) read(p []byte, f *framer) (int, error) {
 	for {
 		h.mu.Lock()
 		switch {
@@ -162,7 +162,7 @@ func (h *handshake) read(p []byte) (int, error) {
 			h.mu.Unlock()
 			return 0, errAborted
 		case len(h.in) > 0:
-			n := copy(p, h.in)
+			n := f.take(p, h.in)
 			h.in = h.in[n:]
 			resume := h.full && len(h.in) < maxFeed
 			if resume {

@@ -41,6 +41,7 @@ type Session struct {
 	tc      *tls.Conn
 	loop    *eventloop.Loop
 	hs      *handshake // nil after the handshake
+	framer  framer     // the goroutine's during the handshake, then the loop's
 	fd      int
 	written uint64
 	werr    syscall.Errno
@@ -147,14 +148,41 @@ type sock Session
 
 func (c *sock) Read(p []byte) (int, error) {
 	if c.hs != nil {
-		return c.hs.read(p)
+		return c.hs.read(p, &c.framer)
 	}
-	if c.In.Len() == 0 {
+	b := c.In.Bytes()
+	if len(b) == 0 {
 		return 0, ErrAgain
 	}
-	n := copy(p, c.In.Bytes())
+	n := c.framer.take(p, b)
 	c.In.Drain(n)
 	return n, nil
+}
+
+// framer gives encrypted bytes out one record at a time (RFC 8446, 5.1). So crypto/tls never
+// holds more than the record that it works on, and what is left to decrypt shows in In.
+type framer struct {
+	header [5]byte
+	have   int // bytes of the header given out
+	left   int // bytes of the record's body not given out
+}
+
+// take copies from b to p, at most to the end of the current record, and returns how much.
+// Neither may be empty.
+func (f *framer) take(p, b []byte) int {
+	n := 0
+	if f.left == 0 {
+		n = copy(f.header[f.have:], b[:min(len(b), len(p))])
+		copy(p, f.header[f.have:f.have+n])
+		if f.have += n; f.have < len(f.header) {
+			return n
+		}
+		f.have = 0
+		f.left = int(f.header[3])<<8 | int(f.header[4])
+	}
+	m := copy(p[n:], b[n:min(len(b), n+f.left)])
+	f.left -= m
+	return n + m
 }
 
 func (c *sock) Write(p []byte) (int, error) {
