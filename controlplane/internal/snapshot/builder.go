@@ -34,6 +34,7 @@ type Builder struct {
 	peerAuths   *collection[model.PeerAuthentication]
 	telemetries *collection[model.Telemetry]
 
+	labels     labelIndex
 	ruleLabels map[string]int // label name to the number of rules that ask for it
 }
 
@@ -53,7 +54,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{},
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
 		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),

@@ -39,6 +39,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
 
 	for _, d := range services {
+		b.labels.service(d)
 		again[d.key] = true
 		mark(&ch.Hosts, hostOf(d.key))
 	}
@@ -108,35 +109,16 @@ func policyScope(key string, mesh *model.Mesh) string {
 
 // affectedByWorkloads marks the services whose endpoints a changed workload is or was.
 func (b *Builder) affectedByWorkloads(s *model.Snapshot, diffs []diff[model.Workload], again map[string]bool) {
-	if len(diffs) == 0 {
-		return
-	}
 	for _, d := range diffs {
-		// Services that it was in, by the index; and those that select it now.
+		b.labels.workload(d)
 		was, _ := s.ServicesOf.Get(d.key)
 		for _, key := range was {
 			again[key] = true
 		}
-		if d.new == nil {
-			continue
-		}
-		for _, svc := range b.selecting(s, d.new.Namespace) {
-			if model.LabelsMatch(svc.Selector, d.new.Labels) {
-				again[svc.Key()] = true
-			}
+		if d.new != nil {
+			b.labels.choosing(d.new, func(key string) { again[key] = true })
 		}
 	}
-}
-
-// selecting returns the services of a namespace that select workloads.
-func (b *Builder) selecting(s *model.Snapshot, ns string) []*model.Service {
-	var out []*model.Service
-	for key := range b.services.byNamespace[ns] {
-		if svc, ok := s.Services.Get(key); ok && svc.Selector != nil {
-			out = append(out, svc)
-		}
-	}
-	return out
 }
 
 // affectedByPolicies marks services whose endpoints' TLS mode may differ: those of the
@@ -265,16 +247,14 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 	for _, in := range svc.Inline {
 		add(in, in.Ports)
 	}
-	if svc.Selector != nil {
-		for _, w := range s.Workloads.Prefix(svc.Namespace + "/") {
-			if w.Address == "" || !model.LabelsMatch(svc.Selector, w.Labels) {
-				continue
-			}
-			add(model.Instance{
-				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
-				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
-			}, w.Ports)
+	for _, w := range b.labels.chosen(s, svc) {
+		if w.Address == "" {
+			continue
 		}
+		add(model.Instance{
+			Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
+			Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
+		}, w.Ports)
 	}
 	if len(accounts) > 0 {
 		set.Accounts = sortedKeys(accounts)
