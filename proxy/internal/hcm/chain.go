@@ -96,26 +96,22 @@ func (d *direction) stop(s httpfilter.Status, at, from int) {
 
 // body takes a piece of body from the source.
 func (d *direction) body(p []byte, end bool) {
-	if d.dead {
-		return
-	}
-	if d.status == httpfilter.Continue {
+	if !d.dead {
 		d.passData(0, p, end)
-		return
-	}
-	d.keep(p, end)
-	if d.status == httpfilter.Buffer {
-		d.offer()
 	}
 }
 
-// passData runs a piece through the filters from a position on.
+// passData runs a piece through the filters from a position on, as far as the one that has
+// stopped; there it is held. So filters before that one see the body as it comes.
 func (d *direction) passData(from int, p []byte, end bool) {
 	d.piece.Bytes = p
 	for i := range d.data {
 		st := &d.data[i]
 		if st.at < from {
 			continue
+		}
+		if d.status != httpfilter.Continue && st.at >= d.at {
+			break
 		}
 		status := st.call(d.s, &d.piece, end)
 		if d.dead {
@@ -127,8 +123,15 @@ func (d *direction) passData(from int, p []byte, end bool) {
 			return
 		}
 	}
-	d.to.sinkData(d.piece.Bytes, end)
-	d.piece.Bytes = nil
+	if d.status == httpfilter.Continue {
+		d.to.sinkData(d.piece.Bytes, end)
+		d.piece.Bytes = nil
+		return
+	}
+	d.keep(d.piece.Bytes, end)
+	if d.status == httpfilter.Buffer {
+		d.offer()
+	}
 }
 
 // keep holds a piece for later.
@@ -220,8 +223,7 @@ func (d *direction) proceed() {
 func (d *direction) resume() {
 	from := d.from
 	if !d.passed {
-		if d.runHeaders(); d.dead || d.status != httpfilter.Continue {
-			d.from = min(d.from, from)
+		if d.runHeaders(); d.dead {
 			return
 		}
 	}
@@ -237,6 +239,9 @@ func (d *direction) resume() {
 			return
 		}
 	}
+	if d.status != httpfilter.Continue {
+		return
+	}
 	if d.heldTrail {
 		d.heldTrail = false
 		if d.passTrailers(from); d.dead || d.status != httpfilter.Continue {
@@ -249,7 +254,7 @@ func (d *direction) resume() {
 	}
 }
 
-// addFilter appends a filter's steps. at is its position in this direction.
+// addRequest appends a filter's steps. at is its position in this direction.
 func (d *direction) addRequest(f httpfilter.Filter, at int) {
 	if x, ok := f.(httpfilter.RequestHeaders); ok {
 		d.headers = append(d.headers, headerStep{at, x.OnRequestHeaders})
@@ -262,6 +267,7 @@ func (d *direction) addRequest(f httpfilter.Filter, at int) {
 	}
 }
 
+// addResponse is addRequest for the response.
 func (d *direction) addResponse(f httpfilter.Filter, at int) {
 	if x, ok := f.(httpfilter.ResponseHeaders); ok {
 		d.headers = append(d.headers, headerStep{at, x.OnResponseHeaders})
