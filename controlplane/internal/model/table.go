@@ -7,9 +7,8 @@ import (
 )
 
 // Table is an immutable map that iterates in key order. Changing it yields a new table; the
-// old one stays valid for whoever holds it. Lookup is a binary search, a batch of k changes
-// to n entries costs one copy of n words and sorting k: at 10,000 services about 10 µs,
-// which is far below what one pushed resource costs.
+// old one stays valid for whoever holds it. Lookup is a binary search; a batch of k changes
+// to n entries costs k searches and one copy of 24 bytes an entry (BenchmarkTableApply).
 type Table[V any] struct {
 	keys []string
 	vals []V
@@ -68,10 +67,9 @@ func (t Table[V]) Apply(edits []Edit[V]) Table[V] {
 		if j+1 < len(edits) && edits[j+1].Key == e.Key {
 			continue
 		}
-		for i < len(t.keys) && t.keys[i] < e.Key {
-			out.keys, out.vals = append(out.keys, t.keys[i]), append(out.vals, t.vals[i])
-			i++
-		}
+		upTo := i + sort.SearchStrings(t.keys[i:], e.Key)
+		out.keys, out.vals = append(out.keys, t.keys[i:upTo]...), append(out.vals, t.vals[i:upTo]...)
+		i = upTo
 		if i < len(t.keys) && t.keys[i] == e.Key {
 			i++
 		}
