@@ -37,9 +37,6 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		deps.Routes = s.routes.slot(cfg.RouteConfigName).Load
 	}
 	for _, f := range cfg.Filters {
-		if f.Disabled {
-			continue // and no route can turn it on: per-route configuration does not carry that
-		}
 		factory, err := s.httpFactory(f, l)
 		if err != nil {
 			return nil, fmt.Errorf("HTTP filter %q: %w", f.Name, err)

@@ -60,16 +60,14 @@ type Cluster struct {
 	MaglevTableSize          uint64
 	PanicThreshold           float64 // percent; default 50
 	LocalityWeighted         bool
-	ZoneAware                bool
 
 	DNSFamily      DNSFamily
 	DNSRefreshRate time.Duration // default 5s
 	RespectDNSTTL  bool
 
 	// Breakers by priority: default, high.
-	Breakers     [2]Breakers
-	Outlier      *OutlierDetection // nil: off
-	HealthChecks []HealthCheck
+	Breakers [2]Breakers
+	Outlier  *OutlierDetection // nil: off
 
 	TLS                      *UpstreamTLS           // nil: raw_buffer
 	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
@@ -77,7 +75,6 @@ type Cluster struct {
 	SourceAddress            Address // upstream_bind_config.source_address; zero: unset
 	TCPKeepalive             *TCPKeepalive
 	MaxRequestsPerConnection uint32 // 0: unlimited
-	CloseOnHealthFailure     bool
 	Metadata                 Metadata
 	// Filters are upstream network filters (Istio's metadata exchange).
 	Filters []NetworkFilter
@@ -85,28 +82,19 @@ type Cluster struct {
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.
 type UpstreamHTTP struct {
-	// HTTP2 is true for explicit_http_config with http2_protocol_options.
-	HTTP2 bool
-	// UseDownstream is use_downstream_protocol_config.
-	UseDownstream            bool
-	AutoALPN                 bool          // auto_config
 	IdleTimeout              time.Duration // default 1h; 0 disables
 	MaxConnectionDuration    time.Duration
 	MaxStreamDuration        time.Duration
 	MaxRequestsPerConnection uint32
 	MaxResponseHeadersKB     uint32
 	HTTP1                    HTTP1Options
-	Settings                 HTTP2Options
-	// AutoSNI, AutoSANValidation are upstream_http_protocol_options.
-	AutoSNI, AutoSANValidation bool
 }
 
 // Breakers is cluster.v3.CircuitBreakers.Thresholds of one priority. Unlimited is
 // math.MaxUint32.
 type Breakers struct {
-	MaxConnections, MaxPendingRequests, MaxRequests uint32 // default 1024
-	MaxRetries                                      uint32 // default 3
-	TrackRemaining                                  bool
+	MaxConnections, MaxPendingRequests, MaxRequests uint32  // default 1024
+	MaxRetries                                      uint32  // default 3
 	RetryBudgetPercent                              float64 // 0: none
 	RetryBudgetMin                                  uint32
 }
@@ -129,19 +117,6 @@ type OutlierDetection struct {
 	SuccessRateMinimumHosts            uint32 // default 5
 	SuccessRateRequestVolume           uint32 // default 100
 	SuccessRateStdevFactor             uint32 // default 1900
-}
-
-// HealthCheck is core.v3.HealthCheck; Kind is "http", "tcp" or "grpc".
-type HealthCheck struct {
-	Kind               string
-	Timeout, Interval  time.Duration
-	UnhealthyThreshold uint32
-	HealthyThreshold   uint32
-	Host, Path         string
-	ExpectedStatuses   [][2]int64
-	Send               []byte
-	Receive            [][]byte
-	Service            string
 }
 
 // TCPKeepalive is core.v3.TcpKeepalive; zero fields keep the system's values.
@@ -175,7 +150,6 @@ type Endpoints struct {
 	ClusterName            string
 	Localities             []LocalityEndpoints
 	OverprovisioningFactor uint32 // default 140
-	DropPerMillion         map[string]uint32
 }
 
 // LocalityEndpoints is endpoint.v3.LocalityLbEndpoints.

@@ -68,7 +68,3 @@ func ParseAddress(a *corev3.Address) (Address, error) {
 	out := p.address("", a, false)
 	return out, p.finish("address", "")
 }
-
-// DisabledFilter is the per-route configuration of a filter that route.v3.FilterConfig
-// turns off there.
-type DisabledFilter struct{}

@@ -95,40 +95,26 @@ type HTTPConnectionManager struct {
 	StreamIdleTimeout        time.Duration // default 5m
 	RequestTimeout           time.Duration
 	RequestHeadersTimeout    time.Duration
-	DrainTimeout             time.Duration // default 5s
-	DelayedCloseTimeout      time.Duration // default 1s
-	MaxRequestHeadersKB      uint32        // default 60
-	MaxHeadersCount          uint32        // default 100
-	MaxRequestsPerConnection uint32        // 0: unlimited
+	MaxRequestHeadersKB      uint32 // default 60
+	MaxHeadersCount          uint32 // default 100
+	MaxRequestsPerConnection uint32 // 0: unlimited
 
 	AcceptHTTP10         bool
 	DefaultHostForHTTP10 string
 	AllowChunkedLength   bool
 	HTTP1                HTTP1Options
-	HTTP2                HTTP2Options
 
-	AccessLogs                      []AccessLog
-	Tracing                         *Tracing        // nil: no tracing
-	UpgradeTypes                    map[string]bool // lower-case upgrade name to enabled
-	LocalReplies                    []LocalReplyMapper
-	LocalReplyText                  string // local_reply_config.body_format text; "" is "%LOCAL_REPLY_BODY%"
-	StreamErrorOnInvalidHTTPMessage bool
+	AccessLogs     []AccessLog
+	Tracing        *Tracing        // nil: no tracing
+	UpgradeTypes   map[string]bool // lower-case upgrade name to enabled
+	LocalReplies   []LocalReplyMapper
+	LocalReplyText string // local_reply_config.body_format text; "" is "%LOCAL_REPLY_BODY%"
 }
 
 // HTTP1Options is core.v3.Http1ProtocolOptions as far as it is supported.
 type HTTP1Options struct {
-	AllowAbsoluteURL bool // default true
-	EnableTrailers   bool
-	ProperCaseWords  bool // header_key_format.proper_case_words
-	PreserveCase     bool // stateful preserve_case formatter
-}
-
-// HTTP2Options is core.v3.Http2ProtocolOptions as far as it is supported.
-type HTTP2Options struct {
-	MaxConcurrentStreams        uint32
-	InitialStreamWindowSize     uint32
-	InitialConnectionWindowSize uint32
-	AllowConnect                bool
+	EnableTrailers  bool
+	ProperCaseWords bool // header_key_format.proper_case_words
 }
 
 // LocalReplyMapper is local_reply_config.mappers.
@@ -140,42 +126,18 @@ type LocalReplyMapper struct {
 	HeadersToAdd []HeaderOp
 }
 
-// Tracing is HttpConnectionManager.Tracing.
+// Tracing is HttpConnectionManager.Tracing. The context is propagated; spans are not reported.
 type Tracing struct {
-	ClientSampling   float64 // percent
-	RandomSampling   float64
-	OverallSampling  float64
-	Verbose          bool
-	MaxPathTagLength uint32
-	CustomTags       []CustomTag
-	Provider         *TraceProvider // nil: context is propagated, nothing is reported
-}
-
-// TraceProvider is where spans go.
-type TraceProvider struct {
-	Kind              string // "zipkin" or "opentelemetry"
-	Cluster           string
-	Endpoint          string // path, for zipkin
-	TraceID128Bit     bool
-	SharedSpanContext bool
-	ServiceName       string
-}
-
-// CustomTag is one custom span tag; exactly one source is set.
-type CustomTag struct {
-	Name         string
-	Literal      string
-	Header       string
-	Environment  string
-	DefaultValue string
+	ClientSampling  float64 // percent
+	RandomSampling  float64
+	OverallSampling float64
 }
 
 // HTTPFilter is a named HTTP filter with the configuration that its own package parsed.
 type HTTPFilter struct {
 	Name string
 	// Type is the message name of the configuration, which says which filter it is.
-	Type     string
-	Disabled bool
+	Type string
 	// Config is the value returned by the filter's parser; the filter package knows its type.
 	Config any
 }

@@ -41,15 +41,14 @@ const (
 	TLSAll
 )
 
-// Route is a validated route.v3.Route. Exactly one of Forward, Redirect, Direct and
-// NonForwarding is set.
+// Route is a validated route.v3.Route. Exactly one of Forward, Redirect and
+// Direct is set.
 type Route struct {
 	Name                            string
 	Match                           RouteMatch
 	Forward                         *RouteAction
 	Redirect                        *RedirectAction
 	Direct                          *DirectResponse
-	NonForwarding                   bool
 	Decorator                       string // operation
 	DecoratorPropagate              bool   // default true
 	RequestHeaders, ResponseHeaders HeaderOps
@@ -80,7 +79,6 @@ type RouteMatch struct {
 	Query                      []QueryMatcher
 	GRPC                       bool
 	Fraction                   *FractionalPercent // runtime_fraction's default
-	RuntimeKey                 string
 	TLSPresented, TLSValidated *bool
 	FilterMetadata             []MetadataMatcher // dynamic_metadata
 }
@@ -163,12 +161,10 @@ type RouteAction struct {
 	GRPCTimeoutHeaderMax    *time.Duration
 	GRPCTimeoutHeaderOffset time.Duration
 
-	Retry            *RetryPolicy // nil: the virtual host's
-	Mirrors          []MirrorPolicy
-	Hash             []HashPolicy
-	Upgrades         map[string]bool
-	PriorityHigh     bool
-	InternalRedirect *InternalRedirect
+	Retry        *RetryPolicy // nil: the virtual host's
+	Mirrors      []MirrorPolicy
+	Hash         []HashPolicy
+	PriorityHigh bool
 }
 
 // RegexRewrite replaces what Regex matches in the path.
@@ -190,19 +186,17 @@ type MirrorPolicy struct {
 	Cluster                 string
 	ClusterHeader           string
 	Fraction                *FractionalPercent // nil: always
-	RuntimeKey              string
 	TraceSampled            *bool
 	DisableShadowHostSuffix bool
 }
 
 // HashPolicy is RouteAction.HashPolicy; exactly one source is set.
 type HashPolicy struct {
-	Header      string
-	Cookie      *HashCookie
-	SourceIP    bool
-	Query       string
-	FilterState string
-	Terminal    bool
+	Header   string
+	Cookie   *HashCookie
+	SourceIP bool
+	Query    string
+	Terminal bool
 }
 
 // HashCookie is HashPolicy.Cookie.
@@ -210,13 +204,6 @@ type HashCookie struct {
 	Name string
 	TTL  *time.Duration // non-nil: generate when absent
 	Path string
-}
-
-// InternalRedirect is route.v3.InternalRedirectPolicy.
-type InternalRedirect struct {
-	MaxRedirects     uint32
-	Codes            []int
-	AllowCrossScheme bool
 }
 
 // RetryOn is a set of retry conditions.
@@ -248,22 +235,13 @@ type RetryPolicy struct {
 	NumRetries               uint32 // default 1
 	PerTryTimeout            time.Duration
 	PerTryIdleTimeout        time.Duration
-	AvoidPreviousHosts       bool // retry_host_predicate previous_hosts
-	OmitCanaryHosts          bool
+	AvoidPreviousHosts       bool   // retry_host_predicate previous_hosts
 	HostSelectionMaxAttempts uint32 // default 1
 	StatusCodes              []int
 	Headers                  []HeaderMatcher // retriable_headers
 	RequestHeaders           []HeaderMatcher // retriable_request_headers
 	BackOffBase              time.Duration   // default 25ms
 	BackOffMax               time.Duration   // default 10 times the base
-	RateLimitedHeaders       []RateLimitedHeader
-	RateLimitedMax           time.Duration
-}
-
-// RateLimitedHeader is RateLimitedRetryBackOff.ResetHeader.
-type RateLimitedHeader struct {
-	Name string
-	Unix bool // seconds otherwise
 }
 
 // RedirectAction is a validated route.v3.RedirectAction.

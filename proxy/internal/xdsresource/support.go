@@ -24,7 +24,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type stat_prefix rds
 		route_config http_filters tracing common_http_protocol_options http_protocol_options http2_protocol_options
 		server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
-		request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops
+		request_headers_timeout access_log use_remote_address xff_num_trusted_hops
 		skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
@@ -33,13 +33,13 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config disabled",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config",
 	"envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":                                                       "pack_trace_reason use_request_id_for_trace_sampling",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":               "upgrade_type enabled",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": `client_sampling
-		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider`,
+		random_sampling overall_sampling`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig": "mappers body_format",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,
@@ -47,15 +47,10 @@ var supportedFields = map[string]string{
 		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection`,
 	"envoy.config.core.v3.Http1ProtocolOptions": `allow_absolute_url accept_http_10 default_host_for_http_10
 		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message`,
-	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words stateful_formatter",
+	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words",
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
 	"envoy.config.core.v3.Http2ProtocolOptions": `max_concurrent_streams initial_stream_window_size
 		initial_connection_window_size allow_connect`,
-	"envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": "",
-	"envoy.type.tracing.v3.CustomTag":             "tag literal environment request_header",
-	"envoy.type.tracing.v3.CustomTag.Literal":     "value",
-	"envoy.type.tracing.v3.CustomTag.Environment": "name default_value",
-	"envoy.type.tracing.v3.CustomTag.Header":      "name default_value",
 
 	// Routes.
 	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
@@ -65,16 +60,15 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata`,
-	"envoy.config.route.v3.Route": `name match route redirect direct_response non_forwarding_action metadata decorator
+	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix`,
-	"envoy.config.route.v3.NonForwardingAction": "",
 	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix case_sensitive
 		runtime_fraction headers query_parameters grpc tls_context dynamic_metadata`,
 	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
 	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
 	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
-	"envoy.config.core.v3.RuntimeFractionalPercent":           "default_value runtime_key",
+	"envoy.config.core.v3.RuntimeFractionalPercent":           "default_value",
 	"envoy.type.v3.FractionalPercent":                         "numerator denominator",
 	"envoy.type.v3.Percent":                                   "value",
 	"envoy.type.v3.Int64Range":                                "start end",
@@ -90,35 +84,29 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
-		hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration`,
+		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration`,
 	"envoy.config.route.v3.WeightedCluster": "clusters total_weight",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
 		typed_per_filter_config host_rewrite_literal`,
 	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append",
-	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter filter_state terminal",
+	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter terminal",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path",
 	"envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
 	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       "name",
-	"envoy.config.route.v3.RouteAction.HashPolicy.FilterState":          "key",
-	"envoy.config.route.v3.RouteAction.UpgradeConfig":                   "upgrade_type enabled",
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
-	"envoy.config.route.v3.InternalRedirectPolicy":                      "max_internal_redirects redirect_response_codes allow_cross_scheme_redirect",
 	"envoy.config.route.v3.RetryPolicy": `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
-		host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
+		host_selection_retry_max_attempts retriable_status_codes retry_back_off
 		retriable_headers retriable_request_headers`,
-	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                      "name typed_config",
-	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                            "base_interval max_interval",
-	"envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff":                 "reset_headers max_interval",
-	"envoy.config.route.v3.RetryPolicy.ResetHeader":                             "name format",
-	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":      "",
-	"envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "",
+	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                 "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                       "base_interval max_interval",
+	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "",
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect
 		prefix_rewrite regex_rewrite response_code strip_query`,
 	"envoy.config.route.v3.DirectResponseAction": "status body",
 	"envoy.config.route.v3.Decorator":            "operation propagate",
-	"envoy.config.route.v3.FilterConfig":         "config disabled",
+	"envoy.config.route.v3.FilterConfig":         "config",
 	"envoy.config.core.v3.HeaderValueOption":     "header append append_action keep_empty_value",
 	"envoy.config.core.v3.HeaderValue":           "key value",
 
@@ -136,12 +124,12 @@ var supportedFields = map[string]string{
 
 	// Cluster.
 	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
-		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment health_checks
-		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
+		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
+		max_requests_per_connection circuit_breakers common_http_protocol_options
 		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config common_lb_config transport_socket metadata
-		upstream_connection_options close_connections_on_host_health_failure filters`,
+		upstream_connection_options filters`,
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
@@ -154,7 +142,7 @@ var supportedFields = map[string]string{
 	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                     "use_http_header http_header_name",
 	"envoy.config.cluster.v3.CircuitBreakers":                                 "thresholds",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
-		max_retries retry_budget track_remaining`,
+		max_retries retry_budget`,
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
 	"envoy.config.cluster.v3.OutlierDetection": `consecutive_5xx interval base_ejection_time max_ejection_percent
 		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
@@ -165,27 +153,18 @@ var supportedFields = map[string]string{
 	"envoy.config.cluster.v3.Filter":                    "name typed_config",
 	"envoy.config.core.v3.TcpKeepalive":                 "keepalive_probes keepalive_time keepalive_interval",
 	"envoy.config.core.v3.BindConfig":                   "source_address",
-	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
-		explicit_http_config use_downstream_protocol_config auto_config`,
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options
+		explicit_http_config use_downstream_protocol_config`,
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
-	"envoy.config.core.v3.HealthCheck": `timeout interval unhealthy_threshold healthy_threshold http_health_check
-		tcp_health_check grpc_health_check`,
-	"envoy.config.core.v3.HealthCheck.HttpHealthCheck": "host path expected_statuses",
-	"envoy.config.core.v3.HealthCheck.TcpHealthCheck":  "send receive",
-	"envoy.config.core.v3.HealthCheck.GrpcHealthCheck": "service_name authority",
-	"envoy.config.core.v3.HealthCheck.Payload":         "text binary",
 
 	// Endpoints.
-	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
-	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "drop_overloads overprovisioning_factor",
-	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
-	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority",
-	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname",
-	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": "overprovisioning_factor",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":          "locality lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LbEndpoint":                   "endpoint health_status metadata load_balancing_weight",
+	"envoy.config.endpoint.v3.Endpoint":                     "address hostname",
+	"envoy.config.core.v3.Locality":                         "region zone sub_zone",
 
 	// TLS and secrets.
 	"envoy.config.core.v3.TransportSocket":                                                            "name typed_config",
@@ -294,8 +273,8 @@ var harmlessFields = []struct{ message, fields, why string }{
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig", "unix_sockets cidr_ranges",
 		"decides x-envoy-internal for private addresses, where Envoy's older default (RFC 1918 is internal) stays"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "append_x_forwarded_port", "adds one informational request header"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "spawn_upstream_span",
-		"spans are per request; a second span object would change ids only"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "spawn_upstream_span verbose max_path_tag_length custom_tags",
+		"what spans carry, and how many there are; the context is propagated, spans are not reported in this release, and a provider to report to is refused"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},
 	{"envoy.config.core.v3.Http2ProtocolOptions", `hpack_table_size max_outbound_frames max_outbound_control_frames
@@ -308,7 +287,12 @@ var harmlessFields = []struct{ message, fields, why string }{
 	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
 	{"envoy.config.route.v3.VirtualHost", "virtual_clusters include_is_timeout_retry_header", "extra statistics and one informational header"},
 	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},
+	{"envoy.config.core.v3.RuntimeFractionalPercent", "runtime_key", "there is no runtime layer that could override the default"},
+	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},
+	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},
 	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
+	{"envoy.config.cluster.v3.CircuitBreakers.Thresholds", "track_remaining max_connection_pools", "statistics of what is left, and a limit of pools, of which there is one for each host"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "drain_timeout delayed_close_timeout", "how long a connection that is being closed may linger"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
 	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection preconnect_policy",
@@ -322,8 +306,6 @@ var harmlessFields = []struct{ message, fields, why string }{
 		failure_percentage_minimum_hosts
 		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
 		"parameters of ejection by failure percentage, which is off by default"},
-	{"envoy.config.core.v3.HealthCheck", "initial_jitter interval_jitter interval_jitter_percent reuse_connection no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path always_log_health_check_failures always_log_health_check_success",
-		"timing and logging of checks"},
 	{"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", "weighted_priority_health", "needs health by priority weights, off by default"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},

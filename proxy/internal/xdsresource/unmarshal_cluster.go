@@ -32,9 +32,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		DNSRefreshRate:           p.duration("dns_refresh_rate", m.GetDnsRefreshRate(), 5*time.Second), //nolint:staticcheck // what Istio sends
 		RespectDNSTTL:            m.GetRespectDnsTtl(),                                                 //nolint:staticcheck // as above
 		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0),                         //nolint:staticcheck // as above
-		CloseOnHealthFailure:     m.GetCloseConnectionsOnHostHealthFailure(),
 		Metadata:                 metadata(m.GetMetadata()),
-		Filters:                  nil,
 	}
 	if c.ObservabilityName == "" {
 		c.ObservabilityName = c.Name
@@ -45,9 +43,6 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	p.breakers(m.GetCircuitBreakers(), c)
 	if m.GetOutlierDetection() != nil {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
-	}
-	for i, hc := range m.GetHealthChecks() {
-		c.HealthChecks = append(c.HealthChecks, p.healthCheck(at("health_checks", i), hc))
 	}
 	c.TLS = p.upstreamTransportSocket("transport_socket", m.GetTransportSocket())
 	for i, ts := range m.GetTransportSocketMatches() {
@@ -192,7 +187,6 @@ func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
 	common := m.GetCommonLbConfig()
 	c.PanicThreshold = p.percent(common.GetHealthyPanicThreshold(), 50)
 	c.LocalityWeighted = common.GetLocalityWeightedLbConfig() != nil
-	c.ZoneAware = common.GetZoneAwareLbConfig() != nil
 }
 
 func prime(n uint64) bool {
@@ -212,14 +206,12 @@ const protocolOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 
 //nolint:staticcheck // the cluster's own protocol fields are deprecated and in wide use
 func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
-	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour, HTTP1: HTTP1Options{AllowAbsoluteURL: true}}
+	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour}
 	p.upstreamCommon("common_http_protocol_options", m.GetCommonHttpProtocolOptions(), &c.HTTP)
-	p.upstreamAuto(m.GetUpstreamHttpProtocolOptions(), &c.HTTP)
 	if o := m.GetHttpProtocolOptions(); o != nil {
 		c.HTTP.HTTP1, _, _ = p.http1("http_protocol_options", o)
 	}
 	if o := m.GetHttp2ProtocolOptions(); o != nil {
-		c.HTTP.HTTP2 = true
 		p.noHTTP2("http2_protocol_options", "HTTP/2 to upstreams is not supported in this release; remove it to use HTTP/1.1")
 	}
 	for key, a := range m.GetTypedExtensionProtocolOptions() {
@@ -233,21 +225,16 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 			continue
 		}
 		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
-		p.upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
 		var h1 *corev3.Http1ProtocolOptions
 		switch u := o.GetUpstreamProtocolOptions().(type) {
 		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
 			h1 = u.ExplicitHttpConfig.GetHttpProtocolOptions()
 			if u.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil {
-				c.HTTP.HTTP2 = true
 				p.noHTTP2(join(here, "explicit_http_config.http2_protocol_options"), "HTTP/2 to upstreams is not supported in this release; use http_protocol_options")
 			}
 		case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
-			c.HTTP.UseDownstream = true
+			// Clients speak HTTP/1.1 here, so that is what their protocol means.
 			h1 = u.UseDownstreamProtocolConfig.GetHttpProtocolOptions()
-		case *httpv3.HttpProtocolOptions_AutoConfig:
-			c.HTTP.AutoALPN = true
-			h1 = u.AutoConfig.GetHttpProtocolOptions()
 		}
 		if h1 != nil {
 			c.HTTP.HTTP1, _, _ = p.http1(here, h1)
@@ -273,13 +260,6 @@ func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out 
 	out.MaxResponseHeadersKB = uint32Or(o.GetMaxResponseHeadersKb(), 0)
 }
 
-func (p *parser) upstreamAuto(o *corev3.UpstreamHttpProtocolOptions, out *UpstreamHTTP) {
-	if o == nil {
-		return
-	}
-	out.AutoSNI, out.AutoSANValidation = o.GetAutoSni(), o.GetAutoSanValidation()
-}
-
 func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
 	for i := range c.Breakers {
 		c.Breakers[i] = Breakers{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
@@ -295,7 +275,6 @@ func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
 		b.MaxPendingRequests = uint32Or(t.GetMaxPendingRequests(), b.MaxPendingRequests)
 		b.MaxRequests = uint32Or(t.GetMaxRequests(), b.MaxRequests)
 		b.MaxRetries = uint32Or(t.GetMaxRetries(), b.MaxRetries)
-		b.TrackRemaining = t.GetTrackRemaining()
 		if rb := t.GetRetryBudget(); rb != nil {
 			b.RetryBudgetPercent = p.percent(rb.GetBudgetPercent(), 20)
 			b.RetryBudgetMin = uint32Or(rb.GetMinRetryConcurrency(), 3)
@@ -329,38 +308,6 @@ func (p *parser) outlier(path string, m *clusterv3.OutlierDetection) *OutlierDet
 		p.bad(join(path, "max_ejection_time"), "%v is shorter than base_ejection_time %v", o.MaxEjectionTime, o.BaseEjectionTime)
 	}
 	return o
-}
-
-func (p *parser) healthCheck(path string, m *corev3.HealthCheck) HealthCheck {
-	h := HealthCheck{
-		Timeout:            p.duration(join(path, "timeout"), m.GetTimeout(), 0),
-		Interval:           p.duration(join(path, "interval"), m.GetInterval(), 0),
-		UnhealthyThreshold: uint32Or(m.GetUnhealthyThreshold(), 1),
-		HealthyThreshold:   uint32Or(m.GetHealthyThreshold(), 1),
-	}
-	switch k := m.GetHealthChecker().(type) {
-	case *corev3.HealthCheck_HttpHealthCheck_:
-		h.Kind, h.Host, h.Path = "http", k.HttpHealthCheck.GetHost(), k.HttpHealthCheck.GetPath()
-		for _, r := range k.HttpHealthCheck.GetExpectedStatuses() {
-			h.ExpectedStatuses = append(h.ExpectedStatuses, [2]int64{r.GetStart(), r.GetEnd()})
-		}
-	case *corev3.HealthCheck_TcpHealthCheck_:
-		h.Kind = "tcp"
-		h.Send = payload(k.TcpHealthCheck.GetSend())
-		for _, r := range k.TcpHealthCheck.GetReceive() {
-			h.Receive = append(h.Receive, payload(r))
-		}
-	case *corev3.HealthCheck_GrpcHealthCheck_:
-		h.Kind, h.Service, h.Host = "grpc", k.GrpcHealthCheck.GetServiceName(), k.GrpcHealthCheck.GetAuthority()
-	}
-	return h
-}
-
-func payload(m *corev3.HealthCheck_Payload) []byte {
-	if b := m.GetBinary(); b != nil {
-		return b
-	}
-	return []byte(m.GetText())
 }
 
 // Unlimited is the threshold of a breaker that never opens, as Istio sets it.

@@ -3,7 +3,6 @@ package xdsresource
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
 // Endpoints validates a load assignment from EDS, whose addresses are IPs.
@@ -21,12 +20,6 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 	out := &Endpoints{
 		ClusterName:            m.GetClusterName(),
 		OverprovisioningFactor: uint32Or(m.GetPolicy().GetOverprovisioningFactor(), 140),
-	}
-	for _, d := range m.GetPolicy().GetDropOverloads() {
-		if out.DropPerMillion == nil {
-			out.DropPerMillion = map[string]uint32{}
-		}
-		out.DropPerMillion[d.GetCategory()] = perMillion(d.GetDropPercentage())
 	}
 	var maxPriority uint32
 	seen := map[uint32]bool{}
@@ -64,16 +57,6 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 		}
 	}
 	return out
-}
-
-func perMillion(f *typev3.FractionalPercent) uint32 {
-	switch f.GetDenominator() {
-	case typev3.FractionalPercent_MILLION:
-		return f.GetNumerator()
-	case typev3.FractionalPercent_TEN_THOUSAND:
-		return f.GetNumerator() * 100
-	}
-	return f.GetNumerator() * 10000
 }
 
 func health(s corev3.HealthStatus) HealthStatus {

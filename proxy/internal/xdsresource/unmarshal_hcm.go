@@ -5,11 +5,8 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
-	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -20,31 +17,31 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		return nil
 	}
 	h := &HTTPConnectionManager{
-		StatPrefix:                      m.GetStatPrefix(),
-		ServerName:                      m.GetServerName(),
-		ServerHeader:                    ServerHeader(m.GetServerHeaderTransformation()),
-		UseRemoteAddress:                boolOr(m.GetUseRemoteAddress(), false),
-		XFFTrustedHops:                  m.GetXffNumTrustedHops(),
-		SkipXFFAppend:                   m.GetSkipXffAppend(),
-		Via:                             m.GetVia(),
-		GenerateRequestID:               boolOr(m.GetGenerateRequestId(), true),
-		PreserveExternalRequestID:       m.GetPreserveExternalRequestId(),
-		AlwaysSetRequestIDInResponse:    m.GetAlwaysSetRequestIdInResponse(),
-		ForwardClientCert:               ForwardClientCert(m.GetForwardClientCertDetails()),
-		Proxy100Continue:                m.GetProxy_100Continue(),
-		NormalizePath:                   boolOr(m.GetNormalizePath(), false),
-		MergeSlashes:                    m.GetMergeSlashes(),
-		StripMatchingHostPort:           m.GetStripMatchingHostPort(),
-		StripAnyHostPort:                m.GetStripAnyHostPort(),
-		StripTrailingHostDot:            m.GetStripTrailingHostDot(),
-		StreamIdleTimeout:               p.duration(join(path, "stream_idle_timeout"), m.GetStreamIdleTimeout(), 5*time.Minute),
-		RequestTimeout:                  p.duration(join(path, "request_timeout"), m.GetRequestTimeout(), 0),
-		RequestHeadersTimeout:           p.duration(join(path, "request_headers_timeout"), m.GetRequestHeadersTimeout(), 0),
-		DrainTimeout:                    p.duration(join(path, "drain_timeout"), m.GetDrainTimeout(), 5*time.Second),
-		DelayedCloseTimeout:             p.duration(join(path, "delayed_close_timeout"), m.GetDelayedCloseTimeout(), time.Second),
-		MaxRequestHeadersKB:             uint32Or(m.GetMaxRequestHeadersKb(), 60),
-		AccessLogs:                      p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
-		StreamErrorOnInvalidHTTPMessage: boolOr(m.GetStreamErrorOnInvalidHttpMessage(), false),
+		StatPrefix:                   m.GetStatPrefix(),
+		ServerName:                   m.GetServerName(),
+		ServerHeader:                 ServerHeader(m.GetServerHeaderTransformation()),
+		UseRemoteAddress:             boolOr(m.GetUseRemoteAddress(), false),
+		XFFTrustedHops:               m.GetXffNumTrustedHops(),
+		SkipXFFAppend:                m.GetSkipXffAppend(),
+		Via:                          m.GetVia(),
+		GenerateRequestID:            boolOr(m.GetGenerateRequestId(), true),
+		PreserveExternalRequestID:    m.GetPreserveExternalRequestId(),
+		AlwaysSetRequestIDInResponse: m.GetAlwaysSetRequestIdInResponse(),
+		ForwardClientCert:            ForwardClientCert(m.GetForwardClientCertDetails()),
+		Proxy100Continue:             m.GetProxy_100Continue(),
+		NormalizePath:                boolOr(m.GetNormalizePath(), false),
+		MergeSlashes:                 m.GetMergeSlashes(),
+		StripMatchingHostPort:        m.GetStripMatchingHostPort(),
+		StripAnyHostPort:             m.GetStripAnyHostPort(),
+		StripTrailingHostDot:         m.GetStripTrailingHostDot(),
+		StreamIdleTimeout:            p.duration(join(path, "stream_idle_timeout"), m.GetStreamIdleTimeout(), 5*time.Minute),
+		RequestTimeout:               p.duration(join(path, "request_timeout"), m.GetRequestTimeout(), 0),
+		RequestHeadersTimeout:        p.duration(join(path, "request_headers_timeout"), m.GetRequestHeadersTimeout(), 0),
+		MaxRequestHeadersKB:          uint32Or(m.GetMaxRequestHeadersKb(), 60),
+		AccessLogs:                   p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
+	}
+	if boolOr(m.GetStreamErrorOnInvalidHttpMessage(), false) {
+		p.bad(join(path, "stream_error_on_invalid_http_message"), "cannot be turned on: a connection is closed after an invalid message")
 	}
 	if h.ServerName == "" {
 		h.ServerName = "envoy"
@@ -83,7 +80,7 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 	p.hcmUpgrades(path, &m, h)
 	p.hcmLocalReply(join(path, "local_reply_config"), m.GetLocalReplyConfig(), h)
 	if t := m.GetTracing(); t != nil {
-		h.Tracing = p.tracing(join(path, "tracing"), t)
+		h.Tracing = p.tracing(t)
 	}
 	if x := m.GetRequestIdExtension(); x.GetTypedConfig() != nil {
 		here := join(path, "request_id_extension.typed_config")
@@ -115,40 +112,22 @@ func (p *parser) hcmProtocol(path string, m *hcmv3.HttpConnectionManager, h *HTT
 	if o.GetMaxResponseHeadersKb() != nil {
 		p.bad(join(common, "max_response_headers_kb"), "belongs to a cluster's protocol options")
 	}
-	h.HTTP1 = HTTP1Options{AllowAbsoluteURL: true}
 	if o := m.GetHttpProtocolOptions(); o != nil {
 		h.HTTP1, h.AcceptHTTP10, h.AllowChunkedLength = p.http1(join(path, "http_protocol_options"), o)
 		h.DefaultHostForHTTP10 = o.GetDefaultHostForHttp_10()
-		if v := o.GetOverrideStreamErrorOnInvalidHttpMessage(); v != nil {
-			h.StreamErrorOnInvalidHTTPMessage = v.GetValue()
+		if boolOr(o.GetOverrideStreamErrorOnInvalidHttpMessage(), false) {
+			p.bad(join(path, "http_protocol_options.override_stream_error_on_invalid_http_message"), "cannot be turned on: a connection is closed after an invalid message")
 		}
-	}
-	h.HTTP2 = HTTP2Options{MaxConcurrentStreams: 1024, InitialStreamWindowSize: 16 << 20, InitialConnectionWindowSize: 24 << 20}
-	if o := m.GetHttp2ProtocolOptions(); o != nil {
-		h.HTTP2.MaxConcurrentStreams = uint32Or(o.GetMaxConcurrentStreams(), h.HTTP2.MaxConcurrentStreams)
-		h.HTTP2.InitialStreamWindowSize = uint32Or(o.GetInitialStreamWindowSize(), h.HTTP2.InitialStreamWindowSize)
-		h.HTTP2.InitialConnectionWindowSize = uint32Or(o.GetInitialConnectionWindowSize(), h.HTTP2.InitialConnectionWindowSize)
-		h.HTTP2.AllowConnect = o.GetAllowConnect()
 	}
 }
 
 // http1 reads HTTP/1 options of either side, with those that only a server has beside them.
 func (p *parser) http1(path string, o *corev3.Http1ProtocolOptions) (out HTTP1Options, accept10, chunkedLength bool) {
-	out = HTTP1Options{
-		AllowAbsoluteURL: boolOr(o.GetAllowAbsoluteUrl(), true),
-		EnableTrailers:   o.GetEnableTrailers(),
+	out = HTTP1Options{EnableTrailers: o.GetEnableTrailers()}
+	if !boolOr(o.GetAllowAbsoluteUrl(), true) {
+		p.bad(join(path, "allow_absolute_url"), "cannot be turned off: RFC 9112, section 3.2.2, wants servers to take the absolute form")
 	}
-	switch f := o.GetHeaderKeyFormat().GetHeaderFormat().(type) {
-	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
-		out.ProperCaseWords = true
-	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
-		here := join(path, "header_key_format.stateful_formatter")
-		if f.StatefulFormatter.GetTypedConfig() == nil {
-			p.bad(here, "needs a typed_config")
-			break
-		}
-		out.PreserveCase = p.message(join(here, "typed_config"), f.StatefulFormatter.GetTypedConfig(), &preservecasev3.PreserveCaseFormatterConfig{})
-	}
+	out.ProperCaseWords = o.GetHeaderKeyFormat().GetProperCaseWords() != nil
 	return out, o.GetAcceptHttp_10(), o.GetAllowChunkedLength()
 }
 
@@ -198,7 +177,7 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 			p.badErr(join(here, "typed_config"), err)
 			continue
 		}
-		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Type: kind, Disabled: f.GetDisabled(), Config: cfg})
+		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Type: kind, Config: cfg})
 	}
 }
 
@@ -266,36 +245,10 @@ func (p *parser) replyFormat(path string, m *corev3.SubstitutionFormatString) st
 	return log.Text
 }
 
-func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
-	t := &Tracing{
-		ClientSampling:   p.percent(m.GetClientSampling(), 100),
-		RandomSampling:   p.percent(m.GetRandomSampling(), 100),
-		OverallSampling:  p.percent(m.GetOverallSampling(), 100),
-		Verbose:          m.GetVerbose(),
-		MaxPathTagLength: uint32Or(m.GetMaxPathTagLength(), 256),
+func (p *parser) tracing(m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
+	return &Tracing{
+		ClientSampling:  p.percent(m.GetClientSampling(), 100),
+		RandomSampling:  p.percent(m.GetRandomSampling(), 100),
+		OverallSampling: p.percent(m.GetOverallSampling(), 100),
 	}
-	for i, c := range m.GetCustomTags() {
-		here := at(join(path, "custom_tags"), i)
-		tag := CustomTag{Name: c.GetTag()}
-		switch v := c.GetType().(type) {
-		case *tracingv3.CustomTag_Literal_:
-			tag.Literal = v.Literal.GetValue()
-		case *tracingv3.CustomTag_Environment_:
-			tag.Environment, tag.DefaultValue = v.Environment.GetName(), v.Environment.GetDefaultValue()
-		case *tracingv3.CustomTag_RequestHeader:
-			tag.Header, tag.DefaultValue = strings.ToLower(v.RequestHeader.GetName()), v.RequestHeader.GetDefaultValue()
-		default:
-			p.bad(here, "only literal, environment and request_header tags are supported")
-		}
-		t.CustomTags = append(t.CustomTags, tag)
-	}
-	if pr := m.GetProvider(); pr != nil {
-		t.Provider = p.traceProvider(join(path, "provider"), pr)
-	}
-	return t
-}
-
-func (p *parser) traceProvider(path string, m *tracev3.Tracing_Http) *TraceProvider {
-	p.bad(path, "reporting spans (provider %q) is not supported in this release; without it B3 headers are propagated", m.GetName())
-	return nil
 }

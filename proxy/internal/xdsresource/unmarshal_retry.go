@@ -5,7 +5,6 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	omitcanaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
 	prevhostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 )
 
@@ -76,8 +75,6 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 			r.AvoidPreviousHosts = true
 		case a == nil:
 			p.bad(here, "retry host predicate %q is not supported", pred.GetName())
-		case string(a.MessageName()) == "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate":
-			r.OmitCanaryHosts = p.message(join(here, "typed_config"), a, &omitcanaryv3.OmitCanaryHostsPredicate{})
 		default:
 			r.AvoidPreviousHosts = p.message(join(here, "typed_config"), a, &prevhostsv3.PreviousHostsPredicate{})
 		}
@@ -92,15 +89,6 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 	}
 	if r.BackOffMax == 0 {
 		r.BackOffMax = 10 * r.BackOffBase
-	}
-	if b := m.GetRateLimitedRetryBackOff(); b != nil {
-		r.RateLimitedMax = p.duration(join(path, "rate_limited_retry_back_off.max_interval"), b.GetMaxInterval(), 300*time.Second)
-		for _, h := range b.GetResetHeaders() {
-			r.RateLimitedHeaders = append(r.RateLimitedHeaders, RateLimitedHeader{
-				Name: strings.ToLower(h.GetName()),
-				Unix: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP,
-			})
-		}
 	}
 	return r
 }

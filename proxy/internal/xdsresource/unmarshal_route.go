@@ -107,8 +107,6 @@ func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, ma
 		if len(r.Direct.Body) > maxBody {
 			p.bad(join(path, "direct_response.body"), "body of %d bytes is longer than max_direct_response_body_size_bytes, %d", len(r.Direct.Body), maxBody)
 		}
-	case *routev3.Route_NonForwardingAction:
-		r.NonForwarding = true
 	}
 	return r
 }
@@ -118,7 +116,6 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 		CaseInsensitive: !boolOr(m.GetCaseSensitive(), true),
 		GRPC:            m.GetGrpc() != nil,
 		Fraction:        p.fraction(path, m.GetRuntimeFraction().GetDefaultValue()),
-		RuntimeKey:      m.GetRuntimeFraction().GetRuntimeKey(),
 		Headers:         p.headerMatchers(join(path, "headers"), m.GetHeaders()),
 	}
 	switch s := m.GetPathSpecifier().(type) {
@@ -277,25 +274,6 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	if own := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()); own != nil {
 		a.Mirrors = own
 	}
-	for _, u := range m.GetUpgradeConfigs() {
-		if a.Upgrades == nil {
-			a.Upgrades = map[string]bool{}
-		}
-		a.Upgrades[strings.ToLower(u.GetUpgradeType())] = boolOr(u.GetEnabled(), true)
-	}
-	if ir := m.GetInternalRedirectPolicy(); ir != nil {
-		a.InternalRedirect = &InternalRedirect{
-			MaxRedirects:     uint32Or(ir.GetMaxInternalRedirects(), 1),
-			Codes:            []int{302},
-			AllowCrossScheme: ir.GetAllowCrossSchemeRedirect(),
-		}
-		if codes := ir.GetRedirectResponseCodes(); len(codes) > 0 {
-			a.InternalRedirect.Codes = nil
-			for _, c := range codes {
-				a.InternalRedirect.Codes = append(a.InternalRedirect.Codes, int(c))
-			}
-		}
-	}
 	return a
 }
 
@@ -343,7 +321,6 @@ func (p *parser) mirrors(path string, in []*routev3.RouteAction_RequestMirrorPol
 			Cluster:                 m.GetCluster(),
 			ClusterHeader:           strings.ToLower(m.GetClusterHeader()),
 			Fraction:                p.fraction(path, m.GetRuntimeFraction().GetDefaultValue()),
-			RuntimeKey:              m.GetRuntimeFraction().GetRuntimeKey(),
 			DisableShadowHostSuffix: m.GetDisableShadowHostSuffixAppend(),
 		}
 		if m.GetTraceSampled() != nil {
@@ -373,8 +350,6 @@ func (p *parser) hashPolicies(path string, in []*routev3.RouteAction_HashPolicy)
 			h.SourceIP = s.ConnectionProperties.GetSourceIp()
 		case *routev3.RouteAction_HashPolicy_QueryParameter_:
 			h.Query = s.QueryParameter.GetName()
-		case *routev3.RouteAction_HashPolicy_FilterState_:
-			h.FilterState = s.FilterState.GetKey()
 		}
 		out = append(out, h)
 	}
@@ -424,10 +399,6 @@ func (p *parser) filterConfigs(path string, in map[string]*anypb.Any) map[string
 		if string(a.MessageName()) == "envoy.config.route.v3.FilterConfig" {
 			var fc routev3.FilterConfig
 			if !p.message(here, a, &fc) {
-				continue
-			}
-			if fc.GetDisabled() {
-				out[name] = DisabledFilter{}
 				continue
 			}
 			if fc.GetConfig() == nil {
