@@ -155,11 +155,7 @@ func (p *plan) proxyProcess(w workload) supervise.Process {
 	} else {
 		args = append(args, "--bind", gatewayBind)
 	}
-	env := []string{
-		"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment,
-		// A laptop runs six proxies beside everything else: collect garbage early rather than hold memory.
-		"GOGC=50",
-	}
+	env := []string{"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment}
 	return p.process(name, env, args...)
 }
 

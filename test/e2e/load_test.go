@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,6 +50,24 @@ func startLoad(request func() (answer, error), workers int, period time.Duration
 	return l
 }
 
+// more waits until so many further requests have been answered.
+func (l *load) more(t *testing.T, n int64) {
+	t.Helper()
+	from := l.answered()
+	eventually(t, 30*time.Second, func() error {
+		if got := l.answered() - from; got < n {
+			return fmt.Errorf("%d further requests answered, want %d", got, n)
+		}
+		return nil
+	})
+}
+
+func (l *load) answered() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ok.Load() + int64(len(l.failures))
+}
+
 // end stops the load and wants no failure, and at least so many successes.
 func (l *load) end(t *testing.T, atLeast int64) {
 	t.Helper()
@@ -72,9 +91,27 @@ func proxied(t *testing.T, address string) *http.Client {
 	return c
 }
 
+// pushes counts what the control plane has sent, by type.
+func (m *mesh) pushes(t *testing.T) map[string]float64 {
+	t.Helper()
+	a, err := fetch(m.client, "http://"+m.run.Debug+"/metrics", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for line := range strings.Lines(a.body) {
+		var kind string
+		var n float64
+		if _, err := fmt.Sscanf(line, "pilot_xds_pushes{type=%q} %g", &kind, &n); err == nil {
+			out[kind] = n
+		}
+	}
+	return out
+}
+
 // A thousand changes of weights and subsets under load through the gateway and the sidecars: no request fails.
 func TestConfigurationChangesUnderLoad(t *testing.T) {
-	const changes, period = 1000, 15 * time.Millisecond
+	const changes, period = 1000, 30 * time.Millisecond
 	m := shared
 	rule := func(extra string) string {
 		return `apiVersion: networking.istio.io/v1
@@ -107,6 +144,7 @@ spec:
 		true:  filepath.Join(m.state, "config", "istioinaction", "destinationrule", "catalog.yaml"),
 		false: filepath.Join(m.state, "config", "istioinaction", "virtualservice", "catalog.yaml"),
 	}
+	pushes := m.pushes(t)
 	load := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 4, 8*time.Millisecond)
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
@@ -130,4 +168,11 @@ spec:
 	}
 	m.settle(t, webappHost, "/api/catalog", isV2)
 	load.end(t, 1000)
+	// Changes that come close together may become one, but most of them have been on the wire.
+	after := m.pushes(t)
+	routes, clusters := after["rds"]-pushes["rds"], after["cds"]-pushes["cds"]
+	if routes < changes || clusters < changes {
+		t.Errorf("%v route tables and %v sets of clusters were sent for %d changes", routes, clusters, changes)
+	}
+	t.Logf("%v route tables and %v sets of clusters were sent", routes, clusters)
 }

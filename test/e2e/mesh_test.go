@@ -64,6 +64,10 @@ func TestMain(m *testing.M) {
 			fmt.Printf("demo stop: %v\n%s\n", err, out)
 			code = 1
 		}
+		if err := shared.crashes(); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
 		if keep := os.Getenv("LATEEN_E2E_KEEP"); code != 0 && keep != "" {
 			if err := os.CopyFS(keep, os.DirFS(shared.state)); err != nil {
 				fmt.Println(err)
@@ -75,7 +79,9 @@ func TestMain(m *testing.M) {
 
 func startMesh(dir string) (*mesh, error) {
 	m := &mesh{bin: filepath.Join(dir, "lateen"), state: filepath.Join(dir, "state")}
-	build := exec.Command("go", "build", "-o", m.bin, "github.com/lateen-mesh/lateen/cmd/lateen")
+	// LATEEN_E2E_BUILD=-race runs every process with the race detector.
+	args := append([]string{"build", "-o", m.bin}, strings.Fields(os.Getenv("LATEEN_E2E_BUILD"))...)
+	build := exec.Command("go", append(args, "github.com/lateen-mesh/lateen/cmd/lateen")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -100,6 +106,27 @@ func startMesh(dir string) (*mesh, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// crashes looks for what no process may write to its log: a panic, or what the race detector says in a build with it.
+func (m *mesh) crashes() error {
+	logs, err := filepath.Glob(filepath.Join(m.state, "logs", "*"))
+	if err != nil {
+		return err
+	}
+	var found []error
+	for _, path := range logs {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, sign := range []string{"panic: ", "fatal error: ", "WARNING: DATA RACE", "BUG: "} {
+			if at := bytes.Index(raw, []byte(sign)); at >= 0 {
+				found = append(found, fmt.Errorf("%s:\n%.4000s", path, raw[at:]))
+			}
+		}
+	}
+	return errors.Join(found...)
 }
 
 func freePort() (int, error) {

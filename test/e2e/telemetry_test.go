@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Istio's default format, field by field (REQUIREMENTS F3).
+var accessLine = regexp.MustCompile(`^\[[^\]]+Z\] "GET /api/catalog HTTP/1\.1" 200 - via_upstream - "-" 0 \d+ \d+ \d+ "[^"]*" "[^"]*" "([0-9a-f-]{36})" "webapp\.istioinaction\.io" ` +
+	`"[0-9.]+:8080" (\S+) [0-9.]+:\d+ [0-9.]+:\d+ [0-9.]+:\d+ (\S+) (\S+)$`)
+
+// A Telemetry object turns the access log on for the workloads that it selects.
+func TestAccessLog(t *testing.T) {
+	m := shared
+	const id = "11111111-2222-4333-8444-555555555555"
+	m.mustGet(t, webappHost, "/api/catalog", "x-request-id", id) // before: not logged
+	m.apply(t, "telemetry/access-log-gateway.yaml", "telemetry/access-log-webapp.yaml")
+	find := func(process, id string) ([]string, error) {
+		raw, err := os.ReadFile(filepath.Join(m.state, "logs", process+".log"))
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(raw)) {
+			if f := accessLine.FindStringSubmatch(strings.TrimSuffix(line, "\n")); f != nil && f[1] == id {
+				return f, nil
+			}
+		}
+		return nil, errors.New("no line for the request in the log of " + process)
+	}
+	n := 0
+	eventually(t, settleTime, func() error {
+		n++
+		sent := fmt.Sprintf("11111111-2222-4333-8444-%012d", n)
+		m.mustGet(t, webappHost, "/api/catalog", "x-request-id", sent)
+		// Lines are written in batches: this request's, or one of those before, is there by now.
+		for i := n; i > 0; i-- {
+			at := fmt.Sprintf("11111111-2222-4333-8444-%012d", i)
+			gateway, err := find("istio-ingressgateway-1", at)
+			if err != nil {
+				continue
+			}
+			webapp, err := find("webapp-1.sidecar", at)
+			if err != nil {
+				continue
+			}
+			if gateway[2] != "outbound|80||webapp.istioinaction.svc.cluster.local" || gateway[3] != "-" {
+				t.Errorf("gateway: %s", gateway[0])
+			}
+			if webapp[2] != "inbound|8080||" || webapp[3] != "outbound_.80_._.webapp.istioinaction.svc.cluster.local" || webapp[4] != "default" {
+				t.Errorf("webapp: %s", webapp[0])
+			}
+			return nil
+		}
+		return errors.New("no request is in both logs")
+	})
+	if _, err := find("istio-ingressgateway-1", id); err == nil {
+		t.Error("a request was logged before the Telemetry object was there")
+	}
+	if _, err := find("catalog-v1-1.sidecar", id); err == nil {
+		t.Error("a workload that is not selected writes a log")
+	}
+}
+
+// Both ends of a call report it with who called whom.
+func TestMetrics(t *testing.T) {
+	m := shared
+	m.apply(t, "mesh/catalog-subsets.yaml", "mesh/catalog-all-v1.yaml")
+	m.settle(t, webappHost, "/api/catalog", isV1)
+	for _, tc := range []struct{ proxy, reporter string }{{"webapp-1", "source"}, {"catalog-v1-1", "destination"}} {
+		t.Run(tc.reporter, func(t *testing.T) {
+			a, err := fetch(m.client, "http://"+m.address(t, tc.proxy)+":15090/stats/prometheus", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []string{
+				`reporter="` + tc.reporter + `"`, `source_workload="webapp"`, `source_principal="spiffe://cluster.local/ns/istioinaction/sa/webapp"`,
+				`destination_workload="catalog-v1"`, `destination_version="v1"`, `destination_service="catalog.istioinaction.svc.cluster.local"`,
+				`destination_principal="spiffe://cluster.local/ns/istioinaction/sa/catalog"`, `response_code="200"`,
+			}
+			for _, metric := range []string{"istio_requests_total", "istio_request_duration_milliseconds_count", "istio_request_bytes_count", "istio_response_bytes_count"} {
+				if !hasSeries(a.body, metric, want) {
+					t.Errorf("no series %s with %v", metric, want)
+				}
+			}
+		})
+	}
+}
+
+// hasSeries says whether an exposition has a series above zero with all these labels.
+func hasSeries(text, metric string, labels []string) bool {
+lines:
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, metric+"{") {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(line, l) {
+				continue lines
+			}
+		}
+		f := strings.Fields(line)
+		if n, err := strconv.ParseFloat(f[len(f)-1], 64); err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// A sidecar stays small, also after all that the other tests have done to it. It gives back what it does not use once a minute.
+func TestSidecarsStaySmall(t *testing.T) {
+	const limit = 25_000 // kB
+	if os.Getenv("LATEEN_E2E_BUILD") != "" {
+		t.Skip("skipped: a build with LATEEN_E2E_BUILD is not the one whose size counts; run without it")
+	}
+	m := shared
+	eventually(t, 75*time.Second, func() error {
+		for _, p := range m.run.Proxies {
+			if p.Type != "sidecar" {
+				continue
+			}
+			pid, err := m.pid(p.Name + ".sidecar")
+			if err != nil {
+				return err
+			}
+			raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if err != nil {
+				return err
+			}
+			_, after, _ := strings.Cut(string(raw), "VmRSS:")
+			if kb, err := strconv.Atoi(strings.Fields(after)[0]); err != nil || kb > limit {
+				return fmt.Errorf("%s has %d kB resident, want at most %d (%v)", p.Name, kb, limit, err)
+			}
+		}
+		return nil
+	})
+}
