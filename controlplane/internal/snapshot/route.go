@@ -1,5 +1,7 @@
 package snapshot
 
+//lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are read as well.
+
 import (
 	"sort"
 	"strconv"

@@ -1,5 +1,7 @@
 package snapshot
 
+//lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are read as well.
+
 import (
 	"slices"
 
@@ -121,7 +123,7 @@ func loadBalancer(l *networking.LoadBalancerSettings, field string, p *problems)
 		if w.MinimumPercent != nil || w.Aggression != nil {
 			p.add(field+".warmup", "minimumPercent and aggression have no effect yet; Envoy's defaults apply")
 		}
-	} else if l.WarmupDurationSecs != nil { //nolint:staticcheck // deprecated, still served
+	} else if l.WarmupDurationSecs != nil {
 		out.SlowStart = duration(l.WarmupDurationSecs)
 		p.add(field+".warmupDurationSecs", "has no effect on lateen's proxies yet; Envoy's get it")
 	}
@@ -185,7 +187,7 @@ func outlier(o *networking.OutlierDetection, field string, p *problems) *model.O
 	out := &model.Outlier{
 		SplitLocal: o.SplitExternalLocalOriginErrors, Interval: duration(o.Interval),
 		BaseEjection: duration(o.BaseEjectionTime), MinHealthPercent: uint32(max(o.MinHealthPercent, 0)),
-		ConsecutiveErrorsOld: uint32(max(o.ConsecutiveErrors, 0)), //nolint:staticcheck // deprecated, still served
+		ConsecutiveErrorsOld: uint32(max(o.ConsecutiveErrors, 0)),
 	}
 	if o.Consecutive_5XxErrors != nil {
 		out.Consecutive5xx = ptr(o.Consecutive_5XxErrors.Value)

@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"math"
 	"time"
@@ -199,9 +201,9 @@ func (in *clusterInput) discovery(c *clusterv3.Cluster) {
 			t = clusterv3.Cluster_LOGICAL_DNS
 		}
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: t}
-		c.DnsLookupFamily = clusterv3.Cluster_V4_ONLY //nolint:staticcheck // what Envoy and Istio still use
-		c.DnsRefreshRate = seconds(dnsRefresh)        //nolint:staticcheck
-		c.RespectDnsTtl = true                        //nolint:staticcheck
+		c.DnsLookupFamily = clusterv3.Cluster_V4_ONLY
+		c.DnsRefreshRate = seconds(dnsRefresh)
+		c.RespectDnsTtl = true
 		c.LoadAssignment = in.assignment()
 		if in.kind == kindLogicalDNS && !oneEndpoint(c.LoadAssignment) {
 			// LOGICAL_DNS takes exactly one endpoint; several become STRICT_DNS, which

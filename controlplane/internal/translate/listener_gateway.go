@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"slices"
 	"strings"
@@ -157,7 +159,7 @@ func gatewayTLS(mesh *model.Mesh, t *model.ServerTLS) *corev3.TransportSocket {
 		if t.CACertificates == "" {
 			return nil
 		}
-		v := &tlsv3.CertificateValidationContext{TrustedCa: file(t.CACertificates), MatchSubjectAltNames: exactMatchers(t.SANs)} //nolint:staticcheck // Istio's form
+		v := &tlsv3.CertificateValidationContext{TrustedCa: file(t.CACertificates), MatchSubjectAltNames: exactMatchers(t.SANs)}
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 		ctx.RequireClientCertificate = boolean(t.Mode == "MUTUAL")
 	}

@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"net/netip"
 	"sort"
@@ -217,7 +219,7 @@ func inboundRoute(sp servedPort) *routev3.RouteConfiguration {
 		name = InboundPassthrough
 	}
 	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name}, Timeout: seconds(notimeout)}
-	a.MaxGrpcTimeout = seconds(notimeout) //nolint:staticcheck // Istio's form
+	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{Name: "default", Match: routeMatch(nil), Action: &routev3.Route_Route{Route: a}}
 	vhost := "inbound|http|" + strconv.FormatUint(uint64(sp.port.Number), 10)
 	if len(sp.services) > 0 {

@@ -22,9 +22,6 @@ type routeContext struct {
 	// port is the port that requests are addressed to: the service's, or the gateway
 	// server's as written.
 	port uint32
-	// anyPort: the explicit HTTP proxy, whose virtual hosts are for one port each but whose
-	// rules may name ports of others.
-	literal bool
 }
 
 // httpRoutes translates the rules of a virtual service in order. Rules behind one that

@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"net/http"
 	"strings"
@@ -20,7 +22,7 @@ func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route) *routev
 		return nil
 	}
 	a := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: rc.retryPolicy(rule.Retries)}
-	a.MaxGrpcTimeout = seconds(rule.Timeout) //nolint:staticcheck // Istio's form
+	a.MaxGrpcTimeout = seconds(rule.Timeout)
 	if len(rule.Destinations) == 1 {
 		d := &rule.Destinations[0]
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: rc.cluster(d.Destination)}
@@ -50,7 +52,7 @@ func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route) *routev
 		if total == 0 {
 			return nil // validation refuses it; there is no share to give
 		}
-		w.TotalWeight = u32(total) //nolint:staticcheck // D7: tools read it
+		w.TotalWeight = u32(total)
 		a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: w}
 	}
 	if rw := rule.Rewrite; rw != nil {

@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"slices"
 
@@ -51,7 +53,7 @@ func meshIdentity(alpn []string, sans []*matcherv3.StringMatcher) *tlsv3.CommonT
 		AlpnProtocols:                  slices.Clone(alpn),
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: "default", SdsConfig: sdsSource()}},
 		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-			DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchSubjectAltNames: sans}, //nolint:staticcheck // Istio's form
+			DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchSubjectAltNames: sans},
 			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: "ROOTCA", SdsConfig: sdsSource()},
 		}},
 	}
@@ -144,7 +146,7 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: file(t.ClientCertificate), PrivateKey: file(t.PrivateKey)}}
 	}
 	if !t.InsecureSkipVerify {
-		v := &tlsv3.CertificateValidationContext{MatchSubjectAltNames: exactMatchers(sans)} //nolint:staticcheck // Istio's form
+		v := &tlsv3.CertificateValidationContext{MatchSubjectAltNames: exactMatchers(sans)}
 		roots := t.CACertificates
 		if roots == "" || roots == "system" {
 			roots = systemRoots

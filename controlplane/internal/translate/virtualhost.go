@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
 import (
 	"net/netip"
 	"sort"
@@ -248,7 +250,7 @@ func (rc *routeContext) defaultRoute(svc *model.Service) *routev3.Route {
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: rc.cluster(d)},
 		Timeout:          seconds(notimeout), RetryPolicy: rc.retryPolicy(nil), HashPolicy: rc.hashPolicy(d),
 	}
-	a.MaxGrpcTimeout = seconds(notimeout) //nolint:staticcheck // Istio's form
+	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{
 		Name: "default", Match: routeMatch(nil), Action: &routev3.Route_Route{Route: a}, Metadata: metadata(nil, svc.Origin),
 	}
@@ -269,7 +271,7 @@ func unknownHost(mesh *model.Mesh, p *model.Proxy) *routev3.VirtualHost {
 		}
 	}
 	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: PassthroughCluster}, Timeout: seconds(notimeout)}
-	a.MaxGrpcTimeout = seconds(notimeout) //nolint:staticcheck // Istio's form
+	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{Name: "allow_any", Match: routeMatch(nil), Action: &routev3.Route_Route{Route: a}}
 	if noOriginalDst(p) {
 		r.RequestHeadersToAdd = []*corev3.HeaderValueOption{{
