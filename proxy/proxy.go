@@ -11,9 +11,6 @@ import (
 	"sync"
 	"time"
 
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy/internal/admin"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
@@ -119,31 +116,11 @@ func load(cfg Config) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
 	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
 		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
 	}
-	var m *bootstrapv3.Bootstrap
-	for _, raw := range [][]byte{cfg.Bootstrap, cfg.Overlay} {
-		if len(raw) == 0 {
-			continue
-		}
-		part, err := bootstrap.Parse(raw)
-		if err != nil {
-			return nil, nil, err
-		}
-		m = bootstrap.Merge(m, part)
-	}
-	if m.Node == nil {
-		m.Node = &corev3.Node{}
-	}
-	if cfg.ServiceNode != "" {
-		m.Node.Id = cfg.ServiceNode
-	}
-	if cfg.ServiceCluster != "" {
-		m.Node.Cluster = cfg.ServiceCluster
-	}
-	// Control planes tell proxies apart by these.
-	m.Node.UserAgentName = "lateen"
-	m.Node.UserAgentVersionType = &corev3.Node_UserAgentVersion{UserAgentVersion: version.Version()}
 	dec := xdsresource.NewDecoder(server.Extensions())
-	boot, err := bootstrap.Load(m, dec)
+	boot, err := bootstrap.Read(bootstrap.Source{
+		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster,
+		UserAgent: "lateen", UserAgentVersion: version.Version(),
+	}, dec)
 	return boot, dec, err
 }
 

@@ -27,7 +27,7 @@ type Bootstrap struct {
 	Secrets   []xdsresource.Resource // Value is *xdsresource.Secret
 
 	// ADS is the control plane's stream; nil without dynamic_resources.
-	ADS *Source
+	ADS *GRPCSource
 	// LDS and CDS say whether listeners and clusters are fetched from it.
 	LDS, CDS bool
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
@@ -35,8 +35,8 @@ type Bootstrap struct {
 	Control map[string]*xdsresource.Cluster
 }
 
-// Source is a gRPC config source.
-type Source struct {
+// GRPCSource is a gRPC config source.
+type GRPCSource struct {
 	// Cluster names a member of Control.
 	Cluster string
 	// Delta selects the incremental protocol, else state of the world.
@@ -125,8 +125,8 @@ func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {
 }
 
 // source reads a gRPC config source and remembers the cluster that it names.
-func (l *loader) source(path string, c *corev3.ApiConfigSource) *Source {
-	s := &Source{InitialMetadata: map[string]string{}}
+func (l *loader) source(path string, c *corev3.ApiConfigSource) *GRPCSource {
+	s := &GRPCSource{InitialMetadata: map[string]string{}}
 	switch c.GetApiType() {
 	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
 		s.Delta = true

@@ -190,7 +190,7 @@ func (h sdsHandler) Update(b xdsclient.Batch) map[string]error {
 }
 
 // newADS makes the client of the control plane's stream.
-func (s *Server) newADS(src *bootstrap.Source) (*xdsclient.Client, *xdsclient.Dialer, error) {
+func (s *Server) newADS(src *bootstrap.GRPCSource) (*xdsclient.Client, *xdsclient.Dialer, error) {
 	d, err := xdsclient.NewDialer(s.boot.Control[src.Cluster], s.secrets)
 	if err != nil {
 		return nil, nil, err

@@ -128,7 +128,7 @@ func (cc *clientConfig) named(k nameKey) *tls.Config {
 // verify is a DNS name that the certificate must have besides; both may be empty.
 func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string) *Session {
 	x := newSession(l, fd)
-	x.begin()
+	x.begin(false)
 	cc := c.config.Load()
 	var cfg *tls.Config
 	switch {

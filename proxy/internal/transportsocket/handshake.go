@@ -14,6 +14,12 @@ import (
 // up.
 const maxComputing = 4
 
+// maxRunning is how many handshakes of one worker have a goroutine, and maxComputing how many
+// of these compute at a time. The others wait in order, under their timeouts; so peers that
+// begin handshakes and stall cost a bounded amount of memory. Those that have not even sent
+// a whole first record have no goroutine.
+const maxRunning = 1024
+
 // maxFeed is how much input a handshake holds before the loop stops reading for it.
 const maxFeed = 64 << 10
 
@@ -29,8 +35,14 @@ type Callbacks struct {
 type handshake struct {
 	cb   Callbacks
 	loop *eventloop.Loop
-	turn chan struct{} // a place among the computing
+	all  *handshakes
+	turn chan struct{} // all.turns
 	wake chan struct{} // input, end or abort
+
+	// The loop's.
+	hello   bool // wait for the peer's first record
+	asked   bool // Handshake was called
+	started bool // running or queued
 
 	mu      sync.Mutex // guards what follows
 	fd      int
@@ -45,27 +57,65 @@ type handshake struct {
 // refuse makes the handshake fail before it has sent anything.
 func (h *handshake) refuse(err error) { h.refused = err }
 
-type turnKey struct{}
+// handshakes is what the handshakes of one worker share; the loop owns all but turns.
+type handshakes struct {
+	turns   chan struct{} // a place in it is the right to compute
+	running int
+	queue   []*Session
+}
 
-// turns is the worker's set of places.
-func turns(l *eventloop.Loop) chan struct{} {
-	if c, ok := l.Attached(turnKey{}).(chan struct{}); ok {
-		return c
+type handshakesKey struct{}
+
+func handshakesOf(l *eventloop.Loop) *handshakes {
+	if hs, ok := l.Attached(handshakesKey{}).(*handshakes); ok {
+		return hs
 	}
-	c := make(chan struct{}, maxComputing)
-	l.Attach(turnKey{}, c)
-	return c
+	hs := &handshakes{turns: make(chan struct{}, maxComputing)}
+	l.Attach(handshakesKey{}, hs)
+	return hs
 }
 
-// begin prepares the shared state; input may be fed from then on.
-func (s *Session) begin() {
-	s.hs = &handshake{loop: s.loop, turn: turns(s.loop), wake: make(chan struct{}, 1), fd: s.fd}
+// begin prepares the shared state; input may be fed from then on. hello: the peer speaks
+// first, and nothing is started before its first record is there.
+func (s *Session) begin(hello bool) {
+	all := handshakesOf(s.loop)
+	s.hs = &handshake{loop: s.loop, all: all, turn: all.turns, wake: make(chan struct{}, 1), fd: s.fd, hello: hello}
 }
 
-// Handshake starts the handshake's goroutine. It ends when the handshake does, or by Abort.
+// Handshake begins the handshake. It ends when it is done, or by Abort.
 func (s *Session) Handshake(cb Callbacks) {
+	s.hs.cb = cb
+	s.hs.asked = true
+	s.start()
+}
+
+// start starts the goroutine, or queues it, as soon as there is something to do.
+func (s *Session) start() {
 	h := s.hs
-	h.cb = cb
+	if !h.asked || h.started || h.hello && !h.eof && !wholeRecord(h.in) {
+		return
+	}
+	h.started = true
+	if h.all.running >= maxRunning {
+		h.all.queue = append(h.all.queue, s)
+		return
+	}
+	s.run()
+}
+
+// wholeRecord reports whether b holds the first record, or what is no TLS record at all.
+func wholeRecord(b []byte) bool {
+	if len(b) < 5 {
+		return len(b) > 0 && b[0] != recordTypeHandshake
+	}
+	return b[0] != recordTypeHandshake || len(b) >= 5+int(b[3])<<8+int(b[4])
+}
+
+const recordTypeHandshake = 22
+
+func (s *Session) run() {
+	h := s.hs
+	h.all.running++
 	go func() {
 		h.turn <- struct{}{}
 		err := s.tc.Handshake()
@@ -74,10 +124,24 @@ func (s *Session) Handshake(cb Callbacks) {
 	}()
 }
 
+// next starts the first of the queue that is still wanted.
+func (a *handshakes) next() {
+	a.running--
+	for len(a.queue) > 0 && a.running < maxRunning {
+		s := a.queue[0]
+		a.queue[0] = nil
+		a.queue = a.queue[1:]
+		if !s.hs.aborted {
+			s.run()
+		}
+	}
+}
+
 // finish runs on the loop when the goroutine has ended.
 func (s *Session) finish(err error) {
 	h := s.hs
 	s.hs = nil
+	h.all.next()
 	if h.aborted {
 		return
 	}
@@ -96,7 +160,11 @@ func (s *Session) Feed(p []byte) {
 	h.mu.Lock()
 	h.in = append(h.in, p...)
 	h.mu.Unlock()
-	h.signal()
+	if h.started {
+		h.signal()
+	} else {
+		s.start()
+	}
 }
 
 // FeedEnd tells the running handshake that the peer has ended.
@@ -108,6 +176,7 @@ func (s *Session) FeedEnd() {
 	s.hs.eof = true
 	s.hs.mu.Unlock()
 	s.hs.signal()
+	s.start()
 }
 
 // HandshakeWants says which readiness the handshake waits for.

@@ -92,7 +92,7 @@ func (s *Server) rebuild(c *current) error {
 // NewSession begins a session on an accepted socket, with the secrets that are current.
 func (s *Server) NewSession(l *eventloop.Loop, fd int) *Session {
 	x := newSession(l, fd)
-	x.begin()
+	x.begin(true)
 	cfg := s.config.Load()
 	if cfg == nil {
 		cfg = refusing(s.m.why())
