@@ -55,8 +55,6 @@ type Proxy struct {
 	Own bool
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
-	// Generator is node metadata GENERATOR ("grpc" for proxyless clients).
-	Generator string
 }
 
 // NodeError says why a node was refused.
@@ -93,7 +91,6 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	set(&p.Namespace, "NAMESPACE")
 	p.ServiceAccount, p.WorkloadName = str("SERVICE_ACCOUNT"), str("WORKLOAD_NAME")
 	p.ClusterID, p.Network, p.IstioVersion = str("CLUSTER_ID"), str("NETWORK"), str("ISTIO_VERSION")
-	p.Generator = str("GENERATOR")
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
 	p.Bind = "0.0.0.0"

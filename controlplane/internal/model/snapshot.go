@@ -41,11 +41,6 @@ type Snapshot struct {
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
 
-	// PolicyRev changes when any PeerAuthentication or Telemetry does; GatewayRev when any
-	// Gateway does; MeshRulesRev when any virtual service bound to sidecars does, and
-	// PortRevs (by port in decimal) when the set of services with a port does.
-	PolicyRev, GatewayRev, MeshRulesRev uint64
-	PortRevs                            Table[uint64]
 }
 
 // ObjectKey identifies an input object.

@@ -64,7 +64,7 @@ func New() *Builder {
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
 	b.mesh.Rev = b.next()
-	b.snap = &model.Snapshot{Mesh: b.mesh, PolicyRev: b.next(), GatewayRev: b.next(), MeshRulesRev: b.next()}
+	b.snap = &model.Snapshot{Mesh: b.mesh}
 	return b
 }
 

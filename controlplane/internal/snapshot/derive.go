@@ -49,14 +49,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	b.indexPorts(&s, services)
 	b.indexRules(&s, rules, ch)
 	b.indexRoutes(&s, routes, ch)
-	if len(gateways) > 0 {
-		s.GatewayRev = b.next()
-		for _, d := range gateways {
-			mark(&ch.Gateways, d.key)
-		}
-	}
-	if len(peerAuths)+len(telemetries) > 0 {
-		s.PolicyRev = b.next()
+	for _, d := range gateways {
+		mark(&ch.Gateways, d.key)
 	}
 	for _, d := range peerAuths {
 		mark(&ch.Policies, policyScope(d.key, b.mesh))
@@ -290,7 +284,6 @@ func (b *Builder) indexPorts(s *model.Snapshot, diffs []diff[model.Service]) {
 		}
 	}
 	var edits []model.Edit[[]*model.Service]
-	var revs []model.Edit[uint64]
 	for p, changed := range touched {
 		prev, _ := s.ServicesByPort.Get(p)
 		next := make([]*model.Service, 0, len(prev)+len(changed))
@@ -306,9 +299,8 @@ func (b *Builder) indexPorts(s *model.Snapshot, diffs []diff[model.Service]) {
 		}
 		slices.SortFunc(next, func(a, c *model.Service) int { return strings.Compare(a.Key(), c.Key()) })
 		edits = append(edits, model.Edit[[]*model.Service]{Key: p, Value: next, Delete: len(next) == 0})
-		revs = append(revs, model.Edit[uint64]{Key: p, Value: b.next(), Delete: len(next) == 0})
 	}
-	s.ServicesByPort, s.PortRevs = s.ServicesByPort.Apply(edits), s.PortRevs.Apply(revs)
+	s.ServicesByPort = s.ServicesByPort.Apply(edits)
 }
 
 func port(p model.Port) string { return strconv.FormatUint(uint64(p.Number), 10) }
@@ -377,7 +369,6 @@ func ruleLabels(r *model.DestinationRule) []string {
 func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualService], ch *model.Change) {
 	hosts := map[string]map[string]*model.VirtualService{}
 	gateways := map[string]map[string]*model.VirtualService{}
-	mesh := false
 	for _, d := range diffs {
 		for i, v := range []*model.VirtualService{d.old, d.new} {
 			if v == nil {
@@ -396,16 +387,12 @@ func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualServi
 			if !v.HasGateway(model.MeshGateway) {
 				continue
 			}
-			mesh = true
 			for _, h := range v.Hosts {
 				at(hosts, h)[d.key] = put
 				mark(&ch.RouteHosts, h)
 			}
 		}
 		b.countLabels(routeLabels(d.old), routeLabels(d.new))
-	}
-	if mesh {
-		s.MeshRulesRev = b.next()
 	}
 	s.MeshRules = s.MeshRules.Apply(routeEdits(s.MeshRules, hosts))
 	s.GatewayRules = s.GatewayRules.Apply(routeEdits(s.GatewayRules, gateways))
