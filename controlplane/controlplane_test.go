@@ -214,8 +214,8 @@ func TestTheWholeWay(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("the edit took %v to arrive", took)
 	}
-	// It turns bad: nothing changes, and the mistake is shown. Another one is taken meanwhile.
-	r.write("config/shop/service/api.yaml", strings.ReplaceAll(webService, "port: 80", "port: eighty"))
+	// It turns bad: nothing changes, and the mistake is shown. Another one is taken meanwhile, and nothing was removed on the way.
+	r.write("config/shop/service/api.yaml", strings.NewReplacer("web", "api", "port: 80", "port: eighty").Replace(webService))
 	r.write("config/shop/service/more.yaml", strings.ReplaceAll(webService, "web", "more"))
 	if err := c.Until(ctx, has(xdstest.CDS, "outbound|80||more.shop.svc.cluster.local")); err != nil {
 		t.Fatal(err)
@@ -223,8 +223,13 @@ func TestTheWholeWay(t *testing.T) {
 	if err := waitFor(ctx, func() bool { _, page := r.page("/debug/errors"); return strings.Contains(page, "api.yaml") }); err != nil {
 		t.Error("the mistake is not shown")
 	}
+	for _, resp := range c.Responses() {
+		if len(resp.Removed) > 0 {
+			t.Errorf("something was removed: %v", resp)
+		}
+	}
 	if err := c.Until(ctx, has(xdstest.CDS, "outbound|80||api.shop.svc.cluster.local")); err != nil {
-		t.Error("the last good form was not kept")
+		t.Errorf("the last good form was not kept: %v", err)
 	}
 	// It goes: so does the cluster.
 	if err := os.Remove(filepath.Join(r.dir, "config/shop/service/api.yaml")); err != nil {
@@ -340,6 +345,13 @@ func TestPlaintextServesAndRefusalIsShown(t *testing.T) {
 		}); err != nil {
 			t.Fatalf("sotw %v: the refusal was not noticed", sotw)
 		}
+	}
+	r.write("config/shop/secret/key.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: shop}\nstringData: {tls.key: highly-private}\n")
+	if err := waitFor(ctx, func() bool { _, page := r.page("/debug/configz?kind=Secret"); return strings.Contains(page, "tls.key") }); err != nil {
+		t.Error("the Secret is not shown")
+	}
+	if _, page := r.page("/debug/configz"); strings.Contains(page, "highly-private") || strings.Contains(page, "aGlnaGx5LXByaXZhdGU") {
+		t.Error("configz shows what a Secret holds")
 	}
 	_, page := r.page("/debug/syncz")
 	var syncz []map[string]any

@@ -134,10 +134,27 @@ func (s *Server) configz(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				m = map[string]any{"kind": o.Kind.Name, "metadata": map[string]string{"name": o.Name, "namespace": o.Namespace}, "error": err.Error()}
 			}
+			if o.Kind.Name == "Secret" {
+				redact(m)
+			}
 			out = append(out, m)
 		}
 	}
 	writeJSON(w, out)
+}
+
+// redact keeps the names of a Secret's entries and drops what they hold.
+func redact(m map[string]any) {
+	for _, field := range []string{"data", "stringData"} {
+		entries, ok := m[field].(map[string]any)
+		if !ok {
+			delete(m, field)
+			continue
+		}
+		for name := range entries {
+			entries[name] = "redacted"
+		}
+	}
 }
 
 // mistakeJSON is one mistake in a file.

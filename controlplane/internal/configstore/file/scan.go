@@ -14,8 +14,15 @@ import (
 	"github.com/lateen-mesh/lateen/config"
 )
 
-// racy is how long after its last change a file may change again without its time telling so.
-const racy = 2 * time.Second
+const (
+	// racy is how long after its last change a file may change again without its time telling so.
+	racy = 2 * time.Second
+	// settling is how long a file must have been left alone before it is read: programs that write in place empty a file first, and what
+	// is read in between lacks objects that nobody has deleted.
+	settling = 30 * time.Millisecond
+	// emptied is the same for a file that held objects and is empty now.
+	emptied = 500 * time.Millisecond
+)
 
 // entry is one file as it was last read.
 type entry struct {
@@ -74,9 +81,11 @@ func (s *Store) scan() Batch {
 			}
 		}
 	}
-	batch := s.merge(next, problems, s.scanMesh(now))
-	clear(s.suspects)
-	return batch
+	mesh := s.scanMesh(now)
+	// Files that were not read yet are suspects of the next scan, at once: those that the system names meanwhile join them.
+	s.suspects, s.unsettled = s.unsettled, map[string]bool{}
+	s.started = true
+	return s.merge(next, problems, mesh)
 }
 
 // read returns a file's entry: the old one when the file is the same. It is nil for what is no regular file.
@@ -90,6 +99,11 @@ func (s *Store) read(path string, now time.Time, old *entry) (*entry, error) {
 	}
 	if old != nil && !s.suspects[path] && os.SameFile(info, old.info) && info.Size() == old.info.Size() &&
 		info.ModTime().Equal(old.info.ModTime()) && old.readAt.Sub(info.ModTime()) > racy {
+		return old, nil
+	}
+	// The time is taken after the file's: what is written between a scan's begin and its look at the file is not from the future.
+	if s.started && unsettled(info, old, s.opts.Now()) {
+		s.unsettled[path] = true
 		return old, nil
 	}
 	data, err := readAtMost(path, config.MaxFileSize+1)
@@ -121,6 +135,16 @@ func (s *Store) read(path string, now time.Time, old *entry) (*entry, error) {
 		e.objects = append(e.objects, o)
 	}
 	return e, nil
+}
+
+// unsettled says that somebody may be writing the file just now.
+func unsettled(info fs.FileInfo, old *entry, now time.Time) bool {
+	age := now.Sub(info.ModTime())
+	if age < 0 {
+		return false // its clock is not ours
+	}
+	held := old != nil && (len(old.objects) > 0 || len(old.data) > 0)
+	return age < settling || held && info.Size() == 0 && age < emptied
 }
 
 // scanMesh reads the mesh configuration's file; nil when there is none.

@@ -59,7 +59,10 @@ type Store struct {
 	mesh     *entry
 	meshGood string // hash of the mesh configuration in force
 	meshSent bool
-	suspects map[string]bool // paths that the file system has named
+	suspects map[string]bool // paths that the file system has named, or that were being written when they were looked at
+	// unsettled gathers, during a scan, the files that are being written; started is set after the first scan, which reads all as it is.
+	unsettled map[string]bool
+	started   bool
 
 	mu       sync.Mutex // guards what other goroutines read
 	objects  map[config.Key]*config.Object
@@ -75,7 +78,7 @@ func New(opts Options) *Store {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Store{opts: opts, log: opts.Logger, files: map[string]*entry{}, suspects: map[string]bool{}, objects: map[config.Key]*config.Object{}}
+	return &Store{opts: opts, log: opts.Logger, files: map[string]*entry{}, suspects: map[string]bool{}, unsettled: map[string]bool{}, objects: map[config.Key]*config.Object{}}
 }
 
 // Run reads the tree, delivers everything in a first batch (which may be empty), and then each change, within a moment of its being written,
@@ -100,8 +103,14 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 	sink(s.scan())
 	tick := time.NewTicker(rescan)
 	defer tick.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for {
+		if len(s.suspects) > 0 {
+			again.Reset(settling)
+		}
 		select {
+		case <-again.C:
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:

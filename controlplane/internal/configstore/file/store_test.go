@@ -201,6 +201,31 @@ func TestLastGoodFormStays(t *testing.T) {
 	r.until("all is well", func(m []Mistake) bool { return len(m) == 0 })
 }
 
+// TestWritingInPlace: a file that is emptied and then written, as shells and some editors do, never takes its objects away in between.
+func TestWritingInPlace(t *testing.T) {
+	r := run(t, Options{Rescan: time.Hour}, map[string]string{"web.yaml": service("web", 1)})
+	r.want("+web")
+	path := filepath.Join(r.dir, "web.yaml")
+	for i := range 5 {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Another file's change is delivered while this one is empty.
+		r.write("other.yaml", service("other", 1+i))
+		r.want("+other")
+		if _, err := f.WriteString(service("web", 2+i)); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		r.want("+web")
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	r.want("-web") // it stays empty, so it is meant
+}
+
 func TestTwiceGiven(t *testing.T) {
 	r := run(t, Options{Rescan: time.Hour}, map[string]string{"a.yaml": service("web", 1), "b.yaml": service("web", 2)})
 	r.want("+web")
