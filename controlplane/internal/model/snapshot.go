@@ -40,7 +40,6 @@ type Snapshot struct {
 	ServicesOf Table[[]string]
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
-
 }
 
 // ObjectKey identifies an input object.
