@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -153,7 +155,9 @@ func writeCluster(w io.Writer, c *cluster.Status, api bool) {
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
 		host := func(key string, value any) { line(addressText(h.Host.Address)+"::"+key, value) }
-		for _, m := range counters(h) {
+		list := counters(h) // by name here, counters before gauges in JSON, as in Envoy
+		slices.SortFunc(list, func(a, b counter) int { return strings.Compare(a.name, b.name) })
+		for _, m := range list {
 			host(m.name, m.value)
 		}
 		host("hostname", h.Host.Hostname)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -86,7 +87,7 @@ type dumper struct {
 }
 
 func (d dumper) bootstrap(s *server.Server) *adminv3.BootstrapConfigDump {
-	return &adminv3.BootstrapConfigDump{Bootstrap: s.Bootstrap().Proto, LastUpdated: timestamppb.New(d.view.Started)}
+	return &adminv3.BootstrapConfigDump{Bootstrap: s.Bootstrap().Proto, LastUpdated: timestamppb.New(d.view.Started.Truncate(time.Millisecond))}
 }
 
 func (d dumper) clusters() *adminv3.ClustersConfigDump {
@@ -289,7 +290,7 @@ func updated(r server.Record) *timestamppb.Timestamp {
 	if r.Updated.IsZero() {
 		return nil
 	}
-	return timestamppb.New(r.Updated)
+	return timestamppb.New(r.Updated.Truncate(time.Millisecond))
 }
 
 func failure(r server.Record) *adminv3.UpdateFailureState {

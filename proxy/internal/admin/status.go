@@ -134,7 +134,7 @@ func (a *Admin) certs(w http.ResponseWriter, _ *http.Request) {
 		}
 		out.Certificates = append(out.Certificates, c)
 	}
-	a.writeProto(w, out)
+	a.writeJSON(w, out, true)
 }
 
 func inline(ds *corev3.DataSource) []byte {

@@ -63,6 +63,11 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 			})
 		})
 	}
+	if cs.records[name] == nil {
+		cs.s.stats.Main().Inc(cs.s.updates.clusterAdded)
+	} else {
+		cs.s.stats.Main().Inc(cs.s.updates.clusterModified)
+	}
 	cs.records.accept(name, version, r.Raw, static, state)
 	service := ""
 	if cfg.Type == xdsresource.ClusterEDS {
@@ -114,6 +119,7 @@ func (cs *clusterSet) remove(name string) {
 	cs.generation[name]++
 	delete(cs.warming, name)
 	delete(cs.records, name)
+	cs.s.stats.Main().Inc(cs.s.updates.clusterRemoved)
 	cs.s.clusters.Remove(name)
 	cs.checkIdle()
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // gauges are the server's own statistics, "server.*", computed when they are asked for.
@@ -26,6 +27,49 @@ func newGauges(st *stats.Store) gauges {
 		listenersWarming: st.Gauge("listener_manager.total_listeners_warming"),
 		clustersActive:   st.Gauge("cluster_manager.active_clusters"),
 		clustersWarming:  st.Gauge("cluster_manager.warming_clusters"),
+	}
+}
+
+// updates are the statistics of configuration from the control plane, under the names that
+// dashboards and readiness probes of Envoy read.
+type updates struct {
+	success, rejected, attempt map[string]stats.Counter // by type URL
+	listenerAdded, listenerModified, listenerRemoved, listenerFailed,
+	clusterAdded, clusterModified, clusterRemoved stats.Counter
+	workersStarted stats.Gauge
+}
+
+func newUpdates(st *stats.Store) updates {
+	u := updates{
+		success: map[string]stats.Counter{}, rejected: map[string]stats.Counter{}, attempt: map[string]stats.Counter{},
+		listenerAdded:    st.Counter("listener_manager.listener_added"),
+		listenerModified: st.Counter("listener_manager.listener_modified"),
+		listenerRemoved:  st.Counter("listener_manager.listener_removed"),
+		listenerFailed:   st.Counter("listener_manager.listener_create_failure"),
+		clusterAdded:     st.Counter("cluster_manager.cluster_added"),
+		clusterModified:  st.Counter("cluster_manager.cluster_modified"),
+		clusterRemoved:   st.Counter("cluster_manager.cluster_removed"),
+		workersStarted:   st.Gauge("listener_manager.workers_started"),
+	}
+	// Routes, endpoints and secrets count per resource in Envoy; here the manager's own two.
+	for url, prefix := range map[string]string{
+		xdsresource.TypeListener: "listener_manager.lds.", xdsresource.TypeCluster: "cluster_manager.cds.",
+	} {
+		u.success[url] = st.Counter(prefix + "update_success")
+		u.rejected[url] = st.Counter(prefix + "update_rejected")
+		u.attempt[url] = st.Counter(prefix + "update_attempt")
+	}
+	return u
+}
+
+// countUpdate counts a response of the control plane.
+func (s *Server) countUpdate(url string, refused bool) {
+	main := s.stats.Main()
+	main.Inc(s.updates.attempt[url])
+	if refused {
+		main.Inc(s.updates.rejected[url])
+	} else {
+		main.Inc(s.updates.success[url])
 	}
 }
 

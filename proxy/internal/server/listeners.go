@@ -103,6 +103,7 @@ func (ls *listenerSet) inPlace(old *liveListener, cfg *xdsresource.Listener) boo
 }
 
 func (ls *listenerSet) refuse(r xdsresource.Resource, version string, err error) {
+	ls.s.stats.Main().Inc(ls.s.updates.listenerFailed)
 	ls.refused[r.Name] = &Refusal{Version: version, Time: ls.s.now(), Details: err.Error(), Raw: r.Raw}
 }
 
@@ -235,6 +236,9 @@ func (ls *listenerSet) activate(v *liveListener) error {
 	ls.active[name] = v
 	if old != nil {
 		ls.release(old)
+		ls.s.stats.Main().Inc(ls.s.updates.listenerModified)
+	} else {
+		ls.s.stats.Main().Inc(ls.s.updates.listenerAdded)
 	}
 	ls.publish()
 	return nil
@@ -253,6 +257,7 @@ func (ls *listenerSet) remove(name string) {
 	ls.publish()
 	v.l.Close(ls.s.cfg.DrainTime)
 	ls.release(v)
+	ls.s.stats.Main().Inc(ls.s.updates.listenerRemoved)
 	ls.s.log.Info("listener is gone", "listener", name)
 }
 

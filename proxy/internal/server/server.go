@@ -74,6 +74,7 @@ type Server struct {
 	clusters  *cluster.Manager
 	connected stats.Gauge
 	gauges    gauges
+	updates   updates
 
 	// Of the control loop:
 	clusterSet   *clusterSet
@@ -136,6 +137,7 @@ func New(cfg Config) (*Server, error) {
 	s.listeners = newListenerSet(s)
 	s.connected = s.stats.Gauge("control_plane.connected_state")
 	s.gauges = newGauges(s.stats)
+	s.updates = newUpdates(s.stats)
 	return s, nil
 }
 
@@ -271,6 +273,7 @@ func (s *Server) checkReady() {
 		return
 	}
 	s.isReady.Store(true)
+	s.stats.Main().GaugeSet(s.updates.workersStarted, 1)
 	close(s.ready)
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.

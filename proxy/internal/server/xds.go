@@ -45,6 +45,7 @@ func (h adsHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 		case xdsresource.TypeSecret:
 			s.applySecrets("", b)
 		}
+		s.countUpdate(b.Type, len(errs) > 0 || len(b.Failed) > 0)
 	})
 	return errs
 }
