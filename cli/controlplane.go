@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -14,6 +15,9 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane"
 	"github.com/lateen-mesh/lateen/pkg/log"
 )
+
+// certTTLVariable is Istio's name for the lifetime of workloads' certificates.
+const certTTLVariable = "DEFAULT_WORKLOAD_CERT_TTL"
 
 // controlPlaneFlags are the flags of `lateen control-plane`.
 type controlPlaneFlags struct {
@@ -49,7 +53,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.StringVar(&f.grpcAddr, "grpc-addr", "", "address of plaintext xDS, which anybody who reaches it may read; \"none\" for no such listener (default ADDRESS:15010)")
 	flags.StringVar(&f.secureAddr, "secure-grpc-addr", "", "address of xDS and certificates over TLS; \"none\" for no such listener (default ADDRESS:15012)")
 	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
-	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 24*time.Hour, "how long workloads' certificates are good; workloads renew before")
+	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -64,6 +68,11 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	logger, err := log.New(cmd.ErrOrStderr(), &levels, f.logFormat)
 	if err != nil {
 		return err
+	}
+	if text := os.Getenv(certTTLVariable); f.certTTL == 0 && text != "" {
+		if f.certTTL, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("$%s: %w; write it as 12h or 90s", certTTLVariable, err)
+		}
 	}
 	state := stateDir(cmd)
 	in := func(flag, name string) string {
