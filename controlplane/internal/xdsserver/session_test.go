@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/goleak"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
@@ -245,6 +247,10 @@ func TestSessionScripts(t *testing.T) {
 			sub lds l@` + version("lds", "1") + ` =>
 			wait 6 =>
 			view 2 cds:a=2 lds:l=1 => cds[a]`},
+		{name: "delta: what a client has and no longer wants is its own business", start: "eds:a=1,b=1", script: `
+			sub eds a a@` + version("eds", "1") + ` b@` + version("eds", "1") + ` old@x =>
+			view 2 eds:a=2 => eds[a]
+			ack eds =>`},
 		{name: "delta: removals wait for what a client may yet come with, not for ever", start: "cds:a=1", script: `
 			sub cds a@` + version("cds", "1") + ` gone@x =>
 			wait 4 =>
@@ -328,5 +334,40 @@ func TestSessionScripts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBounds: a client cannot make a stream grow without end.
+func TestBounds(t *testing.T) {
+	s := newSession(xdscache.NewProxy(&model.Proxy{}), view(1, ""), false, time.Second, time.Unix(0, 0))
+	for i := range maxTypes {
+		if err := s.request(request{typeURL: fmt.Sprint("type", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.request(request{typeURL: "one more"}); err == nil {
+		t.Error("there is no bound on types")
+	}
+	names := make([]string, maxNames)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	if err := s.request(request{typeURL: "type0", subscribe: names}); err != nil {
+		t.Error(err)
+	}
+	if err := s.request(request{typeURL: "type0", subscribe: []string{"one more"}}); err == nil {
+		t.Error("there is no bound on names")
+	}
+	for what, r := range map[string]*discoverypb.DeltaDiscoveryRequest{
+		"a long name": {ResourceNamesSubscribe: []string{strings.Repeat("x", maxNameBytes+1)}},
+		"many names":  {ResourceNamesUnsubscribe: append(names, "one more")},
+	} {
+		if _, err := fromDelta(r); err == nil {
+			t.Errorf("%s was taken", what)
+		}
+	}
+	long, err := fromDelta(&discoverypb.DeltaDiscoveryRequest{ErrorDetail: &statuspb.Status{Message: strings.Repeat("x", 1<<20)}})
+	if err != nil || len(long.refusal) > maxErrorText+10 {
+		t.Errorf("%d bytes of a refusal are kept, %v", len(long.refusal), err)
 	}
 }

@@ -121,6 +121,9 @@ func (w *watch) first(req request, v View, p *xdscache.Proxy) error {
 	t := w.target(v, p)
 	had := make([]*xdscache.Resource, 0, len(req.initial))
 	for name, version := range req.initial {
+		if _, wants := w.names[name]; !wants && !w.all {
+			continue // it has what it no longer wants, and will drop that by itself
+		}
 		if r := t.Get(name); r != nil && r.Version == version {
 			had = append(had, r)
 			continue

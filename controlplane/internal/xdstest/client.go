@@ -60,8 +60,6 @@ type Options struct {
 	Refuse func(typeURL string, names []string) string
 	// From is a client that was here before: delta streams state what it has.
 	From *Client
-	// Late holds back the acknowledgement of a type until the test calls Release.
-	Late string
 }
 
 // Client is one stream. Make one with Start; Close it.
@@ -78,7 +76,6 @@ type Client struct {
 	nonce     map[string]string
 	version   map[string]string // SotW
 	responses []Response
-	held      []func() error
 	err       error
 
 	send  sync.Mutex
@@ -188,20 +185,6 @@ func (c *Client) Responses() []Response {
 	return slices.Clone(c.responses)
 }
 
-// Release sends what Options.Late holds back, and holds nothing from now on.
-func (c *Client) Release() error {
-	c.mu.Lock()
-	held := c.held
-	c.held, c.opts.Late = nil, ""
-	c.mu.Unlock()
-	for _, ack := range held {
-		if err := ack(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (c *Client) run() {
 	defer close(c.done)
 	for {
@@ -264,16 +247,9 @@ func (c *Client) took(r Response, version string, res []*anypb.Any, versions []s
 	if c.opts.Check != nil {
 		err = c.opts.Check(c.state, r.Type)
 	}
-	late := c.opts.Late == r.Type
-	if late {
-		c.held = append(c.held, func() error { return c.answer(r, refusal) })
-	}
 	c.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("after %v: %w", r, err)
-	}
-	if late {
-		return c.follow(r.Type)
 	}
 	if err := c.follow(r.Type); err != nil {
 		return err
