@@ -1,0 +1,154 @@
+package xdscache
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
+)
+
+// mesh is a builder with the view of its snapshot.
+type mesh struct {
+	t *testing.T
+	b *snapshot.Builder
+	v *View
+}
+
+func newMesh(t *testing.T) *mesh {
+	t.Helper()
+	b := snapshot.New()
+	return &mesh{t: t, b: b, v: New(nil).View(b.Snapshot())}
+}
+
+func (m *mesh) apply(yaml string) *View {
+	m.t.Helper()
+	set, err := config.Load([]config.File{{Name: "test.yaml", Data: []byte(yaml)}}, config.LoadOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var events []snapshot.Event
+	for _, o := range set.All() {
+		events = append(events, snapshot.Set("config", o))
+	}
+	snap, change := m.b.Update(events...)
+	m.v = m.v.Next(snap, change)
+	return m.v
+}
+
+func serviceYAML(name string) string {
+	return fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec:\n  clusterIP: 10.0.0.1\n  selector: {app: %s}\n  ports: [{name: http, port: 80}]\n", name, name)
+}
+
+func workloadYAML(name, app, ip string) string {
+	return fmt.Sprintf("---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: %s, namespace: shop}\nspec: {address: %s, labels: {app: %s}}\n", name, ip, app)
+}
+
+func proxy(t *testing.T, name, ip string) *Proxy {
+	t.Helper()
+	p, err := model.ParseProxy("sidecar~"+ip+"~"+name+".shop~shop.svc.cluster.local", "", map[string]any{"NAME": name, "NAMESPACE": "shop"}, model.Locality{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewProxy(p)
+}
+
+func clusterName(app string) string { return "outbound|80||" + app + ".shop.svc.cluster.local" }
+
+func TestProxiesShareBytes(t *testing.T) {
+	m := newMesh(t)
+	v := m.apply(serviceYAML("web") + serviceYAML("api") + workloadYAML("web-1", "web", "10.1.0.1") + workloadYAML("api-1", "api", "10.1.0.2"))
+	a, b := proxy(t, "web-1", "10.1.0.1"), proxy(t, "api-1", "10.1.0.2")
+	names := []string{clusterName("api"), clusterName("web")}
+	for _, typ := range []struct {
+		url   string
+		names []string
+	}{{translate.ClusterType, names}, {translate.EndpointType, names}, {translate.RouteType, []string{"80"}}} {
+		one, two := v.Resources(a, typ.url, typ.names), v.Resources(b, typ.url, typ.names)
+		if one.Len() != len(typ.names) || two.Len() != len(typ.names) {
+			t.Fatalf("%s: %d and %d resources, want %d", typ.url, one.Len(), two.Len(), len(typ.names))
+		}
+		for i := range one.All() {
+			if one.All()[i] != two.All()[i] {
+				t.Errorf("%s: two proxies have %s in two copies", typ.url, one.All()[i].Name)
+			}
+		}
+	}
+}
+
+func TestWhatDidNotChangeStaysTheSame(t *testing.T) {
+	m := newMesh(t)
+	before := m.apply(serviceYAML("web") + serviceYAML("api") + workloadYAML("web-1", "web", "10.1.0.1") + workloadYAML("api-1", "api", "10.1.0.2"))
+	p := proxy(t, "web-1", "10.1.0.1")
+	names := []string{clusterName("api"), clusterName("web")}
+	get := func(v *View) map[string]*Set {
+		return map[string]*Set{
+			translate.ClusterType: v.Resources(p, translate.ClusterType, nil), translate.ListenerType: v.Resources(p, translate.ListenerType, nil),
+			translate.RouteType: v.Resources(p, translate.RouteType, []string{"80"}), translate.EndpointType: v.Resources(p, translate.EndpointType, names),
+		}
+	}
+	old := get(before)
+	built := m.v.cache.Stats().Built
+	after := m.apply(workloadYAML("api-2", "api", "10.1.0.3"))
+	for url, set := range get(after) {
+		d := Compare(old[url], set)
+		want := 0
+		if url == translate.EndpointType {
+			want = 1
+		}
+		if len(d.Changed) != want || len(d.Removed) != 0 {
+			t.Errorf("%s: %d changed and %d removed by one endpoint, want %d and 0", url, len(d.Changed), len(d.Removed), want)
+		}
+	}
+	if n := m.v.cache.Stats().Built - built; n != 1 {
+		t.Errorf("one new endpoint made %d resources be built, want 1", n)
+	}
+	// The old view still answers as it did, for streams that carry it through.
+	for url, set := range get(before) {
+		if d := Compare(old[url], set); len(d.Changed)+len(d.Removed) != 0 {
+			t.Errorf("%s: the old view answers otherwise now", url)
+		}
+	}
+}
+
+func TestManyChangesAtOnce(t *testing.T) {
+	m := newMesh(t)
+	p := proxy(t, "web-1", "10.1.0.1")
+	m.apply(serviceYAML("web")).Resources(p, translate.ClusterType, nil)
+	// More than a view remembers, none of them asked for.
+	for i := range maxChanges + 10 {
+		m.apply(serviceYAML(fmt.Sprint("s", i)))
+	}
+	set := m.v.Resources(p, translate.ClusterType, nil)
+	for i := range maxChanges + 10 {
+		if set.Get(clusterName(fmt.Sprint("s", i))) == nil {
+			t.Fatalf("the cluster of s%d is missing", i)
+		}
+	}
+}
+
+// TestUnusedIsCollected: the cache keeps nothing alive that neither a proxy nor a scope's last states have.
+func TestUnusedIsCollected(t *testing.T) {
+	m := newMesh(t)
+	p := proxy(t, "web-1", "10.1.0.1")
+	m.apply(serviceYAML("web"))
+	for i := range 100 {
+		v := m.apply(workloadYAML("web-1", "web", fmt.Sprintf("10.1.1.%d", i)))
+		if v.Resources(p, translate.EndpointType, []string{clusterName("web")}).Len() != 1 {
+			t.Fatal("no endpoints")
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for m.v.cache.Stats().Resources > 2*keepStates && time.Now().Before(deadline) {
+		runtime.GC() // and the cleanups, which run on a goroutine of the runtime's
+		runtime.Gosched()
+	}
+	if n := m.v.cache.Stats().Resources; n > 2*keepStates {
+		t.Errorf("%d resources are kept", n)
+	}
+	runtime.KeepAlive(p)
+}
