@@ -88,6 +88,9 @@ type UpstreamHTTP struct {
 	MaxRequestsPerConnection uint32
 	MaxResponseHeadersKB     uint32
 	HTTP1                    HTTP1Options
+	// AutoSNI and AutoSANValidation are upstream_http_protocol_options: the request's host
+	// is the server name, and what the server's certificate must be for.
+	AutoSNI, AutoSANValidation bool
 }
 
 // Breakers is cluster.v3.CircuitBreakers.Thresholds of one priority. Unlimited is

@@ -125,7 +125,7 @@ var supportedFields = map[string]string{
 	// Cluster.
 	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
 		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
-		max_requests_per_connection circuit_breakers common_http_protocol_options
+		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
 		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config common_lb_config transport_socket metadata
@@ -153,7 +153,8 @@ var supportedFields = map[string]string{
 	"envoy.config.cluster.v3.Filter":                    "name typed_config",
 	"envoy.config.core.v3.TcpKeepalive":                 "keepalive_probes keepalive_time keepalive_interval",
 	"envoy.config.core.v3.BindConfig":                   "source_address",
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options
+	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
 		explicit_http_config use_downstream_protocol_config`,
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",

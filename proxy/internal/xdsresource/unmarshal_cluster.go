@@ -208,6 +208,7 @@ const protocolOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour}
 	p.upstreamCommon("common_http_protocol_options", m.GetCommonHttpProtocolOptions(), &c.HTTP)
+	upstreamAuto(m.GetUpstreamHttpProtocolOptions(), &c.HTTP)
 	if o := m.GetHttpProtocolOptions(); o != nil {
 		c.HTTP.HTTP1, _, _ = p.http1("http_protocol_options", o)
 	}
@@ -225,6 +226,7 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 			continue
 		}
 		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
+		upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
 		var h1 *corev3.Http1ProtocolOptions
 		switch u := o.GetUpstreamProtocolOptions().(type) {
 		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
@@ -258,6 +260,12 @@ func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out 
 	out.MaxStreamDuration = p.duration(join(path, "max_stream_duration"), o.GetMaxStreamDuration(), 0)
 	out.MaxRequestsPerConnection = uint32Or(o.GetMaxRequestsPerConnection(), 0)
 	out.MaxResponseHeadersKB = uint32Or(o.GetMaxResponseHeadersKb(), 0)
+}
+
+func upstreamAuto(o *corev3.UpstreamHttpProtocolOptions, out *UpstreamHTTP) {
+	if o != nil {
+		out.AutoSNI, out.AutoSANValidation = o.GetAutoSni(), o.GetAutoSanValidation()
+	}
 }
 
 func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
