@@ -40,7 +40,7 @@ the mesh. Prints what runs where and what to try, then stays in the foreground; 
 		},
 	}
 	cmd.Flags().IntVar(&port, "gateway-port", 8080, "port of 127.0.0.1 where the ingress gateway listens")
-	cmd.Flags().BoolVar(&detach, "detach", false, "return once the mesh serves and leave it running; end it with `lateen demo stop`")
+	cmd.Flags().BoolVar(&detach, "detach", false, "return once the mesh serves and leave it running; end it with 'lateen demo stop'")
 	cmd.AddCommand(newDemoStopCommand(), newDemoStatusCommand())
 	return cmd
 }
