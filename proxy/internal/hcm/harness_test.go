@@ -42,6 +42,7 @@ type proxy struct {
 	addr  string
 	log   string // access log file
 	stop  func()
+	conns []*conn.Conn // accepted; of the loop
 }
 
 type setup struct {
@@ -202,6 +203,7 @@ func (p *proxy) accept(ln net.Listener, limit int) {
 			if err != nil {
 				return
 			}
+			p.conns = append(p.conns, cn)
 			p.mgr.OnNewConnection(cn, &listener.Context{Listener: "l"})
 		})
 	}
