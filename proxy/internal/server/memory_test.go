@@ -1,0 +1,52 @@
+package server
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestReadOnlyMapping(t *testing.T) {
+	const file = "/usr/bin/lateen-proxy"
+	for _, tt := range []struct {
+		line       string
+		ok         bool
+		start, end uintptr
+	}{
+		{"00400000-00f08000 r-xp 00000000 08:01 123 /usr/bin/lateen-proxy", true, 0x400000, 0xf08000},
+		{"00f08000-01d5b000 r--p 00b08000 08:01 123 /usr/bin/lateen-proxy", true, 0xf08000, 0x1d5b000},
+		{"01d5b000-01df6000 rw-p 0195b000 08:01 123 /usr/bin/lateen-proxy", false, 0, 0},
+		{"7f9e514f4000-7f9e5164a000 r-xp 00026000 08:01 9 /usr/lib/libc.so.6", false, 0, 0},
+		{"00400000-00f08000 r-xs 00000000 08:01 123 /usr/bin/lateen-proxy", false, 0, 0},
+		{"Rss:                1792 kB", false, 0, 0},
+		{"xyz-00f08000 r-xp 00000000 08:01 123 /usr/bin/lateen-proxy", false, 0, 0},
+		{"", false, 0, 0},
+	} {
+		start, end, ok := readOnlyMapping(tt.line, file)
+		if ok != tt.ok || start != tt.start || end != tt.end {
+			t.Errorf("readOnlyMapping(%q) = %x, %x, %v", tt.line, start, end, ok)
+		}
+	}
+}
+
+// TestTrimText drops this test's own pages: it must go on running.
+func TestTrimText(t *testing.T) {
+	trimText()
+	if Resident() == 0 {
+		t.Error("resident size is unknown")
+	}
+}
+
+func TestWatchCollections(t *testing.T) {
+	collected, done := make(chan struct{}, 1), make(chan struct{})
+	defer close(done)
+	watchCollections(collected, done)
+	for i := range 3 {
+		runtime.GC()
+		select {
+		case <-collected:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("collection %d was not seen", i)
+		}
+	}
+}
