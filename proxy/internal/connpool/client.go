@@ -298,6 +298,7 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 	if p.first != nil && p.connecting < p.waiting {
 		p.connect(p.first.HighPrio)
 	}
+	p.forget()
 }
 
 func (c *Client) countDestroy() {

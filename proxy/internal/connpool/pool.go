@@ -25,7 +25,15 @@ type Pool struct {
 	conns      int // all connections
 	closed     bool
 	all        *Client // every connection, for Close
+
+	// Pools of other server names, under the host's pool (auto_sni); nil without.
+	named map[serverName]*Pool
+	name  serverName
+	main  *Pool // the host's pool, in one of these
 }
+
+// serverName is what connections of one pool have asked for, and checked, in TLS.
+type serverName struct{ sni, verify string }
 
 // For returns the pool of a host on the loop's worker and makes it at first use.
 func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
@@ -39,6 +47,9 @@ func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
 
 // Start gives the request a connection: an idle one at once, else it waits for a new one.
 func (p *Pool) Start(r *Request) {
+	if r.SNI != "" || r.VerifyName != "" {
+		p = p.forName(serverName{r.SNI, r.VerifyName})
+	}
 	r.pool = p
 	r.finished = false
 	for n := len(p.idle); n > 0; n = len(p.idle) {
@@ -64,6 +75,27 @@ func (p *Pool) Start(r *Request) {
 	p.connect(r.HighPrio)
 }
 
+// forName returns the pool of a server name under the host's pool.
+func (p *Pool) forName(n serverName) *Pool {
+	sub := p.named[n]
+	if sub == nil {
+		sub = &Pool{loop: p.loop, host: p.host, local: p.local, name: n, main: p, closed: p.closed}
+		if p.named == nil {
+			p.named = make(map[serverName]*Pool)
+		}
+		p.named[n] = sub
+	}
+	return sub
+}
+
+// forget drops the pool of a server name that has nothing left, so that clients who make up
+// names do not fill memory.
+func (p *Pool) forget() {
+	if p.main != nil && p.conns == 0 && p.first == nil && p.main.named[p.name] == p {
+		delete(p.main.named, p.name)
+	}
+}
+
 // connect begins a connection. The breaker does not hold back the first one, as in Envoy:
 // else a pool could starve for ever.
 func (p *Pool) connect(high bool) {
@@ -80,7 +112,7 @@ func (p *Pool) connect(high bool) {
 		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
 	}
 	if t, ok := p.host.Host.Transport.(*transportsocket.Client); ok {
-		o.TLS = t
+		o.TLS, o.SNI, o.VerifyName = t, p.name.sni, p.name.verify
 	}
 	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now()}
 	c.next = p.all
@@ -190,6 +222,9 @@ func (p *Pool) unlink(r *Request) {
 // their exchange; requests that wait keep their connection attempts.
 func (p *Pool) Close() {
 	p.closed = true
+	for _, sub := range p.named {
+		sub.Close()
+	}
 	for c := p.all; c != nil; {
 		next := c.next
 		if c.isIdle || c.connecting && p.first == nil {

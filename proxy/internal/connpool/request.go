@@ -69,6 +69,10 @@ type Request struct {
 	Head     bool // the method is HEAD
 	Connect  bool // the method is CONNECT
 	HighPrio bool // which circuit breakers apply
+	// SNI overrides the server name of TLS (auto_sni), and VerifyName is a name that the
+	// host's certificate must have (auto_san_validation). Requests share connections only
+	// with those that agree on both.
+	SNI, VerifyName string
 
 	Response header.Map
 	Trailers header.Map
@@ -130,4 +134,5 @@ func (r *Request) Release() {
 	r.block = nil
 	r.finished = false
 	r.pool = nil
+	r.SNI, r.VerifyName = "", ""
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"net"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
@@ -8,6 +9,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // attempt picks a host and asks for a connection to it.
@@ -26,9 +28,28 @@ func (r *router) attempt() {
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
 	info.UpstreamConnect = 0
+	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && r.host.Host.Transport != nil {
+		r.nameServer(up)
+	}
 	connpool.For(r.loop, r.host).Start(&r.req)
 	if r.state == waiting {
 		info.UpstreamConnect = r.loop.Now()
+	}
+}
+
+// nameServer asks for a connection whose TLS names the request's host (auto_sni,
+// auto_san_validation): the host that is sent, after rewriting, without its port.
+func (r *router) nameServer(up *xdsresource.UpstreamHTTP) {
+	r.rewriteHost()
+	name := string(r.h.Value(header.Authority))
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	if up.AutoSNI {
+		r.req.SNI = name
+	}
+	if up.AutoSANValidation {
+		r.req.VerifyName = name
 	}
 }
 
