@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 )
 
 // TestEnvoyAccepts gives every scenario's resources to a real Envoy (--mode validate), which
@@ -33,46 +36,66 @@ func TestEnvoyAccepts(t *testing.T) {
 	envoy := findEnvoy(t)
 	dir := t.TempDir()
 	writeCertificate(t, dir)
-	files := regexp.MustCompile(`"/(certs|etc)/[^"]*"`)
 	scenarios, _ := filepath.Glob("testdata/*/node*.json")
 	for _, file := range scenarios {
 		name := strings.NewReplacer("/", "-", ".json", "").Replace(strings.TrimPrefix(file, "testdata/"))
 		t.Run(name, func(t *testing.T) {
 			_, s := load(t, filepath.Dir(file))
-			all := resources(s, readNode(t, file).proxy(t))
-			clusters, listeners := jsonValues(t, all["clusters"]), jsonValues(t, all["listeners"])
-			withoutIstio(clusters)
-			withoutIstio(listeners)
-			clusters = append(clusters, grpcCluster("xds-grpc"), grpcCluster("sds-grpc"))
-			for i, r := range jsonValues(t, all["routes"]) {
-				listeners = append(listeners, carrying(r, i))
-			}
-			boot, err := json.Marshal(map[string]any{
-				"node": map[string]any{"id": "x", "cluster": "x"},
-				"dynamicResources": map[string]any{"adsConfig": map[string]any{"apiType": "GRPC", "transportApiVersion": "V3",
-					"grpcServices": []any{map[string]any{"envoyGrpc": map[string]any{"clusterName": "xds-grpc"}}}}},
-				"staticResources": map[string]any{"clusters": clusters, "listeners": listeners},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			boot = files.ReplaceAllFunc(boot, func(b []byte) []byte {
-				f := "cert.pem"
-				if bytes.Contains(b, []byte(".key")) {
-					f = "key.pem"
-				}
-				return []byte(`"` + filepath.Join(dir, f) + `"`)
-			})
-			config := filepath.Join(dir, name+".json")
-			if err := os.WriteFile(config, boot, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-			defer cancel()
-			if out, err := exec.CommandContext(ctx, envoy, "--mode", "validate", "-l", "error", "-c", config).CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
+			validateWithEnvoy(t, envoy, dir, resources(s, readNode(t, file).proxy(t)))
 		})
+	}
+	// Small random worlds, in which things collide that no scenario thought of.
+	for seed := range uint64(6) {
+		d := dice{mathrand.New(mathrand.NewPCG(seed, 99))}
+		b := snapshot.New()
+		for range 60 {
+			b.Update(snapshot.Set("config", d.object()))
+		}
+		for _, p := range historyProxies(t) {
+			t.Run(fmt.Sprint("random-", seed, "-", p.Name), func(t *testing.T) {
+				validateWithEnvoy(t, envoy, dir, resources(b.Snapshot(), p))
+			})
+		}
+	}
+}
+
+var certificateFiles = regexp.MustCompile(`"/(certs|etc)/[^"]*"`)
+
+// validateWithEnvoy makes a bootstrap of the resources and has Envoy judge it. dir holds the
+// certificate that stands in for files that resources name.
+func validateWithEnvoy(t *testing.T, envoy, dir string, all map[string][]Resource) {
+	t.Helper()
+	clusters, listeners := jsonValues(t, all["clusters"]), jsonValues(t, all["listeners"])
+	withoutIstio(clusters)
+	withoutIstio(listeners)
+	clusters = append(clusters, grpcCluster("xds-grpc"), grpcCluster("sds-grpc"))
+	for i, r := range jsonValues(t, all["routes"]) {
+		listeners = append(listeners, carrying(r, i))
+	}
+	boot, err := json.Marshal(map[string]any{
+		"node": map[string]any{"id": "x", "cluster": "x"},
+		"dynamicResources": map[string]any{"adsConfig": map[string]any{"apiType": "GRPC", "transportApiVersion": "V3",
+			"grpcServices": []any{map[string]any{"envoyGrpc": map[string]any{"clusterName": "xds-grpc"}}}}},
+		"staticResources": map[string]any{"clusters": clusters, "listeners": listeners},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot = certificateFiles.ReplaceAllFunc(boot, func(b []byte) []byte {
+		f := "cert.pem"
+		if bytes.Contains(b, []byte(".key")) {
+			f = "key.pem"
+		}
+		return []byte(`"` + filepath.Join(dir, f) + `"`)
+	})
+	config := filepath.Join(t.TempDir(), "envoy.json")
+	if err := os.WriteFile(config, boot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, envoy, "--mode", "validate", "-l", "error", "-c", config).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
