@@ -385,8 +385,7 @@ func TestBackpressure(t *testing.T) {
 			const limit, total = 64 << 10, 32 << 20
 			chunk := bytes.Repeat([]byte("0123456789abcdef"), 1024)
 			sent, stalls, peak := 0, 0, 0
-			var fill func(c *Conn)
-			fill = func(c *Conn) {
+			fill := func(c *Conn) {
 				for sent < total {
 					if c.AboveHighWatermark() {
 						stalls++

@@ -152,10 +152,35 @@ type readBuffer interface {
 	Commit(int)
 }
 
-// readTLS decrypts what has arrived.
+// readTLS decrypts what has arrived and delivers it, a buffer limit at a time: what is left
+// encrypted raises no event, so it goes on until the input is used up or the handler pauses.
 func (c *Conn) readTLS() {
-	got := false
-	for !c.paused && c.in.Len() < c.limit {
+	for {
+		got, err := c.decrypt()
+		if c.tls.PendingOut() > 0 {
+			c.write() // an answer of the protocol itself: key update, alert
+		}
+		if err != nil {
+			if got && c.state == open {
+				c.handler.OnData(c, false)
+			}
+			c.fail(err)
+			return
+		}
+		more := c.in.Len() >= c.limit
+		if got && c.state == open {
+			c.deliver()
+		}
+		if c.state != open || c.paused || c.full || c.eof || !more {
+			return
+		}
+	}
+}
+
+// decrypt moves plaintext into In until the input is used up or the limit is reached. got:
+// there is something to deliver. An error ends the connection.
+func (c *Conn) decrypt() (got bool, err *Error) {
+	for c.in.Len() < c.limit {
 		want := minRead
 		if c.in.Len() > 0 {
 			want = minRead / 4
@@ -164,44 +189,27 @@ func (c *Conn) readTLS() {
 		m, err := c.tls.Read(p)
 		c.in.Commit(m)
 		got = got || m > 0
-		if err == nil {
+		switch {
+		case err == nil:
 			if m < len(p) && c.tls.In.Len() == 0 && !c.rawEOF {
-				break // it would only ask for more
+				return got, nil // it would only ask for more
 			}
-			continue
-		}
-		if err == transportsocket.ErrAgain {
-			if !c.rawEOF {
-				break
+		case err == transportsocket.ErrAgain:
+			if c.rawEOF {
+				// The socket ended without close_notify (RFC 8446, 6.1: this may be a
+				// truncation attack). What came before is delivered, then it is an error.
+				return got, &Error{Kind: PeerClosed, Op: opRead}
 			}
-			// The socket ended without close_notify (RFC 8446, 6.1: this may be a
-			// truncation attack). What came before is delivered, then it is an error.
-			if got {
-				c.handler.OnData(c, false)
-			}
-			c.fail(&Error{Kind: PeerClosed, Op: opRead})
-			return
-		}
-		if err == transportsocket.ErrEnded {
+			return got, nil
+		case err == transportsocket.ErrEnded:
 			c.eof = true
 			c.loop.SetInterestNow(&c.fd, c.interest())
-			got = true
-			break
+			return true, nil
+		default:
+			return got, &Error{Kind: TLS, Op: opRead, Err: err}
 		}
-		if got {
-			c.handler.OnData(c, false)
-		}
-		c.fail(&Error{Kind: TLS, Op: opRead, Err: err})
-		return
 	}
-	if c.tls.PendingOut() > 0 && c.state == open {
-		c.write() // an answer of the protocol itself: key update, alert
-	}
-	if got && c.state == open {
-		c.deliver()
-	} else {
-		c.checkFull()
-	}
+	return got, nil
 }
 
 // onHangup handles an error or hang-up event while nothing is read: an error ends the

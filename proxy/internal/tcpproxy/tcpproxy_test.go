@@ -28,6 +28,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -54,6 +55,7 @@ func newWorld(t testing.TB) *world {
 	w.store.Attach(0, w.loop.Post)
 	w.clusters = cluster.New(cluster.Config{
 		Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: slog.New(slog.DiscardHandler),
+		NewTransport: func(u *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(u, nil) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
