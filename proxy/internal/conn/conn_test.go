@@ -25,7 +25,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // harness is a running loop whose end is checked for leaked descriptors and buffers.
 type harness struct {
 	*eventloop.Loop
-	t *testing.T
 }
 
 func start(t testing.TB) *harness {

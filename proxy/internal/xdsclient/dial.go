@@ -148,8 +148,8 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		// Configuration of a large mesh is large; the source is trusted with our memory.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)),
-		// One buffer each way per stream is enough, and small ones keep a sidecar small.
-		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10), grpc.WithSharedWriteBuffer(true),
+		// Small buffers keep a sidecar small.
+		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10),
 	)
 }
 
