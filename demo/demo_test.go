@@ -265,6 +265,15 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestGoRun(t *testing.T) {
+	for path, want := range map[string]bool{"/tmp/go-build12/b001/exe/lateen": true, "/usr/local/bin/lateen": false, "/x/exe/lateen": false} {
+		p := newPlan(t.TempDir(), "127.77", 8080, path)
+		if p.goRun != want || strings.HasPrefix(p.command(), "go run ./cmd/lateen") != want {
+			t.Errorf("%s: %v, %s", path, p.goRun, p.command())
+		}
+	}
+}
+
 func TestUntil(t *testing.T) {
 	calls := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/runfile"
@@ -42,6 +44,7 @@ type plan struct {
 	block       string
 	gatewayPort int
 	executable  string
+	goRun       bool   // the program was started by `go run`
 	stateFlag   string // what the user gave as --state-dir, for the commands that the table suggests
 	fresh       bool   // the configuration is the one that seed wrote in this run
 	begun       time.Time
@@ -49,7 +52,12 @@ type plan struct {
 }
 
 func newPlan(stateDir, block string, gatewayPort int, executable string) *plan {
-	p := &plan{stateDir: stateDir, block: block, gatewayPort: gatewayPort, executable: executable}
+	p := &plan{stateDir: stateDir, block: block, gatewayPort: gatewayPort, executable: executable, goRun: madeByGoRun(executable)}
+	if p.goRun && runtime.GOOS == "linux" {
+		// `go run` deletes its program when it ends, which is before a detached demo does. The running program's file stays within reach
+		// under this name (proc(5)), also for the processes that are started again later.
+		p.executable = "/proc/self/exe"
+	}
 	p.workloads = append(p.workloads, workload{
 		Name: "istio-ingressgateway-1", Deployment: "istio-ingressgateway", Namespace: rootNamespace,
 		ServiceAccount: "istio-ingressgateway-service-account", Type: "router", IP: block + ".0.2",
@@ -164,4 +172,10 @@ func (p *plan) tokenFile(w workload) string { return p.path("tokens", w.Name) }
 // process is a run of this program. The environment is the supervisor's, without what would send the mesh's own calls elsewhere.
 func (p *plan) process(name string, env []string, args ...string) supervise.Process {
 	return supervise.Process{Name: name, Path: p.executable, Args: args, Env: append(cleanEnvironment(os.Environ()), env...), Log: p.path("logs", name+".log")}
+}
+
+// madeByGoRun says whether a program lies where `go run` puts it: TMP/go-build123/b001/exe/lateen.
+func madeByGoRun(executable string) bool {
+	dir := filepath.Dir(executable)
+	return filepath.Base(dir) == "exe" && strings.Contains(dir, string(filepath.Separator)+"go-build")
 }

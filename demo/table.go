@@ -24,18 +24,27 @@ func writeTable(out io.Writer, p *plan) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	state := ""
-	if p.stateFlag != "" {
-		state = " --state-dir " + p.stateFlag
-	}
+	me := p.command()
 	fmt.Fprintf(&b, `
 The shop is open. Try:
   curl localhost:%d/api/catalog
-  lateen%s proxy-status
-  lateen%s proxy-config routes deploy/webapp.%s
-  lateen%s apply -f samples/shop/mesh/catalog-90-10.yaml
-  lateen%s sample fault --app catalog --version v1 --rate 0.5 --status 500
-`, p.gatewayPort, state, state, shopNamespace, state, state)
+  %[2]s proxy-status
+  %[2]s proxy-config routes deploy/webapp.%[3]s
+  %[2]s apply -f samples/shop/mesh/catalog-subsets.yaml -f samples/shop/mesh/catalog-90-10.yaml
+  %[2]s sample fault --app catalog --version v1 --rate 0.5 --status 500
+`, p.gatewayPort, me, shopNamespace)
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// command is how the user calls this program, with the flag that finds this mesh where it is needed.
+func (p *plan) command() string {
+	me := "lateen"
+	if p.goRun {
+		me = "go run ./cmd/lateen"
+	}
+	if p.stateFlag != "" {
+		me += " --state-dir " + p.stateFlag
+	}
+	return me
 }
