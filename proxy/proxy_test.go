@@ -200,6 +200,7 @@ func checkAdmin(t *testing.T, p *running) {
 		{"GET", "/config_dump?resource=static_clusters", 200, []string{`"backend"`}},
 		{"GET", "/config_dump?resource=static_route_configs", 200, []string{`"name": "local"`, "short and stout"}},
 		{"GET", "/config_dump?resource=nonsense", 404, []string{"not found in config dump"}},
+		{"POST", "/reopen_logs", 200, []string{"OK"}},
 		{"POST", "/reset_counters", 200, []string{"OK"}},
 		{"GET", "/stats?filter=cluster.backend.upstream_rq_total", 200, []string{"upstream_rq_total: 0"}},
 	} {

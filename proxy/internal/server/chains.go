@@ -51,7 +51,8 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 }
 
 // tcpHandler makes a TCP proxy. Of the filters before it Istio's statistics meter its
-// connections; metadata exchange has no half of its own here (docs/envoy-differences.md).
+// connections. Istio's exchange of peer metadata over TCP (ALPN istio-peer-exchange) is not done:
+// its filter is accepted, peers of TCP connections are known by their certificates only.
 func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain, cfg *xdsresource.TCPProxy) (listener.NetworkHandler, error) {
 	deps := tcpproxy.Deps{Clusters: s.clusters, Stats: s.stats}
 	for _, f := range fc.Filters[:len(fc.Filters)-1] {

@@ -106,12 +106,9 @@ func keepSmall(done <-chan struct{}) {
 // watchCollections sends to collected after each collection, until done is closed.
 func watchCollections(collected chan<- struct{}, done <-chan struct{}) {
 	// An object that nothing refers to is found dead by the next collection; its cleanup makes
-	// the next such object. (16 bytes and a pointer keep it out of the tiny allocator, which
-	// would tie its life to that of its neighbours.)
-	type canary struct {
-		self *canary
-		_    [2]uintptr
-	}
+	// the next such object. Its pointer keeps it out of the tiny allocator, which would tie its
+	// life to that of its neighbours.
+	type canary struct{ _ *byte }
 	var arm func()
 	arm = func() {
 		runtime.AddCleanup(&canary{}, func(struct{}) {

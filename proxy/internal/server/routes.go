@@ -29,12 +29,5 @@ func (r *routes) slot(name string) *atomic.Pointer[route.Table] {
 	return p
 }
 
-// Table returns the current table of a name, nil when there is none. A stream that has one
-// keeps it to its end.
-func (r *routes) Table(name string) *route.Table { return r.slot(name).Load() }
-
-// known reports whether a name has a table.
-func (r *routes) known(name string) bool { return r.Table(name) != nil }
-
-// set publishes a table; nil takes it away.
+// set publishes a table. A stream that has the old one keeps it to its end.
 func (r *routes) set(name string, t *route.Table) { r.slot(name).Store(t) }
