@@ -15,7 +15,6 @@ import (
 var (
 	pathKey          = header.KeyOf(":path")
 	originalPathKey  = header.KeyOf("x-envoy-original-path")
-	originalHostKey  = header.KeyOf("x-envoy-original-host")
 	attemptKey       = header.KeyOf("x-envoy-attempt-count")
 	expectedKey      = header.KeyOf("x-envoy-expected-rq-timeout-ms")
 	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
