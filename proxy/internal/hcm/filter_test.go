@@ -119,3 +119,24 @@ func TestFilterBufferLimit(t *testing.T) {
 	}
 	p.waitStat("http.t.downstream_rq_too_large", 1)
 }
+
+// sometimes pauses a stream now and then, in either direction, and answers itself at times.
+type sometimes struct{ pauser }
+
+func (f *sometimes) OnRequestHeaders(s httpfilter.Stream, h *header.Map, end bool) httpfilter.Status {
+	switch s.Loop().Rand() % 8 {
+	case 0:
+		return f.pauser.OnRequestHeaders(s, h, end)
+	case 1:
+		s.Reply(httpfilter.Reply{Code: 403, Body: "no", Details: "sometimes"})
+		return httpfilter.Stop
+	}
+	return httpfilter.Continue
+}
+
+func (f *sometimes) OnResponseHeaders(s httpfilter.Stream, h *header.Map, end bool) httpfilter.Status {
+	if s.Loop().Rand()%8 == 0 {
+		return f.pauser.OnResponseHeaders(s, h, end)
+	}
+	return httpfilter.Continue
+}
