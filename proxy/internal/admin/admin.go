@@ -68,7 +68,6 @@ func New(cfg Config) *Admin {
 		{"/quitquitquit", "exit the server", true, a.quitQuitQuit},
 		{"/ready", "print server state, return 200 if LIVE, otherwise return 503", false, a.ready},
 		{"/reopen_logs", "reopen access logs", true, a.reopenLogs},
-		{"/reopen_logs", "reopen access logs", true, a.reopenLogs},
 		{"/reset_counters", "reset all counters to zero", true, a.resetCounters},
 		{"/runtime", "print runtime values", false, a.runtime},
 		{"/server_info", "print server version/status information", false, a.serverInfo},
@@ -214,15 +213,6 @@ func (a *Admin) healthcheck(fail bool) func(http.ResponseWriter, *http.Request) 
 func (a *Admin) quitQuitQuit(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "OK")
 	a.quit()
-}
-
-// reopenLogs serves POST /reopen_logs, for log rotation.
-func (a *Admin) reopenLogs(w http.ResponseWriter, _ *http.Request) {
-	if err := a.server.ReopenLogs(); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	fmt.Fprintln(w, "OK")
 }
 
 // runtime has no layers to show: no runtime key is read.

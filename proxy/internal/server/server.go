@@ -358,9 +358,6 @@ func (s *Server) Stats() *stats.Store { return s.stats }
 // Clusters is the manager of all clusters.
 func (s *Server) Clusters() *cluster.Manager { return s.clusters }
 
-// ReopenLogs closes and opens all access log files, after somebody has moved them away.
-func (s *Server) ReopenLogs() error { return s.files.Reopen() }
-
 // FailHealthcheck makes the server call itself draining, or takes that back.
 func (s *Server) FailHealthcheck(fail bool) { s.failing.Store(fail) }
 
