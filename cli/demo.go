@@ -33,7 +33,10 @@ the mesh. Prints what runs where and what to try, then stays in the foreground; 
 				return fmt.Errorf("find this program: %w", err)
 			}
 			if detach {
-				args := []string{"demo", "--state-dir", stateDir(cmd), "--gateway-port", strconv.Itoa(port)}
+				args := []string{"demo", "--gateway-port", strconv.Itoa(port)}
+				if given := givenStateDir(cmd); given != "" {
+					args = append(args, "--state-dir", given)
+				}
 				return demo.Detach(cmd.Context(), executable, args, stateDir(cmd), cmd.OutOrStdout())
 			}
 			return runDemo(cmd, executable, port)
@@ -71,14 +74,9 @@ func runDemo(cmd *cobra.Command, executable string, port int) error {
 	return d.Run(cmd.Context())
 }
 
-// givenStateDir is the folder to repeat in suggested commands: "" when they would find the same one without a flag.
+// givenStateDir is the folder to repeat in suggested commands: "" when they would find the same one without the flag.
 func givenStateDir(cmd *cobra.Command) string {
-	dir := stateDir(cmd)
-	home, err := os.UserHomeDir()
-	if err == nil && dir == filepath.Join(home, ".lateen") {
-		return ""
-	}
-	return dir
+	return cmd.Flag(stateDirFlag).Value.String()
 }
 
 // demoLogger writes to logs/demo.log: the terminal stays quiet once the mesh runs.
