@@ -22,6 +22,8 @@ type Client struct {
 	inBody     bool
 	isIdle     bool
 	connecting bool
+	whole      bool // while OnResponse is told: all of the response has been read
+	spared     bool // cancelled in that call, and left open
 	counted    bool // holds one of the connections that the breaker counts
 	high       bool
 	local      bool // closed by us
@@ -109,7 +111,14 @@ func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
 		c.settle(reuse)
 		return true, false
 	}
+	c.whole = r.Message.Framing == http1.ByLength && uint64(len(rest)) == r.Message.Length && !eof
 	r.Handler.OnResponse(r, false)
+	c.whole = false
+	if c.spared {
+		c.spared = false
+		c.settle(!c.pool.used(c))
+		return true, false
+	}
 	if c.req != r {
 		return true, false
 	}

@@ -111,7 +111,9 @@ func (r *Request) Finish() { r.finished = true }
 func (r *Request) Finished() bool { return r.finished }
 
 // Cancel drops the request: a waiting one leaves the queue, one under way loses its
-// connection, because what would still come on it belongs to nobody.
+// connection, because what would still come on it belongs to nobody. Where nothing can come,
+// the connection is kept: so an answer that is retried costs no new connection when all of
+// it came in one read.
 func (r *Request) Cancel() {
 	switch {
 	case r.pending:
@@ -119,6 +121,11 @@ func (r *Request) Cancel() {
 		r.pool.local.Inc(cluster.RqCancelled)
 	case r.client != nil:
 		c := r.client
+		if c.whole && r.finished && r.Message.KeepAlive {
+			c.spared = true
+			c.detach()
+			return
+		}
 		r.pool.local.Inc(cluster.RqTxReset)
 		c.detach()
 		c.close()

@@ -156,6 +156,7 @@ func TestRetry(t *testing.T) {
 	p.waitStat("cluster.up.upstream_rq_retry", 6)
 	p.waitStat("cluster.up.upstream_rq_retry_success", 3)
 	p.waitStat("cluster.up.retry.upstream_rq_500", 6)
+	p.waitStat("cluster.up.upstream_cx_total", 1)
 	p.waitStat("cluster.up.upstream_rq_200", 3)
 	p.waitStat("cluster.up.upstream_rq_active", 0)
 }

@@ -2,6 +2,7 @@ package hcm_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -393,10 +394,12 @@ func (w *responseWriter) finish() {
 	if w.code == 0 {
 		w.code = 200
 	}
-	fmt.Fprintf(w.c, "HTTP/1.1 %d X\r\ncontent-length: %d\r\n", w.code, len(w.body))
-	_ = w.h.Write(w.c)
-	_, _ = io.WriteString(w.c, "\r\n")
-	_, _ = w.c.Write(w.body)
+	var b bytes.Buffer // one write, as servers do
+	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\ncontent-length: %d\r\n", w.code, len(w.body))
+	_ = w.h.Write(&b)
+	b.WriteString("\r\n")
+	b.Write(w.body)
+	_, _ = w.c.Write(b.Bytes())
 }
 
 // deadAddr is an address that refuses connections.
