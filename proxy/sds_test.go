@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// sds serves secrets over a Unix socket, one per stream, as Istio's agent does.
+type sds struct {
+	secretv3.UnimplementedSecretDiscoveryServiceServer
+	t       *testing.T
+	mu      sync.Mutex
+	version int
+	secrets map[string]*tlsv3.Secret
+	changed chan struct{} // closed at each change
+	nacks   chan string
+}
+
+func startSDS(t *testing.T) (*sds, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sds.sock")
+	lis, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sds{t: t, secrets: map[string]*tlsv3.Secret{}, changed: make(chan struct{}), nacks: make(chan string, 8)}
+	srv := grpc.NewServer()
+	secretv3.RegisterSecretDiscoveryServiceServer(srv, s)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(lis) }()
+	t.Cleanup(func() { srv.Stop(); <-done })
+	return s, path
+}
+
+func (s *sds) StreamSecrets(st secretv3.SecretDiscoveryService_StreamSecretsServer) error {
+	req, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	if len(req.GetResourceNames()) != 1 {
+		return fmt.Errorf("want one name, have %v", req.GetResourceNames())
+	}
+	name := req.GetResourceNames()[0]
+	go func() {
+		for {
+			r, err := st.Recv()
+			if err != nil {
+				return
+			}
+			if d := r.GetErrorDetail(); d != nil {
+				s.nacks <- d.GetMessage()
+			}
+		}
+	}()
+	for {
+		s.mu.Lock()
+		secret, changed, version := s.secrets[name], s.changed, s.version
+		s.mu.Unlock()
+		if secret != nil {
+			a, err := anypb.New(secret)
+			if err != nil {
+				return err
+			}
+			err = st.Send(&discoveryv3.DiscoveryResponse{
+				TypeUrl: xdsresource.TypeSecret, VersionInfo: fmt.Sprint(version), Nonce: fmt.Sprint(version), Resources: []*anypb.Any{a},
+			})
+			if err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-st.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (s *sds) set(secret *tlsv3.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[secret.GetName()] = secret
+	s.version++
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// certificate makes a self-signed certificate with a serial number to know it by.
+func certificate(t *testing.T, serial int64) *tlsv3.Secret {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inline := func(kind string, b []byte) *corev3.DataSource {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})}}
+	}
+	return &tlsv3.Secret{Name: "default", Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		CertificateChain: inline("CERTIFICATE", der), PrivateKey: inline("PRIVATE KEY", raw),
+	}}}
+}
+
+// TestSecretsRotate: a TLS listener waits for its certificate, new handshakes use a new one,
+// live connections go on, and a bad one is refused while the good one stays.
+func TestSecretsRotate(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer backend.Close()
+	agent, path := startSDS(t)
+	text := staticBootstrap(backend.Listener.Addr().String())
+	text = strings.Replace(text, "    filter_chains:\n    - filters:", `    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - {name: default, sds_config: {api_config_source: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: sds-grpc}}]}}}
+      filters:`, 1) + fmt.Sprintf(`
+  - name: sds-grpc
+    load_assignment: {cluster_name: sds-grpc, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: %s}}}}]}]}
+`, path)
+	first := certificate(t, 1)
+	go func() { // the certificate comes after the listener
+		agent.set(first)
+	}()
+	p := run(t, text)
+	addr := p.ListenerAddrs()["main"]
+
+	dial := func() *tls.Conn {
+		c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	serial := func(c *tls.Conn) int64 { return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() }
+	get := func(c *tls.Conn) string {
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("on the live connection: %v", err)
+		}
+		resp.Body.Close()
+		return resp.Status
+	}
+	old := dial()
+	if got := serial(old); got != 1 {
+		t.Fatalf("serial %d, want 1", got)
+	}
+	get(old)
+
+	agent.set(certificate(t, 2))
+	eventually(t, "new handshakes use the new certificate", func() bool { return serial(dial()) == 2 })
+	if got := get(old); got != "200 OK" {
+		t.Errorf("live connection: %s", got)
+	}
+
+	bad := certificate(t, 3)
+	bad.GetTlsCertificate().PrivateKey = certificate(t, 4).GetTlsCertificate().GetPrivateKey()
+	agent.set(bad)
+	select {
+	case msg := <-agent.nacks:
+		if !strings.Contains(msg, "tls_certificate") {
+			t.Errorf("NACK says %q", msg)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a certificate with a foreign key was not refused")
+	}
+	if got := serial(dial()); got != 2 {
+		t.Errorf("serial %d after a refused secret, want 2", got)
+	}
+	_, dump := p.admin("GET", "/config_dump?resource=dynamic_active_secrets")
+	if !strings.Contains(dump, "W3JlZGFjdGVkXQ==") || strings.Contains(dump, "PRIVATE KEY") { // "[redacted]"
+		t.Errorf("the dump of secrets does not hide the key:\n%s", dump)
+	}
+	if _, certs := p.admin("GET", "/certs"); !strings.Contains(normalise(certs), `"serial_number": "2"`) {
+		t.Errorf("certs = %s", certs)
+	}
+}
+
+func TestDrainListeners(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer backend.Close()
+	p := run(t, staticBootstrap(backend.Listener.Addr().String()))
+	addr := p.ListenerAddrs()["main"]
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	get := func() (*http.Response, error) {
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return resp, err
+	}
+	if resp, err := get(); err != nil || resp.Close {
+		t.Fatalf("before draining: %v %v", resp, err)
+	}
+	if code, _ := p.admin("POST", "/drain_listeners"); code != 200 {
+		t.Errorf("drain_listeners: %d", code)
+	}
+	eventually(t, "the address closes", func() bool {
+		n, err := net.Dial("tcp", addr)
+		if err == nil {
+			n.Close()
+		}
+		return err != nil
+	})
+	// An idle connection ends at once or after one more request, never in the middle of one.
+	if resp, err := get(); err == nil && !resp.Close {
+		t.Error("a draining connection was kept alive")
+	}
+}
