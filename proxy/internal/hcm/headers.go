@@ -178,7 +178,7 @@ func (s *stream) forwarded() {
 			s.req.Remove(header.XForwardedProto)
 		}
 	} else if client, single = lastOfXFF(xff, int(cfg.XFFTrustedHops)); !client.IsValid() {
-		client, single = remote.Addr(), xff == nil
+		client, single = remote.Addr(), false // nobody vouches for it: not internal, as in Envoy
 	}
 	if client != remote.Addr() && client.IsValid() {
 		s.info.Remote = netip.AddrPortFrom(client, 0)

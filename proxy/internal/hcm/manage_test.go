@@ -63,6 +63,7 @@ func TestForwarding(t *testing.T) {
 		[]string{"x-forwarded-for: 10.1.2.3", "x-envoy-internal: true", "x-request-id: mine"}, []string{"x-envoy-external-address"})
 	f("inside, public address", inner, "x-forwarded-for: 203.0.113.9\r\nx-envoy-internal: true\r\n",
 		[]string{"x-forwarded-for: 203.0.113.9"}, []string{"x-envoy-internal", "x-envoy-external-address"})
+	f("inside, no address", inner, "x-envoy-max-retries: 9\r\n", nil, []string{"x-envoy-internal", "x-forwarded-for", "x-envoy-max-retries"})
 	f("inside, two addresses", inner, "x-forwarded-for: 10.1.2.3, 10.1.2.4\r\n", nil, []string{"x-envoy-internal"})
 	f("preserved id", func(c *xdsresource.HTTPConnectionManager) { c.PreserveExternalRequestID = true }, "x-forwarded-for: 203.0.113.9\r\nx-request-id: mine\r\n",
 		[]string{"x-request-id: mine"}, nil)
