@@ -88,8 +88,8 @@ func (r *running) run(change func(*Config)) {
 	case <-cp.Ready():
 	case err := <-ended:
 		r.t.Fatal(err)
-	case <-time.After(10 * time.Second):
-		r.t.Fatal("not ready within 10 s")
+	case <-time.After(time.Minute):
+		r.t.Fatal("not ready within a minute")
 	}
 	r.cp, r.addrs = cp, cp.Addresses()
 }
@@ -191,7 +191,7 @@ func webNode(t *testing.T) *corepb.Node {
 
 func TestTheWholeWay(t *testing.T) {
 	r := start(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := xdstest.Start(ctx, connect(t, r.addrs.SecureGRPC, r.tls(r.enrol("shop", "web"))), xdstest.Options{Node: webNode(t)})
 	if err != nil {
@@ -205,13 +205,13 @@ func TestTheWholeWay(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// A file is written: the proxy has it within a second.
+	// A file is written: the proxy has it long before the rescan's turn comes (5 s).
 	begin := time.Now()
 	r.write("config/shop/service/api.yaml", strings.ReplaceAll(webService, "web", "api"))
 	if err := c.Until(ctx, has(xdstest.EDS, "outbound|80||api.shop.svc.cluster.local")); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > 4*time.Second {
 		t.Errorf("the edit took %v to arrive", took)
 	}
 	// It turns bad: nothing changes, and the mistake is shown. Another one is taken meanwhile, and nothing was removed on the way.
@@ -302,7 +302,7 @@ func TestIdentity(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			c, err := xdstest.Start(ctx, connect(t, r.addrs.SecureGRPC, r.tls(tt.cert)), xdstest.Options{Node: tt.node})
 			if err == nil {
@@ -318,7 +318,7 @@ func TestIdentity(t *testing.T) {
 
 func TestPlaintextServesAndRefusalIsShown(t *testing.T) {
 	r := start(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	refuse := func(typeURL string, _ []string) string {
 		if typeURL == xdstest.LDS {

@@ -34,8 +34,8 @@ func TestOnlyWorkloads(t *testing.T) {
 		if len(b.Changed) != 1 || b.Changed[0].Name != "web-1" {
 			t.Errorf("batch: %+v", b)
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("no batch within 5 s")
+	case <-time.After(30 * time.Second):
+		t.Error("no batch within 30 s")
 	}
 	if m := store.Mistakes(); len(m) != 1 || !strings.Contains(m[0].Text, "lateen apply") {
 		t.Errorf("mistakes: %v", m)
