@@ -53,9 +53,12 @@ type Change struct {
 	Objects []ObjectKey
 	// All: the mesh configuration (or what everything reads) changed.
 	All bool
-	// Hosts whose service or destination rule changed: their clusters, listeners and routes
-	// on the service's ports. A wildcard stands for all hosts below it.
+	// Hosts whose service, destination rule or identities changed: their clusters, and routes
+	// to them. A wildcard stands for all hosts below it.
 	Hosts map[string]bool
+	// ListenerHosts are hosts for which listeners may differ: whose service changed, or whose
+	// rules for opaque bytes did. Rules for requests alone, which change most, are not.
+	ListenerHosts map[string]bool
 	// EndpointHosts are hosts whose endpoints changed.
 	EndpointHosts map[string]bool
 	// RouteHosts are hosts of changed virtual services, old and new.
@@ -71,7 +74,7 @@ type Change struct {
 
 // Empty reports whether nothing changed.
 func (c *Change) Empty() bool {
-	return !c.All && len(c.Hosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
+	return !c.All && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
 		len(c.Gateways) == 0 && len(c.Policies) == 0 && len(c.Workloads) == 0
 }
 
@@ -84,7 +87,7 @@ func (c *Change) Merge(o *Change) {
 		dst *map[string]bool
 		src map[string]bool
 	}{
-		{&c.Hosts, o.Hosts}, {&c.EndpointHosts, o.EndpointHosts}, {&c.RouteHosts, o.RouteHosts},
+		{&c.Hosts, o.Hosts}, {&c.ListenerHosts, o.ListenerHosts}, {&c.EndpointHosts, o.EndpointHosts}, {&c.RouteHosts, o.RouteHosts},
 		{&c.Gateways, o.Gateways}, {&c.Policies, o.Policies}, {&c.Workloads, o.Workloads},
 	} {
 		if len(p.src) == 0 {

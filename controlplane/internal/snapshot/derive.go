@@ -42,6 +42,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		b.labels.service(d)
 		again[d.key] = true
 		mark(&ch.Hosts, hostOf(d.key))
+		mark(&ch.ListenerHosts, hostOf(d.key))
 	}
 	b.affectedByWorkloads(&s, workloads, again)
 	b.affectedByPolicies(&s, peerAuths, again)
@@ -315,6 +316,19 @@ func at[V any](m map[string]map[string]V, key string) map[string]V {
 // indexRules keeps destination rules merged by namespace and host.
 func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRule], ch *model.Change) {
 	touched := map[string]bool{}
+	before := b.idleRules
+	for _, d := range diffs {
+		b.idleRules += count(d.new != nil && tcpIdle(d.new)) - count(d.old != nil && tcpIdle(d.old))
+	}
+	if before+b.idleRules > 0 {
+		for _, d := range diffs {
+			for _, r := range []*model.DestinationRule{d.old, d.new} {
+				if r != nil {
+					mark(&ch.ListenerHosts, r.Host)
+				}
+			}
+		}
+	}
 	for _, d := range diffs {
 		for _, r := range []*model.DestinationRule{d.old, d.new} {
 			if r == nil {
@@ -348,6 +362,29 @@ func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRu
 	s.MergedRules = s.MergedRules.Apply(edits)
 }
 
+func count(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// tcpIdle reports whether a rule has the one setting that listeners read.
+func tcpIdle(r *model.DestinationRule) bool {
+	has := func(p *model.TrafficPolicy) bool {
+		return p.ConnectionPool != nil && p.ConnectionPool.TCPIdleTimeout != nil
+	}
+	if r.Policy == nil {
+		return false
+	}
+	for i := range r.Policy.Ports {
+		if has(&r.Policy.Ports[i].Policy) {
+			return true
+		}
+	}
+	return has(r.Policy)
+}
+
 // ruleKey is a rule's key in Snapshot.MergedRules; rules for some workloads only are kept
 // apart, under a key that sorts beside it.
 func ruleKey(r *model.DestinationRule) string {
@@ -369,6 +406,12 @@ func ruleLabels(r *model.DestinationRule) []string {
 func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualService], ch *model.Change) {
 	hosts := map[string]map[string]*model.VirtualService{}
 	gateways := map[string]map[string]*model.VirtualService{}
+	has := func(v *model.VirtualService) bool { return v != nil && len(v.TCP)+len(v.TLS) > 0 }
+	opaque := b.opaqueRoutes > 0
+	for _, d := range diffs {
+		b.opaqueRoutes += count(has(d.new)) - count(has(d.old))
+	}
+	opaque = opaque || b.opaqueRoutes > 0
 	for _, d := range diffs {
 		for i, v := range []*model.VirtualService{d.old, d.new} {
 			if v == nil {
@@ -390,6 +433,9 @@ func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualServi
 			for _, h := range v.Hosts {
 				at(hosts, h)[d.key] = put
 				mark(&ch.RouteHosts, h)
+				if opaque {
+					mark(&ch.ListenerHosts, h)
+				}
 			}
 		}
 		b.countLabels(routeLabels(d.old), routeLabels(d.new))

@@ -140,6 +140,9 @@ func (d dice) object() *config.Object {
 			r.TrafficPolicy.LoadBalancer = &networking.LoadBalancerSettings{LbPolicy: &networking.LoadBalancerSettings_ConsistentHash{
 				ConsistentHash: &networking.LoadBalancerSettings_ConsistentHashLB{HashKey: &networking.LoadBalancerSettings_ConsistentHashLB_HttpHeaderName{HttpHeaderName: d.of("x", "y")}}}}
 		}
+		if d.IntN(4) == 0 {
+			r.TrafficPolicy.ConnectionPool = &networking.ConnectionPoolSettings{Tcp: &networking.ConnectionPoolSettings_TCPSettings{IdleTimeout: durationpb.New(time.Minute)}}
+		}
 		if d.IntN(3) == 0 {
 			r.TrafficPolicy.Tls = &networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_TLSmode(d.IntN(4)), Sni: "s"}
 		}

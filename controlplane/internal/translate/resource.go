@@ -181,7 +181,7 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 		}
 	}
 	if len(c.Hosts) > 0 {
-		a.Listeners, a.Routes = true, true
+		a.Routes = true
 		for h := range c.Hosts {
 			if strings.HasPrefix(h, "*") {
 				a.AllClusters, a.AllEndpoints = true, true
@@ -198,9 +198,8 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 			a.EndpointHosts = append(a.EndpointHosts, h)
 		}
 	}
-	if len(c.RouteHosts) > 0 && !router {
-		a.Routes, a.Listeners = true, true // virtual services for TCP and TLS shape listeners
-	}
+	a.Listeners = len(c.ListenerHosts) > 0
+	a.Routes = a.Routes || (len(c.RouteHosts) > 0 && !router)
 	if len(c.Gateways) > 0 && router {
 		a.Routes, a.Listeners = true, true
 	}
