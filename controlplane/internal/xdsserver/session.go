@@ -163,7 +163,8 @@ func (s *session) quiet(now time.Time) bool {
 }
 
 func (s *session) removals(w *watch) bool {
-	return len(xdscache.Compare(w.have, w.target(s.viewFor(w), s.proxy)).Removed) > 0
+	d := xdscache.Compare(w.have, w.target(s.viewFor(w), s.proxy))
+	return len(d.Removed)+len(d.Changed) > 0
 }
 
 // add returns a response with what the client lacks of a type. Of clusters and endpoints it removes nothing yet.
@@ -174,6 +175,9 @@ func (s *session) add(w *watch, now time.Time) *response {
 	}
 	target := w.target(v, s.proxy)
 	diff := xdscache.Compare(w.have, target)
+	if w.place == placeEndpoint && len(diff.Changed) > 0 {
+		target, diff = s.holdEndpoints(w, v, target, diff)
+	}
 	removes := len(diff.Removed) > 0 && !w.place.first() && (!w.sotw || w.fullState())
 	var missing []string
 	for name := range w.ask {
@@ -225,6 +229,27 @@ func (s *session) add(w *watch, now time.Time) *response {
 	return r
 }
 
+// holdEndpoints leaves the endpoints of clusters that are about to go as they are: routes still lead there, and what the view has for them is
+// an empty assignment. They change, if the client still wants them then, when their cluster has gone.
+func (s *session) holdEndpoints(w *watch, v View, target *xdscache.Set, diff xdscache.Diff) (*xdscache.Set, xdscache.Diff) {
+	cds := s.watch(TypeCluster)
+	if cds == nil {
+		return target, diff
+	}
+	clusters := cds.target(v, s.proxy)
+	var held []*xdscache.Resource
+	for _, r := range diff.Changed {
+		if old := w.have.Get(r.Name); old != nil && clusters.Get(r.Name) == nil && cds.have.Get(r.Name) != nil {
+			held = append(held, old)
+		}
+	}
+	if len(held) == 0 {
+		return target, diff
+	}
+	target = xdscache.NewSet(held).Union(target)
+	return target, xdscache.Compare(w.have, target)
+}
+
 // rewarm sees to it that endpoints follow a cluster that changed. Envoy builds such a cluster anew and warms it, and asks for its endpoints
 // under the name that it is subscribed to already, of which in delta nothing reaches us.
 func (s *session) rewarm(before *xdscache.Set, sent []*xdscache.Resource) {
@@ -256,23 +281,27 @@ func (s *session) remove(w *watch, now time.Time) *response {
 	}
 	w.removed = v.Version()
 	target := w.target(v, s.proxy)
-	gone := xdscache.Compare(w.have, target).Removed
-	if len(gone) == 0 {
+	diff := xdscache.Compare(w.have, target)
+	if len(diff.Removed)+len(diff.Changed) == 0 {
 		return nil
 	}
 	w.have = target
-	if w.sotw && !w.fullState() {
+	if w.sotw && !w.fullState() && len(diff.Changed) == 0 {
 		return nil // there is no way to say it, and no need: the client asks for no such name any more
 	}
 	r := s.respond(w, v, now)
-	if w.sotw {
+	switch {
+	case w.fullState():
 		r.res, r.version = target.All(), target.Version()
-		w.version = r.version
-		return r
+	case w.sotw:
+		r.res, r.version = diff.Changed, target.Version()
+	default:
+		r.res = diff.Changed // what holdEndpoints held back
+		for _, old := range diff.Removed {
+			r.removed = append(r.removed, old.Name)
+		}
 	}
-	for _, old := range gone {
-		r.removed = append(r.removed, old.Name)
-	}
+	w.version = r.version
 	return r
 }
 

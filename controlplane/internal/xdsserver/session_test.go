@@ -192,6 +192,23 @@ func TestSessionScripts(t *testing.T) {
 			ack rds => cds[-a]
 			ack cds => eds[-a]
 			ack eds =>`},
+		{name: "delta: endpoints of a cluster that goes stay until routes have left it", start: "cds:a=1 eds:a=1,b=1 lds:l=1 rds:80=a", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub eds a => eds[a]
+			ack eds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:b=1 eds:a=none,b=1 lds:l=1 rds:80=b => cds[b]
+			sub eds b => eds[b]
+			ack eds =>
+			ack cds => rds[80]
+			ack rds => cds[-a]
+			ack cds => eds[a]
+			ack eds =>
+			view 3 cds:b=1 eds:a=none,b=2 lds:l=1 rds:80=b => eds[b]`},
 		{name: "delta: views that come in between wait, and only the last counts", start: "cds:a=1 lds:l=1 rds:80=1", script: `
 			sub cds => cds[a]
 			ack cds =>
