@@ -252,6 +252,21 @@ func TestRunReportsATakenPort(t *testing.T) {
 	}
 }
 
+// TestEndAtOnce ends proxies while they are starting, at whatever step that hits.
+func TestEndAtOnce(t *testing.T) {
+	for i := range 20 {
+		p, err := New(Config{Bootstrap: []byte(staticBootstrap("127.0.0.1:1")), Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*100*time.Microsecond)
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
 func TestQuit(t *testing.T) {
 	p, err := New(Config{Bootstrap: []byte(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}`), Concurrency: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

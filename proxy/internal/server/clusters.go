@@ -47,7 +47,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 		delete(cs.warming, name)
 	default:
 		cs.warming[name] = true
-		cs.s.wg.Go(func() {
+		cs.s.spawn(func() {
 			select {
 			case <-warm:
 			case <-cs.s.done:

@@ -89,6 +89,8 @@ type Server struct {
 
 	// Of Run:
 	wg      sync.WaitGroup
+	endMu   sync.Mutex
+	ending  bool          // nothing new is spawned
 	done    chan struct{} // closed when Run begins to end
 	stop    context.CancelCauseFunc
 	child   func() (context.Context, context.CancelFunc)
@@ -174,6 +176,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.control.post(s.bootStatic)
 	<-ctx.Done()
 
+	s.endMu.Lock()
+	s.ending = true
+	s.endMu.Unlock()
 	close(s.done)
 	cancelSub()
 	s.wg.Wait() // clients and watchers; they may still call the control loop
@@ -197,6 +202,15 @@ func (s *Server) Abandon() {
 	}
 }
 
+// spawn runs f on a goroutine that Run waits for; not at all when Run is about to end.
+func (s *Server) spawn(f func()) {
+	s.endMu.Lock()
+	defer s.endMu.Unlock()
+	if !s.ending {
+		s.wg.Go(f)
+	}
+}
+
 // bootStatic brings up what the bootstrap holds, in the order of dependence: secrets,
 // clusters, then, once those are warm, listeners. The control plane's stream starts at once.
 func (s *Server) bootStatic() {
@@ -211,7 +225,7 @@ func (s *Server) bootStatic() {
 		}
 		s.ads = client
 		ctx, cancel := s.child()
-		s.wg.Go(func() {
+		s.spawn(func() {
 			defer cancel()
 			_ = client.Run(ctx)
 			dialer.Close()
@@ -278,13 +292,13 @@ func (s *Server) checkReady() {
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.
 	if s.cfg.TrimMemory {
-		s.wg.Go(func() { keepSmall(s.done) })
+		s.spawn(func() { keepSmall(s.done) })
 	}
 }
 
 // after runs f on the control loop later, unless the server ends first.
 func (s *Server) after(d time.Duration, f func()) {
-	s.wg.Go(func() {
+	s.spawn(func() {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		select {

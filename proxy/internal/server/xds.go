@@ -167,7 +167,7 @@ func (s *Server) startSDS(k secretKey) error {
 	client.Subscribe(xdsresource.TypeSecret, k.name)
 	ctx, cancel := s.child()
 	s.sds[k] = cancel
-	s.wg.Go(func() {
+	s.spawn(func() {
 		_ = client.Run(ctx)
 		d.Close()
 	})
