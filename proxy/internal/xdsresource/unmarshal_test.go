@@ -258,6 +258,24 @@ transport_socket_matches:
 	}
 }
 
+func TestHTTP2IsNotOffered(t *testing.T) {
+	text := strings.Replace(hcmYAML, "- filters:", `- transport_socket:
+    name: envoy.transport_sockets.tls
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+      common_tls_context:
+        alpn_protocols: [h2, http/1.1]
+        tls_certificate_sds_secret_configs: [{name: default, sds_config: {ads: {}}}]
+  filters:`, 1)
+	v, err := decode(t, &listenerv3.Listener{}, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v.(*Listener).FilterChains[0].TLS.ALPN; !reflect.DeepEqual(got, []string{"http/1.1"}) {
+		t.Errorf("ALPN = %v", got)
+	}
+}
+
 func TestSecretErrorsHideTheKey(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
