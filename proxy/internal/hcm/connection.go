@@ -34,12 +34,25 @@ type connection struct {
 	xfcc       []byte // our element for x-forwarded-client-cert, made once
 }
 
+// maxTurns is how many pipelined requests are begun in one call. Then others have their turn,
+// and the streams that have ended are taken back.
+const maxTurns = 64
+
 // OnData implements conn.Handler.
 func (c *connection) OnData(cn *conn.Conn, eof bool) {
 	c.reading = true
-	for !c.closing {
+	for turns := 0; !c.closing; turns++ {
+		if turns == maxTurns && cn.In().Len() > 0 {
+			cn.ResumeRead()
+			break
+		}
 		if c.stream == nil {
-			if !c.nextRequest(cn, eof) {
+			if cn.AboveHighWatermark() {
+				// A client that sends requests and does not read answers would fill memory.
+				cn.PauseRead()
+				break
+			}
+			if !c.nextRequest(cn) {
 				break
 			}
 		} else if !c.readBody(cn) {
@@ -56,7 +69,7 @@ func (c *connection) OnData(cn *conn.Conn, eof bool) {
 }
 
 // nextRequest parses a head and runs the request. False: more bytes are needed.
-func (c *connection) nextRequest(cn *conn.Conn, eof bool) bool {
+func (c *connection) nextRequest(cn *conn.Conn) bool {
 	in := cn.In()
 	if in.Len() == 0 {
 		return false
@@ -80,17 +93,21 @@ func (c *connection) nextRequest(cn *conn.Conn, eof bool) bool {
 	}
 	c.headStart = 0
 	c.requests++
-	// The block goes to the stream whole, uncopied; what is behind the head is body, and what
-	// is behind that goes back.
-	blk := in.Take(in.Len())
-	s.block = blk
-	rest := blk.Bytes()[n:]
+	if rest := in.Len() - n; rest > 0 && (s.msg.Framing != http1.ByLength || uint64(rest) > s.msg.Length) {
+		s.keepHead(in, n)
+		s.run()
+		return true
+	}
+	// The usual case: nothing of another request has come. The block goes to the stream whole,
+	// uncopied; what is behind the head is body.
+	s.block = in.Take(in.Len())
+	rest := s.block.Bytes()[n:]
 	s.run()
 	if len(rest) > 0 && c.stream == s && !s.requestDone {
 		rest = rest[s.feed(rest):]
 	}
 	if len(rest) > 0 && !c.closing {
-		in.Append(rest)
+		in.Append(rest) // reading was paused
 	}
 	return true
 }
@@ -148,6 +165,9 @@ func (c *connection) finished(s *stream) {
 		return
 	}
 	c.watch()
+	if c.c.AboveHighWatermark() {
+		return // OnWritable goes on
+	}
 	if c.c.ReadPaused() || !c.reading && c.c.In().Len() > 0 || c.c.PeerEnded() {
 		c.c.ResumeRead()
 	}
@@ -164,7 +184,9 @@ func (c *connection) Drain() {
 func (c *connection) OnWritable(*conn.Conn) {
 	if s := c.stream; s != nil {
 		s.writable()
+		return
 	}
+	c.c.ResumeRead()
 }
 
 // OnClose implements conn.Handler.

@@ -332,6 +332,49 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestPipeliningFlood: a client that sends requests for ever and reads no answer is stopped,
+// whether the answers are ours or the host's, and gets all of them when it does read.
+func TestPipeliningFlood(t *testing.T) {
+	for _, path := range []string{"/local", "/up"} {
+		s := base(httpServer(t, echo))
+		s.limit = 64 << 10
+		s.routes = []*xdsresource.Route{
+			prefix("/local", func(r *xdsresource.Route) {
+				r.Forward, r.Direct = nil, &xdsresource.DirectResponse{Status: 200, Body: []byte("ours")}
+			}),
+			route("up"),
+		}
+		p := s.start(t)
+		c := p.dial()
+		_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		_ = c.Conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
+		req := strings.Repeat("GET "+path+" HTTP/1.1\r\nhost: a\r\n\r\n", 100)
+		sent := 0
+		for range 5000 {
+			_ = c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			n, err := io.WriteString(c, req)
+			sent += n
+			if err != nil {
+				break
+			}
+		}
+		if sent == 5000*len(req) {
+			t.Fatalf("%s: the proxy read %d bytes of requests without answering", path, sent)
+		}
+		n := 0
+		p.do(func() { n = p.loop.Buffers().InUse() })
+		if n > 2<<20 {
+			t.Errorf("%s: %d bytes of buffers in use", path, n)
+		}
+		whole := sent / (len(req) / 100)
+		for range whole {
+			if resp, _ := c.response("GET"); resp.StatusCode != 200 {
+				t.Fatalf("%s: %d", path, resp.StatusCode)
+			}
+		}
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -199,6 +199,10 @@ func (p *proxy) accept(ln net.Listener, limit int) {
 			return
 		}
 		_ = syscall.SetNonblock(fd, true)
+		if limit > 0 { // the system's buffers are not to hide what ours do
+			_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, limit)
+			_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, limit)
+		}
 		p.loop.Post(func() {
 			cn, err := conn.Accept(p.loop, fd, o, nil)
 			if err != nil {

@@ -121,6 +121,23 @@ func (s *stream) begin(c *connection) {
 	c.watch()
 }
 
+// keepHead copies a head out of a buffer that holds more than this request and parses it again
+// there: the buffer stays where it is, so that a thousand small requests in one read do not
+// move a thousand large blocks. The bytes are those that have just been accepted.
+func (s *stream) keepHead(in *iobuf.Buffer, n int) {
+	var b iobuf.Buffer
+	b.Init(s.w.loop.Buffers())
+	b.Append(in.Bytes()[:n])
+	in.Drain(n)
+	s.block = b.Take(n)
+	s.req.Reset()
+	scanned := 0
+	if _, err := http1.ParseRequest(s.block.Bytes(), &s.req, &s.msg, &s.w.m.limits, &scanned); err != nil {
+		panic("BUG: hcm: a head that was accepted is refused: " + err.Error())
+	}
+	s.info.RequestHeaderSize = uint32(s.req.Size())
+}
+
 // reset makes the object new. Nothing on the stack may know the stream any more.
 func (s *stream) reset() {
 	s.block.Release()
