@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/samples/shop"
 )
 
 func TestSecondDemoIsRefused(t *testing.T) {
@@ -141,6 +142,90 @@ func alive(pid int) bool {
 	}
 	_, after, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(after, "Z")
+}
+
+// A mesh that is started again has the configuration and the authority that it had, on another port as well as on the same, and also
+// after its supervisor was killed.
+func TestRestartKeepsState(t *testing.T) {
+	m := secondMesh(t)
+	for _, path := range []string{"mesh/catalog-subsets.yaml", "mesh/catalog-all-v1.yaml"} {
+		text, err := shop.ForBlock(path, m.run.Block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := m.lateenIn(string(text), "apply", "-f", "-"); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	root, err := os.ReadFile(filepath.Join(m.state, "ca", "root-cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(m.run.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, func() error {
+		if alive(m.run.PID) {
+			return fmt.Errorf("process %d lives", m.run.PID)
+		}
+		return nil
+	})
+	if m.port, err = freePort(); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, "demo", "--detach", "--gateway-port", strconv.Itoa(m.port))
+	for range 40 {
+		if m.mustGet(t, webappHost, "/api/catalog").v2() {
+			t.Fatal("the rule for catalog is gone")
+		}
+	}
+	if again, err := os.ReadFile(filepath.Join(m.state, "ca", "root-cert.pem")); err != nil || string(again) != string(root) {
+		t.Errorf("another root certificate (%v)", err)
+	}
+	out := m.must(t, "get", "destinationrule", "-n", "istioinaction")
+	if !strings.Contains(out, "catalog") {
+		t.Errorf("objects:\n%s", out)
+	}
+}
+
+// A file that is edited by hand counts within a second; one that is broken changes nothing, and neither does it harm its neighbours.
+func TestEditingFiles(t *testing.T) {
+	m := shared
+	m.apply(t, "mesh/catalog-subsets.yaml", "mesh/catalog-all-v1.yaml")
+	m.settle(t, webappHost, "/api/catalog", isV1)
+	path := filepath.Join(m.state, "config", "istioinaction", "virtualservice", "catalog.yaml")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(text string) {
+		// As an editor may do it: not in one step.
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(strings.ReplaceAll(string(raw), "version-v1", "version-v2"))
+	edited := time.Now()
+	m.settle(t, webappHost, "/api/catalog", isV2)
+	if took := time.Since(edited); took > time.Second {
+		t.Errorf("it took %v, twenty requests included", took)
+	}
+	edit("spec: [this is\n")
+	m.apply(t, "egress/users.yaml") // a change elsewhere, which is taken
+	eventually(t, settleTime, func() error {
+		out := m.must(t, "proxy-config", "cluster", "deploy/forum.istioinaction")
+		if !strings.Contains(out, "users.shop.example") {
+			return fmt.Errorf("no cluster for the new ServiceEntry:\n%s", out)
+		}
+		return nil
+	})
+	for range 40 {
+		if !m.mustGet(t, webappHost, "/api/catalog").v2() {
+			t.Fatal("a broken file has changed the mesh")
+		}
+	}
+	edit(string(raw))
+	m.settle(t, webappHost, "/api/catalog", isV1)
 }
 
 // In the foreground the demo prints its table, and nothing more.

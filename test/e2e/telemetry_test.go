@@ -113,14 +113,14 @@ lines:
 	return false
 }
 
-// A sidecar stays small, also after all that the other tests have done to it. It gives back what it does not use once a minute.
+// A sidecar stays small, also after all that the other tests have done to it. It gives back what it does not use every few seconds.
 func TestSidecarsStaySmall(t *testing.T) {
 	const limit = 25_000 // kB
 	if os.Getenv("LATEEN_E2E_BUILD") != "" {
 		t.Skip("skipped: a build with LATEEN_E2E_BUILD is not the one whose size counts; run without it")
 	}
 	m := shared
-	eventually(t, 75*time.Second, func() error {
+	eventually(t, 40*time.Second, func() error {
 		for _, p := range m.run.Proxies {
 			if p.Type != "sidecar" {
 				continue
