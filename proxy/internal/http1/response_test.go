@@ -105,9 +105,9 @@ func FuzzRequest(f *testing.F) {
 		}
 		// A head may be parsed once more where it lies (hcm does, behind a copy).
 		var h2 header.Map
-		var m2 Message
-		if n2, err := ParseRequest(again[:n1], &h2, &m2, l, &scanned); err != nil || n2 != n1 || m2 != m || h2.Len() != h.Len() {
-			t.Fatalf("third parse: %d, %v, %+v", n2, err, m2)
+		var mAgain Message
+		if n2, err := ParseRequest(again[:n1], &h2, &mAgain, l, &scanned); err != nil || n2 != n1 || mAgain != m || h2.Len() != h.Len() {
+			t.Fatalf("third parse: %d, %v, %+v", n2, err, mAgain)
 		}
 		var out iobuf.Buffer
 		AppendRequest(&out, &h, &Head{Chunked: m.Framing == Chunked})
