@@ -110,6 +110,8 @@ func (c *Conn) fail(err *Error) {
 		c.detached = false
 		sysClose(c.detachedFD)
 	}
+	c.dropPipe()
+	c.spliceDst = nil
 	c.notify = true
 	c.loop.Defer(&c.deferred)
 }

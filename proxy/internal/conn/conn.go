@@ -94,6 +94,9 @@ type Conn struct {
 
 	detachedFD int
 
+	spliceDst *Conn // bulk input goes there by way of the kernel
+	pipe      *pipe // output on its way inside the kernel, before Out; nil: none
+
 	bytesIn, bytesOut uint64
 }
 
@@ -145,6 +148,9 @@ func (c *Conn) Bytes() (in, out uint64) {
 // Pending is the number of bytes that are appended to Out and not yet given to the system.
 func (c *Conn) Pending() int {
 	n := c.out.Len()
+	if c.pipe != nil {
+		n += c.pipe.n
+	}
 	if c.tls != nil {
 		n += c.tls.PendingOut()
 	}

@@ -88,6 +88,9 @@ func (c *Conn) onReadable(ev eventloop.Events) {
 		}
 		return
 	}
+	if c.canSplice() && c.splice() {
+		return
+	}
 	if _, ok := c.recv(&c.in); !ok {
 		return
 	}

@@ -67,6 +67,9 @@ func (c *Conn) write() {
 		c.writeTLS()
 		return
 	}
+	if c.pipe != nil && !c.writePipe() {
+		return
+	}
 	if c.out.Len() > 0 {
 		n, e := sysSend(c.fd.Sys(), c.out.Bytes())
 		if e != 0 && !temporary(e) {
@@ -172,6 +175,7 @@ func (c *Conn) failWrite(e syscall.Errno) {
 	}
 	err := &Error{Kind: PeerReset, Op: opWrite, Err: e}
 	c.out.Reset()
+	c.dropPipe()
 	if c.paused || c.full || c.eof || c.rawEOF {
 		c.fail(err)
 		return

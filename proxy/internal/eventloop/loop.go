@@ -40,6 +40,7 @@ type Loop struct {
 	wall     time.Time
 	active   int64 // when something last happened
 	attached map[any]any
+	atEnd    []func()
 	stopping bool
 	ended    bool // EventStop is being sent: nothing may be registered any more
 
@@ -116,6 +117,10 @@ func (l *Loop) Attach(key, value any) {
 // Attached returns what was attached under key, or nil.
 func (l *Loop) Attached(key any) any { return l.attached[key] }
 
+// AtEnd registers a function that runs on the loop when it ends, after all handlers have been
+// told.
+func (l *Loop) AtEnd(fn func()) { l.atEnd = append(l.atEnd, fn) }
+
 // Stopped reports whether Run has returned or is about to.
 func (l *Loop) Stopped() bool { return l.stopped.Load() }
 
@@ -165,6 +170,9 @@ func (l *Loop) shutdown() {
 	l.stopped.Store(true)
 	l.runPosted()
 	l.runDeferred()
+	for _, fn := range l.atEnd {
+		fn()
+	}
 	l.buffers.Trim()
 }
 

@@ -183,5 +183,7 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 		s.idle.Init(s.onIdle)
 		s.loop.Arm(&s.idle, s.p.cfg.IdleTimeout)
 	}
+	s.down.SpliceTo(c)
+	c.SpliceTo(s.down)
 	s.down.ResumeRead()
 }

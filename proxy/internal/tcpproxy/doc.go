@@ -3,7 +3,8 @@
 //
 // A session's life: pick a cluster (proxy.go), connect to a host with further attempts as
 // configured (connect.go), relay both ways under watermarks with each direction's end passed
-// on by itself (relay.go), then count and log (end.go).
+// on by itself (relay.go), inside the kernel where both sides are raw and bulk flows, then count
+// and log (end.go).
 //
 // It does not look into the bytes. server builds it; hcm may import it for CONNECT tunnels.
 package tcpproxy

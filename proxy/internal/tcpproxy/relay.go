@@ -49,6 +49,19 @@ func (s *session) sentDown(n int) {
 	s.local.Add(cluster.CxRxBytesTotal, uint64(n))
 }
 
+// OnSpliced implements conn.SpliceHandler for downstream.
+func (s *session) OnSpliced(_ *conn.Conn, n int) {
+	s.sentUp(n)
+	s.active()
+}
+
+// OnSpliced implements conn.SpliceHandler for upstream.
+func (u *upstream) OnSpliced(_ *conn.Conn, n int) {
+	s := (*session)(u)
+	s.sentDown(n)
+	s.active()
+}
+
 // relay passes what src has read to dst. The block changes hands; nothing is copied unless dst
 // is behind.
 func (s *session) relay(dst, src *conn.Conn) {
