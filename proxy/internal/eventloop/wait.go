@@ -55,8 +55,18 @@ func (l *Loop) waitFor(timeout int) (int, error) {
 	return int(r), nil
 }
 
+// trimAfter is how long nothing must have come before the free buffers are given up.
+const trimAfter = 5 * time.Second
+
 // awareWait lets the scheduler take the P for the time of the wait.
 func (l *Loop) awareWait(timeout int) (int, error) {
+	if l.buffers.Free() > 0 {
+		if l.now-l.active >= int64(trimAfter) {
+			l.buffers.Trim()
+		} else if limit := int(trimAfter / time.Millisecond); timeout < 0 || timeout > limit {
+			timeout = limit // look again then
+		}
+	}
 	r, _, e := syscall.Syscall6(syscall.SYS_EPOLL_WAIT, uintptr(l.epfd),
 		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(timeout), 0, 0)
 	if e == syscall.EINTR {

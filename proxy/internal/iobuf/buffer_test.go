@@ -113,7 +113,13 @@ func TestBufferModel(t *testing.T) {
 		if pool.InUse() != 0 {
 			t.Fatalf("seed %d: %d bytes leaked", seed, pool.InUse())
 		}
-		if free := pool.Free(); free > numClasses*(maxFreePerClass+1<<maxClassBits) {
+		sum := 0
+		for i := range pool.free {
+			sum += pool.free[i].bytes
+		}
+		if free := pool.Free(); free != sum {
+			t.Fatalf("Free says %d, the lists hold %d", free, sum)
+		} else if free > numClasses*(maxFreePerClass+1<<maxClassBits) {
 			t.Fatalf("free lists hold %d", free)
 		}
 	}

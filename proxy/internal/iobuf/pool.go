@@ -47,6 +47,7 @@ func (b *Block) Release() {
 		b.next = l.head
 		l.head = b
 		l.bytes += len(b.mem)
+		p.idle += len(b.mem)
 	}
 }
 
@@ -59,22 +60,20 @@ type freeList struct {
 type Pool struct {
 	free  [numClasses]freeList
 	inUse int
+	idle  int // bytes in the free lists
 }
 
 // InUse is the size in bytes of the blocks that are handed out.
 func (p *Pool) InUse() int { return p.inUse }
 
 // Free is the size in bytes of the blocks that wait in the free lists.
-func (p *Pool) Free() int {
-	n := 0
-	for i := range p.free {
-		n += p.free[i].bytes
-	}
-	return n
-}
+func (p *Pool) Free() int { return p.idle }
 
 // Trim drops all free blocks. The event loop calls it when it has been idle for long.
-func (p *Pool) Trim() { p.free = [numClasses]freeList{} }
+func (p *Pool) Trim() {
+	p.free = [numClasses]freeList{}
+	p.idle = 0
+}
 
 // classOf returns the class whose blocks hold n bytes, or -1 for the heap.
 func classOf(n int) int {
@@ -100,6 +99,7 @@ func (p *Pool) get(n int) *Block {
 	if b != nil {
 		l.head = b.next
 		l.bytes -= len(b.mem)
+		p.idle -= len(b.mem)
 		b.next = nil
 		b.pool = p
 	} else {
