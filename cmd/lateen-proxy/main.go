@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/lateen-mesh/lateen/agent/agentcmd"
-	"github.com/lateen-mesh/lateen/proxy"
+	"github.com/lateen-mesh/lateen/proxy/proxycmd"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -22,23 +20,11 @@ func run(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	cmd := newCommand()
-	cmd.AddCommand(agentcmd.New(runWithAgent)...)
+	cmd := proxycmd.New("lateen-proxy")
 	cmd.SetArgs(args)
 	if err := cmd.ExecuteContext(ctx); err != nil {
-		printError(os.Stderr, err)
+		proxycmd.PrintError(os.Stderr, err)
 		return 1
 	}
 	return 0
-}
-
-// runWithAgent runs the proxy that an agent has configured.
-func runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
-	p, err := proxy.New(proxy.Config{
-		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, TuneProcess: true,
-	})
-	if err != nil {
-		return fmt.Errorf("proxy: %w", err)
-	}
-	return p.Run(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/lateen-mesh/lateen/cli"
@@ -33,7 +34,11 @@ func run() int {
 	if errors.As(err, &coded) {
 		code = coded.ExitCode()
 	}
-	if text := err.Error(); text != "" {
+	// A configuration may be wrong in many places: a line for each.
+	var list interface{ Lines() []string }
+	if errors.As(err, &list) {
+		fmt.Fprintf(os.Stderr, "Error: the configuration has %d problem(s):\n  %s\n", len(list.Lines()), strings.Join(list.Lines(), "\n  "))
+	} else if text := err.Error(); text != "" {
 		fmt.Fprintln(os.Stderr, "Error: "+text)
 	}
 	return code

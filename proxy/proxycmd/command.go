@@ -1,6 +1,11 @@
-package main
+// Package proxycmd holds the command that runs the data plane, for the two programs that have it: `lateen-proxy` and `lateen proxy`.
+//
+// By itself it runs an Envoy bootstrap under Envoy's flags; with sidecar and router below it (agent/agentcmd) an agent joins a mesh
+// first and writes the bootstrap. Flags and wiring only. cmd/lateen-proxy and cli import it.
+package proxycmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lateen-mesh/lateen/agent/agentcmd"
 	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy"
 )
@@ -19,11 +25,12 @@ type flags struct {
 	concurrency, drain                                 int
 }
 
-func newCommand() *cobra.Command {
+// New returns the command under a name. Errors are the caller's to print, with PrintError.
+func New(name string) *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use:           "lateen-proxy",
-		Short:         "A proxy that runs on Envoy's configuration",
+		Use:           name,
+		Short:         "Run the data plane: on an Envoy bootstrap, beside a workload, or as a gateway",
 		Version:       version.Version(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
@@ -40,7 +47,19 @@ func newCommand() *cobra.Command {
 	s.StringVar(&f.components, "component-log-level", "", "levels of single components: upstream:debug,http:trace")
 	s.IntVar(&f.concurrency, "concurrency", 0, "number of workers (default: one for each core)")
 	s.IntVar(&f.drain, "drain-time-s", 600, "seconds that connections of a replaced listener may take to end")
+	cmd.AddCommand(agentcmd.New(runWithAgent)...)
 	return cmd
+}
+
+// runWithAgent runs the proxy that an agent has configured.
+func runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
+	p, err := proxy.New(proxy.Config{
+		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, TuneProcess: true,
+	})
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	return p.Run(ctx)
 }
 
 func (f *flags) config() (proxy.Config, error) {
@@ -92,8 +111,8 @@ func (f *flags) run(cmd *cobra.Command) error {
 	return p.Run(cmd.Context())
 }
 
-// printError prints an error; one about configuration as a list, a line for each problem.
-func printError(w io.Writer, err error) {
+// PrintError prints an error; one about configuration as a list, a line for each problem.
+func PrintError(w io.Writer, err error) {
 	var list interface{ Lines() []string }
 	if errors.As(err, &list) {
 		lines := list.Lines()

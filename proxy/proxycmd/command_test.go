@@ -1,4 +1,4 @@
-package main
+package proxycmd
 
 import (
 	"bytes"
@@ -15,14 +15,14 @@ static_resources:
 `
 
 func execute(args ...string) (string, error) {
-	cmd := newCommand()
+	cmd := New("lateen-proxy")
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
 	cmd.SetArgs(args)
 	err := cmd.Execute()
 	if err != nil {
-		printError(&out, err)
+		PrintError(&out, err)
 	}
 	return out.String(), err
 }
