@@ -17,7 +17,7 @@ import (
 const (
 	// racy is how long after its last change a file may change again without its time telling so.
 	racy = 2 * time.Second
-	// settling is how long a file must have been left alone before it is read: programs that write in place empty a file first, and what
+	// settling is how long a file that is written in place must have been left alone before it is read: programs that write in place empty a file first, and what
 	// is read in between lacks objects that nobody has deleted.
 	settling = 30 * time.Millisecond
 	// emptied is the same for a file that held objects and is empty now.
@@ -97,12 +97,14 @@ func (s *Store) read(path string, now time.Time, old *entry) (*entry, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil
 	}
-	if old != nil && !s.suspects[path] && os.SameFile(info, old.info) && info.Size() == old.info.Size() &&
+	written, named := s.suspects[path]
+	if old != nil && !named && os.SameFile(info, old.info) && info.Size() == old.info.Size() &&
 		info.ModTime().Equal(old.info.ModTime()) && old.readAt.Sub(info.ModTime()) > racy {
 		return old, nil
 	}
 	// The time is taken after the file's: what is written between a scan's begin and its look at the file is not from the future.
-	if s.started && unsettled(info, old, s.opts.Now()) {
+	complete := named && !written && info.Size() > 0 // it was renamed to its name, as `lateen apply` does
+	if s.started && !complete && unsettled(info, old, s.opts.Now()) {
 		s.unsettled[path] = true
 		return old, nil
 	}

@@ -59,7 +59,8 @@ type Store struct {
 	mesh     *entry
 	meshGood string // hash of the mesh configuration in force
 	meshSent bool
-	suspects map[string]bool // paths that the file system has named, or that were being written when they were looked at
+	// suspects are paths that the file system has named; true for those that are, or were when they were looked at, being written in place.
+	suspects map[string]bool
 	// unsettled gathers, during a scan, the files that are being written; started is set after the first scan, which reads all as it is.
 	unsettled map[string]bool
 	started   bool
@@ -114,8 +115,8 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case path := <-w.events():
-			s.suspects[path] = true
+		case e := <-w.events():
+			s.suspects[e.path] = s.suspects[e.path] || e.written
 			w.settle(ctx, s.suspects)
 		}
 		w.follow()

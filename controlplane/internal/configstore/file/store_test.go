@@ -226,6 +226,21 @@ func TestWritingInPlace(t *testing.T) {
 	r.want("-web") // it stays empty, so it is meant
 }
 
+// TestReplacedFilesAreReadAtOnce: a file that is renamed to its name is complete, and quick successions of them are not waited out.
+func TestReplacedFilesAreReadAtOnce(t *testing.T) {
+	r := run(t, Options{Rescan: time.Hour}, nil)
+	r.want("")
+	begin := time.Now()
+	for i := range 20 {
+		r.write(".temp", service("web", 1+i))
+		if err := os.Rename(filepath.Join(r.dir, ".temp"), filepath.Join(r.dir, "web.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		r.want("+web")
+	}
+	t.Logf("20 changes took %v", time.Since(begin))
+}
+
 func TestTwiceGiven(t *testing.T) {
 	r := run(t, Options{Rescan: time.Hour}, map[string]string{"a.yaml": service("web", 1), "b.yaml": service("web", 2)})
 	r.want("+web")

@@ -17,6 +17,13 @@ const (
 	longest = 100 * time.Millisecond
 )
 
+// event is a path that may have changed. written says that its content is being written in place; without it the path has a new file, which
+// was complete when it got this name (or is empty still).
+type event struct {
+	path    string
+	written bool
+}
+
 // watcher reports paths that may have changed. Without the system's help (no descriptors left, for instance) it reports nothing and the
 // rescan finds what changed.
 type watcher struct {
@@ -24,13 +31,13 @@ type watcher struct {
 	log       *slog.Logger
 	fs        *fsnotify.Watcher
 	watched   map[string]bool
-	paths     chan string
+	paths     chan event
 	done      chan struct{}
 	ended     chan struct{}
 }
 
 func newWatcher(dir, mesh string, log *slog.Logger) *watcher {
-	w := &watcher{dir: filepath.Clean(dir), log: log, watched: map[string]bool{}, paths: make(chan string), done: make(chan struct{}), ended: make(chan struct{})}
+	w := &watcher{dir: filepath.Clean(dir), log: log, watched: map[string]bool{}, paths: make(chan event), done: make(chan struct{}), ended: make(chan struct{})}
 	if mesh != "" {
 		w.mesh = filepath.Clean(mesh)
 	}
@@ -54,13 +61,13 @@ func (w *watcher) close() {
 	<-w.ended
 }
 
-func (w *watcher) events() <-chan string { return w.paths }
+func (w *watcher) events() <-chan event { return w.paths }
 
 // run passes on the paths of events that matter.
 func (w *watcher) run() {
 	defer close(w.ended)
 	for {
-		var path string
+		var what event
 		select {
 		case e, ok := <-w.fs.Events:
 			if !ok {
@@ -69,18 +76,18 @@ func (w *watcher) run() {
 			if e.Op == fsnotify.Chmod || !w.matters(e.Name) {
 				continue
 			}
-			path = e.Name
+			what = event{e.Name, e.Has(fsnotify.Write)}
 		case err, ok := <-w.fs.Errors:
 			if !ok {
 				return
 			}
 			w.log.Warn("events of the file system were lost; reading everything", "err", err)
-			path = w.dir
+			what = event{w.dir, true}
 		case <-w.done:
 			return
 		}
 		select {
-		case w.paths <- path:
+		case w.paths <- what:
 		case <-w.done:
 			return
 		}
@@ -98,16 +105,16 @@ func (w *watcher) matters(path string) bool {
 	return !strings.HasPrefix(filepath.Base(path), ".")
 }
 
-// settle gathers events until they pause.
-func (w *watcher) settle(ctx context.Context, paths map[string]bool) {
+// settle gathers events until they pause; true in suspects are those that are written in place.
+func (w *watcher) settle(ctx context.Context, suspects map[string]bool) {
 	end := time.NewTimer(longest)
 	defer end.Stop()
 	pause := time.NewTimer(quiet)
 	defer pause.Stop()
 	for {
 		select {
-		case path := <-w.paths:
-			paths[path] = true
+		case e := <-w.paths:
+			suspects[e.path] = suspects[e.path] || e.written
 			pause.Reset(quiet)
 		case <-pause.C:
 			return
