@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
@@ -57,6 +58,9 @@ type Options struct {
 	// Original finds the listener for a connection's original destination, for listeners with
 	// UseOriginalDst; nil: none. Called on the loops.
 	Original func(dst netip.AddrPort) *Listener
+	// AccessLogs compiles the listener's own access logs, which get a line for each connection
+	// at its end; nil: a listener that has some is refused.
+	AccessLogs func([]xdsresource.AccessLog) ([]*accesslog.Logger, error)
 	// ShareAddress binds although another process listens on the address with SO_REUSEPORT:
 	// for a hand-over. Otherwise that is an error, because the two would split connections.
 	ShareAddress bool
@@ -82,8 +86,9 @@ type config struct {
 	match    *matcher
 	fallback *chain
 	chains   []*chain // with the fallback
-	inspect  bool     // look for a ClientHello
-	sniff    bool     // look for HTTP
+	logs     []*accesslog.Logger
+	inspect  bool // look for a ClientHello
+	sniff    bool // look for HTTP
 }
 
 type chain struct {
@@ -122,6 +127,9 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 		return nil, fmt.Errorf("listener %q: listener filter envoy.filters.listener.proxy_protocol is not supported yet", res.Name)
 	}
 	c := &config{res: res, inspect: res.TLSInspector, sniff: res.HTTPInspector}
+	if err := l.openLogs(c, old); err != nil {
+		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
+	}
 	made := []*chain{} // to be undone on error
 	build := func(fc *xdsresource.FilterChain) (*chain, error) {
 		if ch := old.same(res, fc); ch != nil {
@@ -166,6 +174,22 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
 	}
 	return c, nil
+}
+
+// openLogs compiles the access logs, or takes over the old ones when they have not changed.
+func (l *Listener) openLogs(c, old *config) error {
+	switch {
+	case len(c.res.AccessLogs) == 0:
+		return nil
+	case old != nil && reflect.DeepEqual(old.res.AccessLogs, c.res.AccessLogs):
+		c.logs = old.logs
+		return nil
+	case l.o.AccessLogs == nil:
+		return errors.New("access_log is not supported on this listener")
+	}
+	var err error
+	c.logs, err = l.o.AccessLogs(c.res.AccessLogs)
+	return err
 }
 
 // same returns the live chain that an equal configuration has made.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
@@ -461,5 +463,48 @@ func TestUnsupportedFiltersAreNamed(t *testing.T) {
 	_, err := New(&xdsresource.Listener{Name: "l", ProxyProtocol: true, FilterChains: []*xdsresource.FilterChain{{}}}, w.o)
 	if err == nil || !strings.Contains(err.Error(), "envoy.filters.listener.proxy_protocol") {
 		t.Fatal(err)
+	}
+}
+
+// TestAccessLog: a connection that no chain wants is logged with the flag NR, others without.
+func TestAccessLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	w := newWorld(t, 1)
+	files := accesslog.NewFiles(w.store, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = files.Run(ctx) }()
+	cfg := &xdsresource.Listener{
+		AccessLogs: []xdsresource.AccessLog{{Path: path, Text: "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT%\n"}},
+		FilterChains: []*xdsresource.FilterChain{
+			{Name: "one", Match: xdsresource.FilterChainMatch{SourcePrefixes: prefixes("127.0.0.1/32")}},
+		},
+	}
+	if _, err := New(cfg, w.o); err == nil || !strings.Contains(err.Error(), "access_log") {
+		t.Errorf("access logs without a way to open them: %v", err)
+	}
+	w.o.AccessLogs = func(in []xdsresource.AccessLog) ([]*accesslog.Logger, error) {
+		l, err := accesslog.New(&in[0], files, 1)
+		return []*accesslog.Logger{l}, err
+	}
+	_, addr := w.listener(cfg)
+	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		nc, err := d.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.(*net.TCPConn).CloseWrite()
+		_, _ = io.ReadAll(nc)
+		_ = nc.Close()
+	}
+	for w.stat("downstream_cx_destroy") != "2" {
+		continue
+	}
+	w.settle()
+	cancel()
+	<-done
+	if b, err := os.ReadFile(path); string(b) != "- - 4\nNR filter_chain_not_found 0\n" {
+		t.Errorf("log %q (%v)", b, err)
 	}
 }

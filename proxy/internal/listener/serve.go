@@ -2,9 +2,13 @@ package listener
 
 import (
 	"net/netip"
+	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
 // served is a connection as the listener sees it: first its handler, until the filter chain
@@ -17,6 +21,7 @@ type served struct {
 	start      int64
 	timer      eventloop.Timer // listener filters
 	inspecting bool
+	noChain    bool
 }
 
 // begin runs the listener filters, or goes on at once where there are none.
@@ -56,6 +61,7 @@ func (s *served) choose(cfg *config) {
 	}
 	if ch == nil {
 		s.w.inc(noFilterChain)
+		s.noChain = true
 		s.w.l.log.Debug("no filter chain matches", "listener", cfg.res.Name, "remote", info.RemoteAddr,
 			"local", destination(info), "sni", info.SNI, "transport", info.TransportProtocol, "alpn", info.OfferedALPN)
 		s.c.Close(conn.CloseNow)
@@ -109,7 +115,7 @@ func (s *served) OnClose(c *conn.Conn, err error) {
 }
 
 // OnConnClosed implements conn.Owner.
-func (s *served) OnConnClosed(*conn.Conn) {
+func (s *served) OnConnClosed(c *conn.Conn) {
 	if s.inspecting {
 		s.inspecting = false
 		s.w.gauge(preCxActive, -1)
@@ -119,4 +125,25 @@ func (s *served) OnConnClosed(*conn.Conn) {
 	s.w.gauge(cxActive, -1)
 	s.w.inc(cxDestroy)
 	s.w.record(cxLength, uint64(s.w.loop.Now()-s.start)/1e6)
+	if logs := s.w.l.config.Load().logs; len(logs) > 0 {
+		s.log(c, logs)
+	}
+}
+
+// log writes the connection's line.
+func (s *served) log(c *conn.Conn, logs []*accesslog.Logger) {
+	now := s.w.loop.Now()
+	info := streaminfo.Info{
+		StartWall: s.w.loop.WallNow().Add(time.Duration(s.start - now)), Start: s.start, End: now,
+		Downstream: c.Info(), ConnectionID: c.Info().ID,
+	}
+	info.BytesReceived, info.BytesSent = c.Bytes()
+	if s.noChain {
+		info.Set(streaminfo.NoRouteFound)
+		info.Details = "filter_chain_not_found"
+	}
+	ctx := format.Context{Info: &info}
+	for _, l := range logs {
+		l.Log(s.w.loop.ID(), &ctx)
+	}
 }
