@@ -63,7 +63,7 @@ const (
 )
 
 // router serves one request at a time. It is made once for a stream object and used again. It implements httpfilter.Terminal for the
-// client's side and connpool.Exchange for the host's.
+// client's side and connpool.Handler for the host's.
 type router struct {
 	cfg          Config
 	loop         *eventloop.Loop
