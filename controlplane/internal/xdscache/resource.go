@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	clusterpb "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -16,6 +17,8 @@ type Resource struct {
 	Name string
 	// Version is a hash of the content: equal content has an equal version after any restart, and in every replica.
 	Version string
+	// Endpoints names the load assignment that a cluster cannot do without (EDS); "" for everything else.
+	Endpoints string
 	// any is the serialised google.protobuf.Any, nil for a resource of which only the version is known (see Known).
 	any []byte
 	// deltaHead is what stands before any in an envoy.service.discovery.v3.Resource.
@@ -37,7 +40,13 @@ func Encode(name string, msg proto.Message) (*Resource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %q: %w", msg.ProtoReflect().Descriptor().FullName(), name, err)
 	}
-	return FromValue(name, "type.googleapis.com/"+string(msg.ProtoReflect().Descriptor().FullName()), value), nil
+	r := FromValue(name, "type.googleapis.com/"+string(msg.ProtoReflect().Descriptor().FullName()), value)
+	if c, ok := msg.(*clusterpb.Cluster); ok && c.GetType() == clusterpb.Cluster_EDS {
+		if r.Endpoints = c.GetEdsClusterConfig().GetServiceName(); r.Endpoints == "" {
+			r.Endpoints = name
+		}
+	}
+	return r, nil
 }
 
 // FromValue wraps a message that is serialised already. It keeps no reference to value.

@@ -23,8 +23,16 @@ type session struct {
 	pinned View // the view that is being carried through; equal to latest when idle
 	served uint64
 
+	// awaited names the load assignments of clusters that were just added: the client has yet to subscribe to them, or to answer for them.
+	// What refers to the clusters waits until then, awaitedUntil at the longest, since a client may have no use for a cluster.
+	awaited      map[string]struct{}
+	awaitedUntil time.Time
+
 	nonces uint64
 }
+
+// subscribeTime is how long a client may take to ask for the endpoints of a cluster that it was sent.
+const subscribeTime = time.Second
 
 // response is what is to be sent: one message of one type.
 type response struct {
@@ -108,7 +116,7 @@ func (s *session) send(now time.Time) *response {
 func (s *session) step(now time.Time) *response {
 	firstsDone := true
 	for _, w := range s.watches {
-		if !w.place.first() && !firstsDone {
+		if !w.place.first() && (!firstsDone || s.awaitsEndpoints(now)) {
 			return nil
 		}
 		if r := s.add(w, now); r != nil {
@@ -118,7 +126,7 @@ func (s *session) step(now time.Time) *response {
 			firstsDone = false
 		}
 	}
-	if !firstsDone || !s.mayRemove(now) {
+	if !firstsDone || s.awaitsEndpoints(now) || !s.mayRemove(now) {
 		return nil
 	}
 	for _, w := range s.watches {
@@ -132,6 +140,58 @@ func (s *session) step(now time.Time) *response {
 // waiting says that a type's last response is not answered and that it is not too long ago.
 func (s *session) waiting(w *watch, now time.Time) bool {
 	return w.inFlight && now.Before(w.sentAt.Add(s.ackTimeout))
+}
+
+// awaitsEndpoints says that a cluster was added whose endpoints the client does not have yet. A client that has just dropped a cluster of
+// the same name may still be subscribed by mistake, and one that has not may be about to ask: in both cases a route to the cluster would come
+// too early if only what is in flight were waited for.
+func (s *session) awaitsEndpoints(now time.Time) bool {
+	if len(s.awaited) == 0 {
+		return false
+	}
+	eds := s.watch(TypeEndpoint)
+	for name := range s.awaited {
+		if eds != nil && eds.have.Get(name) != nil {
+			delete(s.awaited, name)
+		}
+	}
+	if !now.Before(s.awaitedUntil) {
+		clear(s.awaited)
+	}
+	return len(s.awaited) > 0
+}
+
+// await notes the endpoints that newly added clusters need.
+func (s *session) await(before *xdscache.Set, sent []*xdscache.Resource, now time.Time) {
+	for _, r := range sent {
+		if r.Endpoints == "" || before.Get(r.Name) != nil {
+			continue
+		}
+		if s.awaited == nil {
+			s.awaited = map[string]struct{}{}
+		}
+		s.awaited[r.Endpoints] = struct{}{}
+		s.awaitedUntil = now.Add(subscribeTime)
+	}
+}
+
+// forgetEndpoints takes the endpoints of removed clusters out of what the client is known to have: it drops them with the cluster, and a
+// cluster that comes back needs them sent again.
+func (s *session) forgetEndpoints(removed []*xdscache.Resource) {
+	eds := s.watch(TypeEndpoint)
+	if eds == nil {
+		return
+	}
+	for _, r := range removed {
+		delete(s.awaited, r.Endpoints)
+	}
+	kept := eds.have.Without(func(name string) bool {
+		return slices.ContainsFunc(removed, func(r *xdscache.Resource) bool { return r.Endpoints == name && name != "" })
+	})
+	if kept != eds.have {
+		eds.have = kept
+		eds.settled = 0
+	}
 }
 
 // mayRemove says that nothing the client has can still refer to what the pinned view lacks. A client that has just connected may yet
@@ -150,6 +210,9 @@ func (s *session) mayRemove(now time.Time) bool {
 
 // quiet says that the client has all of the pinned view and has answered for it.
 func (s *session) quiet(now time.Time) bool {
+	if s.awaitsEndpoints(now) {
+		return false
+	}
 	for _, w := range s.watches {
 		if w.settled != s.viewFor(w).Version() || s.waiting(w, now) {
 			return false
@@ -224,6 +287,7 @@ func (s *session) add(w *watch, now time.Time) *response {
 	}
 	w.version = r.version
 	if w.place == placeCluster {
+		s.await(before, r.res, now)
 		s.rewarm(before, r.res)
 	}
 	return r
@@ -286,6 +350,9 @@ func (s *session) remove(w *watch, now time.Time) *response {
 		return nil
 	}
 	w.have = target
+	if w.place == placeCluster {
+		s.forgetEndpoints(diff.Removed)
+	}
 	if w.sotw && !w.fullState() && len(diff.Changed) == 0 {
 		return nil // there is no way to say it, and no need: the client asks for no such name any more
 	}
@@ -322,6 +389,9 @@ func (s *session) deadline(now time.Time) (time.Time, bool) {
 		}
 	}
 	held := false
+	if len(s.awaited) > 0 {
+		soonest(s.awaitedUntil)
+	}
 	for _, w := range s.watches {
 		if w.inFlight {
 			soonest(w.sentAt.Add(s.ackTimeout))

@@ -35,7 +35,7 @@ func (v *fakeView) Resources(_ *xdscache.Proxy, typeURL string, names []string) 
 
 var short = map[string]string{"cds": TypeCluster, "eds": TypeEndpoint, "lds": TypeListener, "rds": TypeRoute}
 
-// view reads "cds:a=1,b=1 lds:l=1": types with resources and their content.
+// view reads "cds:a=1,b=1 lds:l=1": types with resources and their content. A cluster whose content is "eds" needs endpoints of its name.
 func view(version uint64, text string) *fakeView {
 	v := &fakeView{version: version, types: map[string]*xdscache.Set{}}
 	for _, part := range strings.Fields(text) {
@@ -43,7 +43,11 @@ func view(version uint64, text string) *fakeView {
 		var res []*xdscache.Resource
 		for _, item := range strings.Split(list, ",") {
 			if n, content, ok := strings.Cut(item, "="); ok {
-				res = append(res, xdscache.FromValue(n, short[name], []byte(content)))
+				r := xdscache.FromValue(n, short[name], []byte(content))
+				if name == "cds" && content == "eds" {
+					r.Endpoints = n
+				}
+				res = append(res, r)
 			}
 		}
 		v.types[short[name]] = xdscache.NewSet(res)
@@ -179,6 +183,43 @@ func TestSessionScripts(t *testing.T) {
 			ack rds => cds[-a]
 			sub eds -a =>
 			ack cds =>`},
+		{name: "delta: a route waits until the endpoints of a new cluster are asked for", start: "cds:a=eds eds:a=1,b=1,c=1 lds:l=1 rds:80=a", script: `
+			sub cds => cds[a]
+			ack cds =>
+			sub lds =>
+			sub eds a => eds[a]
+			ack eds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:a=eds,b=eds eds:a=1,b=1,c=1 lds:l=1 rds:80=b => cds[b]
+			ack cds =>
+			sub eds b => eds[b]
+			ack eds => rds[80]
+			ack rds =>
+			view 3 cds:a=eds,b=eds,c=eds eds:a=1,b=1,c=1 lds:l=1 rds:80=c => cds[c]
+			ack cds =>
+			wait 2 => rds[80]
+			ack rds =>`},
+		{name: "delta: a cluster that comes back under a subscription that was not taken back in time", start: "cds:a=eds,b=eds eds:a=1,b=1 lds:l=1 rds:80=b", script: `
+			sub cds => cds[a b]
+			sub eds a b => eds[a b]
+			ack cds =>
+			ack eds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			view 2 cds:a=eds eds:a=1 lds:l=1 rds:80=a => rds[80]
+			ack rds => cds[-b]
+			view 3 cds:a=eds,b=eds eds:a=1,b=1 lds:l=1 rds:80=b => eds[b]
+			ack cds => cds[b]
+			sub eds -b =>
+			ack eds =>
+			ack cds =>
+			sub eds b => eds[b]
+			ack eds => rds[80]
+			ack rds =>`},
 		{name: "delta: endpoints that are gone are removed after their cluster", start: "cds:a=1 eds:a=1 lds:l=1 rds:80=a", script: `
 			sub cds => cds[a]
 			ack cds =>
