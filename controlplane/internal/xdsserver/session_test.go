@@ -213,9 +213,9 @@ func TestSessionScripts(t *testing.T) {
 			view 2 cds:a=eds eds:a=1 lds:l=1 rds:80=a => rds[80]
 			ack rds => cds[-b]
 			view 3 cds:a=eds,b=eds eds:a=1,b=1 lds:l=1 rds:80=b => eds[b]
-			ack cds => cds[b]
+			ack cds =>
 			sub eds -b =>
-			ack eds =>
+			ack eds => cds[b]
 			ack cds =>
 			sub eds b => eds[b]
 			ack eds => rds[80]
