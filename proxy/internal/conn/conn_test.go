@@ -664,10 +664,12 @@ func TestStopClosesEverything(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
 	h := &harness{Loop: l}
-	ln := h.serve(t, "tcp4", nil, record)
+	accepted := make(chan struct{}, 1)
+	ln := h.serve(t, "tcp4", nil, func() *recorder { accepted <- struct{}{}; return record() })
 	r := record()
 	h.do(func() { Dial(l, address(ln), DialOptions{}, r) })
 	<-r.connected
+	<-accepted // a descriptor that comes after the end would be refused, which is another test
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)

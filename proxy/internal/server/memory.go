@@ -115,10 +115,13 @@ func watchCollections(collected chan<- struct{}, done <-chan struct{}) {
 			select {
 			case <-done:
 				return
+			default:
+			}
+			arm() // before anybody is told, so that a collection that follows at once is seen as well
+			select {
 			case collected <- struct{}{}:
 			default:
 			}
-			arm()
 		}, struct{}{})
 	}
 	arm()
