@@ -128,7 +128,7 @@ func (h *harness) serve(t testing.TB, network string, tlsServer *transportsocket
 	}
 	ln, err := net.Listen(network, addr)
 	if err != nil {
-		t.Skipf("listen %s: %v", network, err)
+		t.Skipf("this host has no %s: %v; enable it in the kernel to run this test", network, err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -293,7 +293,7 @@ func TestConnectTimeout(t *testing.T) {
 			return
 		}
 	}
-	t.Skip("the kernel completes every connection here")
+	t.Skip("the kernel completes every connection here, so none can time out; run it where net.ipv4.tcp_syncookies is 0 or the backlog is honoured")
 }
 
 func TestSourceAddressAndKeepalive(t *testing.T) {
