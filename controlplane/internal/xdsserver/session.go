@@ -182,12 +182,17 @@ func (s *session) forgetEndpoints(removed []*xdscache.Resource) {
 	if eds == nil {
 		return
 	}
+	gone := map[string]struct{}{}
 	for _, r := range removed {
-		delete(s.awaited, r.Endpoints)
+		if r.Endpoints != "" {
+			gone[r.Endpoints] = struct{}{}
+			delete(s.awaited, r.Endpoints)
+		}
 	}
-	kept := eds.have.Without(func(name string) bool {
-		return slices.ContainsFunc(removed, func(r *xdscache.Resource) bool { return r.Endpoints == name && name != "" })
-	})
+	if len(gone) == 0 {
+		return
+	}
+	kept := eds.have.Without(func(name string) bool { _, ok := gone[name]; return ok })
 	if kept != eds.have {
 		eds.have = kept
 		eds.settled = 0

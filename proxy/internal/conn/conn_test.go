@@ -293,7 +293,7 @@ func TestConnectTimeout(t *testing.T) {
 			return
 		}
 	}
-	t.Skip("the kernel completes every connection here, so none can time out; run it where net.ipv4.tcp_syncookies is 0 or the backlog is honoured")
+	t.Skip("the kernel completed every connection, so none timed out; run it on a host whose kernel honours a listen backlog of 1")
 }
 
 func TestSourceAddressAndKeepalive(t *testing.T) {
