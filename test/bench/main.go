@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,11 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "plain,tls,fixed", "comma-separated rows to run")
 	flag.BoolVar(&o.install, "install", true, "install missing peers where that is possible")
 	flag.StringVar(&o.proxy, "proxy", "", "our proxy's program (default: built from cmd/lateen-proxy)")
+	flag.Func("peer", "another `proxy` to measure, NAME=KIND:COMMAND, such as before=lateen:/tmp/lateen-proxy -c {config}; may be repeated", func(text string) error {
+		p, err := extraPeer(o, text)
+		o.extra = append(o.extra, p)
+		return err
+	})
 	flag.StringVar(&o.keep, "dir", "", "folder for configurations and logs (default a temporary one)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,6 +56,7 @@ type options struct {
 	install bool
 	proxy   string
 	keep    string
+	extra   []peer
 }
 
 func run(ctx context.Context, o options) error {
@@ -84,7 +91,7 @@ func run(ctx context.Context, o options) error {
 
 	var running []*process
 	for _, p := range peers(o) {
-		if o.only != "" && !contains(strings.Split(o.only, ","), p.name) {
+		if o.only != "" && !contains(strings.Split(o.only, ","), p.name) && !isExtra(o, p) {
 			continue
 		}
 		proc, err := p.start(ctx, dir, origin.addr, cert)
@@ -125,6 +132,10 @@ func run(ctx context.Context, o options) error {
 		return writeReport(o.write, report)
 	}
 	return nil
+}
+
+func isExtra(o options, p peer) bool {
+	return slices.ContainsFunc(o.extra, func(e peer) bool { return e.name == p.name })
 }
 
 func contains(list []string, s string) bool {

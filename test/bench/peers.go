@@ -39,6 +39,10 @@ type site struct {
 }
 
 func peers(o options) []peer {
+	return append(knownPeers(o), o.extra...)
+}
+
+func knownPeers(o options) []peer {
 	return []peer{
 		{
 			name: "lateen",
@@ -84,7 +88,11 @@ func (p peer) start(ctx context.Context, dir, origin string, cert certificate) (
 	plain, secure := freeAddr(), freeAddr()
 	conf := filepath.Join(dir, p.name+"."+p.ending)
 	var b bytes.Buffer
-	err = template.Must(template.New(p.name).Parse(p.config)).Execute(&b, site{
+	parsed, err := template.New(p.name).Parse(p.config)
+	if err != nil {
+		return nil, err
+	}
+	err = parsed.Execute(&b, site{
 		Plain: plain, TLS: secure, Origin: origin,
 		PlainPort: port(plain), TLSPort: port(secure), OriginPort: port(origin),
 		Cert: cert.cert, Key: cert.key, Combined: cert.combined,
@@ -112,6 +120,33 @@ func (p peer) start(ctx context.Context, dir, origin string, cert certificate) (
 		proc.version = versionOf(string(out))
 	}
 	return proc, nil
+}
+
+// extraPeer reads the flag -peer: NAME=KIND:COMMAND. The command gets a configuration of that
+// kind (lateen, haproxy, nginx or envoy), whose file stands where it says {config}.
+func extraPeer(o options, text string) (peer, error) {
+	name, rest, ok := strings.Cut(text, "=")
+	kind, command, ok2 := strings.Cut(rest, ":")
+	words := strings.Fields(command)
+	if !ok || !ok2 || name == "" || len(words) == 0 {
+		return peer{}, fmt.Errorf("%q: want NAME=KIND:COMMAND, the file of its configuration being {config}", text)
+	}
+	for _, k := range knownPeers(o) {
+		if k.name != kind {
+			continue
+		}
+		k.name, k.version = name, nil
+		k.find = func(context.Context) (string, error) { return exec.LookPath(words[0]) }
+		k.args = func(program, config string) []string {
+			out := []string{program}
+			for _, w := range words[1:] {
+				out = append(out, strings.ReplaceAll(w, "{config}", config))
+			}
+			return out
+		}
+		return k, nil
+	}
+	return peer{}, fmt.Errorf("%q: kind %q is none of lateen, haproxy, nginx, envoy", text, kind)
 }
 
 // versionOf picks the first word with a dotted number out of a version banner.

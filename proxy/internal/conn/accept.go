@@ -23,7 +23,7 @@ func Accept(l *eventloop.Loop, fd int, o AcceptOptions, h Handler) (*Conn, error
 	c.info.LocalAddr, c.info.RemoteAddr, c.info.DirectRemoteAddr = o.LocalAddr, o.RemoteAddr, o.RemoteAddr
 	c.info.Path = o.Path
 	c.info.Connected = c.info.Created
-	if err := l.Register(&c.fd, fd, eventloop.EventIn, c); err != nil {
+	if err := l.RegisterTracked(&c.fd, fd, eventloop.EventIn, c); err != nil {
 		sysClose(fd)
 		return nil, &Error{Kind: Local, Op: "accept", Err: err}
 	}

@@ -95,7 +95,7 @@ func (c *Conn) startConnect(addr xdsresource.Address, o DialOptions) error {
 		sysClose(fd)
 		return err
 	}
-	if rerr := c.loop.Register(&c.fd, fd, want, c); rerr != nil {
+	if rerr := c.loop.RegisterTracked(&c.fd, fd, want, c); rerr != nil {
 		sysClose(fd)
 		return rerr
 	}

@@ -3,6 +3,7 @@ package conn
 import (
 	"errors"
 	"io"
+	"syscall"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -52,9 +53,13 @@ func (c *Conn) onHandshakeInterest() {
 
 func (c *Conn) onHandshakeEvent(ev eventloop.Events) {
 	if ev&eventloop.EventOut != 0 {
-		if e := c.tls.FlushHandshake(); e != 0 && !temporary(e) {
+		e := c.tls.FlushHandshake()
+		if e != 0 && !temporary(e) {
 			c.fail(&Error{Kind: PeerReset, Op: opHandshake, Err: e})
 			return
+		}
+		if e == syscall.EAGAIN {
+			c.loop.Exhausted(&c.fd, eventloop.EventOut)
 		}
 	}
 	if ev&(eventloop.EventIn|eventloop.EventErr|eventloop.EventHup) != 0 && !c.rawEOF {
@@ -67,6 +72,7 @@ func (c *Conn) onHandshakeEvent(ev eventloop.Events) {
 				c.fail(&Error{Kind: PeerReset, Op: opHandshake, Err: e})
 				return
 			}
+			c.notReadable(e)
 		} else if n == 0 {
 			buf.Commit(0)
 			c.rawEOF = true
@@ -75,6 +81,9 @@ func (c *Conn) onHandshakeEvent(ev eventloop.Events) {
 			c.bytesIn += uint64(n)
 			c.tls.Feed(p[:n])
 			buf.Commit(0)
+			if n < len(p) {
+				c.loop.ShortRead(&c.fd)
+			}
 		}
 	} else if ev&eventloop.EventHup != 0 {
 		c.fail(&Error{Kind: PeerReset, Op: opHandshake, Err: errors.New("the peer hung up")})

@@ -119,6 +119,7 @@ func (c *Conn) recv(buf readBuffer) (int, bool) {
 	case e == 0 && n > 0:
 	case e == syscall.EAGAIN || e == syscall.EINTR:
 		buf.Commit(0)
+		c.notReadable(e)
 		return 0, false
 	case e != 0:
 		buf.Commit(0)
@@ -136,17 +137,27 @@ func (c *Conn) recv(buf readBuffer) (int, bool) {
 		} else {
 			c.eof = true
 		}
-		// A level-triggered end is reported for ever: drop the interest at once.
+		// An end stays to be read for ever: drop the interest at once.
 		c.loop.SetInterestNow(&c.fd, c.interest())
 		return 0, true
 	}
 	c.bytesIn += uint64(n)
 	if n == len(p) {
 		c.readSize = min(c.readSize*4, maxRead)
-	} else if n < c.readSize/8 && c.readSize > minRead {
+		return n, true
+	}
+	c.loop.ShortRead(&c.fd)
+	if n < c.readSize/8 && c.readSize > minRead {
 		c.readSize /= 4
 	}
 	return n, true
+}
+
+// notReadable notes that the system had nothing to read. An interrupted call says nothing.
+func (c *Conn) notReadable(e syscall.Errno) {
+	if e == syscall.EAGAIN {
+		c.loop.Exhausted(&c.fd, eventloop.EventIn)
+	}
 }
 
 type readBuffer interface {
@@ -216,8 +227,8 @@ func (c *Conn) decrypt() (got bool, err *Error) {
 }
 
 // onHangup handles an error or hang-up event while nothing is read: an error ends the
-// connection, a hang-up is left for later. Both are reported for ever, so the descriptor
-// leaves epoll until reading goes on.
+// connection, a hang-up is left for later: the descriptor leaves epoll until reading goes on, and
+// is reported as it is then.
 func (c *Conn) onHangup(ev eventloop.Events) {
 	if ev&(eventloop.EventErr|eventloop.EventHup) == 0 {
 		return
@@ -247,7 +258,7 @@ func (c *Conn) onHangup(ev eventloop.Events) {
 // reattach puts a hung-up descriptor back into epoll to read the rest.
 func (c *Conn) reattach() {
 	c.detached = false
-	if err := c.loop.Register(&c.fd, c.detachedFD, c.interest(), c); err != nil {
+	if err := c.loop.RegisterTracked(&c.fd, c.detachedFD, c.interest(), c); err != nil {
 		_ = syscall.Close(c.detachedFD)
 		c.fail(&Error{Kind: Local, Op: opRead, Err: err})
 	}
@@ -259,6 +270,7 @@ func (c *Conn) discard() {
 	n, e := sysRecv(c.fd.Sys(), p)
 	c.in.Commit(0)
 	if e == syscall.EAGAIN || e == syscall.EINTR {
+		c.notReadable(e)
 		return
 	}
 	if e != 0 || n == 0 {

@@ -110,6 +110,7 @@ func (c *Conn) splice() bool {
 	if e != 0 || n == 0 {
 		all.put(p)
 		if e == syscall.EAGAIN || e == syscall.EINTR {
+			c.notReadable(e)
 			return true
 		}
 		c.readSize = minRead

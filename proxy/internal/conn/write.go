@@ -2,6 +2,8 @@ package conn
 
 import (
 	"syscall"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 )
 
 // maxEncrypt is how much plaintext is encrypted before the socket is asked whether it takes
@@ -113,6 +115,9 @@ func (c *Conn) writeTLS() {
 // output to be gone.
 func (c *Conn) afterWrite() {
 	left := c.Pending()
+	if left > 0 {
+		c.loop.Exhausted(&c.fd, eventloop.EventOut) // the system took less than it was given
+	}
 	if wait := left > 0; wait != c.waitOut {
 		c.waitOut = wait
 		c.loop.SetInterestNow(&c.fd, c.interest())
@@ -153,6 +158,7 @@ func (c *Conn) shutdownWrite() {
 			_ = c.tls.FlushOut()
 			if c.tls.PendingOut() > 0 {
 				c.waitOut = true
+				c.loop.Exhausted(&c.fd, eventloop.EventOut)
 				c.loop.SetInterestNow(&c.fd, c.interest())
 				return
 			}

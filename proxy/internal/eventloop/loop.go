@@ -31,6 +31,7 @@ type Loop struct {
 	events   []syscall.EpollEvent
 	slots    []slot
 	freeSlot []uint32
+	again    []ready // tracked descriptors with something left to do
 	wheel    wheel
 	deferred deferList
 	buffers  iobuf.Pool
@@ -146,9 +147,10 @@ func (l *Loop) Run(ctx context.Context) error {
 			return fmt.Errorf("worker %d: epoll_wait: %w", l.id, err)
 		}
 		l.updateClock()
-		if n > 0 {
+		if n > 0 || len(l.again) > 0 {
 			l.active = l.now
 		}
+		l.repeat()
 		l.dispatch(n)
 		l.runPosted()
 	}

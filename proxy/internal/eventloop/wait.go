@@ -11,7 +11,7 @@ import (
 // runtime wants the thread. It returns how many events are in l.events.
 func (l *Loop) wait() (int, error) {
 	timeout := -1 // ms
-	if l.deferred.head != nil {
+	if l.deferred.head != nil || len(l.again) > 0 {
 		timeout = 0
 	} else if next, ok := l.wheel.next(); ok {
 		timeout = 0

@@ -218,18 +218,16 @@ func (s *stream) sanitize(client netip.Addr) {
 			h.SetBuilt(header.Key{ID: header.XEnvoyExternalAddress}, client.AppendTo(h.Build()))
 		}
 	}
-	for _, id := range internalOnly {
-		h.Remove(id)
-	}
+	h.RemoveSet(internalOnly)
 }
 
 // internalOnly are headers by which only internal clients may steer us.
-var internalOnly = [...]header.ID{
+var internalOnly = header.SetOf(
 	header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
 	header.XEnvoyMaxRetries, header.XEnvoyUpstreamAltStatName, header.XEnvoyUpstreamRqTimeoutMs,
 	header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyUpstreamRqTimeoutAltResponse, header.XEnvoyExpectedRqTimeoutMs,
 	header.XEnvoyForceTrace, header.XEnvoyIPTags, header.XEnvoyHedgeOnPerTryTimeout,
-}
+)
 
 // lastOfXFF returns the address skip places from the right of x-forwarded-for, and whether
 // it is the only one there. An invalid address is returned when there is none.
@@ -305,18 +303,20 @@ const hexDigits = "0123456789abcdef"
 func appendUUID(dst []byte, hi, lo uint64) []byte {
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 1<<63
-	for i := range 32 {
-		switch i {
-		case 8, 12, 16, 20:
-			dst = append(dst, '-')
+	dst = append(dst, "------------------------------------"...)
+	p := dst[len(dst)-36:]
+	for i, at := range uuidPlaces {
+		if i == 16 {
+			hi = lo
 		}
-		if i < 16 {
-			dst = append(dst, hexDigits[hi>>60])
-			hi <<= 4
-		} else {
-			dst = append(dst, hexDigits[lo>>60])
-			lo <<= 4
-		}
+		p[at] = hexDigits[hi>>60]
+		hi <<= 4
 	}
 	return dst
+}
+
+// uuidPlaces are where the digits of a UUID stand.
+var uuidPlaces = [32]uint8{
+	0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17,
+	19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35,
 }

@@ -16,6 +16,7 @@ type field struct {
 // buffer is kept until the stream ends). A Map belongs to one event loop.
 type Map struct {
 	ids    []byte // ID of each field, beside the fields so that a search is one IndexByte
+	have   Set    // the IDs that occur, so that most searches end before they begin
 	fields []field
 	arena  []byte // values that were added; older arrays stay alive through their slices
 	size   int    // bytes of names and values
@@ -26,6 +27,7 @@ type Map struct {
 const (
 	keepFields = 128
 	keepArena  = 8 << 10
+	minArena   = 256
 )
 
 // Reset empties the map and keeps its memory.
@@ -42,6 +44,7 @@ func (m *Map) Reset() {
 	} else {
 		m.arena = m.arena[:0]
 	}
+	m.have = Set{}
 	m.size = 0
 }
 
@@ -59,22 +62,22 @@ func (m *Map) At(i int) (ID, []byte, []byte) {
 
 // Get returns the first value of a known name.
 func (m *Map) Get(id ID) ([]byte, bool) {
-	if i := bytes.IndexByte(m.ids, byte(id)); i >= 0 && id != Other {
-		return m.fields[i].value, true
+	if !m.Has(id) {
+		return nil, false
 	}
-	return nil, false
+	return m.fields[bytes.IndexByte(m.ids, byte(id))].value, true
 }
 
 // Value is Get without the flag: nil when absent.
 func (m *Map) Value(id ID) []byte {
-	if i := bytes.IndexByte(m.ids, byte(id)); i >= 0 && id != Other {
-		return m.fields[i].value
+	if !m.Has(id) {
+		return nil
 	}
-	return nil
+	return m.fields[bytes.IndexByte(m.ids, byte(id))].value
 }
 
 // Has reports whether a known name is present.
-func (m *Map) Has(id ID) bool { return id != Other && bytes.IndexByte(m.ids, byte(id)) >= 0 }
+func (m *Map) Has(id ID) bool { return id != Other && m.have.has(id) }
 
 // GetName returns the first value of a lower-case name.
 func (m *Map) GetName(name string) ([]byte, bool) { return m.GetKey(Key{Lookup(name), name}) }
@@ -91,6 +94,9 @@ func (m *Map) GetKey(k Key) ([]byte, bool) {
 // Find returns the index of the first field at or behind from that has the name, -1 when
 // there is none. It walks headers that occur several times.
 func (m *Map) Find(k Key, from int) int {
+	if !m.have.has(k.ID) {
+		return -1
+	}
 	for from < len(m.ids) {
 		i := bytes.IndexByte(m.ids[from:], byte(k.ID))
 		if i < 0 {
@@ -135,6 +141,7 @@ func (m *Map) AppendRef(id ID, name, value []byte) {
 		name = nameBytes[id]
 	}
 	m.ids = append(m.ids, byte(id))
+	m.have.add(id)
 	m.fields = append(m.fields, field{name, value})
 	m.size += len(name) + len(value)
 }
@@ -206,10 +213,24 @@ func (m *Map) SetAtRef(i int, value []byte) {
 
 // Remove drops all fields of a known name and returns how many there were.
 func (m *Map) Remove(id ID) int {
-	if id == Other {
+	if !m.Has(id) {
 		return 0
 	}
 	return m.removeFrom(Key{ID: id}, 0)
+}
+
+// RemoveSet drops all fields whose known name is in the set.
+func (m *Map) RemoveSet(s Set) {
+	if !m.have.meets(s) {
+		return
+	}
+	for i := 0; i < len(m.ids); {
+		if id := ID(m.ids[i]); id != Other && s.has(id) {
+			m.RemoveAt(i)
+		} else {
+			i++
+		}
+	}
 }
 
 // RemoveName drops all fields of a lower-case name.
@@ -220,11 +241,15 @@ func (m *Map) RemoveKey(k Key) int { return m.removeFrom(k, 0) }
 
 // RemoveAt drops field i; the ones behind it move up.
 func (m *Map) RemoveAt(i int) {
+	id := m.ids[i]
 	m.size -= len(m.fields[i].name) + len(m.fields[i].value)
 	copy(m.fields[i:], m.fields[i+1:])
 	copy(m.ids[i:], m.ids[i+1:])
 	m.fields = m.fields[:len(m.fields)-1]
 	m.ids = m.ids[:len(m.ids)-1]
+	if bytes.IndexByte(m.ids, id) < 0 {
+		m.have.drop(ID(id))
+	}
 }
 
 func (m *Map) removeFrom(k Key, from int) int {
@@ -258,9 +283,12 @@ func (m *Map) Built(b []byte) []byte {
 		m.arena = m.arena[:n+len(b)]
 		return b[:len(b):len(b)]
 	}
-	// It outgrew the arena: the new array becomes the arena, behind the value.
-	m.arena = b
-	return b[:len(b):len(b)]
+	// It outgrew the arena. The next one is twice as large, so that a Map which is used again
+	// soon has one that holds everything.
+	arena := make([]byte, len(b), max(2*cap(m.arena), 2*len(b), minArena))
+	copy(arena, b)
+	m.arena = arena
+	return arena[:len(b):len(b)]
 }
 
 // AddBuilt appends a field with a value made by Build and appending.

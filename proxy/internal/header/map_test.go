@@ -154,3 +154,39 @@ func TestNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestSetAgreesWithFields: after any changes, what the set of names says is what the fields say.
+func TestSetAgreesWithFields(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var m Map
+	for range 20_000 {
+		id := ID(1 + rng.IntN(int(Count)-1))
+		switch rng.IntN(8) {
+		case 0, 1, 2:
+			m.AddString(id, "v")
+		case 3:
+			m.Remove(id)
+		case 4:
+			if m.Len() > 0 {
+				m.RemoveAt(rng.IntN(m.Len()))
+			}
+		case 5:
+			m.SetString(id, "w")
+		case 6:
+			m.RemoveSet(SetOf(id, ID(1+rng.IntN(int(Count)-1))))
+		case 7:
+			if rng.IntN(200) == 0 {
+				m.Reset()
+			}
+		}
+		has := false
+		for i := range m.Len() {
+			at, _, _ := m.At(i)
+			has = has || at == id
+		}
+		v, ok := m.Get(id)
+		if m.Has(id) != has || ok != has || (v != nil) != has || (m.Find(Key{ID: id}, 0) >= 0) != has {
+			t.Fatalf("%s: in the fields %v, Has %v, Get %v", id, has, m.Has(id), ok)
+		}
+	}
+}

@@ -251,8 +251,7 @@ func hopByHop(h *header.Map, m *Message, f *fields) *Error {
 	if f.hasUpgrade && !m.Upgrade {
 		h.Remove(header.Upgrade)
 	}
-	h.Remove(header.KeepAlive)
-	h.Remove(header.ProxyConnection)
+	h.RemoveSet(perConnection)
 	if v, ok := h.Get(header.TE); ok {
 		trailers := HasToken(v, "trailers")
 		h.Remove(header.TE)
@@ -262,6 +261,8 @@ func hopByHop(h *header.Map, m *Message, f *fields) *Error {
 	}
 	return nil
 }
+
+var perConnection = header.SetOf(header.KeepAlive, header.ProxyConnection)
 
 // dropNominated removes the headers that Connection names. Naming what routing, framing or
 // the notion of the client rests on is an attack on the next hop and refused.

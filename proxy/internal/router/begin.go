@@ -54,7 +54,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	r.limits.read(r, h)
 	r.retry.begin(r.forward.Retry, h)
 	r.keep = r.retry.possible()
-	r.dropControlHeaders()
+	h.RemoveSet(controlHeaders)
 	r.changeHeaders()
 	r.prepareBalancing()
 	if d := r.forward.IdleTimeout; d != nil {
@@ -116,15 +116,11 @@ func (r *router) reply(p httpfilter.Reply) {
 	r.s.Reply(p)
 }
 
-// dropControlHeaders removes what only the router reads.
-func (r *router) dropControlHeaders() {
-	for _, id := range [...]header.ID{
-		header.XEnvoyUpstreamRqTimeoutMs, header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
-		header.XEnvoyMaxRetries, header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames,
-	} {
-		r.h.Remove(id)
-	}
-}
+// controlHeaders are what only the router reads.
+var controlHeaders = header.SetOf(
+	header.XEnvoyUpstreamRqTimeoutMs, header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
+	header.XEnvoyMaxRetries, header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames,
+)
 
 // changeHeaders makes the head that goes upstream, but for what depends on the host.
 func (r *router) changeHeaders() {
