@@ -2,6 +2,7 @@ package hcm_test
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +14,19 @@ import (
 type factoryFunc func() httpfilter.Filter
 
 func (f factoryFunc) NewFilter(*eventloop.Loop) httpfilter.Filter { return f() }
+
+// named is a chain of one filter under its name.
+func named(name string, f httpfilter.Factory) []httpfilter.Named {
+	return []httpfilter.Named{{Name: name, Factory: f}}
+}
+
+// chain is a chain of filters called f0, f1 and so on.
+func chain(fs ...httpfilter.Factory) (out []httpfilter.Named) {
+	for i, f := range fs {
+		out = append(out, httpfilter.Named{Name: "f" + strconv.Itoa(i), Factory: f})
+	}
+	return out
+}
 
 // pauser stops in each direction at the headers and goes on from a timer.
 type pauser struct{ timer eventloop.Timer }
@@ -81,12 +95,12 @@ func TestFilters(t *testing.T) {
 	post := "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
 	s := base(up)
 	seen := 0
-	s.filters = []httpfilter.Factory{
+	s.filters = chain(
 		factoryFunc(func() httpfilter.Filter { return &pauser{} }),
 		factoryFunc(func() httpfilter.Filter { return guard{&seen} }),
 		factoryFunc(func() httpfilter.Filter { return &shouter{} }),
 		factoryFunc(func() httpfilter.Filter { return &pauser{} }),
-	}
+	)
 	p := s.start(t)
 	c := p.dial()
 	for range 3 {
@@ -110,7 +124,7 @@ func TestFilters(t *testing.T) {
 func TestFilterBufferLimit(t *testing.T) {
 	s := base(httpServer(t, echo))
 	s.limit = 1 << 10
-	s.filters = []httpfilter.Factory{factoryFunc(func() httpfilter.Filter { return &shouter{} })}
+	s.filters = chain(factoryFunc(func() httpfilter.Filter { return &shouter{} }))
 	p := s.start(t)
 	c := p.dial().send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5000\r\n\r\n" + strings.Repeat("a", 5000))
 	resp, body := c.response("POST")

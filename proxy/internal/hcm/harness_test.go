@@ -51,7 +51,7 @@ type setup struct {
 	routes   []*xdsresource.Route
 	vhost    xdsresource.VirtualHost
 	clusters []*xdsresource.Cluster
-	filters  []httpfilter.Factory
+	filters  []httpfilter.Named
 	limit    int // buffer limit
 	logText  string
 }
@@ -132,7 +132,7 @@ func (s *setup) start(t testing.TB) *proxy {
 	cfg.Routes = &xdsresource.RouteConfig{Name: "r", VirtualHosts: []*xdsresource.VirtualHost{&vh}}
 	deps := hcm.Deps{Workers: 1, Direction: xdsresource.DirectionOutbound, Stats: p.store, Logger: log}
 	deps.Filters = append(deps.Filters, s.filters...)
-	deps.Filters = append(deps.Filters, router.New(router.Config{}, router.Deps{Clusters: p.cm}))
+	deps.Filters = append(deps.Filters, httpfilter.Named{Name: "envoy.filters.http.router", Factory: router.New(router.Config{}, router.Deps{Clusters: p.cm})})
 	if s.logText != "" {
 		p.log = t.TempDir() + "/access.log"
 		files := accesslog.NewFiles(p.store, log)

@@ -30,7 +30,7 @@ type Deps struct {
 	// pointer). nil: the inline route configuration of the connection manager.
 	Routes func() *route.Table
 	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
-	Filters    []httpfilter.Factory
+	Filters    []httpfilter.Named
 	AccessLogs []*accesslog.Logger
 	// LocalAddress is this machine's address, which x-forwarded-for gets instead of
 	// 127.0.0.1; invalid: 127.0.0.1 it is.
@@ -48,7 +48,9 @@ type Manager struct {
 	stats   stats.Block
 	replies *replyConfig
 	maxKept int // idle stream objects kept by a worker
-	workers []atomic.Pointer[worker]
+	// disabled are the filters that run only where a route configures them, a bit each.
+	disabled uint64
+	workers  []atomic.Pointer[worker]
 }
 
 // New checks and prepares a configuration. It starts nothing. Errors say which field cannot
@@ -59,6 +61,9 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 	}
 	if len(d.Filters) == 0 {
 		return fail(errors.New("http_filters: there is none; the last must be the router"))
+	}
+	if len(d.Filters)-1 > maxFilters {
+		return fail(fmt.Errorf("http_filters: %d filters before the router are too many, %d are supported", len(d.Filters)-1, maxFilters))
 	}
 	if cfg.Codec == xdsresource.CodecHTTP2 {
 		return fail(errors.New("codec_type HTTP2 is not supported yet; use AUTO or HTTP1"))
@@ -71,6 +76,11 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		},
 		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction),
 		workers: make([]atomic.Pointer[worker], d.Workers),
+	}
+	for i, f := range d.Filters {
+		if f.Disabled {
+			m.disabled |= 1 << i
+		}
 	}
 	if m.routes == nil {
 		if cfg.Routes == nil {

@@ -90,10 +90,10 @@ func TestMonkey(t *testing.T) {
 		On: xdsresource.Retry5xx | xdsresource.RetryConnectFailure, NumRetries: 2, PerTryTimeout: 100 * time.Millisecond, AvoidPreviousHosts: true,
 		HostSelectionMaxAttempts: 3, BackOffBase: time.Millisecond, BackOffMax: 3 * time.Millisecond,
 	}
-	s.filters = []httpfilter.Factory{
+	s.filters = chain(
 		factoryFunc(func() httpfilter.Filter { return &sometimes{} }),
 		factoryFunc(func() httpfilter.Filter { return &sometimes{} }),
-	}
+	)
 	p := s.start(t)
 	pieces := []string{
 		get, get, get, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n",

@@ -73,8 +73,9 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	s.info.Set(r.Flags)
 	s.info.Details = r.Details
 	// The request goes no further, and a response that was on its way is dropped.
-	s.reqDir.dead = true
+	s.reqDir.kill()
 	s.respDir.reset()
+	s.respT, s.logCtx.Trailers = nil, nil
 	s.local.Reset()
 	h := &s.local
 	h.AddBuilt(header.Key{ID: header.Status}, strconv.AppendInt(h.Build(), int64(r.Code), 10))
@@ -85,6 +86,10 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	}
 	if s.w.m.replies != nil {
 		body = s.mapReply(h, body)
+	}
+	if isGRPC(s.req.Value(header.ContentType)) {
+		s.grpcReply(h, r.GRPC, body)
+		body = ""
 	}
 	if body != "" {
 		if !h.Has(header.ContentType) {
@@ -99,6 +104,57 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	if !empty && !s.over {
 		s.respDir.body([]byte(body), true)
 	}
+}
+
+// isGRPC reports whether a content type is gRPC's.
+func isGRPC(ct []byte) bool {
+	const grpc = "application/grpc"
+	return len(ct) >= len(grpc) && string(ct[:len(grpc)]) == grpc && (len(ct) == len(grpc) || ct[len(grpc)] == '+')
+}
+
+// grpcReply makes a local reply one that a gRPC client understands: 200, with status and message
+// in the headers (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, Trailers-Only).
+func (s *stream) grpcReply(h *header.Map, status int, message string) {
+	if status == 0 {
+		status = grpcStatus(s.info.ResponseCode)
+	}
+	s.info.ResponseCode = 200
+	h.SetString(header.Status, "200")
+	h.SetString(header.ContentType, "application/grpc")
+	h.SetBuilt(header.Key{ID: header.GRPCStatus, Name: header.GRPCStatus.String()}, strconv.AppendInt(h.Build(), int64(status), 10))
+	if message != "" && !s.msg.Head {
+		h.SetBuilt(header.Key{ID: header.GRPCMessage, Name: header.GRPCMessage.String()}, appendPercentEncoded(h.Build(), message))
+	}
+}
+
+// grpcStatus is what an HTTP status stands for
+// (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+func grpcStatus(code int) int {
+	switch code {
+	case 400:
+		return 13 // INTERNAL
+	case 401:
+		return 16 // UNAUTHENTICATED
+	case 403:
+		return 7 // PERMISSION_DENIED
+	case 404:
+		return 12 // UNIMPLEMENTED
+	case 429, 502, 503, 504:
+		return 14 // UNAVAILABLE
+	}
+	return 2 // UNKNOWN
+}
+
+// appendPercentEncoded writes a grpc-message: printable ASCII but for the percent sign as it is.
+func appendPercentEncoded(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		}
+	}
+	return dst
 }
 
 // mapReply applies local_reply_config and returns the body.

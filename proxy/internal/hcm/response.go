@@ -254,11 +254,12 @@ func (s *stream) complete() {
 		return
 	}
 	s.over = true
-	s.reqDir.dead, s.respDir.dead = true, true
+	s.reqDir.kill()
+	s.respDir.kill()
 	w := s.w
 	s.info.End = w.loop.Now()
 	for _, f := range s.completers {
-		f.OnComplete(s)
+		f.OnComplete(f.seat)
 	}
 	w.gauge(rqActive, -1)
 	if s.tunnel {
@@ -273,7 +274,7 @@ func (s *stream) complete() {
 		l.Log(w.loop.ID(), &s.logCtx)
 	}
 	if s.begun { // last: it gives the memory of the response's headers back
-		s.terminal.OnComplete(s)
+		s.terminal.OnComplete(&s.last)
 	}
 	w.put(s)
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -201,7 +200,7 @@ func TestRetryOfLargeBody(t *testing.T) {
 func TestFault(t *testing.T) {
 	always := xdsresource.FractionalPercent{Numerator: 100, Denominator: 100}
 	s := base(httpServer(t, echo))
-	s.filters = []httpfilter.Factory{fault.New(&fault.Config{})}
+	s.filters = named(fault.Name, fault.New(&fault.Config{}))
 	s.routes = []*xdsresource.Route{
 		prefix("/abort", func(r *xdsresource.Route) {
 			r.FilterConfigs = map[string]any{fault.Name: &fault.Config{Abort: &fault.Abort{Status: 555, Percent: always}}}
@@ -237,7 +236,7 @@ func TestFault(t *testing.T) {
 func TestCORS(t *testing.T) {
 	var calls atomic.Int32
 	s := base(httpServer(t, func(w http.ResponseWriter, r *http.Request) { calls.Add(1); echo(w, r) }))
-	s.filters = []httpfilter.Factory{cors.New()}
+	s.filters = named(cors.Name, cors.New())
 	s.routes[0].FilterConfigs = map[string]any{cors.Name: &cors.Policy{
 		Origins:      []xdsresource.StringMatch{{Value: "https://a.example"}},
 		AllowMethods: "GET,POST", AllowHeaders: "x-a", ExposeHeaders: "x-b", MaxAge: "60", AllowCredentials: true,

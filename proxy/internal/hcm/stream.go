@@ -21,8 +21,9 @@ import (
 // used again; what is made once per object stands first.
 type stream struct {
 	w          *worker
-	filters    []httpfilter.Filter // the terminal one excluded
-	completers []httpfilter.Completer
+	seats      []seat // one for each filter, the terminal one excluded
+	last       seat   // the terminal filter's
+	completers []completer
 	terminal   httpfilter.Terminal
 	reqDir     direction
 	respDir    direction
@@ -35,6 +36,7 @@ type stream struct {
 	req   header.Map
 	reqT  header.Map
 	local header.Map // headers of a local reply
+	ownT  header.Map // trailers that filters have added to the response
 	info  streaminfo.Info
 
 	resp  *header.Map
@@ -61,26 +63,36 @@ type stream struct {
 	tunnel      bool
 	over        bool // finished or reset; what still comes is dropped
 	counted     bool
+	disabled    uint64 // filters that the route has turned off, a bit each
+}
+
+// completer is a filter that wants to know of the end.
+type completer struct {
+	seat *seat
+	httpfilter.Completer
 }
 
 func newStream(w *worker) *stream {
 	s := &stream{w: w}
 	s.reqDir.s, s.respDir.s = s, s
 	s.reqDir.to, s.respDir.to = (*requestSink)(s), (*responseSink)(s)
-	s.reqDir.held.Init(w.loop.Buffers())
-	s.respDir.held.Init(w.loop.Buffers())
 	n := len(w.m.deps.Filters) - 1
-	for i, f := range w.m.deps.Filters[:n] {
-		inst := f.NewFilter(w.loop)
-		s.filters = append(s.filters, inst)
-		s.reqDir.addRequest(inst, i)
-		if x, ok := inst.(httpfilter.Completer); ok {
-			s.completers = append(s.completers, x)
+	s.seats = make([]seat, n)
+	s.reqDir.gates, s.respDir.gates = make([]gate, n), make([]gate, n)
+	filters := make([]httpfilter.Filter, n)
+	for i := range s.seats {
+		st := &s.seats[i]
+		*st = seat{stream: s, index: i, name: w.m.deps.Filters[i].Name}
+		filters[i] = w.m.deps.Filters[i].NewFilter(w.loop)
+		s.reqDir.addRequest(filters[i], st)
+		if x, ok := filters[i].(httpfilter.Completer); ok {
+			s.completers = append(s.completers, completer{st, x})
 		}
 	}
 	for i := n - 1; i >= 0; i-- {
-		s.respDir.addResponse(s.filters[i], n-1-i)
+		s.respDir.addResponse(filters[i], &s.seats[i])
 	}
+	s.last = seat{stream: s, index: n, name: w.m.deps.Filters[n].Name}
 	last := w.m.deps.Filters[n].NewFilter(w.loop)
 	t, ok := last.(httpfilter.Terminal)
 	if !ok {
@@ -113,6 +125,7 @@ func (s *stream) begin(c *connection) {
 	s.keepAlive = s.msg.KeepAlive
 	s.random = w.loop.Rand()
 	s.table = w.m.routes()
+	s.disabled = w.m.disabled
 	s.logCtx.Request = &s.req
 	w.inc(rqTotal)
 	w.inc(rqHTTP1Total)
@@ -148,6 +161,7 @@ func (s *stream) reset() {
 	s.req.Reset()
 	s.reqT.Reset()
 	s.local.Reset()
+	s.ownT.Reset()
 	s.info.Reset()
 	s.reqDir.reset()
 	s.respDir.reset()
@@ -173,6 +187,7 @@ func (s *stream) run() {
 		return
 	}
 	s.Route()
+	s.findDisabled()
 	s.traceRoute()
 	s.reqDir.start(&s.req, end && !s.tunnel)
 }
@@ -261,7 +276,7 @@ type requestSink stream
 func (k *requestSink) sinkHeaders(h *header.Map, end bool) {
 	s := (*stream)(k)
 	s.begun = true
-	s.terminal.BeginRequest(s, h, end)
+	s.terminal.BeginRequest(&s.last, h, end)
 }
 
 func (k *requestSink) sinkData(p []byte, end bool) { k.terminal.RequestBody(p, end) }
@@ -283,8 +298,6 @@ func (s *stream) Random() uint64                { return s.random }
 func (s *stream) RequestHeaders() *header.Map   { return &s.req }
 func (s *stream) ResponseHeaders() *header.Map  { return s.resp }
 func (s *stream) ResponseTrailers() *header.Map { return s.respT }
-func (s *stream) ContinueRequest()              { s.reqDir.proceed() }
-func (s *stream) ContinueResponse()             { s.respDir.proceed() }
 func (s *stream) RequestComplete() bool         { return s.requestDone }
 func (s *stream) BufferLimit() int              { return s.limit() }
 
@@ -378,18 +391,6 @@ func (s *stream) Target() *route.Target {
 
 // ClearRoute implements httpfilter.Stream.
 func (s *stream) ClearRoute() { s.routed = false }
-
-// FilterConfig implements httpfilter.Stream.
-func (s *stream) FilterConfig(name string) any {
-	e := s.Route()
-	switch {
-	case s.target != nil:
-		return s.target.Filters[name]
-	case e != nil:
-		return e.Filters[name]
-	}
-	return nil
-}
 
 // traceRoute tells the next hop which operation the route is (Envoy's decorator): an egress
 // proxy names it, the ingress proxy of the other side takes the name.

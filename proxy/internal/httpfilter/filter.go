@@ -16,11 +16,13 @@ const (
 	// Continue passes on to the next filter.
 	Continue Status = iota
 	// Stop holds everything of this direction at this filter until ContinueRequest or
-	// ContinueResponse. What arrives is kept, up to the buffer limit, beyond which reading
-	// stops. A filter that has answered with Stream.Reply returns Stop as well.
+	// ContinueResponse: what it was called with goes on then, and what has arrived meanwhile is
+	// shown to it after that. Up to the buffer limit is kept; beyond it reading stops. A filter
+	// that has answered with Stream.Reply returns Stop as well.
 	Stop
 	// Buffer is Stop, but the filter's data method is called again with all of the body so
-	// far whenever more arrives, until it returns another status. A body beyond the buffer
+	// far whenever more arrives, until it returns another status. The last of these calls has
+	// end set, whether trailers follow or not: the body is whole. A body beyond the buffer
 	// limit ends the stream: 413 for a request, 500 for a response.
 	Buffer
 )
@@ -81,8 +83,10 @@ type Factory interface {
 	NewFilter(l *eventloop.Loop) Filter
 }
 
-// Stream is one request with its response, as filters see it. All methods are for the
-// stream's loop.
+// Stream is one request with its response, as one of its filters sees it: which filter calls is
+// part of the value, so a filter keeps the Stream that it was called with and no other's. All
+// methods are for the stream's loop. What a filter has no method for here stands in Info, which
+// may be written: dynamic metadata, filter state, response flags.
 type Stream interface {
 	Loop() *eventloop.Loop
 	Shard() *stats.Shard
@@ -99,9 +103,13 @@ type Stream interface {
 	// Target is the cluster chosen by the route, nil when the route does not forward.
 	Target() *route.Target
 	ClearRoute()
-	// FilterConfig is the most specific per-route configuration of the filter of that
-	// configured name, nil when there is none.
-	FilterConfig(name string) any
+	// FilterConfig is the filter's most specific per-route configuration (weighted cluster,
+	// route, virtual host, route table), by the name that the filter has in the configuration;
+	// nil when there is none.
+	FilterConfig() any
+	// EachFilterConfig calls f with the filter's per-route configuration of every level that
+	// has one, from the route table to the weighted cluster.
+	EachFilterConfig(f func(any))
 
 	// RequestHeaders are never nil. The others are nil until they have been received.
 	RequestHeaders() *header.Map
@@ -109,15 +117,31 @@ type Stream interface {
 	ResponseHeaders() *header.Map
 	ResponseTrailers() *header.Map
 
-	// ContinueRequest goes on behind the filter that stopped the request; ContinueResponse
-	// the same for the response. They may be called from within the filter's own method no
-	// more than from anywhere else: return Continue there.
+	// ContinueRequest goes on behind this filter, which has stopped the request;
+	// ContinueResponse the same for the response. Within the filter's own method they do
+	// nothing: return Continue there.
 	ContinueRequest()
 	ContinueResponse()
+
+	// InjectRequest passes a piece of body of the filter's making to the filters behind it, be it
+	// within one of its methods, before what that method was called with, or while it has
+	// stopped. end: nothing follows; what still comes from the source is then the filter's to
+	// drop. Within the headers' method of a message without body it gives it one.
+	// InjectResponse is the same for the response.
+	InjectRequest(p []byte, end bool)
+	InjectResponse(p []byte, end bool)
+	// AddRequestTrailers returns the request's trailers to be written to, adding them when there
+	// are none. It may be called where end is true, and where trailers are seen anyway.
+	// AddResponseTrailers is the same for the response.
+	AddRequestTrailers() *header.Map
+	AddResponseTrailers() *header.Map
 
 	// Reply answers the request locally. The response passes the filters' response side.
 	// After the response has begun it resets the stream instead.
 	Reply(r Reply)
+	// ResetResponse ends a response that cannot be completed: the client can tell that it is
+	// not whole.
+	ResetResponse(details string, flags streaminfo.Flags)
 }
 
 // Reply is a local answer.
@@ -128,6 +152,18 @@ type Reply struct {
 	Flags   streaminfo.Flags
 	// Headers adds to the response's headers; nil: nothing to add.
 	Headers func(h *header.Map)
+	// GRPC is the status for a gRPC client, whose answer is 200 with the body as grpc-message; 0:
+	// what Code stands for.
+	GRPC int
+}
+
+// Named is a filter of a chain: what server hands to the connection manager.
+type Named struct {
+	// Name is the filter's in the configuration, by which routes configure it.
+	Name string
+	// Disabled: only where a route configures it does it run.
+	Disabled bool
+	Factory
 }
 
 // Responder is what a Terminal answers through.
@@ -142,9 +178,6 @@ type Responder interface {
 	RespondData(p []byte, end bool)
 	// RespondTrailers ends the response with trailers.
 	RespondTrailers(t *header.Map)
-	// ResetResponse ends a response that cannot be completed: the client's connection is
-	// closed so that it does not take the answer for whole.
-	ResetResponse(details string, flags streaminfo.Flags)
 	// ResponseBlocked reports whether the client reads too slowly; OnDownstreamWritable
 	// follows when it does better.
 	ResponseBlocked() bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -38,7 +39,9 @@ type Entry struct {
 	RequestOps, ResponseOps Ops
 	// Filters are per-filter configurations, the most specific one for each filter.
 	Filters map[string]any
-	match   match
+	// Switches: one of them turns its filter on or off.
+	Switches bool
+	match    match
 }
 
 // Forward is a compiled route action.
@@ -72,7 +75,10 @@ type Target struct {
 	HostRewrite   string // of the weighted cluster; "" leaves it to the route
 	// Header changes of all levels, in the order to be applied.
 	RequestOps, ResponseOps Ops
-	Filters                 map[string]any
+	// Filters are per-filter configurations, the most specific one for each filter; Own are
+	// those of the weighted cluster itself. Switches is as in Entry.
+	Filters, Own map[string]any
+	Switches     bool
 }
 
 // Compile checks and compiles a route configuration. Errors name the virtual host and the
@@ -122,7 +128,7 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	e := &Entry{Route: r, Table: c.t, VirtualHost: v, match: compileMatch(&r.Match)}
 	cfg := c.t.Config
-	e.Filters = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs)
+	e.Filters, e.Switches = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs)
 	var err error
 	if e.RequestOps, err = c.ops(&cfg.RequestHeaders, &v.RequestHeaders, &r.RequestHeaders); err != nil {
 		return nil, fmt.Errorf("request headers: %w", err)
@@ -141,7 +147,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	if len(r.Forward.Weighted) == 0 {
 		t := Target{
 			Cluster: r.Forward.Cluster, Weight: 1, MetadataMatch: r.Forward.MetadataMatch,
-			RequestOps: e.RequestOps, ResponseOps: e.ResponseOps, Filters: e.Filters,
+			RequestOps: e.RequestOps, ResponseOps: e.ResponseOps, Filters: e.Filters, Switches: e.Switches,
 		}
 		if r.Forward.ClusterHeader != "" {
 			t.ClusterHeader = header.KeyOf(r.Forward.ClusterHeader)
@@ -178,9 +184,9 @@ func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, err
 		}
 		maps.Copy(t.MetadataMatch, w.MetadataMatch)
 	}
-	t.Filters = e.Filters
+	t.Filters, t.Switches, t.Own = e.Filters, e.Switches, w.FilterConfigs
 	if len(w.FilterConfigs) > 0 {
-		t.Filters = merge(e.Filters, w.FilterConfigs)
+		t.Filters, t.Switches = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs, w.FilterConfigs)
 	}
 	var err error
 	if t.RequestOps, err = c.ops(&cfg.RequestHeaders, &v.RequestHeaders, &r.RequestHeaders, &w.RequestHeaders); err != nil {
@@ -192,23 +198,45 @@ func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, err
 	return t, nil
 }
 
-// merge layers per-filter configurations, later ones over earlier ones.
-func merge(levels ...map[string]any) map[string]any {
-	var out map[string]any
+// merge layers per-filter configurations, later ones over earlier ones, and reports whether one
+// of them turns its filter on or off.
+func merge(levels ...map[string]any) (out map[string]any, switches bool) {
 	owned := false
-	for _, l := range levels {
-		switch {
-		case len(l) == 0:
-		case out == nil:
-			out = l // shared until a second level has something
-		default:
-			if !owned {
-				out, owned = maps.Clone(out), true
+	for i, l := range levels {
+		if len(l) == 0 {
+			continue
+		}
+		for _, c := range l {
+			if _, ok := c.(xdsresource.FilterSwitch); ok {
+				switches = true
 			}
-			maps.Copy(out, l)
+		}
+		if out == nil {
+			out = l // shared until a second level has something
+			continue
+		}
+		if !owned {
+			out, owned = maps.Clone(out), true
+		}
+		for name, c := range l {
+			out[name] = over(levels[:i], name, c)
 		}
 	}
-	return out
+	return out, switches
+}
+
+// over is a filter's configuration above others: one that only turns the filter on leaves the
+// others in force.
+func over(levels []map[string]any, name string, c any) any {
+	if c != xdsresource.FilterOn {
+		return c
+	}
+	for _, l := range slices.Backward(levels) {
+		if prev := l[name]; prev != nil && prev != xdsresource.FilterOff && prev != xdsresource.FilterOn {
+			return prev
+		}
+	}
+	return c
 }
 
 // Match returns the route for a request, nil when there is none (404, flag NR).

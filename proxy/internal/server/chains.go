@@ -41,7 +41,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		if err != nil {
 			return nil, fmt.Errorf("HTTP filter %q: %w", f.Name, err)
 		}
-		deps.Filters = append(deps.Filters, factory)
+		deps.Filters = append(deps.Filters, httpfilter.Named{Name: f.Name, Disabled: f.Disabled, Factory: factory})
 	}
 	var err error
 	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs); err != nil {

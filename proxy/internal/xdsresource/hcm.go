@@ -140,4 +140,6 @@ type HTTPFilter struct {
 	Type string
 	// Config is the value returned by the filter's parser; the filter package knows its type.
 	Config any
+	// Disabled: it runs only where a route configures it.
+	Disabled bool
 }

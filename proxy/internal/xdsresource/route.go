@@ -17,6 +17,16 @@ type RouteConfig struct {
 	Metadata                        Metadata
 }
 
+// FilterSwitch stands among per-filter configurations for a route.v3.FilterConfig that only turns
+// its filter on or off.
+type FilterSwitch bool
+
+// Filter switches.
+const (
+	FilterOff FilterSwitch = false
+	FilterOn  FilterSwitch = true
+)
+
 // VirtualHost is a validated route.v3.VirtualHost.
 type VirtualHost struct {
 	Name                            string

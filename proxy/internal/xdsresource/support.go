@@ -33,7 +33,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config disabled",
 	"envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":                                                       "pack_trace_reason use_request_id_for_trace_sampling",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
@@ -106,7 +106,7 @@ var supportedFields = map[string]string{
 		prefix_rewrite regex_rewrite response_code strip_query`,
 	"envoy.config.route.v3.DirectResponseAction": "status body",
 	"envoy.config.route.v3.Decorator":            "operation propagate",
-	"envoy.config.route.v3.FilterConfig":         "config",
+	"envoy.config.route.v3.FilterConfig":         "config disabled",
 	"envoy.config.core.v3.HeaderValueOption":     "header append append_action keep_empty_value",
 	"envoy.config.core.v3.HeaderValue":           "key value",
 

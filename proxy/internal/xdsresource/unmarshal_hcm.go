@@ -167,6 +167,9 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 				p.bad(here, "filter %q cannot stand last: envoy.filters.http.router must follow", f.GetName())
 			}
 		}
+		if ft.Terminal && f.GetDisabled() {
+			p.bad(join(here, "disabled"), "the router cannot be disabled")
+		}
 		a, err := fromTypedStruct(f.GetTypedConfig())
 		if err != nil {
 			p.bad(join(here, "typed_config"), "%v", err)
@@ -177,7 +180,7 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 			p.badErr(join(here, "typed_config"), err)
 			continue
 		}
-		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Type: kind, Config: cfg})
+		h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Type: kind, Config: cfg, Disabled: f.GetDisabled()})
 	}
 }
 

@@ -401,7 +401,16 @@ func (p *parser) filterConfigs(path string, in map[string]*anypb.Any) map[string
 			if !p.message(here, a, &fc) {
 				continue
 			}
+			if fc.GetDisabled() {
+				out[name] = FilterOff
+				continue
+			}
 			if fc.GetConfig() == nil {
+				p.bad(here, "has neither config nor disabled")
+				continue
+			}
+			if fc.GetConfig().GetTypeUrl() == "" {
+				out[name] = FilterOn
 				continue
 			}
 			a, here = fc.GetConfig(), join(here, "config")

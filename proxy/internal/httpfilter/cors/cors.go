@@ -77,7 +77,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	if !ok || len(origin) == 0 {
 		return httpfilter.Continue
 	}
-	p, ok := s.FilterConfig(Name).(*Policy)
+	p, ok := s.FilterConfig().(*Policy)
 	if !ok || !f.enabled(p) {
 		return httpfilter.Continue
 	}

@@ -79,7 +79,7 @@ type filter struct {
 // OnRequestHeaders implements httpfilter.RequestHeaders.
 func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
 	f.cfg = f.factory.cfg
-	if c, ok := s.FilterConfig(Name).(*Config); ok {
+	if c, ok := s.FilterConfig().(*Config); ok {
 		f.cfg = c
 	}
 	if f.cfg.Delay == nil && f.cfg.Abort == nil || !f.concerned(s, h) {
