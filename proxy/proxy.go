@@ -15,6 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/admin"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/server"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -34,11 +35,25 @@ type Config struct {
 	LogLevel string
 	// ComponentLogLevels sets single components, "upstream:debug,http:trace".
 	ComponentLogLevels string
-	// ServiceNode and ServiceCluster replace node.id and node.cluster when they are not empty.
-	ServiceNode, ServiceCluster string
+	// ServiceNode, ServiceCluster and ServiceZone replace node.id, node.cluster and
+	// node.locality.zone when they are not empty.
+	ServiceNode, ServiceCluster, ServiceZone string
+	// AllowUnknownStatic leaves unknown fields of the bootstrap out, with a warning for each;
+	// IgnoreUnknownDynamic those of xDS resources, in silence. Default: they are refused by name.
+	AllowUnknownStatic, IgnoreUnknownDynamic bool
+	// AdminAddressPath is a file that gets the address of the admin API; "": none.
+	AdminAddressPath string
+	// StatsTags are fixed tags of all statistics.
+	StatsTags []StatsTag
+	// ReopenLog opens the log of the proxy itself anew, when access logs are; nil: there is
+	// nothing to open.
+	ReopenLog func() error
 	// DrainTime is how long connections of replaced listeners may take to end. Default 10
 	// minutes.
 	DrainTime time.Duration
+	// DrainImmediately asks connections that drain to end at their next chance; by default the
+	// share of those that are asked grows over the drain time.
+	DrainImmediately bool
 	// ConfigPath is shown by /server_info; nothing is read from it.
 	ConfigPath string
 	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
@@ -47,12 +62,16 @@ type Config struct {
 	TuneProcess bool
 }
 
+// StatsTag is a tag with a fixed value.
+type StatsTag struct{ Name, Value string }
+
 // Proxy is a data plane, running or about to.
 type Proxy struct {
 	server *server.Server
 	admin  *admin.Admin
 	boot   *bootstrap.Bootstrap
 	levels *server.Levels
+	cfg    Config
 	quit   context.CancelFunc
 	quitMu sync.Mutex
 
@@ -63,7 +82,11 @@ type Proxy struct {
 // New reads the configuration. The error lists everything in it that is wrong or not
 // supported, by path. Nothing is started or bound.
 func New(cfg Config) (*Proxy, error) {
-	boot, dec, err := load(cfg)
+	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: server.LevelTrace})
+	if cfg.Logger != nil {
+		handler = cfg.Logger.Handler()
+	}
+	boot, dec, err := load(cfg, slog.New(handler))
 	if err != nil {
 		return nil, err
 	}
@@ -73,10 +96,6 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, err
 		}
 	}
-	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: server.LevelTrace})
-	if cfg.Logger != nil {
-		handler = cfg.Logger.Handler()
-	}
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = runtime.NumCPU()
 	}
@@ -84,13 +103,13 @@ func New(cfg Config) (*Proxy, error) {
 		server.SetMemoryPolicy()
 	}
 	server.SetProcs(cfg.Concurrency)
-	p := &Proxy{boot: boot, levels: server.NewLevels(handler, level)}
+	p := &Proxy{cfg: cfg, boot: boot, levels: server.NewLevels(handler, level)}
 	if err := p.levels.SetList(cfg.ComponentLogLevels); err != nil {
 		return nil, err
 	}
 	p.server, err = server.New(server.Config{
-		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime,
-		TrimMemory: cfg.TuneProcess,
+		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
+		TrimMemory: cfg.TuneProcess, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
 	})
 	if err != nil {
 		return nil, err
@@ -108,20 +127,38 @@ func New(cfg Config) (*Proxy, error) {
 // Validate judges a configuration as New does and builds nothing. It is what --mode validate
 // runs.
 func Validate(cfg Config) error {
-	_, _, err := load(cfg)
+	log := cfg.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	_, _, err := load(cfg, log)
 	return err
 }
 
-func load(cfg Config) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
+func load(cfg Config, log *slog.Logger) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
 	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
 		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
 	}
 	dec := xdsresource.NewDecoder(server.Extensions())
 	boot, err := bootstrap.Read(bootstrap.Source{
-		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster,
-		UserAgent: "lateen", UserAgentVersion: version.Version(),
+		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster, Zone: cfg.ServiceZone,
+		UserAgent: "lateen", UserAgentVersion: version.Version(), AllowUnknown: cfg.AllowUnknownStatic,
+		Unknown: func(p xdsresource.Problem) {
+			log.Warn("the bootstrap has an unknown field, which is left out", "path", p.Path, "reason", p.Reason)
+		},
 	}, dec)
+	if cfg.IgnoreUnknownDynamic {
+		dec = dec.IgnoringUnknown()
+	}
 	return boot, dec, err
+}
+
+func (cfg *Config) statsTags() []stats.TagRule {
+	var out []stats.TagRule
+	for _, t := range cfg.StatsTags {
+		out = append(out, stats.TagRule{Name: t.Name, Fixed: t.Value})
+	}
+	return out
 }
 
 // Run serves until ctx ends, POST /quitquitquit arrives or something that the bootstrap asks
@@ -143,6 +180,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.addrMu.Lock()
 		p.adminAddr = lis.Addr().String()
 		p.addrMu.Unlock()
+		if path := p.cfg.AdminAddressPath; path != "" {
+			if err := os.WriteFile(path, []byte(lis.Addr().String()), 0o644); err != nil {
+				lis.Close()
+				p.server.Abandon()
+				return fmt.Errorf("admin address path: %w", err)
+			}
+		}
 	}
 	var wg sync.WaitGroup
 	var adminErr error
@@ -197,3 +241,10 @@ func (p *Proxy) ListenerAddrs() map[string]string {
 	}
 	return out
 }
+
+// LowestLevel is the level from which a handler must let logs through; levels are the proxy's
+// to change while it runs.
+const LowestLevel = server.LevelTrace
+
+// LevelName is Envoy's name of a log level.
+func LevelName(l slog.Level) string { return server.LevelName(l) }

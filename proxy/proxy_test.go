@@ -27,9 +27,13 @@ type running struct {
 // run starts a proxy and waits until it serves.
 func run(t *testing.T, bootstrap string) *running {
 	t.Helper()
-	p, err := New(Config{
-		Bootstrap: []byte(bootstrap), Concurrency: 2, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	return runWith(t, Config{Bootstrap: []byte(bootstrap)})
+}
+
+func runWith(t *testing.T, cfg Config) *running {
+	t.Helper()
+	cfg.Concurrency, cfg.Logger = 2, slog.New(slog.NewTextHandler(t.Output(), nil))
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,12 @@ func (p *Proxy) reopenOnSignal(ctx context.Context) {
 			if err := p.server.ReopenLogs(); err != nil {
 				p.levels.Logger("main").Error("cannot reopen access logs", "error", err)
 			}
+			if p.cfg.ReopenLog == nil {
+				continue
+			}
+			if err := p.cfg.ReopenLog(); err != nil {
+				p.levels.Logger("main").Error("cannot reopen the log", "error", err)
+			}
 		}
 	}
 }

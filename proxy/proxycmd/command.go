@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"time"
+	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -18,12 +18,6 @@ import (
 	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy"
 )
-
-// flags are Envoy's flags as far as this proxy has what they steer. Any other flag is refused.
-type flags struct {
-	path, yaml, mode, node, cluster, level, components string
-	concurrency, drain                                 int
-}
 
 // New returns the command under a name. Errors are the caller's to print, with PrintError.
 func New(name string) *cobra.Command {
@@ -37,16 +31,8 @@ func New(name string) *cobra.Command {
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	s := cmd.Flags()
-	s.StringVarP(&f.path, "config-path", "c", "", "bootstrap file, YAML or JSON")
-	s.StringVar(&f.yaml, "config-yaml", "", "bootstrap as text; merged over --config-path")
-	s.StringVar(&f.mode, "mode", "serve", "serve, or validate: judge the configuration and exit")
-	s.StringVar(&f.node, "service-node", "", "node id, replaces node.id of the bootstrap")
-	s.StringVar(&f.cluster, "service-cluster", "", "node cluster, replaces node.cluster of the bootstrap")
-	s.StringVarP(&f.level, "log-level", "l", "info", "trace, debug, info, warning, error, critical or off")
-	s.StringVar(&f.components, "component-log-level", "", "levels of single components: upstream:debug,http:trace")
-	s.IntVar(&f.concurrency, "concurrency", 0, "number of workers (default: one for each core)")
-	s.IntVar(&f.drain, "drain-time-s", 600, "seconds that connections of a replaced listener may take to end")
+	f.register(cmd.Flags())
+	f.registerOthers(cmd.Flags())
 	cmd.AddCommand(agentcmd.New(runWithAgent)...)
 	return cmd
 }
@@ -62,32 +48,20 @@ func runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
 	return p.Run(ctx)
 }
 
-func (f *flags) config() (proxy.Config, error) {
-	cfg := proxy.Config{
-		Overlay: []byte(f.yaml), Concurrency: f.concurrency, LogLevel: f.level, ComponentLogLevels: f.components,
-		ServiceNode: f.node, ServiceCluster: f.cluster, DrainTime: time.Duration(f.drain) * time.Second,
-		ConfigPath: f.path, TuneProcess: true,
-	}
-	if f.concurrency < 0 {
-		return cfg, fmt.Errorf("--concurrency %d: the number of workers cannot be negative", f.concurrency)
-	}
-	if f.drain <= 0 {
-		return cfg, fmt.Errorf("--drain-time-s %d: must be at least 1", f.drain)
-	}
-	if f.path != "" {
-		raw, err := os.ReadFile(f.path)
-		if err != nil {
-			return cfg, fmt.Errorf("-c: %w", err)
-		}
-		cfg.Bootstrap = raw
-	}
-	return cfg, nil
-}
-
 func (f *flags) run(cmd *cobra.Command) error {
+	without, err := ineffective(cmd)
+	if err != nil {
+		return err
+	}
 	cfg, err := f.config()
 	if err != nil {
 		return err
+	}
+	if cfg.Logger, cfg.ReopenLog, err = f.logger(); err != nil {
+		return err
+	}
+	if len(without) > 0 {
+		cfg.Logger.Warn("flags without effect here", "flags", strings.Join(without, " "))
 	}
 	switch f.mode {
 	case "validate":
@@ -100,15 +74,29 @@ func (f *flags) run(cmd *cobra.Command) error {
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "configuration '%s' OK\n", name)
 		return err
-	case "serve":
+	case "serve", "init_only":
 	default:
-		return fmt.Errorf("--mode %q is not known: use serve or validate", f.mode)
+		return fmt.Errorf("--mode %q is not known: use serve, validate or init_only", f.mode)
 	}
 	p, err := proxy.New(cfg)
 	if err != nil {
 		return err
 	}
-	return p.Run(cmd.Context())
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	if f.mode == "init_only" {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() {
+			select {
+			case <-p.Ready():
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
+	return p.Run(ctx)
 }
 
 // PrintError prints an error; one about configuration as a list, a line for each problem.

@@ -57,7 +57,7 @@ func New(cfg Config) *Admin {
 		{"/certs", "print certs on machine", false, a.certs},
 		{"/clusters", "upstream cluster status (format: text or json)", false, a.clusters},
 		{"/config_dump", "dump current configs (resource, name_regex, include_eds)", false, a.configDump},
-		{"/drain_listeners", "drain listeners (graceful, inboundonly)", true, a.drain},
+		{"/drain_listeners", "drain listeners (graceful, skip_exit, inboundonly)", true, a.drain},
 		{"/healthcheck/fail", "cause the server to fail health checks", true, a.healthcheck(true)},
 		{"/healthcheck/ok", "cause the server to pass health checks", true, a.healthcheck(false)},
 		{"/help", "print out list of admin commands", false, a.help},
@@ -199,7 +199,12 @@ func (a *Admin) logging(w http.ResponseWriter, r *http.Request) {
 
 func (a *Admin) drain(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	a.server.DrainListeners(q.Has("inboundonly"), q.Has("graceful"))
+	d := server.Drain{Inbound: q.Has("inboundonly"), Graceful: q.Has("graceful"), SkipExit: q.Has("skip_exit")}
+	if d.SkipExit && !d.Graceful {
+		http.Error(w, "skip_exit requires graceful", http.StatusBadRequest)
+		return
+	}
+	a.server.DrainListeners(d)
 	fmt.Fprintln(w, "OK")
 }
 

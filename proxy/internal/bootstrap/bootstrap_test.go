@@ -201,7 +201,7 @@ static_resources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.ADS == nil || !b.ADS.Delta || !b.LDS || !b.CDS || b.Control["xds-grpc"] == nil {
+	if b.ADS == nil || !b.ADS.Delta || b.LDS == nil || !b.LDS.ADS() || b.CDS == nil || b.Control["xds-grpc"] == nil {
 		t.Errorf("bootstrap = %+v", b)
 	}
 	if _, err := load(t, `dynamic_resources: {lds_config: {ads: {}}}`); err == nil {

@@ -6,8 +6,8 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -28,8 +28,9 @@ type Bootstrap struct {
 
 	// ADS is the control plane's stream; nil without dynamic_resources.
 	ADS *GRPCSource
-	// LDS and CDS say whether listeners and clusters are fetched from it.
-	LDS, CDS bool
+	// LDS and CDS say where listeners and clusters come from beside the bootstrap; nil: from
+	// nowhere.
+	LDS, CDS *xdsresource.ConfigSource
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
 	// socket). They are dialled by the xDS client, not by the data path.
 	Control map[string]*xdsresource.Cluster
@@ -107,21 +108,27 @@ func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {
 	if c := d.GetAdsConfig(); c != nil {
 		l.out.ADS = l.source("dynamic_resources.ads_config", c)
 	}
-	onADS := func(path string, cs *corev3.ConfigSource) bool {
-		if cs == nil {
-			return false
-		}
-		if cs.GetAds() == nil {
-			l.bad(path, "only the ads config source is supported in this release")
-			return false
-		}
-		if l.out.ADS == nil {
-			l.bad(path, "names ads, but dynamic_resources.ads_config is missing or wrong")
-		}
-		return true
+	l.out.LDS = l.configSource("dynamic_resources.lds_config", d.GetLdsConfig())
+	l.out.CDS = l.configSource("dynamic_resources.cds_config", d.GetCdsConfig())
+}
+
+// configSource reads where listeners or clusters come from.
+func (l *loader) configSource(path string, m *corev3.ConfigSource) *xdsresource.ConfigSource {
+	if m == nil {
+		return nil
 	}
-	l.out.LDS = onADS("dynamic_resources.lds_config", d.GetLdsConfig())
-	l.out.CDS = onADS("dynamic_resources.cds_config", d.GetCdsConfig())
+	src, err := l.dec.ConfigSource(m)
+	if err != nil {
+		l.nested(path, err)
+		return nil
+	}
+	if src.ADS() && l.out.ADS == nil {
+		l.bad(path, "names ads, but dynamic_resources.ads_config is missing or wrong")
+	}
+	if src.Cluster != "" {
+		l.out.Control[src.Cluster] = nil
+	}
+	return &src
 }
 
 // source reads a gRPC config source and remembers the cluster that it names.
@@ -163,9 +170,8 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 		}
 		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Raw: pack(m), Value: v})
 	}
-	// Clusters name SDS sources, so which of them are only dialled by the xDS client shows
-	// after all were read: decode those that turn out to be so again, leniently.
-	for _, name := range sdsClusters(s) {
+	// Clusters that config sources name are dialled by the xDS client.
+	for _, name := range sourceClusters(s) {
 		if _, known := l.out.Control[name]; !known {
 			l.out.Control[name] = nil
 		}
@@ -229,47 +235,46 @@ func pack(m proto.Message) *anypb.Any {
 	return a
 }
 
-// sdsClusters lists the clusters that transport sockets of static clusters fetch secrets
-// from. SDS of dynamic resources may name only these, too: a secret source must be there
-// before the stream that would bring it.
-func sdsClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
+// sourceClusters lists the clusters that gRPC config sources of static resources name. Those of
+// dynamic resources may name only these, too: a source must be there before the stream that
+// would bring it.
+func sourceClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
 	var out []string
-	add := func(c *corev3.ConfigSource) {
-		for _, g := range c.GetApiConfigSource().GetGrpcServices() {
-			if name := g.GetEnvoyGrpc().GetClusterName(); name != "" {
-				out = append(out, name)
+	var visit func(protoreflect.Message)
+	visit = func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *corev3.ConfigSource:
+			for _, g := range v.GetApiConfigSource().GetGrpcServices() {
+				if name := g.GetEnvoyGrpc().GetClusterName(); name != "" {
+					out = append(out, name)
+				}
 			}
+			return
+		case *anypb.Any:
+			if inner, err := v.UnmarshalNew(); err == nil { // else the decoder reports it
+				visit(inner.ProtoReflect())
+			}
+			return
 		}
+		m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+			switch {
+			case fd.IsMap():
+				if fd.MapValue().Message() != nil {
+					v.Map().Range(func(_ protoreflect.MapKey, e protoreflect.Value) bool { visit(e.Message()); return true })
+				}
+			case fd.Message() == nil:
+			case fd.IsList():
+				for i := range v.List().Len() {
+					visit(v.List().Get(i).Message())
+				}
+			default:
+				visit(v.Message())
+			}
+			return true
+		})
 	}
-	common := func(c *tlsv3.CommonTlsContext) {
-		for _, s := range c.GetTlsCertificateSdsSecretConfigs() {
-			add(s.GetSdsConfig())
-		}
-		add(c.GetValidationContextSdsSecretConfig().GetSdsConfig())
-		add(c.GetCombinedValidationContext().GetValidationContextSdsSecretConfig().GetSdsConfig())
-	}
-	socket := func(ts *corev3.TransportSocket) {
-		var up tlsv3.UpstreamTlsContext
-		var down tlsv3.DownstreamTlsContext
-		switch a := ts.GetTypedConfig(); {
-		case a == nil:
-		case a.UnmarshalTo(&up) == nil:
-			common(up.GetCommonTlsContext())
-		case a.UnmarshalTo(&down) == nil:
-			common(down.GetCommonTlsContext())
-		}
-	}
-	for _, c := range s.GetClusters() {
-		socket(c.GetTransportSocket())
-		for _, tm := range c.GetTransportSocketMatches() {
-			socket(tm.GetTransportSocket())
-		}
-	}
-	for _, lis := range s.GetListeners() {
-		for _, fc := range lis.GetFilterChains() {
-			socket(fc.GetTransportSocket())
-		}
-		socket(lis.GetDefaultFilterChain().GetTransportSocket())
+	if s != nil {
+		visit(s.ProtoReflect())
 	}
 	for _, c := range s.GetClusters() { // Istio's name for the agent's socket, used by resources from xDS alone
 		if c.GetName() == "sds-grpc" {

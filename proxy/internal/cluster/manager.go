@@ -206,6 +206,15 @@ func (m *Manager) UpdateEndpoints(name string, e *xdsresource.Endpoints) bool {
 	return found
 }
 
+// SetEndpoints gives one EDS cluster new endpoints; for any other name it does nothing.
+func (m *Manager) SetEndpoints(name string, e *xdsresource.Endpoints) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.clusters[name]; c != nil && c.cfg.Type == xdsresource.ClusterEDS {
+		m.setEndpoints(c, e)
+	}
+}
+
 func (m *Manager) setEndpoints(c *Cluster, e *xdsresource.Endpoints) {
 	c.endpoints = e
 	m.count(c, UpdateSuccess)

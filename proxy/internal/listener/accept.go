@@ -24,6 +24,8 @@ type worker struct {
 	loop *eventloop.Loop
 	list served // ring of connections
 	seq  uint64
+	// discourage: every connection is asked to end when it is given to its handler.
+	discourage bool
 }
 
 // listen begins to accept; on the loop.
@@ -174,16 +176,28 @@ func (w *worker) remove(sv *served) {
 	sv.next, sv.prev = nil, nil
 }
 
-// drain asks the connections of some chains to end, and closes what is left later. which is
-// asked with nil for connections whose chain is not known yet.
-func (w *worker) drain(within time.Duration, which func(*chain) bool) {
-	if within > 0 {
-		w.each(func(sv *served) {
-			if d, ok := sv.c.Handler().(Drainer); ok && which(sv.ch) {
-				d.Drain()
-			}
-		})
+// ask asks the connections of some chains to end in order. which is asked with nil for
+// connections whose chain is not known yet.
+func (w *worker) ask(which func(*chain) bool) {
+	w.each(func(sv *served) {
+		if which(sv.ch) {
+			sv.ask()
+		}
+	})
+}
+
+func (s *served) ask() {
+	if d, ok := s.c.Handler().(Drainer); ok && !s.asked {
+		s.asked = true
+		d.Drain()
 	}
+}
+
+// drainSteps is in how many steps a gradual drain asks.
+const drainSteps = 64
+
+// drain asks the connections of some chains to end, and closes what is left later.
+func (w *worker) drain(within time.Duration, atOnce bool, which func(*chain) bool) {
 	end := func() {
 		w.each(func(sv *served) {
 			if which(sv.ch) {
@@ -191,13 +205,33 @@ func (w *worker) drain(within time.Duration, which func(*chain) bool) {
 			}
 		})
 	}
-	if within <= 0 {
+	switch {
+	case within <= 0:
 		end()
 		return
+	case atOnce:
+		w.ask(which)
+	default:
+		w.askGradually(within, which)
 	}
 	t := &eventloop.Timer{}
 	t.Init(end)
 	w.loop.Arm(t, within)
+}
+
+// askGradually asks each connection at a moment drawn evenly from the first three quarters of the
+// time: in each step one of those that are left, of as many as there are steps left. The last
+// quarter is for the requests of those that are asked late.
+func (w *worker) askGradually(within time.Duration, which func(*chain) bool) {
+	left := uint64(drainSteps)
+	t := &eventloop.Timer{}
+	t.Init(func() {
+		w.ask(func(ch *chain) bool { return which(ch) && w.loop.Rand()%left == 0 })
+		if left--; left > 0 {
+			w.loop.Arm(t, within*3/4/drainSteps)
+		}
+	})
+	w.loop.Arm(t, within*3/4/drainSteps)
 }
 
 func (w *worker) each(f func(*served)) {

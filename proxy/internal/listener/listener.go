@@ -64,6 +64,9 @@ type Options struct {
 	// ShareAddress binds although another process listens on the address with SO_REUSEPORT:
 	// for a hand-over. Otherwise that is an error, because the two would split connections.
 	ShareAddress bool
+	// DrainGradually asks connections that drain to end at moments that are spread over the
+	// time they have, so that their clients do not all come back at once; else at the start.
+	DrainGradually bool
 }
 
 // Listener is a live listener. Its methods may be called from any goroutine that is no loop.
@@ -267,27 +270,41 @@ func (l *Listener) Update(cfg *xdsresource.Listener, drain time.Duration) error 
 		}
 	}
 	if len(gone) > 0 {
-		l.drain(drain, func(ch *chain) bool { return gone[ch] })
+		l.drain(drain, false, func(ch *chain) bool { return gone[ch] })
 	}
 	return nil
 }
 
 // Drain asks all connections to end in order, and closes those that are still there after the
-// time given. It does not wait, and does not stop accepting.
-func (l *Listener) Drain(within time.Duration) {
-	l.drain(within, func(*chain) bool { return true })
+// time given: as the options say, or with atOnce without spreading it. It does not wait, and does
+// not stop accepting.
+func (l *Listener) Drain(within time.Duration, atOnce bool) {
+	l.drain(within, atOnce, func(*chain) bool { return true })
 }
 
-func (l *Listener) drain(within time.Duration, which func(*chain) bool) {
+// Discourage makes connections end after what they are doing, and new ones after their first
+// request (/healthcheck/fail), until it is taken back. Connections that were asked stay asked.
+func (l *Listener) Discourage(yes bool) {
 	for _, w := range l.workers {
-		w.loop.Post(func() { w.drain(within, which) })
+		w.loop.Post(func() {
+			w.discourage = yes
+			if yes {
+				w.ask(func(*chain) bool { return true })
+			}
+		})
+	}
+}
+
+func (l *Listener) drain(within time.Duration, atOnce bool, which func(*chain) bool) {
+	for _, w := range l.workers {
+		w.loop.Post(func() { w.drain(within, atOnce || !l.o.DrainGradually, which) })
 	}
 }
 
 // Close stops accepting, and drains. After the time given no connection is left.
 func (l *Listener) Close(drain time.Duration) {
 	l.StopAccepting()
-	l.Drain(drain)
+	l.Drain(drain, false)
 	for _, ch := range l.config.Load().chains {
 		ch.close()
 	}

@@ -22,6 +22,7 @@ type served struct {
 	timer      eventloop.Timer // listener filters
 	inspecting bool
 	noChain    bool
+	asked      bool // to end
 }
 
 // begin runs the listener filters, or goes on at once where there are none.
@@ -85,6 +86,9 @@ func destination(info *conn.Info) netip.AddrPort {
 // serve hands the connection to the chain's handler.
 func (s *served) serve() {
 	s.ch.handler.OnNewConnection(s.c, &s.ch.ctx)
+	if s.w.discourage {
+		s.ask()
+	}
 	if s.c.In().Len() > 0 && !s.c.ReadPaused() {
 		s.c.ResumeRead() // what the inspection has read
 	}

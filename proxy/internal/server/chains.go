@@ -34,7 +34,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: s.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
 	}
 	if cfg.Routes == nil {
-		deps.Routes = s.routes.slot(cfg.RouteConfigName).Load
+		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}
 	for _, f := range cfg.Filters {
 		factory, err := s.httpFactory(f, l)

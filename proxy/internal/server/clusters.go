@@ -9,12 +9,12 @@ import (
 // resources they need. The control loop owns it.
 type clusterSet struct {
 	s       *Server
-	records records
+	records records[string]
 	version string // of the last CDS response
-	// eds counts the clusters that use an EDS resource.
-	eds map[string]int
+	// users are the clusters that use an EDS resource.
+	users map[resource]map[string]bool
 	// service is the EDS resource that each cluster uses.
-	service map[string]string
+	service map[string]resource
 	// generation tells an old cluster's warming from a new one's.
 	generation map[string]uint64
 	warming    map[string]bool
@@ -24,7 +24,7 @@ type clusterSet struct {
 
 func newClusterSet(s *Server) *clusterSet {
 	return &clusterSet{
-		s: s, records: records{}, eds: map[string]int{}, service: map[string]string{},
+		s: s, records: records[string]{}, users: map[resource]map[string]bool{}, service: map[string]resource{},
 		generation: map[string]uint64{}, warming: map[string]bool{},
 	}
 }
@@ -69,44 +69,45 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 		cs.s.stats.Main().Inc(cs.s.updates.clusterModified)
 	}
 	cs.records.accept(name, version, r.Raw, static, state)
-	service := ""
+	var service resource
 	if cfg.Type == xdsresource.ClusterEDS {
-		service = cfg.EDSServiceName
+		service = resource{cfg.EDSSource, cfg.EDSServiceName}
 	}
 	cs.useService(name, service)
 	return nil
 }
 
-// useService moves a cluster to another EDS resource ("" for none). The new one is
+// useService moves a cluster to another EDS resource (the zero value for none). The new one is
 // subscribed before the old one is given back.
-func (cs *clusterSet) useService(cluster, service string) {
+func (cs *clusterSet) useService(cluster string, service resource) {
 	old := cs.service[cluster]
 	if old == service {
 		// The cluster may be new under a name whose endpoints are known already.
-		if e := cs.s.endpoints.value[service]; service != "" && e != nil {
-			cs.s.clusters.UpdateEndpoints(service, e)
+		if e := cs.s.endpoints.value[service]; e != nil {
+			cs.s.clusters.SetEndpoints(cluster, e)
 		}
 		return
 	}
-	if service != "" {
+	if service.name != "" {
 		cs.service[cluster] = service
-		cs.eds[service]++
-		if cs.eds[service] == 1 && cs.s.ads != nil {
-			cs.s.ads.Subscribe(xdsresource.TypeEndpoints, service)
-		} else if e := cs.s.endpoints.value[service]; e != nil {
-			cs.s.clusters.UpdateEndpoints(service, e)
+		if cs.users[service] == nil {
+			cs.users[service] = map[string]bool{}
+			cs.s.sources.subscribe(service.source, xdsresource.TypeEndpoints, service.name)
+		}
+		cs.users[service][cluster] = true
+		if e := cs.s.endpoints.value[service]; e != nil {
+			cs.s.clusters.SetEndpoints(cluster, e)
 		}
 	} else {
 		delete(cs.service, cluster)
 	}
-	if old != "" {
-		if cs.eds[old]--; cs.eds[old] == 0 {
-			delete(cs.eds, old)
-			cs.s.endpoints.forget(old)
-			if cs.s.ads != nil {
-				cs.s.ads.Unsubscribe(xdsresource.TypeEndpoints, old)
-			}
-		}
+	if old.name == "" {
+		return
+	}
+	if delete(cs.users[old], cluster); len(cs.users[old]) == 0 {
+		delete(cs.users, old)
+		cs.s.endpoints.forget(old)
+		cs.s.sources.unsubscribe(old.source, xdsresource.TypeEndpoints, old.name)
 	}
 }
 
@@ -115,7 +116,7 @@ func (cs *clusterSet) remove(name string) {
 	if rec == nil || rec.Static {
 		return
 	}
-	cs.useService(name, "")
+	cs.useService(name, resource{})
 	cs.generation[name]++
 	delete(cs.warming, name)
 	delete(cs.records, name)
@@ -162,30 +163,38 @@ func (cs *clusterSet) apply(b xdsclient.Batch) map[string]error {
 // endpointSet keeps load assignments, which may come before the clusters that use them.
 type endpointSet struct {
 	s       *Server
-	records records
-	value   map[string]*xdsresource.Endpoints
+	records records[resource]
+	value   map[resource]*xdsresource.Endpoints
 }
 
-func (es *endpointSet) forget(name string) {
-	delete(es.records, name)
-	delete(es.value, name)
+func (es *endpointSet) forget(r resource) {
+	delete(es.records, r)
+	delete(es.value, r)
+}
+
+// deliver gives endpoints to the clusters that use them.
+func (es *endpointSet) deliver(r resource, e *xdsresource.Endpoints) {
+	for cluster := range es.s.clusterSet.users[r] {
+		es.s.clusters.SetEndpoints(cluster, e)
+	}
 }
 
 // apply takes an EDS response. A resource that is gone leaves an empty cluster: its hosts
 // are gone, too.
-func (es *endpointSet) apply(b xdsclient.Batch) map[string]error {
+func (es *endpointSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
 	for _, u := range b.Changed {
-		e := u.Value.(*xdsresource.Endpoints)
-		es.value[u.Name] = e
-		es.records.accept(u.Name, u.Version, u.Raw, false, Active)
-		es.s.clusters.UpdateEndpoints(u.Name, e)
+		e, r := u.Value.(*xdsresource.Endpoints), resource{src, u.Name}
+		es.value[r] = e
+		es.records.accept(r, u.Version, u.Raw, false, Active)
+		es.deliver(r, e)
 	}
 	for _, f := range b.Failed {
-		es.records.refuse(f.Name, f.Version, f.Raw.Raw, f.Err)
+		es.records.refuse(resource{src, f.Name}, f.Version, f.Raw.Raw, f.Err)
 	}
 	for _, name := range b.Removed {
-		es.forget(name)
-		es.s.clusters.UpdateEndpoints(name, &xdsresource.Endpoints{ClusterName: name, OverprovisioningFactor: 140})
+		r := resource{src, name}
+		es.forget(r)
+		es.deliver(r, &xdsresource.Endpoints{ClusterName: name, OverprovisioningFactor: 140})
 	}
 	return nil
 }

@@ -4,8 +4,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
-	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // gauges are the server's own statistics, "server.*", computed when they are asked for.
@@ -33,15 +33,14 @@ func newGauges(st *stats.Store) gauges {
 // updates are the statistics of configuration from the control plane, under the names that
 // dashboards and readiness probes of Envoy read.
 type updates struct {
-	success, rejected, attempt map[string]stats.Counter // by type URL
+	lds, cds *subscriptionStats // nil for what the bootstrap does not ask for
 	listenerAdded, listenerModified, listenerRemoved, listenerFailed,
 	clusterAdded, clusterModified, clusterRemoved stats.Counter
 	workersStarted stats.Gauge
 }
 
-func newUpdates(st *stats.Store) updates {
+func newUpdates(st *stats.Store, boot *bootstrap.Bootstrap) updates {
 	u := updates{
-		success: map[string]stats.Counter{}, rejected: map[string]stats.Counter{}, attempt: map[string]stats.Counter{},
 		listenerAdded:    st.Counter("listener_manager.listener_added"),
 		listenerModified: st.Counter("listener_manager.listener_modified"),
 		listenerRemoved:  st.Counter("listener_manager.listener_removed"),
@@ -51,26 +50,13 @@ func newUpdates(st *stats.Store) updates {
 		clusterRemoved:   st.Counter("cluster_manager.cluster_removed"),
 		workersStarted:   st.Gauge("listener_manager.workers_started"),
 	}
-	// Routes, endpoints and secrets count per resource in Envoy; here the manager's own two.
-	for url, prefix := range map[string]string{
-		xdsresource.TypeListener: "listener_manager.lds.", xdsresource.TypeCluster: "cluster_manager.cds.",
-	} {
-		u.success[url] = st.Counter(prefix + "update_success")
-		u.rejected[url] = st.Counter(prefix + "update_rejected")
-		u.attempt[url] = st.Counter(prefix + "update_attempt")
+	if boot.LDS != nil {
+		u.lds = newSubscriptionStats(st.Scope("listener_manager").Scope("lds"), *boot.LDS)
+	}
+	if boot.CDS != nil {
+		u.cds = newSubscriptionStats(st.Scope("cluster_manager").Scope("cds"), *boot.CDS)
 	}
 	return u
-}
-
-// countUpdate counts a response of the control plane.
-func (s *Server) countUpdate(url string, refused bool) {
-	main := s.stats.Main()
-	main.Inc(s.updates.attempt[url])
-	if refused {
-		main.Inc(s.updates.rejected[url])
-	} else {
-		main.Inc(s.updates.success[url])
-	}
 }
 
 // UpdateGauges brings the server's own gauges up to date.

@@ -26,7 +26,9 @@ type listenerSet struct {
 	// refused holds the last refusal by name.
 	refused map[string]*Refusal
 	// routeUse counts the listeners that need a route configuration of RDS.
-	routeUse map[string]int
+	routeUse map[resource]int
+	// routeStats are the statistics of those configurations.
+	routeStats map[resource]*routeStats
 	// answered is true after the first LDS response.
 	answered bool
 
@@ -39,15 +41,21 @@ type liveListener struct {
 	cfg     *xdsresource.Listener
 	rec     Record
 	l       *listener.Listener // nil for a version that will replace the active one in place
-	routes  []string
+	routes  []routeNeed
 	secrets []secretKey
 	cancels []func()
+}
+
+// routeNeed is a route configuration that a listener needs.
+type routeNeed struct {
+	resource
+	statPrefix string // of the connection manager that names it
 }
 
 func newListenerSet(s *Server) *listenerSet {
 	return &listenerSet{
 		s: s, active: map[string]*liveListener{}, warming: map[string]*liveListener{},
-		refused: map[string]*Refusal{}, routeUse: map[string]int{},
+		refused: map[string]*Refusal{}, routeUse: map[resource]int{}, routeStats: map[resource]*routeStats{},
 	}
 }
 
@@ -122,8 +130,13 @@ func (v *liveListener) needs() {
 			}
 		}
 		for _, f := range fc.Filters {
-			if m, ok := f.Config.(*xdsresource.HTTPConnectionManager); ok && m.Routes == nil && !slices.Contains(v.routes, m.RouteConfigName) {
-				v.routes = append(v.routes, m.RouteConfigName)
+			m, ok := f.Config.(*xdsresource.HTTPConnectionManager)
+			if !ok || m.Routes != nil {
+				continue
+			}
+			r := resource{m.RouteSource, m.RouteConfigName}
+			if !slices.ContainsFunc(v.routes, func(n routeNeed) bool { return n.resource == r }) {
+				v.routes = append(v.routes, routeNeed{r, m.StatPrefix})
 			}
 		}
 	}
@@ -131,10 +144,13 @@ func (v *liveListener) needs() {
 
 // acquire subscribes to what a version needs.
 func (ls *listenerSet) acquire(v *liveListener) {
-	for _, name := range v.routes {
-		ls.routeUse[name]++
-		if ls.routeUse[name] == 1 && ls.s.ads != nil {
-			ls.s.ads.Subscribe(xdsresource.TypeRoute, name)
+	for _, r := range v.routes {
+		ls.routeUse[r.resource]++
+		if ls.routeUse[r.resource] == 1 {
+			st := newRouteStats(ls.s.stats, r)
+			ls.routeStats[r.resource] = st
+			st.begin()
+			ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
 		}
 	}
 	for _, k := range v.secrets {
@@ -144,16 +160,15 @@ func (ls *listenerSet) acquire(v *liveListener) {
 
 // release gives it back.
 func (ls *listenerSet) release(v *liveListener) {
-	for _, name := range v.routes {
-		if ls.routeUse[name]--; ls.routeUse[name] > 0 {
+	for _, r := range v.routes {
+		if ls.routeUse[r.resource]--; ls.routeUse[r.resource] > 0 {
 			continue
 		}
-		delete(ls.routeUse, name)
+		delete(ls.routeUse, r.resource)
+		delete(ls.routeStats, r.resource)
 		// The table itself stays for connections that are draining.
-		delete(ls.s.routeRecords, name)
-		if ls.s.ads != nil {
-			ls.s.ads.Unsubscribe(xdsresource.TypeRoute, name)
-		}
+		delete(ls.s.routeRecords, r.resource)
+		ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
 	}
 	for _, cancel := range v.cancels {
 		cancel()
@@ -173,9 +188,9 @@ func (ls *listenerSet) discard(v *liveListener) {
 // missing names what a version still waits for.
 func (ls *listenerSet) missing(v *liveListener) []string {
 	var out []string
-	for _, name := range v.routes {
-		if rec := ls.s.routeRecords[name]; rec == nil || rec.Raw == nil {
-			out = append(out, "route configuration "+name)
+	for _, r := range v.routes {
+		if rec := ls.s.routeRecords[r.resource]; rec == nil || rec.Raw == nil {
+			out = append(out, "route configuration "+r.name)
 		}
 	}
 	for _, k := range v.secrets {
@@ -229,6 +244,9 @@ func (ls *listenerSet) activate(v *liveListener) error {
 			old.l.Close(ls.s.cfg.DrainTime)
 		}
 		ls.s.log.Info("listener is up", "listener", name, "address", addressesText(v.l.Addrs()))
+	}
+	if ls.s.failing.Load() && !v.cfg.DrainModifyOnly {
+		v.l.Discourage(true)
 	}
 	delete(ls.warming, name)
 	delete(ls.refused, name)

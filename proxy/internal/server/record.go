@@ -40,41 +40,49 @@ type Refusal struct {
 	Raw     *anypb.Any
 }
 
-// records keeps records of one type by name. The control loop owns it.
-type records map[string]*Record
+// records keeps records of one type, by name, or by source and name where the same name may
+// come from several. The control loop owns it.
+type records[K comparable] map[K]*Record
+
+func nameOf[K comparable](k K) string {
+	if r, ok := any(k).(resource); ok {
+		return r.name
+	}
+	return any(k).(string)
+}
 
 // accept notes a good version.
-func (r records) accept(name, version string, raw *anypb.Any, static bool, state State) *Record {
-	rec := &Record{Name: name, Static: static, State: state, Version: version, Updated: time.Now(), Raw: raw}
-	r[name] = rec
+func (r records[K]) accept(key K, version string, raw *anypb.Any, static bool, state State) *Record {
+	rec := &Record{Name: nameOf(key), Static: static, State: state, Version: version, Updated: time.Now(), Raw: raw}
+	r[key] = rec
 	return rec
 }
 
 // refuse notes a bad version beside the good one, if there is any.
-func (r records) refuse(name, version string, raw *anypb.Any, err error) {
-	rec := r[name]
+func (r records[K]) refuse(key K, version string, raw *anypb.Any, err error) {
+	rec := r[key]
 	if rec == nil {
-		rec = &Record{Name: name, State: Warming}
-		r[name] = rec
+		rec = &Record{Name: nameOf(key), State: Warming}
+		r[key] = rec
 	} else {
 		c := *rec // readers may hold the old one
 		rec = &c
-		r[name] = rec
+		r[key] = rec
 	}
 	rec.Error = &Refusal{Version: version, Time: time.Now(), Details: err.Error(), Raw: raw}
 }
 
 // state changes the state of a record.
-func (r records) state(name string, s State) {
-	if rec := r[name]; rec != nil && rec.State != s {
+func (r records[K]) state(key K, s State) {
+	if rec := r[key]; rec != nil && rec.State != s {
 		c := *rec
 		c.State = s
-		r[name] = &c
+		r[key] = &c
 	}
 }
 
 // sorted returns copies in order of name, so that two dumps of the same state are equal.
-func (r records) sorted() []Record {
+func (r records[K]) sorted() []Record {
 	out := make([]Record, 0, len(r))
 	for _, rec := range r {
 		out = append(out, *rec)

@@ -7,18 +7,18 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 )
 
-// routes keeps the route tables of RDS by name. Workers read a table through an atomic
-// pointer that they hold for as long as they use the name; the map itself is behind a lock
+// routes keeps the route tables of RDS by source and name. Workers read a table through an atomic
+// pointer that they hold for as long as they use it; the map itself is behind a lock
 // that only configuration takes.
 type routes struct {
 	mu     sync.Mutex
-	byName map[string]*atomic.Pointer[route.Table]
+	byName map[resource]*atomic.Pointer[route.Table]
 }
 
-func newRoutes() *routes { return &routes{byName: map[string]*atomic.Pointer[route.Table]{}} }
+func newRoutes() *routes { return &routes{byName: map[resource]*atomic.Pointer[route.Table]{}} }
 
-// slot returns the pointer of a name, made empty when it is new.
-func (r *routes) slot(name string) *atomic.Pointer[route.Table] {
+// slot returns the pointer of a route configuration, made empty when it is new.
+func (r *routes) slot(name resource) *atomic.Pointer[route.Table] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.byName[name]
@@ -30,4 +30,4 @@ func (r *routes) slot(name string) *atomic.Pointer[route.Table] {
 }
 
 // set publishes a table. A stream that has the old one keeps it to its end.
-func (r *routes) set(name string, t *route.Table) { r.slot(name).Store(t) }
+func (r *routes) set(name resource, t *route.Table) { r.slot(name).Store(t) }

@@ -31,8 +31,16 @@ type Config struct {
 	// DrainTime bounds how long connections of a listener that is replaced or removed may
 	// take to end. Default 10 minutes, as Envoy's --drain-time-s.
 	DrainTime time.Duration
+	// DrainImmediately asks them to end at their next chance; else they are asked at moments
+	// that are spread over the time.
+	DrainImmediately bool
 	// TrimMemory gives back what the start needed once, and later what is idle.
 	TrimMemory bool
+	// IgnoreUnknownDynamic leaves fields out of what xDS brings that the protos do not know. The
+	// Decoder must do likewise.
+	IgnoreUnknownDynamic bool
+	// StatsTags are fixed tags of all statistics, beside those of the bootstrap.
+	StatsTags []stats.TagRule
 }
 
 // CommandLine is what /server_info tells of how the process was started.
@@ -80,8 +88,8 @@ type Server struct {
 	clusterSet   *clusterSet
 	endpoints    *endpointSet
 	listeners    *listenerSet
-	routeRecords records
-	sds          map[secretKey]context.CancelFunc
+	routeRecords records[resource]
+	sources      *sources
 	ads          *xdsclient.Client
 	ldsAsked     bool
 	staticUp     bool
@@ -107,8 +115,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
-		stats: stats.NewStore(stats.Options{Workers: cfg.Workers}), control: newControl(), routes: newRoutes(),
-		routeRecords: records{}, sds: map[secretKey]context.CancelFunc{}, done: make(chan struct{}), ready: make(chan struct{}),
+		stats: stats.NewStore(stats.Options{Workers: cfg.Workers, Tags: cfg.StatsTags}), control: newControl(), routes: newRoutes(),
+		routeRecords: records[resource]{}, done: make(chan struct{}), ready: make(chan struct{}),
 	}
 	var err error
 	if s.node, err = readNode(cfg.Bootstrap.Node); err != nil {
@@ -134,12 +142,13 @@ func New(cfg Config) (*Server, error) {
 		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
 		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
 	})
+	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
 	s.clusterSet = newClusterSet(s)
-	s.endpoints = &endpointSet{s: s, records: records{}, value: map[string]*xdsresource.Endpoints{}}
+	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
 	s.connected = s.stats.Gauge("control_plane.connected_state")
 	s.gauges = newGauges(s.stats)
-	s.updates = newUpdates(s.stats)
+	s.updates = newUpdates(s.stats, s.boot)
 	return s, nil
 }
 
@@ -264,11 +273,11 @@ func (s *Server) startStatic() {
 	}
 	s.staticUp = true
 	switch {
-	case s.boot.CDS:
-		s.ads.SubscribeAll(xdsresource.TypeCluster)
-	case s.boot.LDS:
+	case s.boot.CDS != nil:
+		s.askClusters()
+	case s.boot.LDS != nil:
 		s.ldsAsked = true
-		s.ads.SubscribeAll(xdsresource.TypeListener)
+		s.askListeners()
 	}
 	s.checkReady()
 }
@@ -283,7 +292,7 @@ func (s *Server) fail(err error) {
 
 // checkReady closes the ready channel once everything that the start waits for is up.
 func (s *Server) checkReady() {
-	if s.isReady.Load() || !s.staticUp || len(s.listeners.warming) > 0 || s.boot.LDS && !s.listeners.answered {
+	if s.isReady.Load() || !s.staticUp || len(s.listeners.warming) > 0 || s.boot.LDS != nil && !s.listeners.answered {
 		return
 	}
 	s.isReady.Store(true)
@@ -340,7 +349,7 @@ func (s *Server) closeAll() {
 func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
-		Original: s.listeners.original, AccessLogs: s.accessLogs,
+		Original: s.listeners.original, AccessLogs: s.accessLogs, DrainGradually: !s.cfg.DrainImmediately,
 	})
 }
 
@@ -372,22 +381,44 @@ func (s *Server) Stats() *stats.Store { return s.stats }
 // Clusters is the manager of all clusters.
 func (s *Server) Clusters() *cluster.Manager { return s.clusters }
 
-// FailHealthcheck makes the server call itself draining, or takes that back.
-func (s *Server) FailHealthcheck(fail bool) { s.failing.Store(fail) }
-
-// DrainListeners asks all connections to end in order and stops accepting: at once, or with
-// graceful after the drain time. inbound restricts it to inbound listeners.
-func (s *Server) DrainListeners(inbound, graceful bool) {
+// FailHealthcheck makes the server call itself draining, or takes that back. As in Envoy,
+// connections are then told to end after each answer, but for listeners with drain_type
+// MODIFY_ONLY.
+func (s *Server) FailHealthcheck(fail bool) {
+	s.failing.Store(fail)
 	s.control.post(func() {
 		for _, v := range s.listeners.active {
-			if inbound && v.cfg.Direction != xdsresource.DirectionInbound {
+			if !v.cfg.DrainModifyOnly {
+				v.l.Discourage(fail)
+			}
+		}
+	})
+}
+
+// Drain says how DrainListeners goes about it.
+type Drain struct {
+	// Inbound restricts it to inbound listeners.
+	Inbound bool
+	// Graceful asks connections over the drain time and accepts meanwhile. Otherwise accepting
+	// stops, and connections are asked, at once.
+	Graceful bool
+	// SkipExit, with Graceful: accepting does not stop in the end either.
+	SkipExit bool
+}
+
+// DrainListeners asks connections to end in order and stops accepting.
+func (s *Server) DrainListeners(d Drain) {
+	s.control.post(func() {
+		for _, v := range s.listeners.active {
+			if d.Inbound && v.cfg.Direction != xdsresource.DirectionInbound {
 				continue
 			}
-			v.l.Drain(s.cfg.DrainTime)
-			if graceful {
-				s.after(s.cfg.DrainTime, v.l.StopAccepting)
-			} else {
+			v.l.Drain(s.cfg.DrainTime, !d.Graceful)
+			switch {
+			case !d.Graceful:
 				v.l.StopAccepting()
+			case !d.SkipExit:
+				s.after(s.cfg.DrainTime, v.l.StopAccepting)
 			}
 		}
 	})

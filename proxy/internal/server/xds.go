@@ -14,46 +14,10 @@ import (
 // for initial_fetch_timeout: after it a listener that serves something is better than none.
 const initialFetch = 15 * time.Second
 
-// adsHandler takes what the ADS stream delivers to the control loop.
-type adsHandler struct{ s *Server }
-
-// Connected counts the stream's state.
-func (h adsHandler) Connected(up bool, err error) {
-	s := h.s
-	v := int64(0)
-	if up {
-		v = 1
-		s.log.Info("connected to the control plane")
-	}
-	s.stats.Main().GaugeSet(s.connected, v)
-}
-
-// Update applies a response and returns what could not be applied.
-func (h adsHandler) Update(b xdsclient.Batch) (errs map[string]error) {
-	s := h.s
-	s.control.call(func() {
-		switch b.Type {
-		case xdsresource.TypeCluster:
-			errs = s.clusterSet.apply(b)
-			s.startListeners()
-		case xdsresource.TypeEndpoints:
-			errs = s.endpoints.apply(b)
-		case xdsresource.TypeListener:
-			errs = s.listeners.apply(b)
-		case xdsresource.TypeRoute:
-			errs = s.applyRoutes(b)
-		case xdsresource.TypeSecret:
-			s.applySecrets("", b)
-		}
-		s.countUpdate(b.Type, len(errs) > 0 || len(b.Failed) > 0)
-	})
-	return errs
-}
-
 // startListeners asks for listeners once the first clusters are warm, so that the first
 // request finds where to go.
 func (s *Server) startListeners() {
-	if s.ldsAsked || !s.boot.LDS {
+	if s.ldsAsked || s.boot.LDS == nil {
 		return
 	}
 	s.ldsAsked = true
@@ -61,7 +25,7 @@ func (s *Server) startListeners() {
 	ask := func() {
 		if !once {
 			once = true
-			s.ads.SubscribeAll(xdsresource.TypeListener)
+			s.askListeners()
 		}
 	}
 	s.clusterSet.whenIdle(ask)
@@ -70,23 +34,42 @@ func (s *Server) startListeners() {
 	}
 }
 
+func (s *Server) askListeners() {
+	s.updates.lds.begin()
+	if err := s.sources.subscribeAll(*s.boot.LDS, xdsresource.TypeListener); err != nil {
+		s.fail(fmt.Errorf("dynamic_resources.lds_config: %w", err))
+	}
+}
+
+func (s *Server) askClusters() {
+	s.updates.cds.begin()
+	if err := s.sources.subscribeAll(*s.boot.CDS, xdsresource.TypeCluster); err != nil {
+		s.fail(fmt.Errorf("dynamic_resources.cds_config: %w", err))
+	}
+}
+
 // applyRoutes takes an RDS response.
-func (s *Server) applyRoutes(b xdsclient.Batch) map[string]error {
+func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
 	errs := map[string]error{}
 	for _, u := range b.Changed {
+		began := time.Now()
+		r := resource{src, u.Name}
 		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
+		s.listeners.routeStats[r].applied(u.Version, err != nil, time.Since(began))
 		if err != nil {
 			errs[u.Name] = err
-			s.routeRecords.refuse(u.Name, u.Version, u.Raw, err)
+			s.routeRecords.refuse(r, u.Version, u.Raw, err)
 			continue
 		}
 		s.report(t)
-		s.routes.set(u.Name, t)
-		s.routeRecords.accept(u.Name, u.Version, u.Raw, false, Active)
+		s.routes.set(r, t)
+		s.routeRecords.accept(r, u.Version, u.Raw, false, Active)
 		s.listeners.arrived()
 	}
 	for _, f := range b.Failed {
-		s.routeRecords.refuse(f.Name, f.Version, f.Raw.Raw, f.Err)
+		r := resource{src, f.Name}
+		s.listeners.routeStats[r].applied(f.Version, true, 0)
+		s.routeRecords.refuse(r, f.Version, f.Raw.Raw, f.Err)
 	}
 	// A route configuration that the control plane takes away stays in use until the
 	// listener that names it goes, as in Envoy: a listener without routes serves nobody.
@@ -119,75 +102,11 @@ func (s *Server) applySecrets(source string, b xdsclient.Batch) {
 
 // subscribeSecret reaches a secret's source. It is called without locks, from any goroutine.
 func (s *Server) subscribeSecret(k secretKey) {
-	s.control.post(func() {
-		if k.source == "" {
-			if s.ads != nil {
-				s.ads.Subscribe(xdsresource.TypeSecret, k.name)
-			}
-			return
-		}
-		if err := s.startSDS(k); err != nil {
-			s.log.Error("cannot fetch a secret", "secret", k.name, "source", k.source, "error", err)
-		}
-	})
+	s.control.post(func() { s.sources.subscribe(xdsresource.SourceOfSecret(k.source), xdsresource.TypeSecret, k.name) })
 }
 
 func (s *Server) unsubscribeSecret(k secretKey) {
-	s.control.post(func() {
-		if k.source == "" {
-			if s.ads != nil {
-				s.ads.Unsubscribe(xdsresource.TypeSecret, k.name)
-			}
-			return
-		}
-		if stop := s.sds[k]; stop != nil {
-			delete(s.sds, k)
-			stop()
-		}
-	})
-}
-
-// startSDS opens a stream for one secret: Istio's agent, like others, serves one per stream.
-func (s *Server) startSDS(k secretKey) error {
-	if s.sds[k] != nil {
-		return nil
-	}
-	c := s.boot.Control[k.source]
-	if c == nil {
-		return fmt.Errorf("cluster %q is not a static cluster of the bootstrap", k.source)
-	}
-	d, err := xdsclient.NewDialer(c, s.secrets)
-	if err != nil {
-		return err
-	}
-	client := xdsclient.New(xdsclient.Config{
-		Node: s.boot.Node, Protocol: xdsclient.SotwSDS, Dial: d.Dial, Decoder: s.cfg.Decoder,
-		Handler: sdsHandler{s, k}, Log: s.logger("secret").With("secret", k.name),
-	})
-	client.Subscribe(xdsresource.TypeSecret, k.name)
-	ctx, cancel := s.child()
-	s.sds[k] = cancel
-	s.spawn(func() {
-		_ = client.Run(ctx)
-		d.Close()
-	})
-	return nil
-}
-
-// sdsHandler takes one secret's stream. Secrets need no control loop: their store has its
-// own lock, and a certificate must not wait behind a large configuration.
-type sdsHandler struct {
-	s   *Server
-	key secretKey
-}
-
-// Connected is of no interest: the client logs it.
-func (sdsHandler) Connected(bool, error) {}
-
-// Update stores the secret.
-func (h sdsHandler) Update(b xdsclient.Batch) map[string]error {
-	h.s.applySecrets(h.key.source, b)
-	return nil
+	s.control.post(func() { s.sources.unsubscribe(xdsresource.SourceOfSecret(k.source), xdsresource.TypeSecret, k.name) })
 }
 
 // newADS makes the client of the control plane's stream.
@@ -202,6 +121,6 @@ func (s *Server) newADS(src *bootstrap.GRPCSource) (*xdsclient.Client, *xdsclien
 	}
 	return xdsclient.New(xdsclient.Config{
 		Node: s.boot.Node, Protocol: p, Dial: d.Dial, Decoder: s.cfg.Decoder,
-		Handler: adsHandler{s}, Log: s.logger("config"), Metadata: src.InitialMetadata,
+		Handler: sourceHandler{s: s}, Log: s.logger("config"), Metadata: src.InitialMetadata,
 	}), d, nil
 }

@@ -48,6 +48,9 @@ type Handler interface {
 	Update(b Batch) map[string]error
 	// Connected tells that the stream is up (first response seen) or down.
 	Connected(up bool, err error)
+	// Failed tells, for each type that was asked for, that the stream broke or the file could
+	// not be read. What was delivered before stays.
+	Failed(typeURL string, err error)
 }
 
 // Protocol selects the service and variant of a stream.
@@ -58,6 +61,15 @@ const (
 	DeltaADS Protocol = iota
 	SotwADS
 	SotwSDS // envoy.service.secret.v3, state of the world, as Istio's agent serves
+	SotwLDS
+	DeltaLDS
+	SotwCDS
+	DeltaCDS
+	SotwRDS
+	DeltaRDS
+	SotwEDS
+	DeltaEDS
+	DeltaSDS
 )
 
 // Config is what a client needs. All fields but Metadata and the back-off are required.
@@ -185,6 +197,9 @@ func (c *Client) Run(ctx context.Context) error {
 			attempt = 0
 		}
 		c.cfg.Handler.Connected(false, err)
+		for _, url := range c.asked() {
+			c.cfg.Handler.Failed(url, err)
+		}
 		pause := c.backOff(attempt)
 		attempt++
 		c.cfg.Log.Warn("xDS stream ended, will connect again", "error", err, "after", pause)
@@ -206,6 +221,13 @@ func (c *Client) backOff(attempt int) time.Duration {
 		d = c.cfg.BackOffMax
 	}
 	return d/2 + rand.N(d/2+1)
+}
+
+// asked lists the types that the last stream asked for.
+func (c *Client) asked() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.order), func(url string) bool { return !c.types[url].started })
 }
 
 // reset prepares the states for a new stream: everything is to be said again.

@@ -101,6 +101,8 @@ func (r *recorder) Update(b Batch) map[string]error {
 	return r.refuse
 }
 
+func (r *recorder) Failed(string, error) {}
+
 func (r *recorder) Connected(up bool, _ error) {
 	select {
 	case r.up <- up:

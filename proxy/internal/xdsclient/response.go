@@ -66,9 +66,31 @@ func (c *Client) respond(tr transport, r *response) error {
 	return tr.ack(t, r, &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text})
 }
 
-// judge decodes every resource on its own.
+// judge decodes every resource on its own and finds out what is gone.
 func (c *Client) judge(t *typeState, r *response) Batch {
-	b := Batch{Type: r.typeURL, Version: r.version}
+	b := judge(c.cfg.Decoder, r)
+	if !r.sotw || !t.wildcard {
+		return b
+	}
+	present := map[string]bool{}
+	for _, u := range b.Changed {
+		present[u.Name] = true
+	}
+	for _, f := range b.Failed {
+		present[f.Name] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range t.versions { // what is held and not in the full set is gone
+		if !present[name] {
+			b.Removed = append(b.Removed, name)
+		}
+	}
+	return b
+}
+
+func judge(dec *xdsresource.Decoder, r *response) Batch {
+	b := Batch{Type: r.typeURL, Version: r.version, Removed: r.removed}
 	present := map[string]bool{}
 	for _, raw := range r.resources {
 		body := raw.body
@@ -80,7 +102,7 @@ func (c *Client) judge(t *typeState, r *response) Batch {
 			}
 			raw.name, body = w.GetName(), w.GetResource()
 		}
-		res, err := c.decode(r.typeURL, body)
+		res, err := decode(dec, r.typeURL, body)
 		name := res.Name
 		if raw.name != "" {
 			name = raw.name
@@ -98,30 +120,20 @@ func (c *Client) judge(t *typeState, r *response) Batch {
 		}
 		b.Changed = append(b.Changed, Update{Resource: res, Version: raw.version})
 	}
-	b.Removed = r.removed
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r.sotw && t.wildcard { // what is held and not in the full set is gone
-		for name := range t.versions {
-			if !present[name] {
-				b.Removed = append(b.Removed, name)
-			}
-		}
-	}
 	return b
 }
 
 const resourceWrapper = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 
 // decode refuses what stands in the wrong response.
-func (c *Client) decode(typeURL string, body *anypb.Any) (res xdsresource.Resource, err error) {
+func decode(dec *xdsresource.Decoder, typeURL string, body *anypb.Any) (res xdsresource.Resource, err error) {
 	if body == nil {
 		return res, errors.New("a resource without content")
 	}
 	if body.GetTypeUrl() != typeURL {
 		return res, fmt.Errorf("a resource of type %s in a response for %s", body.GetTypeUrl(), typeURL)
 	}
-	return c.cfg.Decoder.Decode(body)
+	return dec.Decode(body)
 }
 
 func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/metadata"
 )
@@ -48,26 +47,9 @@ func (c *Client) stream(ctx context.Context) (heard bool, err error) {
 	if len(c.cfg.Metadata) > 0 {
 		ctx = metadata.NewOutgoingContext(ctx, metadata.New(c.cfg.Metadata))
 	}
-	var tr transport
-	switch c.cfg.Protocol {
-	case DeltaADS:
-		s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
-		if err != nil {
-			return false, err
-		}
-		tr = &deltaTransport{c: c, s: s}
-	case SotwADS:
-		s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx)
-		if err != nil {
-			return false, err
-		}
-		tr = &sotwTransport{c: c, s: s}
-	case SotwSDS:
-		s, err := secretv3.NewSecretDiscoveryServiceClient(conn).StreamSecrets(ctx)
-		if err != nil {
-			return false, err
-		}
-		tr = &sotwTransport{c: c, s: s}
+	tr, err := c.open(ctx, conn)
+	if err != nil {
+		return false, err
 	}
 	c.reset()
 
@@ -148,10 +130,7 @@ func (c *Client) sendPending(tr transport) error {
 
 type deltaTransport struct {
 	c *Client
-	s interface {
-		Send(*discoveryv3.DeltaDiscoveryRequest) error
-		Recv() (*discoveryv3.DeltaDiscoveryResponse, error)
-	}
+	s deltaStream
 }
 
 func (d *deltaTransport) request(t *typeState, typeURL string, first bool) error {
@@ -189,10 +168,7 @@ func (d *deltaTransport) recv() (*response, error) {
 
 type sotwTransport struct {
 	c *Client
-	s interface {
-		Send(*discoveryv3.DiscoveryRequest) error
-		Recv() (*discoveryv3.DiscoveryResponse, error)
-	}
+	s sotwStream
 }
 
 func (s *sotwTransport) request(t *typeState, typeURL string, first bool) error {

@@ -46,6 +46,7 @@ type Cluster struct {
 	ObservabilityName string
 	Type              ClusterType
 	EDSServiceName    string // for ClusterEDS; default Name
+	EDSSource         ConfigSource
 	// OriginalDstHeader: a ClusterOriginalDst takes its host from x-envoy-original-dst-host
 	// when the request has it (original_dst_lb_config.use_http_header).
 	OriginalDstHeader bool

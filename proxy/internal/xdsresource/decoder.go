@@ -46,6 +46,7 @@ type Decoder struct {
 	readFile func(string) ([]byte, error)
 	// grpcUpstreams allows HTTP/2 options on clusters, for those that grpc-go dials.
 	grpcUpstreams bool
+	ignoreUnknown bool
 }
 
 // NewDecoder returns a decoder that knows the given filters.
@@ -58,6 +59,14 @@ func NewDecoder(ext Extensions) *Decoder {
 func (d *Decoder) ForControlPlane() *Decoder {
 	c := *d
 	c.grpcUpstreams = true
+	return &c
+}
+
+// IgnoringUnknown returns a decoder that leaves fields out which the protos of this program do
+// not know, instead of refusing them.
+func (d *Decoder) IgnoringUnknown() *Decoder {
+	c := *d
+	c.ignoreUnknown = true
 	return &c
 }
 

@@ -62,6 +62,7 @@ type HTTPConnectionManager struct {
 	Codec      CodecType
 
 	// Routes is the inline route_config; nil when RouteConfigName is fetched by RDS.
+	RouteSource     ConfigSource // where RouteConfigName comes from
 	Routes          *RouteConfig
 	RouteConfigName string
 

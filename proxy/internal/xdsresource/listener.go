@@ -41,6 +41,10 @@ type Listener struct {
 	Direction      Direction
 	StatPrefix     string // empty: derived from the address
 
+	// DrainModifyOnly: connections are asked to end when the listener changes or goes, not by
+	// /healthcheck/fail (drain_type MODIFY_ONLY).
+	DrainModifyOnly bool
+
 	// BufferLimit is per_connection_buffer_limit_bytes; 0 means the default of 1 MiB.
 	BufferLimit uint32
 

@@ -7,7 +7,7 @@ var supportedFields = map[string]string{
 	// Listener.
 	"envoy.config.listener.v3.Listener": `name address additional_addresses stat_prefix filter_chains use_original_dst
 		default_filter_chain per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters
-		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port`,
+		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port drain_type`,
 	"envoy.config.listener.v3.Listener.DeprecatedV1": "bind_to_port",
 	"envoy.config.listener.v3.AdditionalAddress":     "address",
 	"envoy.config.listener.v3.FilterChain": `filter_chain_match filters metadata transport_socket
@@ -224,7 +224,9 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.CidrRange":             "address_prefix prefix_len",
 	"envoy.config.core.v3.DataSource":            "filename inline_bytes inline_string environment_variable",
 	"envoy.config.core.v3.Metadata":              "filter_metadata",
-	"envoy.config.core.v3.ConfigSource":          "ads api_config_source",
+	"envoy.config.core.v3.ConfigSource":          "ads api_config_source path path_config_source",
+	"envoy.config.core.v3.PathConfigSource":      "path watched_directory",
+	"envoy.config.core.v3.WatchedDirectory":      "path",
 	"envoy.config.core.v3.ApiConfigSource":       "api_type grpc_services",
 	"envoy.config.core.v3.GrpcService":           "envoy_grpc",
 	"envoy.config.core.v3.GrpcService.EnvoyGrpc": "cluster_name",
@@ -258,7 +260,7 @@ var harmlessFields = []struct{ message, fields, why string }{
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
-	{"envoy.config.listener.v3.Listener", "drain_type enable_reuse_port reuse_port connection_balance_config tcp_backlog_size",
+	{"envoy.config.listener.v3.Listener", "enable_reuse_port reuse_port connection_balance_config tcp_backlog_size",
 		"how the kernel and the workers share the accepting; every worker has its own SO_REUSEPORT socket"},
 	{"envoy.config.listener.v3.Listener", "max_connections_to_accept_per_socket_event tcp_fast_open_queue_length",
 		"tuning of accept"},

@@ -6,7 +6,8 @@ import "crypto/tls"
 // bytes, already read), or by SDS name.
 type TLSSource[T any] struct {
 	SDS string // secret name; empty when Inline is set
-	// SDSCluster is the cluster of the SDS config source: "" or "ads" for the ADS stream.
+	// SDSCluster names the SDS config source: "" or "ads" for the ADS stream, SDSStatic, or what
+	// ConfigSource.SecretSource returns.
 	SDSCluster string
 	Inline     *T
 }

@@ -38,6 +38,9 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		if err := a.UnmarshalTo(m); err != nil {
 			return fmt.Errorf("resource of type %s: %w", a.GetTypeUrl(), err)
 		}
+		if d.ignoreUnknown {
+			dropUnknown(m.ProtoReflect())
+		}
 		return nil
 	}
 	var err error

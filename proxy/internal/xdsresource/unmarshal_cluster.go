@@ -97,7 +97,7 @@ func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 		if m.GetEdsClusterConfig() == nil {
 			p.bad("eds_cluster_config", "is required for a cluster of type EDS")
 		}
-		p.adsOnly("eds_cluster_config.eds_config", m.GetEdsClusterConfig().GetEdsConfig())
+		c.EDSSource = p.configSource("eds_cluster_config.eds_config", m.GetEdsClusterConfig().GetEdsConfig())
 	case clusterv3.Cluster_ORIGINAL_DST:
 		c.Type = ClusterOriginalDst
 		if o := m.GetOriginalDstLbConfig(); o != nil {
@@ -129,15 +129,6 @@ func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 	}
 	if c.Endpoints == nil && c.Type == ClusterStatic {
 		c.Endpoints = &Endpoints{ClusterName: c.Name, OverprovisioningFactor: 140}
-	}
-}
-
-// adsOnly refuses config sources other than the ADS stream (and self, which means the same).
-func (p *parser) adsOnly(path string, cs *corev3.ConfigSource) {
-	switch cs.GetConfigSourceSpecifier().(type) {
-	case nil, *corev3.ConfigSource_Ads, *corev3.ConfigSource_Self:
-	default:
-		p.bad(path, "only the ads config source is supported here")
 	}
 }
 

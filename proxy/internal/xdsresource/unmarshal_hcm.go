@@ -137,7 +137,7 @@ func (p *parser) hcmRoutes(path string, m *hcmv3.HttpConnectionManager, h *HTTPC
 		h.Routes = p.routeConfig(join(path, "route_config"), r.RouteConfig)
 	case *hcmv3.HttpConnectionManager_Rds:
 		h.RouteConfigName = r.Rds.GetRouteConfigName()
-		p.adsOnly(join(path, "rds.config_source"), r.Rds.GetConfigSource())
+		h.RouteSource = p.configSource(join(path, "rds.config_source"), r.Rds.GetConfigSource())
 	default:
 		p.bad(path, "routes are required: rds or route_config")
 	}

@@ -39,6 +39,7 @@ func (p *parser) listener(m *listenerv3.Listener) *Listener {
 		BindToPort:                       boolOr(m.GetBindToPort(), boolOr(m.GetDeprecatedV1().GetBindToPort(), true)),
 		UseOriginalDst:                   boolOr(m.GetUseOriginalDst(), false),
 		StatPrefix:                       m.GetStatPrefix(),
+		DrainModifyOnly:                  m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY,
 		BufferLimit:                      uint32Or(m.GetPerConnectionBufferLimitBytes(), 0),
 		ListenerFiltersTimeout:           p.duration("listener_filters_timeout", m.GetListenerFiltersTimeout(), 15*time.Second),
 		ContinueOnListenerFiltersTimeout: m.GetContinueOnListenerFiltersTimeout(),

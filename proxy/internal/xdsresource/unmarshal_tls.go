@@ -196,25 +196,11 @@ func (p *parser) commonTLS(path string, m *tlsv3.CommonTlsContext) CommonTLS {
 // sds reads the name of a secret and the source that serves it.
 func sds[T any](p *parser, path string, m *tlsv3.SdsSecretConfig) TLSSource[T] {
 	out := TLSSource[T]{SDS: m.GetName()}
-	switch s := m.GetSdsConfig().GetConfigSourceSpecifier().(type) {
-	case nil: // a static secret of the bootstrap
+	if m.GetSdsConfig().GetConfigSourceSpecifier() == nil { // a static secret of the bootstrap
 		out.SDSCluster = SDSStatic
-	case *corev3.ConfigSource_Ads, *corev3.ConfigSource_Self:
-	case *corev3.ConfigSource_ApiConfigSource:
-		svc := s.ApiConfigSource.GetGrpcServices()
-		if len(svc) != 1 || svc[0].GetEnvoyGrpc().GetClusterName() == "" {
-			p.bad(join(path, "sds_config.api_config_source.grpc_services"), "exactly one envoy_grpc service with a cluster_name is supported")
-			break
-		}
-		switch t := s.ApiConfigSource.GetApiType(); t {
-		case corev3.ApiConfigSource_GRPC, corev3.ApiConfigSource_DELTA_GRPC:
-		default:
-			p.bad(join(path, "sds_config.api_config_source.api_type"), "%v is not supported, use GRPC or DELTA_GRPC", t)
-		}
-		out.SDSCluster = svc[0].GetEnvoyGrpc().GetClusterName()
-	default:
-		p.bad(join(path, "sds_config"), "this kind of config source is not supported; use ads or api_config_source")
+		return out
 	}
+	out.SDSCluster = p.configSource(join(path, "sds_config"), m.GetSdsConfig()).SecretSource()
 	return out
 }
 

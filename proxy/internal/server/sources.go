@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// subscriber is a place that resources are asked of: a stream or a file.
+type subscriber interface {
+	SubscribeAll(typeURL string)
+	Subscribe(typeURL, name string)
+	Unsubscribe(typeURL, name string)
+}
+
+// sources are the streams and files that resources come from, except for the ADS stream. Each
+// lives as long as something is subscribed in it. The control loop owns them.
+type sources struct {
+	s    *Server
+	open map[sourceKey]*openSource
+}
+
+// sourceKey names a stream or file: services and files serve one type.
+type sourceKey struct {
+	xdsresource.ConfigSource
+	url string
+	// secret is set for secrets by gRPC: Istio's agent, like others, serves one per stream.
+	secret string
+}
+
+type openSource struct {
+	subscriber
+	names map[string]bool
+	stop  context.CancelFunc
+}
+
+// resource names what comes from a source, for whatever is kept by it.
+type resource struct {
+	source xdsresource.ConfigSource
+	name   string
+}
+
+func (ss *sources) key(src xdsresource.ConfigSource, url, name string) sourceKey {
+	k := sourceKey{ConfigSource: src, url: url}
+	if url == xdsresource.TypeSecret && src.Cluster != "" {
+		k.secret = name
+	}
+	return k
+}
+
+// subscribeAll asks a source for everything of a type, for as long as the server runs.
+func (ss *sources) subscribeAll(src xdsresource.ConfigSource, url string) error {
+	if src.ADS() {
+		ss.s.ads.SubscribeAll(url)
+		return nil
+	}
+	o, err := ss.start(ss.key(src, url, ""))
+	if err != nil {
+		return err
+	}
+	o.SubscribeAll(url)
+	return nil
+}
+
+// subscribe asks a source for a resource by name.
+func (ss *sources) subscribe(src xdsresource.ConfigSource, url, name string) {
+	if src.ADS() {
+		if ss.s.ads != nil {
+			ss.s.ads.Subscribe(url, name)
+		}
+		return
+	}
+	o, err := ss.start(ss.key(src, url, name))
+	if err != nil {
+		// Whatever wants the resource waits, as for any that does not come.
+		ss.s.logger("config").Error("cannot reach a configuration source", "type", url, "name", name, "error", err)
+		return
+	}
+	o.names[name] = true
+	o.Subscribe(url, name)
+}
+
+// unsubscribe takes a name back; the last one ends the source.
+func (ss *sources) unsubscribe(src xdsresource.ConfigSource, url, name string) {
+	if src.ADS() {
+		if ss.s.ads != nil {
+			ss.s.ads.Unsubscribe(url, name)
+		}
+		return
+	}
+	k := ss.key(src, url, name)
+	o := ss.open[k]
+	if o == nil {
+		return
+	}
+	o.Unsubscribe(url, name)
+	if delete(o.names, name); len(o.names) == 0 {
+		delete(ss.open, k)
+		o.stop()
+	}
+}
+
+// start opens a source that is not open yet.
+func (ss *sources) start(k sourceKey) (*openSource, error) {
+	if o := ss.open[k]; o != nil {
+		return o, nil
+	}
+	o := &openSource{names: map[string]bool{}}
+	run, closeDialer := (func(context.Context) error)(nil), func() {}
+	log := ss.s.logger("config")
+	handler := sourceHandler{ss.s, k.ConfigSource}
+	if k.Path != "" {
+		f := xdsclient.NewFile(xdsclient.FileConfig{
+			Source: k.ConfigSource, Type: k.url, Decoder: ss.s.cfg.Decoder, Lenient: ss.s.cfg.IgnoreUnknownDynamic,
+			Handler: handler, Log: log,
+		})
+		o.subscriber, run = f, f.Run
+	} else {
+		c := ss.s.boot.Control[k.Cluster]
+		if c == nil {
+			return nil, fmt.Errorf("cluster %q is not a static cluster of the bootstrap that a config source there names", k.Cluster)
+		}
+		d, err := xdsclient.NewDialer(c, ss.s.secrets)
+		if err != nil {
+			return nil, err
+		}
+		client := xdsclient.New(xdsclient.Config{
+			Node: ss.s.boot.Node, Protocol: xdsclient.ServiceOf(k.url, k.Delta), Dial: d.Dial, Decoder: ss.s.cfg.Decoder,
+			Handler: handler, Log: log,
+		})
+		o.subscriber, run, closeDialer = client, client.Run, d.Close
+	}
+	ctx, cancel := ss.s.child()
+	o.stop = cancel
+	ss.open[k] = o
+	ss.s.spawn(func() {
+		defer cancel()
+		defer closeDialer()
+		if err := run(ctx); err != nil {
+			log.Error("a configuration source ended", "path", k.Path, "cluster", k.Cluster, "error", err)
+		}
+	})
+	return o, nil
+}
+
+// sourceHandler takes what a source delivers to the control loop.
+type sourceHandler struct {
+	s   *Server
+	src xdsresource.ConfigSource
+}
+
+// Connected counts the state of the ADS stream; the client logs that of the others.
+func (h sourceHandler) Connected(up bool, _ error) {
+	if !h.src.ADS() {
+		return
+	}
+	v := int64(0)
+	if up {
+		v = 1
+		h.s.log.Info("connected to the control plane")
+	}
+	h.s.stats.Main().GaugeSet(h.s.connected, v)
+}
+
+// Failed counts for every subscription of the type.
+func (h sourceHandler) Failed(url string, _ error) {
+	s := h.s
+	s.control.call(func() {
+		switch url {
+		case xdsresource.TypeCluster:
+			s.updates.cds.failed()
+		case xdsresource.TypeListener:
+			s.updates.lds.failed()
+			// A file that is wrong from the start brings nothing; those that wait for it go on.
+			if h.src.Path != "" && !s.listeners.answered {
+				s.listeners.answered = true
+				s.checkReady()
+			}
+		case xdsresource.TypeRoute:
+			for r, st := range s.listeners.routeStats {
+				if r.source == h.src {
+					st.failed()
+				}
+			}
+		}
+		if url == xdsresource.TypeCluster && h.src.Path != "" {
+			s.startListeners()
+		}
+	})
+}
+
+// Update applies a response and returns what could not be applied.
+func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
+	s := h.s
+	if b.Type == xdsresource.TypeSecret {
+		// Secrets need no control loop: their store has its own lock, and a certificate must not
+		// wait behind a large configuration.
+		s.applySecrets(h.src.SecretSource(), b)
+		return nil
+	}
+	s.control.call(func() {
+		began := time.Now()
+		refused := func() bool { return len(errs) > 0 || len(b.Failed) > 0 }
+		switch b.Type {
+		case xdsresource.TypeCluster:
+			errs = s.clusterSet.apply(b)
+			s.startListeners()
+			s.updates.cds.applied(b.Version, refused(), time.Since(began))
+		case xdsresource.TypeEndpoints:
+			errs = s.endpoints.apply(h.src, b)
+		case xdsresource.TypeListener:
+			errs = s.listeners.apply(b)
+			s.updates.lds.applied(b.Version, refused(), time.Since(began))
+		case xdsresource.TypeRoute:
+			errs = s.applyRoutes(h.src, b)
+		}
+	})
+	return errs
+}
