@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -104,12 +106,23 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r)
 }
 
-// Listen opens the API's socket.
+// Listen opens the API's socket. A Unix socket that nobody listens on any more is replaced.
 func Listen(addr xdsresource.Address) (net.Listener, error) {
-	if addr.Pipe != "" {
-		return net.Listen("unix", addr.Pipe)
+	if addr.Pipe == "" {
+		return net.Listen("tcp", net.JoinHostPort(addr.IP.String(), strconv.Itoa(int(addr.Port))))
 	}
-	return net.Listen("tcp", net.JoinHostPort(addr.IP.String(), strconv.Itoa(int(addr.Port))))
+	lis, err := net.Listen("unix", addr.Pipe)
+	if errors.Is(err, syscall.EADDRINUSE) && addr.Pipe[0] != '@' {
+		if c, derr := net.Dial("unix", addr.Pipe); derr == nil {
+			c.Close()
+		} else if errors.Is(derr, syscall.ECONNREFUSED) && os.Remove(addr.Pipe) == nil {
+			lis, err = net.Listen("unix", addr.Pipe)
+		}
+	}
+	if err == nil && addr.PipeMode != 0 && addr.Pipe[0] != '@' {
+		err = os.Chmod(addr.Pipe, os.FileMode(addr.PipeMode))
+	}
+	return lis, err
 }
 
 // Run serves until ctx ends.

@@ -3,6 +3,7 @@ package listener
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -11,8 +12,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 )
 
-// maxAccepts is how many connections one readiness event accepts, so that a burst of new
-// ones does not hold up those that are there.
+// maxAccepts is how many connections one readiness event accepts by default, so that a burst
+// of new ones does not hold up those that are there.
 const maxAccepts = 16
 
 // outOfFiles is how long a socket rests when the process has no descriptors left.
@@ -26,6 +27,9 @@ type worker struct {
 	seq  uint64
 	// discourage: every connection is asked to end when it is given to its handler.
 	discourage bool
+	// active counts the connections, for the other workers to read (exact balance); only kept
+	// up where that is asked for.
+	active atomic.Int64
 }
 
 // listen begins to accept; on the loop.
@@ -53,14 +57,19 @@ func (s *socket) OnEvent(ev eventloop.Events) {
 		s.close()
 		return
 	}
-	for range maxAccepts {
+	opts := &s.w.l.config.Load().res.Socket
+	n := maxAccepts
+	if opts.MaxAccepts > 0 {
+		n = int(min(opts.MaxAccepts, 1<<20))
+	}
+	for range n {
 		var sa syscall.RawSockaddrAny
 		n := uint32(syscall.SizeofSockaddrAny)
 		r, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(s.sys), uintptr(unsafe.Pointer(&sa)),
 			uintptr(unsafe.Pointer(&n)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
 		switch e {
 		case 0:
-			s.accepted(int(r), peer(&sa))
+			s.place(int(r), peer(&sa), opts.ExactBalance)
 		case syscall.EAGAIN:
 			return
 		case syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.ENETDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH:
@@ -98,13 +107,36 @@ func ntohs(p uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&p))[:])
 }
 
-// accepted makes a connection of a descriptor and begins to serve it.
-func (s *socket) accepted(fd int, remote netip.AddrPort) {
+// place gives a new connection to a worker: this one, or with exact balance the one that has the
+// fewest.
+func (s *socket) place(fd int, remote netip.AddrPort, balance bool) {
 	w := s.w
+	if balance {
+		for _, other := range s.w.l.workers {
+			if other.active.Load() < w.active.Load() {
+				w = other
+			}
+		}
+		// Counted here, not when it arrives: the next one must see it.
+		w.active.Add(1)
+	}
+	local, path := s.local, s.path
+	if w == s.w {
+		w.accepted(fd, remote, local, path, balance)
+		return
+	}
+	if !w.loop.Post(func() { w.accepted(fd, remote, local, path, balance) }) {
+		_ = syscall.Close(fd)
+	}
+}
+
+// accepted makes a connection of a descriptor and begins to serve it.
+func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, balanced bool) {
+	placed := w
 	res := w.l.config.Load().res
 	var dst netip.AddrPort
 	if res.OriginalDst || res.UseOriginalDst {
-		dst = originalDst(fd, remote, s.local)
+		dst = originalDst(fd, remote, local)
 	}
 	if res.UseOriginalDst && dst.IsValid() && w.l.o.Original != nil {
 		// The listener of the original destination serves it, and counts it.
@@ -114,10 +146,16 @@ func (s *socket) accepted(fd int, remote netip.AddrPort) {
 	}
 	cfg := w.l.config.Load()
 	sv := &served{w: w}
+	if balanced {
+		sv.placed = placed
+	}
 	c, err := conn.Accept(w.loop, fd, conn.AcceptOptions{
-		LocalAddr: s.local, RemoteAddr: remote, Path: s.path, BufferLimit: int(cfg.res.BufferLimit),
+		LocalAddr: local, RemoteAddr: remote, Path: path, BufferLimit: int(cfg.res.BufferLimit),
 	}, sv)
 	if err != nil {
+		if balanced {
+			placed.active.Add(-1)
+		}
 		w.l.log.Error("accepted connection dropped", "listener", cfg.res.Name, "error", err)
 		return
 	}
@@ -220,18 +258,21 @@ func (w *worker) drain(within time.Duration, atOnce bool, which func(*chain) boo
 }
 
 // askGradually asks each connection at a moment drawn evenly from the first three quarters of the
-// time: in each step one of those that are left, of as many as there are steps left. The last
-// quarter is for the requests of those that are asked late.
+// time. The last quarter is for the requests of those that are asked late.
 func (w *worker) askGradually(within time.Duration, which func(*chain) bool) {
-	left := uint64(drainSteps)
+	last := w.loop.Now()
+	end := last + int64(within)*3/4
 	t := &eventloop.Timer{}
 	t.Init(func() {
-		w.ask(func(ch *chain) bool { return which(ch) && w.loop.Rand()%left == 0 })
-		if left--; left > 0 {
-			w.loop.Arm(t, within*3/4/drainSteps)
+		// Of those that are left, the share of the remaining time that has passed.
+		now := min(w.loop.Now(), end)
+		passed, left := uint64(now-last), uint64(end-last)
+		w.ask(func(ch *chain) bool { return which(ch) && w.loop.Rand()%left < passed })
+		if last = now; now < end {
+			w.loop.Arm(t, within/drainSteps)
 		}
 	})
-	w.loop.Arm(t, within*3/4/drainSteps)
+	w.loop.Arm(t, within/drainSteps)
 }
 
 func (w *worker) each(f func(*served)) {

@@ -76,6 +76,9 @@ func TestDiscourage(t *testing.T) {
 		t.Errorf("a new connection got %q", got)
 	}
 	l.Discourage(false)
+	applied := make(chan struct{})
+	w.loops[0].Post(func() { close(applied) })
+	<-applied
 	if got := fresh(); got != "hello" {
 		t.Errorf("after it was taken back a connection got %q", got)
 	}

@@ -64,6 +64,9 @@ type Options struct {
 	// ShareAddress binds although another process listens on the address with SO_REUSEPORT:
 	// for a hand-over. Otherwise that is an error, because the two would split connections.
 	ShareAddress bool
+	// Inherited returns the descriptor of a worker's socket that another process hands over, -1
+	// for none. It is asked with take to hand it out, else only whether there is one. nil: none.
+	Inherited func(a xdsresource.Address, worker int, take bool) int
 	// DrainGradually asks connections that drain to end at moments that are spread over the
 	// time they have, so that their clients do not all come back at once; else at the start.
 	DrainGradually bool

@@ -22,7 +22,8 @@ type served struct {
 	timer      eventloop.Timer // listener filters
 	inspecting bool
 	noChain    bool
-	asked      bool // to end
+	asked      bool    // to end
+	placed     *worker // that counts it in active; nil: none does
 }
 
 // begin runs the listener filters, or goes on at once where there are none.
@@ -124,6 +125,9 @@ func (s *served) OnConnClosed(c *conn.Conn) {
 		s.inspecting = false
 		s.w.gauge(preCxActive, -1)
 		s.w.loop.Disarm(&s.timer)
+	}
+	if s.placed != nil {
+		s.placed.active.Add(-1)
 	}
 	s.w.remove(s)
 	s.w.gauge(cxActive, -1)

@@ -107,7 +107,7 @@ func (ls *listenerSet) newest(name string) *liveListener {
 // inPlace reports whether cfg can take over the sockets of a live listener.
 func (ls *listenerSet) inPlace(old *liveListener, cfg *xdsresource.Listener) bool {
 	return old != nil && reflect.DeepEqual(old.cfg.Address, cfg.Address) && reflect.DeepEqual(old.cfg.Addresses, cfg.Addresses) &&
-		old.cfg.BindToPort == cfg.BindToPort && old.cfg.Direction == cfg.Direction
+		old.cfg.BindToPort == cfg.BindToPort && reflect.DeepEqual(old.cfg.Socket, cfg.Socket) && old.cfg.Direction == cfg.Direction
 }
 
 func (ls *listenerSet) refuse(r xdsresource.Resource, version string, err error) {

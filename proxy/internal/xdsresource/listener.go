@@ -12,6 +12,11 @@ type Address struct {
 	Host string     // DNS name, for STRICT_DNS and LOGICAL_DNS endpoints
 	Port uint16
 	Pipe string // Unix socket path; a leading '@' means the abstract namespace
+
+	// For binding alone: the file mode of a Unix socket (0: as the umask leaves it), and
+	// whether an IPv6 socket takes IPv4 connections too.
+	PipeMode uint32
+	IPv4Too  bool
 }
 
 // Direction is Envoy's core.v3.TrafficDirection.
@@ -37,6 +42,7 @@ type Listener struct {
 	// BindToPort is false for virtual listeners that only receive connections handed over
 	// by a listener with UseOriginalDst. Default true.
 	BindToPort     bool
+	Socket         ListenerSocket
 	UseOriginalDst bool
 	Direction      Direction
 	StatPrefix     string // empty: derived from the address

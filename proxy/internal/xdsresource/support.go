@@ -7,9 +7,17 @@ var supportedFields = map[string]string{
 	// Listener.
 	"envoy.config.listener.v3.Listener": `name address additional_addresses stat_prefix filter_chains use_original_dst
 		default_filter_chain per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters
-		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port drain_type`,
-	"envoy.config.listener.v3.Listener.DeprecatedV1": "bind_to_port",
-	"envoy.config.listener.v3.AdditionalAddress":     "address",
+		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port drain_type
+		enable_reuse_port reuse_port connection_balance_config tcp_backlog_size tcp_fast_open_queue_length freebind
+		transparent socket_options max_connections_to_accept_per_socket_event enable_mptcp tcp_keepalive`,
+	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
+	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
+	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
+	"envoy.config.core.v3.SocketOption":                                      "level name int_value buf_value state type",
+	"envoy.config.core.v3.SocketOption.SocketType":                           "stream datagram",
+	"envoy.config.core.v3.SocketOption.SocketType.Stream":                    "",
+	"envoy.config.core.v3.SocketOption.SocketType.Datagram":                  "",
+	"envoy.config.listener.v3.AdditionalAddress":                             "address",
 	"envoy.config.listener.v3.FilterChain": `filter_chain_match filters metadata transport_socket
 		transport_socket_connect_timeout name`,
 	"envoy.config.listener.v3.FilterChainMatch": `destination_port prefix_ranges direct_source_prefix_ranges source_type
@@ -219,8 +227,8 @@ var supportedFields = map[string]string{
 
 	// Shared.
 	"envoy.config.core.v3.Address":               "socket_address pipe",
-	"envoy.config.core.v3.SocketAddress":         "protocol address port_value",
-	"envoy.config.core.v3.Pipe":                  "path",
+	"envoy.config.core.v3.SocketAddress":         "protocol address port_value ipv4_compat",
+	"envoy.config.core.v3.Pipe":                  "path mode",
 	"envoy.config.core.v3.CidrRange":             "address_prefix prefix_len",
 	"envoy.config.core.v3.DataSource":            "filename inline_bytes inline_string environment_variable",
 	"envoy.config.core.v3.Metadata":              "filter_metadata",
@@ -255,18 +263,12 @@ var harmlessFields = []struct{ message, fields, why string }{
 		"only V3 exists, the node goes out on the first message always, and streams have no request timeout"},
 	{"envoy.config.core.v3.GrpcService", "timeout", "streams have no deadline"},
 	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it, of which there are none here"},
-	{"envoy.config.core.v3.SocketAddress", "ipv4_compat", "IPv6 wildcard sockets take IPv4 as Linux is set up"},
 	{"envoy.config.core.v3.BindConfig", "freebind", "binding a source address that does not exist yet fails later instead"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
-	{"envoy.config.listener.v3.Listener", "enable_reuse_port reuse_port connection_balance_config tcp_backlog_size",
-		"how the kernel and the workers share the accepting; every worker has its own SO_REUSEPORT socket"},
-	{"envoy.config.listener.v3.Listener", "max_connections_to_accept_per_socket_event tcp_fast_open_queue_length",
-		"tuning of accept"},
 	{"envoy.config.listener.v3.Listener", "ignore_global_conn_limit bypass_overload_manager stats_matcher", "there is no overload manager to bypass"},
-	{"envoy.config.listener.v3.Listener", "freebind", "binding an address that does not exist yet fails by name instead of waiting"},
-	{"envoy.config.listener.v3.Listener", "transparent", "sockets keep their own source address; capture uses the redirect form"},
+	{"envoy.config.core.v3.SocketOption", "description", "a name for people"},
 
 	{"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "initial_read_buffer_size enable_ja3_fingerprinting enable_ja4_fingerprinting",
 		"buffer tuning; fingerprints that nothing can read"},

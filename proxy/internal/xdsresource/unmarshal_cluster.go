@@ -60,13 +60,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 			Address: &corev3.Address_SocketAddress{SocketAddress: b.GetSourceAddress()},
 		}, false)
 	}
-	if k := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
-		c.TCPKeepalive = &TCPKeepalive{
-			Probes:   uint32Or(k.GetKeepaliveProbes(), 0),
-			Time:     time.Duration(uint32Or(k.GetKeepaliveTime(), 0)) * time.Second,
-			Interval: time.Duration(uint32Or(k.GetKeepaliveInterval(), 0)) * time.Second,
-		}
-	}
+	c.TCPKeepalive = keepalive(m.GetUpstreamConnectionOptions().GetTcpKeepalive())
 	for i, f := range m.GetFilters() {
 		here := at("filters", i)
 		cfg := p.networkExtension(here, f.GetName(), f.GetTypedConfig(), false)

@@ -68,18 +68,24 @@ func (p *parser) address(path string, a *corev3.Address, names bool) Address {
 		}
 		ip, err := netip.ParseAddr(sa.GetAddress())
 		if err == nil {
-			return Address{IP: ip, Port: uint16(sa.GetPortValue())}
+			return Address{IP: ip, Port: uint16(sa.GetPortValue()), IPv4Too: sa.GetIpv4Compat() && ip.Is6()}
 		}
 		if !names {
 			p.bad(join(path, "socket_address.address"), "%q is not an IP address; host names work only in clusters of type STRICT_DNS or LOGICAL_DNS", sa.GetAddress())
 		}
 		return Address{Host: sa.GetAddress(), Port: uint16(sa.GetPortValue())}
 	case *corev3.Address_Pipe:
-		return Address{Pipe: a.Pipe.GetPath()}
+		if n := len(a.Pipe.GetPath()); n > maxPipePath {
+			p.bad(join(path, "pipe.path"), "is %d bytes long, the system allows %d", n, maxPipePath)
+		}
+		return Address{Pipe: a.Pipe.GetPath(), PipeMode: a.Pipe.GetMode()}
 	}
 	p.bad(path, "an address is required: socket_address or pipe")
 	return Address{}
 }
+
+// maxPipePath is the size of sun_path less the byte that ends it (unix(7)).
+const maxPipePath = 107
 
 func (p *parser) cidrs(path string, in []*corev3.CidrRange) []netip.Prefix {
 	var out []netip.Prefix
