@@ -22,8 +22,8 @@ import (
 //     needed once.
 //   - The program's text and read-only data are pages of its file. Start-up touches many that
 //     serving never needs (descriptors of all protos, initialisers), and the kernel maps 16
-//     around each; trimText drops the resident ones, at the end of the start and then every
-//     few seconds while there is much. They are clean, so the kernel maps those that are needed again, from its page
+//     around each; keepSmall drops the resident ones, at the end of the start, after collections and
+//     every few seconds while there is much. They are clean, so the kernel maps those that are needed again, from its page
 //     cache.
 const (
 	gcPercent   = 50
@@ -55,17 +55,19 @@ func SetProcs(workers int) {
 var trimSoon = []time.Duration{0, time.Second, 5 * time.Second}
 
 const (
-	// trimPause is the least time between two trimmings, trimEvery the most while there is
-	// something to trim.
-	trimPause = time.Second
-	trimEvery = 10 * time.Second
-	// trimAbove is the resident size from which trimming is worth its page faults: some 300
-	// bring back what serving needs, 16 pages each, a fifth of a millisecond of CPU.
-	trimAbove = 16 << 20
+	// trimEvery is how often the resident size is looked at.
+	trimEvery = 2 * time.Second
+	// trimAfterCollection is how long after a collection memory is given back; the collector has
+	// read its tables by then.
+	trimAfterCollection = 100 * time.Millisecond
+	// trimAbove is the resident size from which trimming is worth its page faults: some 100
+	// bring back what serving needs, 16 pages each, a tenth of a millisecond of CPU.
+	trimAbove = 18 << 20
 )
 
 // keepSmall gives memory back until done is closed.
 func keepSmall(done <-chan struct{}) {
+	text := programText()
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for _, d := range trimSoon {
@@ -76,30 +78,27 @@ func keepSmall(done <-chan struct{}) {
 		case <-t.C:
 		}
 		debug.FreeOSMemory()
-		trimText()
+		drop(text)
 	}
 	// A collection reads the tables of every function on every goroutine's stack, from all
 	// over the read-only data: 9 MB of it in `lateen`'s sidecars. So the time to trim is after
 	// each one.
 	collected := make(chan struct{}, 1)
 	watchCollections(collected, done)
+	t.Reset(trimEvery)
 	for {
-		t.Reset(trimEvery)
 		select {
 		case <-done:
 			return
 		case <-collected:
-			t.Reset(trimPause)
-			select {
-			case <-done:
-				return
-			case <-t.C:
-			}
+			t.Reset(trimAfterCollection)
+			continue
 		case <-t.C:
 		}
 		if Resident() > trimAbove {
-			trimText()
+			drop(text)
 		}
+		t.Reset(trimEvery)
 	}
 }
 
@@ -127,33 +126,45 @@ func watchCollections(collected chan<- struct{}, done <-chan struct{}) {
 	arm()
 }
 
-// trimText drops the resident pages of this program's read-only file mappings. A mapping
-// with anonymous pages is left alone: it was written before it became read-only (relocations
-// of a dynamically linked build), and the file does not hold what is in memory. Failure is of
-// no consequence: the pages stay.
-func trimText() {
+// mapping is a range of addresses.
+type mapping struct{ start, end uintptr }
+
+// programText finds this program's read-only file mappings, which stay the same while it runs. A
+// mapping with anonymous pages is left out: it was written before it became read-only (relocations
+// of a dynamically linked build), and the file does not hold what is in memory. What cannot be
+// read leaves the list empty: the pages then stay.
+func programText() []mapping {
 	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return
+		return nil
 	}
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return
+		return nil
 	}
-	var start, end uintptr
+	var list []mapping
+	var m mapping
 	ok := false
 	for raw := range bytes.Lines(smaps) {
 		line := string(raw)
 		if kb, found := strings.CutPrefix(line, "Anonymous:"); found {
 			if ok && strings.Fields(kb)[0] == "0" {
-				_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_DONTNEED)
+				list = append(list, m)
 			}
 			ok = false
 			continue
 		}
-		if s, e, match := readOnlyMapping(line, self); match {
-			start, end, ok = s, e, true
+		if start, end, match := readOnlyMapping(line, self); match {
+			m, ok = mapping{start, end}, true
 		}
+	}
+	return list
+}
+
+// drop gives the resident pages of mappings back. Failure is of no consequence: they stay.
+func drop(list []mapping) {
+	for _, m := range list {
+		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, syscall.MADV_DONTNEED)
 	}
 }
 
