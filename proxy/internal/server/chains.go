@@ -51,11 +51,14 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 }
 
 // tcpHandler makes a TCP proxy. Of the filters before it Istio's statistics meter its
-// connections. Istio's exchange of peer metadata over TCP (ALPN istio-peer-exchange) is not done:
-// its filter is accepted, peers of TCP connections are known by their certificates only.
+// connections, and Istio's metadata exchange tells it who is at the other end.
 func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain, cfg *xdsresource.TCPProxy) (listener.NetworkHandler, error) {
 	deps := tcpproxy.Deps{Clusters: s.clusters, Stats: s.stats}
+	deps.Exchange.Preamble = s.node.preamble
 	for _, f := range fc.Filters[:len(fc.Filters)-1] {
+		if x, ok := f.Config.(*xdsresource.TCPMetadataExchange); ok {
+			deps.Exchange.Downstream = x.Protocol
+		}
 		if _, ok := f.Config.(*istiostats.Config); !ok {
 			continue
 		}

@@ -16,6 +16,8 @@ type nodeInfo struct {
 	id      string
 	encoded string // x-envoy-peer-metadata; "" without node metadata
 	own     *peermetadata.Peer
+	// preamble is the same at the head of a TCP stream; nil without node metadata.
+	preamble []byte
 	// address is this workload's, from the node id ("sidecar~IP~name~domain"); invalid when
 	// the id has none.
 	address netip.Addr
@@ -37,6 +39,9 @@ func readNode(n *corev3.Node) (nodeInfo, error) {
 	}
 	var err error
 	if out.encoded, err = peermetadata.Encode(md); err != nil {
+		return out, fmt.Errorf("node.metadata: %w", err)
+	}
+	if out.preamble, err = peermetadata.Preamble(out.id, out.encoded); err != nil {
 		return out, fmt.Errorf("node.metadata: %w", err)
 	}
 	text := func(key string) string { s, _ := md[key].(string); return s }

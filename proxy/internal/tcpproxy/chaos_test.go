@@ -11,13 +11,10 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
-	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -37,34 +34,6 @@ func selfSigned(t testing.TB) xdsresource.CommonTLS {
 	}}}}
 }
 
-// listen starts a listener, TLS or not, on the world's worker.
-func (w *world) listen(cfg *xdsresource.TCPProxy, down *xdsresource.DownstreamTLS) string {
-	w.t.Helper()
-	p, err := New(cfg, Deps{
-		Clusters: w.clusters, Stats: w.store,
-		NewMeter: func(_ int, i *streaminfo.Info) Meter { return &meter{w, i} },
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	l, err := listener.New(&xdsresource.Listener{
-		Name: "chaos", BindToPort: true, Address: xdsresource.Address{IP: netip.MustParseAddr("127.0.0.1")}, BufferLimit: 16 << 10,
-		FilterChains: []*xdsresource.FilterChain{{TLS: down}},
-	}, listener.Options{
-		Loops: []*eventloop.Loop{w.loop}, Stats: w.store,
-		Chains: func(*xdsresource.FilterChain) (listener.NetworkHandler, error) { return p, nil },
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := l.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { l.Close(0) })
-	a := l.Addrs()[0]
-	return netip.AddrPortFrom(a.IP, a.Port).String()
-}
-
 // TestChaos runs many connections at once whose two ends write, read slowly, half-close, end
 // and reset at random. What was written by one end in order must arrive at the other unless
 // somebody was rude; and afterwards nothing may be left.
@@ -82,7 +51,7 @@ func chaos(t *testing.T, mode string) {
 	if mode == "tls both" {
 		// The upstream is another of our listeners: it ends TLS and goes on in the clear.
 		w.cluster("inner", nil, backend(t, "tcp", rude))
-		back = w.listen(&xdsresource.TCPProxy{Cluster: "inner", StatPrefix: "inner"}, &xdsresource.DownstreamTLS{CommonTLS: secret})
+		back = w.listen(&xdsresource.TCPProxy{Cluster: "inner", StatPrefix: "inner"}, Exchange{}, &xdsresource.DownstreamTLS{CommonTLS: secret})
 	} else {
 		back = backend(t, "tcp", rude)
 	}
@@ -96,7 +65,7 @@ func chaos(t *testing.T, mode string) {
 	if mode != "raw" {
 		down = &xdsresource.DownstreamTLS{CommonTLS: secret}
 	}
-	addr := w.listen(&xdsresource.TCPProxy{Cluster: "outer", StatPrefix: "outer"}, down)
+	addr := w.listen(&xdsresource.TCPProxy{Cluster: "outer", StatPrefix: "outer"}, Exchange{}, down)
 	const clients, rounds = 16, 25
 	var wg sync.WaitGroup
 	for i := range clients {

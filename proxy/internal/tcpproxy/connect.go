@@ -33,6 +33,9 @@ type session struct {
 	meter    Meter
 	tried    []*lb.Load
 	upOpen   bool
+	readDown bool // the client's proxy is to say who it is
+	readUp   bool // the server's proxy is
+	met      bool // the meter was told that the connection is open
 	ended    bool // finish was called
 	cxHeld   bool // a connection of the breaker
 	idle     eventloop.Timer
@@ -175,8 +178,8 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	if i.TLS != nil {
 		s.local.Inc(cluster.TLSHandshake)
 	}
+	s.introduce()
 	if s.meter != nil {
-		s.meter.Opened()
 		s.loop.Arm(&s.report, reportEvery)
 	}
 	if s.p.cfg.IdleTimeout > 0 {

@@ -6,5 +6,6 @@
 // on by itself (relay.go), inside the kernel where both sides are raw and bulk flows, then count
 // and log (end.go).
 //
-// It does not look into the bytes. server builds it; hcm may import it for CONNECT tunnels.
+// Istio's metadata exchange (exchange.go) puts a preamble before each direction's bytes where TLS
+// has agreed on it; else it does not look into them. server builds it; hcm may import it for CONNECT tunnels.
 package tcpproxy

@@ -79,6 +79,7 @@ func (s *session) onMaxDuration() {
 }
 
 func (s *session) onReport() {
+	s.opened() // a peer that still has not said who it is stays unknown
 	s.meter.Report()
 	s.loop.Arm(&s.report, reportEvery)
 }

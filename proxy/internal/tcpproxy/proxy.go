@@ -26,6 +26,8 @@ type Deps struct {
 	Stats    *stats.Store
 	// AccessLogs are those of the filter, compiled.
 	AccessLogs []*accesslog.Logger
+	// Exchange is Istio's metadata exchange; the zero value: none.
+	Exchange Exchange
 	// NewMeter begins to meter a connection; nil: none.
 	NewMeter func(worker int, info *streaminfo.Info) Meter
 }

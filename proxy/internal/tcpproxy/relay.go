@@ -10,6 +10,9 @@ func (s *session) OnData(c *conn.Conn, eof bool) {
 	if !s.upOpen {
 		return // paused; what is there is delivered again
 	}
+	if s.readDown && !s.meet(c, eof, &s.readDown, &s.info.DownstreamPeer) {
+		return
+	}
 	n := c.In().Len()
 	if n > 0 {
 		s.sentUp(n)
@@ -24,6 +27,9 @@ func (s *session) OnData(c *conn.Conn, eof bool) {
 // OnData implements conn.Handler for upstream.
 func (u *upstream) OnData(c *conn.Conn, eof bool) {
 	s := (*session)(u)
+	if s.readUp && !s.meet(c, eof, &s.readUp, &s.info.UpstreamPeer) {
+		return
+	}
 	n := c.In().Len()
 	if n > 0 {
 		s.sentDown(n)

@@ -131,11 +131,17 @@ func (w *world) cluster(name string, change func(*xdsresource.Cluster), addrs ..
 // proxy listens and returns its address.
 func (w *world) proxy(cfg *xdsresource.TCPProxy) string {
 	w.t.Helper()
+	return w.listen(cfg, Exchange{}, nil)
+}
+
+// listen is proxy with a metadata exchange, and with TLS where tls is not nil.
+func (w *world) listen(cfg *xdsresource.TCPProxy, x Exchange, tls *xdsresource.DownstreamTLS) string {
+	w.t.Helper()
 	if cfg.StatPrefix == "" {
 		cfg.StatPrefix = "test"
 	}
 	p, err := New(cfg, Deps{
-		Clusters: w.clusters, Stats: w.store, AccessLogs: w.logs,
+		Clusters: w.clusters, Stats: w.store, AccessLogs: w.logs, Exchange: x,
 		NewMeter: func(_ int, i *streaminfo.Info) Meter { return &meter{w, i} },
 	})
 	if err != nil {
@@ -143,7 +149,7 @@ func (w *world) proxy(cfg *xdsresource.TCPProxy) string {
 	}
 	l, err := listener.New(&xdsresource.Listener{
 		Name: "tcp", BindToPort: true, Address: xdsresource.Address{IP: netip.MustParseAddr("127.0.0.1")}, BufferLimit: 32 << 10,
-		FilterChains: []*xdsresource.FilterChain{{}},
+		FilterChains: []*xdsresource.FilterChain{{TLS: tls}},
 	}, listener.Options{
 		Loops: []*eventloop.Loop{w.loop}, Stats: w.store,
 		Chains: func(*xdsresource.FilterChain) (listener.NetworkHandler, error) { return p, nil },
