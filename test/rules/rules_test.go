@@ -82,7 +82,7 @@ var importRules = []struct {
 		why:       "protos end where they are judged (xdsresource and the filters' parsers) and begin again where they are printed (admin); the path runs on plain Go",
 	},
 	{
-		from:      []string{"/proxy/internal/httpfilter/", "/proxy/internal/hcm", "/proxy/internal/router", "/proxy/internal/http1"},
+		from:      []string{"/proxy/internal/httpfilter/", "/proxy/internal/hcm", "/proxy/internal/router", "/proxy/internal/http1", "/proxy/internal/http2"},
 		forbidden: []string{module + "/proxy/internal/server", module + "/proxy/internal/admin", module + "/proxy/internal/xdsclient"},
 		why:       "the path is wired by server, it does not reach back to it",
 	},

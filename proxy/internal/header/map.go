@@ -163,6 +163,15 @@ func (m *Map) AddString(id ID, value string) { m.AppendRef(id, nil, bytesOf(valu
 // AddName appends a field under a lower-case name with a copy of value. The name is kept.
 func (m *Map) AddName(name string, value []byte) { m.AddKey(Key{Lookup(name), name}, value) }
 
+// AddCopy appends a field with copies of name (lower case) and value, for codecs whose buffers do not outlive the map. For
+// a known id name may be nil.
+func (m *Map) AddCopy(id ID, name, value []byte) {
+	if id == Other {
+		name = m.keep(name)
+	}
+	m.AppendRef(id, name, m.keep(value))
+}
+
 // AddKey appends a field under a prepared name with a copy of value.
 func (m *Map) AddKey(k Key, value []byte) { m.AppendRef(k.ID, bytesOf(k.Name), m.keep(value)) }
 

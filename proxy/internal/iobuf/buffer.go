@@ -12,6 +12,9 @@ type Buffer struct {
 // Init sets the pool that memory comes from.
 func (b *Buffer) Init(p *Pool) { b.pool = p }
 
+// Pool is where the memory comes from, nil before Init.
+func (b *Buffer) Pool() *Pool { return b.pool }
+
 // Len is the number of unread bytes.
 func (b *Buffer) Len() int { return b.w - b.r }
 
