@@ -114,6 +114,7 @@ func (c *Conn) onHandshakeDone(err error) {
 		c.info.SNI = st.ServerName
 	}
 	c.info.PeerURI, c.info.PeerCertHash = transportsocket.PeerIdentity(st)
+	c.info.LocalURI = c.tls.LocalURI()
 	c.open()
 	if c.state == open && !c.paused {
 		// Data may have come right behind the handshake; crypto/tls may hold it already.

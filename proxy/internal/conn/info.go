@@ -30,6 +30,7 @@ type Info struct {
 
 	TLS          *tls.ConnectionState // nil: raw
 	PeerURI      string               // first URI SAN of the peer's certificate: its SPIFFE identity
+	LocalURI     string               // first URI SAN of ours, on an accepted connection
 	PeerCertHash string               // hex SHA-256 of the peer's certificate
 
 	// Times are Loop.Now values; 0: not reached.

@@ -2,7 +2,7 @@ package hcm
 
 import (
 	"encoding/pem"
-	"net/url"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -34,30 +34,32 @@ func (s *stream) xfcc() {
 	s.req.SetBuilt(keyXFCC, s.c.appendXFCC(b))
 }
 
-// makeXFCC builds our element of the header: the hash always, the rest as asked for.
+// makeXFCC builds our element of the header: who we are and the hash always, the rest as asked for.
 func makeXFCC(info *conn.Info, cfg *xdsresource.HTTPConnectionManager) []byte {
-	out := append([]byte("Hash="), info.PeerCertHash...)
+	var out []byte
+	if info.LocalURI != "" {
+		out = append(out, "By="...)
+		out = append(out, info.LocalURI...)
+		out = append(out, ';')
+	}
+	out = append(out, "Hash="...)
+	out = append(out, info.PeerCertHash...)
 	cert := info.TLS.PeerCertificates[0]
 	if cfg.XFCCCert {
 		out = append(out, ";Cert=\""...)
-		out = append(out, url.QueryEscape(pemOf(cert.Raw))...)
+		out = append(out, pemOf(cert.Raw)...)
 		out = append(out, '"')
 	}
 	if cfg.XFCCChain {
 		out = append(out, ";Chain=\""...)
 		for _, c := range info.TLS.PeerCertificates {
-			out = append(out, url.QueryEscape(pemOf(c.Raw))...)
+			out = append(out, pemOf(c.Raw)...)
 		}
 		out = append(out, '"')
 	}
 	if cfg.XFCCSubject {
 		out = append(out, ";Subject=\""...)
-		for _, c := range []byte(cert.Subject.String()) {
-			if c == '"' || c == '\\' {
-				out = append(out, '\\')
-			}
-			out = append(out, c)
-		}
+		out = append(out, cert.Subject.String()...) // in RFC 2253's form, which escapes quotes
 		out = append(out, '"')
 	}
 	if cfg.XFCCURI {
@@ -73,6 +75,9 @@ func makeXFCC(info *conn.Info, cfg *xdsresource.HTTPConnectionManager) []byte {
 	return out
 }
 
+// pemOf is a certificate as it stands in the header: PEM, URL-encoded.
 func pemOf(der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return urlEncoder.Replace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
+
+var urlEncoder = strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "/", "%2F", "=", "%3D")

@@ -18,7 +18,13 @@ var defaultCurves = []tls.CurveID{tls.X25519, tls.CurveP256}
 type Server struct {
 	cfg    xdsresource.DownstreamTLS
 	m      material
-	config atomic.Pointer[tls.Config]
+	config atomic.Pointer[serverConfig]
+}
+
+// serverConfig is what sessions begin with.
+type serverConfig struct {
+	tls *tls.Config
+	uri string // of our certificate
 }
 
 // NewServer builds a server. Inline certificates and bundles are checked at once; those from
@@ -85,7 +91,7 @@ func (s *Server) rebuild(c *current) error {
 			return without, nil
 		}
 	}
-	s.config.Store(full)
+	s.config.Store(&serverConfig{tls: full, uri: uriOf(c.certs)})
 	return nil
 }
 
@@ -95,10 +101,20 @@ func (s *Server) NewSession(l *eventloop.Loop, fd int) *Session {
 	x.begin(true)
 	cfg := s.config.Load()
 	if cfg == nil {
-		cfg = refusing(s.m.why())
+		cfg = &serverConfig{tls: refusing(s.m.why())}
 	}
-	x.tc = tls.Server((*sock)(x), cfg)
+	x.localURI = cfg.uri
+	x.tc = tls.Server((*sock)(x), cfg.tls)
 	return x
+}
+
+// uriOf is the first URI SAN of the certificate that is shown to clients. Where there are several
+// it depends on the client, and is left out.
+func uriOf(certs []tls.Certificate) string {
+	if len(certs) != 1 || certs[0].Leaf == nil || len(certs[0].Leaf.URIs) == 0 {
+		return ""
+	}
+	return certs[0].Leaf.URIs[0].String()
 }
 
 // refusing is a configuration whose handshakes fail with err.

@@ -47,6 +47,8 @@ type Session struct {
 	werr    syscall.Errno
 	gather  bool // records of the current write are collected, not sent one by one
 	ended   bool // close_notify was sent
+
+	localURI string
 }
 
 func newSession(l *eventloop.Loop, fd int) *Session {
@@ -113,6 +115,10 @@ func (s *Session) State() *tls.ConnectionState {
 	st := s.tc.ConnectionState()
 	return &st
 }
+
+// LocalURI is the first URI SAN of the certificate that a server shows; "" for none, and for a
+// client.
+func (s *Session) LocalURI() string { return s.localURI }
 
 // Abort makes a running handshake fail and detaches it from the descriptor, which may then be
 // closed. After the handshake it does nothing.

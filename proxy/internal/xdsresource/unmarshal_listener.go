@@ -62,13 +62,9 @@ func (p *parser) listener(m *listenerv3.Listener) *Listener {
 	if len(m.GetFilterChains()) == 0 && m.GetDefaultFilterChain() == nil {
 		p.bad("filter_chains", "a listener needs at least one filter chain")
 	}
-	names := map[string]bool{}
 	for i, fc := range m.GetFilterChains() {
+		// Names may repeat, as in Envoy: Istio's control plane sends several "virtualInbound".
 		here := at("filter_chains", i)
-		if fc.GetName() != "" && names[fc.GetName()] {
-			p.bad(join(here, "name"), "filter chain %q stands twice", fc.GetName())
-		}
-		names[fc.GetName()] = true
 		l.FilterChains = append(l.FilterChains, p.filterChain(here, fc))
 	}
 	if fc := m.GetDefaultFilterChain(); fc != nil {
