@@ -121,9 +121,9 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 		},
 		{
 			"unsupported fields of two resources",
-			"    connect_timeout: 5s", "    connect_timeout: 5s\n    lb_subset_config: {fallback_policy: ANY_ENDPOINT}\n    upstream_config: {name: x}",
+			"    connect_timeout: 5s", "    connect_timeout: 5s\n    lrs_server: {self: {}}\n    upstream_config: {name: x}",
 			[]string{
-				"static_resources.clusters[0].lb_subset_config: this field is not supported",
+				"static_resources.clusters[0].lrs_server: this field is not supported",
 				"static_resources.clusters[0].upstream_config: this field is not supported",
 			},
 		},

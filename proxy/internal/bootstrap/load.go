@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"slices"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -34,6 +35,8 @@ type Bootstrap struct {
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
 	// socket). They are dialled by the xDS client, not by the data path.
 	Control map[string]*xdsresource.Cluster
+	// LocalCluster is the cluster that this proxy's fellows are in; empty: nobody says.
+	LocalCluster string
 }
 
 // GRPCSource is a gRPC config source.
@@ -57,6 +60,7 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.admin(m.GetAdmin())
 	l.dynamic(m.GetDynamicResources())
 	l.static(m.GetStaticResources())
+	l.clusterManager(m.GetClusterManager())
 	if len(l.problems) > 0 {
 		return nil, &xdsresource.Error{Type: "bootstrap", Name: m.GetNode().GetId(), Problems: dedupe(l.problems)}
 	}
@@ -99,6 +103,14 @@ func (l *loader) admin(a *bootstrapv3.Admin) {
 		return
 	}
 	l.out.Admin = &addr
+}
+
+func (l *loader) clusterManager(m *bootstrapv3.ClusterManager) {
+	name := m.GetLocalClusterName()
+	l.out.LocalCluster = name
+	if name != "" && !slices.ContainsFunc(l.out.Clusters, func(r xdsresource.Resource) bool { return r.Name == name }) {
+		l.bad("cluster_manager.local_cluster_name", "%q is not among static_resources.clusters", name)
+	}
 }
 
 func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {

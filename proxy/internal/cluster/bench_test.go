@@ -13,7 +13,7 @@ import (
 func BenchmarkRequest(b *testing.B) {
 	m := New(Config{Workers: []Worker{atOnce{}}, Stats: stats.NewStore(stats.Options{Workers: 1}), Logger: slog.New(slog.DiscardHandler)})
 	c := static("outbound|80||web.ns.svc.cluster.local", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
-	c.LB = xdsresource.LBLeastRequest
+	c.LB.Policy = xdsresource.LBLeastRequest
 	o := defaults()
 	c.Outlier = &o
 	if _, err := m.Update(c); err != nil {

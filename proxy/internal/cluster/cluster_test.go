@@ -192,7 +192,7 @@ func TestEDSWarmsAndKeepsHosts(t *testing.T) {
 	}
 	// A new version of the cluster keeps them, too, and its endpoints need not come again.
 	c2 := eds("c")
-	c2.LB = xdsresource.LBRandom
+	c2.LB.Policy = xdsresource.LBRandom
 	if !closed(m.update(t, c2)) {
 		t.Error("an update with endpoints at hand is not warm")
 	}
@@ -328,7 +328,7 @@ func TestHealthPrioritiesAndPanic(t *testing.T) {
 func TestLocalityWeights(t *testing.T) {
 	m := newMesh(t, 1, nil)
 	c := eds("c")
-	c.LocalityWeighted = true
+	c.LB.LocalityWeighted = true
 	m.update(t, c)
 	e := &xdsresource.Endpoints{Localities: []xdsresource.LocalityEndpoints{
 		{Region: "a", Weight: 3, Endpoints: []xdsresource.Endpoint{endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80")}},
@@ -426,7 +426,7 @@ func TestRetryBudget(t *testing.T) {
 
 func TestOriginalDst(t *testing.T) {
 	m := newMesh(t, 1, nil)
-	c := &xdsresource.Cluster{Name: "c", Type: xdsresource.ClusterOriginalDst, LB: xdsresource.LBClusterProvided, Breakers: unlimited()}
+	c := &xdsresource.Cluster{Name: "c", Type: xdsresource.ClusterOriginalDst, LB: xdsresource.LoadBalancing{Policy: xdsresource.LBClusterProvided}, Breakers: unlimited()}
 	m.update(t, c)
 	l := m.Local(0).Get("c")
 	if l.Pick(&lb.Context{}) != nil {
@@ -493,7 +493,7 @@ func TestPickAllocations(t *testing.T) {
 	for _, p := range []xdsresource.LBPolicy{xdsresource.LBRoundRobin, xdsresource.LBLeastRequest, xdsresource.LBRandom, xdsresource.LBRingHash} {
 		m := newMesh(t, 1, nil)
 		c := static("c", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
-		c.LB = p
+		c.LB.Policy = p
 		m.update(t, c)
 		lm := m.Local(0)
 		ctx := &lb.Context{Rand: 1}

@@ -68,7 +68,7 @@ const minRefresh = time.Second
 
 // resolveLoop resolves the names of one version of a cluster until ctx ends.
 func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster) {
-	refresh := cfg.DNSRefreshRate
+	refresh := cfg.DNS.Refresh
 	if refresh <= 0 {
 		refresh = 5 * time.Second
 	}
@@ -96,7 +96,7 @@ func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.
 		}
 		m.mu.Unlock()
 		wait := refresh
-		if cfg.RespectDNSTTL && ttl > 0 {
+		if cfg.DNS.RespectTTL && ttl > 0 {
 			wait = max(ttl, minRefresh)
 		}
 		timer.Reset(wait)
@@ -122,9 +122,9 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 			}
 			asked[name] = true
 			m.count(c, UpdateAttempt)
-			addrs, t, err := m.cfg.Resolver.Resolve(ctx, name, cfg.DNSFamily)
-			if l, can := m.cfg.Resolver.(lifetimes); can && cfg.RespectDNSTTL && err == nil {
-				t = l.Lifetime(ctx, name, cfg.DNSFamily)
+			addrs, t, err := m.cfg.Resolver.Resolve(ctx, name, cfg.DNS.Family)
+			if l, can := m.cfg.Resolver.(lifetimes); can && cfg.DNS.RespectTTL && err == nil {
+				t = l.Lifetime(ctx, name, cfg.DNS.Family)
 			}
 			if err != nil {
 				if ctx.Err() != nil {

@@ -48,7 +48,7 @@ func TestDNS(t *testing.T) {
 		m := newMesh(t, 1, r)
 		dns := func(name, host string, typ xdsresource.ClusterType) *xdsresource.Cluster {
 			c := static(name)
-			c.Type, c.DNSRefreshRate = typ, 5*time.Second
+			c.Type, c.DNS.Refresh = typ, 5*time.Second
 			c.Endpoints.Localities[0].Endpoints = []xdsresource.Endpoint{{Address: xdsresource.Address{Host: host, Port: 80}, Weight: 1}}
 			return c
 		}

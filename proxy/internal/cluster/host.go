@@ -21,6 +21,8 @@ type Host struct {
 
 	info   atomic.Pointer[HostInfo]
 	health atomic.Uint32 // healthFlag bits
+	// healthySince is when slow start began, on the manager's clock; 0: never.
+	healthySince atomic.Int64
 	// dynamic is the ORIGINAL_DST cluster whose worker made the host; nil for all others.
 	dynamic *Cluster
 	outlier
@@ -43,18 +45,74 @@ func (h *Host) Info() *HostInfo { return h.info.Load() }
 
 // Flags for Host.health, as in Envoy's Host::HealthFlag.
 const (
-	failedOutlierCheck uint32 = 1 << iota
+	failedActiveHC uint32 = 1 << iota
+	failedOutlierCheck
 	failedEDSHealth
+	degradedActiveHC
 	degradedEDSHealth
+	pendingActiveHC
+	excludedImmediateHC
+	activeHCTimeout
+
+	unhealthyFlags = failedActiveHC | failedOutlierCheck | failedEDSHealth
+	degradedFlags  = degradedActiveHC | degradedEDSHealth
+	excludedFlags  = pendingActiveHC | excludedImmediateHC
 )
 
+// healthNames are the flags as /clusters shows them, in Envoy's order.
+var healthNames = [...]struct {
+	flag uint32
+	name string
+}{
+	{failedActiveHC, "failed_active_hc"}, {failedOutlierCheck, "failed_outlier_check"},
+	{failedEDSHealth, "failed_eds_health"}, {degradedActiveHC, "degraded_active_hc"},
+	{degradedEDSHealth, "degraded_eds_health"}, {pendingActiveHC, "pending_active_hc"},
+	{excludedImmediateHC, "excluded_via_immediate_hc_fail"}, {activeHCTimeout, "active_hc_timeout"},
+}
+
+// state is what a host is good for.
+type state uint8
+
+const (
+	stateHealthy state = iota
+	stateDegraded
+	stateUnhealthy
+)
+
+func (s state) status() xdsresource.HealthStatus {
+	return [...]xdsresource.HealthStatus{xdsresource.HealthHealthy, xdsresource.HealthDegraded, xdsresource.HealthUnhealthy}[s]
+}
+
+func (h *Host) state() state {
+	switch f := h.health.Load(); {
+	case f&unhealthyFlags != 0:
+		return stateUnhealthy
+	case f&degradedFlags != 0:
+		return stateDegraded
+	}
+	return stateHealthy
+}
+
 // Healthy reports whether the host may be picked outside of a panic.
-func (h *Host) Healthy() bool { return h.health.Load()&(failedOutlierCheck|failedEDSHealth) == 0 }
+func (h *Host) Healthy() bool { return h.health.Load()&unhealthyFlags == 0 }
 
 // Ejected reports whether outlier detection has taken the host out.
 func (h *Host) Ejected() bool { return h.health.Load()&failedOutlierCheck != 0 }
 
-func (h *Host) degraded() bool { return h.health.Load()&degradedEDSHealth != 0 }
+// HealthFlags are the names of what is wrong with the host, as Envoy's admin API has them.
+func (h *Host) HealthFlags() []string {
+	var out []string
+	f := h.health.Load()
+	for _, n := range healthNames {
+		if f&n.flag != 0 {
+			out = append(out, n.name)
+		}
+	}
+	return out
+}
+
+// excluded hosts do not count when shares of healthy hosts are worked out.
+func (h *Host) excluded() bool { return h.health.Load()&excludedFlags != 0 }
 
 func (h *Host) setFlag(f uint32, on bool) {
 	for {
@@ -123,12 +181,14 @@ func (h *LocalHost) OnRequest() {
 	h.Stats.RqTotal++
 	h.Stats.RqActive++
 	h.Active++
+	h.Local.active++
 }
 
 // OnDone uncounts what OnRequest counted, however it ended.
 func (h *LocalHost) OnDone() {
 	h.Stats.RqActive--
 	h.Active--
+	h.Local.active--
 }
 
 // ResultKind says how an attempt at a host ended.

@@ -1,19 +1,24 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// hostSet is one version of a cluster's hosts, immutable and shared by the workers.
+// hostSet is one version of a cluster's hosts, or of a subset of them; immutable and shared
+// by the workers.
 type hostSet struct {
 	hosts []*Host // all priorities
 	prios []priority
 	// healthyLoad and degradedLoad are how many of a hundred requests go to each priority's
-	// healthy and degraded hosts; they sum to 100 unless nothing can be picked.
+	// healthy and degraded hosts; they sum to 100.
 	healthyLoad, degradedLoad []uint32
+	zone                      *zoneRouting // of priority 0; nil: localities do not matter there
+	subsets                   *subsets     // nil: none configured
+	single                    bool         // a subset of single_host_per_subset: its host, healthy or not
 }
 
 type priority struct {
@@ -21,14 +26,16 @@ type priority struct {
 	all      group
 	healthy  group
 	degraded group
+	excluded int // of all: hosts that do not count, for better or worse
+	table    *hashTable
 }
 
-// group is what a balancer picks from: hosts, and the same hosts by locality when weights
-// of localities count.
+// group is what a balancer picks from: hosts, and the same hosts by locality where that
+// matters. Localities come in one order in all groups of a priority, the own one first.
 type group struct {
 	hosts      []member
-	localities []localityGroup // nil: not weighted
-	table      lb.Table        // for RING_HASH and MAGLEV
+	localities []localityGroup // nil: of no concern
+	weighted   bool            // choose the locality by its weight
 }
 
 type member struct {
@@ -39,16 +46,33 @@ type member struct {
 type localityGroup struct {
 	weight float64 // effective: configured weight scaled by availability
 	hosts  []member
-	table  lb.Table
 }
 
-// buildHostSet sorts hosts into priorities and computes their loads, after Envoy's
-// LoadBalancerBase::recalculatePerPriorityState.
-func buildHostSet(cfg *xdsresource.Cluster, hosts []*Host, localityWeights map[localityKey]uint32, overprovisioning uint32) *hostSet {
+// hashTable is what RING_HASH and MAGLEV look a priority's hosts up in.
+type hashTable struct {
+	table   lb.Table
+	hosts   []member
+	entries []lb.Entry
+}
+
+// setOptions are what a host set is made under besides its hosts.
+type setOptions struct {
+	cfg              *xdsresource.Cluster
+	weights          map[localityKey]uint32 // nil: localities have none
+	overprovisioning uint32
+	byWeight         bool // weighted_priority_health
+	local            *localZone
+}
+
+// localityKey names a locality within a priority.
+type localityKey struct {
+	priority uint32
+	Locality
+}
+
+// buildHostSet sorts hosts into priorities and computes their loads.
+func buildHostSet(o *setOptions, hosts []*Host) *hostSet {
 	s := &hostSet{hosts: hosts}
-	if overprovisioning == 0 {
-		overprovisioning = 140
-	}
 	n := 0
 	for _, h := range hosts {
 		n = max(n, int(h.Info().Priority)+1)
@@ -59,175 +83,191 @@ func buildHostSet(cfg *xdsresource.Cluster, hosts []*Host, localityWeights map[l
 		byPrio[p] = append(byPrio[p], h)
 	}
 	for p, hs := range byPrio {
-		s.prios = append(s.prios, buildPriority(cfg, uint32(p), hs, localityWeights, overprovisioning))
+		s.prios = append(s.prios, buildPriority(o, uint32(p), hs))
 	}
-	s.spread(cfg, overprovisioning)
+	s.spread(o)
+	if o.cfg.LB.HashTable() {
+		for i := range s.prios {
+			s.prios[i].table = buildTable(o, uint32(i), &s.prios[i])
+		}
+	} else if n > 0 && o.local != nil && !o.cfg.LB.LocalityWeighted {
+		s.zone = o.local.route(&o.cfg.LB.Zone, &s.prios[0])
+	}
 	return s
 }
 
-// localityKey names a locality within a priority.
-type localityKey struct {
-	priority uint32
-	Locality
-}
-
-func buildPriority(cfg *xdsresource.Cluster, prio uint32, hosts []*Host, weights map[localityKey]uint32, over uint32) priority {
-	isHealthy := func(h *Host) bool { return h.Healthy() && !h.degraded() }
-	isDegraded := func(h *Host) bool { return h.Healthy() && h.degraded() }
-	build := func(keep func(*Host) bool, scaled bool) group {
-		g := group{}
-		per := make(map[Locality]*localityGroup)
-		var order []Locality
-		total := make(map[Locality]int)
-		for _, h := range hosts {
-			i := h.Info()
-			total[i.Locality]++
-			if !keep(h) {
-				continue
-			}
-			m := member{h, max(i.Weight, 1)}
-			g.hosts = append(g.hosts, m)
-			if per[i.Locality] == nil {
-				per[i.Locality] = &localityGroup{}
-				order = append(order, i.Locality)
-			}
-			per[i.Locality].hosts = append(per[i.Locality].hosts, m)
-		}
-		g.table = buildTable(cfg, g.hosts)
-		if !cfg.LocalityWeighted {
-			return g
-		}
-		// Without any weight there is nothing to weigh by; one locality needs no choice.
-		var weighted []localityGroup
-		for _, l := range order {
-			w := float64(weights[localityKey{prio, l}])
-			if w == 0 {
-				continue
-			}
-			lg := *per[l]
-			if scaled {
-				w *= min(1, float64(over)/100*float64(len(lg.hosts))/float64(total[l]))
-			}
-			lg.weight = w
-			lg.table = buildTable(cfg, lg.hosts)
-			weighted = append(weighted, lg)
-		}
-		if len(weighted) > 1 || len(weighted) == 1 && len(order) > 1 {
-			g.localities = weighted
-		}
-		return g
+// buildPriority partitions a priority's hosts by health.
+func buildPriority(o *setOptions, prio uint32, hosts []*Host) priority {
+	var p priority
+	weighted := o.cfg.LB.LocalityWeighted && !o.cfg.LB.HashTable()
+	zoned := prio == 0 && o.local != nil && !o.cfg.LB.LocalityWeighted && !o.cfg.LB.HashTable()
+	var order []Locality // nil: not wanted
+	if weighted || zoned {
+		order = localitiesOf(hosts, o.local)
 	}
-	p := priority{
-		all:      build(func(*Host) bool { return true }, false),
-		healthy:  build(isHealthy, true),
-		degraded: build(isDegraded, true),
+	for _, h := range hosts {
+		m := member{h, max(h.Info().Weight, 1)}
+		p.all.hosts = append(p.all.hosts, m)
+		if h.excluded() {
+			p.excluded++
+		}
+		switch h.state() {
+		case stateHealthy:
+			p.healthy.hosts = append(p.healthy.hosts, m)
+		case stateDegraded:
+			p.degraded.hosts = append(p.degraded.hosts, m)
+		}
 	}
 	if len(p.healthy.hosts) == len(p.all.hosts) {
-		p.all = p.healthy // the usual case needs one list
+		p.healthy.hosts = p.all.hosts // the usual case needs one list
+	}
+	if len(order) < 2 {
+		return p // one locality needs no choice
+	}
+	total := make(map[Locality]int, len(order)) // hosts that count
+	for _, h := range hosts {
+		if !h.excluded() {
+			total[h.Info().Locality]++
+		}
+	}
+	for _, g := range []*group{&p.healthy, &p.degraded} {
+		g.localities = split(g.hosts, order)
+		if weighted {
+			g.weighted = weigh(o, prio, g.localities, order, total)
+			if !g.weighted {
+				g.localities = nil // without any weight there is nothing to choose by
+			}
+		}
 	}
 	return p
 }
 
-func buildTable(cfg *xdsresource.Cluster, hosts []member) lb.Table {
-	if cfg.LB != xdsresource.LBRingHash && cfg.LB != xdsresource.LBMaglev || len(hosts) == 0 {
-		return nil
+// localitiesOf returns the localities of hosts in order, the own one first.
+func localitiesOf(hosts []*Host, local *localZone) []Locality {
+	seen := make(map[Locality]bool)
+	var order []Locality
+	for _, h := range hosts {
+		if l := h.Info().Locality; !seen[l] {
+			seen[l] = true
+			order = append(order, l)
+		}
 	}
-	keys := make([]string, len(hosts))
-	weights := make([]uint32, len(hosts))
-	for i, m := range hosts {
-		// Envoy hashes the address, or the host name where LOGICAL_DNS has one.
-		keys[i], weights[i] = m.host.Name, m.weight
-	}
-	if cfg.LB == xdsresource.LBMaglev {
-		return lb.NewMaglev(keys, weights, cfg.MaglevTableSize)
-	}
-	return lb.NewRing(keys, weights, cfg.RingMinSize, cfg.RingMaxSize)
+	slices.SortFunc(order, func(a, b Locality) int {
+		if local != nil && (a == local.own) != (b == local.own) {
+			if a == local.own {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.SubZone, b.SubZone))
+	})
+	return order
 }
 
-// spread computes the load of each priority: as much as its availability, times the
-// overprovisioning factor, can take, the rest spilling to the next. When all together are
-// under 100 they are scaled up to it; when a priority is in panic, all its hosts are used.
-func (s *hostSet) spread(cfg *xdsresource.Cluster, over uint32) {
-	n := len(s.prios)
-	s.healthyLoad, s.degradedLoad = make([]uint32, n), make([]uint32, n)
-	if n == 0 {
-		return
+func split(hosts []member, order []Locality) []localityGroup {
+	out := make([]localityGroup, len(order))
+	index := make(map[Locality]int, len(order))
+	for i, l := range order {
+		index[l] = i
 	}
-	availability := func(part, all int) uint32 {
-		if all == 0 {
-			return 0
-		}
-		return min(100, uint32(uint64(over)*uint64(part)/uint64(all)))
+	for _, m := range hosts {
+		i := index[m.host.Info().Locality]
+		out[i].hosts = append(out[i].hosts, m)
 	}
-	healthy, degraded := make([]uint32, n), make([]uint32, n)
-	var sum uint32
-	for i := range s.prios {
-		p := &s.prios[i]
-		healthy[i] = availability(len(p.healthy.hosts), len(p.all.hosts))
-		degraded[i] = availability(len(p.degraded.hosts), len(p.all.hosts))
-		sum += healthy[i] + degraded[i]
-	}
-	total := min(sum, 100)
-	if total == 0 {
-		// Nothing is available. With panic allowed, spread over all hosts by their number.
-		s.panicOverAll(cfg)
-		return
-	}
-	left := uint32(100)
-	give := func(avail []uint32, load []uint32) {
-		for i := range avail {
-			l := min(left, avail[i]*100/total)
-			load[i] = l
-			left -= l
-		}
-	}
-	give(healthy, s.healthyLoad)
-	give(degraded, s.degradedLoad)
-	if left > 0 { // rounding goes to the first priority that has anything
-		if i := slices.IndexFunc(healthy, func(h uint32) bool { return h > 0 }); i >= 0 {
-			s.healthyLoad[i] += left
-		} else if i := slices.IndexFunc(degraded, func(d uint32) bool { return d > 0 }); i >= 0 {
-			s.degradedLoad[i] += left
-		}
-	}
-	for i := range s.prios {
-		p := &s.prios[i]
-		if all := len(p.all.hosts); all > 0 && sum < 100 {
-			usable := 100 * float64(len(p.healthy.hosts)+len(p.degraded.hosts)) / float64(all)
-			p.panic = usable < cfg.PanicThreshold
-		}
-	}
+	return out
 }
 
-func (s *hostSet) panicOverAll(cfg *xdsresource.Cluster) {
-	if cfg.PanicThreshold <= 0 {
-		return
-	}
-	left := uint32(100)
-	total := len(s.hosts)
-	first := -1
-	for i := range s.prios {
-		p := &s.prios[i]
-		p.panic = true
-		if len(p.all.hosts) == 0 {
+// weigh sets the localities' effective weights: as configured, scaled down as fewer of a
+// locality's hosts are available than overprovisioning makes up for. It reports whether any
+// locality has a weight.
+func weigh(o *setOptions, prio uint32, localities []localityGroup, order []Locality, total map[Locality]int) bool {
+	any := false
+	for i := range localities {
+		l := &localities[i]
+		w := o.weights[localityKey{prio, order[i]}]
+		if w == 0 || len(l.hosts) == 0 {
 			continue
 		}
-		if first < 0 {
-			first = i
-		}
-		l := uint32(100 * len(p.all.hosts) / total)
-		s.healthyLoad[i] = l
-		left -= l
+		l.weight = float64(w) * min(1, float64(o.overprovisioning)/100*float64(len(l.hosts))/float64(max(total[order[i]], 1)))
+		any = true
 	}
-	if first >= 0 {
-		s.healthyLoad[first] += left
-	}
+	return any
 }
 
-func (s *hostSet) counts() (healthy, degraded int) {
+// buildTable makes the table of a priority: of its healthy hosts, of all when it is in panic.
+// Localities' weights go into those of their hosts.
+func buildTable(o *setOptions, prio uint32, p *priority) *hashTable {
+	hosts := p.healthy.hosts
+	switch {
+	case p.panic:
+		hosts = p.all.hosts
+	case len(hosts) == 0:
+		hosts = p.degraded.hosts
+	}
+	t := &hashTable{}
+	share := localityShares(o, prio, hosts)
+	for _, m := range hosts {
+		w := float64(m.weight)
+		if share != nil {
+			if w *= share[m.host.Info().Locality]; w == 0 {
+				continue // a locality without weight gets no request
+			}
+		}
+		t.hosts = append(t.hosts, m)
+		t.entries = append(t.entries, lb.Entry{Key: hashKey(&o.cfg.LB, m.host), Weight: w})
+	}
+	switch cfg := &o.cfg.LB; {
+	case len(t.hosts) == 0:
+		return nil
+	case cfg.Policy == xdsresource.LBMaglev:
+		t.table = lb.NewMaglev(t.entries, cfg.MaglevTableSize)
+	case cfg.Murmur:
+		t.table = lb.NewRing(t.entries, cfg.RingMinSize, cfg.RingMaxSize, lb.Murmur2)
+	default:
+		t.table = lb.NewRing(t.entries, cfg.RingMinSize, cfg.RingMaxSize, lb.Hash)
+	}
+	return t
+}
+
+// localityShares returns what a host's weight is multiplied with for its locality's: that
+// weight over the sum of the weights of its hosts. nil: localities are not weighted.
+func localityShares(o *setOptions, prio uint32, hosts []member) map[Locality]float64 {
+	if !o.cfg.LB.LocalityWeighted {
+		return nil
+	}
+	sum := make(map[Locality]float64)
+	any := false
+	for _, m := range hosts {
+		l := m.host.Info().Locality
+		sum[l] += float64(m.weight)
+		any = any || o.weights[localityKey{prio, l}] > 0
+	}
+	if !any {
+		return nil
+	}
+	for l, s := range sum {
+		sum[l] = float64(o.weights[localityKey{prio, l}]) / s
+	}
+	return sum
+}
+
+// hashKey is what stands for a host in a table: its metadata "envoy.lb"/"hash_key", else its
+// address, or its name where that is asked for.
+func hashKey(cfg *xdsresource.LoadBalancing, h *Host) string {
+	if k, ok := h.Info().Metadata["envoy.lb"]["hash_key"].(string); ok {
+		return k
+	}
+	if cfg.HashHostname {
+		return h.Hostname
+	}
+	return h.Name
+}
+
+func (s *hostSet) counts() (healthy, degraded, excluded int) {
 	for i := range s.prios {
 		healthy += len(s.prios[i].healthy.hosts)
 		degraded += len(s.prios[i].degraded.hosts)
+		excluded += s.prios[i].excluded
 	}
-	return healthy, degraded
+	return healthy, degraded, excluded
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -67,9 +66,14 @@ type Local struct {
 	version  *version
 	detector *detector
 	seed     uint64
+	special  bool // Pick has more to look at than one set of hosts
 
-	hosts map[*Host]*LocalHost
-	prios []localPriority
+	hosts    map[*Host]*LocalHost
+	main     *localSet
+	sets     map[*hostSet]*localSet // of subsets, when first asked for
+	resolved map[string]resolution
+	named    map[string]*LocalHost // by address, when first asked for
+	active   int                   // requests in flight on all hosts
 
 	limits *limits
 	shared *shared // nil: this worker is the only one
@@ -77,18 +81,6 @@ type Local struct {
 
 	codes originCodes
 	dst   *originalDst
-}
-
-type localPriority struct {
-	panic                  bool
-	all, healthy, degraded localGroup
-}
-
-type localGroup struct {
-	hosts      []*LocalHost
-	balancer   lb.Balancer
-	localities []localGroup
-	locality   lb.Balancer // over localities; nil: not weighted
 }
 
 // Name returns the cluster's name.
@@ -126,20 +118,14 @@ func (l *Local) apply(v *version) {
 			lh = &LocalHost{Host: h, Local: l}
 		}
 		lh.Weight = max(h.Info().Weight, 1)
+		lh.HealthySince = h.healthySince.Load()
 		keep[h] = lh
 	}
 	gone := l.hosts
 	l.hosts = keep
-	l.prios = l.prios[:0]
-	for i := range v.set.prios {
-		p := &v.set.prios[i]
-		l.prios = append(l.prios, localPriority{
-			panic:    p.panic,
-			all:      l.group(p.all.hosts, p.all.localities, p.all.table),
-			healthy:  l.group(p.healthy.hosts, p.healthy.localities, p.healthy.table),
-			degraded: l.group(p.degraded.hosts, p.degraded.localities, p.degraded.table),
-		})
-	}
+	l.sets, l.resolved, l.named = nil, nil, nil
+	l.main = l.localSet(v.set)
+	l.special = v.cfg.Type == xdsresource.ClusterOriginalDst || v.set.subsets != nil
 	// Pools last: closing one may pick from the new hosts.
 	for h, lh := range gone {
 		if keep[h] == nil {
@@ -153,113 +139,4 @@ func (h *LocalHost) remove() {
 	if h.Pool != nil {
 		h.Pool.Close()
 	}
-}
-
-func (l *Local) group(members []member, localities []localityGroup, table lb.Table) localGroup {
-	g := localGroup{hosts: make([]*LocalHost, len(members))}
-	loads := make([]*lb.Load, len(members))
-	for i, m := range members {
-		g.hosts[i] = l.hosts[m.host]
-		loads[i] = &g.hosts[i].Load
-	}
-	l.seed = l.seed*6364136223846793005 + 1442695040888963407
-	if table != nil {
-		g.balancer = lb.ByTable(table)
-	} else {
-		g.balancer = lb.New(l.cfg.LB, loads, l.cfg.LeastRequestChoices, l.seed>>16)
-	}
-	if localities == nil {
-		return g
-	}
-	weights := make([]*lb.Load, len(localities))
-	for i, loc := range localities {
-		g.localities = append(g.localities, l.group(loc.hosts, nil, loc.table))
-		// Weights are scaled by availability; three digits of it are kept.
-		weights[i] = &lb.Load{Weight: max(uint32(loc.weight*1000), 1)}
-	}
-	g.locality = lb.New(xdsresource.LBRoundRobin, weights, 0, l.seed>>16)
-	return g
-}
-
-// Pick chooses the host for a request: nil when none may be used. Nothing is counted until
-// OnRequest.
-func (l *Local) Pick(c *lb.Context) *LocalHost {
-	if l.cfg.Type == xdsresource.ClusterOriginalDst {
-		return l.pickOriginalDst(c)
-	}
-	h := l.pickOnce(c)
-	for range c.Attempts {
-		if h == nil || !c.Avoids(&h.Load) {
-			break
-		}
-		c.Rand = c.Rand*6364136223846793005 + 1442695040888963407
-		h = l.pickOnce(c)
-	}
-	return h
-}
-
-func (l *Local) pickOnce(c *lb.Context) *LocalHost {
-	var g *localGroup
-	switch len(l.prios) {
-	case 0:
-		return nil
-	case 1:
-		p := &l.prios[0]
-		set := l.version.set
-		switch {
-		case p.panic:
-			l.Inc(LBHealthyPanic)
-			g = &p.all
-		case set.degradedLoad[0] == 0:
-			g = &p.healthy
-		default:
-			g = l.choose(c)
-		}
-	default:
-		g = l.choose(c)
-	}
-	if g == nil {
-		return nil
-	}
-	if g.locality != nil {
-		i := g.locality.Pick(c)
-		if i < 0 {
-			return nil
-		}
-		g = &g.localities[i]
-	}
-	i := g.balancer.Pick(c)
-	if i < 0 {
-		return nil
-	}
-	return g.hosts[i]
-}
-
-// choose draws a priority, healthy hosts before degraded ones, by the loads.
-func (l *Local) choose(c *lb.Context) *localGroup {
-	set := l.version.set
-	r := uint32(c.Rand % 100)
-	if c.HasHash {
-		r = uint32(c.Hash % 100) // the same hash must find the same host
-	}
-	var sum uint32
-	for i, load := range set.healthyLoad {
-		if sum += load; r < sum {
-			if l.prios[i].panic {
-				l.Inc(LBHealthyPanic)
-				return &l.prios[i].all
-			}
-			return &l.prios[i].healthy
-		}
-	}
-	for i, load := range set.degradedLoad {
-		if sum += load; r < sum {
-			if l.prios[i].panic {
-				l.Inc(LBHealthyPanic)
-				return &l.prios[i].all
-			}
-			return &l.prios[i].degraded
-		}
-	}
-	return nil
 }

@@ -29,6 +29,10 @@ type Config struct {
 	// NewTransport makes what connpool dials with (a *transportsocket.Client). It is called
 	// once per distinct TLS configuration of a cluster, never with nil.
 	NewTransport func(*xdsresource.UpstreamTLS) (any, error)
+	// LocalCluster is cluster_manager.local_cluster_name, and Locality the node's: for routing
+	// by zone. Empty: there is none.
+	LocalCluster string
+	Locality     Locality
 }
 
 // Manager owns all clusters. Its methods may be called from any goroutine.
@@ -43,6 +47,7 @@ type Manager struct {
 	wg       sync.WaitGroup  // DNS goroutines
 
 	queue queue // work handed over by workers
+	began time.Time
 }
 
 // Cluster is a cluster as all workers share it.
@@ -61,6 +66,7 @@ type Cluster struct {
 	ordered   []*Host
 	det       *detector
 	nextSweep time.Time
+	subsets   map[string]*hostSet // of the current version, to count what comes and goes
 	warmed    chan struct{}
 	isWarm    bool
 	transport transports
@@ -87,7 +93,7 @@ type hostKey struct {
 
 // New returns a manager without clusters. It starts nothing: Run does.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, log: cfg.Logger, clusters: make(map[string]*Cluster)}
+	m := &Manager{cfg: cfg, log: cfg.Logger, clusters: make(map[string]*Cluster), began: time.Now()}
 	if m.cfg.Resolver == nil {
 		m.cfg.Resolver = SystemResolver()
 	}
@@ -337,28 +343,8 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 	return changed
 }
 
-// publish makes a new version of the cluster and tells the workers.
-func (m *Manager) publish(c *Cluster) {
-	weights := make(map[localityKey]uint32)
-	for i := range c.endpoints.Localities {
-		l := &c.endpoints.Localities[i]
-		weights[localityKey{l.Priority, Locality{l.Region, l.Zone, l.SubZone}}] = l.Weight
-	}
-	set := buildHostSet(c.cfg, c.ordered, weights, c.endpoints.OverprovisioningFactor)
-	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det}
-	v.tls, v.transport = c.cfg.TLS, c.transport.own
-	c.version.Store(v)
-	healthy, degraded := set.counts()
-	m.gauge(c, MembershipTotal, int64(len(c.ordered)))
-	m.gauge(c, MembershipHealthy, int64(healthy))
-	m.gauge(c, MembershipDegraded, int64(degraded))
-	var heaviest uint32
-	for _, h := range c.ordered {
-		heaviest = max(heaviest, h.Info().Weight)
-	}
-	m.gauge(c, MaxHostWeight, int64(heaviest))
-	m.post(c, func(lm *LocalManager) { lm.update(c) })
-}
+// now is the manager's clock in nanoseconds, never 0. It may be read anywhere.
+func (m *Manager) now() int64 { return int64(time.Since(m.began)) + 1 }
 
 func (m *Manager) count(c *Cluster, s Stat) { m.cfg.Stats.Main().Inc(c.stats.Counter(int(s))) }
 

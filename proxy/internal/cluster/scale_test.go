@@ -19,7 +19,7 @@ func TestScale(t *testing.T) {
 	eps := make([]*xdsresource.Endpoints, 1000)
 	for i := range cfgs {
 		cfgs[i] = eds(fmt.Sprintf("outbound|80||service-%d.ns.svc.cluster.local", i))
-		cfgs[i].LocalityWeighted = true
+		cfgs[i].LB.LocalityWeighted = true
 		var addrs []string
 		for j := range 10 {
 			addrs = append(addrs, fmt.Sprintf("10.%d.%d.%d:80", i/250, i%250, j))

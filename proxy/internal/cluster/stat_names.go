@@ -62,6 +62,20 @@ const (
 	InternalRedirectFailed
 	BindErrors
 	LBHealthyPanic
+	LBRecalculateZoneStructures
+	LBLocalClusterNotOK
+	LBZoneClusterTooSmall
+	LBZoneNoCapacityLeft
+	LBZoneNumberDiffers
+	LBZoneRoutingAllDirectly
+	LBZoneRoutingSampled
+	LBZoneRoutingCrossZone
+	LBSubsetsActive // gauge
+	LBSubsetsCreated
+	LBSubsetsRemoved
+	LBSubsetsSelected
+	LBSubsetsFallback
+	LBSubsetsFallbackPanic
 	OriginalDstHostInvalid
 	MembershipChange
 	MembershipHealthy  // gauge
@@ -127,7 +141,13 @@ var statSet = stats.NewSet(
 	counter("upstream_flow_control_paused_reading_total"), counter("upstream_flow_control_resumed_reading_total"),
 	counter("upstream_flow_control_backed_up_total"), counter("upstream_flow_control_drained_total"),
 	counter("upstream_internal_redirect_succeeded_total"), counter("upstream_internal_redirect_failed_total"),
-	counter("bind_errors"), counter("lb_healthy_panic"), counter("original_dst_host_invalid"),
+	counter("bind_errors"), counter("lb_healthy_panic"),
+	counter("lb_recalculate_zone_structures"), counter("lb_local_cluster_not_ok"), counter("lb_zone_cluster_too_small"),
+	counter("lb_zone_no_capacity_left"), counter("lb_zone_number_differs"), counter("lb_zone_routing_all_directly"),
+	counter("lb_zone_routing_sampled"), counter("lb_zone_routing_cross_zone"), gauge("lb_subsets_active"),
+	counter("lb_subsets_created"), counter("lb_subsets_removed"), counter("lb_subsets_selected"),
+	counter("lb_subsets_fallback"), counter("lb_subsets_fallback_panic"),
+	counter("original_dst_host_invalid"),
 	counter("membership_change"), gauge("membership_healthy"), gauge("membership_degraded"),
 	gauge("membership_excluded"), gauge("membership_total"),
 	counter("update_attempt"), counter("update_success"), counter("update_failure"), counter("update_empty"),

@@ -23,7 +23,7 @@ func TestUpdatesUnderLoad(t *testing.T) {
 	}
 	config := func(i int) *xdsresource.Cluster {
 		c := eds("c")
-		c.LB = xdsresource.LBPolicy(i % 3)
+		c.LB.Policy = xdsresource.LBPolicy(i % 3)
 		o := defaults()
 		o.Interval, o.SuccessRateMinimumHosts, o.SuccessRateRequestVolume = time.Millisecond, 1, 1
 		c.Outlier = &o

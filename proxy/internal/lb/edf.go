@@ -1,12 +1,18 @@
 package lb
 
+import (
+	"math"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
 // edf is Envoy's earliest-deadline-first scheduler: each pick takes the host whose deadline
 // is next and moves that deadline on by 1/weight, so that hosts are picked in proportion to
 // their weights and evenly spread. For LEAST_REQUEST the weight is divided by the active
-// requests + 1 at that moment (active_request_bias 1.0).
+// requests + 1 at that moment, to the power of Options.Bias.
 type edf struct {
 	hosts []*Load
-	least bool
+	opts  Options
 	heap  []deadline
 	seq   uint64
 }
@@ -17,23 +23,33 @@ type deadline struct {
 	host  int
 }
 
-func newEDF(hosts []*Load, least bool, seed uint64) *edf {
-	b := &edf{hosts: hosts, least: least}
+func newEDF(o Options, hosts []*Load, seed uint64) *edf {
+	b := &edf{hosts: hosts, opts: o}
 	start := int(seed % uint64(len(hosts)))
 	for i := range hosts {
 		b.push((start+i)%len(hosts), 0)
 	}
 	// Workers must not pick in step: begin somewhere in the first round.
-	for range below(next(seed), uint64(len(hosts))) {
+	for range below(Next(seed), uint64(len(hosts))) {
 		b.Pick(nil)
 	}
 	return b
 }
 
 func (b *edf) weight(i int) float64 {
-	w := float64(max(b.hosts[i].Weight, 1))
-	if b.least {
-		w /= float64(max(b.hosts[i].Active, 0) + 1)
+	h := b.hosts[i]
+	w := float64(max(h.Weight, 1))
+	if b.opts.Policy == xdsresource.LBLeastRequest {
+		switch load := float64(max(h.Active, 0) + 1); b.opts.Bias {
+		case 0: // plain weights
+		case 1:
+			w /= load
+		default:
+			w /= math.Pow(load, b.opts.Bias)
+		}
+	}
+	if b.opts.SlowStart.Window > 0 {
+		w *= b.opts.started(h)
 	}
 	return w
 }

@@ -11,6 +11,9 @@ import (
 type Load struct {
 	Active int    // requests (or TCP connections) in flight on this worker
 	Weight uint32 // at least 1
+	// HealthySince is when the host became healthy, on the clock of Options.Now; 0: it counts
+	// as warmed up. It is read where slow start is on.
+	HealthySince int64
 }
 
 // Context is what one pick knows of its request. The zero value is a valid context but for
@@ -24,8 +27,16 @@ type Context struct {
 	// one is repeated, Attempts times at most, and then taken as it is.
 	Avoid    []*Load
 	Attempts int
+	// Repeat counts the repetitions: hash tables look elsewhere for each.
+	Repeat uint64
 	// OriginalDst is the destination for an ORIGINAL_DST cluster.
 	OriginalDst netip.AddrPort
+	// Subset is what the request wants of its host's metadata; nil: nothing.
+	Subset *xdsresource.MetadataMatch
+	// Override is the address of the host that the request names, as text; empty: none. With
+	// OverrideStrict no other host may stand in for it.
+	Override       string
+	OverrideStrict bool
 }
 
 // Avoids reports whether the pick should rather not be h.
@@ -44,22 +55,39 @@ type Balancer interface {
 	Pick(c *Context) int
 }
 
+// Options are what a policy that scans hosts may be given. The zero value is round robin.
+type Options struct {
+	Policy    xdsresource.LBPolicy
+	Choices   uint32 // LEAST_REQUEST; below 2 means 2
+	FullScan  bool   // LEAST_REQUEST: look at all hosts
+	Bias      float64
+	SlowStart xdsresource.SlowStart
+	Now       func() int64 // nanoseconds, for SlowStart only
+}
+
+// Make returns the options of a cluster's configuration.
+func Make(c *xdsresource.LoadBalancing, now func() int64) Options {
+	return Options{Policy: c.Policy, Choices: c.Choices, FullScan: c.FullScan, Bias: c.Bias, SlowStart: c.SlowStart, Now: now}
+}
+
 // New returns the balancer of a policy over hosts. seed spreads the starting points of
-// workers; choices is for LEAST_REQUEST (0: 2). RING_HASH and MAGLEV take a Table instead.
-func New(p xdsresource.LBPolicy, hosts []*Load, choices uint32, seed uint64) Balancer {
+// workers. RING_HASH and MAGLEV take a Table instead.
+func New(o Options, hosts []*Load, seed uint64) Balancer {
 	switch {
 	case len(hosts) == 0:
 		return empty{}
-	case p == xdsresource.LBRandom:
-		return &random{n: uint64(len(hosts))}
-	case p == xdsresource.LBLeastRequest && equal(hosts):
-		return &leastRequest{hosts: hosts, choices: max(int(choices), 2)}
-	case p == xdsresource.LBLeastRequest:
-		return newEDF(hosts, true, seed)
-	case equal(hosts):
-		return &roundRobin{n: len(hosts), next: int(seed % uint64(len(hosts)))}
+	case len(hosts) == 1:
+		return single{}
+	case o.Policy == xdsresource.LBRandom:
+		return &random{n: uint64(len(hosts))} // Envoy's, too, knows no weights
+	case !equal(hosts) || o.slowing(hosts):
+		return newEDF(o, hosts, seed)
+	case o.Policy == xdsresource.LBLeastRequest && o.FullScan:
+		return &leastOfAll{hosts: hosts}
+	case o.Policy == xdsresource.LBLeastRequest:
+		return &leastRequest{hosts: hosts, choices: max(int(o.Choices), 2)}
 	}
-	return newEDF(hosts, false, seed)
+	return &roundRobin{n: len(hosts), next: int(seed % uint64(len(hosts)))}
 }
 
 func equal(hosts []*Load) bool {
@@ -77,8 +105,8 @@ func below(r, n uint64) uint64 {
 	return hi
 }
 
-// next is a step of splitmix64, for more bits than one Rand holds.
-func next(r uint64) uint64 {
+// Next is a step of splitmix64, for more bits than one Rand holds.
+func Next(r uint64) uint64 {
 	r += 0x9e3779b97f4a7c15
 	r = (r ^ r>>30) * 0xbf58476d1ce4e5b9
 	r = (r ^ r>>27) * 0x94d049bb133111eb
@@ -89,9 +117,13 @@ type empty struct{}
 
 func (empty) Pick(*Context) int { return -1 }
 
+type single struct{}
+
+func (single) Pick(*Context) int { return 0 }
+
 type random struct{ n uint64 }
 
-func (b *random) Pick(c *Context) int { return int(below(next(c.Rand), b.n)) }
+func (b *random) Pick(c *Context) int { return int(below(Next(c.Rand), b.n)) }
 
 type roundRobin struct{ n, next int }
 
@@ -101,23 +133,4 @@ func (b *roundRobin) Pick(*Context) int {
 		b.next = 0
 	}
 	return i
-}
-
-// leastRequest is Envoy's "power of two choices" for hosts of equal weight: the least loaded
-// of some hosts drawn at random (with replacement).
-type leastRequest struct {
-	hosts   []*Load
-	choices int
-}
-
-func (b *leastRequest) Pick(c *Context) int {
-	r := next(c.Rand)
-	best := int(below(r, uint64(len(b.hosts))))
-	for range b.choices - 1 {
-		r = next(r)
-		if i := int(below(r, uint64(len(b.hosts)))); b.hosts[i].Active < b.hosts[best].Active {
-			best = i
-		}
-	}
-	return best
 }

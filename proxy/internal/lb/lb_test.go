@@ -1,7 +1,6 @@
 package lb
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -17,6 +16,8 @@ func loads(weights ...uint32) []*Load {
 	return out
 }
 
+func policy(p xdsresource.LBPolicy) Options { return Options{Policy: p, Choices: 2, Bias: 1} }
+
 // counts picks n times with fresh randomness.
 func counts(b Balancer, hosts, n int) []int {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -27,16 +28,34 @@ func counts(b Balancer, hosts, n int) []int {
 	return out
 }
 
+// near fails where counts are further from the expected shares than five deviations of a
+// binomial distribution, and two more for schedules that are cut off in mid-round.
+func near(t *testing.T, got []int, share []float64) {
+	t.Helper()
+	n := 0
+	for _, c := range got {
+		n += c
+	}
+	for i, p := range share {
+		if d := math.Abs(float64(got[i]) - p*float64(n)); d > 5*math.Sqrt(float64(n)*p*(1-p))+2 {
+			t.Fatalf("host %d got %d of %d, want a share of %.4f (all: %v)", i, got[i], n, p, got)
+		}
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	for p := xdsresource.LBRoundRobin; p <= xdsresource.LBRandom; p++ {
-		if New(p, nil, 2, 1).Pick(&Context{}) != -1 {
+		if New(policy(p), nil, 1).Pick(&Context{}) != -1 {
 			t.Errorf("policy %d picks from nothing", p)
+		}
+		if New(policy(p), loads(3), 1).Pick(&Context{}) != 0 {
+			t.Errorf("policy %d does not pick the only host", p)
 		}
 	}
 }
 
 func TestRoundRobin(t *testing.T) {
-	b := New(xdsresource.LBRoundRobin, loads(1, 1, 1), 0, 4)
+	b := New(policy(xdsresource.LBRoundRobin), loads(1, 1, 1), 4)
 	first := b.Pick(nil)
 	if first != 1 {
 		t.Errorf("starts at %d, want the seed's", first)
@@ -49,15 +68,18 @@ func TestRoundRobin(t *testing.T) {
 }
 
 // TestEDFModel compares the scheduler with its definition: of all hosts the one with the
-// earliest next deadline, where each pick moves a host's deadline on by 1/weight.
+// earliest next deadline, where each pick moves a host's deadline on by 1/weight. Loads
+// change between picks, as they do in life.
 func TestEDFModel(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		hosts := make([]*Load, 1+r.IntN(8))
+		hosts := make([]*Load, 2+r.IntN(8))
 		for i := range hosts {
-			hosts[i] = &Load{Weight: 1 + r.Uint32N(10)}
+			hosts[i] = &Load{Weight: 1 + r.Uint32N(10), Active: r.IntN(5)}
 		}
-		b := newEDF(hosts, false, 0)
+		o := policy(xdsresource.LBPolicy(seed % 2))
+		o.Bias = []float64{0, 0.5, 1, 2}[r.IntN(4)]
+		b := newEDF(o, hosts, 0)
 		model := make([]deadline, len(hosts))
 		for _, d := range b.heap {
 			model[d.host] = d
@@ -70,131 +92,153 @@ func TestEDFModel(t *testing.T) {
 					want = i
 				}
 			}
+			h := hosts[r.IntN(len(hosts))]
+			h.Active = r.IntN(5)
 			if got := b.Pick(nil); got != want {
 				t.Fatalf("seed %d: picked %d, want %d", seed, got, want)
 			}
 			seq++
-			model[want].at += 1 / float64(hosts[want].Weight)
-			model[want].order = seq
+			step := 1 / float64(hosts[want].Weight)
+			if o.Policy == xdsresource.LBLeastRequest {
+				step = math.Pow(float64(hosts[want].Active+1), o.Bias) / float64(hosts[want].Weight)
+			}
+			if got := b.edfAt(want) - model[want].at; math.Abs(got-step) > 1e-9*model[want].at+1e-12 {
+				t.Fatalf("seed %d: the deadline moved by %v, want %v", seed, got, step)
+			}
+			model[want].at, model[want].order = b.edfAt(want), seq
 		}
 	}
 }
 
-// TestWeighted: over whole rounds each host is picked in proportion to its weight.
-func TestWeighted(t *testing.T) {
-	for _, p := range []xdsresource.LBPolicy{xdsresource.LBRoundRobin, xdsresource.LBLeastRequest} {
-		got := counts(New(p, loads(1, 2, 7), 0, 3), 3, 10000)
-		for i, want := range []int{1000, 2000, 7000} {
-			if math.Abs(float64(got[i]-want)) > 2 {
-				t.Errorf("policy %d: picks %v", p, got)
+func (b *edf) edfAt(host int) float64 {
+	for _, d := range b.heap {
+		if d.host == host {
+			return d.at
+		}
+	}
+	return -1
+}
+
+// TestShares holds every policy to the share that its definition gives each host, for random
+// weights and loads.
+func TestShares(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		hosts := make([]*Load, 2+r.IntN(6))
+		same := r.IntN(2) == 0
+		for i := range hosts {
+			hosts[i] = &Load{Weight: 1 + r.Uint32N(20), Active: r.IntN(4)}
+			if same {
+				hosts[i].Weight = 3
 			}
 		}
-	}
-}
-
-func TestWeightedLeastRequest(t *testing.T) {
-	hosts := loads(1, 2)
-	hosts[1].Active = 3 // weight 2/(3+1) = 0.5
-	got := counts(New(xdsresource.LBLeastRequest, hosts, 0, 0), 2, 3000)
-	if math.Abs(float64(got[0]-2000)) > 5 {
-		t.Errorf("picks %v, want 2 to 1", got)
-	}
-}
-
-// TestPowerOfTwo: with one busy host of n, it is picked only when both draws hit it.
-func TestPowerOfTwo(t *testing.T) {
-	hosts := loads(1, 1, 1, 1)
-	hosts[2].Active = 1
-	got := counts(New(xdsresource.LBLeastRequest, hosts, 2, 0), 4, 160000)
-	// 1/16 of all picks; sigma is about 97.
-	if math.Abs(float64(got[2]-10000)) > 500 {
-		t.Errorf("the busy host got %d of 160000, want about 10000", got[2])
-	}
-	// More choices look at more hosts.
-	got = counts(New(xdsresource.LBLeastRequest, hosts, 8, 0), 4, 160000)
-	if got[2] > 50 {
-		t.Errorf("with eight choices the busy host got %d", got[2])
-	}
-}
-
-func TestRandomIsUniform(t *testing.T) {
-	got := counts(New(xdsresource.LBRandom, loads(1, 1, 1, 1, 1), 0, 0), 5, 100000)
-	for _, n := range got {
-		if math.Abs(float64(n-20000)) > 800 {
-			t.Errorf("picks %v", got)
+		bias := []float64{0, 1, 1.5}[r.IntN(3)]
+		for _, o := range []Options{
+			{Policy: xdsresource.LBRoundRobin}, {Policy: xdsresource.LBRandom},
+			{Policy: xdsresource.LBLeastRequest, Choices: 1 + r.Uint32N(4), Bias: bias},
+			{Policy: xdsresource.LBLeastRequest, FullScan: true, Bias: bias},
+		} {
+			near(t, counts(New(o, hosts, seed), len(hosts), 20000), shares(o, hosts, same))
 		}
 	}
 }
 
-func names(n int) []string {
-	var out []string
-	for i := range n {
-		out = append(out, fmt.Sprintf("10.0.0.%d:80", i))
+// shares is what each host is due, worked out from the policies' definitions.
+func shares(o Options, hosts []*Load, same bool) []float64 {
+	n := float64(len(hosts))
+	out := make([]float64, len(hosts))
+	var sum float64
+	for i, h := range hosts {
+		switch {
+		case o.Policy == xdsresource.LBRandom:
+			out[i] = 1
+		case o.Policy == xdsresource.LBRoundRobin || !same:
+			out[i] = float64(h.Weight)
+			if o.Policy == xdsresource.LBLeastRequest {
+				out[i] /= math.Pow(float64(h.Active+1), o.Bias)
+			}
+		case o.FullScan:
+			if least := minActive(hosts); h.Active == least {
+				out[i] = 1
+			}
+		default:
+			// The least of k draws has load a with probability P(all >= a) - P(all > a), and among
+			// hosts of equal load the first drawn wins: each is as likely.
+			atLeast, more, equals := 0.0, 0.0, 0.0
+			for _, x := range hosts {
+				if x.Active >= h.Active {
+					atLeast++
+				}
+				if x.Active > h.Active {
+					more++
+				}
+				if x.Active == h.Active {
+					equals++
+				}
+			}
+			k := float64(max(o.Choices, 2))
+			out[i] = (math.Pow(atLeast/n, k) - math.Pow(more/n, k)) / equals
+		}
+		sum += out[i]
 	}
-	return out
-}
-
-func ones(n int) []uint32 {
-	out := make([]uint32, n)
 	for i := range out {
-		out[i] = 1
+		out[i] /= sum
 	}
 	return out
 }
 
-// TestTables: both spread by weight, and losing one host moves few of the others' keys.
-func TestTables(t *testing.T) {
-	for name, make := range map[string]func([]string, []uint32) Table{
-		"ring":   func(k []string, w []uint32) Table { return NewRing(k, w, 0, 0) },
-		"maglev": func(k []string, w []uint32) Table { return NewMaglev(k, w, 0) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			ks := names(10)
-			full, less := make(ks, ones(10)), make(ks[:9], ones(9))
-			hits, moved := [10]int{}, 0
-			const n = 20000
-			for i := range n {
-				h := Hash(fmt.Appendf(nil, "key-%d", i))
-				a := full.Lookup(h)
-				hits[a]++
-				if a != 9 && less.Lookup(h) != a {
-					moved++
-				}
-				if full.Lookup(h) != a {
-					t.Fatal("the same hash found another host")
-				}
-			}
-			for i, c := range hits {
-				if c < n/10/2 || c > n/10*2 {
-					t.Errorf("host %d got %d of %d", i, c, n)
-				}
-			}
-			// Without hashing consistently nine of ten would move. A ring's hosts have more points
-			// when there are fewer of them (Envoy's scaling), so a few keys move.
-			if moved > n/10 {
-				t.Errorf("%d keys of other hosts moved", moved)
-			}
-			w := make(ks[:2], []uint32{1, 3})
-			var heavy int
-			for i := range n {
-				heavy += w.Lookup(Hash(fmt.Appendf(nil, "key-%d", i)))
-			}
-			if heavy < n*65/100 || heavy > n*85/100 {
-				t.Errorf("weight 3 of 4 got %d of %d", heavy, n)
-			}
-		})
+func minActive(hosts []*Load) int {
+	least := hosts[0].Active
+	for _, h := range hosts {
+		least = min(least, h.Active)
+	}
+	return least
+}
+
+// TestSlowStart: a host's share grows with the time since it became healthy, and the schedule
+// notices without being made anew.
+func TestSlowStart(t *testing.T) {
+	now := int64(1e9)
+	hosts := loads(1, 1)
+	hosts[1].HealthySince = now
+	o := Options{Policy: xdsresource.LBRoundRobin, Now: func() int64 { return now },
+		SlowStart: xdsresource.SlowStart{Window: 100e9, Aggression: 1, MinWeight: 0.1}}
+	b := New(o, hosts, 0)
+	for _, tt := range []struct {
+		at         int64
+		aggression float64
+		share      float64 // of the full weight
+	}{{0, 1, 0.1}, {5e9, 1, 0.1}, {25e9, 1, 0.25}, {80e9, 1, 0.8}, {100e9, 1, 1}, {25e9, 2, 0.5}, {64e9, 0.5, 0.4096}} {
+		now = 1e9 + tt.at
+		b.(*edf).opts.SlowStart.Aggression = tt.aggression
+		counts(b, 2, 100) // deadlines set under the old weight pass
+		near(t, counts(b, 2, 20000), []float64{1 / (1 + tt.share), tt.share / (1 + tt.share)})
+	}
+	if _, ok := New(o, hosts, 0).(*edf); !ok {
+		t.Error("a schedule made within the window does not go by weights")
+	}
+	now += 1e12
+	if _, ok := New(o, hosts, 0).(*roundRobin); !ok {
+		t.Error("a schedule made after the window still goes by weights")
 	}
 }
 
 func TestNoAllocations(t *testing.T) {
 	c := &Context{Rand: 5}
+	total := 100
+	busy := loads(1, 1, 1)
+	for _, h := range busy {
+		h.Active = 100
+	}
 	for name, b := range map[string]Balancer{
-		"round robin":    New(xdsresource.LBRoundRobin, loads(1, 1), 0, 0),
-		"weighted":       New(xdsresource.LBRoundRobin, loads(1, 2), 0, 0),
-		"least request":  New(xdsresource.LBLeastRequest, loads(1, 1), 0, 0),
-		"weighted least": New(xdsresource.LBLeastRequest, loads(1, 2), 0, 0),
-		"random":         New(xdsresource.LBRandom, loads(1, 1), 0, 0),
-		"ring":           ByTable(NewRing(names(3), ones(3), 0, 0)),
+		"round robin":    New(policy(xdsresource.LBRoundRobin), loads(1, 1), 0),
+		"weighted":       New(policy(xdsresource.LBRoundRobin), loads(1, 2), 0),
+		"least request":  New(policy(xdsresource.LBLeastRequest), loads(1, 1), 0),
+		"full scan":      New(Options{Policy: xdsresource.LBLeastRequest, FullScan: true}, loads(1, 1), 0),
+		"weighted least": New(policy(xdsresource.LBLeastRequest), loads(1, 2), 0),
+		"random":         New(policy(xdsresource.LBRandom), loads(1, 1), 0),
+		"ring":           ByTable(NewRing(named(3), 0, 0, Hash)),
+		"bounded":        Bounded(NewRing(named(3), 0, 0, Hash), named(3), busy, 100, &total),
 	} {
 		if n := testing.AllocsPerRun(1000, func() { b.Pick(c) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
@@ -204,15 +248,22 @@ func TestNoAllocations(t *testing.T) {
 
 func BenchmarkPick(b *testing.B) {
 	c := &Context{}
-	for name, bal := range map[string]Balancer{
-		"RoundRobin":   New(xdsresource.LBRoundRobin, loads(1, 1, 1), 0, 0),
-		"LeastRequest": New(xdsresource.LBLeastRequest, loads(1, 1, 1), 0, 0),
-		"Weighted":     New(xdsresource.LBRoundRobin, loads(1, 2, 3), 0, 0),
+	total := 2
+	for _, bb := range []struct {
+		name string
+		b    Balancer
+	}{
+		{"RoundRobin", New(policy(xdsresource.LBRoundRobin), loads(1, 1, 1), 0)},
+		{"LeastRequest", New(policy(xdsresource.LBLeastRequest), loads(1, 1, 1), 0)},
+		{"Weighted", New(policy(xdsresource.LBRoundRobin), loads(1, 2, 3), 0)},
+		{"Ring", ByTable(NewRing(named(3), 0, 0, Hash))},
+		{"Maglev", ByTable(NewMaglev(named(3), 0))},
+		{"Bounded", Bounded(NewRing(named(3), 0, 0, Hash), named(3), loads(1, 1, 1), 150, &total)},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(bb.name, func(b *testing.B) {
 			for b.Loop() {
 				c.Rand++
-				bal.Pick(c)
+				bb.b.Pick(c)
 			}
 		})
 	}

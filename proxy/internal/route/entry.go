@@ -71,7 +71,7 @@ type Target struct {
 	// ClusterHeader is the header naming the cluster.
 	ClusterHeader header.Key
 	Weight        uint32
-	MetadataMatch map[string]string
+	MetadataMatch *xdsresource.MetadataMatch
 	HostRewrite   string // of the weighted cluster; "" leaves it to the route
 	// Header changes of all levels, in the order to be applied.
 	RequestOps, ResponseOps Ops
@@ -176,14 +176,7 @@ func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, err
 	if w.ClusterHeader != "" {
 		t.ClusterHeader = header.KeyOf(w.ClusterHeader)
 	}
-	t.MetadataMatch = e.Route.Forward.MetadataMatch
-	if len(w.MetadataMatch) > 0 { // the cluster's keys win over the route's
-		t.MetadataMatch = maps.Clone(t.MetadataMatch)
-		if t.MetadataMatch == nil {
-			t.MetadataMatch = make(map[string]string)
-		}
-		maps.Copy(t.MetadataMatch, w.MetadataMatch)
-	}
+	t.MetadataMatch = e.Route.Forward.MetadataMatch.Merge(w.MetadataMatch) // the cluster's keys win over the route's
 	t.Filters, t.Switches, t.Own = e.Filters, e.Switches, w.FilterConfigs
 	if len(w.FilterConfigs) > 0 {
 		t.Filters, t.Switches = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs, w.FilterConfigs)

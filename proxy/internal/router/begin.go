@@ -160,6 +160,10 @@ func (r *router) prepareBalancing() {
 	if len(r.forward.RouteAction.Hash) > 0 {
 		r.lb.Hash, r.lb.HasHash = r.forward.Hash(r.h, info.RemoteAddr().Addr())
 	}
+	r.lb.Subset = r.target.MetadataMatch
+	if md := info.Metadata["envoy.lb"]; md != nil { // a filter's wish wins over the route's
+		r.lb.Subset = r.lb.Subset.Merge(xdsresource.NewMetadataMatch(md))
+	}
 	cfg := r.local.Config()
 	if cfg.Type != xdsresource.ClusterOriginalDst {
 		return

@@ -52,7 +52,7 @@ func (r *router) beginMirrors(end bool) {
 		if local == nil {
 			continue // as in Envoy: a mirror without a cluster is no fault of the request
 		}
-		host := local.Pick(&lb.Context{Rand: r.loop.Rand()})
+		host := local.Pick(&lb.Context{Rand: r.loop.Rand(), Subset: r.lb.Subset})
 		if host == nil {
 			local.Inc(cluster.CxNoneHealthy)
 			continue

@@ -141,6 +141,11 @@ func New(cfg Config) (*Server, error) {
 	s.clusters = cluster.New(cluster.Config{
 		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
 		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
+		LocalCluster: cfg.Bootstrap.LocalCluster,
+		Locality: cluster.Locality{
+			Region: cfg.Bootstrap.Node.GetLocality().GetRegion(), Zone: cfg.Bootstrap.Node.GetLocality().GetZone(),
+			SubZone: cfg.Bootstrap.Node.GetLocality().GetSubZone(),
+		},
 	})
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
 	s.clusterSet = newClusterSet(s)

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // reportEvery is Istio's tcp_reporting_duration.
@@ -26,8 +27,9 @@ type session struct {
 	down  *conn.Conn
 	up    *conn.Conn // the current attempt; nil before and between
 
-	local *cluster.Local
-	host  *cluster.LocalHost // of the current attempt
+	local  *cluster.Local
+	host   *cluster.LocalHost // of the current attempt
+	subset *xdsresource.MetadataMatch
 
 	info     streaminfo.Info
 	meter    Meter
@@ -53,8 +55,8 @@ func (s *session) begin() {
 	info := s.down.Info()
 	s.info = streaminfo.Info{
 		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID,
-		UpstreamCluster: s.p.clusterName(s.loop.Rand()),
 	}
+	s.info.UpstreamCluster, s.subset = s.p.target(s.loop.Rand())
 	if s.p.d.NewMeter != nil {
 		s.meter = s.p.d.NewMeter(s.loop.ID(), &s.info)
 		s.report.Init(s.onReport)
@@ -82,7 +84,7 @@ func (s *session) refuse(f streaminfo.Flags) {
 
 // connect makes an attempt.
 func (s *session) connect() {
-	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.down.Info().OriginalDst}
+	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.down.Info().OriginalDst, Subset: s.subset}
 	h := s.local.Pick(&ctx)
 	if h == nil {
 		s.local.Inc(cluster.CxNoneHealthy)

@@ -37,6 +37,8 @@ type Proxy struct {
 	cfg   *xdsresource.TCPProxy
 	d     Deps
 	stats stats.Block
+	// subsets are metadata_match of the weighted clusters, over that of the filter.
+	subsets []*xdsresource.MetadataMatch
 }
 
 var _ listener.NetworkHandler = (*Proxy)(nil)
@@ -57,7 +59,11 @@ func New(cfg *xdsresource.TCPProxy, d Deps) (*Proxy, error) {
 		}
 	}
 	scope := d.Stats.Scope("tcp").Tagged("envoy.tcp_prefix", cfg.StatPrefix)
-	return &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet)}, nil
+	p := &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet)}
+	for i := range cfg.WeightedClusters {
+		p.subsets = append(p.subsets, cfg.MetadataMatch.Merge(cfg.WeightedClusters[i].MetadataMatch))
+	}
+	return p, nil
 }
 
 func totalWeight(cfg *xdsresource.TCPProxy) uint64 {
@@ -71,20 +77,20 @@ func totalWeight(cfg *xdsresource.TCPProxy) uint64 {
 	return sum
 }
 
-// clusterName draws the cluster of a connection.
-func (p *Proxy) clusterName(random uint64) string {
+// target draws the cluster of a connection, and what its host's metadata must have.
+func (p *Proxy) target(random uint64) (string, *xdsresource.MetadataMatch) {
 	if p.cfg.Cluster != "" {
-		return p.cfg.Cluster
+		return p.cfg.Cluster, p.cfg.MetadataMatch
 	}
 	at := random % totalWeight(p.cfg)
 	for i := range p.cfg.WeightedClusters {
-		w := uint64(p.cfg.WeightedClusters[i].Weight)
-		if at < w {
-			return p.cfg.WeightedClusters[i].Name
+		w := &p.cfg.WeightedClusters[i]
+		if at < uint64(w.Weight) || i == len(p.cfg.WeightedClusters)-1 {
+			return w.Name, p.subsets[i]
 		}
-		at -= w
+		at -= uint64(w.Weight)
 	}
-	return p.cfg.WeightedClusters[len(p.cfg.WeightedClusters)-1].Name
+	return "", nil
 }
 
 // OnNewConnection implements listener.NetworkHandler.

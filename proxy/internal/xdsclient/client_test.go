@@ -187,7 +187,7 @@ func goodCluster(name string) *clusterv3.Cluster {
 
 func badCluster(name string) *clusterv3.Cluster {
 	c := goodCluster(name)
-	c.LbSubsetConfig = &clusterv3.Cluster_LbSubsetConfig{FallbackPolicy: clusterv3.Cluster_LbSubsetConfig_ANY_ENDPOINT}
+	c.LrsServer = &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{}}
 	return c
 }
 
@@ -217,7 +217,7 @@ func TestDelta(t *testing.T) {
 	}
 	req = next(t, "answer", f.server.deltaIn)
 	detail := req.GetErrorDetail().GetMessage()
-	if req.GetResponseNonce() != "1" || !strings.Contains(detail, `cluster "b": lb_subset_config`) || strings.Contains(detail, `"a"`) {
+	if req.GetResponseNonce() != "1" || !strings.Contains(detail, `cluster "b": lrs_server`) || strings.Contains(detail, `"a"`) {
 		t.Fatalf("NACK = %v", req)
 	}
 	if req.GetNode() != nil {

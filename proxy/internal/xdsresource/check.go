@@ -2,6 +2,7 @@ package xdsresource
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -167,15 +168,17 @@ const (
 
 // supportTable is the lookup form of supportedFields and harmlessFields.
 var supportTable = sync.OnceValue(func() map[protoreflect.FullName]map[string]verdict {
-	t := make(map[protoreflect.FullName]map[string]verdict, len(supportedFields))
-	for msg, list := range supportedFields {
-		fields := map[string]verdict{}
-		for f := range strings.FieldsSeq(list) {
-			fields[f] = supported
+	t := make(map[protoreflect.FullName]map[string]verdict, len(supportedFields)+len(upstreamFields))
+	for _, table := range []map[string]string{supportedFields, upstreamFields} {
+		for msg, list := range table {
+			fields := map[string]verdict{}
+			for f := range strings.FieldsSeq(list) {
+				fields[f] = supported
+			}
+			t[protoreflect.FullName(msg)] = fields
 		}
-		t[protoreflect.FullName(msg)] = fields
 	}
-	for _, h := range harmlessFields {
+	for _, h := range slices.Concat(harmlessFields, upstreamHarmless) {
 		fields := t[protoreflect.FullName(h.message)]
 		if fields == nil {
 			fields = map[string]verdict{}

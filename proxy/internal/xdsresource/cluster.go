@@ -12,19 +12,7 @@ const (
 	ClusterLogicalDNS
 	ClusterEDS
 	ClusterOriginalDst
-)
-
-// LBPolicy is cluster.v3.Cluster.LbPolicy.
-type LBPolicy uint8
-
-// Load balancing policies.
-const (
-	LBRoundRobin LBPolicy = iota
-	LBLeastRequest
-	LBRandom
-	LBRingHash
-	LBMaglev
-	LBClusterProvided
+	ClusterAggregate
 )
 
 // DNSFamily is cluster.v3.Cluster.DnsLookupFamily.
@@ -47,6 +35,8 @@ type Cluster struct {
 	Type              ClusterType
 	EDSServiceName    string // for ClusterEDS; default Name
 	EDSSource         ConfigSource
+	// Members are the clusters of a ClusterAggregate, in order of preference.
+	Members []string
 	// OriginalDstHeader: a ClusterOriginalDst takes its host from x-envoy-original-dst-host
 	// when the request has it (original_dst_lb_config.use_http_header).
 	OriginalDstHeader bool
@@ -55,16 +45,16 @@ type Cluster struct {
 	ConnectTimeout time.Duration // default 5s
 	BufferLimit    uint32        // 0: 1 MiB
 
-	LB                       LBPolicy
-	LeastRequestChoices      uint32 // default 2
-	RingMinSize, RingMaxSize uint64
-	MaglevTableSize          uint64
-	PanicThreshold           float64 // percent; default 50
-	LocalityWeighted         bool
+	LB             LoadBalancing
+	PanicThreshold float64 // percent; default 50
+	// CloseOnHostChange closes a cluster's connections when its hosts change.
+	CloseOnHostChange bool
+	// IgnoreNewHosts leaves a new host out until its first health check is over.
+	IgnoreNewHosts bool
+	// OverrideStatus: hosts in such a state may be asked for by address.
+	OverrideStatus HostStatuses
 
-	DNSFamily      DNSFamily
-	DNSRefreshRate time.Duration // default 5s
-	RespectDNSTTL  bool
+	DNS DNS
 
 	// Breakers by priority: default, high.
 	Breakers [2]Breakers
@@ -79,6 +69,17 @@ type Cluster struct {
 	Metadata                 Metadata
 	// Filters are upstream network filters (Istio's metadata exchange).
 	Filters []NetworkFilter
+}
+
+// DNS is how the names of a cluster are resolved.
+type DNS struct {
+	Family  DNSFamily
+	Refresh time.Duration // default 5s
+	// FailureBase and FailureMax space attempts after a failure, at random and growing;
+	// 0: Refresh.
+	FailureBase, FailureMax time.Duration
+	Jitter                  time.Duration // at most this much later
+	RespectTTL              bool
 }
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.
@@ -154,6 +155,8 @@ type Endpoints struct {
 	ClusterName            string
 	Localities             []LocalityEndpoints
 	OverprovisioningFactor uint32 // default 140
+	// WeightedPriorityHealth: a priority's health is by the weights of its hosts, not their number.
+	WeightedPriorityHealth bool
 }
 
 // LocalityEndpoints is endpoint.v3.LocalityLbEndpoints.

@@ -120,7 +120,7 @@ type TCPProxy struct {
 	MaxConnectAttempts              uint32        // default 1
 	MaxDownstreamConnectionDuration time.Duration
 	AccessLogs                      []AccessLog
-	MetadataMatch                   map[string]string // envoy.lb subset
+	MetadataMatch                   *MetadataMatch // envoy.lb subset
 }
 
 // TCPMetadataExchange is Istio's istio.metadata_exchange network filter.

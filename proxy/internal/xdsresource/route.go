@@ -145,7 +145,7 @@ type WeightedCluster struct {
 	Weight                          uint32
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfigs                   map[string]any
-	MetadataMatch                   map[string]string
+	MetadataMatch                   *MetadataMatch
 	HostRewrite                     string
 }
 
@@ -158,7 +158,7 @@ type RouteAction struct {
 	TotalWeight   uint32
 	// ClusterNotFoundCode is 503 (default), 404 or 500.
 	ClusterNotFoundCode int
-	MetadataMatch       map[string]string // filter_metadata "envoy.lb"
+	MetadataMatch       *MetadataMatch // filter_metadata "envoy.lb"
 
 	PrefixRewrite        string
 	RegexRewrite         *RegexRewrite

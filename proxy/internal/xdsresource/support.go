@@ -130,33 +130,7 @@ var supportedFields = map[string]string{
 		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
 		forward_not_matching_preflights`,
 
-	// Cluster.
-	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
-		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
-		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
-		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
-		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
-		original_dst_lb_config least_request_lb_config common_lb_config transport_socket metadata
-		upstream_connection_options filters`,
-	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
-	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
-	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
-		locality_weighted_lb_config`,
-	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig": "",
-	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":        "",
-	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig":                    "choice_count",
-	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":                        "minimum_ring_size hash_function maximum_ring_size",
-	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":                          "table_size",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                     "use_http_header http_header_name",
-	"envoy.config.cluster.v3.CircuitBreakers":                                 "thresholds",
-	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
-		max_retries retry_budget`,
-	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
-	"envoy.config.cluster.v3.OutlierDetection": `consecutive_5xx interval base_ejection_time max_ejection_percent
-		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
-		success_rate_stdev_factor consecutive_gateway_failure enforcing_consecutive_gateway_failure
-		split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
-		max_ejection_time always_eject_one_host`,
+	// Clusters and endpoints: see upstreamFields.
 	"envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive",
 	"envoy.config.cluster.v3.Filter":                    "name typed_config",
 	"envoy.config.core.v3.TcpKeepalive":                 "keepalive_probes keepalive_time keepalive_interval",
@@ -166,14 +140,6 @@ var supportedFields = map[string]string{
 		explicit_http_config use_downstream_protocol_config`,
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
-
-	// Endpoints.
-	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
-	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": "overprovisioning_factor",
-	"envoy.config.endpoint.v3.LocalityLbEndpoints":          "locality lb_endpoints load_balancing_weight priority",
-	"envoy.config.endpoint.v3.LbEndpoint":                   "endpoint health_status metadata load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                     "address hostname",
-	"envoy.config.core.v3.Locality":                         "region zone sub_zone",
 
 	// TLS and secrets.
 	"envoy.config.core.v3.TransportSocket":                                                            "name typed_config",
@@ -220,7 +186,7 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.RuntimeUInt32":                              "default_value",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin",
+	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
 	"envoy.config.bootstrap.v3.Admin":                      "address",
@@ -242,10 +208,10 @@ var supportedFields = map[string]string{
 
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
-var harmlessFields = []struct{ message, fields, why string }{
+var harmlessFields = []harmlessField{
 	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs flags_path",
 		"no runtime key is read; the rest is upkeep of Envoy's own process"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "stats_config stats_flush_interval stats_flush_on_admin cluster_manager enable_dispatcher_stats stats_server_version_override",
+	{"envoy.config.bootstrap.v3.Bootstrap", "stats_config stats_flush_interval stats_flush_on_admin enable_dispatcher_stats stats_server_version_override",
 		"shapes statistics as Envoy keeps them; ours have Envoy's names and tags without it"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config default_regex_engine default_socket_interface enable_worker_cpu_affinity memory_allocator_manager node_context_params",
 		"choice of Envoy's building blocks; names are resolved by the system's resolver configuration"},
@@ -296,24 +262,8 @@ var harmlessFields = []struct{ message, fields, why string }{
 	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},
 	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},
 	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
-	{"envoy.config.cluster.v3.CircuitBreakers.Thresholds", "track_remaining max_connection_pools", "statistics of what is left, and a limit of pools, of which there is one for each host"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "drain_timeout delayed_close_timeout", "how long a connection that is being closed may linger"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
-
-	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection preconnect_policy",
-		"timing and statistics of upkeep"},
-	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
-		"when, not how, host changes take effect"},
-	{"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig", "routing_enabled min_cluster_size fail_traffic_on_panic", "zone-aware routing needs the local cluster; without it Envoy does not use them either"},
-	{"envoy.config.cluster.v3.CircuitBreakers", "per_host_thresholds", "an extra limit per host on top of the cluster's"},
-	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
-	{"envoy.config.cluster.v3.OutlierDetection", `enforcing_local_origin_success_rate failure_percentage_threshold
-		failure_percentage_minimum_hosts
-		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
-		"parameters of ejection by failure percentage, which is off by default"},
-	{"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", "weighted_priority_health", "needs health by priority weights, off by default"},
-	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
-	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},
 
 	{"envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "watched_directory", "files are read when the configuration is; SDS carries rotation"},
 	{"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "watched_directory require_signed_certificate_timestamp", "as above; the latter is hidden and unimplemented in Envoy too"},
@@ -323,3 +273,5 @@ var harmlessFields = []struct{ message, fields, why string }{
 
 	{"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "access_log_flush_interval flush_access_log_on_connected check_drain_close backoff_options", "extra log lines, and the pause between connection attempts"},
 }
+
+type harmlessField struct{ message, fields, why string }

@@ -2,6 +2,7 @@ package xdsresource
 
 import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3" // its messages are in the table
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +31,13 @@ func TestSupportTableNamesRealFields(t *testing.T) {
 	for message, fields := range supportedFields {
 		check(message, fields)
 	}
-	for _, h := range harmlessFields {
+	for message, fields := range upstreamFields {
+		check(message, fields)
+		if _, twice := supportedFields[message]; twice {
+			t.Errorf("%s stands in two tables", message)
+		}
+	}
+	for _, h := range slices.Concat(harmlessFields, upstreamHarmless) {
 		check(h.message, h.fields)
 		if h.why == "" {
 			t.Errorf("%s %s: no reason given", h.message, h.fields)

@@ -23,15 +23,17 @@ func (d *Decoder) Cluster(m *clusterv3.Cluster) (*Cluster, error) {
 
 func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	c := &Cluster{
-		Name:                     m.GetName(),
-		AltStatName:              m.GetAltStatName(),
-		ObservabilityName:        m.GetAltStatName(),
-		ConnectTimeout:           p.duration("connect_timeout", m.GetConnectTimeout(), 5*time.Second),
-		BufferLimit:              uint32Or(m.GetPerConnectionBufferLimitBytes(), 0),
-		DNSFamily:                DNSFamily(m.GetDnsLookupFamily()),
-		DNSRefreshRate:           p.duration("dns_refresh_rate", m.GetDnsRefreshRate(), 5*time.Second), //nolint:staticcheck // what Istio sends
-		RespectDNSTTL:            m.GetRespectDnsTtl(),                                                 //nolint:staticcheck // as above
-		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0),                         //nolint:staticcheck // as above
+		Name:              m.GetName(),
+		AltStatName:       m.GetAltStatName(),
+		ObservabilityName: m.GetAltStatName(),
+		ConnectTimeout:    p.duration("connect_timeout", m.GetConnectTimeout(), 5*time.Second),
+		BufferLimit:       uint32Or(m.GetPerConnectionBufferLimitBytes(), 0),
+		DNS: DNS{
+			Family:     DNSFamily(m.GetDnsLookupFamily()),
+			Refresh:    p.duration("dns_refresh_rate", m.GetDnsRefreshRate(), 5*time.Second), //nolint:staticcheck // what Istio sends
+			RespectTTL: m.GetRespectDnsTtl(),                                                 //nolint:staticcheck // as above
+		},
+		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0), //nolint:staticcheck // as above
 		Metadata:                 metadata(m.GetMetadata()),
 	}
 	if c.ObservabilityName == "" {
@@ -71,7 +73,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 
 func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 	if ct := m.GetClusterType(); ct != nil {
-		p.bad("cluster_type", "cluster type %q is not supported", ct.GetName())
+		p.customType("cluster_type", ct, c)
 		return
 	}
 	names := false
@@ -124,66 +126,6 @@ func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 	if c.Endpoints == nil && c.Type == ClusterStatic {
 		c.Endpoints = &Endpoints{ClusterName: c.Name, OverprovisioningFactor: 140}
 	}
-}
-
-func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
-	switch m.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN:
-		c.LB = LBRoundRobin
-	case clusterv3.Cluster_LEAST_REQUEST:
-		c.LB = LBLeastRequest
-	case clusterv3.Cluster_RANDOM:
-		c.LB = LBRandom
-	case clusterv3.Cluster_RING_HASH:
-		c.LB = LBRingHash
-	case clusterv3.Cluster_MAGLEV:
-		c.LB = LBMaglev
-	case clusterv3.Cluster_CLUSTER_PROVIDED:
-		c.LB = LBClusterProvided
-	default:
-		p.bad("lb_policy", "%v is not supported", m.GetLbPolicy())
-	}
-	if (c.LB == LBClusterProvided) != (c.Type == ClusterOriginalDst) && m.GetClusterType() == nil {
-		p.bad("lb_policy", "CLUSTER_PROVIDED goes with type ORIGINAL_DST, and only with it")
-	}
-	c.LeastRequestChoices = uint32Or(m.GetLeastRequestLbConfig().GetChoiceCount(), 2)
-	c.RingMinSize, c.RingMaxSize = 1024, 8<<20
-	if rh := m.GetRingHashLbConfig(); rh != nil {
-		if rh.GetHashFunction() != clusterv3.Cluster_RingHashLbConfig_XX_HASH {
-			p.bad("ring_hash_lb_config.hash_function", "only XX_HASH is supported")
-		}
-		if v := rh.GetMinimumRingSize(); v != nil {
-			c.RingMinSize = v.GetValue()
-		}
-		if v := rh.GetMaximumRingSize(); v != nil {
-			c.RingMaxSize = v.GetValue()
-		}
-		if c.RingMinSize > c.RingMaxSize {
-			p.bad("ring_hash_lb_config.minimum_ring_size", "%d is greater than the maximum, %d", c.RingMinSize, c.RingMaxSize)
-		}
-	}
-	c.MaglevTableSize = 65537
-	if v := m.GetMaglevLbConfig().GetTableSize(); v != nil {
-		c.MaglevTableSize = v.GetValue()
-		if !prime(c.MaglevTableSize) {
-			p.bad("maglev_lb_config.table_size", "%d is not a prime number", c.MaglevTableSize)
-		}
-	}
-	common := m.GetCommonLbConfig()
-	c.PanicThreshold = p.percent(common.GetHealthyPanicThreshold(), 50)
-	c.LocalityWeighted = common.GetLocalityWeightedLbConfig() != nil
-}
-
-func prime(n uint64) bool {
-	if n < 2 {
-		return false
-	}
-	for i := uint64(2); i*i <= n; i++ {
-		if n%i == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // protocolOptionsKey is the key of HttpProtocolOptions in typed_extension_protocol_options.

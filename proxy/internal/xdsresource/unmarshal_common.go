@@ -117,20 +117,17 @@ func metadata(m *corev3.Metadata) Metadata {
 	return out
 }
 
-// metadataMatch reads the "envoy.lb" part of a metadata_match as strings.
-func (p *parser) metadataMatch(path string, m *corev3.Metadata) map[string]string {
-	if m == nil {
-		return nil
-	}
-	out := map[string]string{}
-	for k, v := range m.GetFilterMetadata() {
+// metadataMatch reads the "envoy.lb" part of a metadata_match; nil without one.
+func (p *parser) metadataMatch(path string, m *corev3.Metadata) *MetadataMatch {
+	for k := range m.GetFilterMetadata() {
 		if k != "envoy.lb" {
 			p.bad(path, "only filter_metadata \"envoy.lb\" selects endpoints, not %q", k)
-			continue
 		}
-		p.stringStruct(path, v, out)
 	}
-	return out
+	if lb := m.GetFilterMetadata()["envoy.lb"]; lb != nil {
+		return NewMetadataMatch(lb.AsMap())
+	}
+	return nil
 }
 
 // stringStruct copies a Struct of strings, numbers and booleans into out.

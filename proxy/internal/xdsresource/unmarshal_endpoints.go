@@ -20,6 +20,7 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 	out := &Endpoints{
 		ClusterName:            m.GetClusterName(),
 		OverprovisioningFactor: uint32Or(m.GetPolicy().GetOverprovisioningFactor(), 140),
+		WeightedPriorityHealth: m.GetPolicy().GetWeightedPriorityHealth(),
 	}
 	var maxPriority uint32
 	seen := map[uint32]bool{}

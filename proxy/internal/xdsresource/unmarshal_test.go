@@ -241,7 +241,7 @@ transport_socket_matches:
 		t.Fatal(err)
 	}
 	c := v.(*Cluster)
-	if c.EDSServiceName != "svc" || c.LB != LBLeastRequest || !c.LocalityWeighted || c.LeastRequestChoices != 2 || c.Breakers[0].MaxRetries != Unlimited || c.Breakers[1].MaxRetries != 3 {
+	if c.EDSServiceName != "svc" || c.LB.Policy != LBLeastRequest || !c.LB.LocalityWeighted || c.LB.Choices != 2 || c.Breakers[0].MaxRetries != Unlimited || c.Breakers[1].MaxRetries != 3 {
 		t.Errorf("cluster = %+v", c)
 	}
 	if o := c.Outlier; o.Consecutive5xx != 10 || o.Interval != 5*time.Second || o.MaxEjectionTime != 300*time.Second || o.EnforcingSuccessRate != 100 {

@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// publish makes a new version of the cluster and tells the workers. When it is the local
+// cluster, those that route by zone are made anew, too.
+func (m *Manager) publish(c *Cluster) {
+	m.publishOne(c)
+	if c.name != m.cfg.LocalCluster || c.name == "" {
+		return
+	}
+	for _, other := range m.clusters {
+		if other != c && other.endpoints != nil && !other.cfg.LB.HashTable() && !other.cfg.LB.LocalityWeighted {
+			m.publishOne(other)
+		}
+	}
+}
+
+func (m *Manager) publishOne(c *Cluster) {
+	o := &setOptions{cfg: c.cfg, weights: make(map[localityKey]uint32), overprovisioning: c.endpoints.OverprovisioningFactor,
+		byWeight: c.endpoints.WeightedPriorityHealth, local: m.localZone(c)}
+	if o.overprovisioning == 0 {
+		o.overprovisioning = 140
+	}
+	for i := range c.endpoints.Localities {
+		l := &c.endpoints.Localities[i]
+		o.weights[localityKey{l.Priority, Locality{l.Region, l.Zone, l.SubZone}}] = l.Weight
+	}
+	m.startSlowly(c)
+	set := buildHostSet(o, c.ordered)
+	if c.cfg.LB.Subset != nil {
+		set.subsets = buildSubsets(o, set)
+	}
+	m.countSubsets(c, set.subsets)
+	if set.zone != nil {
+		m.count(c, LBRecalculateZoneStructures)
+		if set.zone.skip != 0 {
+			m.count(c, set.zone.skip)
+		}
+	}
+	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det}
+	v.tls, v.transport = c.cfg.TLS, c.transport.own
+	c.version.Store(v)
+	m.countMembers(c, set)
+	m.post(c, func(lm *LocalManager) { lm.update(c) })
+}
+
+// localZone is where this proxy stands among its fellows; nil when nobody knows.
+func (m *Manager) localZone(c *Cluster) *localZone {
+	own := m.clusters[m.cfg.LocalCluster]
+	if own == nil || own == c || c.cfg.Type == xdsresource.ClusterOriginalDst {
+		return nil
+	}
+	v := own.version.Load()
+	if v == nil {
+		return nil
+	}
+	return newLocalZone(m.cfg.Locality, v.set, c.cfg.PanicThreshold)
+}
+
+// startSlowly begins the slow start of hosts that are healthy and new.
+func (m *Manager) startSlowly(c *Cluster) {
+	if c.cfg.LB.SlowStart.Window <= 0 {
+		return
+	}
+	for _, h := range c.ordered {
+		if h.state() == stateHealthy {
+			h.healthySince.CompareAndSwap(0, m.now())
+		}
+	}
+}
+
+func (m *Manager) countSubsets(c *Cluster, s *subsets) {
+	var now map[string]*hostSet
+	if s != nil {
+		now = s.byKey
+		m.cfg.Stats.Main().GaugeSet(c.scope.Gauge("lb_subsets_single_host_per_subset_duplicate"), int64(s.duplicates))
+	}
+	for k := range now {
+		if c.subsets[k] == nil {
+			m.count(c, LBSubsetsCreated)
+		}
+	}
+	for k := range c.subsets {
+		if now[k] == nil {
+			m.count(c, LBSubsetsRemoved)
+		}
+	}
+	c.subsets = now
+	m.gauge(c, LBSubsetsActive, int64(len(now)))
+}
+
+func (m *Manager) countMembers(c *Cluster, set *hostSet) {
+	healthy, degraded, excluded := set.counts()
+	m.gauge(c, MembershipTotal, int64(len(c.ordered)))
+	m.gauge(c, MembershipHealthy, int64(healthy))
+	m.gauge(c, MembershipDegraded, int64(degraded))
+	m.gauge(c, MembershipExcluded, int64(excluded))
+	var heaviest uint32
+	for _, h := range c.ordered {
+		heaviest = max(heaviest, h.Info().Weight)
+	}
+	m.gauge(c, MaxHostWeight, int64(heaviest))
+}

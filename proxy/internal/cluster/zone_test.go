@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// zones makes endpoints, n[i] of them in zone i.
+func zones(third int, n ...int) *xdsresource.Endpoints {
+	e := &xdsresource.Endpoints{OverprovisioningFactor: 140}
+	for i, count := range n {
+		l := xdsresource.LocalityEndpoints{Zone: fmt.Sprint(i)}
+		for j := range count {
+			l.Endpoints = append(l.Endpoints, endpoint(fmt.Sprintf("10.%d.%d.%d:80", third, i, j+1)))
+		}
+		e.Localities = append(e.Localities, l)
+	}
+	return e
+}
+
+// inZone is a proxy in a zone, whose fellows are spread over the zones as told.
+func inZone(t *testing.T, zone int, fellows ...int) *mesh {
+	t.Helper()
+	m := newMesh(t, 1, nil)
+	m.Manager = New(Config{
+		Workers: []Worker{m.workers[0]}, Stats: stats.NewStore(stats.Options{Workers: 1}), Logger: slog.New(slog.DiscardHandler),
+		LocalCluster: "fellows", Locality: Locality{Zone: fmt.Sprint(zone)},
+	})
+	m.store = m.cfg.Stats
+	m.update(t, eds("fellows"))
+	m.UpdateEndpoints("fellows", zones(1, fellows...))
+	return m
+}
+
+func zonal() *xdsresource.Cluster {
+	c := eds("c")
+	c.LB.Zone = xdsresource.ZoneAware{RoutingEnabled: 100, MinClusterSize: 6}
+	return c
+}
+
+func zoneShare(l *Local, zone int) float64 {
+	got, _ := shareOf(l, 8000, func(h *Host) bool { return h.Info().Locality.Zone == fmt.Sprint(zone) })
+	return got / 100
+}
+
+// TestZonesAreFair: whatever the zones look like, when every proxy routes by zone each host
+// gets the same load, and no proxy sends more away than it must.
+func TestZonesAreFair(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		n := 2 + r.IntN(3)
+		fellows, hosts := make([]int, n), make([]int, n)
+		proxies, servers := 0, 0
+		for i := range n {
+			fellows[i], hosts[i] = 1+r.IntN(5), 2+r.IntN(6)
+			proxies += fellows[i]
+			servers += hosts[i]
+		}
+		load := make([]float64, n)
+		for from := range n {
+			l := inZone(t, from, fellows...).local(t, zonal(), zones(2, hosts...))
+			if servers < 6 {
+				continue
+			}
+			mine, theirs := float64(fellows[from])/float64(proxies), float64(hosts[from])/float64(servers)
+			if got, want := zoneShare(l, from), min(1, theirs/mine); math.Abs(got-want) > 0.025 {
+				t.Fatalf("seed %d: proxies %v, hosts %v: zone %d keeps %.3f, want %.3f", seed, fellows, hosts, from, got, want)
+			}
+			for to := range n {
+				load[to] += mine * zoneShare(l, to)
+			}
+		}
+		for i := range n {
+			if want := float64(hosts[i]) / float64(servers); math.Abs(load[i]-want) > 0.025 {
+				t.Fatalf("seed %d: proxies %v, hosts %v: zone %d gets %.3f of the load, want %.3f", seed, fellows, hosts, i, load[i], want)
+			}
+		}
+	}
+}
+
+// TestZoneRoutingOff: why requests may not keep to their zone, and how that is counted.
+func TestZoneRoutingOff(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		fellows []int
+		hosts   []int
+		change  func(*xdsresource.Cluster)
+		local   float64 // share that stays, of hosts all alike
+		stat    string
+	}{
+		{"direct", []int{1, 1}, []int{3, 3}, nil, 1, "lb_zone_routing_all_directly"},
+		{"sampled", []int{2, 1}, []int{3, 3}, nil, 0.75, "lb_zone_routing_sampled"},
+		{"cross zone", []int{2, 1}, []int{3, 3}, nil, 0.75, "lb_zone_routing_cross_zone"},
+		{"cluster too small", []int{1, 1}, []int{2, 3}, nil, 0.4, "lb_zone_cluster_too_small"},
+		{"fewer needed", []int{1, 1}, []int{2, 2}, func(c *xdsresource.Cluster) { c.LB.Zone.MinClusterSize = 4 }, 1, "lb_zone_routing_all_directly"},
+		{"no fellows here", []int{0, 1, 1}, []int{3, 3, 3}, nil, 1. / 3, "lb_local_cluster_not_ok"},
+		{"fellows in one zone", []int{2}, []int{3, 3}, nil, 0.5, ""},
+		{"forced", []int{2}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.ForceDirect = true }, 1, "lb_zone_routing_all_directly"},
+		{"half enabled", []int{1, 1}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.RoutingEnabled = 50 }, 0.75, "lb_zone_routing_all_directly"},
+		{"disabled", []int{1, 1}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.RoutingEnabled = 0 }, 0.5, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := inZone(t, 0, tt.fellows...)
+			c := zonal()
+			if tt.change != nil {
+				tt.change(c)
+			}
+			l := m.local(t, c, zones(2, tt.hosts...))
+			if got := zoneShare(l, 0); math.Abs(got-tt.local) > 0.025 {
+				t.Errorf("%.3f stays, want %.3f", got, tt.local)
+			}
+			if tt.stat != "" && m.stat(t, "cluster.c."+tt.stat) == 0 {
+				t.Errorf("%s is 0", tt.stat)
+			}
+			if m.stat(t, "cluster.c.lb_recalculate_zone_structures") == 0 {
+				t.Error("lb_recalculate_zone_structures is 0")
+			}
+		})
+	}
+}
+
+// TestZoneFollowsFellows: a change of the local cluster changes how other clusters route.
+func TestZoneFollowsFellows(t *testing.T) {
+	m := inZone(t, 0, 1, 1)
+	l := m.local(t, zonal(), zones(2, 3, 3))
+	if got := zoneShare(l, 0); got != 1 {
+		t.Fatalf("%.3f stays, want all", got)
+	}
+	m.UpdateEndpoints("fellows", zones(1, 3, 1))
+	m.run()
+	if got := zoneShare(l, 0); math.Abs(got-2./3) > 0.025 {
+		t.Errorf("with three fellows of four here %.3f stays, want 0.667", got)
+	}
+	down := zones(1, 3, 3)
+	for i := range down.Localities {
+		for j := range down.Localities[i].Endpoints {
+			down.Localities[i].Endpoints[j].Health = xdsresource.HealthUnhealthy
+		}
+	}
+	m.UpdateEndpoints("fellows", down)
+	m.run()
+	if got := zoneShare(l, 0); math.Abs(got-0.5) > 0.025 || m.stat(t, "cluster.c.lb_local_cluster_not_ok") == 0 {
+		t.Errorf("with all fellows down %.3f stays, want 0.5", got)
+	}
+}

@@ -1,0 +1,98 @@
+package xdsresource
+
+import "time"
+
+// LBPolicy is cluster.v3.Cluster.LbPolicy.
+type LBPolicy uint8
+
+// Load balancing policies.
+const (
+	LBRoundRobin LBPolicy = iota
+	LBLeastRequest
+	LBRandom
+	LBRingHash
+	LBMaglev
+	LBClusterProvided
+)
+
+// LoadBalancing says how a cluster spreads requests over its endpoints. lb_policy with its
+// *_lb_config fields and the typed load_balancing_policy both end in it.
+type LoadBalancing struct {
+	Policy LBPolicy
+
+	// LEAST_REQUEST.
+	Choices  uint32  // default 2
+	FullScan bool    // look at all hosts, not at Choices drawn ones
+	Bias     float64 // active_request_bias; default 1
+
+	SlowStart SlowStart
+
+	// RING_HASH and MAGLEV.
+	RingMinSize, RingMaxSize uint64 // default 1024, 8M
+	Murmur                   bool   // ring's hash is MURMUR_HASH_2, not XX_HASH
+	MaglevTableSize          uint64 // default 65537
+	HashHostname             bool   // use_hostname_for_hashing
+	HashBalanceFactor        uint32 // percent, at least 100; 0: load is not bounded
+
+	LocalityWeighted bool
+	Zone             ZoneAware
+	Subset           *Subset // nil: all endpoints are one set
+}
+
+// HashTable reports whether the policy looks hosts up in a table.
+func (l *LoadBalancing) HashTable() bool { return l.Policy == LBRingHash || l.Policy == LBMaglev }
+
+// SlowStart lets a host that has become healthy take its share little by little.
+type SlowStart struct {
+	Window     time.Duration // 0: off
+	Aggression float64       // default 1
+	MinWeight  float64       // share of the weight to begin with; default 0.1
+}
+
+// ZoneAware is how requests stay in the proxy's own locality. It acts where the bootstrap
+// names a local cluster, and not where localities are weighted.
+type ZoneAware struct {
+	RoutingEnabled     uint32 // percent of requests; default 100
+	MinClusterSize     uint32 // default 6
+	FailTrafficOnPanic bool
+	ForceDirect        bool // all to the own locality while it has a healthy host
+}
+
+// SubsetFallback is what happens when no subset fits a request.
+type SubsetFallback uint8
+
+// Fallbacks. SubsetNotDefined leaves it to the cluster's own.
+const (
+	SubsetNotDefined SubsetFallback = iota
+	SubsetNoFallback
+	SubsetAnyEndpoint
+	SubsetDefault
+	SubsetKeys
+)
+
+// Subset is lb_subset_config: endpoints grouped by their metadata "envoy.lb".
+type Subset struct {
+	Fallback            SubsetFallback
+	Default             *MetadataMatch
+	Selectors           []SubsetSelector
+	LocalityWeightAware bool
+	ScaleLocalityWeight bool
+	PanicModeAny        bool
+	ListAsAny           bool
+	FallbackList        bool // metadata_fallback_policy
+	AllowRedundantKeys  bool
+}
+
+// SubsetSelector makes a subset of every combination of values of its keys.
+type SubsetSelector struct {
+	Keys         []string // sorted
+	SingleHost   bool
+	Fallback     SubsetFallback
+	FallbackKeys []string // sorted; for SubsetKeys
+}
+
+// HostStatuses is a set of HealthStatus.
+type HostStatuses uint8
+
+// Has reports whether s is in the set.
+func (h HostStatuses) Has(s HealthStatus) bool { return h>>s&1 != 0 }

@@ -1,0 +1,90 @@
+package xdsresource
+
+// upstreamFields continues supportedFields for clusters, endpoints and balancing.
+var upstreamFields = map[string]string{
+	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
+		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
+		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
+		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
+		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
+		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
+		upstream_connection_options filters lb_subset_config load_balancing_policy`,
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name",
+
+	// Balancing, the older form.
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
+		locality_weighted_lb_config consistent_hashing_lb_config override_host_status`,
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "routing_enabled min_cluster_size fail_traffic_on_panic",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing hash_balance_factor",
+	"envoy.config.cluster.v3.Cluster.SlowStartConfig":                          "slow_start_window aggression min_weight_percent",
+	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":                       "slow_start_config",
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig":                     "choice_count active_request_bias slow_start_config",
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":                         "minimum_ring_size hash_function maximum_ring_size",
+	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":                           "table_size",
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig": `fallback_policy default_subset subset_selectors locality_weight_aware
+		scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy`,
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector": "keys single_host_per_subset fallback_policy fallback_keys_subset",
+	"envoy.config.core.v3.HealthStatusSet":                            "statuses",
+	"envoy.config.core.v3.RuntimeDouble":                              "default_value",
+
+	// Balancing, the typed form.
+	"envoy.config.cluster.v3.LoadBalancingPolicy":                                                  "policies",
+	"envoy.config.cluster.v3.LoadBalancingPolicy.Policy":                                           "typed_extension_config",
+	"envoy.config.core.v3.TypedExtensionConfig":                                                    "name typed_config",
+	"envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin":                           "slow_start_config locality_lb_config",
+	"envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest":                       "choice_count active_request_bias slow_start_config locality_lb_config enable_full_scan selection_method",
+	"envoy.extensions.load_balancing_policies.random.v3.Random":                                    "locality_lb_config",
+	"envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash":                               "hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor consistent_hashing_lb_config locality_weighted_lb_config",
+	"envoy.extensions.load_balancing_policies.maglev.v3.Maglev":                                    "table_size consistent_hashing_lb_config locality_weighted_lb_config",
+	"envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided":                 "",
+	"envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality":                         "endpoint_picking_policy",
+	"envoy.extensions.load_balancing_policies.subset.v3.Subset":                                    "fallback_policy default_subset subset_selectors allow_redundant_keys locality_weight_aware scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy subset_lb_policy",
+	"envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector":                   "keys single_host_per_subset fallback_policy fallback_keys_subset",
+	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig":                          "zone_aware_lb_config locality_weighted_lb_config",
+	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig":        "routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing locality_basis",
+	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig": "",
+	"envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig":                           "slow_start_window aggression min_weight_percent",
+	"envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig":                 "use_hostname_for_hashing hash_balance_factor",
+
+	"envoy.config.cluster.v3.CircuitBreakers": "thresholds",
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
+		max_retries retry_budget`,
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
+	"envoy.config.cluster.v3.OutlierDetection": `consecutive_5xx interval base_ejection_time max_ejection_percent
+		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
+		success_rate_stdev_factor consecutive_gateway_failure enforcing_consecutive_gateway_failure
+		split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
+		max_ejection_time always_eject_one_host`,
+
+	// Endpoints.
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":          "locality lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LbEndpoint":                   "endpoint health_status metadata load_balancing_weight",
+	"envoy.config.endpoint.v3.Endpoint":                     "address hostname",
+	"envoy.config.core.v3.Locality":                         "region zone sub_zone",
+
+	"envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name",
+}
+
+// upstreamHarmless continues harmlessFields.
+var upstreamHarmless = []harmlessField{
+	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation outlier_detection load_stats_config", "when clusters are built, and reports of load and ejections to others"},
+	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
+	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection preconnect_policy",
+		"timing and statistics of upkeep"},
+	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
+		"when, not how, host changes take effect"},
+	{"envoy.config.cluster.v3.CircuitBreakers", "per_host_thresholds", "an extra limit per host on top of the cluster's"},
+	{"envoy.config.cluster.v3.CircuitBreakers.Thresholds", "track_remaining max_connection_pools", "statistics of what is left, and a limit of pools, of which there is one for each host"},
+	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
+	{"envoy.config.cluster.v3.OutlierDetection", `enforcing_local_origin_success_rate failure_percentage_threshold
+		failure_percentage_minimum_hosts
+		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
+		"parameters of ejection by failure percentage, which is off by default"},
+	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
+	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},
+}
