@@ -54,6 +54,8 @@ type Config struct {
 	// DrainImmediately asks connections that drain to end at their next chance; by default the
 	// share of those that are asked grows over the drain time.
 	DrainImmediately bool
+	// FileFlushInterval is how long an access-log line may wait in memory. Default 1 second.
+	FileFlushInterval time.Duration
 	// ConfigPath is shown by /server_info; nothing is read from it.
 	ConfigPath string
 	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
@@ -110,6 +112,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.server, err = server.New(server.Config{
 		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
 		TrimMemory: cfg.TuneProcess, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
+		FileFlushInterval: cfg.FileFlushInterval,
 	})
 	if err != nil {
 		return nil, err

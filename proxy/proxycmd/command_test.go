@@ -52,7 +52,7 @@ func TestValidate(t *testing.T) {
 		{"no such file", []string{"-c", file + "x"}, false, []string{"no such file"}},
 		{"unknown flag", []string{"--frobnicate", "1"}, false, []string{"--frobnicate"}},
 		{"init only", []string{"--config-yaml", good, "--mode", "init_only", "--log-path", os.DevNull}, true, nil},
-		{"flag without meaning", []string{"--config-yaml", good, "--mode", "validate", "--enable-mutex-tracing", "--file-flush-interval-msec", "5"}, true, []string{"OK"}},
+		{"flag without meaning", []string{"--config-yaml", good, "--mode", "validate", "--enable-mutex-tracing", "--file-flush-min-size-kb", "5"}, true, []string{"OK"}},
 		{"flag that is refused", []string{"--config-yaml", good, "--mode", "validate", "--disable-extensions", "x"}, false, []string{"--disable-extensions is not supported"}},
 		{"unknown static field", []string{"--config-yaml", "nod: {}", "--mode", "validate", "--allow-unknown-static-fields", "--log-path", os.DevNull}, true, []string{"OK"}},
 		{"unknown type stays unknown", []string{"--config-yaml", "static_resources: {clusters: [{name: a, transport_socket: {name: x, typed_config: {'@type': type.googleapis.com/no.Such}}}]}", "--mode", "validate", "--allow-unknown-static-fields"}, false, []string{"1 problem(s)", "clusters[0].transport_socket.typed_config: type type.googleapis.com/no.Such is not supported"}},
@@ -61,6 +61,7 @@ func TestValidate(t *testing.T) {
 		{"log format", []string{"--config-yaml", good, "--log-format", "%v %Q"}, false, []string{"%Q is not supported"}},
 		{"log path", []string{"--config-yaml", good, "--log-path", file + "/x"}, false, []string{"--log-path"}},
 		{"negative concurrency", []string{"--config-yaml", good, "--concurrency=-1"}, false, []string{"cannot be negative"}},
+		{"flush interval", []string{"--config-yaml", good, "--file-flush-interval-msec", "0"}, false, []string{"--file-flush-interval-msec 0: must be at least 1"}},
 		{"log level", []string{"--config-yaml", good, "-l", "loud"}, false, []string{`"loud" is no log level`}},
 		{"component", []string{"--config-yaml", good, "--component-log-level", "nonsense:debug"}, false, []string{`no logger is called "nonsense"`}},
 	} {

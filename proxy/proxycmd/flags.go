@@ -19,7 +19,7 @@ type flags struct {
 	level, components, logFormat, logPath, adminPath string
 	drainStrategy                                    string
 	statsTags                                        []string
-	concurrency, drain                               int
+	concurrency, drain, flush                        int
 	logEscaped                                       bool
 	allowStatic, allowUnknown, rejectDyn, ignoreDyn  bool
 }
@@ -39,6 +39,7 @@ func (f *flags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.adminPath, "admin-address-path", "", "file to write the admin API's address to")
 	s.IntVar(&f.concurrency, "concurrency", 0, "number of workers (default: one for each core)")
 	s.IntVar(&f.drain, "drain-time-s", 600, "seconds that connections of a replaced listener may take to end")
+	s.IntVar(&f.flush, "file-flush-interval-msec", 1000, "milliseconds that a line of an access log may wait in memory")
 	s.StringVar(&f.drainStrategy, "drain-strategy", "gradual", "gradual: connections are asked to end over the drain time; immediate: at once")
 	s.StringArrayVar(&f.statsTags, "stats-tag", nil, "NAME:VALUE, a tag of all statistics; may be repeated")
 	s.BoolVar(&f.allowStatic, "allow-unknown-static-fields", false, "leave unknown fields of the bootstrap out, with a warning for each")
@@ -55,7 +56,6 @@ var withoutMeaning = []struct{ name, why string }{
 	{"cpuset-threads", "the number of workers follows the CPU set without it"},
 	{"log-stacktrace-single-entry", "a stack trace is one entry always"},
 	{"skip-deprecated-logs", "deprecated fields are not logged"},
-	{"file-flush-interval-msec", "access logs are written after one second at most"},
 	{"file-flush-min-size-kb", "access logs are written from 64 KiB on"},
 	{"local-address-ip-version", "the node's address is taken from its metadata"},
 }
@@ -69,7 +69,7 @@ var refused = []struct{ name, why string }{
 func (f *flags) registerOthers(s *pflag.FlagSet) {
 	for _, x := range withoutMeaning {
 		s.String(x.name, "", "accepted for Envoy's sake: "+x.why)
-		if x.name != "file-flush-interval-msec" && x.name != "file-flush-min-size-kb" && x.name != "local-address-ip-version" {
+		if x.name != "file-flush-min-size-kb" && x.name != "local-address-ip-version" {
 			s.Lookup(x.name).NoOptDefVal = "true"
 		}
 		_ = s.MarkHidden(x.name) // it was registered a line above
@@ -102,7 +102,8 @@ func (f *flags) config() (proxy.Config, error) {
 	cfg := proxy.Config{
 		Overlay: []byte(f.yaml), Concurrency: f.concurrency, LogLevel: f.level, ComponentLogLevels: f.components,
 		ServiceNode: f.node, ServiceCluster: f.cluster, ServiceZone: f.zone, DrainTime: time.Duration(f.drain) * time.Second,
-		ConfigPath: f.path, AdminAddressPath: f.adminPath, TuneProcess: true,
+		FileFlushInterval: time.Duration(f.flush) * time.Millisecond,
+		ConfigPath:        f.path, AdminAddressPath: f.adminPath, TuneProcess: true,
 		AllowUnknownStatic: f.allowStatic || f.allowUnknown, IgnoreUnknownDynamic: f.ignoreDyn,
 	}
 	switch {
@@ -110,6 +111,8 @@ func (f *flags) config() (proxy.Config, error) {
 		return cfg, fmt.Errorf("--concurrency %d: the number of workers cannot be negative", f.concurrency)
 	case f.drain <= 0:
 		return cfg, fmt.Errorf("--drain-time-s %d: must be at least 1", f.drain)
+	case f.flush <= 0:
+		return cfg, fmt.Errorf("--file-flush-interval-msec %d: must be at least 1", f.flush)
 	case f.rejectDyn && f.ignoreDyn:
 		return cfg, fmt.Errorf("--reject-unknown-dynamic-fields and --ignore-unknown-dynamic-fields exclude each other")
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// flushInterval is how long a line waits in memory at most.
+	// flushInterval is how long a line waits in memory at most, unless told otherwise.
 	flushInterval = time.Second
 	// flushSize is how much waits before it is written at once; Envoy's.
 	flushSize = 64 << 10
@@ -23,6 +23,9 @@ const (
 
 // Files are the open log files of a process, shared by path.
 type Files struct {
+	// FlushInterval is how long a line waits in memory at most; set it before Run. Default 1 s.
+	FlushInterval time.Duration
+
 	log  *slog.Logger
 	main stats.Main
 
@@ -38,7 +41,8 @@ type Files struct {
 func NewFiles(store *stats.Store, log *slog.Logger) *Files {
 	s := store.Scope("filesystem")
 	return &Files{
-		log: log, main: store.Main(), files: make(map[string]*File), wake: make(chan struct{}, 1),
+		FlushInterval: flushInterval,
+		log:           log, main: store.Main(), files: make(map[string]*File), wake: make(chan struct{}, 1),
 		writeBuffered: s.Counter("write_buffered"), writeCompleted: s.Counter("write_completed"),
 		writeFailed: s.Counter("write_failed"), dropped: s.Counter("write_dropped"),
 		flushedByTimer: s.Counter("flushed_by_timer"), reopenFailed: s.Counter("reopen_failed"),
@@ -166,7 +170,7 @@ func (s *Files) snapshot() []*File {
 
 // Run writes until ctx ends; then it writes what is left and closes all files.
 func (s *Files) Run(ctx context.Context) error {
-	timer := time.NewTimer(flushInterval)
+	timer := time.NewTimer(s.FlushInterval)
 	timer.Stop()
 	defer timer.Stop()
 	armed := false
@@ -179,7 +183,7 @@ func (s *Files) Run(ctx context.Context) error {
 		case <-s.wake:
 			if s.flushAll(flushSize) && !armed {
 				armed = true
-				timer.Reset(flushInterval)
+				timer.Reset(s.FlushInterval)
 			}
 		case <-timer.C:
 			armed = false

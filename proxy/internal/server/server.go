@@ -34,6 +34,8 @@ type Config struct {
 	// DrainImmediately asks them to end at their next chance; else they are asked at moments
 	// that are spread over the time.
 	DrainImmediately bool
+	// FileFlushInterval is how long an access-log line waits in memory at most. Default 1 s.
+	FileFlushInterval time.Duration
 	// TrimMemory gives back what the start needed once, and later what is idle.
 	TrimMemory bool
 	// IgnoreUnknownDynamic leaves fields out of what xDS brings that the protos do not know. The
@@ -125,6 +127,9 @@ func New(cfg Config) (*Server, error) {
 	s.secrets = newSecrets(s.logger("secret"))
 	s.secrets.subscribe, s.secrets.unsubscribe = s.subscribeSecret, s.unsubscribeSecret
 	s.files = accesslog.NewFiles(s.stats, s.logger("file"))
+	if cfg.FileFlushInterval > 0 {
+		s.files.FlushInterval = cfg.FileFlushInterval
+	}
 	var workers []cluster.Worker
 	for i := range cfg.Workers {
 		l, err := eventloop.New(i, s.logger("connection"))
