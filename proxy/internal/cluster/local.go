@@ -79,8 +79,9 @@ type Local struct {
 	shared *shared // nil: this worker is the only one
 	held   [2][resources]int64
 
-	codes originCodes
-	dst   *originalDst
+	codes     originCodes
+	completed [4]stats.Counter // by the same kinds; that of all is a fixed one
+	dst       *originalDst
 }
 
 // Name returns the cluster's name.

@@ -150,6 +150,7 @@ func (l *Local) pickOnce(s *localSet, c *lb.Context) *LocalHost {
 	prio, degraded := 0, false
 	switch {
 	case len(s.prios) == 0:
+		l.Inc(LBHealthyPanic) // as in Envoy: where there is no host, none is healthy
 		return nil
 	case len(s.prios) > 1 || s.set.degradedLoad[0] > 0:
 		r := uint32(c.Rand % 100)

@@ -27,6 +27,7 @@ type Client struct {
 	counted    bool // holds one of the connections that the breaker counts
 	high       bool
 	local      bool // closed by us
+	remote     bool // and only because the peer had ended
 	began      int64
 	idleSince  int64
 	idle       eventloop.Timer
@@ -50,6 +51,7 @@ func (c *Client) OnData(cn *conn.Conn, eof bool) {
 	if r == nil {
 		// An idle connection has nothing to say but its end; bytes are a response to
 		// nothing and would be taken for the answer of the next request.
+		c.remote = eof
 		if cn.In().Len() > 0 {
 			c.pool.local.Inc(cluster.CxProtocolError)
 		}
@@ -106,6 +108,7 @@ func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
 	rest := r.block.Bytes()[n:]
 	c.body.Start(&r.Message)
 	if c.body.Done() {
+		c.remote = eof
 		reuse := c.complete(r, len(rest) == 0 && !eof)
 		r.Handler.OnResponse(r, true)
 		c.settle(reuse)
@@ -168,6 +171,7 @@ func (c *Client) feed(r *Request, p []byte) {
 		c.broken(r, err)
 		return
 	}
+	trailers = trailers && c.pool.local.Config().HTTP.HTTP1.EnableTrailers
 	if trailers && len(held) > 0 {
 		if r.Handler.OnData(r, held, false); c.req != r {
 			return
@@ -182,26 +186,43 @@ func (c *Client) feed(r *Request, p []byte) {
 	c.settle(reuse)
 }
 
-// ended handles the peer's orderly end while a response is expected.
+// ended handles the peer's orderly end while a response is expected. A response that is cut
+// off is no HTTP, to Envoy's flags and statistics as well.
 func (c *Client) ended(r *Request) {
+	c.remote = true
 	if c.inBody && c.body.EndsWithClose() {
 		c.complete(r, false)
 		r.Handler.OnData(r, nil, true)
 		c.settle(false)
 		return
 	}
+	why := Termination
+	if c.inBody || c.c.In().Len() > 0 {
+		why = ProtocolError
+		c.pool.local.Inc(cluster.CxProtocolError)
+	}
 	c.detach()
-	c.pool.local.Inc(cluster.CxDestroyRemoteWithActiveRq)
-	c.pool.local.Inc(cluster.CxDestroyWithActiveRq)
+	c.countActive()
 	c.close()
-	r.Handler.OnReset(r, Termination, nil)
+	r.Handler.OnReset(r, why, nil)
 }
 
 func (c *Client) broken(r *Request, err *http1.Error) {
 	c.pool.local.Inc(cluster.CxProtocolError)
 	c.detach()
+	c.countActive()
 	c.close()
 	r.Handler.OnReset(r, ProtocolError, err)
+}
+
+// countActive counts a connection that ends with a request under way.
+func (c *Client) countActive() {
+	c.pool.local.Inc(cluster.CxDestroyWithActiveRq)
+	if c.remote {
+		c.pool.local.Inc(cluster.CxDestroyRemoteWithActiveRq)
+	} else {
+		c.pool.local.Inc(cluster.CxDestroyLocalWithActiveRq)
+	}
 }
 
 // complete takes the request off the connection before its last event is told, so that
@@ -209,8 +230,14 @@ func (c *Client) broken(r *Request, err *http1.Error) {
 // may serve another one: nothing was left over (clean), both sides ended in order, and it has
 // not served long enough. settle follows, after the call.
 func (c *Client) complete(r *Request, clean bool) bool {
+	if !r.finished {
+		c.countActive() // the request is cut off
+	}
 	reuse := clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel && !c.c.Closed() && !c.c.PeerEnded()
-	if clean && r.finished && !r.Message.KeepAlive {
+	if !clean && !c.remote {
+		c.pool.local.Inc(cluster.CxProtocolError) // bytes behind the response
+	}
+	if r.finished && r.Message.Closes {
 		c.pool.local.Inc(cluster.CxCloseNotify)
 	}
 	c.detach()
@@ -298,10 +325,15 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 		}
 	}
 	if r := c.req; r != nil {
-		p.local.Inc(cluster.CxDestroyRemoteWithActiveRq)
-		p.local.Inc(cluster.CxDestroyWithActiveRq)
+		why := Termination
+		if c.inBody {
+			why = ProtocolError
+			p.local.Inc(cluster.CxProtocolError)
+		}
+		c.remote = !c.local
 		c.detach()
-		r.Handler.OnReset(r, Termination, err)
+		c.countActive()
+		r.Handler.OnReset(r, why, err)
 	}
 	// Requests may wait for a connection that the breaker did not allow before.
 	if p.first != nil && p.connecting < p.waiting {
@@ -312,7 +344,7 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 
 func (c *Client) countDestroy() {
 	c.pool.local.Inc(cluster.CxDestroy)
-	if c.local {
+	if c.local && !c.remote {
 		c.pool.local.Inc(cluster.CxDestroyLocal)
 	} else {
 		c.pool.local.Inc(cluster.CxDestroyRemote)

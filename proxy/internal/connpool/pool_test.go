@@ -239,7 +239,7 @@ func TestReuse(t *testing.T) {
 	addr := upstream(t, func(p string) string { return answers[p] })
 	f := func(name, want string, reused bool) {
 		t.Helper()
-		w := newWorld(t, addr, nil)
+		w := newWorld(t, addr, func(c *xdsresource.Cluster) { c.HTTP.HTTP1.EnableTrailers = true })
 		if got := w.wait(w.start("/"+name, false)); got != "/"+name+": "+want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -263,7 +263,7 @@ func TestReuse(t *testing.T) {
 	f("untilend", "200 hi.", false)
 	f("excess", "200 hi.", false)
 	f("excess204", "204 .", false)
-	f("cut", "200 hireset: connection termination", false)
+	f("cut", "200 hireset: protocol error", false)
 	f("nothing", "reset: connection termination", false)
 	f("garbage", "reset: protocol error", false)
 	f("both", "reset: protocol error", false)
@@ -286,7 +286,7 @@ func TestCancel(t *testing.T) {
 	w.do(func() { c.req.Cancel(); c.req.Release() })
 	w.waitStat("upstream_cx_active", 0)
 	w.waitStat("upstream_rq_active", 0)
-	w.waitStat("upstream_rq_tx_reset", 1)
+	w.waitStat("upstream_cx_destroy_local_with_active_rq", 1)
 	c = &call{done: make(chan string, 1)}
 	c.req.Handler = c
 	w.do(func() { // cancelled while it waits for its connection

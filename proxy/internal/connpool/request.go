@@ -126,8 +126,8 @@ func (r *Request) Cancel() {
 			c.detach()
 			return
 		}
-		r.pool.local.Inc(cluster.RqTxReset)
 		c.detach()
+		c.countActive()
 		c.close()
 	}
 }

@@ -35,11 +35,23 @@ func upstreamCluster(c *Context) string {
 	return c.Info.UpstreamCluster
 }
 
+// upstreamRemote is missing until there was a connection, unlike the host that was chosen.
 func upstreamRemote(c *Context) netip.AddrPort {
-	if c.Info.Host == nil || !c.Info.Host.Address.IP.IsValid() {
+	if c.Info.Host == nil || !c.Info.Host.Address.IP.IsValid() || !c.Info.UpstreamLocal.IsValid() {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(c.Info.Host.Address.IP, c.Info.Host.Address.Port)
+}
+
+// upstreamRemoteText is upstreamRemote, or the path of a Unix socket.
+func upstreamRemoteText(c *Context) string {
+	if a := upstreamRemote(c); a.IsValid() {
+		return a.String()
+	}
+	if c.Info.Host != nil && c.Info.Host.Address.Pipe != "" {
+		return c.Info.Host.Address.Pipe
+	}
+	return ""
 }
 
 func upstreamLocal(c *Context) netip.AddrPort { return c.Info.UpstreamLocal }

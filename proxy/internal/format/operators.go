@@ -136,7 +136,7 @@ var plainOperators = map[string]*valueOp{
 	"UPSTREAM_HOST_NAME":                            text(upstreamHostName),
 	"UPSTREAM_CLUSTER":                              text(upstreamCluster),
 	"UPSTREAM_CLUSTER_RAW":                          text(func(c *Context) string { return c.Info.UpstreamCluster }),
-	"UPSTREAM_REMOTE_ADDRESS":                       text(upstreamHost),
+	"UPSTREAM_REMOTE_ADDRESS":                       text(upstreamRemoteText),
 	"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":          ip(upstreamRemote),
 	"UPSTREAM_REMOTE_PORT":                          port(upstreamRemote),
 	"UPSTREAM_LOCAL_ADDRESS":                        address(upstreamLocal),
@@ -265,8 +265,9 @@ func responseCode(dst []byte, c *Context) ([]byte, bool) {
 	return strconv.AppendInt(dst, int64(c.Info.ResponseCode), 10), true
 }
 
+// flags prints "-" for none, as Envoy does even where a missing value is null.
 func flags(dst []byte, c *Context, long bool) ([]byte, bool) {
-	if c.Info == nil || c.Info.Flags == 0 {
+	if c.Info == nil {
 		return dst, false
 	}
 	if long {

@@ -30,6 +30,7 @@ type connection struct {
 	draining   bool // the next response says connection: close
 	closing    bool // no further request is read
 	reading    bool // OnData is on the stack
+	spoke      bool // the client has sent a byte: what it speaks is known, and counted
 	localClose bool
 	xfcc       []byte // our element for x-forwarded-client-cert, made once
 }
@@ -73,6 +74,11 @@ func (c *connection) nextRequest(cn *conn.Conn) bool {
 	in := cn.In()
 	if in.Len() == 0 {
 		return false
+	}
+	if !c.spoke {
+		c.spoke = true
+		c.w.inc(cxHTTP1Total)
+		c.w.gauge(cxHTTP1Active, 1)
 	}
 	s := c.w.get()
 	n, err := http1.ParseRequest(in.Bytes(), &s.req, &s.msg, &c.m.limits, &c.scanned)
@@ -137,9 +143,11 @@ func (c *connection) ended() {
 			}
 			return
 		}
+		c.countDestroyActive()
 		s.disconnected(true)
 	}
-	c.close(conn.CloseFlushed)
+	c.closing = true // but not localClose: the client was first
+	c.c.Close(conn.CloseFlushed)
 }
 
 // close ends the connection from our side.
@@ -201,16 +209,13 @@ func (c *connection) OnClose(cn *conn.Conn, err error) {
 		w.inc(cxDestroyRemote)
 	}
 	if s := c.stream; s != nil {
-		w.inc(cxDestroyActiveRq)
-		if c.localClose {
-			w.inc(cxDestroyLocalActiveRq)
-		} else {
-			w.inc(cxDestroyRemoteActiveRq)
-		}
+		c.countDestroyActive()
 		s.disconnected(!c.localClose)
 	}
 	w.gauge(cxActive, -1)
-	w.gauge(cxHTTP1Active, -1)
+	if c.spoke {
+		w.gauge(cxHTTP1Active, -1)
+	}
 	if cn.Info().TLS != nil {
 		w.gauge(cxSSLActive, -1)
 	}
@@ -221,6 +226,16 @@ func (c *connection) OnClose(cn *conn.Conn, err error) {
 	var ce *conn.Error
 	if errors.As(err, &ce) && ce.Kind == conn.TLS {
 		w.inc(cxProtocolError)
+	}
+}
+
+// countDestroyActive counts a connection that ends with a request under way.
+func (c *connection) countDestroyActive() {
+	c.w.inc(cxDestroyActiveRq)
+	if c.localClose {
+		c.w.inc(cxDestroyLocalActiveRq)
+	} else {
+		c.w.inc(cxDestroyRemoteActiveRq)
 	}
 }
 

@@ -31,18 +31,19 @@ func (s *stream) prepare() bool {
 		return false
 	}
 	s.normalizeHost()
-	if !s.upgrade() {
-		return false
-	}
 	s.forwarded()
 	s.xfcc()
 	s.trace()
 	s.requestID()
+	if !s.upgrade() {
+		return false
+	}
 	if s.msg.Expect100 && !cfg.Proxy100Continue {
 		s.req.Remove(header.Expect)
 		if !s.requestDone {
 			s.c.out().AppendString(http1.Continue)
 			s.c.c.FlushLater()
+			s.countInterim()
 		}
 	}
 	return true
@@ -66,8 +67,7 @@ func (s *stream) underscores() bool {
 			continue
 		}
 		if s.w.m.cfg.Underscores == xdsresource.UnderscoresReject {
-			s.keepAlive = false
-			s.Reply(httpfilter.Reply{Code: 400, Body: "Bad Request", Details: "http1.unexpected_underscore", Flags: streaminfo.DownstreamProtocolError})
+			s.refuse(http1.ErrUnderscore)
 			return false
 		}
 		s.req.RemoveAt(i)
@@ -121,7 +121,11 @@ func (s *stream) upgrade() bool {
 	if s.msg.Connect {
 		if !s.w.m.cfg.UpgradeTypes["connect"] {
 			s.keepAlive = false
-			s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+			if s.Route() == nil {
+				s.Reply(httpfilter.Reply{Code: 404, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
+			} else {
+				s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+			}
 			return false
 		}
 		s.openTunnel()
@@ -160,6 +164,7 @@ func (s *stream) forwarded() {
 	cfg := s.w.m.cfg
 	down := s.info.Downstream
 	remote := down.RemoteAddr
+	s.join(header.XForwardedFor)
 	xff := s.req.Value(header.XForwardedFor)
 	var client netip.Addr
 	single := false
@@ -190,11 +195,36 @@ func (s *stream) forwarded() {
 		}
 		s.req.AddString(header.XForwardedProto, proto)
 	}
+	if !s.req.Has(header.Scheme) {
+		s.setScheme()
+	}
 	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
 	s.internal = single && internalAddress(client)
 	s.sanitize(client)
 	if cfg.Via != "" {
 		s.appendVia(&s.req)
+	}
+}
+
+// join makes one header of several of a name: the client is the last of all, not of the first.
+func (s *stream) join(id header.ID) {
+	k := header.Key{ID: id, Name: id.String()}
+	if i := s.req.Find(k, 0); i < 0 || s.req.Find(k, i+1) < 0 {
+		return
+	}
+	all, _ := s.req.Join(nil, k)
+	s.req.Remove(id)
+	s.req.Add(id, all)
+}
+
+// setScheme makes up the scheme that HTTP/1 does not carry: what an earlier proxy said of the
+// client's connection, else what ours is.
+func (s *stream) setScheme() {
+	switch proto := s.req.Value(header.XForwardedProto); {
+	case string(proto) == "https", string(proto) != "http" && s.info.Downstream.TLS != nil:
+		s.req.AddString(header.Scheme, "https")
+	default:
+		s.req.AddString(header.Scheme, "http")
 	}
 }
 

@@ -227,7 +227,7 @@ func TestTrailers(t *testing.T) {
 	})
 	for _, on := range []bool{false, true} {
 		s := base(up)
-		s.hcm.HTTP1.EnableTrailers = on
+		s.hcm.HTTP1.EnableTrailers, s.clusters[0].HTTP.HTTP1.EnableTrailers = on, on
 		p := s.start(t)
 		resp, body := p.dial().send("POST / HTTP/1.1\r\nhost: a\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-sum: 7\r\n\r\n").response("POST")
 		want := map[bool][2]string{false: {"", ""}, true: {"7", "0"}}[on]

@@ -109,9 +109,7 @@ func (m *Manager) OnNewConnection(cn *conn.Conn, _ *listener.Context) {
 	c.began = c.lastActive
 	cn.SetHandler(c)
 	w.inc(cxTotal)
-	w.inc(cxHTTP1Total)
 	w.gauge(cxActive, 1)
-	w.gauge(cxHTTP1Active, 1)
 	if cn.Info().TLS != nil {
 		w.inc(cxSSLTotal)
 		w.gauge(cxSSLActive, 1)

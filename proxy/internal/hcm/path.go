@@ -14,11 +14,13 @@ func (s *stream) normalizePath() bool {
 	cfg := s.w.m.cfg
 	full := s.req.Value(header.Path)
 	if len(full) == 0 || bytes.IndexByte(full, '#') >= 0 {
-		s.Reply(httpfilter.Reply{Code: 400, Details: "path_normalization_failed"})
+		s.refusePath()
 		return false
 	}
 	if full[0] != '/' { // OPTIONS *
-		return true
+		s.w.inc(rqNonRelativePath)
+		s.Reply(httpfilter.Reply{Code: 404, Details: "absolute_path_rejected"})
+		return false
 	}
 	path, query := full, []byte(nil)
 	if i := bytes.IndexByte(full, '?'); i >= 0 {
@@ -29,7 +31,7 @@ func (s *stream) normalizePath() bool {
 	if cfg.EscapedSlashes != xdsresource.EscapedSlashesKeep && hasEscapedSlash(path) {
 		switch cfg.EscapedSlashes {
 		case xdsresource.EscapedSlashesReject:
-			s.Reply(httpfilter.Reply{Code: 400, Details: "path_normalization_failed"})
+			s.refusePath()
 			return false
 		case xdsresource.EscapedSlashesUnescapeRedirect:
 			redirect = true
@@ -39,7 +41,7 @@ func (s *stream) normalizePath() bool {
 	if cfg.NormalizePath && needsNormalizing(changed) {
 		var ok bool
 		if changed, ok = canonical(changed); !ok {
-			s.Reply(httpfilter.Reply{Code: 400, Details: "path_normalization_failed"})
+			s.refusePath()
 			return false
 		}
 	}
@@ -57,6 +59,13 @@ func (s *stream) normalizePath() bool {
 		return false
 	}
 	return true
+}
+
+// refusePath answers a path that cannot be made canonical; the client is not trusted further.
+func (s *stream) refusePath() {
+	s.keepAlive = false
+	s.w.inc(rqBadPath)
+	s.Reply(httpfilter.Reply{Code: 400, Details: "path_normalization_failed"})
 }
 
 func escapedSlash(p []byte, i int) (byte, bool) {

@@ -191,14 +191,16 @@ func (s *stream) mapReply(h *header.Map, body string) string {
 // request would begin is not known.
 func (s *stream) refuse(err *http1.Error) {
 	s.keepAlive = false
-	if err != http1.ErrHTTP10 && err != http1.ErrHostMissing {
+	r := httpfilter.Reply{Code: err.Status, Details: err.Details}
+	s.requestDone = false
+	if err == http1.ErrHostMissing { // well-formed, but for that
+		if s.msg.Framing == http1.NoBody {
+			s.requestDone = true
+			s.info.RequestEnd = s.w.loop.Now()
+		}
+	} else {
 		s.w.inc(cxProtocolError)
 		s.info.Set(streaminfo.DownstreamProtocolError)
-	}
-	r := httpfilter.Reply{Code: err.Status, Details: err.Details}
-	switch err {
-	case http1.ErrHTTP10, http1.ErrHostMissing:
-	default:
 		r.Body = http1.Reason(err.Status)
 	}
 	if err.Status < 400 || err.Status >= 500 && err.Status != 501 && err.Status != 505 {
@@ -208,7 +210,6 @@ func (s *stream) refuse(err *http1.Error) {
 		s.ResetResponse(err.Details, 0)
 		return
 	}
-	s.requestDone = false
 	s.Reply(r)
 }
 

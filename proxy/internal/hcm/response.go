@@ -46,6 +46,13 @@ func (s *stream) RespondInterim(h *header.Map) {
 	}
 	http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})
 	s.c.c.FlushLater()
+	s.countInterim()
+}
+
+// countInterim counts an interim response, which is one to Envoy's statistics like another.
+func (s *stream) countInterim() {
+	s.w.inc(rq1xx)
+	s.w.inc(rqCompleted)
 }
 
 func statusOf(h *header.Map) int {
@@ -71,10 +78,12 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	if s.tunnel && !upgraded {
 		s.keepAlive = false // what the client sent for the other protocol cannot be read as HTTP
 	}
+	size := h.Size() // without the framing, as in Envoy
 	s.frame(h, end, upgraded, &o)
 	if !s.requestDone && !s.tunnel {
 		// As in Envoy: the rest of the request is not waited for.
 		s.w.inc(rqBeforeComplete)
+		s.w.inc(rqRxReset)
 		s.keepAlive = false
 	}
 	if s.c.draining && !upgraded {
@@ -84,7 +93,13 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	o.Close = !s.keepAlive && !upgraded
 	o.Minor10 = s.msg.Minor == 0 && s.info.Protocol == streaminfo.HTTP10
 	http1.AppendResponse(s.c.out(), h, &o)
-	s.info.ResponseHeaderSize = uint32(h.Size())
+	switch {
+	case o.Close:
+		size += len("connectionclose")
+	case o.Minor10:
+		size += len("connectionkeep-alive")
+	}
+	s.info.ResponseHeaderSize = uint32(size)
 	s.started = true
 	s.touch()
 	if end {
@@ -102,8 +117,11 @@ func (s *stream) frame(h *header.Map, end, upgraded bool, o *http1.Head) {
 		h.Remove(header.ContentLength)
 	case s.msg.Head || s.code == 304 || s.code == 204 || s.code/100 == 1:
 		s.framing = http1.NoBody
-		if s.code == 204 {
+		switch {
+		case s.code == 204:
 			h.Remove(header.ContentLength)
+		case s.msg.Head && s.code != 304 && s.code/100 != 1 && !h.Has(header.ContentLength):
+			o.Chunked = s.msg.Minor == 1 // as a GET would be answered
 		}
 	case h.Has(header.ContentLength):
 		s.framing = http1.ByLength
@@ -215,6 +233,7 @@ func (s *stream) ResetResponse(details string, flags streaminfo.Flags) {
 		s.info.Details = details
 	}
 	s.w.inc(rqTxReset)
+	s.w.inc(rqRxReset)
 	s.keepAlive = false
 	c := s.c
 	s.complete()
@@ -258,6 +277,7 @@ func (s *stream) complete() {
 	s.respDir.kill()
 	w := s.w
 	s.info.End = w.loop.Now()
+	s.info.RequestHeaderSize = uint32(s.req.Size()) // as it was routed, as in Envoy
 	for _, f := range s.completers {
 		f.OnComplete(f.seat)
 	}

@@ -26,6 +26,8 @@ func (s *stream) xfcc() {
 	}
 	b := s.req.Build()
 	if cfg.ForwardClientCert == xdsresource.XFCCAppendForward {
+		s.join(header.XForwardedClientCert)
+		b = s.req.Build()
 		if old := s.req.Value(header.XForwardedClientCert); len(old) > 0 {
 			b = append(b, old...)
 			b = append(b, ',')

@@ -9,11 +9,12 @@ import (
 
 // Head says how a head is written besides its headers.
 type Head struct {
+	Empty   bool   // adds content-length: 0
 	Chunked bool   // adds transfer-encoding: chunked
 	Close   bool   // adds connection: close
 	Upgrade bool   // adds connection: upgrade (the upgrade header is in the block)
 	Proper  bool   // header names as Proper-Case-Words
-	Minor10 bool   // response to an HTTP/1.0 client: adds connection: keep-alive unless Close
+	Minor10 bool   // response to an HTTP/1.0 client, in its version: adds connection: keep-alive unless Close
 	Status  int    // responses
 	Reason  string // responses; "" is the standard phrase
 }
@@ -44,10 +45,13 @@ func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) {
 // AppendResponse writes a response's head behind what out holds.
 func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) {
 	p := out.Reserve(h.Size() + 4*h.Len() + headRoom + len(o.Reason))[:0]
-	if o.Status == 200 && o.Reason == "" {
+	if o.Status == 200 && o.Reason == "" && !o.Minor10 {
 		p = append(p, "HTTP/1.1 200 OK\r\n"...)
 	} else {
 		p = append(p, "HTTP/1.1 "...)
+		if o.Minor10 {
+			p[len(p)-2] = '0'
+		}
 		p = strconv.AppendInt(p, int64(o.Status), 10)
 		p = append(p, ' ')
 		reason := o.Reason
@@ -75,6 +79,9 @@ func appendFields(p []byte, h *header.Map, o *Head) []byte {
 		p = append(p, ':', ' ')
 		p = append(p, value...)
 		p = append(p, '\r', '\n')
+	}
+	if o.Empty {
+		p = append(p, "content-length: 0\r\n"...)
 	}
 	if o.Chunked {
 		p = append(p, "transfer-encoding: chunked\r\n"...)
@@ -257,6 +264,8 @@ func errorReason(status int) string {
 		return "Not Extended"
 	case 511:
 		return "Network Authentication Required"
+	case 599:
+		return "Last Unassigned Server Error Code"
 	}
 	return "Unknown"
 }

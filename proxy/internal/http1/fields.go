@@ -162,9 +162,6 @@ func finishRequest(h *header.Map, m *Message, f *fields, l *Limits) *Error {
 	if err := f.framing(h, m, l); err != nil {
 		return err
 	}
-	if err := f.host(h, m); err != nil {
-		return err
-	}
 	m.Expect100 = f.expect100 && m.Minor == 1
 	switch {
 	case m.Connect:
@@ -176,6 +173,9 @@ func finishRequest(h *header.Map, m *Message, f *fields, l *Limits) *Error {
 		m.Framing = Chunked
 	case f.lengths == 1 && f.length > 0:
 		m.Framing, m.Length = ByLength, f.length
+	}
+	if err := f.host(h, m); err != nil {
+		return err
 	}
 	return hopByHop(h, m, f)
 }
@@ -197,10 +197,8 @@ func (f *fields) host(h *header.Map, m *Message) *Error {
 		}
 		h.RemoveAt(j)
 	case f.hosts == 1:
-		if v := h.Value(header.Authority); !validHost(v) {
-			if len(v) == 0 {
-				return ErrHostMissing
-			}
+		// An empty one is valid: the target has no authority (RFC 9112, 3.2).
+		if v := h.Value(header.Authority); len(v) > 0 && !validHost(v) {
 			return ErrHostInvalid
 		}
 	}
@@ -211,12 +209,16 @@ func finishResponse(h *header.Map, m *Message, f *fields, l *Limits) *Error {
 	if err := f.framing(h, m, l); err != nil {
 		return err
 	}
+	m.Closes = !m.KeepAlive
 	switch {
 	case m.Status == 101 || m.Connect && m.Status/100 == 2:
 		m.Framing = Tunnel
 	case m.Status/100 == 1 || m.Status == 204:
 		if f.encodings > 0 {
 			return ErrTEOnNoBody
+		}
+		if f.length > 0 {
+			return ErrLengthOnNoBody
 		}
 		// RFC 9110, 8.6: no Content-Length here either; it would desynchronise others.
 		h.Remove(header.ContentLength)

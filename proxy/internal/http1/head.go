@@ -47,6 +47,7 @@ type Message struct {
 	Minor     int // HTTP/1.<Minor>
 	Status    int // responses
 	KeepAlive bool
+	Closes    bool // of a response: it says that the connection ends behind it
 	Framing   Framing
 	Length    uint64 // for ByLength
 	Head      bool   // the request's method is HEAD
@@ -171,8 +172,11 @@ func parseRequestLine(b []byte, h *header.Map, m *Message, l *Limits) (int, *Err
 	}
 	target := line[:v:v]
 	for _, c := range target {
-		if c <= ' ' || c == 0x7f {
-			return 0, ErrTarget
+		switch {
+		case c == ' ' || c >= 0x80:
+			return 0, ErrTargetByte
+		case c < ' ' || c == 0x7f:
+			return 0, ErrTargetControl
 		}
 	}
 	m.Head = string(method) == "HEAD"
@@ -207,8 +211,11 @@ func parseTarget(t []byte, h *header.Map, m *Message) *Error {
 		return nil
 	}
 	i := bytes.Index(t, []byte("://"))
-	if i <= 0 || (!equalFold(t[:i], "http") && !equalFold(t[:i], "https")) {
-		return ErrTarget
+	switch {
+	case i <= 0:
+		return ErrTargetByte
+	case !equalFold(t[:i], "http") && !equalFold(t[:i], "https"):
+		return ErrScheme
 	}
 	rest := t[i+3:]
 	j := 0
@@ -219,6 +226,11 @@ func parseTarget(t []byte, h *header.Map, m *Message) *Error {
 		return ErrTarget
 	}
 	m.Absolute = true
+	if i == len("https") {
+		h.AddString(header.Scheme, "https")
+	} else {
+		h.AddString(header.Scheme, "http")
+	}
 	h.AppendRef(header.Authority, nil, rest[:j:j])
 	switch {
 	case j == len(rest):

@@ -36,7 +36,7 @@ func TestResponses(t *testing.T) {
 	ok("empty reason", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", Message{Status: 200, KeepAlive: true})
 	ok("chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Message{Status: 200, KeepAlive: true, Framing: Chunked})
 	ok("until close", "HTTP/1.1 200 OK\r\n\r\n", Message{Status: 200, Framing: UntilClose})
-	ok("close", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\n", Message{Status: 200, Framing: ByLength, Length: 1})
+	ok("close", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\n", Message{Status: 200, Closes: true, Framing: ByLength, Length: 1})
 	ok("head", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", Message{Status: 200, KeepAlive: true, Head: true})
 	ok("head chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Message{Status: 200, KeepAlive: true, Head: true})
 	ok("204", "HTTP/1.1 204 No Content\r\n\r\n", Message{Status: 204, KeepAlive: true})
@@ -74,7 +74,7 @@ func TestEncodeResponse(t *testing.T) {
 	}
 	f(Head{Status: 200}, "HTTP/1.1 200 OK\r\nserver: envoy\r\n\r\n")
 	f(Head{Status: 404, Close: true, Chunked: true}, "HTTP/1.1 404 Not Found\r\nserver: envoy\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
-	f(Head{Status: 599, Minor10: true}, "HTTP/1.1 599 Unknown\r\nserver: envoy\r\nconnection: keep-alive\r\n\r\n")
+	f(Head{Status: 598, Minor10: true}, "HTTP/1.0 598 Unknown\r\nserver: envoy\r\nconnection: keep-alive\r\n\r\n")
 	f(Head{Status: 101, Upgrade: true}, "HTTP/1.1 101 Switching Protocols\r\nserver: envoy\r\nconnection: upgrade\r\n\r\n")
 }
 

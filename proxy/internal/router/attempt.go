@@ -14,6 +14,8 @@ import (
 
 // attempt picks a host and asks for a connection to it.
 func (r *router) attempt() {
+	info := r.s.Info()
+	info.Attempts++
 	r.lb.Rand = r.loop.Rand()
 	r.host = r.local.Pick(&r.lb)
 	if r.host == nil {
@@ -21,8 +23,6 @@ func (r *router) attempt() {
 		r.noHost()
 		return
 	}
-	info := r.s.Info()
-	info.Attempts++
 	info.Host = r.host.Host
 	r.state = waiting
 	method := r.h.Value(header.Method)
@@ -73,7 +73,10 @@ func (r *router) OnReady(req *connpool.Request) {
 	upgrade := r.h.Has(header.Upgrade)
 	end := r.ended && r.body.Len() == 0 && r.trailers == nil
 	r.chunked = !end && !upgrade && !req.Connect && !r.h.Has(header.ContentLength)
-	head := http1.Head{Chunked: r.chunked, Upgrade: upgrade, Proper: r.upstream().HTTP1.ProperCaseWords}
+	head := http1.Head{
+		Empty:   end && !upgrade && !req.Connect && !r.h.Has(header.ContentLength) && mayHaveBody(r.h.Value(header.Method)),
+		Chunked: r.chunked, Upgrade: upgrade, Proper: r.upstream().HTTP1.ProperCaseWords,
+	}
 	http1.AppendRequest(c.Out(), r.h, &head)
 	switch {
 	case end:
@@ -96,6 +99,15 @@ func (r *router) OnReady(req *connpool.Request) {
 	r.startTry()
 }
 
+// mayHaveBody reports whether a request of a method is expected to have a body, so that its absence is said (RFC 9110, 8.6).
+func mayHaveBody(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "DELETE", "CONNECT", "TRACE":
+		return false
+	}
+	return true
+}
+
 // sendBody writes a piece of the request's body.
 func (r *router) sendBody(p []byte, end bool) {
 	c := r.conn
@@ -114,10 +126,13 @@ func (r *router) sendBody(p []byte, end bool) {
 	}
 }
 
-// sendTrailers ends the request. A body that is not chunked cannot carry trailers, and they are dropped, as RFC 9110, section 6.5.1,
-// allows.
+// sendTrailers ends the request. A body that is not chunked cannot carry trailers, and a cluster may not want them (enable_trailers):
+// then they are dropped, as RFC 9110, section 6.5.1, allows.
 func (r *router) sendTrailers(t *header.Map) {
 	if r.chunked {
+		if !r.upstream().HTTP1.EnableTrailers {
+			t = nil
+		}
 		http1.AppendLastChunk(r.conn.Out(), t)
 	}
 	r.finish()

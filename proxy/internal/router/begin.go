@@ -39,7 +39,6 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 		return
 	}
 	name := r.target.ClusterName(h)
-	info.UpstreamCluster = name
 	if r.local = r.clusters.Get(name); r.local == nil {
 		code := r.forward.ClusterNotFoundCode
 		if code == 0 {
@@ -48,7 +47,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 		r.reply(httpfilter.Reply{Code: code, Details: "cluster_not_found", Flags: streaminfo.NoClusterFound})
 		return
 	}
-	info.Cluster = r.local.Config()
+	info.UpstreamCluster, info.Cluster = name, r.local.Config()
 	r.high = r.forward.PriorityHigh
 
 	r.limits.read(r, h)

@@ -71,14 +71,15 @@ func (r *router) failed(f failure) {
 		body += "retried and the latest "
 	}
 	body += "reset reason: " + f.reason
+	// The transport's reason, which may tell of the network behind us, is for logs only.
 	details := "upstream_reset_before_response_started{" + underscored(f.reason)
 	if transport != "" {
-		body += ", transport failure reason: " + transport
 		details += "|" + underscored(transport)
 	}
 	r.dropAttempt()
 	headers := r.failureHeaders
 	if f.kind == resetOverflow {
+		info.Host = nil // as in Envoy: nothing was tried with it
 		headers = func(h *header.Map) {
 			h.SetString(header.XEnvoyOverloaded, "true")
 			r.failureHeaders(h)

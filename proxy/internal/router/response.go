@@ -32,12 +32,8 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	info.Details = "via_upstream"
 
 	h := &req.Response
-	if !r.cfg.SuppressEnvoyHeaders {
-		since := info.RequestEnd
-		if since == 0 || since < r.started {
-			since = r.started
-		}
-		h.SetBuilt(serviceTimeKey, strconv.AppendInt(h.Build(), max(0, now-since)/1e6, 10))
+	if since := info.RequestEnd; since != 0 && !r.cfg.SuppressEnvoyHeaders {
+		h.SetBuilt(serviceTimeKey, strconv.AppendInt(h.Build(), max(0, now-max(since, r.started))/1e6, 10))
 	}
 	if r.entry.VirtualHost.IncludeAttemptCountInResponse {
 		h.SetBuilt(attemptKey, strconv.AppendInt(h.Build(), int64(info.Attempts), 10))

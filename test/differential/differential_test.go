@@ -1,0 +1,179 @@
+package differential
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var reportFile = flag.String("report", "", "file that gets every difference, the allowed ones with their reasons")
+
+// settle is how long the two sides may take to agree after the client is gone: log lines and
+// counters come a little later.
+const (
+	settle     = 400 * time.Millisecond
+	logsComeIn = 1500 * time.Millisecond
+)
+
+// report collects what all subjects found.
+type report struct {
+	mu    sync.Mutex
+	text  strings.Builder
+	cases int
+	stays int
+}
+
+func (r *report) add(d difference, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(&r.text, "%v\n      %s\n", d, reason)
+	if reason != "" {
+		r.stays++
+	}
+}
+
+func (r *report) count() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cases++
+}
+
+// TestCases runs every case of testdata against both proxies.
+func TestCases(t *testing.T) {
+	bins := needPrograms(t)
+	table, err := readAllowed("../../docs/envoy-differences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	certs, err := newCertificates(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep report
+	var mu sync.Mutex
+	ran := 0
+	t.Run("subject", func(t *testing.T) {
+		for _, f := range files {
+			s, err := readSubject(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				runSubject(t, s, bins, certs, table, &rep)
+				mu.Lock()
+				defer mu.Unlock()
+				ran++
+			})
+		}
+	})
+	t.Logf("%d cases; %d differences that stay", rep.cases, rep.stays)
+	if *reportFile != "" {
+		if err := os.WriteFile(*reportFile, []byte(rep.text.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	if ran < len(files) || t.Failed() || testing.Short() {
+		return // only a whole run tells what occurs no longer
+	}
+	for _, u := range table.unused() {
+		t.Errorf("docs/envoy-differences.md: %s: this difference occurs no longer; take it out", u)
+	}
+}
+
+func runSubject(t *testing.T, s *subject, bins [2]string, certs *certificates, table *allowed, rep *report) {
+	envoy := startSide(t, "envoy", bins[0], s.config, certs)
+	ours := startSide(t, "lateen", bins[1], s.config, certs)
+	for _, c := range s.cases {
+		t.Run(c.name, func(t *testing.T) {
+			where := s.name + ": " + c.name
+			rep.count()
+			diffs, err := runCase(c, where, envoy, ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range diffs {
+				reason, ok := table.reason(d)
+				rep.add(d, reason)
+				if ok {
+					t.Logf("stays: %v\n      %s", d, reason)
+					continue
+				}
+				t.Errorf("%v", d)
+			}
+		})
+	}
+}
+
+// runCase plays a case on both sides at once and compares when both have settled.
+func runCase(c *testCase, where string, envoy, ours *side) ([]difference, error) {
+	if c.admin != nil {
+		e, err := envoy.observeAdmin(c.admin)
+		if err != nil {
+			return nil, fmt.Errorf("envoy: %w", err)
+		}
+		o, err := ours.observeAdmin(c.admin)
+		if err != nil {
+			return nil, fmt.Errorf("lateen: %w", err)
+		}
+		return compare(where, e, o), nil
+	}
+	sides := [2]*side{envoy, ours}
+	var got [2]seen
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i, s := range sides {
+		if s.place.ports[c.to] == 0 {
+			return nil, fmt.Errorf("there is no listener %q", c.to)
+		}
+		if err := s.begin(c); err != nil {
+			return nil, err
+		}
+		wg.Go(func() {
+			got[i], errs[i] = c.play(fmt.Sprintf("127.0.0.1:%d", s.place.ports[c.to]), s.place.certs)
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", sides[i].name, err)
+		}
+	}
+	begin := time.Now()
+	complete := time.Time{}
+	for {
+		if complete.IsZero() && (hasSettled(c, envoy) && hasSettled(c, ours) || time.Since(begin) > logsComeIn) {
+			complete = time.Now()
+		}
+		if !complete.IsZero() {
+			diffs := compare(where, envoy.observe(c, &got[0]), ours.observe(c, &got[1]))
+			if len(diffs) == 0 || time.Since(complete) > settle {
+				return diffs, nil
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// hasSettled reports whether a side has shown as many log lines and upstream requests as the case
+// waits for.
+func hasSettled(c *testCase, s *side) bool {
+	if len(s.logLines()) < c.logs {
+		return false
+	}
+	for n, want := range c.requests {
+		if o := s.origins[n]; o == nil || len(o.seen()) < want {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,199 @@
+package differential
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// outcome is everything that was observed of one side, by a name for each field. An absent
+// field is "".
+type outcome map[string]string
+
+// normaliser replaces what cannot be the same on both sides by a word.
+type normaliser struct {
+	ports *strings.Replacer
+}
+
+func (s *side) normaliser() normaliser {
+	var pairs []string
+	for _, kind := range []struct {
+		word  string
+		ports map[string]int
+	}{{"port", s.place.ports}, {"origin", s.place.origins}} {
+		for _, n := range slices.Sorted(maps.Keys(kind.ports)) {
+			pairs = append(pairs, fmt.Sprint(kind.ports[n]), "{"+kind.word+":"+n+"}")
+		}
+	}
+	return normaliser{ports: strings.NewReplacer(pairs...)}
+}
+
+// What is normalised, and why: each run has its own times, random numbers and ephemeral ports.
+var replaced = []struct {
+	re *regexp.Regexp
+	by string
+}{
+	// request ids
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "{uuid}"},
+	// dates of headers
+	{regexp.MustCompile(`\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`), "{date}"},
+	// times of logs
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "{time}"},
+	// ports that the kernel chose
+	{regexp.MustCompile(`\b(127\.0\.0\.1|\[::1\]):\d{4,5}\b`), "$1:{ephemeral}"},
+}
+
+func (n normaliser) text(s string) string {
+	s = n.ports.Replace(s)
+	for _, r := range replaced {
+		s = r.re.ReplaceAllString(s, r.by)
+	}
+	return s
+}
+
+// numbers are fields whose value is a measured time or a running number: only whether there
+// is one is compared.
+var numbers = regexp.MustCompile(`^(log\[\d+\]\.(connection_id|duration|request_duration|request_tx_duration|response_duration|response_tx_duration|start_time\(%s\))|.*\.header\.x-envoy-upstream-service-time|.*\.header\.x-envoy-expected-rq-timeout-ms-measured)$`)
+
+func (o outcome) set(n normaliser, field, value string) {
+	value = n.text(value)
+	if numbers.MatchString(field) && value != "" && value != "-" && strings.Trim(value, "0123456789") == "" {
+		value = "{number}"
+	}
+	o[field] = value
+}
+
+// message puts a message's parts in. The order of headers with different names means nothing
+// in HTTP and is not compared; that of one name's values is.
+func (o outcome) message(n normaliser, prefix string, m *message) {
+	o.set(n, prefix+".line", m.line)
+	for _, part := range []struct {
+		name string
+		list []string
+	}{{".header.", m.headers}, {".trailer.", m.trailers}} {
+		values := map[string][]string{}
+		for _, h := range part.list {
+			k, v, _ := strings.Cut(h, ":")
+			values[k] = append(values[k], strings.TrimSpace(v))
+		}
+		for k, v := range values {
+			// Several of a name mean what one with a list does (RFC 9110, 5.3), but for cookies.
+			if strings.EqualFold(k, "set-cookie") {
+				o.set(n, prefix+part.name+k, fmt.Sprintf("%q", v))
+			} else {
+				o.set(n, prefix+part.name+k, strings.Join(v, ","))
+			}
+		}
+	}
+	if len(m.body) > 0 {
+		o.set(n, prefix+".body", string(m.body))
+	}
+	o[prefix+".framing"] = m.framing
+	if m.cut {
+		o[prefix+".cut"] = "yes"
+	}
+}
+
+// observe collects what is known of a case so far.
+func (s *side) observe(c *testCase, got *seen) outcome {
+	n, o := s.normaliser(), outcome{}
+	for i := range got.responses {
+		o.message(n, fmt.Sprintf("response[%d]", i), &got.responses[i])
+	}
+	if len(got.rest) > 0 {
+		o.set(n, "rest", string(got.rest))
+	}
+	o["connection"] = got.end
+	if got.late {
+		o["connection"] += ", not all that was waited for came"
+	}
+	if got.tls != "" {
+		o["tls"] = got.tls
+	}
+	for name, or := range s.origins {
+		for i, m := range or.seen() {
+			o.message(n, fmt.Sprintf("upstream.%s[%d]", name, i), &m)
+		}
+	}
+	for i, line := range s.logLines() {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			o.set(n, fmt.Sprintf("log[%d]", i), line)
+			continue
+		}
+		for k, v := range fields {
+			text := fmt.Sprint(v)
+			if v == nil {
+				text = ""
+			}
+			if f, ok := v.(float64); ok {
+				text = fmt.Sprint(int64(f))
+			}
+			o.set(n, fmt.Sprintf("log[%d].%s", i, k), text)
+		}
+	}
+	for k, v := range s.readStats() {
+		if c.comparesStat(k) {
+			o["stat."+n.text(k)] = fmt.Sprint(v)
+		}
+	}
+	return o
+}
+
+var (
+	usualStats = regexp.MustCompile(`^(http|cluster|tcp)\.`)
+	// Not compared unless a case asks: the admin API's own traffic, bytes (which count the
+	// digits of times), and histograms.
+	unusualStats = regexp.MustCompile(`^http\.admin\.|_bytes|_length_ms|_rq_time`)
+)
+
+func (c *testCase) comparesStat(name string) bool {
+	for _, re := range c.stats {
+		if re.MatchString(name) {
+			return true
+		}
+	}
+	return usualStats.MatchString(name) && !unusualStats.MatchString(name)
+}
+
+// difference is a field in which the two sides do not agree.
+type difference struct {
+	where string // "subject: case"
+	field string
+	envoy string
+	ours  string
+}
+
+func (d difference) String() string {
+	return fmt.Sprintf("%s\n    %s\n      Envoy:  %s\n      Lateen: %s", d.where, d.field, shown(d.envoy), shown(d.ours))
+}
+
+func shown(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	if len(s) > 400 {
+		s = s[:400] + "..."
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func compare(where string, envoy, ours outcome) []difference {
+	fields := map[string]bool{}
+	for k := range envoy {
+		fields[k] = true
+	}
+	for k := range ours {
+		fields[k] = true
+	}
+	var out []difference
+	for _, f := range slices.Sorted(maps.Keys(fields)) {
+		if envoy[f] != ours[f] {
+			out = append(out, difference{where: where, field: f, envoy: envoy[f], ours: ours[f]})
+		}
+	}
+	return out
+}

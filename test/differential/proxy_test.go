@@ -1,0 +1,244 @@
+package differential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/test/internal/envoybin"
+)
+
+// programs are what is compared, found and built once.
+var programs = sync.OnceValues(func() (bins [2]string, err error) {
+	if bins[0], err = envoybin.Find(context.Background()); err != nil {
+		return bins, errNoEnvoy{err}
+	}
+	dir, err := os.MkdirTemp("", "lateen-differential-")
+	if err != nil {
+		return bins, err
+	}
+	bins[1] = filepath.Join(dir, "lateen-proxy")
+	cmd := exec.Command("go", "build", "-o", bins[1], "./cmd/lateen-proxy")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return bins, fmt.Errorf("build of lateen-proxy: %v\n%s", err, out)
+	}
+	return bins, nil
+})
+
+type errNoEnvoy struct{ error }
+
+// needPrograms skips where Envoy cannot be had.
+func needPrograms(t *testing.T) [2]string {
+	t.Helper()
+	bins, err := programs()
+	if e, ok := errors.AsType[errNoEnvoy](err); ok {
+		t.Skipf("Envoy is not there and could not be installed (%v); this makes the test run: %s", e.error, envoybin.Command)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bins
+}
+
+// lastPort is where the search for free ports goes on. The range lies below the one that the
+// kernel takes ports of clients from, so that no client gets what a proxy is about to bind.
+var lastPort atomic.Int32
+
+func freePort() int {
+	const low, high = 20000, 32000
+	start := int32(os.Getpid() % 8000)
+	for range high - low {
+		p := low + int(start+lastPort.Add(1))%(high-low)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p))
+		if err == nil {
+			l.Close()
+			return p
+		}
+	}
+	panic("no free port")
+}
+
+// side is one of the two proxies of a subject with its origins.
+type side struct {
+	name    string
+	place   place
+	origins map[string]*origin
+	cmd     *exec.Cmd
+	output  string
+	done    chan error
+	admin   *http.Client
+	stats   map[string]int64
+	logAt   int // bytes of the access log that belong to earlier cases
+}
+
+// startSide writes the bootstrap, starts origins and proxy and waits until it is ready.
+func startSide(t *testing.T, name, program, config string, certs *certificates) *side {
+	t.Helper()
+	dir := t.TempDir()
+	s := &side{
+		name: name, origins: map[string]*origin{}, done: make(chan error, 1), output: filepath.Join(dir, "output"),
+		admin: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+		place: place{dir: dir, log: filepath.Join(dir, "access.log"), ports: map[string]int{}, origins: map[string]int{}, certs: certs},
+	}
+	boot, err := s.place.bootstrap(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, port := range s.place.origins {
+		if n == "dead" { // a port where nobody listens
+			continue
+		}
+		o, err := startOrigin(n, fmt.Sprintf("127.0.0.1:%d", port), certs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.origins[n] = o
+		t.Cleanup(o.stop)
+	}
+	file := filepath.Join(dir, "bootstrap.yaml")
+	if err := os.WriteFile(file, boot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-c", file, "--concurrency", "1", "-l", "error", "--file-flush-interval-msec", "10"}
+	if name == "envoy" {
+		args = append(args, "--disable-hot-restart")
+	}
+	out, err := os.Create(s.output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	s.cmd = exec.Command(program, args...)
+	s.cmd.Stdout, s.cmd.Stderr = out, out
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.done <- s.cmd.Wait() }()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		<-s.done
+	})
+	s.awaitReady(t)
+	s.readStats()
+	return s
+}
+
+func (s *side) awaitReady(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		if _, body, err := s.ask("GET", "/ready"); err == nil && strings.HasPrefix(body, "LIVE") {
+			return
+		}
+		select {
+		case err := <-s.done:
+			s.done <- err
+			b, _ := os.ReadFile(s.output)
+			t.Fatalf("%s ended at once (%v):\n%s", s.name, err, b)
+		case <-deadline:
+			t.Fatalf("%s did not become ready", s.name)
+		case <-tick.C:
+		}
+	}
+}
+
+// ask is a request to the admin API.
+func (s *side) ask(method, path string) (*http.Response, string, error) {
+	req, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", s.place.ports["admin"], path), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := s.admin.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp, string(b), err
+}
+
+// readStats takes the counters as they are now and returns by how much each has changed.
+func (s *side) readStats() map[string]int64 {
+	now := s.counters()
+	changed := map[string]int64{}
+	for k, v := range now {
+		if d := v - s.stats[k]; d != 0 {
+			changed[k] = d
+		}
+	}
+	return changed
+}
+
+func (s *side) counters() map[string]int64 {
+	_, body, err := s.ask("GET", "/stats?usedonly")
+	if err != nil {
+		return nil
+	}
+	out := map[string]int64{}
+	for line := range strings.Lines(body) {
+		k, v, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if n, err := strconv.ParseInt(v, 10, 64); ok && err == nil {
+			out[k] = n
+		}
+	}
+	return out
+}
+
+// logLines are the lines of access log since the case began.
+func (s *side) logLines() []string {
+	b, err := os.ReadFile(s.place.log)
+	if err != nil || len(b) < s.logAt {
+		return nil
+	}
+	text := strings.TrimSuffix(string(b[s.logAt:]), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+// begin makes the side ready for a case: no connection upstream is left of an earlier one.
+func (s *side) begin(c *testCase) error {
+	for n, o := range s.origins {
+		o.dropConnections()
+		o.script(c.answers[n])
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for s.upstreamConnections() > 0 {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not let go of connections to origins that closed them", s.name)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if fi, err := os.Stat(s.place.log); err == nil {
+		s.logAt = int(fi.Size())
+	}
+	s.stats = s.counters()
+	return nil
+}
+
+func (s *side) upstreamConnections() (n int64) {
+	for k, v := range s.counters() {
+		if strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active") {
+			n += v
+		}
+	}
+	return n
+}
