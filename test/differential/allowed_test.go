@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -72,6 +73,18 @@ func (a *allowed) reason(d difference) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// covers reports whether all differences may stay.
+func (a *allowed) covers(ds []difference) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, d := range ds {
+		if !slices.ContainsFunc(a.rows, func(r *allowedRow) bool { return find(r.where, d.where) != nil && find(r.fields, d.field) != nil }) {
+			return false
+		}
+	}
+	return true
 }
 
 func find(ps []pattern, s string) *pattern {

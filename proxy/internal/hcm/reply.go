@@ -192,7 +192,7 @@ func (s *stream) mapReply(h *header.Map, body string) string {
 func (s *stream) refuse(err *http1.Error) {
 	s.keepAlive = false
 	r := httpfilter.Reply{Code: err.Status, Details: err.Details}
-	s.requestDone = false
+	s.requestDone, s.info.RequestEnd = false, 0
 	if err == http1.ErrHostMissing { // well-formed, but for that
 		if s.msg.Framing == http1.NoBody {
 			s.requestDone = true

@@ -243,9 +243,9 @@ func TestRequests(t *testing.T) {
 		":method: POST\n:path: /\n:authority: a\n", "hello, worlds!!", "GET")
 	f("trailers", chunkedReq+"3\r\nabc\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\n\r\nrest",
 		":method: POST\n:path: /\n:authority: a\n[x-sum: 1]\n[grpc-status: 0]\n", "abc", "rest")
-	f("absolute form", "GET http://B.example/p?q HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:authority: B.example\n:path: /p?q\n", "", "")
-	f("absolute form without path", "GET http://b HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:authority: b\n:path: /\n", "", "")
-	f("absolute form with query only", "GET http://b?q HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:authority: b\n:path: /?q\n", "", "")
+	f("absolute form", "GET http://B.example/p?q HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:scheme: http\n:authority: B.example\n:path: /p?q\n", "", "")
+	f("absolute form without path", "GET http://b HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:scheme: http\n:authority: b\n:path: /\n", "", "")
+	f("absolute form with query only", "GET http://b?q HTTP/1.1\r\nhost: a\r\n\r\n", ":method: GET\n:scheme: http\n:authority: b\n:path: /?q\n", "", "")
 	f("asterisk", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", ":method: OPTIONS\n:path: *\n:authority: a\n", "", "")
 	f("connect", "CONNECT a.example:443 HTTP/1.1\r\nhost: x\r\n\r\nbytes", ":method: CONNECT\n:authority: a.example:443\n", "", "bytes")
 	f("ipv6 host", "GET / HTTP/1.1\r\nhost: [::1]:80\r\n\r\n", ":method: GET\n:path: /\n:authority: [::1]:80\n", "", "")
