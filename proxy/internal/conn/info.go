@@ -3,6 +3,8 @@ package conn
 import (
 	"crypto/tls"
 	"net/netip"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 )
 
 // Info is what is known about a connection's ends. It is filled before the handler's first
@@ -32,9 +34,42 @@ type Info struct {
 	PeerURI      string               // first URI SAN of the peer's certificate: its SPIFFE identity
 	LocalURI     string               // first URI SAN of ours, on an accepted connection
 	PeerCertHash string               // hex SHA-256 of the peer's certificate
+	peerNames    *[]string            // see PeerNames
+
+	// State is the filter state of the connection.
+	State filterstate.Set
+	// Metadata is the dynamic metadata of the connection by filter name; nil for none.
+	Metadata map[string]map[string]any
 
 	// Times are Loop.Now values; 0: not reached.
 	Created       int64 // accepted, or Dial called
 	Connected     int64 // TCP connected
 	HandshakeDone int64 // TLS handshake complete
+}
+
+// PeerNames are the names by which the peer's certificate may be known: its URI SANs, its DNS
+// SANs, then its subject. They are put together when first asked for.
+func (i *Info) PeerNames() []string {
+	if i.peerNames == nil {
+		var names []string
+		if i.TLS != nil && len(i.TLS.PeerCertificates) > 0 {
+			leaf := i.TLS.PeerCertificates[0]
+			for _, u := range leaf.URIs {
+				names = append(names, u.String())
+			}
+			names = append(names, leaf.DNSNames...)
+			names = append(names, leaf.Subject.String())
+		}
+		i.peerNames = &names
+	}
+	return *i.peerNames
+}
+
+// Destination is where the client meant to go: the original destination of a redirected
+// connection, else our end.
+func (i *Info) Destination() netip.AddrPort {
+	if i.OriginalDst.IsValid() {
+		return i.OriginalDst
+	}
+	return i.LocalAddr
 }

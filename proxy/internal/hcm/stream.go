@@ -345,16 +345,13 @@ func (s *stream) Route() *route.Entry {
 		return nil
 	}
 	r := route.Request{
-		Headers: &s.req, Random: s.random, Internal: s.internal,
+		Headers: &s.req, Random: s.random, Internal: s.internal, Metadata: s.info.Metadata,
 		TLS: route.TLS{Secure: s.secure},
 	}
 	if tls := s.info.Downstream.TLS; tls != nil {
 		r.TLS.Secure = true
 		r.TLS.Presented = len(tls.PeerCertificates) > 0
 		r.TLS.Validated = len(tls.VerifiedChains) > 0 || s.info.Downstream.PeerURI != ""
-	}
-	if s.info.Metadata != nil {
-		r.Metadata = s.metadata
 	}
 	e := s.table.Match(&r)
 	s.entry = e
@@ -368,19 +365,6 @@ func (s *stream) Route() *route.Entry {
 		s.target = e.Forward.Pick(s.random)
 	}
 	return e
-}
-
-func (s *stream) metadata(filter string, path []string) (string, bool) {
-	var v any = map[string]any(s.info.Metadata[filter])
-	for _, k := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return "", false
-		}
-		v = m[k]
-	}
-	text, ok := v.(string)
-	return text, ok
 }
 
 // Target implements httpfilter.Stream.

@@ -20,8 +20,8 @@ type Request struct {
 	TLS TLS
 	// Internal is Envoy's notion of an internal request (x-envoy-internal: true).
 	Internal bool
-	// Metadata looks up dynamic metadata for matchers; nil: there is none.
-	Metadata func(filter string, path []string) (string, bool)
+	// Metadata is the dynamic metadata; nil: there is none.
+	Metadata map[string]map[string]any
 }
 
 // TLS is what tls_context matches on.
@@ -151,7 +151,7 @@ func (m *match) check(r *Request, p *parts) miss {
 		return miss{cause: missTLS}
 	}
 	for i := range m.FilterMetadata {
-		if !matchMetadata(&m.FilterMetadata[i], r) {
+		if !m.FilterMetadata[i].Match(r.Metadata) {
 			return miss{missMetadata, i}
 		}
 	}
@@ -217,14 +217,15 @@ func (m *headerMatch) match(h *header.Map, p *parts) bool {
 	if !ok && !m.TreatMissingAsEmpty {
 		return false
 	}
-	var yes bool
+	return m.matchValue(v) != m.Invert
+}
+
+func (m *headerMatch) matchValue(v []byte) bool {
 	if m.Range != nil {
 		n, ok := parseInt(v)
-		yes = ok && n >= m.Range[0] && n < m.Range[1]
-	} else {
-		yes = matchString(m.String, v)
+		return ok && n >= m.Range[0] && n < m.Range[1]
 	}
-	return yes != m.Invert
+	return matchString(m.String, v)
 }
 
 // value returns all values of the header, with commas between them.
@@ -270,6 +271,9 @@ func parseInt(b []byte) (int64, bool) {
 	}
 	return int64(n), n < 1<<63
 }
+
+// MatchString reports whether a value matches.
+func MatchString(m *xdsresource.StringMatch, v []byte) bool { return matchString(m, v) }
 
 func matchString(m *xdsresource.StringMatch, v []byte) bool {
 	if m == nil {
@@ -359,17 +363,6 @@ func matchQuery(m *xdsresource.QueryMatcher, p *parts) bool {
 	return ok && matchString(m.String, v)
 }
 
-func matchMetadata(m *xdsresource.MetadataMatcher, r *Request) bool {
-	if r.Metadata == nil {
-		return m.Invert
-	}
-	v, ok := r.Metadata(m.Filter, m.Path)
-	if ok && m.Value != nil {
-		ok = matchString(m.Value, []byte(v))
-	}
-	return ok != m.Invert
-}
-
 // explain puts a miss into words.
 func (m *match) explain(x miss, p *parts) string {
 	quote := func(b []byte) string { return strconv.Quote(string(b)) }
@@ -452,3 +445,29 @@ func (m *HeaderMatcher) Match(h *header.Map) bool {
 	p.release()
 	return ok
 }
+
+// MatchEach is Match for a header whose values are judged one by one: one that matches is enough,
+// and with invert_match none may. Authorization reads headers so, lest a client hides a value
+// beside another.
+func (m *HeaderMatcher) MatchEach(h *header.Map) bool {
+	x := &m.m
+	i := h.Find(x.key, 0)
+	if i < 0 || x.Present != nil || h.Find(x.key, i+1) < 0 {
+		return m.Match(h)
+	}
+	for ; i >= 0; i = h.Find(x.key, i+1) {
+		_, _, v := h.At(i)
+		if x.matchValue(v) {
+			return !x.Invert
+		}
+	}
+	return x.Invert
+}
+
+// String says what is matched, for explanations.
+func (m *HeaderMatcher) String() string {
+	return "header " + strconv.Quote(m.m.Name) + " " + describeHeader(m.m.HeaderMatcher)
+}
+
+// DescribeString says what a string match asks for.
+func DescribeString(m *xdsresource.StringMatch) string { return describeString(m) }

@@ -142,7 +142,7 @@ func TestMatch(t *testing.T) {
 		"fraction":                  {xdsresource.RouteMatch{Path: "/", Fraction: &xdsresource.FractionalPercent{Numerator: 10, Denominator: 100}}, []*Request{{Headers: get("/").Headers, Random: 109}}, []*Request{{Headers: get("/").Headers, Random: 110}}, "fraction of 10 in 100"},
 		"client certificate":        {xdsresource.RouteMatch{Path: "/", TLSPresented: ptr(true)}, []*Request{{Headers: get("/").Headers, TLS: TLS{Presented: true}}}, []*Request{get("/")}, "certificate"},
 		"no validated certificate":  {xdsresource.RouteMatch{Path: "/", TLSValidated: ptr(false)}, []*Request{{Headers: get("/").Headers, TLS: TLS{Presented: true}}}, []*Request{{Headers: get("/").Headers, TLS: TLS{Validated: true}}}, "certificate"},
-		"dynamic metadata, missing": {xdsresource.RouteMatch{Path: "/", FilterMetadata: []xdsresource.MetadataMatcher{{Filter: "f", Path: []string{"k"}, Invert: true}}}, []*Request{get("/")}, nil, ""},
+		"dynamic metadata, missing": {xdsresource.RouteMatch{Path: "/", FilterMetadata: []xdsresource.MetadataMatcher{{Filter: "f", Path: []string{"k"}, Value: xdsresource.ValueMatch{Bool: true}, Invert: true}}}, []*Request{get("/")}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tbl := one(t, &xdsresource.Route{Name: "r", Match: tt.match, Forward: to("c")})

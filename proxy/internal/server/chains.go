@@ -36,8 +36,9 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	if cfg.Routes == nil {
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}
+	at := place{l, s.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}
 	for _, f := range cfg.Filters {
-		factory, err := s.httpFactory(f, l)
+		factory, err := s.httpFactory(f, at)
 		if err != nil {
 			return nil, fmt.Errorf("HTTP filter %q: %w", f.Name, err)
 		}
@@ -79,12 +80,12 @@ func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain
 }
 
 // httpFactory finds the line of a filter's type and makes its factory.
-func (s *Server) httpFactory(f xdsresource.HTTPFilter, l *xdsresource.Listener) (httpfilter.Factory, error) {
+func (s *Server) httpFactory(f xdsresource.HTTPFilter, at place) (httpfilter.Factory, error) {
 	line, ok := httpFilters[f.Type]
 	if !ok {
 		return nil, fmt.Errorf("type %q is not in the list of filters", f.Type)
 	}
-	return line.make(s, f.Config, l)
+	return line.make(s, f.Config, at)
 }
 
 // accessLogs opens the loggers of a listener, connection manager or TCP proxy.

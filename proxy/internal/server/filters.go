@@ -13,7 +13,9 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/router"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -21,7 +23,14 @@ import (
 // how its factory is made for a filter chain of a listener.
 type httpFilter struct {
 	xdsresource.HTTPFilterType
-	make func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error)
+	make func(s *Server, cfg any, at place) (httpfilter.Factory, error)
+}
+
+// place is where a filter stands.
+type place struct {
+	listener *xdsresource.Listener
+	// scope is that of the connection manager's statistics, "http.<stat_prefix>.".
+	scope stats.Scope
 }
 
 // httpFilters lists every HTTP filter by the message name of its configuration. A new filter
@@ -29,22 +38,22 @@ type httpFilter struct {
 var httpFilters = map[string]httpFilter{
 	"envoy.extensions.filters.http.router.v3.Router": {
 		xdsresource.HTTPFilterType{Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: parseRouter},
-		func(s *Server, cfg any, _ *xdsresource.Listener) (httpfilter.Factory, error) {
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
 			return router.New(cfg.(router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address}), nil
 		},
 	},
 	"io.istio.http.peer_metadata.Config": {
 		xdsresource.HTTPFilterType{Name: "istio.metadata_exchange", Parse: metadataexchange.ParseConfig},
-		func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error) {
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
 			return metadataexchange.New(cfg, metadataexchange.Deps{
-				Workers: s.cfg.Workers, ID: s.node.id, Metadata: s.node.encoded, Direction: l.Direction,
+				Workers: s.cfg.Workers, ID: s.node.id, Metadata: s.node.encoded, Direction: at.listener.Direction,
 				Clusters: s.clusters, Logger: s.logger("filter"),
 			})
 		},
 	},
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": {
 		xdsresource.HTTPFilterType{Name: fault.Name, Parse: fault.ParseConfig, ParseRoute: fault.ParseConfig},
-		func(_ *Server, cfg any, _ *xdsresource.Listener) (httpfilter.Factory, error) {
+		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) {
 			return fault.New(cfg), nil
 		},
 	},
@@ -53,12 +62,21 @@ var httpFilters = map[string]httpFilter{
 			Name: cors.Name, Parse: cors.ParseConfig, ParseRoute: cors.ParseRouteConfig,
 			RouteTypes: []string{"envoy.extensions.filters.http.cors.v3.CorsPolicy"},
 		},
-		func(*Server, any, *xdsresource.Listener) (httpfilter.Factory, error) { return cors.New(), nil },
+		func(*Server, any, place) (httpfilter.Factory, error) { return cors.New(), nil },
+	},
+	"envoy.extensions.filters.http.rbac.v3.RBAC": {
+		xdsresource.HTTPFilterType{
+			Name: rbac.Name, Parse: rbac.ParseConfig, ParseRoute: rbac.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.rbac.v3.RBACPerRoute"},
+		},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return rbac.New(cfg, at.scope, s.cfg.Workers), nil
+		},
 	},
 	"stats.PluginConfig": {
 		xdsresource.HTTPFilterType{Name: "istio.stats", Parse: istiostats.ParseConfig},
-		func(s *Server, cfg any, l *xdsresource.Listener) (httpfilter.Factory, error) {
-			return s.reporter(cfg, l)
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return s.reporter(cfg, at.listener)
 		},
 	},
 }

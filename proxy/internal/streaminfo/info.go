@@ -6,6 +6,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/peermetadata"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -100,6 +101,8 @@ type Info struct {
 
 	// Metadata is the dynamic metadata by filter name; nil until somebody sets some.
 	Metadata map[string]map[string]any
+	// State is the filter state of the stream; that of the connection is in Downstream.
+	State filterstate.Set
 }
 
 // Trace is the trace context of a stream's own span.
@@ -145,4 +148,12 @@ func (i *Info) SetMetadata(filter, key string, value any) {
 		i.Metadata[filter] = m
 	}
 	m[key] = value
+}
+
+// FilterState returns the object of a name, the stream's or else the connection's; nil for none.
+func (i *Info) FilterState(name string) filterstate.Object {
+	if o := i.State.Get(name); o != nil || i.Downstream == nil {
+		return o
+	}
+	return i.Downstream.State.Get(name)
 }

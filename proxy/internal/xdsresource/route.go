@@ -130,14 +130,6 @@ type QueryMatcher struct {
 	String  *StringMatch
 }
 
-// MetadataMatcher is type.matcher.v3.MetadataMatcher for string values.
-type MetadataMatcher struct {
-	Filter string
-	Path   []string
-	Value  *StringMatch // nil: present
-	Invert bool
-}
-
 // WeightedCluster is one entry of weighted_clusters.
 type WeightedCluster struct {
 	Name                            string

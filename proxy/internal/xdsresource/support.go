@@ -88,7 +88,17 @@ var supportedFields = map[string]string{
 	"envoy.type.matcher.v3.RegexMatchAndSubstitute":           "pattern substitution",
 	"envoy.type.matcher.v3.MetadataMatcher":                   "filter path value invert",
 	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":       "key",
-	"envoy.type.matcher.v3.ValueMatcher":                      "string_match present_match",
+	"envoy.type.matcher.v3.ValueMatcher":                      "null_match double_match string_match bool_match present_match list_match or_match",
+	"envoy.type.matcher.v3.ValueMatcher.NullMatch":            "",
+	"envoy.type.matcher.v3.DoubleMatcher":                     "range exact",
+	"envoy.type.v3.DoubleRange":                               "start end",
+	"envoy.type.matcher.v3.ListMatcher":                       "one_of",
+	"envoy.type.matcher.v3.OrMatcher":                         "value_matchers",
+	"envoy.type.matcher.v3.PathMatcher":                       "path",
+	"envoy.type.matcher.v3.FilterStateMatcher":                "key string_match address_match",
+	"envoy.type.matcher.v3.AddressMatcher":                    "ranges invert_match",
+	"xds.core.v3.CidrRange":                                   "address_prefix prefix_len",
+	"envoy.type.v3.Int32Range":                                "start end",
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
@@ -129,6 +139,19 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.http.cors.v3.CorsPolicy": `allow_origin_string_match allow_methods allow_headers
 		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
 		forward_not_matching_preflights`,
+
+	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats",
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
+	"envoy.config.rbac.v3.RBAC":                          "action policies",
+	"envoy.config.rbac.v3.Policy":                        "permissions principals",
+	"envoy.config.rbac.v3.Permission": `and_rules or_rules any header url_path destination_ip destination_port
+		destination_port_range metadata not_rule requested_server_name sourced_metadata`,
+	"envoy.config.rbac.v3.Permission.Set": "rules",
+	"envoy.config.rbac.v3.Principal": `and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header
+		url_path metadata filter_state not_id sourced_metadata`,
+	"envoy.config.rbac.v3.Principal.Set":           "ids",
+	"envoy.config.rbac.v3.Principal.Authenticated": "principal_name",
+	"envoy.config.rbac.v3.SourcedMetadata":         "metadata_matcher metadata_source",
 
 	// Clusters and endpoints: see upstreamFields.
 	"envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive",

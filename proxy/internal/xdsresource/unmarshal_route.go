@@ -6,7 +6,6 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -158,20 +157,7 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 		}
 	}
 	for i, dm := range m.GetDynamicMetadata() {
-		here := at(join(path, "dynamic_metadata"), i)
-		mm := MetadataMatcher{Filter: dm.GetFilter(), Invert: dm.GetInvert()}
-		for _, seg := range dm.GetPath() {
-			mm.Path = append(mm.Path, seg.GetKey())
-		}
-		switch v := dm.GetValue().GetMatchPattern().(type) {
-		case *matcherv3.ValueMatcher_StringMatch:
-			sm := p.stringMatch(join(here, "value.string_match"), v.StringMatch)
-			mm.Value = &sm
-		case *matcherv3.ValueMatcher_PresentMatch:
-		default:
-			p.bad(join(here, "value"), "only string_match and present_match are supported")
-		}
-		out.FilterMetadata = append(out.FilterMetadata, mm)
+		out.FilterMetadata = append(out.FilterMetadata, p.metadataMatcher(at(join(path, "dynamic_metadata"), i), dm))
 	}
 	return out
 }

@@ -1,0 +1,43 @@
+// Package filterstate holds Envoy's filter state: named objects by which one filter tells another
+// something about a connection or a stream, such as the cluster that a TCP proxy is to use.
+//
+// It knows no object but plain text; packages with objects of their own define them. A Set belongs
+// to one event loop. Any package of the proxy may import it; it imports none of them.
+package filterstate
+
+// Object is a value of the filter state. String is its serialised form, which matchers and format
+// operators read.
+type Object interface {
+	String() string
+}
+
+// Text is an object that is nothing but text.
+type Text string
+
+// String implements Object.
+func (t Text) String() string { return string(t) }
+
+// Names of objects that this proxy reads.
+const (
+	TCPProxyCluster  = "envoy.tcp_proxy.cluster"
+	TCPIdleTimeoutMs = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
+)
+
+// Set is the state of one connection or stream. The zero Set is empty and ready.
+type Set struct{ objects map[string]Object }
+
+// Get returns the object of a name, nil when there is none.
+func (s *Set) Get(name string) Object {
+	if s == nil {
+		return nil
+	}
+	return s.objects[name]
+}
+
+// Put sets the object of a name.
+func (s *Set) Put(name string, o Object) {
+	if s.objects == nil {
+		s.objects = make(map[string]Object)
+	}
+	s.objects[name] = o
+}

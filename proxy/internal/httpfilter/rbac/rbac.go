@@ -1,0 +1,204 @@
+// Package rbac is the HTTP filter envoy.filters.http.rbac: it refuses requests that the policies
+// of its configuration, or of the route's, do not allow.
+//
+// It judges nothing itself: package rbac of the data path does. Only server imports it.
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/rbac_filter
+package rbac
+
+import (
+	"strings"
+
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/rbac"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Name is the filter's canonical name.
+const Name = "envoy.filters.http.rbac"
+
+// Config is a validated rbac.v3.RBAC of a filter chain or a route.
+type Config struct {
+	Rules, Shadow             *rbac.Engine // nil: none
+	StatPrefix, ShadowPrefix  string
+	PerPolicy                 bool // statistics for each policy
+	shadowPolicy, shadowState string
+	policy, state             string   // keys of the dynamic metadata
+	details                   []string // of a refusal, by policy
+}
+
+// ParseConfig reads the filter's own configuration. It returns a *Config.
+func ParseConfig(a *anypb.Any) (any, error) {
+	m := &rbacv3.RBAC{}
+	r := xdsresource.ReadFilter(Name, a, m)
+	return parse(r, "", m)
+}
+
+// ParseRouteConfig reads an RBACPerRoute. Without rbac in it, the route is open.
+func ParseRouteConfig(a *anypb.Any) (any, error) {
+	m := &rbacv3.RBACPerRoute{}
+	r := xdsresource.ReadFilter(Name, a, m)
+	return parse(r, "rbac.", m.GetRbac())
+}
+
+func parse(r *xdsresource.FilterReader, path string, m *rbacv3.RBAC) (any, error) {
+	c := &Config{
+		Rules: rbac.New(r.RBAC(path+"rules", m.GetRules())), Shadow: rbac.New(r.RBAC(path+"shadow_rules", m.GetShadowRules())),
+		StatPrefix: m.GetRulesStatPrefix(), ShadowPrefix: m.GetShadowRulesStatPrefix(), PerPolicy: m.GetTrackPerRuleStats(),
+	}
+	c.shadowPolicy, c.shadowState = c.ShadowPrefix+"shadow_effective_policy_id", c.ShadowPrefix+"shadow_engine_result"
+	c.policy, c.state = c.StatPrefix+"enforced_effective_policy_id", c.StatPrefix+"enforced_engine_result"
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if c.Rules != nil {
+		for _, name := range c.Rules.Policies() {
+			c.details = append(c.details, details(name))
+		}
+	}
+	return c, nil
+}
+
+// details are the response code details of a refusal, which have no white space.
+func details(policy string) string {
+	return "rbac_access_denied_matched_policy[" + strings.Join(strings.Fields(policy), "_") + "]"
+}
+
+// New returns the factory for a filter chain. scope is the connection manager's, "http.<prefix>.".
+func New(cfg any, scope stats.Scope, workers int) httpfilter.Factory {
+	c := cfg.(*Config)
+	f := &factory{cfg: c, scope: scope.Scope("rbac"), workers: make([]map[string]stats.Counter, workers)}
+	for i, name := range counterNames {
+		prefix := c.StatPrefix
+		if strings.HasPrefix(name, "shadow_") {
+			prefix = c.ShadowPrefix
+		}
+		f.prefixes[i] = dotted(prefix)
+		f.counters[i] = f.scope.Counter(f.prefixes[i] + name)
+	}
+	return f
+}
+
+// dotted is a prefix of a statistic's name.
+func dotted(prefix string) string {
+	if prefix == "" || strings.HasSuffix(prefix, ".") {
+		return prefix
+	}
+	return prefix + "."
+}
+
+// Counters, in the order of counterNames.
+const (
+	allowed = iota
+	denied
+	shadowAllowed
+	shadowDenied
+	logged
+	notLogged
+	counters
+)
+
+var counterNames = [counters]string{"allowed", "denied", "shadow_allowed", "shadow_denied", "logged", "not_logged"}
+
+type factory struct {
+	cfg      *Config
+	scope    stats.Scope
+	counters [counters]stats.Counter
+	prefixes [counters]string
+	workers  []map[string]stats.Counter // statistics of single policies, by worker
+}
+
+// NewFilter implements httpfilter.Factory.
+func (f *factory) NewFilter(*eventloop.Loop) httpfilter.Filter { return &filter{factory: f} }
+
+// filter serves one stream at a time; in is here only so that it need not be allocated.
+type filter struct {
+	*factory
+	in rbac.Input
+}
+
+// OnRequestHeaders implements httpfilter.RequestHeaders.
+func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	c := f.cfg
+	if rc, ok := s.FilterConfig().(*Config); ok {
+		c = rc
+	}
+	if c.Rules == nil && c.Shadow == nil {
+		return httpfilter.Continue
+	}
+	info := s.Info()
+	f.in = rbac.Input{Headers: h, Conn: info.Downstream, Stream: info}
+	defer f.in.Reset()
+	if c.Shadow != nil {
+		d := c.Shadow.Decide(&f.in)
+		f.count(s, c, shadowAllowed, d)
+		note(info, f.cfg.shadowPolicy, f.cfg.shadowState, d)
+	}
+	if c.Rules == nil {
+		return httpfilter.Continue
+	}
+	d := c.Rules.Decide(&f.in)
+	if c.Rules.Action() == xdsresource.RBACLog {
+		info.SetMetadata("envoy.common", "access_log_hint", d.Matched())
+		if d.Matched() {
+			s.Shard().Inc(f.counters[logged])
+		} else {
+			s.Shard().Inc(f.counters[notLogged])
+		}
+	}
+	f.count(s, c, allowed, d)
+	note(info, f.cfg.policy, f.cfg.state, d)
+	if d.Allowed {
+		return httpfilter.Continue
+	}
+	reply := httpfilter.Reply{Code: 403, Body: "RBAC: access denied", Details: "rbac_access_denied_matched_policy[none]"}
+	if d.Matched() {
+		reply.Details = c.details[d.Index]
+	}
+	s.Reply(reply)
+	return httpfilter.Stop
+}
+
+// note leaves a decision in the dynamic metadata.
+func note(info *streaminfo.Info, policyKey, stateKey string, d rbac.Decision) {
+	if d.Matched() {
+		info.SetMetadata(Name, policyKey, d.Policy)
+	}
+	result := "denied"
+	if d.Allowed {
+		result = "allowed"
+	}
+	info.SetMetadata(Name, stateKey, result)
+}
+
+// count counts a decision; yes is the counter of an allowed one, behind which stands the other.
+func (f *filter) count(s httpfilter.Stream, c *Config, yes int, d rbac.Decision) {
+	if !d.Allowed {
+		yes++
+	}
+	s.Shard().Inc(f.counters[yes])
+	if c.PerPolicy && d.Matched() {
+		s.Shard().Inc(f.policyCounter(s.Loop().ID(), d.Policy, yes))
+	}
+}
+
+// policyCounter finds the statistic of a policy. A route may bring policies that the chain does
+// not know, so they are registered when they are first met: once for each worker and policy.
+func (f *factory) policyCounter(worker int, policy string, counter int) stats.Counter {
+	name := f.prefixes[counter] + "policy." + policy + "." + counterNames[counter]
+	c, ok := f.workers[worker][name]
+	if !ok {
+		c = f.scope.Counter(name)
+		if f.workers[worker] == nil {
+			f.workers[worker] = map[string]stats.Counter{}
+		}
+		f.workers[worker][name] = c
+	}
+	return c
+}

@@ -1,0 +1,281 @@
+package rbac
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+func exact(s string) *xdsresource.StringMatch { return &xdsresource.StringMatch{Value: s} }
+
+func prefix(s string) *xdsresource.StringMatch {
+	return &xdsresource.StringMatch{Kind: xdsresource.StringPrefix, Value: s}
+}
+
+func engine(action xdsresource.RBACAction, policies ...xdsresource.RBACPolicy) *Engine {
+	return New(&xdsresource.RBAC{Action: action, Policies: policies})
+}
+
+func policyOf(name string, permission, principal xdsresource.RBACRule) xdsresource.RBACPolicy {
+	return xdsresource.RBACPolicy{Name: name, Permissions: []xdsresource.RBACRule{permission}, Principals: []xdsresource.RBACRule{principal}}
+}
+
+var anyone = xdsresource.RBACRule{Kind: xdsresource.RBACAny}
+
+// client is a TLS client with a certificate.
+func client(uris, dns []string, subject string) *conn.Info {
+	leaf := &x509.Certificate{DNSNames: dns, Subject: pkix.Name{CommonName: subject}}
+	for _, u := range uris {
+		p, _ := url.Parse(u)
+		leaf.URIs = append(leaf.URIs, p)
+	}
+	info := &conn.Info{TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, SNI: "shop.example"}
+	if len(uris) > 0 {
+		info.PeerURI = uris[0]
+	}
+	return info
+}
+
+func TestAuthenticated(t *testing.T) {
+	for _, test := range []struct {
+		info *conn.Info
+		name *xdsresource.StringMatch
+		want bool
+	}{
+		{&conn.Info{}, nil, false},
+		{&conn.Info{TLS: &tls.ConnectionState{}}, nil, true},
+		{&conn.Info{TLS: &tls.ConnectionState{}}, exact("a"), false},
+		{client([]string{"spiffe://x/a", "spiffe://x/b"}, nil, "c"), exact("spiffe://x/a"), true},
+		{client([]string{"spiffe://x/a", "spiffe://x/b"}, nil, "c"), exact("spiffe://x/b"), true},
+		{client([]string{"spiffe://x/a"}, []string{"d.example"}, "c"), exact("d.example"), true},
+		{client([]string{"spiffe://x/a"}, []string{"d.example"}, "c"), exact("CN=c"), true},
+		{client([]string{"spiffe://x/a"}, nil, "c"), prefix("spiffe://y/"), false},
+	} {
+		e := engine(xdsresource.RBACAllow, policyOf("p", anyone, xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: test.name}))
+		if d := e.Decide(&Input{Conn: test.info}); d.Allowed != test.want {
+			t.Errorf("%v: %v", test.name, d)
+		}
+	}
+}
+
+func TestState(t *testing.T) {
+	c := &conn.Info{}
+	c.State.Put("conn", filterstate.Text("10.1.2.3"))
+	s := &streaminfo.Info{Downstream: c}
+	s.State.Put("own", filterstate.Text("text"))
+	for _, test := range []struct {
+		rule xdsresource.RBACRule
+		want bool
+	}{
+		{xdsresource.RBACRule{Key: "own", String: exact("text")}, true},
+		{xdsresource.RBACRule{Key: "own", String: exact("other")}, false},
+		{xdsresource.RBACRule{Key: "none", String: exact("")}, false},
+		{xdsresource.RBACRule{Key: "conn", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, true},
+		{xdsresource.RBACRule{Key: "conn", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Invert: true}, false},
+		{xdsresource.RBACRule{Key: "own", Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, false},
+	} {
+		test.rule.Kind = xdsresource.RBACFilterState
+		e := engine(xdsresource.RBACAllow, policyOf("p", anyone, test.rule))
+		if d := e.Decide(&Input{Conn: c, Stream: s}); d.Allowed != test.want {
+			t.Errorf("%+v: %v", test.rule, d)
+		}
+	}
+}
+
+// TestExplain: what is explained is what is decided, and why.
+func TestExplain(t *testing.T) {
+	var h header.Map
+	h.AddString(header.Path, "/admin?x")
+	h.AddString(header.Method, "GET")
+	in := &Input{Headers: &h, Conn: client([]string{"spiffe://x/ns/a/sa/b"}, nil, "")}
+	e := engine(xdsresource.RBACAllow,
+		policyOf("1", xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: exact("/shop")}, anyone),
+		policyOf("2", xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: prefix("/admin")}, xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: exact("spiffe://x/ns/z/sa/z")}),
+		policyOf("3", xdsresource.RBACRule{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{
+			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}},
+			{Kind: xdsresource.RBACDestinationPorts, Ports: [2]uint16{80, 80}}}}, anyone),
+	)
+	d, why := e.Explain(in)
+	if d != e.Decide(in) || !d.Allowed || d.Policy != "3" || d.Index != 2 {
+		t.Errorf("decision %+v", d)
+	}
+	want := []string{
+		`1 false no permission matches: path exact "/shop"`,
+		`2 false no principal matches: authenticated as exact "spiffe://x/ns/z/sa/z"`,
+		`3 true (header ":method" exact "GET" or destination port 80); anything`,
+	}
+	for i, j := range why {
+		if got := fmt.Sprintln(j.Policy, j.Matches, j.Why); got != want[i]+"\n" {
+			t.Errorf("%q, want %q", got, want[i])
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	e, in := hundred()
+	if n := testing.AllocsPerRun(100, func() { e.Decide(in); in.pathSet = false }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// hundred is what an authorization-heavy mesh has on a route: a hundred policies, of which the
+// last matches.
+func hundred() (*Engine, *Input) {
+	var ps []xdsresource.RBACPolicy
+	for i := range 100 {
+		id := xdsresource.RBACRule{Kind: xdsresource.RBACAnd, Rules: []xdsresource.RBACRule{
+			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{
+				{Kind: xdsresource.RBACAuthenticated, String: exact(fmt.Sprintf("spiffe://cluster.local/ns/shop/sa/client-%03d", i))},
+			}},
+		}}
+		perm := xdsresource.RBACRule{Kind: xdsresource.RBACAnd, Rules: []xdsresource.RBACRule{
+			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: prefix(fmt.Sprintf("/api/v1/service-%03d/", i))}, {Kind: xdsresource.RBACPath, String: exact("/api/v1/everyone")}}},
+			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}},
+		}}
+		ps = append(ps, policyOf(fmt.Sprintf("ns[shop]-policy[p%03d]", i), perm, id))
+	}
+	h := &header.Map{}
+	h.AddString(header.Path, "/api/v1/everyone?page=1")
+	h.AddString(header.Method, "GET")
+	info := client([]string{"spiffe://cluster.local/ns/shop/sa/client-099"}, nil, "")
+	info.PeerNames()
+	return engine(xdsresource.RBACAllow, ps...), &Input{Headers: h, Conn: info}
+}
+
+func BenchmarkHundredPolicies(b *testing.B) {
+	e, in := hundred()
+	for b.Loop() {
+		in.pathSet = false
+		if !e.Decide(in).Allowed {
+			b.Fatal("denied")
+		}
+	}
+}
+
+// TestMatchesNaively holds the compiled engine against a reading of the rules as they are written.
+func TestMatchesNaively(t *testing.T) {
+	var naive func(r *xdsresource.RBACRule, path, hdr string) bool
+	naive = func(r *xdsresource.RBACRule, path, hdr string) bool {
+		switch r.Kind {
+		case xdsresource.RBACAnd:
+			for i := range r.Rules {
+				if !naive(&r.Rules[i], path, hdr) {
+					return false
+				}
+			}
+			return true
+		case xdsresource.RBACOr:
+			for i := range r.Rules {
+				if naive(&r.Rules[i], path, hdr) {
+					return true
+				}
+			}
+			return false
+		case xdsresource.RBACNot:
+			return !naive(&r.Rules[0], path, hdr)
+		case xdsresource.RBACPath:
+			return r.String.Match(path)
+		case xdsresource.RBACHeader:
+			return hdr != "" && r.Header.String.Match(hdr)
+		}
+		return true
+	}
+	seed := uint64(1)
+	rnd := func(n int) int {
+		seed ^= seed << 13
+		seed ^= seed >> 7
+		seed ^= seed << 17
+		return int(seed % uint64(n))
+	}
+	words := []string{"/a", "/ab", "/b", "/", "/abc"}
+	var rule func(depth int) xdsresource.RBACRule
+	rule = func(depth int) xdsresource.RBACRule {
+		n := rnd(6)
+		if depth == 0 {
+			n = 3 + rnd(3)
+		}
+		switch n {
+		case 0, 1, 2:
+			r := xdsresource.RBACRule{Kind: []xdsresource.RBACKind{xdsresource.RBACAnd, xdsresource.RBACOr, xdsresource.RBACNot}[n], Rules: []xdsresource.RBACRule{rule(depth - 1)}}
+			for n < 2 && rnd(2) == 0 {
+				r.Rules = append(r.Rules, rule(depth-1))
+			}
+			return r
+		case 3:
+			m := &xdsresource.StringMatch{Kind: xdsresource.StringKind(rnd(4)), Value: words[rnd(5)], IgnoreCase: rnd(2) == 0}
+			if rnd(4) == 0 {
+				m = &xdsresource.StringMatch{Kind: xdsresource.StringRegex, Value: "/a.*", Regex: regexp.MustCompile("^/a.*$")}
+			}
+			return xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: m}
+		case 4:
+			return xdsresource.RBACRule{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: "x-h", String: prefix(words[rnd(5)])}}
+		}
+		return anyone
+	}
+	for range 5000 {
+		perm, id := rule(3), rule(2)
+		path, hdr := words[rnd(5)], []string{"", "/a", "/abc"}[rnd(3)]
+		if rnd(3) == 0 {
+			path = strings.ToUpper(path)
+		}
+		h := &header.Map{}
+		h.AddString(header.Path, path+"?q")
+		if hdr != "" {
+			h.AddName("x-h", []byte(hdr))
+		}
+		e := engine(xdsresource.RBACDeny, policyOf("p", perm, id))
+		if got, want := !e.Decide(&Input{Headers: h, Conn: &conn.Info{}}).Allowed, naive(&perm, path, hdr) && naive(&id, path, hdr); got != want {
+			t.Fatalf("%s, %s with %q %q: %v, want %v", compile(&perm), compile(&id), path, hdr, got, want)
+		}
+	}
+}
+
+// TestIndexKeepsOrder: whichever way policies are looked up, the first in order decides.
+func TestIndexKeepsOrder(t *testing.T) {
+	byName := xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: exact("spiffe://x/a")}
+	byPath := xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: exact("/a")}
+	h := &header.Map{}
+	h.AddString(header.Path, "/a?b")
+	in := &Input{Headers: h, Conn: client([]string{"spiffe://x/a"}, nil, "")}
+	kinds := []xdsresource.RBACPolicy{policyOf("name", anyone, byName), policyOf("path", byPath, anyone), policyOf("rest", anyone, anyone)}
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		e := engine(xdsresource.RBACAllow, kinds[order[0]], kinds[order[1]], kinds[order[2]])
+		if d := e.Decide(in); d.Index != 0 || d.Policy != kinds[order[0]].Name {
+			t.Errorf("%v: %+v", order, d)
+		}
+	}
+	if d := engine(xdsresource.RBACAllow, policyOf("n", anyone, byName)).Decide(&Input{Headers: h, Conn: &conn.Info{}}); d.Allowed {
+		t.Errorf("a plain client passes as %+v", d)
+	}
+}
+
+// BenchmarkHundredPrefixes has a hundred policies that cannot be looked up.
+func BenchmarkHundredPrefixes(b *testing.B) {
+	var ps []xdsresource.RBACPolicy
+	for i := range 100 {
+		ps = append(ps, policyOf(fmt.Sprint(i), xdsresource.RBACRule{Kind: xdsresource.RBACAnd, Rules: []xdsresource.RBACRule{
+			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: prefix(fmt.Sprintf("/api/v1/service-%03d/", i))}}},
+			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}}}}, anyone))
+	}
+	e, in := engine(xdsresource.RBACAllow, ps...), &Input{Headers: &header.Map{}, Conn: &conn.Info{}}
+	in.Headers.AddString(header.Path, "/api/v1/service-099/x")
+	in.Headers.AddString(header.Method, "GET")
+	for b.Loop() {
+		in.pathSet = false
+		if !e.Decide(in).Allowed {
+			b.Fatal("denied")
+		}
+	}
+}
