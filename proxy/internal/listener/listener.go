@@ -204,11 +204,18 @@ func (c *config) same(res *xdsresource.Listener, fc *xdsresource.FilterChain) *c
 		return nil
 	}
 	for _, ch := range c.chains {
-		if reflect.DeepEqual(ch.fc, fc) {
+		if equal(ch.fc, fc) {
 			return ch
 		}
 	}
 	return nil
+}
+
+func equal(a, b *xdsresource.FilterChain) bool {
+	if unknown := [32]byte{}; a.Fingerprint != unknown && b.Fingerprint != unknown {
+		return a.Fingerprint == b.Fingerprint
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterChain) (*chain, error) {

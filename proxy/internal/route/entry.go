@@ -22,6 +22,8 @@ type VirtualHost struct {
 	*xdsresource.VirtualHost
 	// Entries are its routes in order.
 	Entries []*Entry
+	// Limits are what its rate_limits say of a request.
+	Limits RateLimits
 	// redirect answers plain requests where TLS is required.
 	redirect *Entry
 }
@@ -47,6 +49,8 @@ type Entry struct {
 // Forward is a compiled route action.
 type Forward struct {
 	*xdsresource.RouteAction
+	// Limits are what the route's rate_limits say of a request.
+	Limits RateLimits
 	// Retry is the route's policy, else its virtual host's; nil: no retries by configuration.
 	Retry *xdsresource.RetryPolicy
 	// Targets are the clusters to choose from; one, unless weighted.
@@ -108,6 +112,7 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 			return nil, fmt.Errorf("domain %q is already used by another virtual host", d)
 		}
 	}
+	v.Limits = CompileRateLimits(cfg.RateLimits)
 	for i, r := range cfg.Routes {
 		e, err := c.entry(v, r)
 		if err != nil {
@@ -140,6 +145,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 		return e, nil
 	}
 	f := newForward(r.Forward)
+	f.Limits = CompileRateLimits(r.Forward.RateLimits)
 	if f.Retry == nil {
 		f.Retry = v.Retry
 	}

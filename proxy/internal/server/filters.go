@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/router"
@@ -63,6 +64,12 @@ var httpFilters = map[string]httpFilter{
 			RouteTypes: []string{"envoy.extensions.filters.http.cors.v3.CorsPolicy"},
 		},
 		func(*Server, any, place) (httpfilter.Factory, error) { return cors.New(), nil },
+	},
+	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": {
+		xdsresource.HTTPFilterType{Name: localratelimit.Name, Parse: localratelimit.ParseConfig, ParseRoute: localratelimit.ParseRouteConfig},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			return localratelimit.New(cfg, localratelimit.Deps{Stats: s.stats, Node: s.boot.Node.GetCluster(), Workers: s.cfg.Workers}), nil
+		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {
 		xdsresource.HTTPFilterType{

@@ -1,11 +1,15 @@
 package xdsresource
 
 import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // FilterReader reads the configuration of one HTTP filter for the filter's own package: it judges the message as resources are judged,
@@ -38,6 +42,27 @@ func (r *FilterReader) StringMatch(path string, m *matcherv3.StringMatcher) Stri
 // Fraction converts a percentage; nil stays nil.
 func (r *FilterReader) Fraction(path string, f *typev3.FractionalPercent) *FractionalPercent {
 	return r.p.fraction(path, f)
+}
+
+// Headers converts a list of headers to add.
+func (r *FilterReader) Headers(path string, in []*corev3.HeaderValueOption) []HeaderOp {
+	return r.p.headersToAdd(path, in)
+}
+
+// RuntimeFraction converts a percentage with its default; nil stays nil. There is no runtime that
+// could override it.
+func (r *FilterReader) RuntimeFraction(path string, f *corev3.RuntimeFractionalPercent) *FractionalPercent {
+	return r.p.fraction(path, f.GetDefaultValue())
+}
+
+// Duration converts a duration, def when it is absent.
+func (r *FilterReader) Duration(path string, d *durationpb.Duration, def time.Duration) time.Duration {
+	return r.p.duration(path, d, def)
+}
+
+// Unpack judges an extension's configuration within the filter's and unpacks it into msg.
+func (r *FilterReader) Unpack(path string, a *anypb.Any, msg proto.Message) bool {
+	return r.p.message(path, a, msg)
 }
 
 // Err is nil when the configuration may be used.

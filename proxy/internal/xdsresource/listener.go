@@ -94,6 +94,9 @@ const (
 // FilterChain is a validated listener.v3.FilterChain. The last network filter is terminal
 // (an HTTP connection manager or a TCP proxy); the others are not.
 type FilterChain struct {
+	// Fingerprint tells two chains apart by what was configured: filters may keep in their
+	// configuration what cannot be compared. Zero: unknown.
+	Fingerprint            [32]byte
 	Name                   string
 	Match                  FilterChainMatch
 	TLS                    *DownstreamTLS // nil: raw_buffer

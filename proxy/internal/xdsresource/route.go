@@ -39,6 +39,7 @@ type VirtualHost struct {
 	IncludeRequestAttemptCount      bool
 	IncludeAttemptCountInResponse   bool
 	Metadata                        Metadata
+	RateLimits                      []RateLimit
 }
 
 // TLSRequirement is VirtualHost.TlsRequirementType.
@@ -167,6 +168,9 @@ type RouteAction struct {
 	Mirrors      []MirrorPolicy
 	Hash         []HashPolicy
 	PriorityHigh bool
+
+	RateLimits      []RateLimit
+	VHostRateLimits bool // include_vh_rate_limits
 }
 
 // RegexRewrite replaces what Regex matches in the path.

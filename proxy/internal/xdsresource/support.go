@@ -67,7 +67,7 @@ var supportedFields = map[string]string{
 		metadata`,
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
-		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata`,
+		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits`,
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix`,
@@ -102,8 +102,23 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
-		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration`,
-	"envoy.config.route.v3.WeightedCluster": "clusters total_weight",
+		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits`,
+	"envoy.config.route.v3.RateLimit": "stage disable_key actions",
+	"envoy.config.route.v3.RateLimit.Action": `source_cluster destination_cluster request_headers query_parameters
+		remote_address generic_key header_value_match metadata masked_remote_address query_parameter_value_match`,
+	"envoy.config.route.v3.RateLimit.Action.SourceCluster":            "",
+	"envoy.config.route.v3.RateLimit.Action.DestinationCluster":       "",
+	"envoy.config.route.v3.RateLimit.Action.RequestHeaders":           "header_name descriptor_key skip_if_absent",
+	"envoy.config.route.v3.RateLimit.Action.QueryParameters":          "query_parameter_name descriptor_key skip_if_absent",
+	"envoy.config.route.v3.RateLimit.Action.RemoteAddress":            "",
+	"envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress":      "v4_prefix_mask_len v6_prefix_mask_len",
+	"envoy.config.route.v3.RateLimit.Action.GenericKey":               "descriptor_value default_value descriptor_key",
+	"envoy.config.route.v3.RateLimit.Action.HeaderValueMatch":         "descriptor_value default_value descriptor_key expect_match headers",
+	"envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch": "descriptor_value default_value descriptor_key expect_match query_parameters",
+	"envoy.config.route.v3.RateLimit.Action.MetaData":                 "descriptor_key metadata_key default_value source skip_if_absent",
+	"envoy.type.metadata.v3.MetadataKey":                              "key path",
+	"envoy.type.metadata.v3.MetadataKey.PathSegment":                  "key",
+	"envoy.config.route.v3.WeightedCluster":                           "clusters total_weight",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
 		typed_per_filter_config host_rewrite_literal`,
@@ -140,10 +155,19 @@ var supportedFields = map[string]string{
 		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
 		forward_not_matching_preflights`,
 
-	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats",
-	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
-	"envoy.config.rbac.v3.RBAC":                          "action policies",
-	"envoy.config.rbac.v3.Policy":                        "permissions principals",
+	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": `stat_prefix status token_bucket filter_enabled
+		filter_enforced request_headers_to_add_when_not_enforced response_headers_to_add descriptors stage
+		local_rate_limit_per_downstream_connection enable_x_ratelimit_headers vh_rate_limits
+		always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits max_dynamic_descriptors
+		enable_retry_after_header`,
+	"envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor":  "entries token_bucket shadow_mode",
+	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "key value",
+	"envoy.type.v3.TokenBucket":                                      "max_tokens tokens_per_fill fill_interval",
+	"envoy.type.v3.HttpStatus":                                       "code",
+	"envoy.extensions.filters.http.rbac.v3.RBAC":                     "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats",
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute":             "rbac",
+	"envoy.config.rbac.v3.RBAC":                                      "action policies",
+	"envoy.config.rbac.v3.Policy":                                    "permissions principals",
 	"envoy.config.rbac.v3.Permission": `and_rules or_rules any header url_path destination_ip destination_port
 		destination_port_range metadata not_rule requested_server_name sourced_metadata`,
 	"envoy.config.rbac.v3.Permission.Set": "rules",

@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -104,6 +106,9 @@ func (p *parser) filterChain(path string, m *listenerv3.FilterChain) *FilterChai
 		TLS:                    p.downstreamTransportSocket(join(path, "transport_socket"), m.GetTransportSocket()),
 		TransportSocketTimeout: p.duration(join(path, "transport_socket_connect_timeout"), m.GetTransportSocketConnectTimeout(), 0),
 		Metadata:               metadata(m.GetMetadata()),
+	}
+	if raw, err := (proto.MarshalOptions{Deterministic: true}).Marshal(m); err == nil {
+		fc.Fingerprint = sha256.Sum256(raw)
 	}
 	filters := m.GetFilters()
 	if len(filters) == 0 {

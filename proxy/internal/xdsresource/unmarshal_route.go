@@ -62,6 +62,7 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []Mirr
 		IncludeRequestAttemptCount:    m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
 		Metadata:                      metadata(m.GetMetadata()),
+		RateLimits:                    p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 	}
 	if m.GetRetryPolicy() != nil {
 		vh.Retry = p.retryPolicy(join(path, "retry_policy"), m.GetRetryPolicy())
@@ -130,22 +131,7 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 	case *routev3.RouteMatch_ConnectMatcher_:
 		out.Kind = PathConnect
 	}
-	for i, q := range m.GetQueryParameters() {
-		here := at(join(path, "query_parameters"), i)
-		qm := QueryMatcher{Name: q.GetName()}
-		switch s := q.GetQueryParameterMatchSpecifier().(type) {
-		case *routev3.QueryParameterMatcher_StringMatch:
-			sm := p.stringMatch(join(here, "string_match"), s.StringMatch)
-			qm.String = &sm
-		case *routev3.QueryParameterMatcher_PresentMatch:
-			v := s.PresentMatch
-			qm.Present = &v
-		default:
-			v := true
-			qm.Present = &v
-		}
-		out.Query = append(out.Query, qm)
-	}
+	out.Query = p.queryMatchers(join(path, "query_parameters"), m.GetQueryParameters())
 	if t := m.GetTlsContext(); t != nil {
 		if t.GetPresented() != nil {
 			v := t.GetPresented().GetValue()
@@ -158,6 +144,27 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 	}
 	for i, dm := range m.GetDynamicMetadata() {
 		out.FilterMetadata = append(out.FilterMetadata, p.metadataMatcher(at(join(path, "dynamic_metadata"), i), dm))
+	}
+	return out
+}
+
+func (p *parser) queryMatchers(path string, in []*routev3.QueryParameterMatcher) []QueryMatcher {
+	var out []QueryMatcher
+	for i, q := range in {
+		here := at(path, i)
+		qm := QueryMatcher{Name: q.GetName()}
+		switch s := q.GetQueryParameterMatchSpecifier().(type) {
+		case *routev3.QueryParameterMatcher_StringMatch:
+			sm := p.stringMatch(join(here, "string_match"), s.StringMatch)
+			qm.String = &sm
+		case *routev3.QueryParameterMatcher_PresentMatch:
+			v := s.PresentMatch
+			qm.Present = &v
+		default:
+			v := true
+			qm.Present = &v
+		}
+		out = append(out, qm)
 	}
 	return out
 }
@@ -220,6 +227,8 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		IdleTimeout:          p.optDuration(join(path, "idle_timeout"), m.GetIdleTimeout()),
 		Mirrors:              mirrors,
 		PriorityHigh:         m.GetPriority() == 1,
+		RateLimits:           p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
+		VHostRateLimits:      m.GetIncludeVhRateLimits().GetValue(), //nolint:staticcheck // still sent
 		Hash:                 p.hashPolicies(join(path, "hash_policy"), m.GetHashPolicy()),
 	}
 	switch m.GetClusterNotFoundResponseCode() {
