@@ -168,8 +168,8 @@ const (
 
 // supportTable is the lookup form of supportedFields and harmlessFields.
 var supportTable = sync.OnceValue(func() map[protoreflect.FullName]map[string]verdict {
-	t := make(map[protoreflect.FullName]map[string]verdict, len(supportedFields)+len(upstreamFields))
-	for _, table := range []map[string]string{supportedFields, upstreamFields} {
+	t := make(map[protoreflect.FullName]map[string]verdict, len(supportedFields)+len(upstreamFields)+len(filterFields))
+	for _, table := range []map[string]string{supportedFields, upstreamFields, filterFields} {
 		for msg, list := range table {
 			fields := map[string]verdict{}
 			for f := range strings.FieldsSeq(list) {

@@ -33,6 +33,9 @@ func TestSupportTableNamesRealFields(t *testing.T) {
 	for message, fields := range supportedFields {
 		check(message, fields)
 	}
+	for message, fields := range filterFields {
+		check(message, fields)
+	}
 	for message, fields := range upstreamFields {
 		check(message, fields)
 		if _, twice := supportedFields[message]; twice {

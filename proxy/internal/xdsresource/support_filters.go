@@ -1,0 +1,26 @@
+package xdsresource
+
+// filterFields continues supportedFields for filters, HTTP, network and listener.
+var filterFields = map[string]string{
+	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": `stat_prefix status token_bucket filter_enabled
+		filter_enforced request_headers_to_add_when_not_enforced response_headers_to_add descriptors stage
+		local_rate_limit_per_downstream_connection enable_x_ratelimit_headers vh_rate_limits
+		always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits max_dynamic_descriptors
+		enable_retry_after_header`,
+	"envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor":  "entries token_bucket shadow_mode",
+	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "key value",
+	"envoy.type.v3.TokenBucket":                                      "max_tokens tokens_per_fill fill_interval",
+	"envoy.type.v3.HttpStatus":                                       "code",
+	"envoy.extensions.filters.http.rbac.v3.RBAC":                     "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats",
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute":             "rbac",
+	"envoy.config.rbac.v3.RBAC":                                      "action policies",
+	"envoy.config.rbac.v3.Policy":                                    "permissions principals",
+	"envoy.config.rbac.v3.Permission": `and_rules or_rules any header url_path destination_ip destination_port
+		destination_port_range metadata not_rule requested_server_name sourced_metadata`,
+	"envoy.config.rbac.v3.Permission.Set": "rules",
+	"envoy.config.rbac.v3.Principal": `and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header
+		url_path metadata filter_state not_id sourced_metadata`,
+	"envoy.config.rbac.v3.Principal.Set":           "ids",
+	"envoy.config.rbac.v3.Principal.Authenticated": "principal_name",
+	"envoy.config.rbac.v3.SourcedMetadata":         "metadata_matcher metadata_source",
+}
