@@ -105,16 +105,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 // OnNewConnection implements listener.NetworkHandler.
 func (m *Manager) OnNewConnection(cn *conn.Conn, _ *listener.Context) {
 	w := m.worker(cn.Loop())
-	c := &connection{w: w, m: m, c: cn, lastActive: w.loop.Now()}
-	c.began = c.lastActive
-	cn.SetHandler(c)
-	w.inc(cxTotal)
-	w.gauge(cxActive, 1)
-	if cn.Info().TLS != nil {
-		w.inc(cxSSLTotal)
-		w.gauge(cxSSLActive, 1)
-	}
-	c.watch()
+	m.serveHTTP1(w, cn)
 }
 
 // worker is what one loop has of the manager.

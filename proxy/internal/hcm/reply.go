@@ -7,10 +7,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
-	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
-	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -185,48 +183,4 @@ func (s *stream) mapReply(h *header.Map, body string) string {
 	}
 	s.logCtx.LocalReply = []byte(body)
 	return string(text.Append(nil, &s.logCtx))
-}
-
-// refuse answers what the codec would not accept, and ends the connection: where the next
-// request would begin is not known.
-func (s *stream) refuse(err *http1.Error) {
-	s.keepAlive = false
-	r := httpfilter.Reply{Code: err.Status, Details: err.Details}
-	s.requestDone, s.info.RequestEnd = false, 0
-	if err == http1.ErrHostMissing { // well-formed, but for that
-		if s.msg.Framing == http1.NoBody {
-			s.requestDone = true
-			s.info.RequestEnd = s.w.loop.Now()
-		}
-	} else {
-		s.w.inc(cxProtocolError)
-		s.info.Set(streaminfo.DownstreamProtocolError)
-		r.Body = http1.Reason(err.Status)
-	}
-	if err.Status < 400 || err.Status >= 500 && err.Status != 501 && err.Status != 505 {
-		r.Code = 400
-	}
-	if s.started {
-		s.ResetResponse(err.Details, 0)
-		return
-	}
-	s.Reply(r)
-}
-
-// timeoutCode is 504 when the response is late, 408 when the request is.
-func (s *stream) timeoutCode() int {
-	if s.requestDone {
-		return 504
-	}
-	return 408
-}
-
-// timeout answers a request that took too long.
-func (s *stream) timeout(code int, body, details string, flag streaminfo.Flags) {
-	if s.started || s.over {
-		s.ResetResponse(details, flag)
-		return
-	}
-	s.keepAlive = false
-	s.Reply(httpfilter.Reply{Code: code, Body: body, Details: details, Flags: flag})
 }

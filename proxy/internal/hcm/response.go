@@ -1,7 +1,6 @@
 package hcm
 
 import (
-	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
@@ -68,73 +67,18 @@ type responseSink stream
 
 func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	s := (*stream)(k)
-	cfg := s.w.m.cfg
 	s.code = statusOf(h)
 	s.info.ResponseCode = s.code
 	s.info.ResponseStart = s.w.loop.Now()
 	s.mutateResponse(h)
-	o := http1.Head{Status: s.code, Proper: cfg.HTTP1.ProperCaseWords}
-	upgraded := s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2)
-	if s.tunnel && !upgraded {
-		s.keepAlive = false // what the client sent for the other protocol cannot be read as HTTP
-	}
-	size := h.Size() // without the framing, as in Envoy
-	s.frame(h, end, upgraded, &o)
-	if !s.requestDone && !s.tunnel {
-		// As in Envoy: the rest of the request is not waited for.
-		s.w.inc(rqBeforeComplete)
-		s.w.inc(rqRxReset)
-		s.keepAlive = false
-	}
-	if s.c.draining && !upgraded {
-		s.keepAlive = false
-	}
-	o.Upgrade = upgraded && s.code == 101
-	o.Close = !s.keepAlive && !upgraded
-	o.Minor10 = s.msg.Minor == 0 && s.info.Protocol == streaminfo.HTTP10
-	http1.AppendResponse(s.c.out(), h, &o)
-	switch {
-	case o.Close:
-		size += len("connectionclose")
-	case o.Minor10:
-		size += len("connectionkeep-alive")
-	}
-	s.info.ResponseHeaderSize = uint32(size)
+	s.headHTTP1(h, end, s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2))
 	s.started = true
 	s.touch()
 	if end {
-		s.endResponse(nil)
+		s.endResponse()
 		return
 	}
 	s.c.c.FlushLater()
-}
-
-// frame decides how the response's body ends.
-func (s *stream) frame(h *header.Map, end, upgraded bool, o *http1.Head) {
-	switch {
-	case upgraded:
-		s.framing = http1.Tunnel
-		h.Remove(header.ContentLength)
-	case s.msg.Head || s.code == 304 || s.code == 204 || s.code/100 == 1:
-		s.framing = http1.NoBody
-		switch {
-		case s.code == 204:
-			h.Remove(header.ContentLength)
-		case s.msg.Head && s.code != 304 && s.code/100 != 1 && !h.Has(header.ContentLength):
-			o.Chunked = s.msg.Minor == 1 // as a GET would be answered
-		}
-	case h.Has(header.ContentLength):
-		s.framing = http1.ByLength
-	case end:
-		s.framing = http1.NoBody
-		h.AddString(header.ContentLength, "0")
-	case s.msg.Minor == 1:
-		s.framing = http1.Chunked
-		o.Chunked = true
-	default:
-		s.framing = http1.UntilClose
-		s.keepAlive = false
-	}
 }
 
 // mutateResponse sets what we say about ourselves.
@@ -163,43 +107,22 @@ func (s *stream) mutateResponse(h *header.Map) {
 	}
 }
 
-// smallWrite is the size up to which copying a piece behind the head costs less than a
-// vectored write.
-const smallWrite = 4 << 10
-
 func (k *responseSink) sinkData(p []byte, end bool) {
 	s := (*stream)(k)
 	s.info.BytesSent += uint64(len(p))
 	s.touch()
-	cn := s.c.c
-	switch {
-	case s.framing == http1.NoBody:
-	case s.framing == http1.Chunked:
-		http1.AppendChunk(cn.Out(), p)
-		if end {
-			http1.AppendLastChunk(cn.Out(), nil)
-		}
-	case len(p) > smallWrite:
-		cn.Write(p)
-	default:
-		cn.Out().Append(p)
-	}
+	s.dataHTTP1(p, end)
 	if end {
-		s.endResponse(nil)
+		s.endResponse()
 		return
 	}
-	cn.FlushLater()
+	s.c.c.FlushLater()
 }
 
 func (k *responseSink) sinkTrailers(t *header.Map) {
 	s := (*stream)(k)
-	if s.framing == http1.Chunked {
-		if !s.w.m.cfg.HTTP1.EnableTrailers {
-			t = nil
-		}
-		http1.AppendLastChunk(s.c.out(), t)
-	}
-	s.endResponse(t)
+	s.trailersHTTP1(t)
+	s.endResponse()
 }
 
 func (k *responseSink) hold() {} // the terminal asks ResponseBlocked
@@ -216,11 +139,11 @@ func (k *responseSink) overflow() {
 }
 
 // endResponse: all of the response is in the out buffer.
-func (s *stream) endResponse(*header.Map) {
+func (s *stream) endResponse() {
 	s.c.c.Flush()
 	s.info.ResponseEnd = s.w.loop.Now()
 	s.complete()
-	s.c.finished(s)
+	s.http1.finished(s)
 }
 
 // ResetResponse implements httpfilter.Responder.
@@ -235,17 +158,8 @@ func (s *stream) ResetResponse(details string, flags streaminfo.Flags) {
 	s.w.inc(rqTxReset)
 	s.w.inc(rqRxReset)
 	s.keepAlive = false
-	c := s.c
 	s.complete()
-	c.stream = nil
-	// What was sent so far is flushed, and then the end comes before the length is reached or
-	// the last chunk was seen: the client can tell that the response is cut off. A response
-	// that ends with the connection can only be broken by a reset.
-	mode := conn.CloseFlushed
-	if s.framing == http1.UntilClose || !s.started {
-		mode = conn.CloseReset
-	}
-	c.close(mode)
+	s.breakHTTP1()
 }
 
 // disconnected ends a stream whose connection is gone.
@@ -261,10 +175,9 @@ func (s *stream) disconnected(byClient bool) {
 		}
 	}
 	s.w.inc(rqRxReset)
-	c := s.c
 	s.keepAlive = false
 	s.complete()
-	c.stream = nil
+	s.http1.stream = nil
 }
 
 // complete closes the record: filters, statistics, access logs.

@@ -29,10 +29,11 @@ type stream struct {
 	respDir    direction
 	logCtx     format.Context
 
-	c     *connection
-	block *iobuf.Block // holds the request's head
+	c     *connection  // the part of http1 or http2 that they have in common
+	http1 *http1Conn   // nil: HTTP/2
+	block *iobuf.Block // HTTP/1: holds the request's head
+	body  http1.Body   // HTTP/1
 	msg   http1.Message
-	body  http1.Body
 	req   header.Map
 	reqT  header.Map
 	local header.Map // headers of a local reply
@@ -103,59 +104,32 @@ func newStream(w *worker) *stream {
 	return s
 }
 
-// begin starts the record; the request's head has just been parsed.
-func (s *stream) begin(c *connection) {
+// begin starts the record of a request that began at that time.
+func (s *stream) begin(c *connection, start int64) {
 	s.c = c
 	w := s.w
 	now := w.loop.Now()
-	s.info.Start = now
-	if c.headStart != 0 {
-		s.info.Start = c.headStart
-	}
-	s.info.StartWall = w.loop.WallNow().Add(-time.Duration(now - s.info.Start))
+	s.info.Start = start
+	s.info.StartWall = w.loop.WallNow().Add(-time.Duration(now - start))
 	s.info.Downstream = c.c.Info()
 	s.info.ConnectionID = s.info.Downstream.ID
-	s.info.Protocol = streaminfo.HTTP11
-	if s.msg.Minor == 0 && s.req.Len() > 0 {
-		s.info.Protocol = streaminfo.HTTP10
-	}
 	s.info.RequestHeaderSize = uint32(s.req.Size())
 	s.lastActive = now
 	s.idleTimeout = w.m.cfg.StreamIdleTimeout
-	s.keepAlive = s.msg.KeepAlive
 	s.random = w.loop.Rand()
 	s.table = w.m.routes()
 	s.disabled = w.m.disabled
 	s.logCtx.Request = &s.req
 	w.inc(rqTotal)
-	w.inc(rqHTTP1Total)
 	w.gauge(rqActive, 1)
 	s.counted = true
-	c.watch()
-}
-
-// keepHead copies a head out of a buffer that holds more than this request and parses it again
-// there: the buffer stays where it is, so that a thousand small requests in one read do not
-// move a thousand large blocks. The bytes are those that have just been accepted.
-func (s *stream) keepHead(in *iobuf.Buffer, n int) {
-	var b iobuf.Buffer
-	b.Init(s.w.loop.Buffers())
-	b.Append(in.Bytes()[:n])
-	in.Drain(n)
-	s.block = b.Take(n)
-	s.req.Reset()
-	scanned := 0
-	if _, err := http1.ParseRequest(s.block.Bytes(), &s.req, &s.msg, &s.w.m.limits, &scanned); err != nil {
-		panic("BUG: hcm: a head that was accepted is refused: " + err.Error())
-	}
-	s.info.RequestHeaderSize = uint32(s.req.Size())
 }
 
 // reset makes the object new. Nothing on the stack may know the stream any more.
 func (s *stream) reset() {
 	s.block.Release()
 	s.block = nil
-	s.c = nil
+	s.c, s.http1 = nil, nil
 	s.msg = http1.Message{}
 	s.body = http1.Body{}
 	s.req.Reset()
@@ -174,14 +148,13 @@ func (s *stream) reset() {
 	s.logCtx = format.Context{Info: &s.info}
 }
 
-// run takes a parsed head through everything up to the terminal filter.
-func (s *stream) run() {
-	end := s.msg.Framing == http1.NoBody
+// run takes a request's head through everything up to the terminal filter. end: there is no
+// body.
+func (s *stream) run(end bool) {
 	if end {
 		s.requestDone = true
 		s.info.RequestEnd = s.w.loop.Now()
 	}
-	s.body.Start(&s.msg)
 	s.info.BytesReceived = 0
 	if !s.prepare() {
 		return
@@ -190,63 +163,6 @@ func (s *stream) run() {
 	s.findDisabled()
 	s.traceRoute()
 	s.reqDir.start(&s.req, end && !s.tunnel)
-}
-
-// feed decodes request body and passes it on. It returns how much of p it took; a piece is
-// held back until it is known whether it is the last, so that the end comes with it.
-func (s *stream) feed(p []byte) int {
-	total := 0
-	var held []byte
-	s.touch()
-	for total < len(p) && !s.body.Done() {
-		data, n, err := s.body.Next(p[total:])
-		if err != nil {
-			s.refuse(err)
-			return total
-		}
-		total += n
-		if len(data) == 0 {
-			continue
-		}
-		if len(held) > 0 {
-			s.info.BytesReceived += uint64(len(held))
-			s.reqDir.body(held, false)
-			if s.over || s.c.c.ReadPaused() && !s.body.Done() {
-				// Paused: what was decoded last must still go its way.
-				if !s.over {
-					s.info.BytesReceived += uint64(len(data))
-					s.reqDir.body(data, false)
-				}
-				return total
-			}
-		}
-		held = data
-	}
-	s.info.BytesReceived += uint64(len(held))
-	if !s.body.Done() {
-		if len(held) > 0 {
-			s.reqDir.body(held, false)
-		}
-		return total
-	}
-	s.requestDone = true
-	s.info.RequestEnd = s.w.loop.Now()
-	trailers, err := s.body.Trailers(&s.reqT)
-	switch {
-	case err != nil:
-		s.requestDone = false
-		s.refuse(err)
-	case trailers && s.w.m.cfg.HTTP1.EnableTrailers:
-		if len(held) > 0 {
-			s.reqDir.body(held, false)
-		}
-		if !s.over {
-			s.reqDir.trailersIn(&s.reqT)
-		}
-	default:
-		s.reqDir.body(held, true)
-	}
-	return total
 }
 
 // feedEnd ends a tunnel's request side.
@@ -331,7 +247,7 @@ func (s *stream) ResumeRequest() {
 // SetIdleTimeout implements httpfilter.Responder.
 func (s *stream) SetIdleTimeout(ns int64) {
 	s.idleTimeout = time.Duration(ns)
-	s.c.watch()
+	s.http1.watch()
 }
 
 // Route implements httpfilter.Stream.

@@ -83,3 +83,13 @@ func pemOf(der []byte) string {
 }
 
 var urlEncoder = strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "/", "%2F", "=", "%3D")
+
+// appendXFCC appends our element for x-forwarded-client-cert.
+func (c *connection) appendXFCC(dst []byte) []byte {
+	if c.xfcc == nil {
+		c.xfcc = makeXFCC(c.c.Info(), c.m.cfg)
+	}
+	return append(dst, c.xfcc...)
+}
+
+var keyXFCC = header.Key{ID: header.XForwardedClientCert, Name: header.XForwardedClientCert.String()}

@@ -1,0 +1,132 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+)
+
+// never is a deadline that does not come.
+const never = int64(1<<63 - 1)
+
+// earliest is the least of some deadlines.
+type earliest int64
+
+// until adds a deadline, if there is one.
+func (e *earliest) until(from int64, d time.Duration) {
+	if d > 0 && from > 0 {
+		*e = min(*e, earliest(from+int64(d)))
+	}
+}
+
+func past(now, from int64, d time.Duration) bool { return d > 0 && from > 0 && from+int64(d) <= now }
+
+// due adds the earliest time at which something of the stream is overdue.
+func (s *stream) due(e *earliest) {
+	cfg := s.w.m.cfg
+	e.until(s.lastActive, s.idleTimeout)
+	e.until(s.info.Start, cfg.MaxStreamDuration)
+	if !s.requestDone {
+		e.until(s.info.Start, cfg.RequestTimeout)
+	}
+}
+
+// overdue does what a time-out of the stream that has passed asks for; false: none has.
+func (s *stream) overdue(now int64) bool {
+	cfg := s.w.m.cfg
+	switch {
+	case past(now, s.info.Start, cfg.MaxStreamDuration):
+		s.w.inc(rqMaxDuration)
+		s.timeout(s.timeoutCode(), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout)
+	case !s.requestDone && past(now, s.info.Start, cfg.RequestTimeout):
+		s.w.inc(rqTimeout)
+		s.timeout(408, "request timeout", "request_overall_timeout", 0)
+	case past(now, s.lastActive, s.idleTimeout):
+		s.w.inc(rqIdleTimeout)
+		s.timeout(s.timeoutCode(), "stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout)
+	default:
+		return false
+	}
+	return true
+}
+
+// due is the earliest time at which something of the connection or its stream is overdue.
+func (c *http1Conn) due() int64 {
+	cfg := c.m.cfg
+	at := earliest(never)
+	if !c.draining {
+		at.until(c.began, cfg.MaxConnectionDuration)
+	}
+	switch {
+	case c.stream != nil:
+		c.stream.due(&at)
+	case c.headStart != 0:
+		at.until(c.headStart, cfg.RequestHeadersTimeout)
+		at.until(c.headStart, cfg.StreamIdleTimeout)
+		at.until(c.headStart, cfg.RequestTimeout)
+		fallthrough
+	default:
+		at.until(c.lastActive, cfg.IdleTimeout)
+	}
+	return int64(at)
+}
+
+func (c *http1Conn) watch() { c.armBefore(c.due()) }
+
+func (c *http1Conn) onTimer() {
+	now := c.w.loop.Now()
+	if c.c.Closed() {
+		return
+	}
+	if c.due() <= now {
+		c.overdue(now)
+	}
+	if !c.closing {
+		c.watch()
+	}
+}
+
+// overdue does what the time-out that has passed asks for.
+func (c *http1Conn) overdue(now int64) {
+	cfg := c.m.cfg
+	s := c.stream
+	switch {
+	case s != nil:
+		if !s.overdue(now) && past(now, c.began, cfg.MaxConnectionDuration) && !c.draining {
+			c.w.inc(cxMaxDuration)
+			c.draining = true
+		}
+	case c.headStart != 0 && past(now, c.headStart, cfg.RequestHeadersTimeout):
+		c.w.inc(rqHeaderTimeout)
+		c.refuseLate("request headers timeout", "request_header_timeout")
+	case c.headStart != 0 && (past(now, c.headStart, cfg.RequestTimeout) || past(now, c.headStart, cfg.StreamIdleTimeout)):
+		c.w.inc(rqTimeout)
+		c.refuseLate("request timeout", "request_overall_timeout")
+	case past(now, c.began, cfg.MaxConnectionDuration) && !c.draining:
+		c.w.inc(cxMaxDuration)
+		c.close(conn.CloseAfterFlush)
+	case past(now, c.lastActive, cfg.IdleTimeout):
+		c.w.inc(cxIdleTimeout)
+		c.close(conn.CloseAfterFlush)
+	}
+}
+
+// timeoutCode is 504 when the response is late, 408 when the request is.
+func (s *stream) timeoutCode() int {
+	if s.requestDone {
+		return 504
+	}
+	return 408
+}
+
+// timeout answers a request that took too long.
+func (s *stream) timeout(code int, body, details string, flag streaminfo.Flags) {
+	if s.started || s.over {
+		s.ResetResponse(details, flag)
+		return
+	}
+	s.keepAlive = false
+	s.Reply(httpfilter.Reply{Code: code, Body: body, Details: details, Flags: flag})
+}
