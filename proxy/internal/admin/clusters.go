@@ -98,14 +98,12 @@ func clusterProto(c *cluster.Status, api bool) *adminv3.ClusterStatus {
 
 func hostProto(h *cluster.HostStatus) *adminv3.HostStatus {
 	out := &adminv3.HostStatus{
-		Address:  addressProto(h.Host.Address),
-		Hostname: h.Host.Hostname,
-		Weight:   h.Weight,
-		Priority: h.Priority,
-		Locality: &corev3.Locality{Region: h.Locality.Region, Zone: h.Locality.Zone, SubZone: h.Locality.SubZone},
-		HealthStatus: &adminv3.HostHealthStatus{
-			EdsHealthStatus: edsHealth(h.Health), FailedOutlierCheck: h.Ejected,
-		},
+		Address:      addressProto(h.Host.Address),
+		Hostname:     h.Host.Hostname,
+		Weight:       h.Weight,
+		Priority:     h.Priority,
+		Locality:     &corev3.Locality{Region: h.Locality.Region, Zone: h.Locality.Zone, SubZone: h.Locality.SubZone},
+		HealthStatus: healthProto(h),
 	}
 	for _, c := range counters(h) {
 		m := &adminv3.SimpleMetric{Name: c.name, Value: c.value}
@@ -117,7 +115,23 @@ func hostProto(h *cluster.HostStatus) *adminv3.HostStatus {
 	if h.SuccessRate >= 0 {
 		out.SuccessRate = &typev3.Percent{Value: h.SuccessRate}
 	}
+	if h.LocalOriginSuccessRate >= 0 {
+		out.LocalOriginSuccessRate = &typev3.Percent{Value: h.LocalOriginSuccessRate}
+	}
 	return out
+}
+
+func healthProto(h *cluster.HostStatus) *adminv3.HostHealthStatus {
+	has := func(flag string) bool { return slices.Contains(h.Flags, flag) }
+	return &adminv3.HostHealthStatus{
+		EdsHealthStatus:            edsHealth(h.Health),
+		FailedActiveHealthCheck:    has("failed_active_hc"),
+		FailedOutlierCheck:         has("failed_outlier_check"),
+		FailedActiveDegradedCheck:  has("degraded_active_hc"),
+		PendingActiveHc:            has("pending_active_hc"),
+		ExcludedViaImmediateHcFail: has("excluded_via_immediate_hc_fail"),
+		ActiveHcTimeout:            has("active_hc_timeout"),
+	}
 }
 
 // edsHealth maps what EDS said. An endpoint without a state counts as healthy.
@@ -161,17 +175,7 @@ func writeCluster(w io.Writer, c *cluster.Status, api bool) {
 			host(m.name, m.value)
 		}
 		host("hostname", h.Host.Hostname)
-		var flags []string
-		if h.Ejected {
-			flags = append(flags, "failed_outlier_check")
-		}
-		switch h.Health {
-		case xdsresource.HealthUnhealthy, xdsresource.HealthDraining, xdsresource.HealthTimeout:
-			flags = append(flags, "failed_eds_health")
-		case xdsresource.HealthDegraded:
-			flags = append(flags, "degraded_eds_health")
-		}
-		host("health_flags", joinFlags(flags))
+		host("health_flags", joinFlags(h.Flags))
 		host("weight", h.Weight)
 		host("region", h.Locality.Region)
 		host("zone", h.Locality.Zone)
@@ -179,6 +183,6 @@ func writeCluster(w io.Writer, c *cluster.Status, api bool) {
 		host("canary", false)
 		host("priority", h.Priority)
 		host("success_rate", h.SuccessRate)
-		host("local_origin_success_rate", -1)
+		host("local_origin_success_rate", h.LocalOriginSuccessRate)
 	}
 }

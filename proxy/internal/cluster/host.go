@@ -143,8 +143,7 @@ type LocalHost struct {
 	Stats   HostStats
 	removed bool
 
-	// Requests since the last success-rate interval.
-	rateTotal, rateSuccess uint32
+	rates rates // results since the last interval of outlier detection
 }
 
 // HostStats are Envoy's per-host statistics (REQUIREMENTS F15).
@@ -208,6 +207,9 @@ const (
 	ResultReset
 	// ResultConnected is a TCP connection made, where no response will follow (tcp_proxy).
 	ResultConnected
+	// ResultReady is a connection there for a request: our way to the host is good, the host's
+	// own answer follows.
+	ResultReady
 )
 
 // Result is how an attempt at a host ended.

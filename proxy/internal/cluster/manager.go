@@ -319,7 +319,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 			h := old[key]
 			if h == nil {
 				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match}
-				h.successRate = -1
+				h.successRates = [2]float64{-1, -1}
 				changed = true
 			}
 			h.info.Store(&HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata})
@@ -367,11 +367,11 @@ func (m *Manager) setDetector(c *Cluster) {
 		return
 	}
 	c.det = &detector{
-		cfg:        o,
-		notify:     func(h *Host, why cause) { m.queue.put(func() { m.onOutlier(c, h, why) }) },
-		count:      func(s Stat) { m.count(c, s) },
-		gauge:      func(s Stat, v int64) { m.gauge(c, s, v) },
-		percentage: newPercentage,
+		cfg:    o,
+		notify: func(h *Host, why cause) { m.queue.put(func() { m.onOutlier(c, h, why) }) },
+		count:  func(s Stat) { m.count(c, s) },
+		gauge:  func(s Stat, v int64) { m.gauge(c, s, v) },
+		random: randomBelow,
 	}
 	if c.nextSweep.IsZero() {
 		c.nextSweep = time.Now().Add(o.Interval)

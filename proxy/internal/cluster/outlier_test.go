@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -20,7 +21,7 @@ type bench struct {
 	now      time.Time
 	counts   map[Stat]int
 	notified []cause
-	roll     uint32
+	roll     uint64
 }
 
 func newBench(n int, cfg xdsresource.OutlierDetection) *bench {
@@ -31,9 +32,9 @@ func newBench(n int, cfg xdsresource.OutlierDetection) *bench {
 			b.notified = append(b.notified, why)
 			b.onConsecutive(b.hosts, h, why, b.now)
 		},
-		count:      func(s Stat) { b.counts[s]++ },
-		gauge:      func(s Stat, v int64) { b.counts[s] = int(v) },
-		percentage: func() uint32 { return b.roll },
+		count:  func(s Stat) { b.counts[s]++ },
+		gauge:  func(s Stat, v int64) { b.counts[s] = int(v) },
+		random: func(n uint64) uint64 { return min(b.roll, n-1) },
 	}
 	l := &Local{detector: b.detector}
 	for i := range n {
@@ -51,7 +52,8 @@ func defaults() xdsresource.OutlierDetection {
 		EnforcingConsecutive5xx: 100, EnforcingConsecutiveLocalFailure: 100,
 		Interval: 10 * time.Second, BaseEjectionTime: 30 * time.Second, MaxEjectionTime: 300 * time.Second,
 		MaxEjectionPercent: 100, EnforcingSuccessRate: 100, SuccessRateMinimumHosts: 5,
-		SuccessRateRequestVolume: 100, SuccessRateStdevFactor: 1900,
+		SuccessRateRequestVolume: 100, SuccessRateStdevFactor: 1900, EnforcingLocalSuccessRate: 100,
+		FailurePercentageThreshold: 85, FailurePercentageMinimumHosts: 5, FailurePercentageRequestVolume: 50,
 	}
 }
 
@@ -66,6 +68,7 @@ func (b *bench) tick(n int) {
 	for range n {
 		b.now = b.now.Add(b.cfg.Interval)
 		b.sweep(b.hosts, b.now)
+		b.calm(b.hosts, b.now)
 	}
 }
 
@@ -153,10 +156,11 @@ func TestGatewayAndLocalFailures(t *testing.T) {
 	c.SplitExternalLocal, c.ConsecutiveLocalFailure = true, 2
 	b = newBench(1, c)
 	b.locals[0].OnResult(Result{Kind: ResultConnectFailed})
-	b.codes(0, 500) // a response: the host was reached
+	b.locals[0].OnResult(Result{Kind: ResultReady}) // the host was reached
+	b.codes(0, 500)
 	b.locals[0].OnResult(Result{Kind: ResultTimeout})
 	if b.hosts[0].Ejected() {
-		t.Error("an answer does not reset local failures")
+		t.Error("a connection does not reset local failures")
 	}
 	b.locals[0].OnResult(Result{Kind: ResultReset})
 	if !b.hosts[0].Ejected() || b.counts[EjectionsEnforcedConsecutiveLocal] != 1 {
@@ -204,29 +208,125 @@ func TestEnforcing(t *testing.T) {
 
 func TestSuccessRate(t *testing.T) {
 	b := newBench(6, defaults())
-	rates := make(map[*Host]rate)
+	all := make(map[*Host]rates)
 	for _, h := range b.hosts[:5] {
-		rates[h] = rate{200, 199}
+		all[h] = rates{{200, 199}}
 	}
-	rates[b.hosts[5]] = rate{200, 100}
-	if !b.judge(b.hosts, rates, b.now) || !b.hosts[5].Ejected() || ejected(b.hosts) != 1 {
+	all[b.hosts[5]] = rates{{200, 100}}
+	if !b.judge(b.hosts, all, b.now) || !b.hosts[5].Ejected() || ejected(b.hosts) != 1 {
 		t.Error("the outlier was not ejected, or more than it")
 	}
-	if b.hosts[5].successRate != 50 {
-		t.Errorf("success rate %v", b.hosts[5].successRate)
+	if b.hosts[5].successRates[external] != 50 {
+		t.Errorf("success rate %v", b.hosts[5].successRates)
 	}
 	// Too few hosts with enough requests: nobody.
 	b = newBench(6, defaults())
-	few := make(map[*Host]rate)
+	few := make(map[*Host]rates)
 	for i, h := range b.hosts {
-		few[h] = rate{99, 99}
+		few[h] = rates{{99, 99}}
 		if i < 4 {
-			few[h] = rate{100, 100}
+			few[h] = rates{{100, 100}}
 		}
 	}
-	few[b.hosts[0]] = rate{100, 0}
+	few[b.hosts[0]] = rates{{100, 0}}
 	if b.judge(b.hosts, few, b.now) {
 		t.Error("judged on too few hosts")
+	}
+}
+
+// TestJudgeModel: random rates of both origins against the documentation's rules, one cause
+// at a time.
+func TestJudgeModel(t *testing.T) {
+	kinds := []struct {
+		origin             origin
+		percentage         bool
+		detected, enforced Stat
+		set                func(*xdsresource.OutlierDetection)
+	}{
+		{external, false, EjectionsDetectedSuccessRate, EjectionsEnforcedSuccessRate, func(c *xdsresource.OutlierDetection) { c.EnforcingSuccessRate = 100 }},
+		{localOrigin, false, EjectionsDetectedLocalSuccessRate, EjectionsEnforcedLocalSuccessRate, func(c *xdsresource.OutlierDetection) { c.EnforcingLocalSuccessRate = 100 }},
+		{external, true, EjectionsDetectedFailurePercentage, EjectionsEnforcedFailurePercentage, func(c *xdsresource.OutlierDetection) { c.EnforcingFailurePercentage = 100 }},
+		{localOrigin, true, EjectionsDetectedLocalFailurePercentage, EjectionsEnforcedLocalFailurePercentage, func(c *xdsresource.OutlierDetection) { c.EnforcingLocalFailurePercentage = 100 }},
+	}
+	for seed := range uint64(400) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		k := kinds[seed%4]
+		c := defaults()
+		c.EnforcingSuccessRate, c.EnforcingLocalSuccessRate = 0, 0
+		k.set(&c)
+		c.SplitExternalLocal = true
+		c.SuccessRateMinimumHosts, c.FailurePercentageMinimumHosts = r.Uint32N(6), r.Uint32N(6)
+		c.SuccessRateRequestVolume, c.FailurePercentageRequestVolume = 1+r.Uint32N(8), 1+r.Uint32N(8)
+		c.FailurePercentageThreshold, c.SuccessRateStdevFactor = r.Uint32N(101), 500+r.Uint32N(2000)
+		b := newBench(1+r.IntN(8), c)
+		all := map[*Host]rates{}
+		volume, least := c.SuccessRateRequestVolume, int(c.SuccessRateMinimumHosts)
+		if k.percentage {
+			volume, least = c.FailurePercentageRequestVolume, int(c.FailurePercentageMinimumHosts)
+		}
+		var part []float64
+		for i, h := range b.hosts {
+			n := r.Uint32N(12)
+			ok := r.Uint32N(n + 1)
+			kind := ResultReady
+			for j := range n { // through the worker's side, as it happens
+				switch {
+				case k.origin == external:
+					b.locals[i].OnResult(Result{Code: map[bool]int{true: 200, false: 500}[j < ok]})
+				case j < ok:
+					b.locals[i].OnResult(Result{Kind: kind})
+				default:
+					b.locals[i].OnResult(Result{Kind: ResultConnectFailed})
+				}
+			}
+			all[h] = b.locals[i].rates
+			if n >= volume && n > 0 {
+				part = append(part, 100*float64(ok)/float64(n))
+			}
+			h.setFlag(failedOutlierCheck, false) // runs of failures are another test's
+		}
+		clear(b.counts)
+		var mean, dev float64
+		for _, p := range part {
+			mean += p / float64(len(part))
+		}
+		for _, p := range part {
+			dev += (p - mean) * (p - mean) / float64(len(part))
+		}
+		limit := mean - math.Sqrt(dev)*float64(c.SuccessRateStdevFactor)/1000
+		skip := len(b.hosts) < int(c.SuccessRateMinimumHosts) && len(b.hosts) < int(c.FailurePercentageMinimumHosts)
+		near := false // too near to the limit for floating point to agree on
+		want := 0
+		for _, p := range part {
+			bad := p < limit
+			if k.percentage {
+				bad = 100-p >= float64(c.FailurePercentageThreshold)
+			}
+			near = near || !k.percentage && math.Abs(p-limit) < 1e-9
+			if bad && !skip && len(part) >= least {
+				want++
+			}
+		}
+		b.judge(b.hosts, all, b.now)
+		if !near && (ejected(b.hosts) != want || b.counts[k.enforced] != want || b.counts[k.detected] != want) {
+			t.Fatalf("seed %d: %d ejected, %d detected and %d enforced; want %d (%+v of %v)", seed, ejected(b.hosts), b.counts[k.detected], b.counts[k.enforced], want, c, part)
+		}
+	}
+}
+
+func TestEjectionJitter(t *testing.T) {
+	c := defaults()
+	c.MaxEjectionTimeJitter = 15 * time.Second
+	b := newBench(1, c)
+	b.roll = 12000
+	b.codes(0, 500, 500, 500, 500, 500)
+	b.tick(4) // 40 s of 42
+	if !b.hosts[0].Ejected() {
+		t.Fatal("back without the jitter")
+	}
+	b.tick(1)
+	if b.hosts[0].Ejected() {
+		t.Error("not back after the jitter")
 	}
 }
 

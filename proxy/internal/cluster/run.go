@@ -95,7 +95,9 @@ func (m *Manager) sweep(now time.Time) (next time.Time) {
 			if c.det.sweep(c.ordered, now) && c.endpoints != nil {
 				m.publish(c)
 			}
-			m.collectRates(c)
+			if !m.collectRates(c) {
+				c.det.calm(c.ordered, now)
+			}
 		}
 		if next.IsZero() || c.nextSweep.Before(next) {
 			next = c.nextSweep
@@ -126,24 +128,17 @@ func contains(hosts []*Host, h *Host) bool {
 	return false
 }
 
-// collectRates asks the workers for the responses of the last interval and judges them when
-// all have answered.
-func (m *Manager) collectRates(c *Cluster) {
-	o := c.det.cfg
-	if o.EnforcingSuccessRate == 0 || len(c.ordered) < int(o.SuccessRateMinimumHosts) {
-		return
-	}
+// collectRates asks the workers for the results of the last interval and judges them when
+// all have answered. It reports whether there is anybody to ask.
+func (m *Manager) collectRates(c *Cluster) bool {
 	var users []int
 	for i := range m.locals {
 		if c.used[i].Load() {
 			users = append(users, i)
 		}
 	}
-	if len(users) == 0 {
-		return
-	}
 	var mu sync.Mutex
-	all := make(map[*Host]rate)
+	all := make(map[*Host]rates)
 	left := len(users)
 	for _, i := range users {
 		lm := m.locals[i]
@@ -153,37 +148,42 @@ func (m *Manager) collectRates(c *Cluster) {
 			defer mu.Unlock()
 			for h, r := range part {
 				sum := all[h]
-				all[h] = rate{sum.total + r.total, sum.success + r.success}
+				sum.add(r)
+				all[h] = sum
 			}
 			if left--; left == 0 {
 				m.queue.put(func() { m.onRates(c, all) })
 			}
 		})
 	}
+	return len(users) > 0
 }
 
-func (lm *LocalManager) takeRates(c *Cluster) map[*Host]rate {
+func (lm *LocalManager) takeRates(c *Cluster) map[*Host]rates {
 	l := lm.byName[c.name]
 	if l == nil || l.cluster != c {
 		return nil
 	}
-	rates := make(map[*Host]rate, len(l.hosts))
+	part := make(map[*Host]rates, len(l.hosts))
 	for h, lh := range l.hosts {
-		rates[h] = rate{lh.rateTotal, lh.rateSuccess}
-		lh.rateTotal, lh.rateSuccess = 0, 0
+		if lh.rates != (rates{}) {
+			part[h], lh.rates = lh.rates, rates{}
+		}
 	}
-	return rates
+	return part
 }
 
-func (m *Manager) onRates(c *Cluster, rates map[*Host]rate) {
+func (m *Manager) onRates(c *Cluster, all map[*Host]rates) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.clusters[c.name] != c || c.det == nil || c.endpoints == nil {
 		return
 	}
-	if c.det.judge(c.ordered, rates, time.Now()) {
+	now := time.Now()
+	if c.det.judge(c.ordered, all, now) {
 		m.publish(c)
 	}
+	c.det.calm(c.ordered, now)
 }
 
 // cleanAll lets workers drop hosts of ORIGINAL_DST clusters that nothing uses any more.

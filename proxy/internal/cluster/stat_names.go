@@ -101,6 +101,13 @@ const (
 	EjectionsEnforcedConsecutiveLocal
 	EjectionsDetectedSuccessRate
 	EjectionsEnforcedSuccessRate
+	EjectionsSuccessRate
+	EjectionsDetectedLocalSuccessRate
+	EjectionsEnforcedLocalSuccessRate
+	EjectionsDetectedFailurePercentage
+	EjectionsEnforcedFailurePercentage
+	EjectionsDetectedLocalFailurePercentage
+	EjectionsEnforcedLocalFailurePercentage
 	TLSHandshake
 	TLSConnectionError
 	TLSVerifyError
@@ -163,6 +170,13 @@ var statSet = stats.NewSet(
 	counter("outlier_detection.ejections_enforced_consecutive_local_origin_failure"),
 	counter("outlier_detection.ejections_detected_success_rate"),
 	counter("outlier_detection.ejections_enforced_success_rate"),
+	counter("outlier_detection.ejections_success_rate"),
+	counter("outlier_detection.ejections_detected_local_origin_success_rate"),
+	counter("outlier_detection.ejections_enforced_local_origin_success_rate"),
+	counter("outlier_detection.ejections_detected_failure_percentage"),
+	counter("outlier_detection.ejections_enforced_failure_percentage"),
+	counter("outlier_detection.ejections_detected_local_origin_failure_percentage"),
+	counter("outlier_detection.ejections_enforced_local_origin_failure_percentage"),
 	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
 	counter("ssl.fail_verify_san"),
 	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),

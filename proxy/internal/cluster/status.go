@@ -23,9 +23,9 @@ type HostStatus struct {
 	HostInfo
 	// SuccessRate is of the last interval of outlier detection in percent, -1 when there were
 	// too few requests.
-	SuccessRate float64
-	Ejected     bool // by outlier detection
-	Stats       HostStats
+	SuccessRate, LocalOriginSuccessRate float64
+	Flags                               []string // what is wrong with it, see Host.HealthFlags
+	Stats                               HostStats
 }
 
 // Status returns all clusters by name. It asks every worker for its hosts' statistics, on
@@ -56,7 +56,8 @@ func (m *Manager) Status(ctx context.Context) ([]Status, error) {
 }
 
 func status(h *Host, s HostStats) HostStatus {
-	return HostStatus{Host: h, HostInfo: *h.Info(), SuccessRate: h.successRate, Ejected: h.Ejected(), Stats: s}
+	return HostStatus{Host: h, HostInfo: *h.Info(), Flags: h.HealthFlags(), Stats: s,
+		SuccessRate: h.successRates[external], LocalOriginSuccessRate: h.successRates[localOrigin]}
 }
 
 // hostStats collects the statistics of all hosts that workers know.

@@ -57,6 +57,7 @@ func (r *router) nameServer(up *xdsresource.UpstreamHTTP) {
 func (r *router) OnReady(req *connpool.Request) {
 	c := req.Conn()
 	r.conn, r.reused = c, !req.Fresh()
+	r.host.OnResult(cluster.Result{Kind: cluster.ResultReady})
 	info := r.s.Info()
 	ci := c.Info()
 	info.UpstreamLocal, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.TLS != nil, ci.PeerURI

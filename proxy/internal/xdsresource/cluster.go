@@ -122,6 +122,14 @@ type OutlierDetection struct {
 	SuccessRateMinimumHosts            uint32 // default 5
 	SuccessRateRequestVolume           uint32 // default 100
 	SuccessRateStdevFactor             uint32 // default 1900
+	EnforcingLocalSuccessRate          uint32 // default 100
+	FailurePercentageThreshold         uint32 // default 85
+	FailurePercentageMinimumHosts      uint32 // default 5
+	FailurePercentageRequestVolume     uint32 // default 50
+	EnforcingFailurePercentage         uint32 // default 0
+	EnforcingLocalFailurePercentage    uint32 // default 0
+	MaxEjectionTimeJitter              time.Duration
+	UnejectOnHealthCheck               bool // by an active health check that succeeds; default true
 }
 
 // TCPKeepalive is core.v3.TcpKeepalive; zero fields keep the system's values.

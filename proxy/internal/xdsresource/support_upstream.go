@@ -57,7 +57,9 @@ var upstreamFields = map[string]string{
 		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
 		success_rate_stdev_factor consecutive_gateway_failure enforcing_consecutive_gateway_failure
 		split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
-		max_ejection_time always_eject_one_host`,
+		max_ejection_time always_eject_one_host enforcing_local_origin_success_rate failure_percentage_threshold
+		enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
+		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
 
 	// Endpoints.
 	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
@@ -81,10 +83,6 @@ var upstreamHarmless = []harmlessField{
 	{"envoy.config.cluster.v3.CircuitBreakers", "per_host_thresholds", "an extra limit per host on top of the cluster's"},
 	{"envoy.config.cluster.v3.CircuitBreakers.Thresholds", "track_remaining max_connection_pools", "statistics of what is left, and a limit of pools, of which there is one for each host"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
-	{"envoy.config.cluster.v3.OutlierDetection", `enforcing_local_origin_success_rate failure_percentage_threshold
-		failure_percentage_minimum_hosts
-		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
-		"parameters of ejection by failure percentage, which is off by default"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},
 }

@@ -237,6 +237,14 @@ func (p *parser) outlier(path string, m *clusterv3.OutlierDetection) *OutlierDet
 		SuccessRateMinimumHosts:            uint32Or(m.GetSuccessRateMinimumHosts(), 5),
 		SuccessRateRequestVolume:           uint32Or(m.GetSuccessRateRequestVolume(), 100),
 		SuccessRateStdevFactor:             uint32Or(m.GetSuccessRateStdevFactor(), 1900),
+		EnforcingLocalSuccessRate:          uint32Or(m.GetEnforcingLocalOriginSuccessRate(), 100),
+		FailurePercentageThreshold:         uint32Or(m.GetFailurePercentageThreshold(), 85),
+		FailurePercentageMinimumHosts:      uint32Or(m.GetFailurePercentageMinimumHosts(), 5),
+		FailurePercentageRequestVolume:     uint32Or(m.GetFailurePercentageRequestVolume(), 50),
+		EnforcingFailurePercentage:         uint32Or(m.GetEnforcingFailurePercentage(), 0),
+		EnforcingLocalFailurePercentage:    uint32Or(m.GetEnforcingFailurePercentageLocalOrigin(), 0),
+		MaxEjectionTimeJitter:              p.duration(join(path, "max_ejection_time_jitter"), m.GetMaxEjectionTimeJitter(), 0),
+		UnejectOnHealthCheck:               boolOr(m.GetSuccessfulActiveHealthCheckUnejectHost(), true),
 	}
 	o.MaxEjectionTime = p.duration(join(path, "max_ejection_time"), m.GetMaxEjectionTime(), max(300*time.Second, o.BaseEjectionTime))
 	if m.GetMaxEjectionTime() != nil && o.MaxEjectionTime < o.BaseEjectionTime {
