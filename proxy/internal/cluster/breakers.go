@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -19,104 +20,177 @@ const (
 	resources
 )
 
-// shared counts what all workers hold, by priority and resource. Only limited resources are
-// counted there, and only when there are several workers: a limit that does not exist costs
-// nothing, and one worker needs no atomics.
+// shared counts what all workers hold, by priority and resource. Only counted resources stand
+// there, and only when there are several workers: a limit that does not exist costs nothing,
+// and one worker needs no atomics.
 type shared [2][resources]atomic.Int64
 
-// limits are a cluster's breakers; math.MaxUint32 is unlimited.
-type limits [2][resources]uint32
+// limits are a cluster's breakers of both priorities.
+type limits [2]priorityLimits
+
+type priorityLimits struct {
+	max [resources]uint32 // math.MaxUint32 is unlimited
+	// counted resources have a limit of their own or belong to a retry budget.
+	counted [resources]bool
+	// budget of active and pending requests, in percent, may be retries; 0: max holds.
+	budget    float64
+	budgetMin uint32
+	host      uint32 // connections of one host; 0: unlimited
+	track     bool   // show what is left
+}
+
+// plain reports whether nobody counts the resource.
+func (l *priorityLimits) plain(r Resource) bool { return !l.counted[r] && !l.track }
 
 func makeLimits(b *[2]xdsresource.Breakers) *limits {
 	l := &limits{}
 	for p := range b {
-		l[p] = [resources]uint32{b[p].MaxConnections, b[p].MaxPendingRequests, b[p].MaxRequests, b[p].MaxRetries}
+		x := &l[p]
+		x.max = [resources]uint32{b[p].MaxConnections, b[p].MaxPendingRequests, b[p].MaxRequests, b[p].MaxRetries}
+		for r, m := range x.max {
+			x.counted[r] = m != math.MaxUint32
+		}
+		if x.budget, x.budgetMin = b[p].RetryBudgetPercent, b[p].RetryBudgetMin; x.budget > 0 {
+			x.counted[Pending], x.counted[Requests], x.counted[Retries] = true, true, true
+		}
+		x.host, x.track = b[p].MaxConnectionsPerHost, b[p].TrackRemaining
 	}
 	return l
+}
+
+// remainingSet are the gauges of track_remaining, in the order of priorities and resources.
+var remainingSet = stats.NewSet(
+	gauge("circuit_breakers.default.remaining_cx"), gauge("circuit_breakers.default.remaining_pending"),
+	gauge("circuit_breakers.default.remaining_rq"), gauge("circuit_breakers.default.remaining_retries"),
+	gauge("circuit_breakers.high.remaining_cx"), gauge("circuit_breakers.high.remaining_pending"),
+	gauge("circuit_breakers.high.remaining_rq"), gauge("circuit_breakers.high.remaining_retries"),
+)
+
+// showRemaining makes the gauges where they are wanted. Workers take what they hold off.
+func (m *Manager) showRemaining(c *Cluster, l *limits) {
+	if !l[0].track && !l[1].track {
+		return
+	}
+	c.remaining = c.scope.Block(remainingSet)
+	for p := range l {
+		for r, limit := range l[p].max {
+			if l[p].track {
+				m.cfg.Stats.Main().GaugeSet(c.remaining.Gauge(p*int(resources)+r), int64(limit))
+			}
+		}
+	}
 }
 
 // Try takes one of a resource at a priority (high or default); false when the circuit is
 // open. What is taken must be given back by Release with the same arguments.
 //
-// A retry budget replaces the limit of Retries: the given percentage of requests and pending
-// requests now active on this worker, but at least the configured minimum.
+// A retry budget replaces the limit of Retries: the given percentage of the cluster's active
+// and pending requests, but at least the configured minimum.
 func (l *Local) Try(r Resource, high bool) bool {
 	p := prio(high)
-	if l.try(p, r) {
+	if l.limits[p].plain(r) {
+		l.held[p][r]++
 		return true
 	}
-	if l.cluster.open[p][r].CompareAndSwap(false, true) {
-		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), 1)
-	}
-	return false
-}
-
-func (l *Local) try(p int, r Resource) bool {
-	limit := l.limits[p][r]
-	held := &l.held[p][r]
-	if limit == math.MaxUint32 {
-		*held++
-		return true
-	}
-	if b := &l.cfg.Breakers[p]; r == Retries && b.RetryBudgetPercent > 0 {
-		active := float64(l.held[p][Requests] + l.held[p][Pending])
-		limit = max(uint32(active*b.RetryBudgetPercent/100), b.RetryBudgetMin)
-		if uint32(*held) >= limit {
-			return false
-		}
-		*held++
-		return true
-	}
-	if l.shared == nil {
-		if uint32(*held) >= limit {
-			return false
-		}
-		*held++
-		return true
-	}
-	if l.shared[p][r].Add(1) > int64(limit) {
-		l.shared[p][r].Add(-1)
+	limit := l.limit(p, r)
+	n := l.add(p, r, 1)
+	if n > limit {
+		l.add(p, r, -1)
 		return false
 	}
-	*held++
+	l.show(p, r, n >= limit, -1)
 	return true
 }
 
 // Release gives back what Try took.
 func (l *Local) Release(r Resource, high bool) {
 	p := prio(high)
-	l.held[p][r]--
-	if l.cluster.open[p][r].Load() && l.cluster.open[p][r].CompareAndSwap(true, false) {
-		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), -1)
+	if l.limits[p].plain(r) {
+		l.held[p][r]--
+		return
 	}
-	if l.shared != nil && l.counted(p, r) {
-		l.shared[p][r].Add(-1)
+	n := l.add(p, r, -1)
+	l.show(p, r, n >= l.limit(p, r), 1)
+}
+
+// add changes what this worker holds and returns what all of them hold.
+func (l *Local) add(p int, r Resource, d int64) int64 {
+	l.held[p][r] += d
+	if l.shared == nil || !l.limits[p].counted[r] {
+		return l.held[p][r]
+	}
+	return l.shared[p][r].Add(d)
+}
+
+func (l *Local) count(p int, r Resource) int64 {
+	if l.shared == nil || !l.limits[p].counted[r] {
+		return l.held[p][r]
+	}
+	return l.shared[p][r].Load()
+}
+
+func (l *Local) limit(p int, r Resource) int64 {
+	lim := &l.limits[p]
+	if r == Retries && lim.budget > 0 {
+		active := float64(l.count(p, Requests) + l.count(p, Pending))
+		return max(int64(lim.budget/100*active), int64(lim.budgetMin))
+	}
+	if lim.max[r] == math.MaxUint32 {
+		return math.MaxInt64
+	}
+	return int64(lim.max[r])
+}
+
+// show brings the gauges up to date: open while nothing more may be taken, and what is left.
+func (l *Local) show(p int, r Resource, open bool, left int64) {
+	if o := &l.cluster.open[p][r]; o.Load() != open && o.CompareAndSwap(!open, open) {
+		d := int64(-1)
+		if open {
+			d = 1
+		}
+		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), d)
+	}
+	if l.limits[p].track {
+		l.shard.GaugeAdd(l.version.remaining.Gauge(p*int(resources)+int(r)), left)
 	}
 }
 
-func (l *Local) counted(p int, r Resource) bool {
-	return l.limits[p][r] != math.MaxUint32 && (r != Retries || l.cfg.Breakers[p].RetryBudgetPercent == 0)
+// TryConnection takes a connection to the host: one of the cluster's, as long as the host has
+// not as many as per_host_thresholds allows.
+func (h *LocalHost) TryConnection(high bool) bool {
+	if most := h.Local.limits[prio(high)].host; most > 0 && h.Host.connections.Load() >= int64(most) {
+		return false
+	}
+	return h.Local.Try(Connections, high)
 }
 
 // setConfig moves this worker's holdings over to new limits: what was uncounted and is now
-// limited is added to the shared counts, and the other way round.
-func (l *Local) setConfig(cfg *xdsresource.Cluster, lim *limits) {
-	if l.shared != nil {
-		for p := range l.held {
-			for r := range l.held[p] {
-				if l.limits != nil && l.counted(p, Resource(r)) {
-					l.shared[p][r].Add(-l.held[p][r])
-				}
+// counted is added to the shared counts, and the other way round.
+func (l *Local) setConfig(v *version) {
+	l.carry(-1)
+	l.cfg, l.limits, l.version = v.cfg, v.limits, v
+	l.carry(1)
+	for p := range l.held {
+		for r := range l.held[p] {
+			if r := Resource(r); l.limits[p].counted[r] || l.cluster.open[p][r].Load() {
+				l.show(p, r, l.limits[p].counted[r] && l.count(p, r) >= max(l.limit(p, r), 1), 0)
 			}
 		}
 	}
-	l.cfg, l.limits = cfg, lim
-	if l.shared != nil {
-		for p := range l.held {
-			for r := range l.held[p] {
-				if l.counted(p, Resource(r)) {
-					l.shared[p][r].Add(l.held[p][r])
-				}
+}
+
+// carry adds what this worker holds to the counts that others see, or takes it from them.
+func (l *Local) carry(sign int64) {
+	if l.limits == nil {
+		return
+	}
+	for p := range l.held {
+		for r, n := range l.held[p] {
+			if l.shared != nil && l.limits[p].counted[r] {
+				l.shared[p][r].Add(sign * n)
+			}
+			if l.limits[p].track {
+				l.shard.GaugeAdd(l.version.remaining.Gauge(p*int(resources)+r), -sign*n)
 			}
 		}
 	}

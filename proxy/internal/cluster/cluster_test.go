@@ -155,9 +155,10 @@ func advance(d time.Duration) {
 	synctest.Wait()
 }
 
-type fakePool struct{ closed int }
+type fakePool struct{ closed, drained int }
 
 func (p *fakePool) Close() { p.closed++ }
+func (p *fakePool) Drain() { p.drained++ }
 
 func TestEDSWarmsAndKeepsHosts(t *testing.T) {
 	m := newMesh(t, 2, nil)

@@ -25,6 +25,8 @@ type Host struct {
 	healthySince atomic.Int64
 	// dynamic is the ORIGINAL_DST cluster whose worker made the host; nil for all others.
 	dynamic *Cluster
+	// connections of all workers, for per_host_thresholds.
+	connections atomic.Int64
 	outlier
 }
 
@@ -132,6 +134,9 @@ type Pool interface {
 	// Close is called on the worker when the host has left the cluster: idle connections go
 	// at once, busy ones when their requests end.
 	Close()
+	// Drain closes idle connections, and busy ones when their requests end; the pool makes new
+	// ones.
+	Drain()
 }
 
 // LocalHost is one worker's view of a host. Only that worker touches it.
@@ -142,6 +147,7 @@ type LocalHost struct {
 	Pool    Pool
 	Stats   HostStats
 	removed bool
+	failed  bool // out by a health check or outlier detection
 
 	rates rates // results since the last interval of outlier detection
 }
@@ -170,10 +176,14 @@ func (h *LocalHost) Removed() bool { return h.removed }
 func (h *LocalHost) OnConnecting() {
 	h.Stats.CxTotal++
 	h.Stats.CxActive++
+	h.Host.connections.Add(1)
 }
 
 // OnDisconnected uncounts a connection that OnConnecting counted.
-func (h *LocalHost) OnDisconnected() { h.Stats.CxActive-- }
+func (h *LocalHost) OnDisconnected() {
+	h.Stats.CxActive--
+	h.Host.connections.Add(-1)
+}
 
 // OnRequest counts a request (or a proxied TCP connection) given to the host.
 func (h *LocalHost) OnRequest() {

@@ -51,7 +51,7 @@ func (lm *LocalManager) remove(c *Cluster) {
 		return
 	}
 	delete(lm.byName, c.name)
-	l.apply(&version{cfg: l.cfg, limits: l.limits, set: &hostSet{}})
+	l.apply(&version{cfg: l.cfg, limits: l.limits, set: &hostSet{}, remaining: l.version.remaining})
 	l.dropOriginalDst()
 }
 
@@ -109,15 +109,18 @@ func (l *Local) apply(v *version) {
 	if v == l.version {
 		return
 	}
-	l.version = v
-	l.setConfig(v.cfg, v.limits)
+	fresh := l.version == nil
+	l.setConfig(v)
 	l.detector = v.detector
 	keep := make(map[*Host]*LocalHost, len(v.set.hosts))
+	moved := false // hosts have come or gone
 	for _, h := range v.set.hosts {
 		lh := l.hosts[h]
-		if lh == nil {
+		added := lh == nil
+		if added {
 			lh = &LocalHost{Host: h, Local: l}
 		}
+		moved = moved || added
 		lh.Weight = max(h.Info().Weight, 1)
 		lh.HealthySince = h.healthySince.Load()
 		keep[h] = lh
@@ -130,8 +133,17 @@ func (l *Local) apply(v *version) {
 	// Pools last: closing one may pick from the new hosts.
 	for h, lh := range gone {
 		if keep[h] == nil {
+			moved = true
 			lh.remove()
 		}
+	}
+	for h, lh := range keep {
+		// A host that fails its checks may be good again by another way: new connections find it.
+		failed := h.health.Load()&(failedActiveHC|failedOutlierCheck) != 0
+		if lh.Pool != nil && (failed && !lh.failed || moved && !fresh && v.cfg.CloseOnHostChange) {
+			lh.Pool.Drain()
+		}
+		lh.failed = failed
 	}
 }
 

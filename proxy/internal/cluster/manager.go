@@ -52,13 +52,14 @@ type Manager struct {
 
 // Cluster is a cluster as all workers share it.
 type Cluster struct {
-	name    string
-	scope   stats.Scope
-	stats   stats.Block
-	shared  shared
-	open    [2][resources]atomic.Bool // circuit breakers, for their gauges
-	used    []atomic.Bool             // by worker: it has a Local
-	version atomic.Pointer[version]
+	name      string
+	scope     stats.Scope
+	stats     stats.Block
+	remaining stats.Block // gauges of track_remaining; zero: none
+	shared    shared
+	open      [2][resources]atomic.Bool // circuit breakers, for their gauges
+	used      []atomic.Bool             // by worker: it has a Local
+	version   atomic.Pointer[version]
 
 	// Under Manager.mu:
 	cfg       *xdsresource.Cluster
@@ -82,6 +83,7 @@ type version struct {
 	detector  *detector
 	tls       *xdsresource.UpstreamTLS
 	transport any
+	remaining stats.Block // gauges of track_remaining
 }
 
 // hostKey is the identity of a host within its cluster.

@@ -41,6 +41,8 @@ func (m *Manager) publishOne(c *Cluster) {
 		}
 	}
 	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det}
+	m.showRemaining(c, v.limits)
+	v.remaining = c.remaining
 	v.tls, v.transport = c.cfg.TLS, c.transport.own
 	c.version.Store(v)
 	m.countMembers(c, set)

@@ -116,3 +116,4 @@ func TestUpdatesUnderLoad(t *testing.T) {
 type closer struct{ n *int }
 
 func (c closer) Close() { *c.n++ }
+func (c closer) Drain() {}

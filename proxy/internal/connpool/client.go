@@ -28,6 +28,7 @@ type Client struct {
 	high       bool
 	local      bool // closed by us
 	remote     bool // and only because the peer had ended
+	draining   bool // serves no further request
 	began      int64
 	idleSince  int64
 	idle       eventloop.Timer
@@ -351,25 +352,46 @@ func (c *Client) countDestroy() {
 	}
 }
 
-// armIdle begins the idle time-out. The timer is left running while the connection is used
-// and looks at the clock when it fires, so that a busy connection never touches it.
+// armIdle begins the time-outs of an idle connection. The timer is left running while the
+// connection is used and looks at the clock when it fires, so that a busy connection never
+// touches it.
 func (c *Client) armIdle() {
 	c.idleSince = c.pool.loop.Now()
-	if d := c.pool.idleTimeout(); d > 0 && !c.idle.Armed() {
+	if c.idle.Armed() {
+		return
+	}
+	if d, _ := c.expiry(); d > 0 {
 		c.idle.Init(c.onIdle)
 		c.pool.loop.Arm(&c.idle, d)
 	}
+}
+
+// expiry is how long the idle connection may stay, and what is counted then; 0: for ever.
+func (c *Client) expiry() (time.Duration, cluster.Stat) {
+	cfg, now := &c.pool.local.Config().HTTP, c.pool.loop.Now()
+	var left time.Duration
+	why := cluster.CxIdleTimeout
+	if cfg.IdleTimeout > 0 {
+		left = max(time.Duration(c.idleSince+int64(cfg.IdleTimeout)-now), 1)
+	}
+	if cfg.MaxConnectionDuration > 0 {
+		if d := max(time.Duration(c.began+int64(cfg.MaxConnectionDuration)-now), 1); left == 0 || d < left {
+			left, why = d, cluster.CxMaxDurationReached
+		}
+	}
+	return left, why
 }
 
 func (c *Client) onIdle() {
 	if !c.isIdle {
 		return
 	}
-	d := c.pool.idleTimeout()
-	if left := c.idleSince + int64(d) - c.pool.loop.Now(); left > 0 {
-		c.pool.loop.Arm(&c.idle, time.Duration(left))
-		return
+	switch left, why := c.expiry(); left {
+	case 0: // there is no time-out any more
+	case 1:
+		c.pool.local.Inc(why)
+		c.close()
+	default:
+		c.pool.loop.Arm(&c.idle, left)
 	}
-	c.pool.local.Inc(cluster.CxIdleTimeout)
-	c.close()
 }

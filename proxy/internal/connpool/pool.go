@@ -2,7 +2,6 @@ package connpool
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
@@ -60,7 +59,9 @@ func (p *Pool) Start(r *Request) {
 			continue // its OnClose is on the way
 		}
 		c.isIdle = false
+		high := r.HighPrio
 		p.attach(c, r)
+		p.preconnect(high)
 		return
 	}
 	if !p.local.Try(cluster.Pending, r.HighPrio) {
@@ -69,10 +70,26 @@ func (p *Pool) Start(r *Request) {
 		return
 	}
 	p.link(r)
-	if p.connecting >= p.waiting {
-		return // the connection under way to nobody is for this request
+	high := r.HighPrio
+	if p.connecting < p.waiting { // else the connection under way to nobody is for this request
+		p.connect(high)
 	}
-	p.connect(r.HighPrio)
+	p.preconnect(high)
+}
+
+// preconnect makes connections ahead of requests, as many as the ratio asks for of those that
+// wait or are under way. As in Envoy at most three at a time, and none to a host in doubt.
+func (p *Pool) preconnect(high bool) {
+	ratio := p.local.Config().PreconnectRatio
+	if ratio <= 1 || p.closed || !p.host.Host.Healthy() {
+		return
+	}
+	for range 3 {
+		busy := p.conns - p.connecting - len(p.idle)
+		if float64(p.waiting+busy)*ratio <= float64(p.conns) || !p.connect(high) {
+			return
+		}
+	}
 }
 
 // forName returns the pool of a server name under the host's pool.
@@ -96,15 +113,15 @@ func (p *Pool) forget() {
 	}
 }
 
-// connect begins a connection. The breaker does not hold back the first one, as in Envoy:
-// else a pool could starve for ever.
-func (p *Pool) connect(high bool) {
+// connect begins a connection, unless the breaker is open. It does not hold back the first
+// one, as in Envoy: else a pool could starve for ever.
+func (p *Pool) connect(high bool) bool {
 	cfg := p.local.Config()
-	taken := p.local.Try(cluster.Connections, high)
+	taken := p.host.TryConnection(high)
 	if !taken {
 		p.local.Inc(cluster.CxOverflow)
 		if p.conns > 0 {
-			return
+			return false
 		}
 	}
 	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
@@ -127,6 +144,7 @@ func (p *Pool) connect(high bool) {
 	p.local.GaugeAdd(cluster.CxActive, 1)
 	p.host.OnConnecting()
 	c.c = conn.Dial(p.loop, p.host.Host.Address, o, c)
+	return true
 }
 
 // ready puts a connection to work, or among the idle ones.
@@ -234,11 +252,26 @@ func (p *Pool) Close() {
 	}
 }
 
+// Drain implements cluster.Pool: connections that exist serve no further request.
+func (p *Pool) Drain() {
+	for _, sub := range p.named {
+		sub.Drain()
+	}
+	for c := p.all; c != nil; {
+		next := c.next
+		switch {
+		case c.isIdle:
+			c.close()
+		case !c.connecting:
+			c.draining = true
+		}
+		c = next
+	}
+}
+
 func (p *Pool) limits() http1.Limits {
 	return http1.Limits{MaxHeadBytes: int(p.local.Config().HTTP.MaxResponseHeadersKB) << 10, AcceptHTTP10: true}
 }
-
-func (p *Pool) idleTimeout() time.Duration { return p.local.Config().HTTP.IdleTimeout }
 
 // used reports whether the connection has served as many requests, or lived as long, as it may.
 func (p *Pool) used(c *Client) bool {
@@ -255,5 +288,5 @@ func (p *Pool) used(c *Client) bool {
 		p.local.Inc(cluster.CxMaxDurationReached)
 		return true
 	}
-	return p.closed
+	return p.closed || c.draining
 }

@@ -91,7 +91,7 @@ func (s *session) connect() {
 		s.refuse(streaminfo.NoHealthyUpstream)
 		return
 	}
-	if !s.local.Try(cluster.Connections, false) {
+	if !h.TryConnection(false) {
 		s.local.Inc(cluster.CxOverflow)
 		s.refuse(streaminfo.UpstreamOverflow)
 		return

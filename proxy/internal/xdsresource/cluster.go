@@ -66,7 +66,9 @@ type Cluster struct {
 	SourceAddress            Address // upstream_bind_config.source_address; zero: unset
 	TCPKeepalive             *TCPKeepalive
 	MaxRequestsPerConnection uint32 // 0: unlimited
-	Metadata                 Metadata
+	// PreconnectRatio is how many connections a pool keeps for each request; at most 1: as many.
+	PreconnectRatio float64
+	Metadata        Metadata
 	// Filters are upstream network filters (Istio's metadata exchange).
 	Filters []NetworkFilter
 }
@@ -102,6 +104,8 @@ type Breakers struct {
 	MaxRetries                                      uint32  // default 3
 	RetryBudgetPercent                              float64 // 0: none
 	RetryBudgetMin                                  uint32
+	MaxConnectionsPerHost                           uint32 // per_host_thresholds; 0: unlimited
+	TrackRemaining                                  bool
 }
 
 // OutlierDetection is a validated cluster.v3.OutlierDetection with defaults applied.

@@ -8,14 +8,16 @@ var upstreamFields = map[string]string{
 		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
-		upstream_connection_options filters lb_subset_config load_balancing_policy`,
+		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy`,
+	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":     "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
 	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name",
 
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
-		locality_weighted_lb_config consistent_hashing_lb_config override_host_status`,
+		locality_weighted_lb_config consistent_hashing_lb_config override_host_status
+		close_connections_on_host_set_change`,
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "routing_enabled min_cluster_size fail_traffic_on_panic",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing hash_balance_factor",
@@ -49,9 +51,9 @@ var upstreamFields = map[string]string{
 	"envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig":                           "slow_start_window aggression min_weight_percent",
 	"envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig":                 "use_hostname_for_hashing hash_balance_factor",
 
-	"envoy.config.cluster.v3.CircuitBreakers": "thresholds",
+	"envoy.config.cluster.v3.CircuitBreakers": "thresholds per_host_thresholds",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
-		max_retries retry_budget`,
+		max_retries retry_budget track_remaining`,
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
 	"envoy.config.cluster.v3.OutlierDetection": `consecutive_5xx interval base_ejection_time max_ejection_percent
 		enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume
@@ -76,12 +78,9 @@ var upstreamFields = map[string]string{
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation outlier_detection load_stats_config", "when clusters are built, and reports of load and ejections to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection preconnect_policy",
+	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection",
 		"timing and statistics of upkeep"},
-	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
-		"when, not how, host changes take effect"},
-	{"envoy.config.cluster.v3.CircuitBreakers", "per_host_thresholds", "an extra limit per host on top of the cluster's"},
-	{"envoy.config.cluster.v3.CircuitBreakers.Thresholds", "track_remaining max_connection_pools", "statistics of what is left, and a limit of pools, of which there is one for each host"},
+	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc", "when, not how, host changes take effect"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},

@@ -43,6 +43,10 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	p.clusterLB(m, c)
 	p.clusterHTTP(m, c)
 	p.breakers(m.GetCircuitBreakers(), c)
+	p.hostBreakers(m.GetCircuitBreakers(), c)
+	if r := m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio(); r != nil {
+		c.PreconnectRatio = r.GetValue()
+	}
 	if m.GetOutlierDetection() != nil {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
 	}
@@ -210,11 +214,32 @@ func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
 		b.MaxPendingRequests = uint32Or(t.GetMaxPendingRequests(), b.MaxPendingRequests)
 		b.MaxRequests = uint32Or(t.GetMaxRequests(), b.MaxRequests)
 		b.MaxRetries = uint32Or(t.GetMaxRetries(), b.MaxRetries)
+		b.TrackRemaining = t.GetTrackRemaining()
 		if rb := t.GetRetryBudget(); rb != nil {
 			b.RetryBudgetPercent = p.percent(rb.GetBudgetPercent(), 20)
 			b.RetryBudgetMin = uint32Or(rb.GetMinRetryConcurrency(), 3)
 			if b.RetryBudgetPercent == 0 {
 				p.bad(join(here, "retry_budget.budget_percent"), "0 would forbid every retry; use max_retries: 0 for that")
+			}
+		}
+	}
+}
+
+// hostBreakers reads per_host_thresholds, where Envoy knows connections only.
+func (p *parser) hostBreakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
+	for i, t := range cb.GetPerHostThresholds() {
+		here := at("circuit_breakers.per_host_thresholds", i)
+		if t.GetMaxPendingRequests() != nil || t.GetMaxRequests() != nil || t.GetMaxRetries() != nil || t.GetRetryBudget() != nil || t.GetTrackRemaining() {
+			p.bad(here, "only max_connections can be limited per host")
+		}
+		prio := 0
+		if t.GetPriority() == corev3.RoutingPriority_HIGH {
+			prio = 1
+		}
+		if v := t.GetMaxConnections(); v != nil {
+			c.Breakers[prio].MaxConnectionsPerHost = v.GetValue()
+			if v.GetValue() == 0 {
+				p.bad(join(here, "max_connections"), "0 would leave a host without connections")
 			}
 		}
 	}
