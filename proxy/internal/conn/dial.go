@@ -46,6 +46,7 @@ type dialState struct {
 func Dial(l *eventloop.Loop, addr xdsresource.Address, o DialOptions, h Handler) *Conn {
 	c := newConn(l, o.BufferLimit, h)
 	c.state = connecting
+	c.info.ID = l.NextID()
 	c.dial = &dialState{opts: o, op: "connect to " + addressText(addr)}
 	if err := c.startConnect(addr, o); err != nil {
 		c.fail(connectError(c.dial.op, err))

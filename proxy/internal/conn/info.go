@@ -10,7 +10,7 @@ import (
 // Info is what is known about a connection's ends. It is filled before the handler's first
 // call and belongs to the connection.
 type Info struct {
-	// ID numbers accepted connections of a listener's process; 0 for dialled ones.
+	// ID numbers connections; accepted and dialled ones each have their own numbers.
 	ID uint64
 	// LocalAddr is our end, RemoteAddr the peer's. Invalid for Unix sockets.
 	LocalAddr, RemoteAddr netip.AddrPort
@@ -29,6 +29,9 @@ type Info struct {
 	OfferedALPN []string
 	// TransportProtocol is what the listener filters found: "tls" or "raw_buffer", "" before.
 	TransportProtocol string
+
+	// FilterChain is the name of the listener's chain that serves the connection.
+	FilterChain string
 
 	TLS          *tls.ConnectionState // nil: raw
 	PeerURI      string               // first URI SAN of the peer's certificate: its SPIFFE identity

@@ -40,6 +40,7 @@ type Loop struct {
 	now      int64     // ns since base, plus 1 so that 0 means "never"
 	wall     time.Time
 	active   int64 // when something last happened
+	seq      uint64
 	attached map[any]any
 	atEnd    []func()
 	stopping bool
@@ -105,6 +106,13 @@ func (l *Loop) UpdateNow() int64 {
 
 // Rand returns 64 random bits; not for secrets.
 func (l *Loop) Rand() uint64 { return l.rng.Uint64() }
+
+// NextID returns a number that no other call on any worker returns: for connections that are told
+// apart in logs.
+func (l *Loop) NextID() uint64 {
+	l.seq++
+	return l.seq<<10 | uint64(l.id)
+}
 
 // Attach keeps a value for this worker under a key, as context.WithValue does: for state
 // that a package wants once for each worker. Not for the hot path.

@@ -18,7 +18,34 @@ type Context struct {
 	Info     *streaminfo.Info
 	// LocalReply is the body of a local reply, for %LOCAL_REPLY_BODY%.
 	LocalReply []byte
+	// LogType says which entry of an access log this is.
+	LogType LogType
 }
+
+// LogType is data.accesslog.v3.AccessLogType.
+type LogType uint8
+
+// Types of access log entries, with Envoy's numbers.
+const (
+	NotSet LogType = iota
+	TCPUpstreamConnected
+	TCPPeriodic
+	TCPConnectionEnd
+	DownstreamStart
+	DownstreamPeriodic
+	DownstreamEnd
+	UpstreamPoolReady
+	UpstreamPeriodic
+	UpstreamEnd
+)
+
+var logTypes = [...]string{
+	"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic",
+	"DownstreamEnd", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd",
+}
+
+// String is Envoy's name.
+func (t LogType) String() string { return logTypes[t] }
 
 // Formatter is a compiled format string; immutable.
 type Formatter struct {

@@ -1,9 +1,6 @@
 package format
 
-import (
-	"crypto/tls"
-	"net/netip"
-)
+import "net/netip"
 
 func upstreamHost(c *Context) string {
 	if c.Info.Host == nil {
@@ -81,50 +78,19 @@ func downstreamDirect(c *Context) netip.AddrPort {
 	return c.Info.Downstream.RemoteAddr
 }
 
-func downstreamURI(c *Context) string {
+// downstreamDirectLocal is our end of the connection itself.
+func downstreamDirectLocal(c *Context) netip.AddrPort {
 	if c.Info.Downstream == nil {
-		return ""
+		return netip.AddrPort{}
 	}
-	return c.Info.Downstream.PeerURI
+	return c.Info.Downstream.LocalAddr
 }
 
-func downstreamFingerprint(c *Context) string {
-	if c.Info.Downstream == nil {
-		return ""
+func downstreamHandshake(c *Context) (from, to int64) {
+	if d := c.Info.Downstream; d != nil {
+		return d.Connected, d.HandshakeDone
 	}
-	return c.Info.Downstream.PeerCertHash
-}
-
-func downstreamSubject(c *Context) string {
-	d := c.Info.Downstream
-	if d == nil || d.TLS == nil || len(d.TLS.PeerCertificates) == 0 {
-		return ""
-	}
-	return d.TLS.PeerCertificates[0].Subject.String()
-}
-
-func downstreamTLSVersion(c *Context) string {
-	d := c.Info.Downstream
-	if d == nil || d.TLS == nil {
-		return ""
-	}
-	switch d.TLS.Version {
-	case tls.VersionTLS10:
-		return "TLSv1"
-	case tls.VersionTLS11:
-		return "TLSv1.1"
-	case tls.VersionTLS12:
-		return "TLSv1.2"
-	}
-	return "TLSv1.3"
-}
-
-func downstreamTLSCipher(c *Context) string {
-	d := c.Info.Downstream
-	if d == nil || d.TLS == nil {
-		return ""
-	}
-	return tls.CipherSuiteName(d.TLS.CipherSuite)
+	return 0, 0
 }
 
 func serverName(c *Context) string {

@@ -3,6 +3,7 @@ package format
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strconv"
@@ -23,11 +24,11 @@ func (o *valueOp) append(dst []byte, c *Context) ([]byte, bool) { return o.f(dst
 // newOperator returns the operator of a name.
 func newOperator(name, arg string, hasArg bool) (operator, error) {
 	switch name {
-	case "REQ":
+	case "REQ", "REQUEST_HEADER":
 		return newHeaderOp('q', arg, hasArg)
-	case "RESP":
+	case "RESP", "RESPONSE_HEADER":
 		return newHeaderOp('s', arg, hasArg)
-	case "TRAILER":
+	case "TRAILER", "RESPONSE_TRAILER":
 		return newHeaderOp('t', arg, hasArg)
 	case "REQ_WITHOUT_QUERY":
 		op, err := newHeaderOp('q', arg, hasArg)
@@ -60,6 +61,32 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 	case "METADATA":
 		kind, rest, _ := strings.Cut(arg, ":")
 		return newMetadataOp(kind, rest)
+	case "DOWNSTREAM_PEER_CERT_V_START":
+		return side(downstreamSide).validity(arg, notBefore)
+	case "DOWNSTREAM_PEER_CERT_V_END":
+		return side(downstreamSide).validity(arg, notAfter)
+	case "UPSTREAM_PEER_CERT_V_START":
+		return side(upstreamSide).validity(arg, notBefore)
+	case "UPSTREAM_PEER_CERT_V_END":
+		return side(upstreamSide).validity(arg, notAfter)
+	case "COMMON_DURATION":
+		return newCommonDuration(arg)
+	case "PATH":
+		return newPathOp(arg)
+	case "QUERY_PARAMS":
+		return newQueryOp(arg)
+	case "REQUESTED_SERVER_NAME":
+		return newServerName(arg)
+	case "COALESCE":
+		return newCoalesce(arg)
+	case "RESPONSE_CODE_DETAILS":
+		switch arg {
+		case "":
+			return plainOperators[name], nil
+		case "ALLOW_WHITESPACES":
+			return text(func(c *Context) string { return c.Info.Details }), nil
+		}
+		return nil, fmt.Errorf("argument %q is not ALLOW_WHITESPACES", arg)
 	case "QUERY_PARAM":
 		if arg == "" {
 			return nil, errors.New("needs the name of a parameter in parentheses")
@@ -73,6 +100,9 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 		return nil, fmt.Errorf("argument %q is none of CAMEL_STRING, SNAKE_STRING, NUMBER", arg)
 	}
 	op, ok := plainOperators[name]
+	if !ok {
+		op, ok = certificateOperators[name]
+	}
 	switch {
 	case !ok:
 		return nil, errors.New("is not supported")
@@ -142,7 +172,6 @@ var plainOperators = map[string]*valueOp{
 	"UPSTREAM_LOCAL_ADDRESS":                        address(upstreamLocal),
 	"UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":           ip(upstreamLocal),
 	"UPSTREAM_LOCAL_PORT":                           port(upstreamLocal),
-	"UPSTREAM_PEER_URI_SAN":                         text(func(c *Context) string { return c.Info.UpstreamURI }),
 	"DOWNSTREAM_LOCAL_ADDRESS":                      address(downstreamLocal),
 	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         ip(downstreamLocal),
 	"DOWNSTREAM_LOCAL_PORT":                         port(downstreamLocal),
@@ -152,13 +181,46 @@ var plainOperators = map[string]*valueOp{
 	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamDirect),
 	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": ip(downstreamDirect),
 	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 port(downstreamDirect),
-	"DOWNSTREAM_PEER_URI_SAN":                       text(downstreamURI),
-	"DOWNSTREAM_PEER_FINGERPRINT_256":               text(downstreamFingerprint),
-	"DOWNSTREAM_PEER_SUBJECT":                       text(downstreamSubject),
-	"DOWNSTREAM_TLS_VERSION":                        text(downstreamTLSVersion),
-	"DOWNSTREAM_TLS_CIPHER":                         text(downstreamTLSCipher),
-	"REQUESTED_SERVER_NAME":                         text(serverName),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               address(downstreamDirectLocal),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  ip(downstreamDirectLocal),
+	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  port(downstreamDirectLocal),
+	"DOWNSTREAM_TRANSPORT_FAILURE_REASON":           words(func(c *Context) string { return c.Info.DownstreamFailure }),
+	"DOWNSTREAM_HANDSHAKE_DURATION":                 span(downstreamHandshake),
+	"UPSTREAM_PROTOCOL":                             text(func(c *Context) string { return c.Info.UpstreamProtocol.String() }),
+	"UPSTREAM_CONNECTION_ID":                        {f: upstreamConnectionID, number: true},
+	"UPSTREAM_CONNECTION_POOL_READY_DURATION":       span(func(c *Context) (int64, int64) { return c.Info.Start, c.Info.UpstreamTxFirst }),
+	"UPSTREAM_HOST_NAME_WITHOUT_PORT": text(func(c *Context) string {
+		if c.Info.Host == nil {
+			return ""
+		}
+		return withoutPort(hostName)(c.Info.Host)
+	}),
+	"UPSTREAM_HOSTS_ATTEMPTED":                   attempted(hostAddress),
+	"UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT":      attempted(hostIP),
+	"UPSTREAM_HOST_NAMES_ATTEMPTED":              attempted(hostName),
+	"UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": attempted(withoutPort(hostName)),
 
+	"FILTER_CHAIN_NAME": text(func(c *Context) string {
+		if c.Info.Downstream == nil {
+			return ""
+		}
+		return c.Info.Downstream.FilterChain
+	}),
+	"UPSTREAM_SERVER_NAME": text(func(c *Context) string {
+		if c.Info.UpstreamTLSState == nil {
+			return ""
+		}
+		return c.Info.UpstreamTLSState.ServerName
+	}),
+	"RESPONSE_TRAILERS_BYTES": {f: trailersBytes, number: true},
+	// Of QUIC, and of filters that set flags of their own: there are none.
+	"BYTES_RETRANSMITTED":   count(func(*Context) uint64 { return 0 }),
+	"PACKETS_RETRANSMITTED": count(func(*Context) uint64 { return 0 }),
+	"ROUNDTRIP_DURATION":    text(func(*Context) string { return "" }),
+	"CUSTOM_FLAGS":          text(func(*Context) string { return "" }),
+
+	"ACCESS_LOG_TYPE":      text(func(c *Context) string { return c.LogType.String() }),
+	"UNIQUE_ID":            {f: uniqueID},
 	"ROUTE_NAME":           text(func(c *Context) string { return c.Info.RouteName }),
 	"VIRTUAL_CLUSTER_NAME": text(func(*Context) string { return "" }), // no virtual clusters: always missing
 	"LOCAL_REPLY_BODY":     {f: func(d []byte, c *Context) ([]byte, bool) { return append(d, c.LocalReply...), true }},
@@ -167,6 +229,9 @@ var plainOperators = map[string]*valueOp{
 	"SPAN_ID":              {f: spanID},
 	"STREAM_ID":            {f: requestID},
 }
+
+// certificateOperators are those of either side's TLS session.
+var certificateOperators = peerOperators()
 
 // text makes an operator of a string; empty is missing, as is a context without Info.
 func text(f func(*Context) string) *valueOp {
@@ -274,6 +339,21 @@ func flags(dst []byte, c *Context, long bool) ([]byte, bool) {
 		return c.Info.Flags.AppendLong(dst), true
 	}
 	return c.Info.Flags.Append(dst), true
+}
+
+// uniqueID is a new random UUID each time it is printed.
+func uniqueID(dst []byte, _ *Context) ([]byte, bool) {
+	hi, lo := rand.Uint64()&^0xf000|0x4000, rand.Uint64()&^(3<<62)|1<<63
+	var b [32]byte
+	h := appendHex(appendHex(b[:0], hi), lo)
+	for i, n := range [...]int{8, 12, 16, 20, 32} {
+		if i > 0 {
+			dst = append(dst, '-')
+		}
+		from := [...]int{0, 8, 12, 16, 20}[i]
+		dst = append(dst, h[from:n]...)
+	}
+	return dst, true
 }
 
 func requestID(dst []byte, c *Context) ([]byte, bool) {

@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
@@ -204,6 +205,7 @@ func (s *stream) complete() {
 		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)
 	}
 	for _, l := range w.m.deps.AccessLogs {
+		s.logCtx.LogType = format.DownstreamEnd
 		l.Log(w.loop.ID(), &s.logCtx)
 	}
 	if s.begun { // last: it gives the memory of the response's headers back

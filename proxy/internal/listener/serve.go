@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -23,6 +24,7 @@ type served struct {
 	inspecting bool
 	noChain    bool
 	asked      bool    // to end
+	failure    string  // of the transport
 	placed     *worker // that counts it in active; nil: none does
 }
 
@@ -70,6 +72,7 @@ func (s *served) choose(cfg *config) {
 		return
 	}
 	s.ch = ch
+	info.FilterChain = ch.fc.Name
 	if ch.tls != nil {
 		s.c.StartTLS(ch.tls, ch.fc.TransportSocketTimeout)
 		return
@@ -115,6 +118,10 @@ func (s *served) OnWritable(*conn.Conn) {}
 func (s *served) OnClose(c *conn.Conn, err error) {
 	if s.ch != nil && s.ch.tls != nil && err != nil {
 		s.w.countHandshakeError(err)
+		s.failure = err.Error()
+		if e, ok := errors.AsType[*conn.Error](err); ok {
+			s.failure = e.TransportFailureReason()
+		}
 		s.w.l.log.Debug("TLS handshake failed", "listener", s.ch.ctx.Listener, "remote", c.Info().RemoteAddr, "error", err)
 	}
 }
@@ -143,14 +150,14 @@ func (s *served) log(c *conn.Conn, logs []*accesslog.Logger) {
 	now := s.w.loop.Now()
 	info := streaminfo.Info{
 		StartWall: s.w.loop.WallNow().Add(time.Duration(s.start - now)), Start: s.start, End: now,
-		Downstream: c.Info(), ConnectionID: c.Info().ID,
+		Downstream: c.Info(), ConnectionID: c.Info().ID, DownstreamFailure: s.failure,
 	}
 	info.BytesReceived, info.BytesSent = c.Bytes()
 	if s.noChain {
 		info.Set(streaminfo.NoRouteFound)
 		info.Details = "filter_chain_not_found"
 	}
-	ctx := format.Context{Info: &info}
+	ctx := format.Context{Info: &info, LogType: format.TCPConnectionEnd}
 	for _, l := range logs {
 		l.Log(s.w.loop.ID(), &ctx)
 	}

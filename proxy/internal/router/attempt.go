@@ -9,6 +9,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -23,7 +24,7 @@ func (r *router) attempt() {
 		r.noHost()
 		return
 	}
-	info.Host = r.host.Host
+	info.Tried(r.host.Host)
 	r.state = waiting
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
@@ -61,6 +62,10 @@ func (r *router) OnReady(req *connpool.Request) {
 	info := r.s.Info()
 	ci := c.Info()
 	info.UpstreamLocal, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.TLS != nil, ci.PeerURI
+	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
+	if info.UpstreamProtocol == streaminfo.None {
+		info.UpstreamProtocol = streaminfo.HTTP11
+	}
 	r.rewriteHost()
 	if r.entry.VirtualHost.IncludeRequestAttemptCount {
 		r.h.SetBuilt(attemptKey, strconv.AppendInt(r.h.Build(), int64(info.Attempts), 10))

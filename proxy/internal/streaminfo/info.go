@@ -1,6 +1,7 @@
 package streaminfo
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -69,6 +70,8 @@ type Info struct {
 	TerminationDetails string
 	// UpstreamFailure is upstream_transport_failure_reason.
 	UpstreamFailure string
+	// DownstreamFailure is downstream_transport_failure_reason.
+	DownstreamFailure string
 
 	// Downstream describes the connection; never nil on a live stream.
 	Downstream *conn.Info
@@ -87,6 +90,12 @@ type Info struct {
 	UpstreamLocal   netip.AddrPort       // our end of the last attempt's connection
 	UpstreamURI     string               // SPIFFE identity in the upstream's certificate
 	UpstreamTLS     bool
+	// UpstreamTLSState is the session of the last attempt's connection; nil: raw.
+	UpstreamTLSState     *tls.ConnectionState
+	UpstreamProtocol     Protocol
+	UpstreamConnectionID uint64 // 0: there was none
+	// Attempted are the hosts of all attempts in order.
+	Attempted []*cluster.Host
 
 	RequestID []byte // x-request-id
 
@@ -116,7 +125,14 @@ type Trace struct {
 func (t *Trace) Valid() bool { return t.High|t.Low != 0 }
 
 // Reset makes the record new.
-func (i *Info) Reset() { *i = Info{} }
+// It keeps the memory of lists.
+func (i *Info) Reset() { *i = Info{Attempted: i.Attempted[:0]} }
+
+// Tried notes the host of a new attempt.
+func (i *Info) Tried(h *cluster.Host) {
+	i.Host = h
+	i.Attempted = append(i.Attempted, h)
+}
 
 // Set sets flags.
 func (i *Info) Set(f Flags) { i.Flags |= f }

@@ -98,8 +98,8 @@ func (s *session) connect() {
 	}
 	s.cxHeld = true
 	s.host = h
-	s.info.Host = h.Host
 	s.info.Attempts++
+	s.info.Tried(h.Host)
 	s.info.UpstreamConnect = s.loop.Now()
 	cfg := s.local.Config()
 	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
@@ -176,7 +176,7 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s.host.OnResult(cluster.Result{Kind: cluster.ResultConnected})
 	i := c.Info()
 	s.info.UpstreamLocal = i.LocalAddr
-	s.info.UpstreamURI = i.PeerURI
+	s.info.UpstreamURI, s.info.UpstreamTLSState, s.info.UpstreamConnectionID = i.PeerURI, i.TLS, i.ID
 	if i.TLS != nil {
 		s.local.Inc(cluster.TLSHandshake)
 	}

@@ -100,7 +100,7 @@ func (s *session) finish() {
 	if len(s.p.d.AccessLogs) == 0 {
 		return
 	}
-	ctx := format.Context{Info: &s.info}
+	ctx := format.Context{Info: &s.info, LogType: format.TCPConnectionEnd}
 	for _, l := range s.p.d.AccessLogs {
 		l.Log(s.loop.ID(), &ctx)
 	}
