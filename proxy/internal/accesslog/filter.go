@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -52,6 +53,13 @@ func compileFilter(cfg *xdsresource.AccessLogFilter) (filter, error) {
 		return filterFunc(func(c *format.Context) bool { return c.Request != nil && m.Match(c.Request) }), nil
 	case cfg.ResponseFlag:
 		return flagFilter(cfg.ResponseFlags)
+	case cfg.GRPCStatus != nil:
+		return grpcFilter(cfg.GRPCStatus), nil
+	case cfg.LogType != nil:
+		f := cfg.LogType
+		return filterFunc(func(c *format.Context) bool { return slices.Contains(f.Types, uint8(c.LogType)) != f.Exclude }), nil
+	case cfg.Metadata != nil:
+		return filterFunc(func(c *format.Context) bool { return metadataPasses(cfg.Metadata, c) }), nil
 	case len(cfg.And) > 0:
 		return all(cfg.And)
 	case len(cfg.Or) > 0:
@@ -96,6 +104,32 @@ func flagFilter(names []string) (filter, error) {
 		want = ^want // any flag
 	}
 	return filterFunc(func(c *format.Context) bool { return c.Info.Flags&want != 0 }), nil
+}
+
+// grpcFilter passes by the gRPC status; a stream without one counts as UNKNOWN, as in Envoy.
+func grpcFilter(cfg *xdsresource.GRPCStatusFilter) filter {
+	return filterFunc(func(c *format.Context) bool {
+		n, ok := format.GRPCStatusOf(c)
+		if !ok {
+			n = grpcUnknown
+		}
+		return slices.Contains(cfg.Statuses, n) != cfg.Exclude
+	})
+}
+
+const grpcUnknown = 2
+
+func metadataPasses(cfg *xdsresource.MetadataFilter, c *format.Context) bool {
+	m := &cfg.Matcher
+	var v any = c.Info.Metadata[m.Filter]
+	for _, k := range m.Path {
+		sub, _ := v.(map[string]any)
+		var ok bool
+		if v, ok = sub[k]; !ok {
+			return cfg.MatchIfMissing
+		}
+	}
+	return m.Match(c.Info.Metadata)
 }
 
 func all(cfgs []*xdsresource.AccessLogFilter) (filter, error) {

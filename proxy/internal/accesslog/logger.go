@@ -15,18 +15,22 @@ const EnvoyFormat = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:
 
 // Logger is one compiled access logger, shared by the workers.
 type Logger struct {
-	file    *File
-	filter  filter // nil: everything
-	text    *format.Formatter
-	omit    bool
-	json    *format.JSON
-	scratch [][]byte // by worker
+	sink   Sink
+	filter filter // nil: everything
 }
 
-// New compiles an access logger and opens its file. Errors name the logger and what is wrong
-// with it.
+// New compiles an access logger that writes to a file, and opens it. Errors name the logger and
+// what is wrong with it.
 func New(cfg *xdsresource.AccessLog, files *Files, workers int) (*Logger, error) {
-	l := &Logger{scratch: make([][]byte, workers), omit: cfg.OmitEmptyValues}
+	if cfg.Service != nil {
+		return nil, fmt.Errorf("access log %q: writes to no file", cfg.Name)
+	}
+	return WithSink(cfg, func() (Sink, error) { return newFileSink(cfg, files, workers) })
+}
+
+// WithSink compiles an access logger over a sink.
+func WithSink(cfg *xdsresource.AccessLog, open func() (Sink, error)) (*Logger, error) {
+	l := &Logger{}
 	fail := func(err error) (*Logger, error) { return nil, fmt.Errorf("access log %q: %w", cfg.Name, err) }
 	var err error
 	if cfg.Filter != nil {
@@ -34,43 +38,19 @@ func New(cfg *xdsresource.AccessLog, files *Files, workers int) (*Logger, error)
 			return fail(fmt.Errorf("filter: %w", err))
 		}
 	}
-	if cfg.JSON != nil {
-		if l.json, err = format.CompileJSON(cfg.JSON, cfg.TypedJSON, cfg.OmitEmptyValues); err != nil {
-			return fail(err)
-		}
-	} else {
-		text := cfg.Text
-		if text == "" {
-			text = EnvoyFormat
-		}
-		if l.text, err = format.Compile(text); err != nil {
-			return fail(err)
-		}
-	}
-	if l.file, err = files.Open(cfg.Path); err != nil {
+	if l.sink, err = open(); err != nil {
 		return fail(err)
 	}
 	return l, nil
 }
 
-// Log writes a line for a stream, unless the filter says no. It runs on the worker whose
-// number it is given.
+// Log logs a stream, unless the filter says no. It runs on the worker whose number it is given.
 func (l *Logger) Log(worker int, c *format.Context) {
 	if l.filter != nil && !l.filter.pass(c) {
 		return
 	}
-	b := l.scratch[worker][:0]
-	switch {
-	case l.json != nil:
-		b = append(l.json.Append(b, c), '\n')
-	case l.omit:
-		b = l.text.AppendOrEmpty(b, c)
-	default:
-		b = l.text.Append(b, c)
-	}
-	l.scratch[worker] = b
-	l.file.Write(b)
+	l.sink.Log(worker, c)
 }
 
-// Close gives the logger's file back. No stream may log any more.
-func (l *Logger) Close() { l.file.Close() }
+// Close gives the logger's sink back. No stream may log any more.
+func (l *Logger) Close() { l.sink.Close() }

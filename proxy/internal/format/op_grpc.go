@@ -40,6 +40,11 @@ func GRPCStatus(c *Context) (int, bool) {
 	if c.Request == nil || !bytes.HasPrefix(c.Request.Value(header.ContentType), []byte("application/grpc")) {
 		return 0, false
 	}
+	return GRPCStatusOf(c)
+}
+
+// GRPCStatusOf is GRPCStatus for a stream that is taken for gRPC.
+func GRPCStatusOf(c *Context) (int, bool) {
 	for _, m := range []*header.Map{c.Trailers, c.Response} {
 		if m == nil {
 			continue

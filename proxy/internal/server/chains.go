@@ -92,7 +92,7 @@ func (s *Server) httpFactory(f xdsresource.HTTPFilter, at place) (httpfilter.Fac
 func (s *Server) accessLogs(in []xdsresource.AccessLog) ([]*accesslog.Logger, error) {
 	var out []*accesslog.Logger
 	for i := range in {
-		l, err := accesslog.New(&in[i], s.files, s.cfg.Workers)
+		l, err := s.accessLog(&in[i])
 		if err != nil {
 			for _, open := range out {
 				open.Close()

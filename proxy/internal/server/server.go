@@ -97,6 +97,9 @@ type Server struct {
 	staticUp     bool
 	failed       error
 
+	// Exporters of logs and spans end after the workers, which write to them to the last.
+	exporters *exporters
+
 	// Of Run:
 	wg      sync.WaitGroup
 	endMu   sync.Mutex
@@ -153,6 +156,7 @@ func New(cfg Config) (*Server, error) {
 		},
 	})
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
+	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
@@ -206,6 +210,7 @@ func (s *Server) Run(ctx context.Context) error {
 	controlDone.Wait()
 	cancelBase()
 	loops.Wait()
+	s.exporters.close()
 	cancelLogs()
 	base2.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -216,6 +221,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Abandon frees what New made, for a server that is never run.
 func (s *Server) Abandon() {
+	s.exporters.close()
 	for _, l := range s.loops {
 		l.Close()
 	}

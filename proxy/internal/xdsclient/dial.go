@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -151,6 +152,39 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		// Small buffers keep a sidecar small.
 		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10),
 	)
+}
+
+// Transport prepares HTTP/1.1 requests once all secrets are there; both schemes go to the cluster,
+// with its TLS settings or raw.
+func (d *Dialer) Transport(ctx context.Context) (*http.Transport, error) {
+	t := &http.Transport{
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.connect(ctx, "") },
+		MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true,
+	}
+	if d.cluster.TLS == nil {
+		return t, nil
+	}
+	if err := d.waitForSecrets(ctx); err != nil {
+		return nil, err
+	}
+	cfg, err := d.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	cfg.NextProtos = nil
+	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		raw, err := d.connect(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		c := tls.Client(raw, cfg)
+		if err := c.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+		return c, nil
+	}
+	return t, nil
 }
 
 // connect opens the socket to the next endpoint.

@@ -143,6 +143,9 @@ type AccessLog struct {
 	JSON            map[string]any
 	OmitEmptyValues bool
 	TypedJSON       bool
+	// Service, when it is set, is where entries are sent instead of a file: *GRPCAccessLog or
+	// *OTLPAccessLog.
+	Service any
 }
 
 // AccessLogFilter is accesslog.v3.AccessLogFilter; exactly one field is set.
@@ -157,6 +160,27 @@ type AccessLogFilter struct {
 	ResponseFlags  []string // empty list with ResponseFlag true: any flag
 	ResponseFlag   bool
 	CEL            string
+	GRPCStatus     *GRPCStatusFilter
+	LogType        *LogTypeFilter
+	Metadata       *MetadataFilter
+}
+
+// GRPCStatusFilter passes streams by their gRPC status.
+type GRPCStatusFilter struct {
+	Statuses []int
+	Exclude  bool
+}
+
+// LogTypeFilter passes entries by data.accesslog.v3.AccessLogType.
+type LogTypeFilter struct {
+	Types   []uint8
+	Exclude bool
+}
+
+// MetadataFilter passes streams by their dynamic metadata.
+type MetadataFilter struct {
+	Matcher        MetadataMatcher
+	MatchIfMissing bool
 }
 
 // ComparisonFilter compares a number by ">=" (GE), "=" (EQ) or "<=" (LE).

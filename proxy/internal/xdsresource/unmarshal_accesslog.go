@@ -5,6 +5,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -56,6 +58,24 @@ func (p *parser) accessLog(path string, m *accesslogv3.AccessLog) AccessLog {
 			p.jsonFormat(join(here, "typed_json_format"), v.TypedJsonFormat, &log)
 		case *filev3.FileAccessLog_LogFormat:
 			p.logFormat(join(here, "log_format"), v.LogFormat, &log)
+		}
+	case a.MessageIs(&alsv3.HttpGrpcAccessLogConfig{}):
+		var g alsv3.HttpGrpcAccessLogConfig
+		if p.message(here, a, &g) {
+			s := p.alsCommon(join(here, "common_config"), g.GetCommonConfig(), true)
+			s.RequestHeaders, s.ResponseHeaders = g.GetAdditionalRequestHeadersToLog(), g.GetAdditionalResponseHeadersToLog()
+			s.ResponseTrailers = g.GetAdditionalResponseTrailersToLog()
+			log.Service = s
+		}
+	case a.MessageIs(&alsv3.TcpGrpcAccessLogConfig{}):
+		var g alsv3.TcpGrpcAccessLogConfig
+		if p.message(here, a, &g) {
+			log.Service = p.alsCommon(join(here, "common_config"), g.GetCommonConfig(), false)
+		}
+	case a.MessageIs(&otelv3.OpenTelemetryAccessLogConfig{}):
+		var o otelv3.OpenTelemetryAccessLogConfig
+		if p.message(here, a, &o) {
+			log.Service = p.otlpAccessLog(here, &o)
 		}
 	default:
 		p.bad(path, "access logger %q of type %s is not supported", m.GetName(), TypeName(a))
@@ -147,6 +167,19 @@ func (p *parser) accessLogFilter(path string, m *accesslogv3.AccessLogFilter) *A
 		f.Header = &hm
 	case *accesslogv3.AccessLogFilter_ResponseFlagFilter:
 		f.ResponseFlag, f.ResponseFlags = true, s.ResponseFlagFilter.GetFlags()
+	case *accesslogv3.AccessLogFilter_GrpcStatusFilter:
+		f.GRPCStatus = &GRPCStatusFilter{Exclude: s.GrpcStatusFilter.GetExclude()}
+		for _, st := range s.GrpcStatusFilter.GetStatuses() {
+			f.GRPCStatus.Statuses = append(f.GRPCStatus.Statuses, int(st))
+		}
+	case *accesslogv3.AccessLogFilter_LogTypeFilter:
+		f.LogType = &LogTypeFilter{Exclude: s.LogTypeFilter.GetExclude()}
+		for _, t := range s.LogTypeFilter.GetTypes() {
+			f.LogType.Types = append(f.LogType.Types, uint8(t))
+		}
+	case *accesslogv3.AccessLogFilter_MetadataFilter:
+		mm := p.metadataMatcher(join(path, "metadata_filter.matcher"), s.MetadataFilter.GetMatcher())
+		f.Metadata = &MetadataFilter{Matcher: mm, MatchIfMissing: boolOr(s.MetadataFilter.GetMatchIfKeyNotFound(), true)}
 	case *accesslogv3.AccessLogFilter_ExtensionFilter:
 		var cel celv3.ExpressionFilter
 		here := join(path, "extension_filter.typed_config")

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/export/als"
+	"github.com/lateen-mesh/lateen/proxy/internal/export/otlp"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// exportService reaches a cluster for an exporter. It is export.Service.
+type exportService struct {
+	s       *Server
+	cluster string
+}
+
+// dialer prepares to connect to the endpoints that the cluster has now.
+func (e exportService) dialer() (*xdsclient.Dialer, error) {
+	cfg, addrs := e.s.clusters.Endpoints(e.cluster)
+	if cfg == nil {
+		// Clusters of config sources are known to the xDS client alone.
+		if c := e.s.boot.Control[e.cluster]; c != nil {
+			return xdsclient.NewDialer(c, e.s.secrets)
+		}
+		return nil, fmt.Errorf("there is no cluster %q", e.cluster)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("cluster %q has no endpoint", e.cluster)
+	}
+	c := *cfg
+	loc := xdsresource.LocalityEndpoints{}
+	for _, a := range addrs {
+		loc.Endpoints = append(loc.Endpoints, xdsresource.Endpoint{Address: a})
+	}
+	c.Endpoints = &xdsresource.Endpoints{ClusterName: c.Name, Localities: []xdsresource.LocalityEndpoints{loc}}
+	return xdsclient.NewDialer(&c, e.s.secrets)
+}
+
+// GRPC implements export.Service.
+func (e exportService) GRPC(ctx context.Context) (*grpc.ClientConn, func(), error) {
+	d, err := e.dialer()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := d.Dial(ctx)
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return conn, d.Close, nil
+}
+
+// HTTP implements export.Service.
+func (e exportService) HTTP(ctx context.Context) (*http.Client, func(), error) {
+	d, err := e.dialer()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := d.Transport(ctx)
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return &http.Client{Transport: t}, d.Close, nil
+}
+
+// exporters are the sinks whose entries go to a service. Loggers with equal configurations share
+// one, so that a listener that changes keeps its streams and nothing has to be counted.
+type exporters struct {
+	wg    sync.WaitGroup
+	stop  context.CancelFunc
+	start func(run func(context.Context))
+
+	mu    sync.Mutex
+	sinks []exporter
+}
+
+type exporter struct {
+	cfg  any
+	sink accesslog.Sink
+}
+
+func newExporters() *exporters {
+	e := &exporters{}
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop = cancel
+	e.start = func(run func(context.Context)) { e.wg.Go(func() { run(ctx) }) }
+	return e
+}
+
+// close sends what is left and ends all exporters. Nobody logs any more.
+func (e *exporters) close() {
+	e.stop()
+	e.wg.Wait()
+}
+
+// runningSink is a sink with what sends its entries.
+type runningSink interface {
+	accesslog.Sink
+	Run(ctx context.Context)
+}
+
+// sink returns the sink of a configuration, made when it is new.
+func (e *exporters) sink(cfg any, open func() (runningSink, error)) (accesslog.Sink, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.sinks {
+		if reflect.DeepEqual(x.cfg, cfg) {
+			return x.sink, nil
+		}
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	e.sinks = append(e.sinks, exporter{cfg, s})
+	e.start(s.Run)
+	return s, nil
+}
+
+// accessLog opens one logger.
+func (s *Server) accessLog(cfg *xdsresource.AccessLog) (*accesslog.Logger, error) {
+	var open func() (runningSink, error)
+	switch c := cfg.Service.(type) {
+	case nil:
+		return accesslog.New(cfg, s.files, s.cfg.Workers)
+	case *xdsresource.GRPCAccessLog:
+		open = func() (runningSink, error) {
+			return als.New(c, als.Deps{
+				Workers: s.cfg.Workers, Service: exportService{s, c.Service.Cluster}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
+			})
+		}
+	case *xdsresource.OTLPAccessLog:
+		open = func() (runningSink, error) { return otlp.NewLogs(c, s.otlpDeps(c.GRPC, c.HTTP)) }
+	default:
+		return nil, fmt.Errorf("access log %q: a service of type %T is not known", cfg.Name, c)
+	}
+	return accesslog.WithSink(cfg, func() (accesslog.Sink, error) { return s.exporters.sink(cfg.Service, open) })
+}
+
+func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPService) otlp.Deps {
+	name := ""
+	if grpc != nil {
+		name = grpc.Cluster
+	} else {
+		name = http.Cluster
+	}
+	return otlp.Deps{
+		Workers: s.cfg.Workers, Service: exportService{s, name}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
+	}
+}

@@ -1,0 +1,61 @@
+package xdsresource
+
+import "time"
+
+// GRPCService is core.v3.GrpcService with envoy_grpc.
+type GRPCService struct {
+	Cluster  string
+	Metadata map[string]string // initial_metadata
+}
+
+// HTTPService is core.v3.HttpService.
+type HTTPService struct {
+	Cluster string
+	URL     string
+	Timeout time.Duration
+	Headers map[string]string // request_headers_to_add
+}
+
+// GRPCAccessLog is the gRPC access log service, for HTTP requests or for connections.
+type GRPCAccessLog struct {
+	HTTP          bool
+	LogName       string
+	Service       GRPCService
+	FlushInterval time.Duration
+	BufferSize    uint32 // bytes
+	// Headers that are logged beside those that every entry has.
+	RequestHeaders, ResponseHeaders, ResponseTrailers []string
+	CustomTags                                        []CustomTag
+}
+
+// OTLPAccessLog logs by OpenTelemetry's protocol, over GRPC or HTTP.
+type OTLPAccessLog struct {
+	LogName       string
+	StatPrefix    string
+	GRPC          *GRPCService
+	HTTP          *HTTPService
+	FlushInterval time.Duration
+	BufferSize    uint32 // bytes
+	// Body and Attributes hold format strings: a string, a []any, or a map[string]any.
+	Body       any
+	Attributes map[string]any
+	// Resource holds plain strings.
+	Resource      map[string]any
+	NoBuiltinTags bool // disable_builtin_labels
+	CustomTags    []CustomTag
+}
+
+// CustomTag is type.tracing.v3.CustomTag. Exactly one of the sources is set.
+type CustomTag struct {
+	Name        string
+	Literal     string
+	Environment string
+	Header      string // of the request
+	// Metadata names filter and path of a kind ("REQUEST", "ROUTE", "CLUSTER", "HOST").
+	MetadataKind, MetadataKey string
+	MetadataPath              []string
+	// Value is a format string.
+	Value string
+	// Default is the value where the source has none; "" leaves the tag out.
+	Default string
+}
