@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,10 +38,15 @@ func New(name string) *cobra.Command {
 	return cmd
 }
 
-// runWithAgent runs the proxy that an agent has configured.
+// meshDrainTime is how long connections of a listener that was replaced may last: Istio's drainDuration.
+const meshDrainTime = 45 * time.Second
+
+// runWithAgent runs the proxy that an agent has configured. In a mesh listeners change with what users apply, and a client that keeps its
+// connection is to see the change with its next request, not at some time within Envoy's ten minutes.
 func runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
 	p, err := proxy.New(proxy.Config{
 		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, TuneProcess: true,
+		DrainTime: meshDrainTime, DrainImmediately: true,
 	})
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)

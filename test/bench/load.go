@@ -27,6 +27,8 @@ type row struct {
 	name    string
 	title   string
 	load    func(ctx context.Context, p *process, dir string) (requests float64, s sample, err error)
+	address func(p *process) string // what the load needs of a peer; "" leaves the peer out
+	only    []*process              // nil: all peers
 	samples map[string][]sample
 }
 
@@ -39,31 +41,93 @@ func (r *row) measure(ctx context.Context, p *process, dir string) (sample, erro
 	if err != nil {
 		return s, err
 	}
+	if n == 0 {
+		return s, fmt.Errorf("no request succeeded")
+	}
 	s.cpu = float64((p.cpu() - before).Nanoseconds()) / 1000 / n
 	s.rss = p.rss()
 	return s, nil
 }
 
+type loadFunc = func(context.Context, *process, string) (float64, sample, error)
+
+func plainAddr(p *process) string { return p.plain }
+func tlsAddr(p *process) string   { return p.tls }
+func tcpAddr(p *process) string   { return p.tcp }
+func grpcAddr(p *process) string  { return p.grpc }
+
 func allRows(o options) []*row {
-	saturate := func(url func(*process) string) func(context.Context, *process, string) (float64, sample, error) {
+	saturate := func(connections int, url func(*process) string, more ...string) loadFunc {
 		return func(ctx context.Context, p *process, _ string) (float64, sample, error) {
-			return wrk(ctx, url(p), o.length)
+			return wrk(ctx, url(p), connections, o.length, more...)
 		}
 	}
-	plain := func(p *process) string { return "http://" + p.plain + "/items" }
-	secure := func(p *process) string { return "https://" + p.tls + "/items" }
+	at := func(scheme string, addr func(*process) string, path string) func(*process) string {
+		return func(p *process) string { return scheme + "://" + addr(p) + path }
+	}
 	rows := []*row{
-		{name: "plain", title: "HTTP/1.1 plaintext, 64 connections, saturated", load: saturate(plain)},
-		{name: "tls", title: "HTTP/1.1 over TLS, 64 connections, saturated", load: saturate(secure)},
-		{name: "fixed", title: fmt.Sprintf("HTTP/1.1 plaintext, 16 connections, %d requests/s", o.rate),
+		{name: "plain", title: "HTTP/1.1 plaintext, 64 connections, saturated", address: plainAddr,
+			load: saturate(64, at("http", plainAddr, "/items"))},
+		{name: "tls", title: "HTTP/1.1 over TLS, 64 connections, saturated", address: tlsAddr,
+			load: saturate(64, at("https", tlsAddr, "/items"))},
+		{name: "h2", title: "HTTP/2 over TLS to HTTP/1.1, 16 connections of 8 streams, saturated", address: tlsAddr,
+			load: func(ctx context.Context, p *process, _ string) (float64, sample, error) {
+				return h2load(ctx, o.length, "-c16", "-m8", "-H", "x-cohort: internal", "https://"+p.tls+"/items")
+			}},
+		{name: "grpc", title: "gRPC over TLS, HTTP/2 on both sides, 16 connections of 8 streams, saturated", address: grpcAddr,
 			load: func(ctx context.Context, p *process, dir string) (float64, sample, error) {
-				return fixedRate(ctx, plain(p), dir, o.rate, o.length)
+				msg := filepath.Join(dir, "grpc-message")
+				if err := os.WriteFile(msg, grpcMessage, 0o644); err != nil {
+					return 0, sample{}, err
+				}
+				return h2load(ctx, o.length, "-c16", "-m8", "-d", msg, "-H", "content-type: application/grpc", "-H", "te: trailers",
+					"https://"+p.grpc+"/bench.Echo/Say")
+			}},
+		{name: "handshake", title: "a new TLS connection for each request, 32 at a time", address: tlsAddr,
+			load: saturate(32, at("https", tlsAddr, "/items"), "-H", "Connection: close")},
+		{name: "tcp", title: "TCP proxy, answers of 1 MB, 16 connections: CPU per MB", address: tcpAddr,
+			load: saturate(16, at("http", tcpAddr, bigFile))},
+		{name: "body", title: "HTTP/1.1 plaintext, bodies of 1 MB, 16 connections: CPU per MB", address: plainAddr,
+			load: saturate(16, at("http", plainAddr, bigFile))},
+		{name: "fixed", title: fmt.Sprintf("HTTP/1.1 plaintext, 16 connections, %d requests/s", o.rate), address: plainAddr,
+			load: func(ctx context.Context, p *process, dir string) (float64, sample, error) {
+				return fixedRate(ctx, "http://"+p.plain+"/items", dir, 16, o.rate, o.length)
 			}},
 	}
+	half := &row{name: "half", address: plainAddr,
+		title: "HTTP/1.1 plaintext, 64 connections, at half of what the slowest peer can do"}
+	plain := rows[0]
+	half.load = func(ctx context.Context, p *process, dir string) (float64, sample, error) {
+		rate := slowest(plain) / 2
+		if rate == 0 {
+			return 0, sample{}, fmt.Errorf("the row half needs the row plain, whose rates it goes by")
+		}
+		return fixedRate(ctx, "http://"+p.plain+"/items", dir, 64, int(rate), o.length)
+	}
+	rows = append(rows, half, &row{name: "hop", address: plainAddr,
+		title: "from sidecar to sidecar over mutual TLS, bodies of 1 KB, 1000 requests/s: both proxies together",
+		load: func(ctx context.Context, p *process, dir string) (float64, sample, error) {
+			body := filepath.Join(dir, "1kb")
+			if err := os.WriteFile(body, make([]byte, 1<<10), 0o644); err != nil {
+				return 0, sample{}, err
+			}
+			return fixedRate(ctx, "http://"+p.plain+"/items", dir, 16, 1000, o.length, "-d", body)
+		}})
 	for _, r := range rows {
 		r.samples = map[string][]sample{}
 	}
 	return rows
+}
+
+// slowest is the least of the peers' median rates in a row, 0 when there is none.
+func slowest(r *row) float64 {
+	least := 0.0
+	for _, s := range r.samples {
+		if m := median(s, func(s sample) float64 { return s.rate }); least == 0 || m < least {
+			least = m
+		}
+	}
+	return least
 }
 
 var (
@@ -72,10 +136,10 @@ var (
 	wrkErrors = regexp.MustCompile(`(Socket errors|Non-2xx).*`)
 )
 
-// wrk loads the URL with 64 connections as fast as it goes.
-func wrk(ctx context.Context, url string, length time.Duration) (float64, sample, error) {
-	secs := max(1, int(length.Seconds()+0.5))
-	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c64", "-d"+strconv.Itoa(secs)+"s", "-H", "x-cohort: internal", url).CombinedOutput()
+// wrk loads the URL over HTTP/1.1 as fast as it goes.
+func wrk(ctx context.Context, url string, connections int, length time.Duration, more ...string) (float64, sample, error) {
+	args := append([]string{"-t1", "-c" + strconv.Itoa(connections), "-d" + seconds(length) + "s", "-H", "x-cohort: internal"}, more...)
+	out, err := exec.CommandContext(ctx, "wrk", append(args, url)...).CombinedOutput()
 	if err != nil {
 		return 0, sample{}, fmt.Errorf("wrk: %v: %s", err, tail(out))
 	}
@@ -91,14 +155,38 @@ func wrk(ctx context.Context, url string, length time.Duration) (float64, sample
 	return n, sample{rate: r}, nil
 }
 
-// fixedRate loads the URL over 16 connections with a fixed number of requests a second.
-func fixedRate(ctx context.Context, url, dir string, rate int, length time.Duration) (float64, sample, error) {
-	const connections = 16
+func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()+0.5))) }
+
+var (
+	h2loadDone = regexp.MustCompile(`requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored`)
+	h2loadRate = regexp.MustCompile(`finished in .*?, ([\d.]+) req/s`)
+)
+
+// h2load loads over HTTP/2 as fast as it goes.
+func h2load(ctx context.Context, length time.Duration, args ...string) (float64, sample, error) {
+	out, err := exec.CommandContext(ctx, "h2load", append([]string{"-t1", "-D" + seconds(length)}, args...)...).CombinedOutput()
+	if err != nil {
+		return 0, sample{}, fmt.Errorf("h2load: %v: %s", err, tail(out))
+	}
+	done, rate := h2loadDone.FindSubmatch(out), h2loadRate.FindSubmatch(out)
+	if done == nil || rate == nil {
+		return 0, sample{}, fmt.Errorf("h2load printed no total: %s", tail(out))
+	}
+	if string(done[2]) != "0" || string(done[3]) != "0" {
+		return 0, sample{}, fmt.Errorf("h2load saw failures: %s", done[0])
+	}
+	n, _ := strconv.ParseFloat(string(done[1]), 64)
+	r, _ := strconv.ParseFloat(string(rate[1]), 64)
+	return n, sample{rate: r}, nil
+}
+
+// fixedRate loads the URL over HTTP/1.1 with a fixed number of requests a second.
+func fixedRate(ctx context.Context, url, dir string, connections, rate int, length time.Duration, more ...string) (float64, sample, error) {
 	log := filepath.Join(dir, "h2load.log")
 	os.Remove(log)
-	out, err := exec.CommandContext(ctx, "h2load", "--h1", "-t1", "-c", strconv.Itoa(connections),
-		"--rps", strconv.Itoa(rate/connections), "-D", strconv.Itoa(max(1, int(length.Seconds()+0.5))),
-		"--log-file", log, "-H", "x-cohort: internal", url).CombinedOutput()
+	args := append([]string{"--h1", "-t1", "-c", strconv.Itoa(connections), "--rps", strconv.Itoa(rate / connections), "-D", seconds(length),
+		"--log-file", log, "-H", "x-cohort: internal"}, more...)
+	out, err := exec.CommandContext(ctx, "h2load", append(args, url)...).CombinedOutput()
 	if err != nil {
 		return 0, sample{}, fmt.Errorf("h2load: %v: %s", err, tail(out))
 	}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,7 +27,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 2000, "requests per second of the fixed-rate row")
 	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
 	flag.StringVar(&o.only, "only", "", "comma-separated peers to run (default all)")
-	flag.StringVar(&o.rows, "rows", "plain,tls,fixed", "comma-separated rows to run")
+	flag.StringVar(&o.rows, "rows", "plain,tls,h2,grpc,handshake,tcp,body,fixed,half,hop,idle,large", "comma-separated rows to run")
 	flag.BoolVar(&o.install, "install", true, "install missing peers where that is possible")
 	flag.StringVar(&o.proxy, "proxy", "", "our proxy's program (default: built from cmd/lateen-proxy)")
 	flag.Func("peer", "another `proxy` to measure, NAME=KIND:COMMAND, such as before=lateen:/tmp/lateen-proxy -c {config}; may be repeated", func(text string) error {
@@ -36,11 +35,16 @@ func main() {
 		o.extra = append(o.extra, p)
 		return err
 	})
+	flag.StringVar(&o.grpcOrigin, "grpc-origin", "", "serve as the gRPC origin at this address (what bench starts for itself)")
 	flag.StringVar(&o.keep, "dir", "", "folder for configurations and logs (default a temporary one)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	work := run
+	if o.grpcOrigin != "" {
+		work = func(ctx context.Context, o options) error { return serveGRPC(ctx, o.grpcOrigin) }
+	}
+	if err := work(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -57,6 +61,8 @@ type options struct {
 	proxy   string
 	keep    string
 	extra   []peer
+
+	grpcOrigin string
 }
 
 func run(ctx context.Context, o options) error {
@@ -68,6 +74,10 @@ func run(ctx context.Context, o options) error {
 		}
 		defer os.RemoveAll(d)
 		dir = d
+		// nginx's worker, which may run as another user, serves a file from it.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
 	} else if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -83,50 +93,37 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	origin, err := startOrigin(ctx, dir)
+	servers, err := startOrigins(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer origin.stop()
+	defer servers.stop()
 
-	var running []*process
-	for _, p := range peers(o) {
-		if o.only != "" && !contains(strings.Split(o.only, ","), p.name) && !isExtra(o, p) {
-			continue
-		}
-		proc, err := p.start(ctx, dir, origin.addr, cert)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "left out: %s: %v\n", p.name, err)
-			continue
-		}
-		defer proc.stop()
-		running = append(running, proc)
+	running, hops := startPeers(ctx, o, dir, servers, cert)
+	for _, p := range append(running, hops...) {
+		defer p.stop()
 	}
 	if len(running) == 0 {
 		return fmt.Errorf("no proxy to measure")
 	}
-
 	var rows []*row
 	for _, r := range allRows(o) {
+		if r.name == "hop" {
+			r.only = hops
+		}
 		if contains(strings.Split(o.rows, ","), r.name) {
 			rows = append(rows, r)
 		}
 	}
 	for round := range o.rounds {
 		for _, r := range rows {
-			// Every round begins with another peer, so that none always runs after the same one.
-			for i := range running {
-				p := running[(i+round)%len(running)]
-				s, err := r.measure(ctx, p, dir)
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", r.name, p.name, err)
-				}
-				r.add(p.name, s)
+			if err := r.round(ctx, round, running, dir); err != nil {
+				return err
 			}
 			fmt.Fprintf(os.Stderr, "round %d of %d, %s done\n", round+1, o.rounds, r.name)
 		}
 	}
-	report := render(o, rows, running)
+	report := render(o, rows, running) + memoryReport(ctx, o, running, dir)
 	fmt.Print(report)
 	if o.write != "" {
 		return writeReport(o.write, report)
@@ -134,8 +131,50 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-func isExtra(o options, p peer) bool {
-	return slices.ContainsFunc(o.extra, func(e peer) bool { return e.name == p.name })
+// startPeers starts what the flags ask for; what is missing is named and left out.
+func startPeers(ctx context.Context, o options, dir string, servers origins, cert certificate) (running, hops []*process) {
+	for _, p := range peers(o) {
+		if !o.wanted(p) {
+			continue
+		}
+		proc, err := p.start(ctx, dir, servers, cert)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "left out: %s: %v\n", p.name, err)
+			continue
+		}
+		running = append(running, proc)
+	}
+	if !contains(strings.Split(o.rows, ","), "hop") {
+		return running, nil
+	}
+	for _, p := range envoyLike(o) {
+		proc, err := startHop(ctx, p, dir, servers, cert)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "left out: two sidecars of %s: %v\n", p.name, err)
+			continue
+		}
+		hops = append(hops, proc)
+	}
+	return running, hops
+}
+
+// round measures every peer once. Each round begins with another, so that none always runs after the same one.
+func (r *row) round(ctx context.Context, round int, running []*process, dir string) error {
+	if r.only != nil {
+		running = r.only
+	}
+	for i := range running {
+		p := running[(i+round)%len(running)]
+		if r.address(p) == "" {
+			continue
+		}
+		s, err := r.measure(ctx, p, dir)
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", r.name, p.name, err)
+		}
+		r.add(p.name, s)
+	}
+	return nil
 }
 
 func contains(list []string, s string) bool {

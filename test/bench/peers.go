@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -28,16 +29,11 @@ type peer struct {
 	find    func(ctx context.Context) (string, error) // its program
 	version []string                                  // arguments that print the version
 	config  string                                    // template of its configuration
+	env     []string
+	envoy   bool // takes Envoy's configuration
+	mesh    bool // has Istio's filters
 	ending  string
 	args    func(program, config string) []string
-}
-
-// site is what a peer's configuration is made of.
-type site struct {
-	Plain, TLS, Origin            string
-	PlainPort, TLSPort            string
-	OriginPort                    string
-	Cert, Key, Combined, Dir, PID string
 }
 
 func peers(o options) []peer {
@@ -59,7 +55,7 @@ func knownPeers(o options) []peer {
 				}
 				return out, nil
 			},
-			config: envoyConfig(true), ending: "yaml",
+			config: envoyConfig(true), ending: "yaml", envoy: true, mesh: true,
 			args: func(p, c string) []string { return []string{p, "-c", c, "--concurrency", "1", "--log-level", "error"} },
 		},
 		{
@@ -74,44 +70,53 @@ func knownPeers(o options) []peer {
 		},
 		{
 			name: "envoy", find: envoybin.Find, version: []string{"--version"},
-			config: envoyConfig(false), ending: "yaml",
+			config: envoyConfig(false), ending: "yaml", envoy: true,
 			args: func(p, c string) []string {
 				return []string{p, "-c", c, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}
 			},
 		},
+		{
+			name: "caddy", find: installed("caddy"), version: []string{"version"},
+			config: caddyConfig, ending: "caddyfile", env: []string{"GOMAXPROCS=1"},
+			args: func(p, c string) []string { return []string{p, "run", "--adapter", "caddyfile", "--config", c} },
+		},
 	}
 }
 
-func (p peer) start(ctx context.Context, dir, origin string, cert certificate) (*process, error) {
+// wanted reports whether the flags ask for a peer.
+func (o options) wanted(p peer) bool {
+	return o.only == "" || contains(strings.Split(o.only, ","), p.name) ||
+		slices.ContainsFunc(o.extra, func(e peer) bool { return e.name == p.name })
+}
+
+// envoyLike are the peers that take Envoy's configuration.
+func envoyLike(o options) []peer {
+	return slices.DeleteFunc(peers(o), func(p peer) bool { return !p.envoy || !o.wanted(p) })
+}
+
+// start starts a peer on a configuration of its own.
+func (p peer) start(ctx context.Context, dir string, o origins, cert certificate) (*process, error) {
 	prog, err := p.find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	plain, secure := freeAddr(), freeAddr()
-	conf := filepath.Join(dir, p.name+"."+p.ending)
-	var b bytes.Buffer
-	parsed, err := template.New(p.name).Parse(p.config)
+	at := site{
+		Plain: freeAddr(), TLS: freeAddr(), TCP: freeAddr(), GRPC: freeAddr(), Origin: o.http.addr, GRPCOrigin: o.grpc.addr,
+		Dir: dir, PID: filepath.Join(dir, p.name+".pid"), StreamModule: streamModule(),
+	}
+	conf, err := write(dir, p.name+"."+p.ending, p.config, at, cert)
 	if err != nil {
 		return nil, err
 	}
-	err = parsed.Execute(&b, site{
-		Plain: plain, TLS: secure, Origin: origin,
-		PlainPort: port(plain), TLSPort: port(secure), OriginPort: port(origin),
-		Cert: cert.cert, Key: cert.key, Combined: cert.combined,
-		Dir: dir, PID: filepath.Join(dir, p.name+".pid"),
-	})
+	proc, err := launch(ctx, p.name, dir, p.env, p.args(prog, conf)...)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(conf, b.Bytes(), 0o644); err != nil {
-		return nil, err
+	proc.plain, proc.tls, proc.grpc = at.Plain, at.TLS, at.GRPC
+	if strings.Contains(p.config, "{{.TCP}}") && (p.config != nginxConfig || at.StreamModule != "") {
+		proc.tcp = at.TCP
 	}
-	proc, err := launch(ctx, p.name, dir, p.args(prog, conf)...)
-	if err != nil {
-		return nil, err
-	}
-	proc.plain, proc.tls = plain, secure
-	for _, url := range []string{"http://" + plain + "/", "https://" + secure + "/"} {
+	for _, url := range []string{"http://" + at.Plain + "/", "https://" + at.TLS + "/"} {
 		if err := proc.await(ctx, url, dir); err != nil {
 			proc.stop()
 			return nil, err
@@ -124,8 +129,33 @@ func (p peer) start(ctx context.Context, dir, origin string, cert certificate) (
 	return proc, nil
 }
 
+// write fills in a configuration's template and returns the file.
+func write(dir, name, text string, at site, cert certificate) (string, error) {
+	at.Cert, at.Key, at.Combined = cert.cert, cert.key, cert.combined
+	parsed, err := template.New(name).Funcs(template.FuncMap{"port": port}).Parse(text)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := parsed.Execute(&b, at); err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, name)
+	return file, os.WriteFile(file, b.Bytes(), 0o644)
+}
+
+// streamModule is nginx's module for TCP, "" where it is not installed.
+func streamModule() string {
+	for _, dir := range []string{"/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"} {
+		if _, err := os.Stat(filepath.Join(dir, "ngx_stream_module.so")); err == nil {
+			return filepath.Join(dir, "ngx_stream_module.so")
+		}
+	}
+	return ""
+}
+
 // extraPeer reads the flag -peer: NAME=KIND:COMMAND. The command gets a configuration of that
-// kind (lateen, haproxy, nginx or envoy), whose file stands where it says {config}.
+// kind (lateen, haproxy, nginx, envoy or caddy), whose file stands where it says {config}.
 func extraPeer(o options, text string) (peer, error) {
 	name, rest, ok := strings.Cut(text, "=")
 	kind, command, ok2 := strings.Cut(rest, ":")
@@ -148,7 +178,7 @@ func extraPeer(o options, text string) (peer, error) {
 		}
 		return k, nil
 	}
-	return peer{}, fmt.Errorf("%q: kind %q is none of lateen, haproxy, nginx, envoy", text, kind)
+	return peer{}, fmt.Errorf("%q: kind %q is none of lateen, haproxy, nginx, envoy, caddy", text, kind)
 }
 
 // versionOf picks the first word with a dotted number out of a version banner.
@@ -174,10 +204,13 @@ func installed(name string) func(context.Context) (string, error) {
 // when it is needed.
 func installPackages(ctx context.Context) {
 	var missing []string
-	for tool, deb := range map[string]string{"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client"} {
+	for tool, deb := range map[string]string{"nginx": "nginx-light", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "h2load": "nghttp2-client"} {
 		if lookPath(tool) != nil {
 			missing = append(missing, deb)
 		}
+	}
+	if streamModule() == "" {
+		missing = append(missing, "libnginx-mod-stream")
 	}
 	if len(missing) == 0 || os.Geteuid() != 0 {
 		return
@@ -188,27 +221,6 @@ func installPackages(ctx context.Context) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "could not install %s: %v: %s\n", strings.Join(missing, ", "), err, tail(out))
 	}
-}
-
-// startOrigin starts nginx as the server behind all proxies: the cheapest one at hand, so
-// that the proxies are what is measured.
-func startOrigin(ctx context.Context, dir string) (*process, error) {
-	addr := freeAddr()
-	conf := filepath.Join(dir, "origin.conf")
-	text := fmt.Sprintf(originConfig, filepath.Join(dir, "origin.pid"), addr, strings.Repeat("0123456789", 20))
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	p, err := launch(ctx, "origin", dir, program("nginx"), "-c", conf, "-g", "daemon off;")
-	if err != nil {
-		return nil, err
-	}
-	p.addr = addr
-	if err := p.await(ctx, "http://"+addr+"/", dir); err != nil {
-		p.stop()
-		return nil, err
-	}
-	return p, nil
 }
 
 type certificate struct{ cert, key, combined string }

@@ -21,14 +21,17 @@ type process struct {
 	name    string
 	version string
 	cmd     *exec.Cmd
-	plain   string // address of the plaintext listener
-	tls     string // address of the TLS listener
-	addr    string // of an origin
+	plain   string   // address of the plaintext listener
+	tls     string   // address of the TLS listener
+	tcp     string   // address of the TCP listener; "" for none
+	grpc    string   // address of the gRPC listener; "" for none
+	addr    string   // of an origin
+	second  *process // the other one of a pair of sidecars
 	done    chan error
 }
 
 // launch starts a program in a process group of its own, its output in a log below dir.
-func launch(ctx context.Context, name, dir string, args ...string) (*process, error) {
+func launch(ctx context.Context, name, dir string, env []string, args ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		return nil, err
@@ -36,6 +39,7 @@ func launch(ctx context.Context, name, dir string, args ...string) (*process, er
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -46,6 +50,9 @@ func launch(ctx context.Context, name, dir string, args ...string) (*process, er
 }
 
 func (p *process) stop() {
+	if p.second != nil {
+		p.second.stop()
+	}
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.done
 }
@@ -112,6 +119,9 @@ func (p *process) pids() []int {
 // (10 ms) are too coarse for a fixed rate.
 func (p *process) cpu() time.Duration {
 	var total time.Duration
+	if p.second != nil {
+		total = p.second.cpu()
+	}
 	for _, pid := range p.pids() {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 		for _, t := range tasks {
@@ -128,6 +138,9 @@ func (p *process) cpu() time.Duration {
 // rss is the resident memory of all processes in bytes.
 func (p *process) rss() int64 {
 	var total int64
+	if p.second != nil {
+		total = p.second.rss()
+	}
 	for _, pid := range p.pids() {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 		if f := strings.Fields(string(b)); len(f) > 1 {

@@ -26,11 +26,18 @@ func render(o options, rows []*row, running []*process) string {
 		fmt.Fprintln(&b, "| proxy | CPU us/request, min | median | against haproxy | against envoy | requests/s, median | p50 us | p99 us | resident MB |")
 		fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|---|")
 		base := map[string]float64{}
-		for _, p := range running {
+		peers := running
+		if r.only != nil {
+			peers = r.only
+		}
+		for _, p := range peers {
 			base[p.name] = least(r.samples[p.name], func(s sample) float64 { return s.cpu })
 		}
-		for _, p := range running {
+		for _, p := range peers {
 			s := r.samples[p.name]
+			if len(s) == 0 {
+				continue
+			}
 			cpu := func(s sample) float64 { return s.cpu }
 			fmt.Fprintf(&b, "| %s | %.1f | %.1f | %s | %s | %.0f | %s | %s | %.1f |\n", p.name,
 				least(s, cpu), median(s, cpu), ratio(base[p.name], base["haproxy"]), ratio(base[p.name], base["envoy"]),
