@@ -5,6 +5,8 @@
 // to one event loop. Any package of the proxy may import it; it imports none of them.
 package filterstate
 
+import "net/netip"
+
 // Object is a value of the filter state. String is its serialised form, which matchers and format
 // operators read.
 type Object interface {
@@ -16,6 +18,12 @@ type Text string
 
 // String implements Object.
 func (t Text) String() string { return string(t) }
+
+// IP is an address without a port.
+type IP netip.Addr
+
+// String implements Object; Envoy writes a port in any case.
+func (a IP) String() string { return netip.AddrPortFrom(netip.Addr(a), 0).String() }
 
 // Names of objects that this proxy reads.
 const (

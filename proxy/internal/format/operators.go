@@ -87,6 +87,8 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 			return text(func(c *Context) string { return c.Info.Details }), nil
 		}
 		return nil, fmt.Errorf("argument %q is not ALLOW_WHITESPACES", arg)
+	case "FILTER_STATE":
+		return newStateOp(arg)
 	case "QUERY_PARAM":
 		if arg == "" {
 			return nil, errors.New("needs the name of a parameter in parentheses")

@@ -59,6 +59,7 @@ type direction struct {
 	added   bool // the filter that runs has added trailers
 	gave    bool // a filter has injected before its headers went on
 	piece   httpfilter.Data
+	most    int // bytes that a gate may hold; 0: the connection's buffer limit
 	// gen changes when the stream ends or begins anew: a call that has caused that finds the
 	// direction another than it was.
 	gen  uint32
@@ -91,7 +92,7 @@ func (d *direction) reset() {
 			h.seenEnd, h.atEnd, h.trail, h.seenTrail = false, false, false, false
 		}
 	}
-	d.shut, d.holding, d.added, d.gave, d.dead = 0, false, false, false, false
+	d.shut, d.holding, d.added, d.gave, d.dead, d.most = 0, false, false, false, false, 0
 	d.piece.Bytes = nil
 	d.gen++
 }
@@ -265,7 +266,7 @@ func (d *direction) hold(at int, p []byte, end, trailers bool) {
 
 // watch stops the source, or the stream, when a gate holds more than the limit.
 func (d *direction) watch(g *gate) {
-	if g.seen.Len()+g.rest.Len() <= d.s.limit() {
+	if g.seen.Len()+g.rest.Len() <= d.limit() {
 		return
 	}
 	if g.status == httpfilter.Buffer {
@@ -274,6 +275,13 @@ func (d *direction) watch(g *gate) {
 		d.holding = true
 		d.to.hold()
 	}
+}
+
+func (d *direction) limit() int {
+	if d.most > 0 {
+		return d.most
+	}
+	return d.s.limit()
 }
 
 // offer shows a buffering filter all of the body so far. Its gate is open meanwhile, so that it
@@ -437,7 +445,7 @@ func (d *direction) unhold() {
 		return
 	}
 	for i := range d.gates {
-		if g := &d.gates[i]; g.held != nil && g.seen.Len()+g.rest.Len() > d.s.limit() {
+		if g := &d.gates[i]; g.held != nil && g.seen.Len()+g.rest.Len() > d.limit() {
 			return
 		}
 	}

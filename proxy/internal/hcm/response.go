@@ -16,6 +16,7 @@ func (s *stream) Respond(h *header.Map, end bool) {
 	}
 	s.resp = h
 	s.logCtx.Response = h
+	s.info.ResponseCode = statusOf(h) // filters may ask for it
 	s.respDir.start(h, end)
 }
 

@@ -34,6 +34,12 @@ func (f *seat) InjectRequest(p []byte, end bool)  { f.reqDir.inject(f.index, p, 
 func (f *seat) InjectResponse(p []byte, end bool) { f.respDir.inject(f.back(), p, end) }
 func (f *seat) FilterConfig() any                 { return configured(f.filterConfigs()[f.name]) }
 
+// SetRequestLimit implements httpfilter.Stream.
+func (s *stream) SetRequestLimit(n int) { s.reqDir.most = n }
+
+// SetResponseLimit implements httpfilter.Stream.
+func (s *stream) SetResponseLimit(n int) { s.respDir.most = n }
+
 // EachFilterConfig implements httpfilter.Stream.
 func (f *seat) EachFilterConfig(visit func(any)) {
 	e := f.Route()

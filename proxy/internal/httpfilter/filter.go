@@ -136,6 +136,11 @@ type Stream interface {
 	AddRequestTrailers() *header.Map
 	AddResponseTrailers() *header.Map
 
+	// SetRequestLimit and SetResponseLimit change how many bytes of body filters may hold, which is
+	// the connection's buffer limit at first.
+	SetRequestLimit(n int)
+	SetResponseLimit(n int)
+
 	// Reply answers the request locally. The response passes the filters' response side.
 	// After the response has begun it resets the stream instead.
 	Reply(r Reply)

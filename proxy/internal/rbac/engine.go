@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -151,13 +152,9 @@ func (in *Input) routeMetadata() map[string]map[string]any {
 	return nil
 }
 
-func (in *Input) state(key string) (string, bool) {
-	o := in.Conn.State.Get(key)
+func (in *Input) state(key string) filterstate.Object {
 	if in.Stream != nil {
-		o = in.Stream.FilterState(key)
+		return in.Stream.FilterState(key)
 	}
-	if o == nil {
-		return "", false
-	}
-	return o.String(), true
+	return in.Conn.State.Get(key)
 }

@@ -72,7 +72,7 @@ func TestAuthenticated(t *testing.T) {
 
 func TestState(t *testing.T) {
 	c := &conn.Info{}
-	c.State.Put("conn", filterstate.Text("10.1.2.3"))
+	c.State.Put("conn", filterstate.IP(netip.MustParseAddr("10.1.2.3")))
 	s := &streaminfo.Info{Downstream: c}
 	s.State.Put("own", filterstate.Text("text"))
 	for _, test := range []struct {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -163,17 +164,18 @@ func (m meta) match(in *Input) bool {
 }
 
 func (s state) match(in *Input) bool {
-	v, ok := in.state(s.r.Key)
-	if !ok {
+	o := in.state(s.r.Key)
+	if o == nil {
 		return false
 	}
 	if s.r.String != nil {
-		return matchText(s.r.String, v)
+		return matchText(s.r.String, o.String())
 	}
-	ip, err := netip.ParseAddr(v)
-	if err != nil {
+	a, ok := o.(filterstate.IP)
+	if !ok {
 		return false
 	}
+	ip := netip.Addr(a)
 	for _, p := range s.r.Prefixes {
 		if p.Contains(ip) {
 			return !s.r.Invert

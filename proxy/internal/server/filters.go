@@ -9,12 +9,15 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/buffer"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/router"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -64,6 +67,24 @@ var httpFilters = map[string]httpFilter{
 			RouteTypes: []string{"envoy.extensions.filters.http.cors.v3.CorsPolicy"},
 		},
 		func(*Server, any, place) (httpfilter.Factory, error) { return cors.New(), nil },
+	},
+	"envoy.extensions.filters.http.buffer.v3.Buffer": {
+		xdsresource.HTTPFilterType{
+			Name: buffer.Name, Parse: buffer.ParseConfig, ParseRoute: buffer.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.buffer.v3.BufferPerRoute"},
+		},
+		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) { return buffer.New(cfg), nil },
+	},
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {
+		xdsresource.HTTPFilterType{
+			Name: headermutation.Name, Parse: headermutation.ParseConfig, ParseRoute: headermutation.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"},
+		},
+		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) { return headermutation.New(cfg), nil },
+	},
+	"envoy.extensions.filters.http.set_filter_state.v3.Config": {
+		xdsresource.HTTPFilterType{Name: setfilterstate.Name, Parse: setfilterstate.ParseConfig, ParseRoute: setfilterstate.ParseConfig},
+		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) { return setfilterstate.New(cfg), nil },
 	},
 	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": {
 		xdsresource.HTTPFilterType{Name: localratelimit.Name, Parse: localratelimit.ParseConfig, ParseRoute: localratelimit.ParseRouteConfig},

@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"os"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -21,7 +22,7 @@ type FilterReader struct {
 
 // ReadFilter unpacks a filter's configuration into msg. name is the filter's, for the error.
 func ReadFilter(name string, a *anypb.Any, msg proto.Message) *FilterReader {
-	r := &FilterReader{name: name}
+	r := &FilterReader{name: name, p: parser{dec: &Decoder{readFile: os.ReadFile}}}
 	r.p.message("", a, msg)
 	return r
 }
@@ -47,6 +48,16 @@ func (r *FilterReader) Fraction(path string, f *typev3.FractionalPercent) *Fract
 // Headers converts a list of headers to add.
 func (r *FilterReader) Headers(path string, in []*corev3.HeaderValueOption) []HeaderOp {
 	return r.p.headersToAdd(path, in)
+}
+
+// DataSource reads bytes from wherever they are.
+func (r *FilterReader) DataSource(path string, m *corev3.DataSource) []byte {
+	return r.p.dataSource(path, m)
+}
+
+// Text converts a format that must be text.
+func (r *FilterReader) Text(path string, m *corev3.SubstitutionFormatString) string {
+	return r.p.replyFormat(path, m)
 }
 
 // RuntimeFraction converts a percentage with its default; nil stays nil. There is no runtime that

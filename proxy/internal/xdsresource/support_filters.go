@@ -2,6 +2,20 @@ package xdsresource
 
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
+	"envoy.extensions.filters.http.buffer.v3.Buffer":                          "max_request_bytes",
+	"envoy.extensions.filters.http.buffer.v3.BufferPerRoute":                  "disabled buffer",
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation":         "mutations most_specific_header_mutations_wins",
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "mutations",
+	"envoy.extensions.filters.http.header_mutation.v3.Mutations": `request_mutations query_parameter_mutations
+		response_mutations response_trailers_mutations request_trailers_mutations`,
+	"envoy.config.common.mutation_rules.v3.HeaderMutation":               "remove append remove_on_match",
+	"envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch": "key_matcher",
+	"envoy.config.core.v3.KeyValueMutation":                              "append remove",
+	"envoy.config.core.v3.KeyValueAppend":                                "record action",
+	"envoy.config.core.v3.KeyValuePair":                                  "key value",
+	"envoy.extensions.filters.http.set_filter_state.v3.Config":           "on_request_headers clear_route_cache",
+	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": `object_key factory_key format_string
+		skip_if_empty read_only`,
 	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": `stat_prefix status token_bucket filter_enabled
 		filter_enforced request_headers_to_add_when_not_enforced response_headers_to_add descriptors stage
 		local_rate_limit_per_downstream_connection enable_x_ratelimit_headers vh_rate_limits

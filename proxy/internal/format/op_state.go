@@ -1,0 +1,42 @@
+package format
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// stateOp prints an object of the filter state: its text, or that as JSON.
+type stateOp struct {
+	key   string
+	plain bool
+}
+
+func newStateOp(arg string) (operator, error) {
+	key, form, _ := strings.Cut(arg, ":")
+	switch {
+	case key == "":
+		return nil, fmt.Errorf("needs the key of an object in parentheses")
+	case form != "" && form != "PLAIN" && form != "TYPED":
+		return nil, fmt.Errorf("%q is neither PLAIN nor TYPED", form)
+	}
+	return stateOp{key, form == "PLAIN"}, nil
+}
+
+func (o stateOp) append(dst []byte, c *Context) ([]byte, bool) {
+	if c.Info == nil {
+		return dst, false
+	}
+	v := c.Info.FilterState(o.key)
+	if v == nil {
+		return dst, false
+	}
+	if o.plain {
+		return append(dst, v.String()...), true
+	}
+	b, err := json.Marshal(v.String())
+	if err != nil {
+		return dst, false
+	}
+	return append(dst, b...), true
+}

@@ -1,0 +1,105 @@
+package headermutation
+
+import (
+	"fmt"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// Config is a validated header_mutation.v3.HeaderMutation, or a HeaderMutationPerRoute.
+type Config struct {
+	request, response, requestTrailers, responseTrailers mutations
+	query                                                []queryMutation
+	mostSpecificWins                                     bool
+}
+
+// mutations are applied one after the other.
+type mutations []mutation
+
+// mutation is one change: the headers whose name matches go, or ops are applied.
+type mutation struct {
+	remove *xdsresource.StringMatch
+	ops    route.Ops
+}
+
+// queryMutation changes a parameter.
+type queryMutation struct {
+	name   string
+	remove bool
+	value  *format.Formatter
+	action corev3.KeyValueAppend_KeyValueAppendAction
+}
+
+// ParseConfig reads the filter's own configuration. It returns a *Config.
+func ParseConfig(a *anypb.Any) (any, error) {
+	m := &headerv3.HeaderMutation{}
+	r := xdsresource.ReadFilter(Name, a, m)
+	c := parse(r, m.GetMutations())
+	c.mostSpecificWins = m.GetMostSpecificHeaderMutationsWins()
+	return c, r.Err()
+}
+
+// ParseRouteConfig reads a HeaderMutationPerRoute.
+func ParseRouteConfig(a *anypb.Any) (any, error) {
+	m := &headerv3.HeaderMutationPerRoute{}
+	r := xdsresource.ReadFilter(Name, a, m)
+	return parse(r, m.GetMutations()), r.Err()
+}
+
+func parse(r *xdsresource.FilterReader, m *headerv3.Mutations) *Config {
+	c := &Config{
+		request:          parseMutations(r, "mutations.request_mutations", m.GetRequestMutations()),
+		response:         parseMutations(r, "mutations.response_mutations", m.GetResponseMutations()),
+		requestTrailers:  parseMutations(r, "mutations.request_trailers_mutations", m.GetRequestTrailersMutations()),
+		responseTrailers: parseMutations(r, "mutations.response_trailers_mutations", m.GetResponseTrailersMutations()),
+	}
+	for i, q := range m.GetQueryParameterMutations() {
+		path := fmt.Sprintf("mutations.query_parameter_mutations[%d]", i)
+		if q.GetRemove() != "" {
+			c.query = append(c.query, queryMutation{name: q.GetRemove(), remove: true})
+			continue
+		}
+		rec := q.GetAppend().GetRecord()
+		if rec.GetValue() == nil {
+			r.Bad(path+".append.record", "a record with a string is required")
+			continue
+		}
+		f, err := format.Compile(rec.GetValue().GetStringValue())
+		if err != nil {
+			r.Bad(path+".append.record.value", "%v", err)
+		}
+		c.query = append(c.query, queryMutation{name: rec.GetKey(), value: f, action: q.GetAppend().GetAction()})
+	}
+	return c
+}
+
+func parseMutations(r *xdsresource.FilterReader, path string, in []*mutationv3.HeaderMutation) mutations {
+	var out mutations
+	for i, m := range in {
+		here := fmt.Sprintf("%s[%d]", path, i)
+		ops := func(o *xdsresource.HeaderOps) {
+			compiled, err := route.CompileOps(o)
+			if err != nil {
+				r.Bad(here, "%v", err)
+			}
+			out = append(out, mutation{ops: compiled})
+		}
+		switch x := m.GetAction().(type) {
+		case *mutationv3.HeaderMutation_Remove:
+			ops(&xdsresource.HeaderOps{Remove: []string{x.Remove}})
+		case *mutationv3.HeaderMutation_Append:
+			ops(&xdsresource.HeaderOps{Add: r.Headers(here+".append", []*corev3.HeaderValueOption{x.Append})})
+		case *mutationv3.HeaderMutation_RemoveOnMatch_:
+			sm := r.StringMatch(here+".remove_on_match.key_matcher", x.RemoveOnMatch.GetKeyMatcher())
+			out = append(out, mutation{remove: &sm})
+		}
+	}
+	return out
+}
