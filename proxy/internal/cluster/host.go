@@ -18,6 +18,7 @@ type Host struct {
 	Transport any
 	TLS       *xdsresource.UpstreamTLS
 	TLSMatch  string
+	check     xdsresource.EndpointCheck
 
 	info   atomic.Pointer[HostInfo]
 	health atomic.Uint32 // healthFlag bits
@@ -176,6 +177,9 @@ func (h *LocalHost) Removed() bool { return h.removed }
 func (h *LocalHost) OnConnecting() {
 	h.Stats.CxTotal++
 	h.Stats.CxActive++
+	if t := &h.Local.cluster.traffic; !t.Load() {
+		t.Store(true)
+	}
 	h.Host.connections.Add(1)
 }
 

@@ -33,6 +33,11 @@ type Config struct {
 	// by zone. Empty: there is none.
 	LocalCluster string
 	Locality     Locality
+	// Secure makes TLS of a connection with what NewTransport made; for health checks. nil:
+	// they are not secured.
+	Secure Secure
+	// OpenLog opens a file for events of health checks; nil: they are not written.
+	OpenLog func(path string) (EventLog, error)
 }
 
 // Manager owns all clusters. Its methods may be called from any goroutine.
@@ -72,6 +77,9 @@ type Cluster struct {
 	isWarm    bool
 	transport transports
 	cancelDNS context.CancelFunc
+	checks    checks
+	seen      bool // it was warm once: workers may have it
+	traffic   atomic.Bool
 	cleaning  atomic.Bool
 }
 
@@ -84,6 +92,7 @@ type version struct {
 	tls       *xdsresource.UpstreamTLS
 	transport any
 	remaining stats.Block // gauges of track_remaining
+	checked   bool        // hosts have health checks
 }
 
 // hostKey is the identity of a host within its cluster.
@@ -91,6 +100,7 @@ type hostKey struct {
 	name      string
 	hostname  string
 	transport *xdsresource.UpstreamTLS
+	check     xdsresource.EndpointCheck
 }
 
 // New returns a manager without clusters. It starts nothing: Run does.
@@ -112,7 +122,7 @@ func (m *Manager) Local(worker int) *LocalManager { return m.locals[worker] }
 func (m *Manager) lookup(name string) *Cluster {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if c := m.clusters[name]; c != nil && c.version.Load() != nil {
+	if c := m.clusters[name]; c != nil && c.seen {
 		return c
 	}
 	return nil
@@ -147,6 +157,9 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	old := c.cfg
 	c.cfg, c.transport = cfg, t
 	m.setDetector(c)
+	if err := m.setChecks(c); err != nil {
+		return nil, fmt.Errorf("cluster %q: health_checks: event_log_path: %w", cfg.Name, err)
+	}
 	if c.warmed == nil || c.isWarm {
 		c.warmed = make(chan struct{})
 		c.isWarm = false
@@ -252,7 +265,9 @@ func (m *Manager) Remove(name string) {
 	if c.cancelDNS != nil {
 		c.cancelDNS()
 	}
+	m.endChecks(c)
 	m.warm(c)
+	c.seen = false
 	c.scope.Hide()
 	m.post(c, func(lm *LocalManager) { lm.remove(c) })
 }
@@ -270,7 +285,7 @@ func (m *Manager) Names() []string {
 
 func (m *Manager) warm(c *Cluster) {
 	if !c.isWarm {
-		c.isWarm = true
+		c.isWarm, c.seen = true, true
 		close(c.warmed)
 	}
 }
@@ -292,8 +307,9 @@ func (m *Manager) rebuild(c *Cluster) {
 	if changed || before != len(c.ordered) {
 		m.count(c, MembershipChange)
 	}
+	m.checkHosts(c)
 	m.publish(c)
-	m.warm(c)
+	m.warmChecked(c)
 }
 
 // buildHosts fills c.ordered from c.endpoints, keeping the hosts that it has. It reports
@@ -302,7 +318,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 	// The maps live for this call only: thousands of clusters have hosts.
 	old := make(map[hostKey]*Host, len(c.ordered))
 	for _, h := range c.ordered {
-		old[hostKey{h.Name, h.Hostname, h.TLS}] = h
+		old[hostKey{h.Name, h.Hostname, h.TLS, h.check}] = h
 	}
 	n := countEndpoints(c.endpoints)
 	hosts := make(map[hostKey]*Host, n)
@@ -314,13 +330,13 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 		for ei := range l.Endpoints {
 			e := &l.Endpoints[ei]
 			tls, match, transport := c.transport.choose(e)
-			key := hostKey{addressName(e.Address), e.Hostname, tls}
+			key := hostKey{addressName(e.Address), e.Hostname, tls, e.Check}
 			if hosts[key] != nil {
 				continue // the same endpoint twice: the first counts, as in Envoy
 			}
 			h := old[key]
 			if h == nil {
-				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match}
+				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match, check: e.Check}
 				h.successRates = [2]float64{-1, -1}
 				changed = true
 			}

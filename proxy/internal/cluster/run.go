@@ -45,6 +45,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		if c.cancelDNS == nil {
 			m.startDNS(c)
 		}
+		m.startChecks(c)
 	}
 	m.mu.Unlock()
 	defer func() {

@@ -108,6 +108,14 @@ const (
 	EjectionsEnforcedFailurePercentage
 	EjectionsDetectedLocalFailurePercentage
 	EjectionsEnforcedLocalFailurePercentage
+	HealthCheckAttempt
+	HealthCheckSuccess
+	HealthCheckFailure
+	HealthCheckPassiveFailure
+	HealthCheckNetworkFailure
+	HealthCheckVerifyCluster
+	HealthCheckHealthy  // gauge
+	HealthCheckDegraded // gauge
 	TLSHandshake
 	TLSConnectionError
 	TLSVerifyError
@@ -177,6 +185,9 @@ var statSet = stats.NewSet(
 	counter("outlier_detection.ejections_enforced_failure_percentage"),
 	counter("outlier_detection.ejections_detected_local_origin_failure_percentage"),
 	counter("outlier_detection.ejections_enforced_local_origin_failure_percentage"),
+	counter("health_check.attempt"), counter("health_check.success"), counter("health_check.failure"),
+	counter("health_check.passive_failure"), counter("health_check.network_failure"),
+	counter("health_check.verify_cluster"), gauge("health_check.healthy"), gauge("health_check.degraded"),
 	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
 	counter("ssl.fail_verify_san"),
 	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),

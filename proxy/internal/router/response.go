@@ -23,6 +23,9 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	info.UpstreamRxFirst = now
 	r.stopTry()
 	r.host.OnResult(cluster.Result{Kind: cluster.ResultResponse, Code: m.Status})
+	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
+		r.host.ImmediateFailure()
+	}
 	if r.retryAfterResponse(m.Status) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,6 +150,10 @@ func New(cfg Config) (*Server, error) {
 	s.clusters = cluster.New(cluster.Config{
 		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
 		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
+		Secure: func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error) {
+			return transport.(*transportsocket.Client).Secure(ctx, c, protocols)
+		},
+		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
 		LocalCluster: cfg.Bootstrap.LocalCluster,
 		Locality: cluster.Locality{
 			Region: cfg.Bootstrap.Node.GetLocality().GetRegion(), Zone: cfg.Bootstrap.Node.GetLocality().GetZone(),

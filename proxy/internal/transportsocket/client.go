@@ -1,9 +1,11 @@
 package transportsocket
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -143,6 +145,22 @@ func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string) *Sess
 	}
 	x.tc = tls.Client((*sock)(x), cfg)
 	return x
+}
+
+// Secure shakes hands over a connection of the standard library: health checks run beside the
+// loops. protocols replace the ALPN of the configuration unless they are empty.
+func (c *Client) Secure(ctx context.Context, nc net.Conn, protocols []string) (*tls.Conn, error) {
+	cc := c.config.Load()
+	if cc == nil {
+		return nil, c.m.why()
+	}
+	cfg := cc.base
+	if len(protocols) > 0 {
+		cfg = cfg.Clone()
+		cfg.NextProtos = slices.Clone(protocols)
+	}
+	tc := tls.Client(nc, cfg)
+	return tc, tc.HandshakeContext(ctx)
 }
 
 // baseConfig is what both sides share.

@@ -59,6 +59,7 @@ type Cluster struct {
 	// Breakers by priority: default, high.
 	Breakers [2]Breakers
 	Outlier  *OutlierDetection // nil: off
+	Health   *HealthCheck      // nil: hosts are not asked
 
 	TLS                      *UpstreamTLS           // nil: raw_buffer
 	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
@@ -186,4 +187,13 @@ type Endpoint struct {
 	Health   HealthStatus
 	Weight   uint32 // default 1
 	Metadata Metadata
+	Check    EndpointCheck
+}
+
+// EndpointCheck is endpoint.v3.Endpoint.HealthCheckConfig.
+type EndpointCheck struct {
+	Port     uint16  // 0: the endpoint's own
+	Hostname string  // empty: as the health check says
+	Address  Address // zero: the endpoint's own
+	Disabled bool
 }

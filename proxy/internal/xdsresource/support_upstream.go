@@ -8,7 +8,7 @@ var upstreamFields = map[string]string{
 		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
-		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy`,
+		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks`,
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":     "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
@@ -17,7 +17,7 @@ var upstreamFields = map[string]string{
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
 		locality_weighted_lb_config consistent_hashing_lb_config override_host_status
-		close_connections_on_host_set_change`,
+		close_connections_on_host_set_change ignore_new_hosts_until_first_hc`,
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "routing_enabled min_cluster_size fail_traffic_on_panic",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing hash_balance_factor",
@@ -63,12 +63,26 @@ var upstreamFields = map[string]string{
 		enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
 		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
 
+	// Health checks.
+	"envoy.config.core.v3.HealthCheck": `timeout interval initial_jitter interval_jitter interval_jitter_percent
+		unhealthy_threshold healthy_threshold reuse_connection no_traffic_interval no_traffic_healthy_interval
+		unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path always_log_health_check_failures
+		always_log_health_check_success tls_options transport_socket_match_criteria http_health_check tcp_health_check
+		grpc_health_check`,
+	"envoy.config.core.v3.HealthCheck.HttpHealthCheck": `host path send receive response_buffer_size request_headers_to_add
+		request_headers_to_remove expected_statuses retriable_statuses codec_client_type service_name_matcher method`,
+	"envoy.config.core.v3.HealthCheck.TcpHealthCheck":     "send receive",
+	"envoy.config.core.v3.HealthCheck.GrpcHealthCheck":    "service_name authority initial_metadata",
+	"envoy.config.core.v3.HealthCheck.Payload":            "text binary",
+	"envoy.config.core.v3.HealthCheck.TlsOptions":         "alpn_protocols",
+	"envoy.config.endpoint.v3.Endpoint.HealthCheckConfig": "port_value hostname address disable_active_health_check",
+
 	// Endpoints.
 	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
 	"envoy.config.endpoint.v3.LocalityLbEndpoints":          "locality lb_endpoints load_balancing_weight priority",
 	"envoy.config.endpoint.v3.LbEndpoint":                   "endpoint health_status metadata load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                     "address hostname",
+	"envoy.config.endpoint.v3.Endpoint":                     "address hostname health_check_config",
 	"envoy.config.core.v3.Locality":                         "region zone sub_zone",
 
 	"envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name",
@@ -80,8 +94,9 @@ var upstreamHarmless = []harmlessField{
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection",
 		"timing and statistics of upkeep"},
-	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window ignore_new_hosts_until_first_hc", "when, not how, host changes take effect"},
+	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window", "when, not how, host changes take effect"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
-	{"envoy.config.endpoint.v3.Endpoint", "health_check_config observability_name", "where an active health check goes, and a name for displays"},
+	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "a name for displays"},
+	{"envoy.config.core.v3.HealthCheck", "name", "a name for displays"},
 }

@@ -47,6 +47,7 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 				Health:   health(e.GetHealthStatus()),
 				Weight:   max(uint32Or(e.GetLoadBalancingWeight(), 1), 1),
 				Metadata: metadata(e.GetMetadata()),
+				Check:    p.endpointCheck(join(ep, "endpoint.health_check_config"), e.GetEndpoint().GetHealthCheckConfig()),
 			})
 		}
 		out.Localities = append(out.Localities, loc)
@@ -58,6 +59,20 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 		}
 	}
 	return out
+}
+
+func (p *parser) endpointCheck(path string, m *endpointv3.Endpoint_HealthCheckConfig) EndpointCheck {
+	if m == nil {
+		return EndpointCheck{}
+	}
+	c := EndpointCheck{Port: uint16(m.GetPortValue()), Hostname: m.GetHostname(), Disabled: m.GetDisableActiveHealthCheck()}
+	if m.GetPortValue() > 65535 {
+		p.bad(join(path, "port_value"), "%d is not a port", m.GetPortValue())
+	}
+	if m.GetAddress() != nil {
+		c.Address = p.address(join(path, "address"), m.GetAddress(), false)
+	}
+	return c
 }
 
 func health(s corev3.HealthStatus) HealthStatus {

@@ -114,7 +114,10 @@ filter_chains:
 
 		{"host name outside of DNS", cluster, "name: c\ntype: STATIC\nload_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: x, port_value: 1}}}}]}]}", []string{`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "x" is not an IP`}},
 		{"http2 upstream", cluster, "name: c\nhttp2_protocol_options: {}", []string{"http2_protocol_options: HTTP/2 to upstreams is not supported"}},
-		{"health checks", cluster, "name: c\nhealth_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]", []string{"health_checks: this field is not supported"}},
+		{"health checks", cluster, "name: c\nhealth_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, custom_health_check: {name: x}}]", []string{"health_checks[0].custom_health_check: this field is not supported"}},
+		{"two health checks", cluster, "name: c\nhealth_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}, {timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]", []string{"one health check is possible, not 2"}},
+		{"health check's request", cluster, "name: c\nhealth_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: x, method: GET, send: {text: zz}, expected_statuses: [{start: 1, end: 2}], request_headers_to_add: [{header: {key: a, value: '%X%'}}]}}]",
+			[]string{`path: "x" is not a path`, `send.text: "zz" is not hexadecimal`, "expected_statuses[0]: [1, 2) is not a range", "operators are not supported in health checks"}},
 		{"eds without config", cluster, "name: c\ntype: EDS", []string{"eds_cluster_config: is required"}},
 		{"maglev table", cluster, "name: c\nlb_policy: MAGLEV\nmaglev_lb_config: {table_size: 10}", []string{"maglev_lb_config.table_size: 10 is not a prime"}},
 		{"two endpoints of LOGICAL_DNS", cluster, "name: c\ntype: LOGICAL_DNS\nload_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: x, port_value: 1}}}}, {endpoint: {address: {socket_address: {address: z, port_value: 1}}}}]}]}", []string{"exactly one endpoint, this has 2"}},

@@ -1,0 +1,199 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/healthcheck"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// memoryLog is an event log that is read back.
+type memoryLog struct {
+	mu     sync.Mutex
+	lines  strings.Builder
+	closed bool
+}
+
+func (l *memoryLog) Write(line []byte) { l.mu.Lock(); l.lines.Write(line); l.mu.Unlock() }
+func (l *memoryLog) Close()            { l.mu.Lock(); l.closed = true; l.mu.Unlock() }
+
+func (l *memoryLog) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.lines.String() }
+
+// checkedMesh is a running manager with one worker that applies updates at once.
+func checkedMesh(t *testing.T) (*mesh, *memoryLog) {
+	t.Helper()
+	events := &memoryLog{}
+	m := &mesh{store: stats.NewStore(stats.Options{Workers: 1})}
+	w := &inline{}
+	m.workers = []*inline{w}
+	m.Manager = New(Config{Workers: []Worker{w}, Stats: m.store, Logger: slog.New(slog.DiscardHandler),
+		OpenLog: func(string) (EventLog, error) { return events, nil }})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	m.until(t, "running", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.ctx != nil })
+	return m, events
+}
+
+func (m *mesh) until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+		m.run()
+	}
+}
+
+func quick() *xdsresource.HealthCheck {
+	d := 5 * time.Millisecond
+	return &xdsresource.HealthCheck{
+		Timeout: time.Second, Interval: d, NoTrafficInterval: d, NoTrafficHealthyInterval: d, UnhealthyInterval: d, UnhealthyEdgeInterval: d, HealthyEdgeInterval: d,
+		HealthyThreshold: 2, UnhealthyThreshold: 2, ReuseConnection: true, EventLogPath: "x",
+		HTTP: &xdsresource.HTTPHealthCheck{Path: "/", Method: "GET", Expected: []xdsresource.StatusRange{{Start: 200, End: 201}}},
+	}
+}
+
+// web is a host that is well or not.
+func web(t *testing.T) (addr string, up *atomic.Bool) {
+	up = &atomic.Bool{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !up.Load() {
+			w.WriteHeader(503)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String(), up
+}
+
+func (m *mesh) flags(name string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.clusters["c"].ordered {
+		if h.Name == name {
+			return strings.Join(h.HealthFlags(), "/")
+		}
+	}
+	return "gone"
+}
+
+// TestActiveHealthChecks is the whole way: a cluster warms when all hosts were asked, hosts
+// come and go by what they answer, and stay as they are over an update that keeps the check.
+func TestActiveHealthChecks(t *testing.T) {
+	m, events := checkedMesh(t)
+	a, aUp := web(t)
+	b, bUp := web(t)
+	aUp.Store(true)
+	c := static("c", a, b)
+	c.PanicThreshold = 0
+	c.Health = quick()
+	warm := m.update(t, c)
+	m.until(t, "warm", func() bool { return closed(warm) })
+	l := m.Local(0).Get("c")
+	if got := picks(l, 10); got[a] != 10 {
+		t.Fatalf("picks %v, want only the host that is well", got)
+	}
+	if m.flags(b) != "failed_active_hc" {
+		t.Errorf("flags %q", m.flags(b))
+	}
+	bUp.Store(true)
+	m.until(t, "the second host comes", func() bool { return picks(l, 10)[b] == 5 })
+	aUp.Store(false)
+	m.until(t, "the first host goes", func() bool { return picks(l, 10)[a] == 0 })
+
+	same := *c
+	same.ConnectTimeout = time.Minute
+	if !closed(m.update(t, &same)) || m.flags(b) != "" {
+		t.Errorf("after an update flags are %q", m.flags(b))
+	}
+	m.until(t, "statistics", func() bool {
+		return m.stat(t, "cluster.c.health_check.healthy") == 1 && m.stat(t, "cluster.c.health_check.success") > 2 &&
+			m.stat(t, "cluster.c.health_check.failure") > 2 && m.stat(t, "cluster.c.health_check.attempt") > 4
+	})
+	for _, want := range []string{`"add_healthy_event":{"first_check":true}`, `"add_healthy_event":{"first_check":false}`, `"eject_unhealthy_event":{"failure_type":"ACTIVE"`, `"health_checker_type":"HTTP"`} {
+		if !strings.Contains(events.String(), want) {
+			t.Errorf("no %s in the event log:\n%s", want, events)
+		}
+	}
+	without := *c
+	without.Health = nil
+	m.update(t, &without)
+	m.run()
+	if m.flags(a) != "" || !events.closed {
+		t.Error("without checks hosts keep their marks")
+	}
+}
+
+// TestHealthFlags feeds results by hand: exclusion, passive failures, ejected hosts, new ones.
+func TestHealthFlags(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	c := static("c", "10.0.0.1:80", "10.0.0.2:80")
+	c.Health, c.IgnoreNewHosts = quick(), true
+	o := defaults()
+	o.UnejectOnHealthCheck = true
+	c.Outlier = &o
+	warm := m.update(t, c)
+	l := m.Local(0).Get("c") // no Run, so nobody waits for checks
+	if !closed(warm) || l == nil {
+		t.Fatal("not warm without Run")
+	}
+	if got := m.flags("10.0.0.1:80"); got != "failed_active_hc/pending_active_hc" {
+		t.Errorf("a new host has flags %q", got)
+	}
+	if m.stat(t, "cluster.c.membership_excluded") != 2 {
+		t.Error("new hosts are not excluded")
+	}
+	cl := m.clusters["c"]
+	feed := func(name string, r healthcheck.Result) {
+		m.mu.Lock()
+		for h, hc := range cl.checks.hosts {
+			if h.Name == name {
+				m.takeResult(cl, h, hc, r)
+			}
+		}
+		m.mu.Unlock()
+		m.run()
+	}
+	feed("10.0.0.1:80", healthcheck.Result{})
+	// One of one counted host is well: no panic, though half of all are not.
+	if got := picks(l, 10); got["10.0.0.1:80"] != 10 || m.stat(t, "cluster.c.lb_healthy_panic") != 0 {
+		t.Errorf("picks %v", got)
+	}
+	feed("10.0.0.2:80", healthcheck.Result{Degraded: true})
+	if m.flags("10.0.0.2:80") != "degraded_active_hc" || m.stat(t, "cluster.c.health_check.degraded") != 1 || m.stat(t, "cluster.c.membership_degraded") != 1 {
+		t.Errorf("flags %q", m.flags("10.0.0.2:80"))
+	}
+	for h, lh := range l.hosts {
+		if h.Name == "10.0.0.2:80" {
+			lh.ImmediateFailure()
+		}
+	}
+	for _, f := range m.queue.take() {
+		f()
+	}
+	if got := m.flags("10.0.0.2:80"); got != "failed_active_hc/degraded_active_hc/excluded_via_immediate_hc_fail" || m.stat(t, "cluster.c.health_check.passive_failure") != 1 {
+		t.Errorf("after an immediate failure flags are %q", got)
+	}
+	for h := range l.hosts {
+		h.setFlag(failedOutlierCheck, true)
+	}
+	feed("10.0.0.1:80", healthcheck.Result{})
+	if m.flags("10.0.0.1:80") != "" {
+		t.Errorf("a successful check leaves flags %q", m.flags("10.0.0.1:80"))
+	}
+	feed("10.0.0.1:80", healthcheck.Result{Outcome: healthcheck.Timeout})
+	feed("10.0.0.1:80", healthcheck.Result{Outcome: healthcheck.Timeout})
+	if got := m.flags("10.0.0.1:80"); got != "failed_active_hc/active_hc_timeout" {
+		t.Errorf("after two time-outs flags are %q", got)
+	}
+}
