@@ -166,6 +166,10 @@ func (c *Conn) AboveHighWatermark() bool {
 	return c.above
 }
 
+// NotifyWritable has OnWritable follow once half the limit or less is pending and the socket has
+// taken some, though more than the limit never was: for those that keep output of their own.
+func (c *Conn) NotifyWritable() { c.above = true }
+
 // BufferLimit is the high watermark in bytes.
 func (c *Conn) BufferLimit() int { return c.limit }
 

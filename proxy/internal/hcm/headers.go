@@ -41,8 +41,12 @@ func (s *stream) prepare() bool {
 	if s.msg.Expect100 && !cfg.Proxy100Continue {
 		s.req.Remove(header.Expect)
 		if !s.requestDone {
-			s.c.out().AppendString(http1.Continue)
-			s.c.c.FlushLater()
+			if s.http2 != nil {
+				s.interimHTTP2(continueHead)
+			} else {
+				s.c.out().AppendString(http1.Continue)
+				s.c.c.FlushLater()
+			}
 			s.countInterim()
 		}
 	}
@@ -54,7 +58,11 @@ func (s *stream) limitRequests() {
 	c := s.c
 	if n := s.w.m.cfg.MaxRequestsPerConnection; n > 0 && c.requests >= n && !c.draining {
 		s.w.inc(cxMaxRequests)
-		c.draining = true
+		if s.http2 != nil {
+			s.http2.drain()
+		} else {
+			c.draining = true
+		}
 	}
 }
 
@@ -67,12 +75,20 @@ func (s *stream) underscores() bool {
 			continue
 		}
 		if s.w.m.cfg.Underscores == xdsresource.UnderscoresReject {
-			s.refuse(http1.ErrUnderscore)
+			s.refuseUnderscore()
 			return false
 		}
 		s.req.RemoveAt(i)
 	}
 	return true
+}
+
+func (s *stream) refuseUnderscore() {
+	if s.http2 != nil {
+		s.ResetResponse("http2.unexpected_underscore", streaminfo.DownstreamProtocolError)
+		return
+	}
+	s.refuse(http1.ErrUnderscore)
 }
 
 // normalizeHost strips port and trailing dot where the configuration asks for it.

@@ -12,12 +12,13 @@ type http1Conn struct {
 	headStart int64   // first byte of a head that is not complete; 0: none
 	scanned   int
 	reading   bool // OnData is on the stack
+	unknown   bool // it may be HTTP/2 yet; see choose
 }
 
-// serveHTTP1 makes the connection one of HTTP/1.
-func (m *Manager) serveHTTP1(w *worker, cn *conn.Conn) {
+// serveHTTP1 makes the connection one of HTTP/1. unknown: unless it begins as HTTP/2 does.
+func (m *Manager) serveHTTP1(w *worker, cn *conn.Conn, unknown bool) {
 	now := w.loop.Now()
-	c := &http1Conn{connection: connection{w: w, m: m, c: cn, began: now, lastActive: now}}
+	c := &http1Conn{connection: connection{w: w, m: m, c: cn, began: now, lastActive: now}, unknown: unknown}
 	c.timer.Init(c.onTimer)
 	cn.SetHandler(c)
 	c.opened()
@@ -30,6 +31,9 @@ const maxTurns = 64
 
 // OnData implements conn.Handler.
 func (c *http1Conn) OnData(cn *conn.Conn, eof bool) {
+	if c.unknown && !c.choose(cn, eof) {
+		return
+	}
 	c.reading = true
 	for turns := 0; !c.closing; turns++ {
 		if turns == maxTurns && cn.In().Len() > 0 {

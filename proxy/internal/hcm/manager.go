@@ -11,6 +11,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/http2"
+	"github.com/lateen-mesh/lateen/proxy/internal/http2/options"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -45,7 +47,9 @@ type Manager struct {
 	limits  http1.Limits
 	tracing tracing.Policy
 	routes  func() *route.Table
+	http2   http2.Config
 	stats   stats.Block
+	codec   stats.Block // of HTTP/2
 	replies *replyConfig
 	maxKept int // idle stream objects kept by a worker
 	// disabled are the filters that run only where a route configures them, a bit each.
@@ -64,9 +68,6 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 	}
 	if len(d.Filters)-1 > maxFilters {
 		return fail(fmt.Errorf("http_filters: %d filters before the router are too many, %d are supported", len(d.Filters)-1, maxFilters))
-	}
-	if cfg.Codec == xdsresource.CodecHTTP2 {
-		return fail(errors.New("codec_type HTTP2 is not supported yet; use AUTO or HTTP1"))
 	}
 	m := &Manager{
 		cfg: cfg, deps: d, routes: d.Routes, maxKept: 1024,
@@ -98,14 +99,16 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 	}
 	if d.Stats != nil {
 		m.stats = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(statSet)
+		m.codec = d.Stats.Scope("http2").Block(options.Stats)
 	}
+	m.http2 = http2Config(cfg)
 	return m, nil
 }
 
 // OnNewConnection implements listener.NetworkHandler.
 func (m *Manager) OnNewConnection(cn *conn.Conn, _ *listener.Context) {
 	w := m.worker(cn.Loop())
-	m.serveHTTP1(w, cn)
+	m.serve(w, cn)
 }
 
 // worker is what one loop has of the manager.
@@ -114,6 +117,7 @@ type worker struct {
 	loop  *eventloop.Loop
 	shard *stats.Shard
 	free  []*stream
+	http2 http2.Pool // streams of the codec
 	// ended are streams whose objects may still be on the call stack; they are taken back at
 	// the end of the loop's iteration.
 	ended    []*stream
@@ -173,4 +177,13 @@ func (w *worker) dateValue() []byte {
 		now.UTC().AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
 	}
 	return w.date[:]
+}
+
+// http2Config is the codec's configuration of a connection manager.
+func http2Config(cfg *xdsresource.HTTPConnectionManager) http2.Config {
+	c := options.Config(&cfg.HTTP2)
+	c.Server = true
+	c.MaxHeaderBytes, c.MaxHeaders = int(cfg.MaxRequestHeadersKB)<<10, int(cfg.MaxHeadersCount)
+	c.FlushTimeout = cfg.StreamIdleTimeout
+	return c
 }

@@ -45,6 +45,11 @@ func (s *stream) RespondInterim(h *header.Map) {
 	if status == 100 && !s.w.m.cfg.Proxy100Continue {
 		return // said by us already, or never asked for
 	}
+	if s.http2 != nil {
+		s.interimHTTP2(h)
+		s.countInterim()
+		return
+	}
 	http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})
 	s.c.c.FlushLater()
 	s.countInterim()
@@ -73,14 +78,19 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	s.info.ResponseCode = s.code
 	s.info.ResponseStart = s.w.loop.Now()
 	s.mutateResponse(h)
-	s.headHTTP1(h, end, s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2))
+	upgraded := s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2)
+	if s.http2 != nil {
+		s.headHTTP2(h, end, upgraded)
+	} else {
+		s.headHTTP1(h, end, upgraded)
+	}
 	s.started = true
 	s.touch()
 	if end {
 		s.endResponse()
-		return
+	} else if s.http2 == nil {
+		s.c.c.FlushLater()
 	}
-	s.c.c.FlushLater()
 }
 
 // mutateResponse sets what we say about ourselves.
@@ -113,6 +123,12 @@ func (k *responseSink) sinkData(p []byte, end bool) {
 	s := (*stream)(k)
 	s.info.BytesSent += uint64(len(p))
 	s.touch()
+	if s.http2 != nil {
+		if s.dataHTTP2(p, end); end {
+			s.endResponse()
+		}
+		return
+	}
 	s.dataHTTP1(p, end)
 	if end {
 		s.endResponse()
@@ -123,7 +139,11 @@ func (k *responseSink) sinkData(p []byte, end bool) {
 
 func (k *responseSink) sinkTrailers(t *header.Map) {
 	s := (*stream)(k)
-	s.trailersHTTP1(t)
+	if s.http2 != nil {
+		s.trailersHTTP2(t)
+	} else {
+		s.trailersHTTP1(t)
+	}
 	s.endResponse()
 }
 
@@ -140,8 +160,18 @@ func (k *responseSink) overflow() {
 	s.Reply(httpfilter.Reply{Code: 500, Body: "Internal Server Error", Details: "response_payload_too_large"})
 }
 
-// endResponse: all of the response is in the out buffer.
+// endResponse: all of the response is in the out buffer, or in the codec.
 func (s *stream) endResponse() {
+	if s.http2 != nil {
+		if !s.requestDone && !s.tunnel {
+			s.w.inc(rqBeforeComplete)
+			s.w.inc(rqRxReset)
+		}
+		s.info.ResponseEnd = s.w.loop.Now()
+		s.complete()
+		s.http2.finished(s)
+		return
+	}
 	s.c.c.Flush()
 	s.info.ResponseEnd = s.w.loop.Now()
 	s.complete()
@@ -161,7 +191,11 @@ func (s *stream) ResetResponse(details string, flags streaminfo.Flags) {
 	s.w.inc(rqRxReset)
 	s.keepAlive = false
 	s.complete()
-	s.breakHTTP1()
+	if s.http2 != nil {
+		s.breakHTTP2()
+	} else {
+		s.breakHTTP1()
+	}
 }
 
 // disconnected ends a stream whose connection is gone.
@@ -179,7 +213,11 @@ func (s *stream) disconnected(byClient bool) {
 	s.w.inc(rqRxReset)
 	s.keepAlive = false
 	s.complete()
-	s.http1.stream = nil
+	if s.http2 != nil {
+		s.http2.unlink(s)
+	} else {
+		s.http1.stream = nil
+	}
 }
 
 // complete closes the record: filters, statistics, access logs.

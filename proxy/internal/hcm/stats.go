@@ -7,9 +7,11 @@ import "github.com/lateen-mesh/lateen/proxy/internal/stats"
 const (
 	cxTotal = iota
 	cxHTTP1Total
+	cxHTTP2Total
 	cxSSLTotal
 	cxActive
 	cxHTTP1Active
+	cxHTTP2Active
 	cxSSLActive
 	cxLength
 	cxRxBytes
@@ -29,6 +31,7 @@ const (
 	cxUpgradesActive
 	rqTotal
 	rqHTTP1Total
+	rqHTTP2Total
 	rqActive
 	rqCompleted
 	rq1xx // rq1xx+i is of class i+1
@@ -48,27 +51,28 @@ const (
 	rqTimeout
 	rqHeaderTimeout
 	rqMaxDuration
+	rqTooManyPrematureResets
 	noRoute
 	tracingRandom
 	tracingNotTraceable
 )
 
 var statSet = stats.NewSet(
-	counter("downstream_cx_total"), counter("downstream_cx_http1_total"), counter("downstream_cx_ssl_total"),
-	gauge("downstream_cx_active"), gauge("downstream_cx_http1_active"), gauge("downstream_cx_ssl_active"),
+	counter("downstream_cx_total"), counter("downstream_cx_http1_total"), counter("downstream_cx_http2_total"), counter("downstream_cx_ssl_total"),
+	gauge("downstream_cx_active"), gauge("downstream_cx_http1_active"), gauge("downstream_cx_http2_active"), gauge("downstream_cx_ssl_active"),
 	histogram("downstream_cx_length_ms"), counter("downstream_cx_rx_bytes_total"), counter("downstream_cx_tx_bytes_total"),
 	counter("downstream_cx_destroy"), counter("downstream_cx_destroy_remote"), counter("downstream_cx_destroy_local"),
 	counter("downstream_cx_destroy_active_rq"), counter("downstream_cx_destroy_remote_active_rq"), counter("downstream_cx_destroy_local_active_rq"),
 	counter("downstream_cx_protocol_error"), counter("downstream_cx_drain_close"), counter("downstream_cx_idle_timeout"),
 	counter("downstream_cx_max_duration_reached"), counter("downstream_cx_max_requests_reached"),
 	counter("downstream_cx_upgrades_total"), gauge("downstream_cx_upgrades_active"),
-	counter("downstream_rq_total"), counter("downstream_rq_http1_total"), gauge("downstream_rq_active"), counter("downstream_rq_completed"),
+	counter("downstream_rq_total"), counter("downstream_rq_http1_total"), counter("downstream_rq_http2_total"), gauge("downstream_rq_active"), counter("downstream_rq_completed"),
 	counter("downstream_rq_1xx"), counter("downstream_rq_2xx"), counter("downstream_rq_3xx"), counter("downstream_rq_4xx"), counter("downstream_rq_5xx"),
 	histogram("downstream_rq_time"), counter("downstream_rq_rx_reset"), counter("downstream_rq_tx_reset"), counter("downstream_rq_non_relative_path"),
 	counter("downstream_rq_failed_path_normalization"),
 	counter("downstream_rq_too_large"), counter("rs_too_large"), counter("downstream_rq_response_before_rq_complete"),
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
-	counter("downstream_rq_max_duration_reached"),
+	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
 	counter("no_route"), counter("tracing.random_sampling"), counter("tracing.not_traceable"),
 )
 

@@ -8,6 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/http2"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -29,8 +30,12 @@ type stream struct {
 	respDir    direction
 	logCtx     format.Context
 
-	c     *connection  // the part of http1 or http2 that they have in common
-	http1 *http1Conn   // nil: HTTP/2
+	c     *connection // the part of http1 or http2 that they have in common
+	http1 *http1Conn  // one of them is nil
+	http2 *http2Conn
+	h2    *http2.Stream // nil: over, for the codec at least
+	next  *stream       // HTTP/2: in the connection's list
+	prev  *stream
 	block *iobuf.Block // HTTP/1: holds the request's head
 	body  http1.Body   // HTTP/1
 	msg   http1.Message
@@ -129,7 +134,7 @@ func (s *stream) begin(c *connection, start int64) {
 func (s *stream) reset() {
 	s.block.Release()
 	s.block = nil
-	s.c, s.http1 = nil, nil
+	s.c, s.http1, s.http2, s.h2 = nil, nil, nil, nil
 	s.msg = http1.Message{}
 	s.body = http1.Body{}
 	s.req.Reset()
@@ -219,7 +224,15 @@ func (s *stream) BufferLimit() int              { return s.limit() }
 
 // ResponseBlocked implements httpfilter.Responder: the client, or a filter, holds it up.
 func (s *stream) ResponseBlocked() bool {
-	return !s.over && (s.respDir.holding || s.c.c.AboveHighWatermark())
+	switch {
+	case s.over:
+		return false
+	case s.respDir.holding:
+		return true
+	case s.http2 != nil:
+		return s.h2.Blocked()
+	}
+	return s.c.c.AboveHighWatermark()
 }
 
 // RequestTrailers implements httpfilter.Stream.
@@ -232,14 +245,23 @@ func (s *stream) RequestTrailers() *header.Map {
 
 // PauseRequest implements httpfilter.Responder.
 func (s *stream) PauseRequest() {
-	if !s.over && !s.requestDone {
+	switch {
+	case s.over || s.requestDone:
+	case s.http2 != nil:
+		s.h2.Pause()
+	default:
 		s.c.c.PauseRead()
 	}
 }
 
 // ResumeRequest implements httpfilter.Responder.
 func (s *stream) ResumeRequest() {
-	if !s.over && s.c.c.ReadPaused() && !s.reqDir.holding {
+	switch {
+	case s.over || s.reqDir.holding:
+	case s.http2 != nil:
+		s.h2.Resume()
+		s.http2.flushLater()
+	case s.c.c.ReadPaused():
 		s.c.c.ResumeRead()
 	}
 }
@@ -247,6 +269,10 @@ func (s *stream) ResumeRequest() {
 // SetIdleTimeout implements httpfilter.Responder.
 func (s *stream) SetIdleTimeout(ns int64) {
 	s.idleTimeout = time.Duration(ns)
+	if s.http2 != nil {
+		s.http2.watchStream(s)
+		return
+	}
 	s.http1.watch()
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	// SendLimit is how many bytes of one stream wait for the peer's window before the stream counts as blocked; default
 	// 64 KiB.
 	SendLimit int
+	// Keepalive asks the peer for signs of life; nil: never.
+	Keepalive *Keepalive
 	// FlushTimeout is how long a stream that its owner is done with may wait for the peer to take its last bytes; 0: for
 	// ever.
 	FlushTimeout time.Duration

@@ -79,6 +79,7 @@ type Conn struct {
 	peerAway bool // the peer has said GOAWAY
 	peerLast uint32
 	failure  *ConnError
+	alive    keepalive
 	floods   floodCounts
 }
 
@@ -112,6 +113,7 @@ func (c *Conn) Init(cfg *Config, h Handler, pool *Pool, buffers *iobuf.Pool, now
 	c.sendLeft, c.recvLeft = defaultWindow, int64(c.lim.connWindow)
 	c.next = 1
 	c.peerLast, c.awayLast = maxStreamID, maxStreamID
+	c.alive.lastRead = now
 	c.greet()
 }
 
@@ -132,6 +134,14 @@ func (c *Conn) Free() {
 
 // Streams is the number of open streams, those that only send their last bytes included.
 func (c *Conn) Streams() int { return c.count }
+
+// BlockSince is when a header block began whose end has not come, 0 for none.
+func (c *Conn) BlockSince() int64 {
+	if c.block.stream == 0 {
+		return 0
+	}
+	return c.block.since
+}
 
 // Failure is why the connection has to be closed, nil while it has not. GOAWAY is queued then.
 func (c *Conn) Failure() *ConnError { return c.failure }
@@ -169,7 +179,7 @@ func (c *Conn) fail(e *ConnError) *ConnError {
 // Feed takes bytes from the peer, all of p. After an error the connection has to be closed, once what Pull gives is sent;
 // the handler hears no more.
 func (c *Conn) Feed(p []byte, now int64) *ConnError {
-	c.now = now
+	c.now, c.alive.lastRead = now, now
 	c.reap()
 	for len(p) > 0 && c.failure == nil {
 		var err *ConnError

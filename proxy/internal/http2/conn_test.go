@@ -344,16 +344,16 @@ func TestDetach(t *testing.T) {
 		c.SendData(s, []byte("123456"), true)
 		c.Detach(s, 100)
 		pull(c)
-		if at := c.NextFlush(); at != 110 {
+		if at := c.Due(); at != 110 {
 			t.Errorf("given up at %d, want 110", at)
 		}
-		c.Expire(109)
+		c.Tick(109, 0)
 		if c.Streams() != 1 {
 			t.Error("given up too early")
 		}
-		c.Expire(110)
-		if c.Streams() != 0 || o.stats[StatTxFlushTimeout] != 1 || c.NextFlush() != 0 {
-			t.Errorf("%d streams, tx_flush_timeout is %d, next at %d", c.Streams(), o.stats[StatTxFlushTimeout], c.NextFlush())
+		c.Tick(110, 0)
+		if c.Streams() != 0 || o.stats[StatTxFlushTimeout] != 1 || c.Due() != 0 {
+			t.Errorf("%d streams, tx_flush_timeout is %d, next at %d", c.Streams(), o.stats[StatTxFlushTimeout], c.Due())
 		}
 		want(t, "sent", newReader().read(t, pull(c)), "RST_STREAM 1 CANCEL\n")
 	})
@@ -418,6 +418,44 @@ func TestPing(t *testing.T) {
 	want(t, "sent", newReader().read(t, pull(c)), "PING 0 6162636465666768 ACK\nPING 0 0000000000000007\n")
 	feed(t, c, frameOf(framePing, flagAck, 0, "\x00\x00\x00\x00\x00\x00\x00\x07"))
 	want(t, "events", o.take(), "pong 7\n")
+}
+
+// TestKeepalive: PINGs at their interval, and the end when one is not answered in time.
+func TestKeepalive(t *testing.T) {
+	c, o := start(t, &Config{Keepalive: &Keepalive{Interval: 100, Timeout: 30}})
+	r := newReader()
+	c.Tick(1000, 0)
+	want(t, "nothing at the start", r.read(t, pull(c)), "")
+	if at := c.Due(); at != 1100 {
+		t.Fatalf("due at %d, want 1100", at)
+	}
+	c.Tick(1100, 0)
+	want(t, "at the interval", r.read(t, pull(c)), "PING 0 0000000000000001\n")
+	if at := c.Due(); at != 1130 {
+		t.Errorf("due at %d, want 1130", at)
+	}
+	feed(t, c, frameOf(framePing, flagAck, 0, "\x00\x00\x00\x00\x00\x00\x00\x01"))
+	if c.Tick(1130, 0) {
+		t.Error("dead, though it has answered")
+	}
+	c.Tick(1200, 0)
+	if !c.Tick(1230, 0) || o.stats[StatKeepaliveTimeout] != 1 {
+		t.Error("not dead, though it has not answered")
+	}
+
+	c, o = start(t, &Config{Keepalive: &Keepalive{IdleInterval: 100, Timeout: 30}})
+	m := o.mapsOf(1)
+	open := func(now int64) string {
+		c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, now)
+		return r.read(t, pull(c))
+	}
+	r = newReader()
+	if got := open(50); strings.Contains(got, "PING") {
+		t.Errorf("not silent for long, and yet: %s", got)
+	}
+	if got := open(102); !strings.HasPrefix(got, "PING") {
+		t.Errorf("silent for long, and yet no PING first: %s", got)
+	}
 }
 
 // TestOutboundFlood: a peer that makes us answer and does not read is given up.

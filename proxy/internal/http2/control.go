@@ -159,7 +159,7 @@ func (c *Conn) onPing(f frame, p []byte) *ConnError {
 	case len(p) != 8:
 		return ErrFrameSize
 	case f.has(flagAck):
-		c.h.OnPong(binary.BigEndian.Uint64(p))
+		c.pong(binary.BigEndian.Uint64(p))
 		return nil
 	}
 	c.sendPing(p, flagAck)

@@ -166,6 +166,7 @@ const (
 	StatTrailers                  // trailers
 	StatGoAwaySent                // goaway_sent
 	StatTxFlushTimeout            // tx_flush_timeout
+	StatKeepaliveTimeout          // keepalive_timeout
 	StatStreamsActive             // streams_active, a gauge
 	NumStats
 )

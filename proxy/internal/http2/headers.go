@@ -11,6 +11,7 @@ type blockState struct {
 	end    bool   // END_STREAM of the HEADERS frame
 	self   bool   // the stream depends on itself
 	frames int
+	since  int64
 	buf    iobuf.Buffer
 }
 
@@ -51,6 +52,7 @@ func (c *Conn) onHeaders(f frame, p []byte) *ConnError {
 	}
 	if !f.has(flagEndHeaders) {
 		c.block.stream, c.block.end, c.block.self, c.block.frames = f.stream, f.has(flagEndStream), self, 0
+		c.block.since = c.now
 		c.block.buf.Append(p)
 		return nil
 	}

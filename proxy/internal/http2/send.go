@@ -107,6 +107,7 @@ func (c *Conn) Open(h *header.Map, end bool, head, trailers *header.Map, user an
 		panic("BUG: http2: Open without capacity")
 	}
 	c.now = now
+	c.askBeforeStream()
 	s := c.newStream(c.next)
 	c.next += 2
 	s.Head, s.Trailers, s.User = head, trailers, user
@@ -286,8 +287,8 @@ func (c *Conn) sentEnd(s *Stream) {
 	c.closeIfDone(s)
 }
 
-// NextFlush is when Expire has to be called, 0 for not at all.
-func (c *Conn) NextFlush() int64 {
+// nextFlush is when expire has to be called, 0 for not at all.
+func (c *Conn) nextFlush() int64 {
 	if c.lingers == 0 {
 		return 0
 	}
@@ -302,9 +303,8 @@ func (c *Conn) NextFlush() int64 {
 	return at
 }
 
-// Expire gives up the detached streams whose peer has not taken their last bytes in time.
-func (c *Conn) Expire(now int64) {
-	c.now = now
+// expire gives up the detached streams whose peer has not taken their last bytes in time.
+func (c *Conn) expire(now int64) {
 	for i := 0; c.lingers > 0 && i < len(c.table); {
 		s := c.table[i]
 		for s != nil && !(s.detached && s.flushBy != 0 && s.flushBy <= now) {

@@ -104,6 +104,8 @@ type HTTPConnectionManager struct {
 	DefaultHostForHTTP10 string
 	AllowChunkedLength   bool
 	HTTP1                HTTP1Options
+	HTTP2                HTTP2Options
+	DrainTimeout         time.Duration // HTTP/2: between the first GOAWAY and the last; default 5s
 
 	AccessLogs     []AccessLog
 	Tracing        *Tracing        // nil: no tracing

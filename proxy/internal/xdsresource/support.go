@@ -37,7 +37,7 @@ var supportedFields = map[string]string{
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
-		internal_address_config`,
+		internal_address_config drain_timeout`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
@@ -57,8 +57,12 @@ var supportedFields = map[string]string{
 		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message`,
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words",
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
-	"envoy.config.core.v3.Http2ProtocolOptions": `max_concurrent_streams initial_stream_window_size
-		initial_connection_window_size allow_connect`,
+	"envoy.config.core.v3.Http2ProtocolOptions": `hpack_table_size max_concurrent_streams initial_stream_window_size
+		initial_connection_window_size allow_connect max_outbound_frames max_outbound_control_frames
+		max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
+		max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
+		override_stream_error_on_invalid_http_message connection_keepalive enable_huffman_encoding`,
+	"envoy.config.core.v3.KeepaliveSettings": "interval timeout interval_jitter connection_idle_interval",
 
 	// Routes.
 	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
@@ -303,11 +307,7 @@ var harmlessFields = []harmlessField{
 		"what spans carry, and how many there are; the context is propagated, spans are not reported in this release, and a provider to report to is refused"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},
-	{"envoy.config.core.v3.Http2ProtocolOptions", `hpack_table_size max_outbound_frames max_outbound_control_frames
-		max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
-		max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
-		override_stream_error_on_invalid_http_message allow_metadata connection_keepalive use_oghttp2_codec`,
-		"limits of the HTTP/2 codec, which is not in this release: a connection that would need it is refused"},
+	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
 	{"envoy.extensions.filters.http.router.v3.Router", "dynamic_stats start_child_span", "per-route statistics are always kept; spans are not reported in this release"},
 	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
@@ -317,7 +317,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},
 	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},
 	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "drain_timeout delayed_close_timeout", "how long a connection that is being closed may linger"},
+	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "delayed_close_timeout", "how long a connection that is being closed may linger"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
 	{"envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "watched_directory", "files are read when the configuration is; SDS carries rotation"},

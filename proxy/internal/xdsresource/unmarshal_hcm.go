@@ -40,9 +40,6 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		MaxRequestHeadersKB:          uint32Or(m.GetMaxRequestHeadersKb(), 60),
 		AccessLogs:                   p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
 	}
-	if boolOr(m.GetStreamErrorOnInvalidHttpMessage(), false) {
-		p.bad(join(path, "stream_error_on_invalid_http_message"), "cannot be turned on: a connection is closed after an invalid message")
-	}
 	if h.ServerName == "" {
 		h.ServerName = "envoy"
 	}
@@ -53,9 +50,8 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		h.Codec = CodecHTTP1
 	case hcmv3.HttpConnectionManager_HTTP2:
 		h.Codec = CodecHTTP2
-		p.bad(join(path, "codec_type"), "HTTP2 is not supported in this release; AUTO and HTTP1 are")
 	default:
-		p.bad(join(path, "codec_type"), "%v is not supported; AUTO and HTTP1 are", m.GetCodecType())
+		p.bad(join(path, "codec_type"), "%v is not supported; AUTO, HTTP1 and HTTP2 are", m.GetCodecType())
 	}
 	if h.StripMatchingHostPort && h.StripAnyHostPort {
 		p.bad(join(path, "strip_any_host_port"), "stands beside strip_matching_host_port; only one of them may be set")
@@ -112,13 +108,28 @@ func (p *parser) hcmProtocol(path string, m *hcmv3.HttpConnectionManager, h *HTT
 	if o.GetMaxResponseHeadersKb() != nil {
 		p.bad(join(common, "max_response_headers_kb"), "belongs to a cluster's protocol options")
 	}
+	if h.Codec != CodecHTTP2 {
+		p.noHTTP1StreamErrors(path, m)
+	}
+	h.HTTP2 = p.http2(join(path, "http2_protocol_options"), m.GetHttp2ProtocolOptions(), m.GetStreamErrorOnInvalidHttpMessage())
+	h.DrainTimeout = p.duration(join(path, "drain_timeout"), m.GetDrainTimeout(), 5*time.Second)
 	if o := m.GetHttpProtocolOptions(); o != nil {
 		h.HTTP1, h.AcceptHTTP10, h.AllowChunkedLength = p.http1(join(path, "http_protocol_options"), o)
 		h.DefaultHostForHTTP10 = o.GetDefaultHostForHttp_10()
-		if boolOr(o.GetOverrideStreamErrorOnInvalidHttpMessage(), false) {
-			p.bad(join(path, "http_protocol_options.override_stream_error_on_invalid_http_message"), "cannot be turned on: a connection is closed after an invalid message")
-		}
 	}
+}
+
+// noHTTP1StreamErrors refuses what would keep a connection open after an invalid message, where HTTP/1 may be spoken.
+func (p *parser) noHTTP1StreamErrors(path string, m *hcmv3.HttpConnectionManager) {
+	own := m.GetHttpProtocolOptions().GetOverrideStreamErrorOnInvalidHttpMessage()
+	if !boolOr(own, boolOr(m.GetStreamErrorOnInvalidHttpMessage(), false)) {
+		return
+	}
+	here := join(path, "stream_error_on_invalid_http_message")
+	if own != nil {
+		here = join(path, "http_protocol_options.override_stream_error_on_invalid_http_message")
+	}
+	p.bad(here, "cannot be turned on for HTTP/1: a connection is closed after an invalid message; http2_protocol_options.override_stream_error_on_invalid_http_message is for HTTP/2 alone")
 }
 
 // http1 reads HTTP/1 options of either side, with those that only a server has beside them.

@@ -2,7 +2,6 @@ package xdsresource
 
 import (
 	"crypto/sha256"
-	"slices"
 	"strings"
 	"time"
 
@@ -121,18 +120,7 @@ func (p *parser) filterChain(path string, m *listenerv3.FilterChain) *FilterChai
 			Config: p.networkExtension(here, f.GetName(), f.GetTypedConfig(), i == len(filters)-1),
 		})
 	}
-	if n := len(fc.Filters); n > 0 && fc.TLS != nil {
-		if _, ok := fc.Filters[n-1].Config.(*HTTPConnectionManager); ok {
-			fc.TLS.ALPN = speakable(fc.TLS.ALPN)
-		}
-	}
 	return fc
-}
-
-// speakable drops HTTP/2 from what a connection manager offers by ALPN: there is no codec for
-// it in this release, so clients that would take it settle on HTTP/1.1.
-func speakable(alpn []string) []string {
-	return slices.DeleteFunc(slices.Clone(alpn), func(p string) bool { return p == "h2" || p == "istio-h2" })
 }
 
 // networkExtension reads the configuration of a network filter. last says whether it stands

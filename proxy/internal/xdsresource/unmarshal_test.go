@@ -93,7 +93,10 @@ func TestRefusals(t *testing.T) {
 		{"listener without chains", listener, "name: l\naddress: {socket_address: {address: 1.2.3.4, port_value: 80}}", []string{"filter_chains: a listener needs at least one"}},
 		{"listener by host name", listener, strings.Replace(hcmYAML, "0.0.0.0", "example.com", 1), []string{`address.socket_address.address: "example.com" is not an IP address`}},
 		{"udp", listener, strings.Replace(hcmYAML, "address: 0.0.0.0,", "address: 0.0.0.0, protocol: UDP,", 1), []string{"address.socket_address.protocol: only TCP"}},
-		{"http2 codec", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      codec_type: HTTP2", 1), []string{hcm + ".codec_type: HTTP2 is not supported"}},
+		{"http3 codec", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      codec_type: HTTP3", 1), []string{hcm + ".codec_type: HTTP3 is not supported"}},
+		{"http2 options out of range", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http2_protocol_options: {max_concurrent_streams: 0, initial_stream_window_size: 1000, allow_metadata: true, connection_keepalive: {interval: 1s}}", 1),
+			[]string{hcm + ".http2_protocol_options.max_concurrent_streams: must be", hcm + ".http2_protocol_options.initial_stream_window_size: must be", hcm + ".http2_protocol_options.allow_metadata: this field is not supported", hcm + ".http2_protocol_options.connection_keepalive.timeout: is required"}},
+		{"streams that outlive invalid messages, with HTTP/1", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      stream_error_on_invalid_http_message: true", 1), []string{hcm + ".stream_error_on_invalid_http_message: cannot be turned on for HTTP/1"}},
 		{"http3 and scoped fields", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http3_protocol_options: {}\n      add_user_agent: true", 1), []string{hcm + ".http3_protocol_options: this field", hcm + ".add_user_agent: this field"}},
 		{"router not last", listener, strings.Replace(hcmYAML, "[{name: envoy.filters.http.router}]", `[{name: envoy.filters.http.router}, {name: s, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {}}}]`, 1), []string{hcm + ".http_filters[0]: the router must be the last", hcm + `.http_filters[1]: filter "s" cannot stand last`}},
 		{"a filter's own error", listener, strings.Replace(hcmYAML, "[{name", `[{name: b, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/broken.Config}}, {name`, 1), []string{hcm + ".http_filters[0].typed_config: no good"}},
@@ -261,7 +264,8 @@ transport_socket_matches:
 	}
 }
 
-func TestHTTP2IsNotOffered(t *testing.T) {
+// TestHTTP2Options: what the options of HTTP/2 mean, and ALPN is left as it is.
+func TestHTTP2Options(t *testing.T) {
 	text := strings.Replace(hcmYAML, "- filters:", `- transport_socket:
     name: envoy.transport_sockets.tls
     typed_config:
@@ -270,12 +274,37 @@ func TestHTTP2IsNotOffered(t *testing.T) {
         alpn_protocols: [h2, http/1.1]
         tls_certificate_sds_secret_configs: [{name: default, sds_config: {ads: {}}}]
   filters:`, 1)
+	text = strings.Replace(text, "stat_prefix: x", `stat_prefix: x
+      codec_type: HTTP2
+      stream_error_on_invalid_http_message: true
+      drain_timeout: 3s
+      http2_protocol_options:
+        max_concurrent_streams: 100
+        initial_stream_window_size: 65536
+        initial_connection_window_size: 1048576
+        hpack_table_size: 0
+        allow_connect: true
+        enable_huffman_encoding: false
+        max_consecutive_inbound_frames_with_empty_payload: 0
+        max_inbound_window_update_frames_per_data_frame_sent: 7
+        connection_keepalive: {interval: 30s, timeout: 5s, interval_jitter: {value: 20}}`, 1)
 	v, err := decode(t, &listenerv3.Listener{}, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := v.(*Listener).FilterChains[0].TLS.ALPN; !reflect.DeepEqual(got, []string{"http/1.1"}) {
+	fc := v.(*Listener).FilterChains[0]
+	if got := fc.TLS.ALPN; !reflect.DeepEqual(got, []string{"h2", "http/1.1"}) {
 		t.Errorf("ALPN = %v", got)
+	}
+	h := fc.Filters[0].Config.(*HTTPConnectionManager)
+	var zero uint32
+	want := HTTP2Options{
+		HPACKTableSize: &zero, MaxConcurrentStreams: 100, StreamWindow: 65536, ConnectionWindow: 1 << 20, AllowConnect: true, StreamErrors: true,
+		PlainStrings: true, MaxEmptyFrames: &zero, MaxWindowUpdates: 7,
+		Keepalive: &HTTP2Keepalive{Interval: 30 * time.Second, JitterPercent: 20, Timeout: 5 * time.Second},
+	}
+	if h.Codec != CodecHTTP2 || h.DrainTimeout != 3*time.Second || !reflect.DeepEqual(h.HTTP2, want) {
+		t.Errorf("codec %v, drain timeout %v, options %+v, want %+v", h.Codec, h.DrainTimeout, h.HTTP2, want)
 	}
 }
 

@@ -1,0 +1,82 @@
+package hcm
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+)
+
+// due is the earliest time at which something of the connection or its streams is overdue.
+func (c *http2Conn) due() int64 {
+	cfg := c.m.cfg
+	at := earliest(never)
+	if !c.draining {
+		at.until(c.began, cfg.MaxConnectionDuration)
+		if c.first == nil {
+			at.until(c.lastActive, cfg.IdleTimeout)
+		}
+	}
+	for _, t := range [...]int64{c.awayAt, c.codec.Due()} {
+		if t != 0 {
+			at = min(at, earliest(t))
+		}
+	}
+	at.until(c.codec.BlockSince(), cfg.RequestHeadersTimeout)
+	for s := c.first; s != nil; s = s.next {
+		s.due(&at)
+	}
+	return int64(at)
+}
+
+func (c *http2Conn) watch() {
+	if !c.timer.Armed() {
+		c.armBefore(c.due())
+	}
+}
+
+// watchStream is watch for a stream that has just begun, or changed its time-outs: the others
+// are watched already.
+func (c *http2Conn) watchStream(s *stream) {
+	at := earliest(never)
+	s.due(&at)
+	c.armBefore(int64(at))
+}
+
+func (c *http2Conn) onTimer() {
+	if c.c.Closed() {
+		return
+	}
+	c.overdue(c.w.loop.Now())
+	if !c.closing {
+		c.armBefore(c.due())
+	}
+	c.flushLater()
+}
+
+// overdue does what the time-outs that have passed ask for.
+func (c *http2Conn) overdue(now int64) {
+	cfg := c.m.cfg
+	for s := c.first; s != nil; {
+		next := s.next
+		s.overdue(now)
+		s = next
+	}
+	if c.codec.Tick(now, c.w.loop.Rand()) {
+		c.disconnected(false)
+		c.close(conn.CloseNow)
+		return
+	}
+	switch {
+	case past(now, c.codec.BlockSince(), cfg.RequestHeadersTimeout):
+		c.w.inc(rqHeaderTimeout)
+		c.disconnected(false)
+		c.close(conn.CloseAfterFlush)
+	case c.awayAt != 0 && c.awayAt <= now:
+		c.goAway()
+	case c.draining:
+	case past(now, c.began, cfg.MaxConnectionDuration):
+		c.w.inc(cxMaxDuration)
+		c.drain()
+	case c.first == nil && past(now, c.lastActive, cfg.IdleTimeout):
+		c.w.inc(cxIdleTimeout)
+		c.drain()
+	}
+}
