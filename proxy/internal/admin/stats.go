@@ -9,8 +9,13 @@ import (
 
 // stats serves /stats?filter=&usedonly&type=&format=.
 func (a *Admin) stats(w http.ResponseWriter, r *http.Request) {
-	f, ok := format(w, r, "text", "json", "prometheus")
-	if !ok {
+	f := r.URL.Query().Get("format")
+	switch f {
+	case "":
+		f = "text"
+	case "text", "json", "prometheus":
+	default:
+		http.Error(w, "usage: /stats?format=(json|prometheus|text)", http.StatusBadRequest)
 		return
 	}
 	a.writeStats(w, r, f)
@@ -19,8 +24,30 @@ func (a *Admin) stats(w http.ResponseWriter, r *http.Request) {
 // prometheus serves /stats/prometheus.
 func (a *Admin) prometheus(w http.ResponseWriter, r *http.Request) { a.writeStats(w, r, "prometheus") }
 
+// bucketForms are the values of ?histogram_buckets=.
+var bucketForms = map[string]stats.Buckets{
+	"": stats.Summary, "summary": stats.Summary, "cumulative": stats.Cumulative, "disjoint": stats.Disjoint, "detailed": stats.Detailed,
+}
+
 func (a *Admin) writeStats(w http.ResponseWriter, r *http.Request, f string) {
 	q := r.URL.Query()
+	buckets, ok := bucketForms[q.Get("histogram_buckets")]
+	switch {
+	case !ok:
+		http.Error(w, "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)", http.StatusBadRequest)
+		return
+	case f == "prometheus" && (buckets == stats.Disjoint || buckets == stats.Detailed):
+		http.Error(w, "unsupported prometheus histogram bucket mode", http.StatusBadRequest)
+		return
+	}
+	switch q.Get("hidden") {
+	case "", "exclude", "include": // no statistic is hidden
+	case "only":
+		return
+	default:
+		http.Error(w, "usage: /stats?hidden=(include|only|exclude)", http.StatusBadRequest)
+		return
+	}
 	query := stats.Query{UsedOnly: q.Has("usedonly")}
 	if re := q.Get("filter"); re != "" {
 		c, err := regexp.Compile(re)
@@ -41,10 +68,10 @@ func (a *Admin) writeStats(w http.ResponseWriter, r *http.Request, f string) {
 	case "TextReadouts":
 		return // there are none
 	default:
-		http.Error(w, "usage: /stats?type=(All|Counters|Gauges|Histograms|TextReadouts)", http.StatusBadRequest)
+		http.Error(w, "invalid &type= param", http.StatusBadRequest)
 		return
 	}
-	a.server.UpdateGauges()
+	a.server.BeforeStats(r.Context())
 	snap, err := a.server.Stats().Snapshot(r.Context(), query)
 	if err != nil {
 		http.Error(w, "the workers did not answer: "+err.Error(), http.StatusServiceUnavailable)
@@ -54,12 +81,12 @@ func (a *Admin) writeStats(w http.ResponseWriter, r *http.Request, f string) {
 	switch f {
 	case "json":
 		w.Header().Set("Content-Type", "application/json")
-		body = snap.AppendJSON(nil)
+		body = snap.AppendJSON(nil, buckets)
 	case "prometheus":
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		body = snap.AppendPrometheus(nil)
 	default:
-		body = snap.AppendText(nil)
+		body = snap.AppendText(nil, buckets)
 	}
 	_, _ = w.Write(body) // a reader that is gone needs no answer
 }

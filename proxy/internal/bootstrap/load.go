@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -32,11 +33,23 @@ type Bootstrap struct {
 	// LDS and CDS say where listeners and clusters come from beside the bootstrap; nil: from
 	// nowhere.
 	LDS, CDS *xdsresource.ConfigSource
+	Stats    Stats
+
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
 	// socket). They are dialled by the xDS client, not by the data path.
 	Control map[string]*xdsresource.Cluster
 	// LocalCluster is the cluster that this proxy's fellows are in; empty: nobody says.
 	LocalCluster string
+}
+
+// Stats is how statistics are kept and where they are sent.
+type Stats struct {
+	xdsresource.StatsConfig
+	Sinks []xdsresource.StatsSink
+	// FlushInterval is how long an interval of histograms and sinks is. Default 5 s.
+	FlushInterval time.Duration
+	// FlushOnAdmin ends intervals when /stats is asked, and not by time.
+	FlushOnAdmin bool
 }
 
 // GRPCSource is a gRPC config source.
@@ -59,6 +72,7 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.problems = xdsresource.CheckFields("", m)
 	l.admin(m.GetAdmin())
 	l.dynamic(m.GetDynamicResources())
+	l.stats(m)
 	l.static(m.GetStaticResources())
 	l.clusterManager(m.GetClusterManager())
 	if len(l.problems) > 0 {
@@ -110,6 +124,28 @@ func (l *loader) clusterManager(m *bootstrapv3.ClusterManager) {
 	l.out.LocalCluster = name
 	if name != "" && !slices.ContainsFunc(l.out.Clusters, func(r xdsresource.Resource) bool { return r.Name == name }) {
 		l.bad("cluster_manager.local_cluster_name", "%q is not among static_resources.clusters", name)
+	}
+}
+
+func (l *loader) stats(m *bootstrapv3.Bootstrap) {
+	st := &l.out.Stats
+	var err error
+	if st.StatsConfig, err = l.dec.Stats(m.GetStatsConfig()); err != nil {
+		l.nested("stats_config", err)
+	}
+	for i, s := range m.GetStatsSinks() {
+		sink, err := l.dec.StatsSink(s)
+		if err != nil {
+			l.nested(fmt.Sprintf("stats_sinks[%d]", i), err)
+		}
+		st.Sinks = append(st.Sinks, sink)
+	}
+	st.FlushOnAdmin = m.GetStatsFlushOnAdmin()
+	st.FlushInterval = 5 * time.Second
+	if d := m.GetStatsFlushInterval(); d != nil {
+		if st.FlushInterval = d.AsDuration(); st.FlushInterval < time.Millisecond {
+			l.bad("stats_flush_interval", "must be at least 1 ms")
+		}
 	}
 }
 

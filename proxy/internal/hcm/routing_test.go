@@ -14,6 +14,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -200,7 +201,7 @@ func TestRetryOfLargeBody(t *testing.T) {
 func TestFault(t *testing.T) {
 	always := xdsresource.FractionalPercent{Numerator: 100, Denominator: 100}
 	s := base(httpServer(t, echo))
-	s.filters = named(fault.Name, fault.New(&fault.Config{}))
+	s.filters = named(fault.Name, fault.New(&fault.Config{}, stats.Scope{}))
 	s.routes = []*xdsresource.Route{
 		prefix("/abort", func(r *xdsresource.Route) {
 			r.FilterConfigs = map[string]any{fault.Name: &fault.Config{Abort: &fault.Abort{Status: 555, Percent: always}}}

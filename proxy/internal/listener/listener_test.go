@@ -166,7 +166,7 @@ func (w *world) stat(name string) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(snap.AppendText(nil))) {
+	for line := range strings.Lines(string(snap.AppendText(nil, stats.Summary))) {
 		if k, v, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && strings.HasSuffix(k, name) {
 			return v
 		}

@@ -57,8 +57,8 @@ var httpFilters = map[string]httpFilter{
 	},
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": {
 		xdsresource.HTTPFilterType{Name: fault.Name, Parse: fault.ParseConfig, ParseRoute: fault.ParseConfig},
-		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) {
-			return fault.New(cfg), nil
+		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return fault.New(cfg, at.scope), nil
 		},
 	},
 	"envoy.extensions.filters.http.cors.v3.Cors": {

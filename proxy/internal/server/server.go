@@ -121,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
-		stats: stats.NewStore(stats.Options{Workers: cfg.Workers, Tags: cfg.StatsTags}), control: newControl(), routes: newRoutes(),
+		stats: stats.NewStore(statsOptions(&cfg)), control: newControl(), routes: newRoutes(),
 		routeRecords: records[resource]{}, done: make(chan struct{}), ready: make(chan struct{}),
 	}
 	var err error
@@ -197,6 +197,10 @@ func (s *Server) Run(ctx context.Context) error {
 	logs, cancelLogs := context.WithCancel(context.WithoutCancel(ctx))
 	base2.Go(func() { _ = s.files.Run(logs) })
 	s.wg.Go(func() { _ = s.clusters.Run(sub) })
+	// Nobody sees intervals without an admin API or a sink, and an idle process stays idle.
+	if st := &s.boot.Stats; len(st.Sinks) > 0 || s.boot.Admin != nil && !st.FlushOnAdmin {
+		s.wg.Go(func() { s.flushStats(sub) })
+	}
 	controlCtx, cancelControl := context.WithCancel(context.WithoutCancel(ctx))
 	var controlDone sync.WaitGroup
 	controlDone.Go(func() { s.control.run(controlCtx) })

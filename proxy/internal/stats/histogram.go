@@ -128,7 +128,9 @@ func (h *hist) cumulative(bounds []float64) []uint64 {
 // Quantiles are those that Envoy prints.
 var Quantiles = []float64{0, 0.25, 0.5, 0.75, 0.90, 0.95, 0.99, 0.995, 0.999, 1}
 
-// quantiles returns the values at qs, interpolated within their bins; NaN when empty.
+// quantiles returns the values at qs, ascending; NaN when empty. As Envoy's histogram does it, the
+// n values of a bin are taken to lie evenly in it, with as much room before the first and after the
+// last as between them.
 func (h *hist) quantiles(qs []float64) []float64 {
 	out := make([]float64, len(qs))
 	if h == nil || h.count == 0 {
@@ -138,19 +140,15 @@ func (h *hist) quantiles(qs []float64) []float64 {
 		return out
 	}
 	next, seen := 0, uint64(0)
-	total := float64(h.count)
-	last := 0.0
+	// rank is which of all values, in order and counted from 1, is asked for.
+	rank := func(q float64) uint64 { return min(max(uint64(math.Ceil(q*float64(h.count))), 1), h.count) }
 	h.each(func(low, high float64, _ uint64, n uint64) {
-		for next < len(qs) && qs[next]*total <= float64(seen+n) {
-			part := (qs[next]*total - float64(seen)) / float64(n)
-			out[next] = low + (high-low)*max(part, 0)
+		for next < len(qs) && rank(qs[next]) <= seen+n {
+			part := float64(rank(qs[next])-seen) / float64(n+1)
+			out[next] = low + (high-low)*part
 			next++
 		}
 		seen += n
-		last = high
 	})
-	for ; next < len(qs); next++ {
-		out[next] = last
-	}
 	return out
 }

@@ -22,6 +22,8 @@ type Snapshot struct {
 	store *Store
 	sum   Shard
 	refs  []ref
+	// intervals are the histograms of the last interval.
+	intervals []*hist
 }
 
 // ref is one statistic: an entry, and the item when the entry is a block.
@@ -72,33 +74,11 @@ func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
 			hidden[e] = true
 		}
 	}
-	posts := slices.Clone(s.posts)
+	snap.intervals = s.intervals.diff
 	s.mu.Unlock()
-
-	parts := make(chan *Shard, len(posts))
-	for i, post := range posts {
-		shard := s.shards[i]
-		read := func() {
-			part := &Shard{}
-			shard.addTo(part)
-			parts <- part
-		}
-		if post == nil || !post(read) {
-			read()
-		}
+	if err := s.collect(ctx, &snap.sum, func(from, to *Shard) { from.addTo(to) }); err != nil {
+		return nil, err
 	}
-	for range posts {
-		select {
-		case part := <-parts:
-			part.addTo(&snap.sum)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	s.mainMu.Lock()
-	s.main.addTo(&snap.sum)
-	s.mainMu.Unlock()
-
 	for _, e := range entries {
 		if hidden[e] {
 			continue
@@ -115,11 +95,45 @@ func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
 	return snap, nil
 }
 
+// collect sums what all shards hold, each read by its own worker.
+func (s *Store) collect(ctx context.Context, sum *Shard, add func(from, to *Shard)) error {
+	s.mu.Lock()
+	posts := slices.Clone(s.posts)
+	s.mu.Unlock()
+	parts := make(chan *Shard, len(posts))
+	for i, post := range posts {
+		shard := s.shards[i]
+		read := func() {
+			part := &Shard{}
+			add(shard, part)
+			parts <- part
+		}
+		if post == nil || !post(read) {
+			read()
+		}
+	}
+	for range posts {
+		select {
+		case part := <-parts:
+			add(part, sum)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s.mainMu.Lock()
+	defer s.mainMu.Unlock()
+	add(&s.main, sum)
+	return nil
+}
+
 func (p *Snapshot) add(r ref, q *Query) {
 	if q.UsedOnly && !p.used(r) {
 		return
 	}
 	if len(q.Types) > 0 && !slices.Contains(q.Types, r.kind()) {
+		return
+	}
+	if m := p.store.matcher; m != nil && !m.shows(r.name()) {
 		return
 	}
 	if q.Filter != nil && !q.Filter.MatchString(r.name()) {
@@ -160,15 +174,31 @@ type Stat struct {
 	Used  bool
 	// Count and Sum are of histograms.
 	Count, Sum uint64
+	// Bare is the name without the values of tags.
+	Bare string
+	Tags []Tag
+	// Recorded are the values of a histogram in the last interval: one that stands for a bin, and
+	// how often.
+	Recorded []Recorded
+}
+
+// Recorded is a bin of a histogram.
+type Recorded struct {
+	Value float64
+	Count uint64
 }
 
 // Each calls f for every selected statistic, ordered by name.
 func (p *Snapshot) Each(f func(Stat)) {
 	for _, r := range p.refs {
 		st := Stat{Name: r.name(), Kind: r.kind(), Used: p.used(r)}
+		st.Bare, st.Tags = p.labels(r)
 		if st.Kind == KindHistogram {
 			if h := p.sum.histogram(r.hist()); h != nil {
 				st.Count, st.Sum = h.count, h.sum
+			}
+			if h := p.interval(r); h != nil {
+				h.each(func(low, _ float64, _ uint64, n uint64) { st.Recorded = append(st.Recorded, Recorded{low, n}) })
 			}
 		} else {
 			v, _ := p.sum.value(r.slot())

@@ -173,8 +173,9 @@ func (p *Snapshot) appendHistogram(dst []byte, name string, tags []Tag, r ref) [
 		dst = strconv.AppendUint(dst, v, 10)
 		dst = append(dst, '\n')
 	}
-	for i, n := range h.cumulative(Bounds) {
-		line("_bucket", strconv.FormatFloat(Bounds[i], 'f', -1, 64), n)
+	bounds := p.store.bounds(r.name())
+	for i, n := range h.cumulative(bounds) {
+		line("_bucket", strconv.FormatFloat(bounds[i], 'f', -1, 64), n)
 	}
 	line("_bucket", "+Inf", count)
 	line("_sum", "", sum)

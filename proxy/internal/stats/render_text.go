@@ -9,9 +9,8 @@ import (
 var quantileNames = []string{"P0", "P25", "P50", "P75", "P90", "P95", "P99", "P99.5", "P99.9", "P100"}
 
 // AppendText appends the snapshot as Envoy's /stats shows it: counters and gauges by name,
-// then histograms with their quantiles. A pair of quantiles is (interval, cumulative); no
-// intervals are kept, so the first is Envoy's "nan" for an interval without values.
-func (p *Snapshot) AppendText(dst []byte) []byte {
+// then histograms in the form that is asked for. A pair of numbers is (interval, cumulative).
+func (p *Snapshot) AppendText(dst []byte, b Buckets) []byte {
 	for _, r := range p.refs {
 		if r.kind() == KindHistogram {
 			continue
@@ -33,20 +32,16 @@ func (p *Snapshot) AppendText(dst []byte) []byte {
 		}
 		dst = append(dst, r.e.prefix...)
 		dst = append(dst, r.suffix()...)
-		dst = append(dst, ": "...)
+		dst = append(dst, ':')
 		h := p.sum.histogram(r.hist())
-		if h == nil || h.count == 0 {
-			dst = append(dst, "No recorded values\n"...)
-			continue
-		}
-		for i, q := range h.quantiles(Quantiles) {
-			if i > 0 {
-				dst = append(dst, ' ')
-			}
-			dst = append(dst, quantileNames[i]...)
-			dst = append(dst, "(nan,"...)
-			dst = appendFloat(dst, q)
-			dst = append(dst, ')')
+		switch {
+		case h == nil || h.count == 0:
+			dst = append(dst, " No recorded values"...)
+		case b == Summary:
+			dst = append(dst, ' ')
+			dst = appendQuantiles(dst, p.interval(r), h, false)
+		default:
+			dst = p.appendTextBuckets(dst, r, b)
 		}
 		dst = append(dst, '\n')
 	}
@@ -65,7 +60,7 @@ func appendFloat(dst []byte, f float64) []byte {
 }
 
 // AppendJSON appends the snapshot as /stats?format=json shows it.
-func (p *Snapshot) AppendJSON(dst []byte) []byte {
+func (p *Snapshot) AppendJSON(dst []byte, b Buckets) []byte {
 	dst = append(dst, `{"stats":[`...)
 	n := 0
 	for _, r := range p.refs {
@@ -85,6 +80,11 @@ func (p *Snapshot) AppendJSON(dst []byte) []byte {
 	if n > 0 {
 		dst = append(dst, ',')
 	}
+	if b != Summary {
+		dst = append(dst, `{"histograms":`...)
+		dst = p.appendJSONBuckets(dst, b)
+		return append(dst, "}]}"...)
+	}
 	dst = append(dst, `{"histograms":{"supported_quantiles":[0,25,50,75,90,95,99,99.5,99.9,100],"computed_quantiles":[`...)
 	n = 0
 	for _, r := range p.refs {
@@ -97,18 +97,7 @@ func (p *Snapshot) AppendJSON(dst []byte) []byte {
 		dst = append(dst, `{"name":`...)
 		dst = appendJSONString(dst, r.name())
 		dst = append(dst, `,"values":[`...)
-		for i, q := range p.sum.histogram(r.hist()).quantiles(Quantiles) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, `{"interval":null,"cumulative":`...)
-			if math.IsNaN(q) {
-				dst = append(dst, "null"...)
-			} else {
-				dst = strconv.AppendFloat(dst, q, 'g', -1, 64)
-			}
-			dst = append(dst, '}')
-		}
+		dst = appendJSONQuantiles(dst, p.interval(r), p.sum.histogram(r.hist()))
 		dst = append(dst, "]}"...)
 	}
 	return append(dst, "]}}]}"...)

@@ -81,18 +81,7 @@ func (s *Shard) addTo(t *Shard) {
 		}
 		to.used |= pg.used
 	}
-	if len(t.hists) < len(s.hists) {
-		t.hists = append(t.hists, make([]*hist, len(s.hists)-len(t.hists))...)
-	}
-	for i, h := range s.hists {
-		if h == nil {
-			continue
-		}
-		if t.hists[i] == nil {
-			t.hists[i] = &hist{}
-		}
-		h.addTo(t.hists[i])
-	}
+	s.addHistogramsTo(t)
 }
 
 func (s *Shard) value(slot uint32) (v uint64, used bool) {

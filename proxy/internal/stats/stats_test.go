@@ -101,18 +101,18 @@ func TestBlocks(t *testing.T) {
 	s.Shard(0).Add(b.Counter(3), 2)
 	s.Shard(0).Record(a.Histogram(2), 3)
 	p := snapshot(t, s, Query{UsedOnly: true})
-	if got, want := string(p.AppendText(nil)), "cluster.a.b.upstream_rq_total: 1\ncluster.c.upstream_rq_total: 2\n"+
-		"cluster.a.b.rq_time: P0(nan,3) P25(nan,3.025) P50(nan,3.05) P75(nan,3.075) P90(nan,3.09) P95(nan,3.095) P99(nan,3.099) P99.5(nan,3.0995) P99.9(nan,3.0999) P100(nan,3.1)\n"; got != want {
+	if got, want := string(p.AppendText(nil, Summary)), "cluster.a.b.upstream_rq_total: 1\ncluster.c.upstream_rq_total: 2\n"+
+		"cluster.a.b.rq_time: P0(nan,3.05) P25(nan,3.05) P50(nan,3.05) P75(nan,3.05) P90(nan,3.05) P95(nan,3.05) P99(nan,3.05) P99.5(nan,3.05) P99.9(nan,3.05) P100(nan,3.05)\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	sc("a.b").Hide()
-	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil)); strings.Contains(got, "a.b") {
+	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil, Summary)); strings.Contains(got, "a.b") {
 		t.Errorf("hidden statistics show:\n%s", got)
 	}
 	if sc("a.b").Block(testSet) != a {
 		t.Error("the block that came back is another one")
 	}
-	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil)); !strings.Contains(got, "cluster.a.b.upstream_rq_total: 1") {
+	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil, Summary)); !strings.Contains(got, "cluster.a.b.upstream_rq_total: 1") {
 		t.Errorf("the block did not come back:\n%s", got)
 	}
 }
@@ -124,17 +124,17 @@ func TestTextAndJSON(t *testing.T) {
 	s.Main().Add(s.Counter("http.admin.rq_total"), 7)
 	s.Main().Add(s.Counter("never"), 0)
 	s.Histogram("h.empty")
-	if got, want := string(snapshot(t, s, Query{}).AppendText(nil)),
+	if got, want := string(snapshot(t, s, Query{}).AppendText(nil, Summary)),
 		"http.admin.rq_total: 7\nnever: 0\nserver.live: 1\nh.empty: No recorded values\n"; got != want {
 		t.Errorf("got\n%s", got)
 	}
-	if got := string(snapshot(t, s, Query{UsedOnly: true, Filter: regexp.MustCompile("live|never")}).AppendText(nil)); got != "server.live: 1\n" {
+	if got := string(snapshot(t, s, Query{UsedOnly: true, Filter: regexp.MustCompile("live|never")}).AppendText(nil, Summary)); got != "server.live: 1\n" {
 		t.Errorf("filtered: %q", got)
 	}
 	var v struct {
 		Stats []map[string]any `json:"stats"`
 	}
-	if err := json.Unmarshal(snapshot(t, s, Query{}).AppendJSON(nil), &v); err != nil {
+	if err := json.Unmarshal(snapshot(t, s, Query{}).AppendJSON(nil, Summary), &v); err != nil {
 		t.Fatal(err)
 	}
 	if len(v.Stats) != 4 || v.Stats[0]["name"] != "http.admin.rq_total" || v.Stats[0]["value"] != 7.0 || v.Stats[3]["histograms"] == nil {
@@ -145,7 +145,9 @@ func TestTextAndJSON(t *testing.T) {
 	}
 }
 
-func (s *Store) emptyJSON(t *testing.T) []byte { return snapshot(t, s, Query{}).AppendJSON(nil) }
+func (s *Store) emptyJSON(t *testing.T) []byte {
+	return snapshot(t, s, Query{}).AppendJSON(nil, Summary)
+}
 
 func TestTagExtraction(t *testing.T) {
 	for _, tt := range []struct {

@@ -106,6 +106,9 @@ type Store struct {
 
 	rules      []TagRule
 	noDefaults bool
+	matcher    *Matcher
+	buckets    []BucketRule
+	intervals  intervals // under mu
 
 	mainMu sync.Mutex
 	main   Shard
@@ -119,11 +122,15 @@ type Options struct {
 	Tags []TagRule
 	// NoDefaultTags is the opposite of stats_config.use_all_default_tags.
 	NoDefaultTags bool
+	// Matcher says which statistics are shown; nil: all.
+	Matcher *Matcher
+	// Buckets give some histograms other buckets than Bounds; the first that matches counts.
+	Buckets []BucketRule
 }
 
 // NewStore returns a store with a shard for each worker.
 func NewStore(o Options) *Store {
-	s := &Store{byName: make(map[string]*entry), slots: 1, hists: 1, rules: o.Tags, noDefaults: o.NoDefaultTags}
+	s := &Store{byName: make(map[string]*entry), slots: 1, hists: 1, rules: o.Tags, noDefaults: o.NoDefaultTags, matcher: o.Matcher, buckets: o.Buckets}
 	for range o.Workers {
 		s.shards = append(s.shards, &Shard{})
 		s.posts = append(s.posts, nil)

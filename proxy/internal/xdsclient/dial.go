@@ -187,6 +187,9 @@ func (d *Dialer) Transport(ctx context.Context) (*http.Transport, error) {
 	return t, nil
 }
 
+// Connect opens a connection without TLS or protocol.
+func (d *Dialer) Connect(ctx context.Context) (net.Conn, error) { return d.connect(ctx, "") }
+
 // connect opens the socket to the next endpoint.
 func (d *Dialer) connect(ctx context.Context, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cluster.ConnectTimeout)

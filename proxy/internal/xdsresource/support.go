@@ -242,9 +242,17 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.RuntimeUInt32":          "default_value",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager",
+	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
+	"envoy.config.metrics.v3.StatsConfig":                  "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
+	"envoy.config.metrics.v3.TagSpecifier":                 "tag_name regex fixed_value",
+	"envoy.config.metrics.v3.StatsMatcher":                 "reject_all exclusion_list inclusion_list",
+	"envoy.type.matcher.v3.ListStringMatcher":              "patterns",
+	"envoy.config.metrics.v3.HistogramBucketSettings":      "match buckets",
+	"envoy.config.metrics.v3.StatsSink":                    "name typed_config",
+	"envoy.config.metrics.v3.StatsdSink":                   "address tcp_cluster_name prefix",
+	"envoy.config.metrics.v3.DogStatsdSink":                "address prefix max_bytes_per_datagram",
 	"envoy.config.bootstrap.v3.Admin":                      "address",
 
 	// Shared.
@@ -267,8 +275,8 @@ var supportedFields = map[string]string{
 var harmlessFields = []harmlessField{
 	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs flags_path",
 		"no runtime key is read; the rest is upkeep of Envoy's own process"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "stats_config stats_flush_interval stats_flush_on_admin enable_dispatcher_stats stats_server_version_override",
-		"shapes statistics as Envoy keeps them; ours have Envoy's names and tags without it"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "enable_dispatcher_stats stats_server_version_override",
+		"statistics of the dispatcher, and a version number that nobody computes with"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config default_regex_engine default_socket_interface enable_worker_cpu_affinity memory_allocator_manager node_context_params",
 		"choice of Envoy's building blocks; names are resolved by the system's resolver configuration"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "start-up extensions and log form of Envoy's own process"},

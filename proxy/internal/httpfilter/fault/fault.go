@@ -15,6 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -51,17 +52,38 @@ type Abort struct {
 	Percent    xdsresource.FractionalPercent
 }
 
-// New returns the factory for a filter chain.
-func New(cfg any) httpfilter.Factory { return &factory{cfg: cfg.(*Config)} }
+// Statistics, "http.<stat_prefix>.fault.*", in the order of statSet.
+const (
+	aborts = iota
+	delays
+	overflow
+	rateLimits
+	active
+)
+
+var statSet = stats.NewSet(
+	stats.Item{Name: "aborts_injected"}, stats.Item{Name: "delays_injected"}, stats.Item{Name: "faults_overflow"},
+	stats.Item{Name: "response_rl_injected"}, stats.Item{Name: "active_faults", Kind: stats.KindGauge},
+)
+
+// New returns the factory for a filter chain; scope is that of its connection manager.
+func New(cfg any, scope stats.Scope) httpfilter.Factory {
+	return &factory{cfg: cfg.(*Config), store: scope.Store(), stats: scope.Scope("fault").Block(statSet)}
+}
 
 type factory struct {
 	cfg    *Config
+	store  *stats.Store
+	stats  stats.Block
 	active atomic.Int64 // faults in progress on all workers; touched only when a fault happens
 }
 
 // NewFilter implements httpfilter.Factory.
 func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
-	x := &filter{factory: f, loop: l}
+	x := &filter{factory: f, loop: l, shard: new(stats.Shard)}
+	if f.store != nil {
+		x.shard = f.store.Shard(l.ID())
+	}
 	x.timer.Init(x.onDelayed)
 	return x
 }
@@ -70,6 +92,7 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 type filter struct {
 	factory *factory
 	loop    *eventloop.Loop
+	shard   *stats.Shard
 	timer   eventloop.Timer
 	s       httpfilter.Stream
 	cfg     *Config
@@ -88,6 +111,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	f.s = s
 	if d := f.delay(h); d > 0 && f.count() {
 		s.Info().Set(streaminfo.DelayInjected)
+		f.inc(delays)
 		f.loop.Arm(&f.timer, d)
 		return httpfilter.Stop
 	}
@@ -153,11 +177,15 @@ func (f *filter) count() bool {
 	n := f.factory.active.Add(1)
 	if most := f.cfg.MaxActive; most > 0 && n > most {
 		f.factory.active.Add(-1)
+		f.inc(overflow)
 		return false
 	}
 	f.counted = true
+	f.shard.GaugeAdd(f.factory.stats.Gauge(active), 1)
 	return true
 }
+
+func (f *filter) inc(i int) { f.shard.Inc(f.factory.stats.Counter(i)) }
 
 func (f *filter) onDelayed() {
 	if !f.abort(f.s.RequestHeaders()) {
@@ -182,6 +210,7 @@ func (f *filter) abort(h *header.Map) bool {
 	if !f.hit(share) || !f.count() {
 		return false
 	}
+	f.inc(aborts)
 	reply := httpfilter.Reply{Code: status, Body: "fault filter abort", Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
 	if a.GRPC != nil {
 		code := strconv.Itoa(*a.GRPC)
@@ -203,6 +232,7 @@ func (f *filter) OnComplete(httpfilter.Stream) {
 	}
 	if f.counted {
 		f.factory.active.Add(-1)
+		f.shard.GaugeAdd(f.factory.stats.Gauge(active), -1)
 		f.counted = false
 	}
 	f.s, f.cfg = nil, nil
