@@ -63,15 +63,9 @@ func (m *Manager) startDNS(c *Cluster) {
 	m.wg.Go(func() { m.resolveLoop(ctx, c, cfg) })
 }
 
-// minRefresh keeps a name server that answers with a lifetime of 0 from being flooded.
-const minRefresh = time.Second
-
 // resolveLoop resolves the names of one version of a cluster until ctx ends.
 func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster) {
-	refresh := cfg.DNS.Refresh
-	if refresh <= 0 {
-		refresh = 5 * time.Second
-	}
+	next := newPace(&cfg.DNS)
 	good := make(map[string][]netip.Addr) // last good answer by name
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -81,7 +75,7 @@ func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.
 			return
 		case <-timer.C:
 		}
-		ttl, ok := m.resolveAll(ctx, c, cfg, good)
+		ttl, ok, failed := m.resolveAll(ctx, c, cfg, good)
 		if ctx.Err() != nil {
 			return
 		}
@@ -95,19 +89,15 @@ func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.
 			}
 		}
 		m.mu.Unlock()
-		wait := refresh
-		if cfg.DNS.RespectTTL && ttl > 0 {
-			wait = max(ttl, minRefresh)
-		}
-		timer.Reset(wait)
+		timer.Reset(next.wait(!failed, ttl))
 	}
 }
 
 // resolveAll asks for every name of the cluster. Names that fail keep their last answer; ok
-// is false when none was answered.
-func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster, good map[string][]netip.Addr) (ttl time.Duration, ok bool) {
+// is false when none was answered, and failed true when not all were.
+func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster, good map[string][]netip.Addr) (ttl time.Duration, ok, failed bool) {
 	if cfg.Endpoints == nil {
-		return 0, true
+		return 0, true, false
 	}
 	asked := make(map[string]bool)
 	for li := range cfg.Endpoints.Localities {
@@ -128,8 +118,9 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 			}
 			if err != nil {
 				if ctx.Err() != nil {
-					return 0, false
+					return 0, false, true
 				}
+				failed = true
 				m.count(c, UpdateFailure)
 				m.log.Warn("cannot resolve host, keeping what was known", "cluster", cfg.Name, "host", name, "error", err)
 				continue
@@ -150,7 +141,7 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 			good[name] = slices.Compact(addrs)
 		}
 	}
-	return ttl, ok
+	return ttl, ok, failed
 }
 
 // logical keeps one address: the one in use while the name still has it, so that servers

@@ -28,6 +28,9 @@ type priority struct {
 	degraded group
 	excluded int // of all: hosts that do not count, for better or worse
 	table    *hashTable
+
+	overprovisioning uint32
+	byWeight         bool // weighted_priority_health
 }
 
 // group is what a balancer picks from: hosts, and the same hosts by locality where that
@@ -85,7 +88,7 @@ func buildHostSet(o *setOptions, hosts []*Host) *hostSet {
 	for p, hs := range byPrio {
 		s.prios = append(s.prios, buildPriority(o, uint32(p), hs))
 	}
-	s.spread(o)
+	s.spread(o.cfg.PanicThreshold)
 	if o.cfg.LB.HashTable() {
 		for i := range s.prios {
 			s.prios[i].table = buildTable(o, uint32(i), &s.prios[i])
@@ -98,7 +101,7 @@ func buildHostSet(o *setOptions, hosts []*Host) *hostSet {
 
 // buildPriority partitions a priority's hosts by health.
 func buildPriority(o *setOptions, prio uint32, hosts []*Host) priority {
-	var p priority
+	p := priority{overprovisioning: o.overprovisioning, byWeight: o.byWeight}
 	weighted := o.cfg.LB.LocalityWeighted && !o.cfg.LB.HashTable()
 	zoned := prio == 0 && o.local != nil && !o.cfg.LB.LocalityWeighted && !o.cfg.LB.HashTable()
 	var order []Locality // nil: not wanted
@@ -197,12 +200,9 @@ func weigh(o *setOptions, prio uint32, localities []localityGroup, order []Local
 // buildTable makes the table of a priority: of its healthy hosts, of all when it is in panic.
 // Localities' weights go into those of their hosts.
 func buildTable(o *setOptions, prio uint32, p *priority) *hashTable {
-	hosts := p.healthy.hosts
-	switch {
-	case p.panic:
+	hosts := p.healthy.hosts // as in Envoy no degraded ones, though no other may be there
+	if p.panic {
 		hosts = p.all.hosts
-	case len(hosts) == 0:
-		hosts = p.degraded.hosts
 	}
 	t := &hashTable{}
 	share := localityShares(o, prio, hosts)

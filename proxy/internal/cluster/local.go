@@ -82,6 +82,7 @@ type Local struct {
 	codes     originCodes
 	completed [4]stats.Counter // by the same kinds; that of all is a fixed one
 	dst       *originalDst
+	aggregate *aggregate // made when it is first asked for
 }
 
 // Name returns the cluster's name.
@@ -129,7 +130,8 @@ func (l *Local) apply(v *version) {
 	l.hosts = keep
 	l.sets, l.resolved, l.named = nil, nil, nil
 	l.main = l.localSet(v.set)
-	l.special = v.cfg.Type == xdsresource.ClusterOriginalDst || v.set.subsets != nil
+	l.aggregate = nil
+	l.special = v.cfg.Type == xdsresource.ClusterOriginalDst || v.cfg.Type == xdsresource.ClusterAggregate || v.set.subsets != nil
 	// Pools last: closing one may pick from the new hosts.
 	for h, lh := range gone {
 		if keep[h] == nil {
@@ -152,4 +154,14 @@ func (h *LocalHost) remove() {
 	if h.Pool != nil {
 		h.Pool.Close()
 	}
+}
+
+// Drops reports whether a request is to be refused (drop_overloads), given random bits, and
+// whether every request is.
+func (l *Local) Drops(random uint64) (drop, all bool) {
+	d := l.version.drop
+	if d == nil {
+		return false, false
+	}
+	return d.Hit(random), d.Numerator >= d.Denominator
 }

@@ -78,7 +78,8 @@ type Cluster struct {
 	transport transports
 	cancelDNS context.CancelFunc
 	checks    checks
-	seen      bool // it was warm once: workers may have it
+	stale     *time.Timer // of endpoint_stale_after; nil: none
+	seen      bool        // it was warm once: workers may have it
 	traffic   atomic.Bool
 	cleaning  atomic.Bool
 }
@@ -93,6 +94,7 @@ type version struct {
 	transport any
 	remaining stats.Block // gauges of track_remaining
 	checked   bool        // hosts have health checks
+	drop      *xdsresource.FractionalPercent
 }
 
 // hostKey is the identity of a host within its cluster.
@@ -239,10 +241,36 @@ func (m *Manager) SetEndpoints(name string, e *xdsresource.Endpoints) {
 func (m *Manager) setEndpoints(c *Cluster, e *xdsresource.Endpoints) {
 	c.endpoints = e
 	m.count(c, UpdateSuccess)
+	m.watchStale(c, e)
 	if countEndpoints(e) == 0 {
 		m.count(c, UpdateEmpty)
 	}
 	m.rebuild(c)
+}
+
+// watchStale drops endpoints that their sender does not confirm in time (endpoint_stale_after):
+// better none than ones that may be anybody's by now.
+func (m *Manager) watchStale(c *Cluster, e *xdsresource.Endpoints) {
+	if c.stale != nil {
+		c.stale.Stop()
+		c.stale = nil
+	}
+	if e.StaleAfter <= 0 {
+		return
+	}
+	m.count(c, AssignmentTimeoutReceived)
+	c.stale = time.AfterFunc(e.StaleAfter, func() {
+		m.queue.put(func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.clusters[c.name] != c || c.endpoints != e {
+				return
+			}
+			m.count(c, AssignmentStale)
+			c.endpoints = &xdsresource.Endpoints{ClusterName: e.ClusterName, OverprovisioningFactor: e.OverprovisioningFactor}
+			m.rebuild(c)
+		})
+	})
 }
 
 func countEndpoints(e *xdsresource.Endpoints) int {
@@ -266,6 +294,9 @@ func (m *Manager) Remove(name string) {
 		c.cancelDNS()
 	}
 	m.endChecks(c)
+	if c.stale != nil {
+		c.stale.Stop()
+	}
 	m.warm(c)
 	c.seen = false
 	c.scope.Hide()

@@ -23,6 +23,9 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 	if !addr.IsValid() || addr.Port() == 0 || l.version.set == nil || l.lm.byName[l.cluster.name] != l {
 		return nil
 	}
+	if p := l.cfg.OriginalDstPort; p != 0 {
+		addr = netip.AddrPortFrom(addr.Addr(), p)
+	}
 	if l.dst == nil {
 		l.dst = &originalDst{hosts: make(map[netip.AddrPort]*dstHost)}
 		l.cluster.cleaning.Store(true)

@@ -108,10 +108,14 @@ func (l *Local) Pick(c *lb.Context) *LocalHost {
 		}
 	}
 	if l.special {
-		if l.cfg.Type == xdsresource.ClusterOriginalDst {
+		switch {
+		case l.cfg.Type == xdsresource.ClusterOriginalDst:
 			return l.pickOriginalDst(c)
+		case l.cfg.Type == xdsresource.ClusterAggregate:
+			return l.pickAggregate(c)
+		case l.version.set.subsets != nil:
+			return l.pickSubset(l.version.set.subsets, c)
 		}
-		return l.pickSubset(l.version.set.subsets, c)
 	}
 	return l.pickFrom(l.main, c)
 }

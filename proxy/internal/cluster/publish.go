@@ -40,7 +40,7 @@ func (m *Manager) publishOne(c *Cluster) {
 			m.count(c, set.zone.skip)
 		}
 	}
-	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: c.checks.cfg != nil}
+	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: c.checks.cfg != nil, drop: c.endpoints.Drop}
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
 	v.tls, v.transport = c.cfg.TLS, c.transport.own

@@ -11,17 +11,17 @@ type availability struct{ healthy, degraded uint32 }
 // together are under 100 they are scaled up to it, and priorities whose share of usable hosts
 // is under the panic threshold use all of their hosts. When every priority is in panic, load
 // goes by the number of hosts alone.
-func (s *hostSet) spread(o *setOptions) {
+func (s *hostSet) spread(panicThreshold float64) {
 	avail := make([]availability, len(s.prios))
 	for i := range s.prios {
-		avail[i] = s.prios[i].availability(o)
+		avail[i] = s.prios[i].availability()
 	}
 	inPanic := make([]bool, len(s.prios))
 	s.healthyLoad, s.degradedLoad = distribute(avail)
 	if len(s.prios) == 0 {
 		return
 	}
-	threshold := min(100, uint64(o.cfg.PanicThreshold+0.5))
+	threshold := min(100, uint64(panicThreshold+0.5))
 	total := sum(avail)
 	if threshold == 0 && total == 0 {
 		s.healthyLoad[0] = 100 // nobody will be found there
@@ -39,18 +39,18 @@ func (s *hostSet) spread(o *setOptions) {
 }
 
 // availability is the share of usable hosts times the overprovisioning factor, 100 at most.
-func (p *priority) availability(o *setOptions) availability {
+func (p *priority) availability() availability {
 	healthy, degraded, all := uint64(len(p.healthy.hosts)), uint64(len(p.degraded.hosts)), uint64(len(p.all.hosts)-p.excluded)
 	if all == 0 || len(p.all.hosts) == p.excluded {
 		return availability{}
 	}
-	if o.byWeight {
+	if p.byWeight {
 		healthy, degraded, all = weightOf(p.healthy.hosts, false), weightOf(p.degraded.hosts, false), weightOf(p.all.hosts, true)
 		if all == 0 {
 			return availability{}
 		}
 	}
-	over := uint64(o.overprovisioning)
+	over := uint64(p.overprovisioning)
 	return availability{uint32(min(100, over*healthy/all)), uint32(min(100, over*degraded/all))}
 }
 

@@ -87,6 +87,8 @@ const (
 	UpdateFailure
 	UpdateEmpty
 	UpdateNoRebuild
+	AssignmentStale
+	AssignmentTimeoutReceived
 	MaxHostWeight   // gauge
 	EjectionsActive // gauge
 	EjectionsTotal
@@ -166,7 +168,7 @@ var statSet = stats.NewSet(
 	counter("membership_change"), gauge("membership_healthy"), gauge("membership_degraded"),
 	gauge("membership_excluded"), gauge("membership_total"),
 	counter("update_attempt"), counter("update_success"), counter("update_failure"), counter("update_empty"),
-	counter("update_no_rebuild"), gauge("max_host_weight"),
+	counter("update_no_rebuild"), counter("assignment_stale"), counter("assignment_timeout_received"), gauge("max_host_weight"),
 	gauge("outlier_detection.ejections_active"), counter("outlier_detection.ejections_total"),
 	counter("outlier_detection.ejections_overflow"), counter("outlier_detection.ejections_enforced_total"),
 	counter("outlier_detection.ejections_consecutive_5xx"),

@@ -19,6 +19,8 @@ var (
 	expectedKey      = header.KeyOf("x-envoy-expected-rq-timeout-ms")
 	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
 	forwardedHostKey = header.KeyOf("x-forwarded-host")
+	dropKey          = header.KeyOf("x-envoy-drop-overload")
+	dropAllKey       = header.KeyOf("x-envoy-unconditional-drop-overload")
 )
 
 // BeginRequest implements httpfilter.Terminal.
@@ -49,6 +51,10 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	}
 	info.UpstreamCluster, info.Cluster = name, r.local.Config()
 	r.high = r.forward.PriorityHigh
+	if drop, all := r.local.Drops(r.loop.Rand()); drop {
+		r.drop(all)
+		return
+	}
 
 	r.limits.read(r, h)
 	r.retry.begin(r.forward.Retry, h)
@@ -167,8 +173,9 @@ func (r *router) prepareBalancing() {
 	if cfg.Type != xdsresource.ClusterOriginalDst {
 		return
 	}
-	if cfg.OriginalDstHeader {
-		r.lb.OriginalDst = parseDestination(string(r.h.Value(header.XEnvoyOriginalDstHost)), r.h)
+	if name := cfg.OriginalDstHeader; name != "" {
+		v, _ := r.h.GetName(name)
+		r.lb.OriginalDst = parseDestination(string(v), r.h)
 	} else if d := r.s.Downstream(); d != nil {
 		r.lb.OriginalDst = d.Info().OriginalDst
 	}

@@ -98,6 +98,25 @@ func (r *router) noHost() {
 	})
 }
 
+// drop answers for a cluster that refuses a share of its requests, or all of them (drop_overloads).
+func (r *router) drop(all bool) {
+	p := httpfilter.Reply{Code: http.StatusServiceUnavailable, Body: "drop overload", Details: "drop_overload", Flags: streaminfo.DropOverload}
+	key := dropKey
+	if all {
+		p = httpfilter.Reply{Code: http.StatusServiceUnavailable, Body: "unconditional drop overload", Details: "unconditional_drop_overload",
+			Flags: streaminfo.UnconditionalDropOverload}
+		key = dropAllKey
+	}
+	p.Headers = func(h *header.Map) {
+		if !r.cfg.SuppressEnvoyHeaders {
+			h.SetKeyString(key, "true")
+		}
+		r.failureHeaders(h)
+	}
+	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	r.reply(p)
+}
+
 // failureHeaders applies the route's response header changes to the answer for a failure, as Envoy does.
 func (r *router) failureHeaders(h *header.Map) {
 	if r.target != nil && len(r.target.ResponseOps) > 0 {

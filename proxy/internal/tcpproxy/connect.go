@@ -27,9 +27,10 @@ type session struct {
 	down  *conn.Conn
 	up    *conn.Conn // the current attempt; nil before and between
 
-	local  *cluster.Local
-	host   *cluster.LocalHost // of the current attempt
-	subset *xdsresource.MetadataMatch
+	cluster *cluster.Local     // that of the route
+	local   *cluster.Local     // that of the host: another one below an aggregate
+	host    *cluster.LocalHost // of the current attempt
+	subset  *xdsresource.MetadataMatch
 
 	info     streaminfo.Info
 	meter    Meter
@@ -65,8 +66,8 @@ func (s *session) begin() {
 		s.duration.Init(s.onMaxDuration)
 		s.loop.Arm(&s.duration, d)
 	}
-	s.local = s.p.d.Clusters.Local(s.loop.ID()).Get(s.info.UpstreamCluster)
-	if s.local == nil {
+	s.cluster = s.p.d.Clusters.Local(s.loop.ID()).Get(s.info.UpstreamCluster)
+	if s.local = s.cluster; s.local == nil {
 		s.count(cxNoRoute, 1)
 		s.refuse(streaminfo.NoClusterFound)
 		return
@@ -85,12 +86,13 @@ func (s *session) refuse(f streaminfo.Flags) {
 // connect makes an attempt.
 func (s *session) connect() {
 	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.down.Info().OriginalDst, Subset: s.subset}
-	h := s.local.Pick(&ctx)
+	h := s.cluster.Pick(&ctx)
 	if h == nil {
 		s.local.Inc(cluster.CxNoneHealthy)
 		s.refuse(streaminfo.NoHealthyUpstream)
 		return
 	}
+	s.local = h.Local
 	if !h.TryConnection(false) {
 		s.local.Inc(cluster.CxOverflow)
 		s.refuse(streaminfo.UpstreamOverflow)

@@ -37,9 +37,10 @@ type Cluster struct {
 	EDSSource         ConfigSource
 	// Members are the clusters of a ClusterAggregate, in order of preference.
 	Members []string
-	// OriginalDstHeader: a ClusterOriginalDst takes its host from x-envoy-original-dst-host
-	// when the request has it (original_dst_lb_config.use_http_header).
-	OriginalDstHeader bool
+	// OriginalDstHeader is the header that a ClusterOriginalDst takes its host from where a
+	// request has it, lower case; empty: none. OriginalDstPort replaces the port; 0: it does not.
+	OriginalDstHeader string
+	OriginalDstPort   uint16
 	// Endpoints is load_assignment for static and DNS types.
 	Endpoints      *Endpoints
 	ConnectTimeout time.Duration // default 5s
@@ -170,6 +171,10 @@ type Endpoints struct {
 	OverprovisioningFactor uint32 // default 140
 	// WeightedPriorityHealth: a priority's health is by the weights of its hosts, not their number.
 	WeightedPriorityHealth bool
+	// StaleAfter is how long the endpoints are good without an update; 0: for ever.
+	StaleAfter time.Duration
+	// Drop is the share of requests that is refused; nil: none.
+	Drop *FractionalPercent
 }
 
 // LocalityEndpoints is endpoint.v3.LocalityLbEndpoints.

@@ -2,17 +2,22 @@ package xdsresource
 
 // upstreamFields continues supportedFields for clusters, endpoints and balancing.
 var upstreamFields = map[string]string{
-	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type eds_cluster_config
+	"envoy.config.cluster.v3.Cluster": `transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config
 		connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
 		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
 		http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate respect_dns_ttl
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
-		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks`,
-	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":     "per_upstream_preconnect_ratio",
-	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
-	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name",
+		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter`,
+	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
+	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
+	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",
+	"envoy.extensions.clusters.dns.v3.DnsCluster":             "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family all_addresses_in_single_endpoint",
+	"envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate": "base_interval max_interval",
+	"envoy.config.cluster.v3.Cluster.RefreshRate":             "base_interval max_interval",
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":        "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":    "name match transport_socket",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":     "use_http_header http_header_name upstream_port_override",
 
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
@@ -78,12 +83,13 @@ var upstreamFields = map[string]string{
 	"envoy.config.endpoint.v3.Endpoint.HealthCheckConfig": "port_value hostname address disable_active_health_check",
 
 	// Endpoints.
-	"envoy.config.endpoint.v3.ClusterLoadAssignment":        "cluster_name endpoints policy",
-	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
-	"envoy.config.endpoint.v3.LocalityLbEndpoints":          "locality lb_endpoints load_balancing_weight priority",
-	"envoy.config.endpoint.v3.LbEndpoint":                   "endpoint health_status metadata load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                     "address hostname health_check_config",
-	"envoy.config.core.v3.Locality":                         "region zone sub_zone",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "overprovisioning_factor weighted_priority_health endpoint_stale_after drop_overloads",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata load_balancing_weight",
+	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname health_check_config",
+	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
 
 	"envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name",
 }
@@ -92,7 +98,7 @@ var upstreamFields = map[string]string{
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation outlier_detection load_stats_config", "when clusters are built, and reports of load and ejections to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.cluster.v3.Cluster", "cleanup_interval dns_failure_refresh_rate dns_jitter wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection",
+	{"envoy.config.cluster.v3.Cluster", "cleanup_interval wait_for_warm_on_init track_timeout_budgets track_cluster_stats ignore_health_on_host_removal protocol_selection",
 		"timing and statistics of upkeep"},
 	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window", "when, not how, host changes take effect"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},

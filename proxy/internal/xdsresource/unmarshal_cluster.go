@@ -1,8 +1,10 @@
 package xdsresource
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -36,6 +38,8 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0), //nolint:staticcheck // as above
 		Metadata:                 metadata(m.GetMetadata()),
 	}
+	c.DNS.Jitter = p.duration("dns_jitter", m.GetDnsJitter(), 0)                                                  //nolint:staticcheck // the form that is in use
+	c.DNS.FailureBase, c.DNS.FailureMax = p.refreshRate("dns_failure_refresh_rate", m.GetDnsFailureRefreshRate()) //nolint:staticcheck // as above
 	if c.ObservabilityName == "" {
 		c.ObservabilityName = c.Name
 	}
@@ -79,16 +83,20 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 	if ct := m.GetClusterType(); ct != nil {
 		p.customType("cluster_type", ct, c)
-		return
+	} else {
+		p.builtInType(m, c)
 	}
-	names := false
+	p.loadAssignment(m, c)
+}
+
+func (p *parser) builtInType(m *clusterv3.Cluster, c *Cluster) {
 	switch m.GetType() {
 	case clusterv3.Cluster_STATIC:
 		c.Type = ClusterStatic
 	case clusterv3.Cluster_STRICT_DNS:
-		c.Type, names = ClusterStrictDNS, true
+		c.Type = ClusterStrictDNS
 	case clusterv3.Cluster_LOGICAL_DNS:
-		c.Type, names = ClusterLogicalDNS, true
+		c.Type = ClusterLogicalDNS
 	case clusterv3.Cluster_EDS:
 		c.Type = ClusterEDS
 		c.EDSServiceName = m.GetEdsClusterConfig().GetServiceName()
@@ -102,17 +110,27 @@ func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 	case clusterv3.Cluster_ORIGINAL_DST:
 		c.Type = ClusterOriginalDst
 		if o := m.GetOriginalDstLbConfig(); o != nil {
-			c.OriginalDstHeader = o.GetUseHttpHeader()
-			if name := o.GetHttpHeaderName(); c.OriginalDstHeader && name != "" && name != "x-envoy-original-dst-host" {
-				p.bad("original_dst_lb_config.http_header_name", "only x-envoy-original-dst-host is supported, not %q", name)
+			if o.GetUseHttpHeader() {
+				c.OriginalDstHeader = cmp.Or(strings.ToLower(o.GetHttpHeaderName()), "x-envoy-original-dst-host")
+			}
+			if v := o.GetUpstreamPortOverride(); v != nil {
+				c.OriginalDstPort = uint16(v.GetValue())
+				if v.GetValue() > 65535 || v.GetValue() == 0 {
+					p.bad("original_dst_lb_config.upstream_port_override", "%d is not a port", v.GetValue())
+				}
 			}
 		}
 	default:
 		p.bad("type", "%v is not supported", m.GetType())
 	}
+}
+
+// loadAssignment reads the endpoints of clusters that have them in their configuration.
+func (p *parser) loadAssignment(m *clusterv3.Cluster, c *Cluster) {
+	names := c.Type == ClusterStrictDNS || c.Type == ClusterLogicalDNS
 	if la := m.GetLoadAssignment(); la != nil {
-		if c.Type == ClusterEDS || c.Type == ClusterOriginalDst {
-			p.bad("load_assignment", "has no place in a cluster of type %v", m.GetType())
+		if c.Type == ClusterEDS || c.Type == ClusterOriginalDst || c.Type == ClusterAggregate {
+			p.bad("load_assignment", "has no place in a cluster of this type")
 			return
 		}
 		c.Endpoints = p.endpoints("load_assignment", la, names)
@@ -126,7 +144,7 @@ func (p *parser) clusterType(m *clusterv3.Cluster, c *Cluster) {
 			}
 		}
 	} else if names {
-		p.bad("load_assignment", "is required for a cluster of type %v", m.GetType())
+		p.bad("load_assignment", "is required for a cluster that resolves names")
 	}
 	if c.Endpoints == nil && c.Type == ClusterStatic {
 		c.Endpoints = &Endpoints{ClusterName: c.Name, OverprovisioningFactor: 140}

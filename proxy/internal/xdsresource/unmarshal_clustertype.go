@@ -1,9 +1,27 @@
 package xdsresource
 
 import (
+	"time"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
+
+// refreshRate reads the interval after a failure, and what it grows to: ten times as much
+// unless it is given.
+func (p *parser) refreshRate(path string, r interface {
+	GetBaseInterval() *durationpb.Duration
+	GetMaxInterval() *durationpb.Duration
+}) (base, most time.Duration) {
+	base = p.duration(join(path, "base_interval"), r.GetBaseInterval(), 0)
+	most = p.duration(join(path, "max_interval"), r.GetMaxInterval(), 10*base)
+	if most < base {
+		p.bad(join(path, "max_interval"), "%v is shorter than base_interval, %v", most, base)
+	}
+	return base, most
+}
 
 // customType reads cluster_type: kinds of clusters that are extensions in Envoy.
 func (p *parser) customType(path string, ct *clusterv3.Cluster_CustomClusterType, c *Cluster) {
@@ -27,6 +45,22 @@ func (p *parser) customType(path string, ct *clusterv3.Cluster_CustomClusterType
 			}
 			seen[name] = true
 		}
+	case "envoy.extensions.clusters.dns.v3.DnsCluster":
+		var m dnsv3.DnsCluster
+		if !p.message(here, a, &m) {
+			return
+		}
+		c.Type = ClusterStrictDNS
+		if m.GetAllAddressesInSingleEndpoint() {
+			c.Type = ClusterLogicalDNS
+		}
+		c.DNS = DNS{
+			Family:     DNSFamily(max(int32(m.GetDnsLookupFamily())-1, 0)), // UNSPECIFIED is AUTO; the others count from there
+			Refresh:    p.duration(join(here, "dns_refresh_rate"), m.GetDnsRefreshRate(), 5*time.Second),
+			Jitter:     p.duration(join(here, "dns_jitter"), m.GetDnsJitter(), 0),
+			RespectTTL: m.GetRespectDnsTtl(),
+		}
+		c.DNS.FailureBase, c.DNS.FailureMax = p.refreshRate(join(here, "dns_failure_refresh_rate"), m.GetDnsFailureRefreshRate())
 	default:
 		p.bad(here, "cluster type %s is not supported", TypeName(a))
 	}

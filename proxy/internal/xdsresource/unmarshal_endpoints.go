@@ -22,6 +22,15 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 		OverprovisioningFactor: uint32Or(m.GetPolicy().GetOverprovisioningFactor(), 140),
 		WeightedPriorityHealth: m.GetPolicy().GetWeightedPriorityHealth(),
 	}
+	policy := join(path, "policy")
+	out.StaleAfter = p.duration(join(policy, "endpoint_stale_after"), m.GetPolicy().GetEndpointStaleAfter(), 0)
+	switch drops := m.GetPolicy().GetDropOverloads(); len(drops) {
+	case 0:
+	case 1:
+		out.Drop = p.fraction(join(policy, "drop_overloads[0].drop_percentage"), drops[0].GetDropPercentage())
+	default:
+		p.bad(join(policy, "drop_overloads"), "one category is possible, not %d", len(drops))
+	}
 	var maxPriority uint32
 	seen := map[uint32]bool{}
 	for i, l := range m.GetEndpoints() {

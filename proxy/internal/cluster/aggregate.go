@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// aggregate is one worker's view of an aggregate cluster: the priorities of its members, one
+// member after the other. The aggregate has no hosts of its own, and picks a priority only:
+// the member to which that belongs picks the host, by its own policy.
+type aggregate struct {
+	members []aggregateMember
+	set     hostSet // loads over slots; its hosts are the members'
+	slots   []slot
+}
+
+// aggregateMember is a member as of the last look: when its version has changed, all is made anew.
+type aggregateMember struct {
+	local   *Local // nil: there is no such cluster yet
+	version *version
+	name    string
+}
+
+// slot is a priority of a member.
+type slot struct {
+	local *Local
+	prio  int
+}
+
+func (l *Local) pickAggregate(c *lb.Context) *LocalHost {
+	a := l.aggregate
+	if a == nil || a.stale(l.lm) {
+		a = l.newAggregate()
+		l.aggregate = a
+	}
+	h := l.pickMember(a, c)
+	for range c.Attempts {
+		if h == nil || !c.Avoids(&h.Load) {
+			break
+		}
+		c.Rand = lb.Next(c.Rand)
+		c.Repeat++
+		h = l.pickMember(a, c)
+	}
+	c.Repeat = 0
+	return h
+}
+
+func (l *Local) pickMember(a *aggregate, c *lb.Context) *LocalHost {
+	if len(a.slots) == 0 {
+		l.Inc(LBHealthyPanic)
+		return nil
+	}
+	r := uint32(c.Rand % 100)
+	if c.HasHash {
+		r = uint32(c.Hash % 100)
+	}
+	i, degraded := choose(a.set.healthyLoad, a.set.degradedLoad, r)
+	if i < 0 {
+		return nil
+	}
+	m := a.slots[i]
+	if m.local.special { // it has more to look at than priorities
+		return m.local.Pick(c)
+	}
+	return m.local.pickIn(m.local.main, m.prio, degraded, c)
+}
+
+// stale reports whether a member has come, gone or changed.
+func (a *aggregate) stale(lm *LocalManager) bool {
+	for i := range a.members {
+		m := &a.members[i]
+		if l := lm.Get(m.name); l != m.local || l != nil && l.version != m.version {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Local) newAggregate() *aggregate {
+	a := &aggregate{}
+	a.add(l.lm, l.cfg, map[string]bool{l.cluster.name: true})
+	if len(a.slots) > 0 {
+		a.set.spread(l.cfg.PanicThreshold)
+	}
+	return a
+}
+
+// add appends the members of a cluster. A member that is an aggregate itself is taken apart;
+// one that leads back to where it is a member of adds nothing.
+func (a *aggregate) add(lm *LocalManager, cfg *xdsresource.Cluster, seen map[string]bool) {
+	for _, name := range cfg.Members {
+		m := lm.Get(name)
+		x := aggregateMember{local: m, name: name}
+		if m != nil {
+			x.version = m.version
+		}
+		a.members = append(a.members, x)
+		if m == nil || seen[name] {
+			continue
+		}
+		if m.cfg.Type == xdsresource.ClusterAggregate {
+			seen[name] = true
+			a.add(lm, m.cfg, seen)
+			delete(seen, name)
+			continue
+		}
+		a.set.hosts = append(a.set.hosts, m.version.set.hosts...)
+		for p := range m.version.set.prios {
+			a.set.prios = append(a.set.prios, m.version.set.prios[p])
+			a.slots = append(a.slots, slot{m, p})
+		}
+	}
+}

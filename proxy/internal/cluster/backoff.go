@@ -1,0 +1,46 @@
+package cluster
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// minRefresh keeps a name server that answers with a lifetime of 0 from being flooded.
+const minRefresh = time.Second
+
+// pace says when a cluster's names are resolved again, after Envoy's DnsRefresh: at the
+// refresh rate or when the answer is no good any more, a little later by chance; after a
+// failure at random below an interval that doubles each time.
+type pace struct {
+	cfg    *xdsresource.DNS
+	next   time.Duration // the interval after another failure; 0: the first one
+	random func(uint64) uint64
+}
+
+func newPace(cfg *xdsresource.DNS) *pace { return &pace{cfg: cfg, random: rand.Uint64N} }
+
+// wait is the time to the next resolution. ttl is how long the answer is good, 0: unknown.
+func (p *pace) wait(ok bool, ttl time.Duration) time.Duration {
+	refresh := p.cfg.Refresh
+	if refresh <= 0 {
+		refresh = 5 * time.Second
+	}
+	if !ok {
+		if p.cfg.FailureBase <= 0 {
+			return refresh
+		}
+		interval := max(p.next, p.cfg.FailureBase)
+		p.next = min(2*interval, max(p.cfg.FailureMax, p.cfg.FailureBase))
+		return max(time.Duration(p.random(uint64(interval/time.Millisecond)+1))*time.Millisecond, time.Millisecond)
+	}
+	p.next = 0
+	if p.cfg.RespectTTL && ttl > 0 {
+		refresh = max(ttl, minRefresh)
+	}
+	if j := p.cfg.Jitter / time.Millisecond; j > 0 {
+		refresh += time.Duration(p.random(uint64(j))) * time.Millisecond
+	}
+	return refresh
+}
