@@ -113,7 +113,7 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 		return nil, err
 	}
 	proc.plain, proc.tls, proc.grpc = at.Plain, at.TLS, at.GRPC
-	if strings.Contains(p.config, "{{.TCP}}") && (p.config != nginxConfig || at.StreamModule != "") {
+	if strings.Contains(p.config, ".TCP}}") && (p.config != nginxConfig || at.StreamModule != "") {
 		proc.tcp = at.TCP
 	}
 	for _, url := range []string{"http://" + at.Plain + "/", "https://" + at.TLS + "/"} {
