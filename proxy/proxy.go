@@ -98,6 +98,7 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, err
 		}
 	}
+	cfg.Bootstrap = nil // it has been read, and may be megabytes
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = runtime.NumCPU()
 	}

@@ -87,7 +87,7 @@ type dumper struct {
 }
 
 func (d dumper) bootstrap(s *server.Server) *adminv3.BootstrapConfigDump {
-	return &adminv3.BootstrapConfigDump{Bootstrap: s.Bootstrap().Proto, LastUpdated: timestamppb.New(d.view.Started.Truncate(time.Millisecond))}
+	return &adminv3.BootstrapConfigDump{Bootstrap: s.Bootstrap().Proto(), LastUpdated: timestamppb.New(d.view.Started.Truncate(time.Millisecond))}
 }
 
 func (d dumper) clusters() *adminv3.ClustersConfigDump {

@@ -17,8 +17,9 @@ import (
 
 // Bootstrap is a validated bootstrap.
 type Bootstrap struct {
-	// Proto is the whole file, for the admin API.
-	Proto *bootstrapv3.Bootstrap
+	// encoded is the whole file, for Proto: as bytes, since the messages of a large one take
+	// several times as much.
+	encoded []byte
 	// Node is sent to the control plane; never nil.
 	Node *corev3.Node
 	// Admin is where the admin API listens; nil: nowhere.
@@ -62,10 +63,23 @@ type GRPCSource struct {
 	InitialMetadata map[string]string
 }
 
+// Proto returns the whole file, for the admin API.
+func (b *Bootstrap) Proto() *bootstrapv3.Bootstrap {
+	m := &bootstrapv3.Bootstrap{}
+	if err := proto.Unmarshal(b.encoded, m); err != nil {
+		panic("BUG: bootstrap: what was encoded cannot be decoded: " + err.Error())
+	}
+	return m
+}
+
 // Load judges a parsed bootstrap. The error is an *xdsresource.Error with every problem of
 // every resource in it.
 func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error) {
-	l := &loader{dec: dec, out: &Bootstrap{Proto: m, Node: m.GetNode(), Control: map[string]*xdsresource.Cluster{}}}
+	encoded, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	l := &loader{dec: dec, out: &Bootstrap{encoded: encoded, Node: m.GetNode(), Control: map[string]*xdsresource.Cluster{}}}
 	if l.out.Node == nil {
 		l.out.Node = &corev3.Node{}
 	}

@@ -355,6 +355,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 	hosts := make(map[hostKey]*Host, n)
 	ordered := make([]*Host, 0, n)
 	changed := false
+	var info *HostInfo
 	for li := range c.endpoints.Localities {
 		l := &c.endpoints.Localities[li]
 		loc := Locality{l.Region, l.Zone, l.SubZone}
@@ -371,7 +372,12 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 				h.successRates = [2]float64{-1, -1}
 				changed = true
 			}
-			h.info.Store(&HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata})
+			if info == nil || info.Weight != max(e.Weight, 1) || info.Priority != l.Priority || info.Health != e.Health ||
+				info.Locality != loc || e.Metadata != nil || info.Metadata != nil {
+				// Hosts of which the same is known share it: most of a cluster do.
+				info = &HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata}
+			}
+			h.info.Store(info)
 			switch e.Health {
 			case xdsresource.HealthUnhealthy, xdsresource.HealthDraining, xdsresource.HealthTimeout:
 				h.setFlag(failedEDSHealth, true)

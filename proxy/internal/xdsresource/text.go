@@ -24,6 +24,11 @@ func FromText(kind string, raw []byte, m proto.Message, lenient bool) (unknown [
 	if err != nil {
 		return nil, fmt.Errorf("%s is neither YAML nor JSON: %w", kind, err)
 	}
+	// Most files are right, and then one pass over them is enough. What is wrong, and where, takes the tree.
+	if protojson.Unmarshal(asJSON, m) == nil {
+		return nil, nil
+	}
+	proto.Reset(m)
 	dec := json.NewDecoder(bytes.NewReader(asJSON))
 	dec.UseNumber()
 	var tree any
