@@ -38,6 +38,10 @@ type Deps struct {
 	// 127.0.0.1; invalid: 127.0.0.1 it is.
 	LocalAddress netip.Addr
 	Logger       *slog.Logger
+	// Spans takes what is traced; nil: contexts are propagated only. NodeID and NodeZone go into
+	// the tags of spans.
+	Spans            tracing.Reporter
+	NodeID, NodeZone string
 }
 
 // Manager is a configured connection manager; immutable but for the workers' pools.
@@ -46,6 +50,7 @@ type Manager struct {
 	deps    Deps
 	limits  http1.Limits
 	tracing tracing.Policy
+	spans   *spans
 	routes  func() *route.Table
 	http2   http2.Config
 	stats   stats.Block
@@ -94,6 +99,9 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		m.routes = func() *route.Table { return t }
 	}
 	var err error
+	if m.spans, err = newSpans(cfg, &d); err != nil {
+		return fail(err)
+	}
 	if m.replies, err = newReplyConfig(cfg); err != nil {
 		return fail(err)
 	}

@@ -79,7 +79,7 @@ func (r *router) copyHead(m *mirror, p *xdsresource.MirrorPolicy) {
 	}
 	m.h.SetString(header.XEnvoyInternal, "true")
 	if t := &r.s.Info().Trace; t.Valid() {
-		c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled}
+		c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format)}
 		if t.Sampled {
 			c.Sampling = tracing.Sampled
 		}

@@ -48,6 +48,10 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs); err != nil {
 		return nil, err
 	}
+	if deps.Spans, err = s.spanReporter(cfg.Tracing); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	deps.NodeID, deps.NodeZone = s.boot.Node.GetId(), s.boot.Node.GetLocality().GetZone()
 	return hcm.New(cfg, deps)
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/als"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/otlp"
+	"github.com/lateen-mesh/lateen/proxy/internal/export/zipkin"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -79,14 +81,17 @@ type exporters struct {
 	stop  context.CancelFunc
 	start func(run func(context.Context))
 
-	mu    sync.Mutex
-	sinks []exporter
+	mu   sync.Mutex
+	list []exporter
 }
 
 type exporter struct {
-	cfg  any
-	sink accesslog.Sink
+	cfg any
+	run runner
 }
+
+// runner sends what it has taken until ctx ends.
+type runner interface{ Run(ctx context.Context) }
 
 func newExporters() *exporters {
 	e := &exporters{}
@@ -102,48 +107,48 @@ func (e *exporters) close() {
 	e.wg.Wait()
 }
 
-// runningSink is a sink with what sends its entries.
-type runningSink interface {
-	accesslog.Sink
-	Run(ctx context.Context)
-}
-
-// sink returns the sink of a configuration, made when it is new.
-func (e *exporters) sink(cfg any, open func() (runningSink, error)) (accesslog.Sink, error) {
+// get returns the exporter of a configuration, made when it is new.
+func (e *exporters) get(cfg any, open func() (runner, error)) (runner, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, x := range e.sinks {
+	for _, x := range e.list {
 		if reflect.DeepEqual(x.cfg, cfg) {
-			return x.sink, nil
+			return x.run, nil
 		}
 	}
-	s, err := open()
+	r, err := open()
 	if err != nil {
 		return nil, err
 	}
-	e.sinks = append(e.sinks, exporter{cfg, s})
-	e.start(s.Run)
-	return s, nil
+	e.list = append(e.list, exporter{cfg, r})
+	e.start(r.Run)
+	return r, nil
 }
 
 // accessLog opens one logger.
 func (s *Server) accessLog(cfg *xdsresource.AccessLog) (*accesslog.Logger, error) {
-	var open func() (runningSink, error)
+	var open func() (runner, error)
 	switch c := cfg.Service.(type) {
 	case nil:
 		return accesslog.New(cfg, s.files, s.cfg.Workers)
 	case *xdsresource.GRPCAccessLog:
-		open = func() (runningSink, error) {
+		open = func() (runner, error) {
 			return als.New(c, als.Deps{
 				Workers: s.cfg.Workers, Service: exportService{s, c.Service.Cluster}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
 			})
 		}
 	case *xdsresource.OTLPAccessLog:
-		open = func() (runningSink, error) { return otlp.NewLogs(c, s.otlpDeps(c.GRPC, c.HTTP)) }
+		open = func() (runner, error) { return otlp.NewLogs(c, s.otlpDeps(c.GRPC, c.HTTP)) }
 	default:
 		return nil, fmt.Errorf("access log %q: a service of type %T is not known", cfg.Name, c)
 	}
-	return accesslog.WithSink(cfg, func() (accesslog.Sink, error) { return s.exporters.sink(cfg.Service, open) })
+	return accesslog.WithSink(cfg, func() (accesslog.Sink, error) {
+		r, err := s.exporters.get(cfg.Service, open)
+		if err != nil {
+			return nil, err
+		}
+		return r.(accesslog.Sink), nil // both kinds are
+	})
 }
 
 func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPService) otlp.Deps {
@@ -156,4 +161,27 @@ func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPS
 	return otlp.Deps{
 		Workers: s.cfg.Workers, Service: exportService{s, name}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
 	}
+}
+
+// spanReporter returns what takes the spans of a connection manager; nil without a provider.
+func (s *Server) spanReporter(cfg *xdsresource.Tracing) (tracing.Reporter, error) {
+	if cfg == nil || cfg.Provider == nil {
+		return nil, nil
+	}
+	r, err := s.exporters.get(cfg.Provider, func() (runner, error) {
+		switch c := cfg.Provider.(type) {
+		case *xdsresource.Zipkin:
+			return zipkin.New(c, zipkin.Deps{
+				Workers: s.cfg.Workers, Service: exportService{s, c.Cluster}, ServiceName: s.boot.Node.GetCluster(), Address: s.node.address,
+				Stats: s.stats, Log: s.logger("tracing"),
+			}), nil
+		case *xdsresource.OTLPTracing:
+			return otlp.NewSpans(c, s.otlpDeps(c.GRPC, c.HTTP)), nil
+		}
+		return nil, fmt.Errorf("a provider of type %T is not known", cfg.Provider)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.(tracing.Reporter), nil // both kinds are
 }

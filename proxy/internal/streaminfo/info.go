@@ -119,6 +119,9 @@ type Trace struct {
 	High, Low    uint64 // trace id, 128 bit
 	Span, Parent uint64 // Parent 0: root
 	Sampled      bool
+	Joined       bool   // the span is the caller's own
+	Call         uint64 // the span of the call upstream; 0: it has none of its own
+	Format       uint8  // how the context travels; tracing.Format
 }
 
 // Valid reports whether there is a trace.

@@ -20,6 +20,10 @@ type Context struct {
 	TraceHigh, TraceLow uint64 // TraceHigh is 0 for 64-bit trace ids
 	Span, Parent        uint64 // Parent is 0 at the root
 	Sampling            Sampling
+	// Call is the span that the upstream is told of, when it has one of its own; 0: Span.
+	Call uint64
+	// Format is how the context is written.
+	Format Format
 }
 
 // Valid reports whether the context names a span.
@@ -41,13 +45,31 @@ func (c Context) Child(id uint64) Context {
 	if id == 0 {
 		id = 1
 	}
-	c.Parent, c.Span = c.Span, id
+	c.Parent, c.Span, c.Call = c.Span, id, 0
 	return c
 }
 
 // Extract reads the context of a request: the several B3 headers, else the single one. A damaged context is none, as if it had not
 // been sent; a sampling decision without ids is kept.
-func Extract(h *header.Map) Context {
+//
+// With W3C that is read instead, or with B3AndW3C where there is no B3.
+func Extract(h *header.Map, f Format) Context {
+	if f == W3C {
+		c, _ := extractW3C(h)
+		c.Format = f
+		return c
+	}
+	c := extractB3(h)
+	if f == B3AndW3C && !c.Valid() {
+		if w, ok := extractW3C(h); ok {
+			c = w
+		}
+	}
+	c.Format = f
+	return c
+}
+
+func extractB3(h *header.Map) Context {
 	var c Context
 	if v, ok := h.Get(header.XB3Sampled); ok {
 		c.Sampling = sampled(v)
@@ -155,8 +177,21 @@ func parse64(v []byte, to *uint64) bool {
 	return true
 }
 
-// Inject writes the context as the several B3 headers and drops the single one, so that the next hop sees one context.
+// Inject writes the context into a request.
 func (c Context) Inject(h *header.Map) {
+	if c.Call != 0 {
+		c = c.Child(c.Call)
+	}
+	if c.Format != W3C {
+		c.injectB3(h)
+	}
+	if c.Format != B3 {
+		c.injectW3C(h)
+	}
+}
+
+// injectB3 writes the several B3 headers and drops the single one, so that the next hop sees one context.
+func (c Context) injectB3(h *header.Map) {
 	b := h.Build()
 	if c.TraceHigh != 0 {
 		b = append64(b, c.TraceHigh)

@@ -1,8 +1,9 @@
 // Package tracing reads, derives and writes trace contexts, and decides which requests are sampled.
 //
-// It speaks B3 (one header and several, https://github.com/openzipkin/b3-propagation), as Istio's sidecars do. It is pure: header maps
-// and numbers in, header maps out. It reports no spans and knows no collector. The connection manager calls it when a request comes
-// in, the router when one goes out.
+// It speaks B3 (one header and several, https://github.com/openzipkin/b3-propagation), as Istio's sidecars do, and W3C's traceparent,
+// each as the provider of the connection manager has it. It is pure: header maps and numbers in, header maps out. It knows the shape of
+// a span (span.go), and no collector: those are below export. The connection manager calls it when a request comes in, the router when
+// one goes out.
 //
 // The rules are those of Envoy's Zipkin tracer with its defaults (128-bit trace ids at the first hop in Istio, shared span context):
 //
@@ -10,6 +11,5 @@
 //   - A request that comes in from the network with a context joins the caller's span: both sides of one call are one span.
 //   - A request that an application sends out begins a child span.
 //   - A sampling decision that is already made is kept.
-//   - W3C's traceparent and tracestate pass through untouched, as under Envoy's Zipkin tracer: no spans are reported here, so an id of
-//     ours in them would be a parent that no collector knows.
+//   - W3C's traceparent and tracestate pass through untouched, unless the provider is OpenTelemetry's or Zipkin's is told to write them.
 package tracing

@@ -9,6 +9,11 @@ import (
 type Policy struct {
 	client, random, overall uint32
 	ingress                 bool
+	format                  Format
+	separate                bool // never join the caller's span
+	short                   bool // trace ids of 64 bits
+	spawn                   bool // the call upstream is a span of its own
+	silent                  bool // nothing is written into requests
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
@@ -18,30 +23,57 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
 		return Policy{}
 	}
 	million := func(percent float64) uint32 { return uint32(min(100, max(0, percent)) * 10000) }
-	return Policy{
+	p := Policy{
 		client: million(t.ClientSampling), random: million(t.RandomSampling), overall: million(t.OverallSampling),
-		ingress: d != xdsresource.DirectionOutbound,
+		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan, silent: t.NoPropagation,
 	}
+	switch c := t.Provider.(type) {
+	case *xdsresource.Zipkin:
+		p.separate, p.short = !c.SharedSpan, !c.LongIDs
+		p.spawn = p.spawn || c.SplitSpans
+		if c.W3C {
+			p.format = B3AndW3C
+		}
+	case *xdsresource.OTLPTracing:
+		p.format, p.separate = W3C, true
+	}
+	return p
 }
 
 // Random is a source of random numbers, such as an event loop.
 type Random interface{ Rand() uint64 }
 
-// Start decides on the span of a request and writes it into the request's headers.
-func (p Policy) Start(h *header.Map, r Random) Context {
-	c := Extract(h)
+// Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context.
+func (p Policy) Start(h *header.Map, r Random) (c Context, had bool) {
+	c = Extract(h, p.format)
+	had = c.Valid()
 	if c.Sampling == Undecided {
 		c.Sampling = p.decide(h, r)
 	}
 	switch {
 	case !c.Valid():
 		c = New(r.Rand(), r.Rand(), c.Sampling)
-	case !p.ingress:
+		c.Format = p.format
+		if p.short {
+			c.TraceHigh = 0
+		}
+		if p.format == W3C {
+			c.Span = r.Rand() | 1 // an id of its own, as OpenTelemetry has it
+		}
+	case !p.ingress || p.separate:
 		c = c.Child(r.Rand())
 	}
-	c.Inject(h)
-	return c
+	if p.spawn {
+		c.Call = max(r.Rand(), 1)
+	}
+	if !p.silent {
+		c.Inject(h)
+	}
+	return c, had
 }
+
+// Joins reports whether a span with a parent's context of that kind is the caller's own, too.
+func (p Policy) Joins() bool { return p.ingress && !p.separate }
 
 // decide follows Envoy's order: forced by the operator's header, asked for by the client, else by chance; all bounded by the overall
 // share (docs of HttpConnectionManager.Tracing).

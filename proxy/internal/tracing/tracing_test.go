@@ -59,7 +59,7 @@ func TestExtract(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := Extract(tc.in); got != tc.want {
+			if got := Extract(tc.in, B3); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})
@@ -86,7 +86,7 @@ func TestHops(t *testing.T) {
 		t.Errorf("the inbound side did not join the span: %q", value(h, "x-b3-spanid"))
 	}
 	out := NewPolicy(cfg, xdsresource.DirectionOutbound)
-	c := out.Start(h, &numbers{0xabc})
+	c, _ := out.Start(h, &numbers{0xabc})
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != "0000000000000abc" || value(h, "x-b3-parentspanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Errorf("outbound: trace %q, span %q, parent %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-parentspanid"))
 	}
@@ -115,7 +115,8 @@ func TestSampling(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand).Sampling; got != tc.want {
+			c, _ := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand)
+			if got := c.Sampling; got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
 		})
@@ -140,12 +141,12 @@ func FuzzExtract(f *testing.F) {
 	f.Add("", "", "", "0")
 	f.Fuzz(func(t *testing.T, traceID, spanID, sampled, single string) {
 		h := headers("x-b3-traceid", traceID, "x-b3-spanid", spanID, "x-b3-sampled", sampled, "b3", single)
-		c := Extract(h)
+		c := Extract(h, B3)
 		if !c.Valid() {
 			return
 		}
 		c.Inject(h)
-		again := Extract(h)
+		again := Extract(h, B3)
 		if again.Sampling == Sampled && c.Sampling == Debug {
 			again.Sampling = Debug // the debug flag is not written anew
 		}

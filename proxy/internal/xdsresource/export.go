@@ -59,3 +59,22 @@ type CustomTag struct {
 	// Default is the value where the source has none; "" leaves the tag out.
 	Default string
 }
+
+// Zipkin is trace.v3.ZipkinConfig.
+type Zipkin struct {
+	Cluster    string
+	URL        string
+	Headers    map[string]string
+	Proto      bool // HTTP_PROTO
+	LongIDs    bool // trace_id_128bit
+	SharedSpan bool
+	SplitSpans bool // split_spans_for_request
+	W3C        bool // trace_context_option
+}
+
+// OTLPTracing is trace.v3.OpenTelemetryConfig. One of GRPC and HTTP is set.
+type OTLPTracing struct {
+	GRPC        *GRPCService
+	HTTP        *HTTPService
+	ServiceName string
+}

@@ -129,8 +129,17 @@ type LocalReplyMapper struct {
 	HeadersToAdd []HeaderOp
 }
 
-// Tracing is HttpConnectionManager.Tracing. The context is propagated; spans are not reported.
+// Tracing is HttpConnectionManager.Tracing.
 type Tracing struct {
+	// Provider is *Zipkin or *OTLPTracing; nil: the context is propagated as B3, no span is
+	// reported.
+	Provider          any
+	Verbose           bool
+	MaxPathTag        uint32 // default 256
+	CustomTags        []CustomTag
+	SpawnUpstreamSpan bool
+	NoPropagation     bool
+
 	ClientSampling  float64 // percent
 	RandomSampling  float64
 	OverallSampling float64

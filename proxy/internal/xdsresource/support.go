@@ -47,7 +47,11 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":               "upgrade_type enabled",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": `client_sampling
-		random_sampling overall_sampling`,
+		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider spawn_upstream_span no_context_propagation`,
+	"envoy.config.trace.v3.Tracing.Http": "name typed_config",
+	"envoy.config.trace.v3.ZipkinConfig": `collector_cluster collector_endpoint trace_id_128bit shared_span_context
+		collector_endpoint_version collector_hostname split_spans_for_request trace_context_option collector_service`,
+	"envoy.config.trace.v3.OpenTelemetryConfig":                                    "grpc_service http_service service_name",
 	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig": "mappers body_format",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,
@@ -311,8 +315,6 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig", "unix_sockets cidr_ranges",
 		"decides x-envoy-internal for private addresses, where Envoy's older default (RFC 1918 is internal) stays"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "append_x_forwarded_port", "adds one informational request header"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "spawn_upstream_span verbose max_path_tag_length custom_tags",
-		"what spans carry, and how many there are; the context is propagated, spans are not reported in this release, and a provider to report to is refused"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},

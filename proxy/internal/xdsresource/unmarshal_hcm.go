@@ -76,7 +76,7 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 	p.hcmUpgrades(path, &m, h)
 	p.hcmLocalReply(join(path, "local_reply_config"), m.GetLocalReplyConfig(), h)
 	if t := m.GetTracing(); t != nil {
-		h.Tracing = p.tracing(t)
+		h.Tracing = p.tracing(join(path, "tracing"), t)
 	}
 	if x := m.GetRequestIdExtension(); x.GetTypedConfig() != nil {
 		here := join(path, "request_id_extension.typed_config")
@@ -257,12 +257,4 @@ func (p *parser) replyFormat(path string, m *corev3.SubstitutionFormatString) st
 		p.bad(join(path, "content_type"), "local replies are text/plain, %q is not supported", ct)
 	}
 	return log.Text
-}
-
-func (p *parser) tracing(m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
-	return &Tracing{
-		ClientSampling:  p.percent(m.GetClientSampling(), 100),
-		RandomSampling:  p.percent(m.GetRandomSampling(), 100),
-		OverallSampling: p.percent(m.GetOverallSampling(), 100),
-	}
 }

@@ -1,0 +1,91 @@
+package otlp
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+	"time"
+
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/export"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+const (
+	// spanInterval is how long a span waits, and spanEnough how many bytes are sent before.
+	spanInterval = time.Second
+	spanEnough   = 64 << 10
+)
+
+// Spans reports spans. It is tracing.Reporter.
+type Spans struct {
+	cfg      *xdsresource.OTLPTracing
+	deps     Deps
+	resource *resourcepb.Resource
+	queue    *export.Queue[*tracepb.Span]
+}
+
+// NewSpans returns a reporter; Run sends.
+func NewSpans(cfg *xdsresource.OTLPTracing, d Deps) *Spans {
+	name := cfg.ServiceName
+	if name == "" {
+		name = "unknown_service:envoy" // as OpenTelemetry wants it, and as Envoy says it
+	}
+	return &Spans{
+		cfg: cfg, deps: d, queue: export.NewQueue[*tracepb.Span](d.Workers, maxRecords, spanEnough),
+		resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{pair("service.name", name)}},
+	}
+}
+
+// Report implements tracing.Reporter.
+func (x *Spans) Report(worker int, s *tracing.Span) {
+	m := &tracepb.Span{
+		TraceId: binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.TraceHigh), s.TraceLow),
+		SpanId:  spanID(s.Span), ParentSpanId: spanID(s.Parent), Name: s.Name, Kind: tracepb.Span_SPAN_KIND_CLIENT,
+		StartTimeUnixNano: uint64(s.Start.UnixNano()), EndTimeUnixNano: uint64(s.Start.Add(s.Duration).UnixNano()),
+		TraceState: s.State,
+	}
+	if s.Server {
+		m.Kind = tracepb.Span_SPAN_KIND_SERVER
+	}
+	if s.Error {
+		m.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR}
+	}
+	for _, t := range s.Tags {
+		m.Attributes = append(m.Attributes, pair(t.Key, strings.ToValidUTF8(t.Value, "!")))
+	}
+	for _, e := range s.Events {
+		m.Events = append(m.Events, &tracepb.Span_Event{TimeUnixNano: uint64(e.At.UnixNano()), Name: e.Name})
+	}
+	x.queue.Add(worker, m, proto.Size(m))
+}
+
+// Run sends until ctx ends.
+func (x *Spans) Run(ctx context.Context) {
+	scope, main := x.deps.Stats.Scope("tracing").Scope("opentelemetry"), x.deps.Stats.Main()
+	sent, dropped := scope.Counter("spans_sent"), scope.Counter("spans_dropped")
+	export.Run(ctx, x.queue, &spanSender{x, newClient(tracesMethod, x.deps.Service, x.cfg.GRPC, x.cfg.HTTP)}, export.Config{
+		Interval: spanInterval, Log: x.deps.Log, What: "OpenTelemetry collector of spans",
+		Written: func(n uint64) { main.Add(sent, n) }, Dropped: func(n uint64) { main.Add(dropped, n) },
+	})
+}
+
+type spanSender struct {
+	x *Spans
+	c *client
+}
+
+// Send implements export.Sender.
+func (s *spanSender) Send(ctx context.Context, batch []*tracepb.Span) error {
+	return s.c.send(ctx, &tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{{
+		Resource: s.x.resource, ScopeSpans: []*tracepb.ScopeSpans{{Spans: batch}},
+	}}})
+}
+
+// Close implements export.Sender.
+func (s *spanSender) Close() { s.c.close() }

@@ -1,0 +1,33 @@
+package tracing
+
+import "time"
+
+// Span is what is reported of a finished call.
+type Span struct {
+	Context
+	// Server is true for the span of a request that was served, false for that of a call.
+	Server bool
+	// Shared: the caller's side reports a span of the same id.
+	Shared   bool
+	Name     string
+	Start    time.Time
+	Duration time.Duration
+	Tags     []Tag
+	Events   []Event
+	Error    bool
+	State    string // tracestate
+}
+
+// Tag is a key with its value.
+type Tag struct{ Key, Value string }
+
+// Event is something that happened within a span.
+type Event struct {
+	At   time.Time
+	Name string
+}
+
+// Reporter takes finished spans. Report is called on the worker of that number and must not block.
+type Reporter interface {
+	Report(worker int, s *Span)
+}
