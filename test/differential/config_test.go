@@ -154,6 +154,9 @@ func (p *place) cluster(c map[string]any) map[string]any {
 		to = name
 	}
 	delete(c, "origin")
+	if c["cluster_type"] != nil {
+		return c // neither of a built-in type nor with hosts of its own
+	}
 	out := map[string]any{"connect_timeout": "1s", "type": "STATIC"}
 	if c["load_assignment"] == nil {
 		out["load_assignment"] = map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{

@@ -13,8 +13,8 @@ import (
 // hosts have for the keys of a selector. Immutable, shared by the workers.
 type subsets struct {
 	cfg      *xdsresource.Subset
-	byKey    map[string]*hostSet // by xdsresource.MetadataMatch.Key
-	selector map[string]*xdsresource.SubsetSelector
+	byKey    map[string]*hostSet                    // by xdsresource.MetadataMatch.Key
+	selector map[string]*xdsresource.SubsetSelector // by joined keys, for their fallbacks
 	any, def *hostSet
 	// duplicates counts hosts that found their single_host_per_subset taken.
 	duplicates int
@@ -27,9 +27,11 @@ func buildSubsets(o *setOptions, main *hostSet) *subsets {
 	groups := map[string][]*Host{}
 	single := map[string]bool{}
 	for i := range cfg.Selectors {
+		// As in Envoy a selector whose keys begin those of an earlier one has no fallback of its
+		// own: only the first one to come to a key decides there.
 		sel := &cfg.Selectors[i]
-		if k := joinKeys(sel.Keys); s.selector[k] == nil {
-			s.selector[k] = sel
+		if !slices.ContainsFunc(cfg.Selectors[:i], func(x xdsresource.SubsetSelector) bool { return hasPrefix(x.Keys, sel.Keys) }) {
+			s.selector[joinKeys(sel.Keys)] = sel
 		}
 	}
 	for _, h := range main.hosts {
@@ -75,6 +77,10 @@ func buildSubsets(o *setOptions, main *hostSet) *subsets {
 		s.def = subsetOf(o, main, hosts)
 	}
 	return s
+}
+
+func hasPrefix(keys, prefix []string) bool {
+	return len(keys) >= len(prefix) && slices.Equal(keys[:len(prefix)], prefix)
 }
 
 func joinKeys(keys []string) string { return strings.Join(keys, "\x00") }

@@ -123,14 +123,16 @@ func searched(cfg xdsresource.Subset, hosts []map[string]any, want map[string]an
 		return nil
 	}
 	ks := slices.Sorted(maps.Keys(want))
+	covered := false // by an earlier selector whose keys go on
 	for _, s := range cfg.Selectors {
 		if !slices.Equal(s.Keys, ks) {
+			covered = covered || len(s.Keys) > len(ks) && slices.Equal(s.Keys[:len(ks)], ks)
 			continue
 		}
 		if hit := with(want); len(hit) > 0 {
 			return hit
 		}
-		if s.Fallback != xdsresource.SubsetNotDefined {
+		if s.Fallback != xdsresource.SubsetNotDefined && !covered {
 			return fall(s.Fallback)
 		}
 		break // the first selector with these keys decides
