@@ -69,6 +69,7 @@ func counters(h *cluster.HostStatus) []counter {
 		{"rq_total", s.RqTotal, false},
 		{"cx_active", s.CxActive, true},
 		{"rq_active", s.RqActive, true},
+		{"rq_pending_active", s.RqPendingActive, true},
 	}
 }
 

@@ -58,25 +58,18 @@ func makeLimits(b *[2]xdsresource.Breakers) *limits {
 	return l
 }
 
-// remainingSet are the gauges of track_remaining, in the order of priorities and resources.
-var remainingSet = stats.NewSet(
-	gauge("circuit_breakers.default.remaining_cx"), gauge("circuit_breakers.default.remaining_pending"),
-	gauge("circuit_breakers.default.remaining_rq"), gauge("circuit_breakers.default.remaining_retries"),
-	gauge("circuit_breakers.high.remaining_cx"), gauge("circuit_breakers.high.remaining_pending"),
-	gauge("circuit_breakers.high.remaining_rq"), gauge("circuit_breakers.high.remaining_retries"),
-)
+// remainingSet are the gauges of track_remaining of one priority, in the order of resources.
+var remainingSet = stats.NewSet(gauge("remaining_cx"), gauge("remaining_pending"), gauge("remaining_rq"), gauge("remaining_retries"))
 
 // showRemaining makes the gauges where they are wanted. Workers take what they hold off.
 func (m *Manager) showRemaining(c *Cluster, l *limits) {
-	if !l[0].track && !l[1].track {
-		return
-	}
-	c.remaining = c.scope.Block(remainingSet)
-	for p := range l {
+	for p, name := range [...]string{"default", "high"} {
+		if !l[p].track {
+			continue
+		}
+		c.remaining[p] = c.scope.Scope("circuit_breakers").Scope(name).Block(remainingSet)
 		for r, limit := range l[p].max {
-			if l[p].track {
-				m.cfg.Stats.Main().GaugeSet(c.remaining.Gauge(p*int(resources)+r), int64(limit))
-			}
+			m.cfg.Stats.Main().GaugeSet(c.remaining[p].Gauge(r), int64(limit))
 		}
 	}
 }
@@ -151,7 +144,7 @@ func (l *Local) show(p int, r Resource, open bool, left int64) {
 		l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), d)
 	}
 	if l.limits[p].track {
-		l.shard.GaugeAdd(l.version.remaining.Gauge(p*int(resources)+int(r)), left)
+		l.shard.GaugeAdd(l.version.remaining[p].Gauge(int(r)), left)
 	}
 }
 
@@ -190,7 +183,7 @@ func (l *Local) carry(sign int64) {
 				l.shared[p][r].Add(sign * n)
 			}
 			if l.limits[p].track {
-				l.shard.GaugeAdd(l.version.remaining.Gauge(p*int(resources)+r), -sign*n)
+				l.shard.GaugeAdd(l.version.remaining[p].Gauge(r), -sign*n)
 			}
 		}
 	}

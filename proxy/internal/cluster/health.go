@@ -50,6 +50,7 @@ func (m *Manager) setChecks(c *Cluster) error {
 		}
 		return nil
 	}
+	c.healthStats = c.scope.Block(healthSet)
 	c.checks.hosts = make(map[*Host]*hostCheck)
 	if cfg.EventLogPath != "" && m.cfg.OpenLog != nil {
 		w, err := m.cfg.OpenLog(cfg.EventLogPath)

@@ -157,6 +157,7 @@ type LocalHost struct {
 type HostStats struct {
 	CxTotal, CxConnectFail, CxActive                 uint64
 	RqTotal, RqSuccess, RqError, RqTimeout, RqActive uint64
+	RqPendingActive                                  uint64
 }
 
 func (s *HostStats) add(o *HostStats) {
@@ -168,6 +169,7 @@ func (s *HostStats) add(o *HostStats) {
 	s.RqError += o.RqError
 	s.RqTimeout += o.RqTimeout
 	s.RqActive += o.RqActive
+	s.RqPendingActive += o.RqPendingActive
 }
 
 // Removed reports whether the host has left the cluster; its pool takes no new requests.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -57,14 +58,15 @@ type Manager struct {
 
 // Cluster is a cluster as all workers share it.
 type Cluster struct {
-	name      string
-	scope     stats.Scope
-	stats     stats.Block
-	remaining stats.Block // gauges of track_remaining; zero: none
-	shared    shared
-	open      [2][resources]atomic.Bool // circuit breakers, for their gauges
-	used      []atomic.Bool             // by worker: it has a Local
-	version   atomic.Pointer[version]
+	name                      string
+	scope                     stats.Scope
+	stats                     stats.Block
+	remaining                 [2]stats.Block // gauges of track_remaining by priority; zero: none
+	outlierStats, healthStats stats.Block    // zero: not configured
+	shared                    shared
+	open                      [2][resources]atomic.Bool // circuit breakers, for their gauges
+	used                      []atomic.Bool             // by worker: it has a Local
+	version                   atomic.Pointer[version]
 
 	// Under Manager.mu:
 	cfg       *xdsresource.Cluster
@@ -92,8 +94,8 @@ type version struct {
 	detector  *detector
 	tls       *xdsresource.UpstreamTLS
 	transport any
-	remaining stats.Block // gauges of track_remaining
-	checked   bool        // hosts have health checks
+	remaining [2]stats.Block // gauges of track_remaining
+	checked   bool           // hosts have health checks
 	drop      *xdsresource.FractionalPercent
 }
 
@@ -165,6 +167,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	if c.warmed == nil || c.isWarm {
 		c.warmed = make(chan struct{})
 		c.isWarm = false
+		m.gauge(c, WarmingState, 1)
 	}
 	m.start(c, old)
 	return c.warmed, nil
@@ -317,6 +320,7 @@ func (m *Manager) Names() []string {
 func (m *Manager) warm(c *Cluster) {
 	if !c.isWarm {
 		c.isWarm, c.seen = true, true
+		m.gauge(c, WarmingState, 0)
 		close(c.warmed)
 	}
 }
@@ -370,6 +374,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 			if h == nil {
 				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match, check: e.Check}
 				h.successRates = [2]float64{-1, -1}
+				m.cfg.Stats.Main().Inc(c.scope.Counter(cmp.Or(match, "default") + ".total_match_count"))
 				changed = true
 			}
 			if info == nil || info.Weight != max(e.Weight, 1) || info.Priority != l.Priority || info.Health != e.Health ||
@@ -401,10 +406,25 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 // now is the manager's clock in nanoseconds, never 0. It may be read anywhere.
 func (m *Manager) now() int64 { return int64(time.Since(m.began)) + 1 }
 
-func (m *Manager) count(c *Cluster, s Stat) { m.cfg.Stats.Main().Inc(c.stats.Counter(int(s))) }
+func (m *Manager) count(c *Cluster, s Stat) {
+	b, i := c.block(s)
+	m.cfg.Stats.Main().Inc(b.Counter(i))
+}
 
 func (m *Manager) gauge(c *Cluster, s Stat, v int64) {
-	m.cfg.Stats.Main().GaugeSet(c.stats.Gauge(int(s)), v)
+	b, i := c.block(s)
+	m.cfg.Stats.Main().GaugeSet(b.Gauge(i), v)
+}
+
+// block is where a statistic stands; those of what is not configured stand nowhere.
+func (c *Cluster) block(s Stat) (stats.Block, int) {
+	switch {
+	case s < baseStats:
+		return c.stats, int(s)
+	case s < outlierStats:
+		return c.outlierStats, int(s - baseStats)
+	}
+	return c.healthStats, int(s - outlierStats)
 }
 
 // setDetector gives the cluster a detector for its configuration, or takes it away; hosts
@@ -421,6 +441,7 @@ func (m *Manager) setDetector(c *Cluster) {
 		c.det = nil
 		return
 	}
+	c.outlierStats = c.scope.Block(outlierSet)
 	c.det = &detector{
 		cfg:    o,
 		notify: func(h *Host, why cause) { m.queue.put(func() { m.onOutlier(c, h, why) }) },

@@ -66,7 +66,6 @@ const (
 	LBLocalClusterNotOK
 	LBZoneClusterTooSmall
 	LBZoneNoCapacityLeft
-	LBZoneNumberDiffers
 	LBZoneRoutingAllDirectly
 	LBZoneRoutingSampled
 	LBZoneRoutingCrossZone
@@ -89,8 +88,33 @@ const (
 	UpdateNoRebuild
 	AssignmentStale
 	AssignmentTimeoutReceived
-	MaxHostWeight   // gauge
-	EjectionsActive // gauge
+	MaxHostWeight // gauge
+	TLSHandshake
+	TLSConnectionError
+	TLSVerifyError
+	TLSVerifySAN
+	CxOpen        // gauge: 1 while the circuit breaker of connections is open
+	RqPendingOpen // gauge
+	RqOpen        // gauge
+	RqRetryOpen   // gauge
+	HighCxOpen    // the same four of the high priority
+	HighRqPendingOpen
+	HighRqOpen
+	HighRqRetryOpen
+	CxPoolOpen // gauge; the number of pools is not limited
+	HighCxPoolOpen
+	WarmingState // gauge
+	CxConnectMs  // histogram
+	CxLengthMs   // histogram
+	RqTime       // histogram, ms
+	RqPerCx      // histogram
+	baseStats
+)
+
+// Statistics of a cluster that only those have which outlier detection or health checks are
+// configured for. The manager counts them.
+const (
+	EjectionsActive = iota + baseStats // gauge
 	EjectionsTotal
 	EjectionsOverflow
 	EjectionsEnforcedTotal
@@ -110,7 +134,12 @@ const (
 	EjectionsEnforcedFailurePercentage
 	EjectionsDetectedLocalFailurePercentage
 	EjectionsEnforcedLocalFailurePercentage
-	HealthCheckAttempt
+	outlierStats
+)
+
+// Statistics of health checks.
+const (
+	HealthCheckAttempt = iota + outlierStats
 	HealthCheckSuccess
 	HealthCheckFailure
 	HealthCheckPassiveFailure
@@ -118,21 +147,6 @@ const (
 	HealthCheckVerifyCluster
 	HealthCheckHealthy  // gauge
 	HealthCheckDegraded // gauge
-	TLSHandshake
-	TLSConnectionError
-	TLSVerifyError
-	TLSVerifySAN
-	CxOpen        // gauge: 1 while the circuit breaker of connections is open
-	RqPendingOpen // gauge
-	RqOpen        // gauge
-	RqRetryOpen   // gauge
-	HighCxOpen    // the same four of the high priority
-	HighRqPendingOpen
-	HighRqOpen
-	HighRqRetryOpen
-	CxConnectMs // histogram
-	CxLengthMs  // histogram
-	RqTime      // histogram, ms
 )
 
 // statSet lists the names in the order of the constants above.
@@ -160,7 +174,7 @@ var statSet = stats.NewSet(
 	counter("upstream_internal_redirect_succeeded_total"), counter("upstream_internal_redirect_failed_total"),
 	counter("bind_errors"), counter("lb_healthy_panic"),
 	counter("lb_recalculate_zone_structures"), counter("lb_local_cluster_not_ok"), counter("lb_zone_cluster_too_small"),
-	counter("lb_zone_no_capacity_left"), counter("lb_zone_number_differs"), counter("lb_zone_routing_all_directly"),
+	counter("lb_zone_no_capacity_left"), counter("lb_zone_routing_all_directly"),
 	counter("lb_zone_routing_sampled"), counter("lb_zone_routing_cross_zone"), gauge("lb_subsets_active"),
 	counter("lb_subsets_created"), counter("lb_subsets_removed"), counter("lb_subsets_selected"),
 	counter("lb_subsets_fallback"), counter("lb_subsets_fallback_panic"),
@@ -169,6 +183,19 @@ var statSet = stats.NewSet(
 	gauge("membership_excluded"), gauge("membership_total"),
 	counter("update_attempt"), counter("update_success"), counter("update_failure"), counter("update_empty"),
 	counter("update_no_rebuild"), counter("assignment_stale"), counter("assignment_timeout_received"), gauge("max_host_weight"),
+	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
+	counter("ssl.fail_verify_san"),
+	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),
+	gauge("circuit_breakers.default.rq_open"), gauge("circuit_breakers.default.rq_retry_open"),
+	gauge("circuit_breakers.high.cx_open"), gauge("circuit_breakers.high.rq_pending_open"),
+	gauge("circuit_breakers.high.rq_open"), gauge("circuit_breakers.high.rq_retry_open"),
+	gauge("circuit_breakers.default.cx_pool_open"), gauge("circuit_breakers.high.cx_pool_open"), gauge("warming_state"),
+	histogram("upstream_cx_connect_ms"), histogram("upstream_cx_length_ms"), histogram("upstream_rq_time"),
+	histogram("upstream_rq_per_cx"),
+)
+
+// outlierSet and healthSet list those of the other two groups.
+var outlierSet = stats.NewSet(
 	gauge("outlier_detection.ejections_active"), counter("outlier_detection.ejections_total"),
 	counter("outlier_detection.ejections_overflow"), counter("outlier_detection.ejections_enforced_total"),
 	counter("outlier_detection.ejections_consecutive_5xx"),
@@ -187,16 +214,12 @@ var statSet = stats.NewSet(
 	counter("outlier_detection.ejections_enforced_failure_percentage"),
 	counter("outlier_detection.ejections_detected_local_origin_failure_percentage"),
 	counter("outlier_detection.ejections_enforced_local_origin_failure_percentage"),
+)
+
+var healthSet = stats.NewSet(
 	counter("health_check.attempt"), counter("health_check.success"), counter("health_check.failure"),
 	counter("health_check.passive_failure"), counter("health_check.network_failure"),
 	counter("health_check.verify_cluster"), gauge("health_check.healthy"), gauge("health_check.degraded"),
-	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
-	counter("ssl.fail_verify_san"),
-	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),
-	gauge("circuit_breakers.default.rq_open"), gauge("circuit_breakers.default.rq_retry_open"),
-	gauge("circuit_breakers.high.cx_open"), gauge("circuit_breakers.high.rq_pending_open"),
-	gauge("circuit_breakers.high.rq_open"), gauge("circuit_breakers.high.rq_retry_open"),
-	histogram("upstream_cx_connect_ms"), histogram("upstream_cx_length_ms"), histogram("upstream_rq_time"),
 )
 
 func counter(n string) stats.Item   { return stats.Item{Name: n, Kind: stats.KindCounter} }

@@ -312,6 +312,7 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 	}
 	p.conns--
 	p.local.GaugeAdd(cluster.CxActive, -1)
+	p.local.Record(cluster.RqPerCx, uint64(c.requests))
 	p.host.OnDisconnected()
 	if c.counted {
 		p.local.Release(cluster.Connections, c.high)

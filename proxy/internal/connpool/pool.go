@@ -217,6 +217,7 @@ func (p *Pool) link(r *Request) {
 	p.waiting++
 	p.local.Inc(cluster.RqPendingTotal)
 	p.local.GaugeAdd(cluster.RqPendingActive, 1)
+	p.host.Stats.RqPendingActive++
 }
 
 func (p *Pool) unlink(r *Request) {
@@ -233,6 +234,7 @@ func (p *Pool) unlink(r *Request) {
 	r.next, r.prev, r.pending = nil, nil, false
 	p.waiting--
 	p.local.GaugeAdd(cluster.RqPendingActive, -1)
+	p.host.Stats.RqPendingActive--
 	p.local.Release(cluster.Pending, r.HighPrio)
 }
 
