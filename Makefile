@@ -45,6 +45,11 @@ check-rules:
 check-darwin:
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/lateen
 
+# Each suite is a module of its own, so that what it tests with stays out of the product's dependencies.
+## conformance: run h2spec and gRPC's interop tests on the proxy
+conformance:
+	cd test/conformance/h2spec && $(GO) test -count=1 ./...
+
 ## bench: measure the proxy side by side with nginx, HAProxy and Envoy; writes docs/performance.md
 bench:
 	$(GO) run ./test/bench -write docs/performance.md
@@ -53,4 +58,4 @@ bench:
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin bench fuzz
+.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench fuzz
