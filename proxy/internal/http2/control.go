@@ -229,5 +229,7 @@ func (c *Conn) onPriority(f frame, p []byte) *ConnError {
 	if c.idle(f.stream) { // there is no stream yet that could be reset
 		return &ConnError{fault.Code, fault.Details, fault.Stat, fault.text}
 	}
+	c.h.Count(fault.Stat, 1)
+	c.sendReset(f.stream, fault.Code) // it may have ended just before
 	return nil
 }

@@ -84,6 +84,7 @@ var hostile = []struct {
 
 	// 6.3: PRIORITY.
 	{"6.3", "PRIORITY on stream 0", frameOf(framePriority, 0, 0, u32(3)+"\x10"), onConn(ProtocolError)},
+	{"6.3", "PRIORITY of 4 bytes, on a stream that is over", headers(1, eh, post()) + frameOf(frameRSTStream, 0, 1, u32(8)) + frameOf(framePriority, 0, 1, u32(3)), onStream(FrameSizeError)},
 	{"6.3", "PRIORITY of 4 bytes", headers(1, eh, post()) + frameOf(framePriority, 0, 1, u32(3)), onStream(FrameSizeError)},
 
 	// 6.4: RST_STREAM.
