@@ -273,11 +273,7 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 
 func (l *loader) cluster(path string, m *clusterv3.Cluster) {
 	_, control := l.out.Control[m.GetName()]
-	dec := l.dec
-	if control {
-		dec = dec.ForControlPlane()
-	}
-	v, err := dec.Cluster(m)
+	v, err := l.dec.Cluster(m)
 	if err != nil {
 		l.nested(path, err)
 		return

@@ -94,6 +94,11 @@ func (l *Local) Config() *xdsresource.Cluster { return l.cfg }
 // Shard returns the worker's statistics.
 func (l *Local) Shard() *stats.Shard { return l.shard }
 
+// Block returns statistics that not every cluster has, below the cluster's own. It takes a lock: keep the block.
+func (l *Local) Block(name string, set *stats.Set) stats.Block {
+	return l.cluster.scope.Scope(name).Block(set)
+}
+
 // Inc adds one to a counter of the cluster.
 func (l *Local) Inc(s Stat) { l.shard.Add(l.Stats.Counter(int(s)), 1) }
 

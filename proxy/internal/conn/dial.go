@@ -33,6 +33,8 @@ type DialOptions struct {
 	// VerifyName is a DNS name that the peer's certificate must also have
 	// (auto_san_validation); "": none.
 	VerifyName string
+	// ALPN replaces the protocols that the client's configuration offers; nil: as configured.
+	ALPN []string
 }
 
 type dialState struct {
@@ -212,7 +214,7 @@ func (c *Conn) afterConnect() {
 	if d.opts.Timeout > 0 {
 		left = max(d.opts.Timeout-time.Duration(c.info.Connected-c.info.Created), time.Millisecond)
 	}
-	c.startTLS(d.opts.TLS.NewSession(c.loop, c.fd.Sys(), d.opts.SNI, d.opts.VerifyName), left)
+	c.startTLS(d.opts.TLS.NewSession(c.loop, c.fd.Sys(), d.opts.SNI, d.opts.VerifyName, d.opts.ALPN), left)
 }
 
 // open lets data flow: OnConnected, then what was written before.

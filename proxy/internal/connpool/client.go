@@ -8,6 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Client is one upstream connection.
@@ -29,13 +30,14 @@ type Client struct {
 	local      bool // closed by us
 	remote     bool // and only because the peer had ended
 	draining   bool // serves no further request
+	mux        *mux // HTTP/2; nil: HTTP/1, or not known yet
 	began      int64
 	idleSince  int64
 	idle       eventloop.Timer
 }
 
 // OnConnected implements conn.ConnectHandler.
-func (c *Client) OnConnected(*conn.Conn) {
+func (c *Client) OnConnected(cn *conn.Conn) {
 	c.connecting = false
 	c.pool.connecting--
 	c.pool.local.Record(cluster.CxConnectMs, uint64(c.pool.loop.Now()-c.began)/1e6)
@@ -43,7 +45,15 @@ func (c *Client) OnConnected(*conn.Conn) {
 		c.close()
 		return
 	}
-	c.pool.ready(c)
+	switch p := c.pool; {
+	case p.version() == xdsresource.UpstreamHTTP2, p.version() == xdsresource.UpstreamAuto && cn.Info().ALPN == "h2":
+		p.countVersion(xdsresource.UpstreamHTTP2)
+		newMux(c)
+		p.serve()
+	default:
+		p.countVersion(xdsresource.UpstreamHTTP1)
+		p.ready(c)
+	}
 }
 
 // OnData implements conn.Handler.
@@ -338,7 +348,7 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 		r.Handler.OnReset(r, why, err)
 	}
 	// Requests may wait for a connection that the breaker did not allow before.
-	if p.first != nil && p.connecting < p.waiting {
+	if p.first != nil && p.tooFew() {
 		p.connect(p.first.HighPrio)
 	}
 	p.forget()

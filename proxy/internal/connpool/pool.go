@@ -7,7 +7,9 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/http2"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Pool is the connections of one worker to one host.
@@ -16,8 +18,10 @@ type Pool struct {
 	host  *cluster.LocalHost
 	local *cluster.Local
 
-	idle       []*Client // the last is the most recently used
-	first      *Request  // waiting, in order
+	idle       []*Client // HTTP/1; the last is the most recently used
+	muxes      []*mux    // HTTP/2
+	streams    http2.Pool
+	first      *Request // waiting, in order
 	last       *Request
 	waiting    int
 	connecting int
@@ -25,14 +29,18 @@ type Pool struct {
 	closed     bool
 	all        *Client // every connection, for Close
 
-	// Pools of other server names, under the host's pool (auto_sni); nil without.
-	named map[serverName]*Pool
-	name  serverName
+	// Pools of other server names (auto_sni) or versions of HTTP, under the host's pool; nil without.
+	named map[poolKey]*Pool
+	name  poolKey
 	main  *Pool // the host's pool, in one of these
 }
 
-// serverName is what connections of one pool have asked for, and checked, in TLS.
-type serverName struct{ sni, verify string }
+// poolKey is what connections of one pool have asked for, and checked, in TLS, and whether they follow clients that speak
+// HTTP/2 (use_downstream_protocol_config).
+type poolKey struct {
+	sni, verify string
+	http2       bool
+}
 
 // For returns the pool of a host on the loop's worker and makes it at first use.
 func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
@@ -46,11 +54,15 @@ func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
 
 // Start gives the request a connection: an idle one at once, else it waits for a new one.
 func (p *Pool) Start(r *Request) {
-	if r.SNI != "" || r.VerifyName != "" {
-		p = p.forName(serverName{r.SNI, r.VerifyName})
+	if k := (poolKey{r.SNI, r.VerifyName, r.FromHTTP2 && p.local.Config().HTTP.Protocol == xdsresource.UpstreamAsDownstream}); k != (poolKey{}) {
+		p = p.forKey(k)
 	}
 	r.pool = p
 	r.finished = false
+	if m := p.room(r); m != nil {
+		p.assign(m, r)
+		return
+	}
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		c := p.idle[n-1]
 		p.idle[n-1] = nil
@@ -71,7 +83,7 @@ func (p *Pool) Start(r *Request) {
 	}
 	p.link(r)
 	high := r.HighPrio
-	if p.connecting < p.waiting { // else the connection under way to nobody is for this request
+	if p.tooFew() { // else a connection under way to nobody is for this request
 		p.connect(high)
 	}
 	p.preconnect(high)
@@ -81,7 +93,7 @@ func (p *Pool) Start(r *Request) {
 // wait or are under way. As in Envoy at most three at a time, and none to a host in doubt.
 func (p *Pool) preconnect(high bool) {
 	ratio := p.local.Config().PreconnectRatio
-	if ratio <= 1 || p.closed || !p.host.Host.Healthy() {
+	if ratio <= 1 || p.closed || len(p.muxes) > 0 || p.version() == xdsresource.UpstreamHTTP2 || !p.host.Host.Healthy() {
 		return
 	}
 	for range 3 {
@@ -92,13 +104,13 @@ func (p *Pool) preconnect(high bool) {
 	}
 }
 
-// forName returns the pool of a server name under the host's pool.
-func (p *Pool) forName(n serverName) *Pool {
+// forKey returns a pool under the host's pool.
+func (p *Pool) forKey(n poolKey) *Pool {
 	sub := p.named[n]
 	if sub == nil {
 		sub = &Pool{loop: p.loop, host: p.host, local: p.local, name: n, main: p, closed: p.closed}
 		if p.named == nil {
-			p.named = make(map[serverName]*Pool)
+			p.named = make(map[poolKey]*Pool)
 		}
 		p.named[n] = sub
 	}
@@ -129,7 +141,7 @@ func (p *Pool) connect(high bool) bool {
 		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
 	}
 	if t, ok := p.host.Host.Transport.(*transportsocket.Client); ok {
-		o.TLS, o.SNI, o.VerifyName = t, p.name.sni, p.name.verify
+		o.TLS, o.SNI, o.VerifyName, o.ALPN = t, p.name.sni, p.name.verify, p.alpn(t)
 	}
 	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now()}
 	c.next = p.all
@@ -140,7 +152,6 @@ func (p *Pool) connect(high bool) bool {
 	p.conns++
 	p.connecting++
 	p.local.Inc(cluster.CxTotal)
-	p.local.Inc(cluster.CxHTTP1Total)
 	p.local.GaugeAdd(cluster.CxActive, 1)
 	p.host.OnConnecting()
 	c.c = conn.Dial(p.loop, p.host.Host.Address, o, c)
@@ -247,8 +258,11 @@ func (p *Pool) Close() {
 	}
 	for c := p.all; c != nil; {
 		next := c.next
-		if c.isIdle || c.connecting && p.first == nil {
+		switch {
+		case c.isIdle || c.connecting && p.first == nil:
 			c.close()
+		case c.mux != nil:
+			c.mux.retire()
 		}
 		c = next
 	}
@@ -264,6 +278,8 @@ func (p *Pool) Drain() {
 		switch {
 		case c.isIdle:
 			c.close()
+		case c.mux != nil:
+			c.mux.retire()
 		case !c.connecting:
 			c.draining = true
 		}
@@ -277,18 +293,22 @@ func (p *Pool) limits() http1.Limits {
 
 // used reports whether the connection has served as many requests, or lived as long, as it may.
 func (p *Pool) used(c *Client) bool {
-	cfg := p.local.Config()
-	limit := cfg.HTTP.MaxRequestsPerConnection
-	if limit == 0 {
-		limit = cfg.MaxRequestsPerConnection
-	}
-	if limit > 0 && c.requests >= limit {
+	if limit := p.maxRequests(); limit > 0 && c.requests >= limit {
 		p.local.Inc(cluster.CxMaxRequests)
 		return true
 	}
-	if d := cfg.HTTP.MaxConnectionDuration; d > 0 && p.loop.Now()-c.began >= int64(d) {
+	if d := p.local.Config().HTTP.MaxConnectionDuration; d > 0 && p.loop.Now()-c.began >= int64(d) {
 		p.local.Inc(cluster.CxMaxDurationReached)
 		return true
 	}
 	return p.closed || c.draining
+}
+
+// maxRequests is how many requests a connection serves, 0 for any number.
+func (p *Pool) maxRequests() uint32 {
+	cfg := p.local.Config()
+	if n := cfg.HTTP.MaxRequestsPerConnection; n > 0 {
+		return n
+	}
+	return cfg.MaxRequestsPerConnection
 }

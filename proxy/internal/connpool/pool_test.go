@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -113,13 +114,17 @@ type call struct {
 
 func (w *world) start(path string, hold bool) *call {
 	c := &call{done: make(chan string, 1), hold: hold}
+	w.begin(c, path)
+	return c
+}
+
+func (w *world) begin(c *call, path string) {
 	c.req.Handler = c
 	w.do(func() {
 		h := w.mgr.Local(0).Get("c").Pick(&lb.Context{})
 		c.log.WriteString(path + ": ")
 		For(w.loop, h).Start(&c.req)
 	})
-	return c
 }
 
 func (c *call) end(f string, args ...any) {
@@ -129,11 +134,15 @@ func (c *call) end(f string, args ...any) {
 
 func (c *call) OnReady(r *Request) {
 	path, _, _ := strings.Cut(c.log.String(), ":")
-	r.Conn().Out().AppendString("GET " + path + " HTTP/1.1\r\nhost: a\r\n\r\n")
-	if !c.hold {
-		r.Finish()
+	var h header.Map
+	h.AddString(header.Method, "GET")
+	h.AddString(header.Scheme, "http")
+	h.AddString(header.Path, path)
+	h.AddString(header.Authority, "a")
+	if c.hold { // so that HTTP/1 says nothing of a body
+		h.AddString(header.ContentLength, "0")
 	}
-	r.Conn().FlushLater()
+	r.SendHead(&h, !c.hold)
 }
 
 func (c *call) OnFailure(_ *Request, why Reason, err *conn.Error) { c.end("failed: %v", why) }

@@ -5,6 +5,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/http2"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 )
 
@@ -21,8 +22,12 @@ const (
 	ReasonConnectTimeout
 	// Termination: the connection ended before the response did.
 	Termination
-	// ProtocolError: what came is no HTTP/1.1 response.
+	// ProtocolError: what came is no HTTP response.
 	ProtocolError
+	// RemoteReset: the host reset the request's stream (HTTP/2).
+	RemoteReset
+	// RemoteRefused: the host says that it has not looked at the request (HTTP/2).
+	RemoteRefused
 )
 
 // String is what Envoy prints as "reset reason".
@@ -36,6 +41,10 @@ func (r Reason) String() string {
 		return "connection timeout"
 	case Termination:
 		return "connection termination"
+	case RemoteReset:
+		return "remote reset"
+	case RemoteRefused:
+		return "remote refused stream reset"
 	}
 	return "protocol error"
 }
@@ -43,8 +52,7 @@ func (r Reason) String() string {
 // Handler is told how a request fares. After Request.Cancel nothing is called any more; after
 // OnFailure, OnReset and whatever has end true neither.
 type Handler interface {
-	// OnReady: the connection is r.Conn(); write the request, then call r.Finish. It may come
-	// from within Start.
+	// OnReady: there is a connection; send the request. It may come from within Start.
 	OnReady(r *Request)
 	// OnFailure: there will be no connection. err is nil for ReasonOverflow. It may come from
 	// within Start.
@@ -73,6 +81,10 @@ type Request struct {
 	// host's certificate must have (auto_san_validation). Requests share connections only
 	// with those that agree on both.
 	SNI, VerifyName string
+	// FromHTTP2 says that the client speaks HTTP/2, which a cluster may follow.
+	FromHTTP2 bool
+	// Upgrade says that the request asks for another protocol: in HTTP/2 it becomes an extended CONNECT (RFC 8441).
+	Upgrade bool
 
 	Response header.Map
 	Trailers header.Map
@@ -80,18 +92,14 @@ type Request struct {
 
 	pool       *Pool
 	client     *Client
+	mux        *mux // of HTTP/2; nil: HTTP/1
+	stream     *http2.Stream
+	chunked    bool
+	protocol   []byte // that an extended CONNECT asks for
 	block      *iobuf.Block
 	next, prev *Request // while pending
 	pending    bool
 	finished   bool // the request was sent in full
-}
-
-// Conn is the connection, nil before OnReady and after the end.
-func (r *Request) Conn() *conn.Conn {
-	if r.client == nil {
-		return nil
-	}
-	return r.client.c
 }
 
 // Host is where the request was started.
@@ -103,11 +111,7 @@ func (r *Request) Active() bool { return r.pending || r.client != nil }
 // Fresh reports whether the connection carries its first request.
 func (r *Request) Fresh() bool { return r.client != nil && r.client.requests == 1 }
 
-// Finish says that the request has been written in full. Only then is the connection used
-// again after the response.
-func (r *Request) Finish() { r.finished = true }
-
-// Finished reports whether Finish was called.
+// Finished reports whether the request was sent in full.
 func (r *Request) Finished() bool { return r.finished }
 
 // Cancel drops the request: a waiting one leaves the queue, one under way loses its
@@ -121,6 +125,10 @@ func (r *Request) Cancel() {
 		r.pool.local.Inc(cluster.RqCancelled)
 	case r.client != nil:
 		c := r.client
+		if r.mux != nil {
+			r.cancelHTTP2()
+			return
+		}
 		if c.whole && r.finished && r.Message.KeepAlive {
 			c.spared = true
 			c.detach()
@@ -140,6 +148,7 @@ func (r *Request) Release() {
 	r.block.Release()
 	r.block = nil
 	r.finished = false
+	r.Message = http1.Message{}
 	r.pool = nil
 	r.SNI, r.VerifyName = "", ""
 }

@@ -1,8 +1,11 @@
 // Package hcm is the HTTP connection manager: the life of HTTP requests on one downstream
 // connection, from bytes to a routed request and back.
 //
-//	connection.OnData -> http1 -> stream -> headers.go (who is the client, what may be
-//	believed) -> route -> filters -> Terminal (router) -> filters -> response.go -> http1
+//	http1Conn.OnData -> http1 | http2Conn.OnData -> http2 -> stream -> headers.go (who is the client, what may be
+//	believed) -> route -> filters -> Terminal (router) -> filters -> response.go -> http1 | http2
+//
+// choose.go says which version of HTTP a connection speaks. What each makes of connection and
+// stream stands in files of its own, http1_*.go and http2_*.go; the rest knows no version.
 //
 // It owns what is true of a request whatever its route: identity and forwarding headers, path
 // and host normalisation, time-outs of connection and stream, limits, local replies, access

@@ -124,6 +124,7 @@ func (c *Conn) Free() {
 			s.free()
 		}
 	}
+	c.h.Count(StatStreamsActive, -int64(c.count))
 	c.table, c.count = nil, 0
 	c.ready = streamQueue{}
 	c.reap()
@@ -134,6 +135,15 @@ func (c *Conn) Free() {
 
 // Streams is the number of open streams, those that only send their last bytes included.
 func (c *Conn) Streams() int { return c.count }
+
+// Each calls f for every open stream. f must open none.
+func (c *Conn) Each(f func(*Stream)) {
+	for _, s := range c.table {
+		for ; s != nil; s = s.chain {
+			f(s)
+		}
+	}
+}
 
 // BlockSince is when a header block began whose end has not come, 0 for none.
 func (c *Conn) BlockSince() int64 {

@@ -56,6 +56,9 @@ func (s *Stream) PeerEnded() bool { return s.peerEnded }
 // Ended reports whether our side has been ended, though the end may still wait behind unsent data.
 func (s *Stream) Ended() bool { return s.ended || s.ending }
 
+// Sent reports whether our end is on its way, with nothing before it that waits for the peer's window.
+func (s *Stream) Sent() bool { return s.ended }
+
 // Blocked reports whether so much waits for the peer's window that no more should be sent. OnWritable follows.
 func (s *Stream) Blocked() bool {
 	if !s.blocked && s.pending.Len() > s.c.lim.sendLimit {

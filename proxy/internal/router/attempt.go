@@ -8,7 +8,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
-	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -28,6 +27,7 @@ func (r *router) attempt() {
 	r.state = waiting
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
+	r.req.FromHTTP2, r.req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
 	info.UpstreamConnect = 0
 	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && r.host.Host.Transport != nil {
 		r.nameServer(up)
@@ -56,14 +56,15 @@ func (r *router) nameServer(up *xdsresource.UpstreamHTTP) {
 
 // OnReady implements connpool.Handler: the attempt has its connection, and the head goes out.
 func (r *router) OnReady(req *connpool.Request) {
-	c := req.Conn()
-	r.conn, r.reused = c, !req.Fresh()
+	r.open, r.reused = true, !req.Fresh()
 	r.host.OnResult(cluster.Result{Kind: cluster.ResultReady})
 	info := r.s.Info()
-	ci := c.Info()
+	ci := req.Info()
 	info.UpstreamLocal, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.TLS != nil, ci.PeerURI
 	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
-	if info.UpstreamProtocol == streaminfo.None {
+	if req.HTTP2() {
+		info.UpstreamProtocol = streaminfo.HTTP2
+	} else if info.UpstreamProtocol == streaminfo.None {
 		info.UpstreamProtocol = streaminfo.HTTP11
 	}
 	r.rewriteHost()
@@ -76,28 +77,20 @@ func (r *router) OnReady(req *connpool.Request) {
 	if info.UpstreamConnect != 0 {
 		info.UpstreamConnected = r.started
 	}
-	upgrade := r.h.Has(header.Upgrade)
 	end := r.ended && r.body.Len() == 0 && r.trailers == nil
-	r.chunked = !end && !upgrade && !req.Connect && !r.h.Has(header.ContentLength)
-	head := http1.Head{
-		Empty:   end && !upgrade && !req.Connect && !r.h.Has(header.ContentLength) && mayHaveBody(r.h.Value(header.Method)),
-		Chunked: r.chunked, Upgrade: upgrade, Proper: r.upstream().HTTP1.ProperCaseWords,
-	}
-	http1.AppendRequest(c.Out(), r.h, &head)
+	req.SendHead(r.h, end)
 	switch {
 	case end:
-		r.finish()
+		r.sentAll()
 	case r.body.Len() > 0:
 		r.sendBody(r.body.Bytes(), r.ended && r.trailers == nil)
 		if !r.keep {
 			r.sentBody = true
 			r.body.Reset()
 		}
-		if !r.ended && !c.AboveHighWatermark() {
+		if !r.ended && !req.Blocked() {
 			r.s.ResumeRequest()
 		}
-	default:
-		c.FlushLater() // together with the first piece of the body, if that is already here
 	}
 	if r.trailers != nil {
 		r.sendTrailers(r.trailers)
@@ -105,55 +98,22 @@ func (r *router) OnReady(req *connpool.Request) {
 	r.startTry()
 }
 
-// mayHaveBody reports whether a request of a method is expected to have a body, so that its absence is said (RFC 9110, 8.6).
-func mayHaveBody(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "DELETE", "CONNECT", "TRACE":
-		return false
-	}
-	return true
-}
-
 // sendBody writes a piece of the request's body.
 func (r *router) sendBody(p []byte, end bool) {
-	c := r.conn
-	switch {
-	case r.chunked:
-		http1.AppendChunk(c.Out(), p)
-		if end {
-			http1.AppendLastChunk(c.Out(), nil)
-		}
-		c.FlushLater()
-	case len(p) > 0:
-		c.Write(p)
-	}
+	r.req.SendData(p, end)
 	if end {
-		r.finish()
+		r.sentAll()
 	}
 }
 
-// sendTrailers ends the request. A body that is not chunked cannot carry trailers, and a cluster may not want them (enable_trailers):
-// then they are dropped, as RFC 9110, section 6.5.1, allows.
+// sendTrailers ends the request.
 func (r *router) sendTrailers(t *header.Map) {
-	if r.chunked {
-		if !r.upstream().HTTP1.EnableTrailers {
-			t = nil
-		}
-		http1.AppendLastChunk(r.conn.Out(), t)
-	}
-	r.finish()
+	r.req.SendTrailers(t)
+	r.sentAll()
 }
 
-// finish marks the request as written in full and sends what is left of it.
-func (r *router) finish() {
-	r.s.Info().UpstreamTxLast = r.loop.Now()
-	r.req.Finish()
-	if r.req.Message.Framing == http1.Tunnel && r.state == responding {
-		r.conn.CloseWrite() // an upgraded stream ends one side at a time
-		return
-	}
-	r.conn.Flush()
-}
+// sentAll notes that the request has been written in full.
+func (r *router) sentAll() { r.s.Info().UpstreamTxLast = r.loop.Now() }
 
 // OnFailure implements connpool.Handler: there is no connection to the host.
 func (r *router) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.Error) {
@@ -161,8 +121,11 @@ func (r *router) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.E
 	if err != nil {
 		f.err = err
 	}
-	if why == connpool.ReasonOverflow {
+	switch why {
+	case connpool.ReasonOverflow:
 		f.kind = resetOverflow
+	case connpool.ProtocolError: // an upgrade that the host's HTTP/2 does not offer
+		f.kind = resetProtocol
 	}
 	r.failed(f)
 }

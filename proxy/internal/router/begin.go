@@ -205,12 +205,12 @@ func (r *router) RequestBody(p []byte, end bool) {
 	for _, m := range r.mirrors {
 		m.send(p, end)
 	}
-	if r.conn == nil || r.keep {
+	if !r.open || r.keep {
 		r.store(p)
 	} else {
 		r.sentBody = true
 	}
-	if r.conn != nil {
+	if r.open {
 		r.sendBody(p, end)
 	}
 	r.s.Info().UpstreamTxBytes += uint64(len(p))
@@ -220,19 +220,19 @@ func (r *router) RequestBody(p []byte, end bool) {
 // store keeps a piece of the body for an attempt to come. Beyond the buffer limit a retry is given up, and a request that still waits
 // for its connection is not read any further.
 func (r *router) store(p []byte) {
-	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() && r.conn != nil {
+	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() && r.open {
 		r.keep, r.sentBody = false, true
 		r.body.Reset()
 		return
 	}
 	r.body.Append(p)
-	if r.conn == nil && r.body.Len() > r.s.BufferLimit() {
+	if !r.open && r.body.Len() > r.s.BufferLimit() {
 		r.s.PauseRequest()
 	}
 }
 
 func (r *router) afterBody(end bool) {
-	if r.conn != nil && r.conn.AboveHighWatermark() {
+	if r.open && r.req.Blocked() {
 		r.s.PauseRequest()
 	}
 	if end {
@@ -249,7 +249,7 @@ func (r *router) RequestTrailersEnd(t *header.Map) {
 	for _, m := range r.mirrors {
 		m.sendTrailers(t)
 	}
-	if r.conn != nil {
+	if r.open {
 		r.sendTrailers(t)
 	}
 	r.startClock()
@@ -257,7 +257,5 @@ func (r *router) RequestTrailersEnd(t *header.Map) {
 
 // OnDownstreamWritable implements httpfilter.Terminal.
 func (r *router) OnDownstreamWritable() {
-	if c := r.req.Conn(); c != nil {
-		c.ResumeRead()
-	}
+	r.req.ResumeResponse()
 }

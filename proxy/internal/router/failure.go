@@ -17,6 +17,8 @@ type resetKind uint8
 const (
 	resetConnect  resetKind = iota // no connection
 	resetRemote                    // the host ended the connection
+	resetStream                    // the host reset the request's stream (HTTP/2)
+	resetRefused                   // the same, without having looked at the request
 	resetProtocol                  // the host's answer was not HTTP
 	resetTimeout                   // a time-out of the attempt
 	resetOverflow                  // an open circuit
@@ -38,6 +40,8 @@ func (f *failure) flag() streaminfo.Flags {
 		return streaminfo.UpstreamProtocolError
 	case resetOverflow:
 		return streaminfo.UpstreamOverflow
+	case resetStream, resetRefused:
+		return streaminfo.UpstreamRemoteReset
 	}
 	return streaminfo.UpstreamConnectionTermination
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
-	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
@@ -22,18 +21,17 @@ const mirrorTimeout = 15 * time.Second
 // mirror is a copy of a request on its way to another cluster. It outlives the stream: its answer is read and dropped. A mirror never
 // slows the request that it copies; one that cannot keep up is given up.
 type mirror struct {
-	loop    *eventloop.Loop
-	local   *cluster.Local
-	host    *cluster.LocalHost
-	req     connpool.Request
-	conn    *conn.Conn
-	h       header.Map
-	body    iobuf.Buffer // before the connection is there
-	limit   int
-	chunked bool
-	ended   bool
-	over    bool
-	timer   eventloop.Timer
+	loop  *eventloop.Loop
+	local *cluster.Local
+	host  *cluster.LocalHost
+	req   connpool.Request
+	open  bool // the host takes the request
+	h     header.Map
+	body  iobuf.Buffer // before the connection is there
+	limit int
+	ended bool
+	over  bool
+	timer eventloop.Timer
 }
 
 // beginMirrors starts the copies that the route asks for.
@@ -131,7 +129,7 @@ func (m *mirror) finish() {
 		return
 	}
 	m.over = true
-	m.conn = nil
+	m.open = false
 	m.loop.Disarm(&m.timer)
 	if m.req.Active() {
 		m.req.Cancel()
@@ -154,7 +152,7 @@ func (m *mirror) send(p []byte, end bool) {
 		return
 	}
 	m.ended = m.ended || end
-	if m.conn == nil {
+	if !m.open {
 		if m.body.Len()+len(p) > m.limit {
 			m.finish()
 			return
@@ -162,44 +160,24 @@ func (m *mirror) send(p []byte, end bool) {
 		m.body.Append(p)
 		return
 	}
-	if m.conn.AboveHighWatermark() {
+	if m.req.Blocked() {
 		m.finish()
 		return
 	}
-	m.write(p, end)
+	m.req.SendData(p, end)
 }
 
 func (m *mirror) sendTrailers(*header.Map) { m.send(nil, true) }
 
-func (m *mirror) write(p []byte, end bool) {
-	switch {
-	case m.chunked:
-		http1.AppendChunk(m.conn.Out(), p)
-		if end {
-			http1.AppendLastChunk(m.conn.Out(), nil)
-		}
-	default:
-		m.conn.Out().Append(p)
-	}
-	if end {
-		m.req.Finish()
-	}
-	m.conn.FlushLater()
-}
-
 // OnReady implements connpool.Handler.
 func (m *mirror) OnReady(req *connpool.Request) {
-	m.conn = req.Conn()
+	m.open = true
 	end := m.ended && m.body.Len() == 0
-	m.chunked = !end && !m.h.Has(header.ContentLength)
-	http1.AppendRequest(m.conn.Out(), &m.h, &http1.Head{Chunked: m.chunked})
-	if end {
-		req.Finish()
-		m.conn.FlushLater()
-		return
+	req.SendHead(&m.h, end)
+	if m.body.Len() > 0 {
+		req.SendData(m.body.Bytes(), m.ended)
+		m.body.Reset()
 	}
-	m.write(m.body.Bytes(), m.ended)
-	m.body.Reset()
 }
 
 // OnFailure implements connpool.Handler.

@@ -59,7 +59,7 @@ func (r *router) complete() {
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
 	r.local.Record(cluster.RqTime, uint64(max(0, now-r.started)/1e6))
-	r.conn = nil
+	r.open = false
 	r.state = done
 	if r.limits.global > 0 {
 		r.loop.Disarm(&r.globalTimer)
@@ -78,9 +78,7 @@ func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
 	}
 	s.RespondData(p, end)
 	if !end && r.s == s && r.state == responding && s.ResponseBlocked() {
-		if c := req.Conn(); c != nil {
-			c.PauseRead()
-		}
+		req.PauseResponse()
 	}
 }
 
@@ -96,7 +94,7 @@ func (r *router) OnTrailers(req *connpool.Request) {
 
 // OnReset implements connpool.Handler: the connection failed under the attempt.
 func (r *router) OnReset(req *connpool.Request, why connpool.Reason, err error) {
-	r.conn = nil
+	r.open = false
 	if r.state != sent && r.state != responding {
 		return
 	}
@@ -105,8 +103,13 @@ func (r *router) OnReset(req *connpool.Request, why connpool.Reason, err error) 
 	}
 	r.host.OnResult(cluster.Result{Kind: cluster.ResultReset})
 	f := failure{reason: why.String(), kind: resetRemote, err: err}
-	if why == connpool.ProtocolError {
+	switch why {
+	case connpool.ProtocolError:
 		f.kind = resetProtocol
+	case connpool.RemoteReset:
+		f.kind = resetStream
+	case connpool.RemoteRefused:
+		f.kind = resetRefused
 	}
 	r.failed(f)
 }

@@ -117,6 +117,9 @@ func (s *retryState) wantsReset(k resetKind, requestSent bool) bool {
 	if s.on&(xdsresource.Retry5xx|xdsresource.RetryGatewayError|xdsresource.RetryReset) != 0 {
 		return true
 	}
+	if k == resetRefused && s.on&xdsresource.RetryRefusedStream != 0 {
+		return true
+	}
 	if k == resetConnect && s.on&xdsresource.RetryConnectFailure != 0 {
 		return true
 	}

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
-	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
@@ -90,8 +89,7 @@ type router struct {
 	// The attempt.
 	host    *cluster.LocalHost
 	req     connpool.Request
-	conn    *conn.Conn // set from OnReady until the request may no longer be written
-	chunked bool
+	open    bool  // from OnReady until the request may no longer be written
 	reused  bool  // the connection served an earlier request
 	started int64 // when the attempt's request was sent
 
@@ -129,7 +127,7 @@ func (r *router) OnComplete(httpfilter.Stream) {
 
 // dropAttempt ends what is under way with the host, and forgets what came.
 func (r *router) dropAttempt() {
-	r.conn = nil
+	r.open = false
 	if r.req.Active() {
 		r.req.Cancel()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ type clientConfig struct {
 	byName map[nameKey]*tls.Config
 }
 
-type nameKey struct{ sni, verify string }
+type nameKey struct{ sni, verify, alpn string }
 
 // NewClient builds a client; see NewServer for secrets. As in Envoy the peer is not verified
 // when no validation context is configured, and its name only against SAN matchers.
@@ -60,6 +61,9 @@ func (c *Client) Close() { c.m.close() }
 
 // Ready reports whether every secret has arrived.
 func (c *Client) Ready() bool { return c.config.Load() != nil }
+
+// HasALPN reports whether the configuration says which protocols to offer.
+func (c *Client) HasALPN() bool { return len(c.cfg.ALPN) > 0 }
 
 // Err is as Server.Err.
 func (c *Client) Err() error {
@@ -119,6 +123,9 @@ func (cc *clientConfig) named(k nameKey) *tls.Config {
 	if k.sni != "" {
 		cfg.ServerName = k.sni
 	}
+	if k.alpn != "" {
+		cfg.NextProtos = strings.Split(k.alpn, ",")
+	}
 	cfg.VerifyConnection = cc.verifier(k.verify)
 	if len(cc.byName) < maxNames {
 		cc.byName[k] = cfg
@@ -127,8 +134,9 @@ func (cc *clientConfig) named(k nameKey) *tls.Config {
 }
 
 // NewSession begins a session on a connected socket. sni overrides the configured name;
-// verify is a DNS name that the certificate must have besides; both may be empty.
-func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string) *Session {
+// verify is a DNS name that the certificate must have besides; both may be empty. alpn replaces
+// the configured protocols; nil: it does not.
+func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string, alpn []string) *Session {
 	x := newSession(l, fd)
 	x.begin(false)
 	cc := c.config.Load()
@@ -138,8 +146,8 @@ func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string) *Sess
 		err := c.m.why()
 		x.hs.refuse(err)
 		cfg = &tls.Config{InsecureSkipVerify: true}
-	case sni != "" && sni != c.cfg.SNI || verify != "":
-		cfg = cc.named(nameKey{sni, verify})
+	case sni != "" && sni != c.cfg.SNI || verify != "" || len(alpn) > 0:
+		cfg = cc.named(nameKey{sni, verify, strings.Join(alpn, ",")})
 	default:
 		cfg = cc.base
 	}

@@ -93,7 +93,9 @@ type UpstreamHTTP struct {
 	MaxStreamDuration        time.Duration
 	MaxRequestsPerConnection uint32
 	MaxResponseHeadersKB     uint32
+	Protocol                 UpstreamProtocol
 	HTTP1                    HTTP1Options
+	HTTP2                    HTTP2Options
 	// AutoSNI and AutoSANValidation are upstream_http_protocol_options: the request's host
 	// is the server name, and what the server's certificate must be for.
 	AutoSNI, AutoSANValidation bool

@@ -42,24 +42,14 @@ type Extensions struct {
 // Decoder turns protos into the types of this package. It keeps no state and may be used
 // from several goroutines.
 type Decoder struct {
-	ext      Extensions
-	readFile func(string) ([]byte, error)
-	// grpcUpstreams allows HTTP/2 options on clusters, for those that grpc-go dials.
-	grpcUpstreams bool
+	ext           Extensions
+	readFile      func(string) ([]byte, error)
 	ignoreUnknown bool
 }
 
 // NewDecoder returns a decoder that knows the given filters.
 func NewDecoder(ext Extensions) *Decoder {
 	return &Decoder{ext: ext, readFile: os.ReadFile}
-}
-
-// ForControlPlane returns a decoder for the clusters that carry xDS and SDS. They speak gRPC
-// through a library, so HTTP/2 options are right for them.
-func (d *Decoder) ForControlPlane() *Decoder {
-	c := *d
-	c.grpcUpstreams = true
-	return &c
 }
 
 // IgnoringUnknown returns a decoder that leaves fields out which the protos of this program do

@@ -32,6 +32,17 @@ type HTTP2Keepalive struct {
 	IdleInterval  time.Duration // connection_idle_interval
 }
 
+// UpstreamProtocol is the version of HTTP that a cluster's hosts are spoken to in.
+type UpstreamProtocol uint8
+
+// Versions.
+const (
+	UpstreamHTTP1        UpstreamProtocol = iota
+	UpstreamHTTP2                         // explicit_http_config, http2_protocol_options
+	UpstreamAuto                          // auto_config: what ALPN agrees on
+	UpstreamAsDownstream                  // use_downstream_protocol_config, protocol_selection
+)
+
 // http2 reads HTTP/2 options of either side. fallback says what happens to malformed messages where the options say nothing.
 //
 //nolint:staticcheck // stream_error_on_invalid_http_messaging is deprecated and in use

@@ -171,9 +171,10 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.BindConfig":                   "source_address",
 	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
-		explicit_http_config use_downstream_protocol_config`,
+		explicit_http_config use_downstream_protocol_config auto_config`,
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
 
 	// TLS and secrets.
 	"envoy.config.core.v3.TransportSocket":                                                            "name typed_config",

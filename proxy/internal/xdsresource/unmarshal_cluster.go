@@ -163,7 +163,10 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 		c.HTTP.HTTP1, _, _ = p.http1("http_protocol_options", o)
 	}
 	if o := m.GetHttp2ProtocolOptions(); o != nil {
-		p.noHTTP2("http2_protocol_options", "HTTP/2 to upstreams is not supported in this release; remove it to use HTTP/1.1")
+		c.HTTP.Protocol, c.HTTP.HTTP2 = UpstreamHTTP2, p.http2("http2_protocol_options", o, nil)
+	}
+	if m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL {
+		c.HTTP.Protocol = UpstreamAsDownstream
 	}
 	for key, a := range m.GetTypedExtensionProtocolOptions() {
 		here := fmt.Sprintf("typed_extension_protocol_options[%q]", key)
@@ -177,28 +180,34 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 		}
 		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
 		upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
-		var h1 *corev3.Http1ProtocolOptions
-		switch u := o.GetUpstreamProtocolOptions().(type) {
-		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
-			h1 = u.ExplicitHttpConfig.GetHttpProtocolOptions()
-			if u.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil {
-				p.noHTTP2(join(here, "explicit_http_config.http2_protocol_options"), "HTTP/2 to upstreams is not supported in this release; use http_protocol_options")
-			}
-		case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
-			// Clients speak HTTP/1.1 here, so that is what their protocol means.
-			h1 = u.UseDownstreamProtocolConfig.GetHttpProtocolOptions()
+		h1, h2 := upstreamVersion(&o, c)
+		if c.HTTP.Protocol == UpstreamAuto && m.GetTransportSocket() == nil && len(m.GetTransportSocketMatches()) == 0 {
+			p.bad(join(here, "auto_config"), "needs a transport_socket of TLS, whose handshake agrees on the version")
 		}
 		if h1 != nil {
 			c.HTTP.HTTP1, _, _ = p.http1(here, h1)
 		}
+		c.HTTP.HTTP2 = p.http2(join(here, "http2_protocol_options"), h2, nil)
 	}
 }
 
-// noHTTP2 refuses HTTP/2 to an upstream that the data path would talk to.
-func (p *parser) noHTTP2(path, reason string) {
-	if !p.dec.grpcUpstreams {
-		p.bad(path, "%s", reason)
+// upstreamVersion sets which version of HTTP is spoken, and returns the options of each.
+func upstreamVersion(o *httpv3.HttpProtocolOptions, c *Cluster) (h1 *corev3.Http1ProtocolOptions, h2 *corev3.Http2ProtocolOptions) {
+	switch u := o.GetUpstreamProtocolOptions().(type) {
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		c.HTTP.Protocol = UpstreamHTTP1
+		if h2 = u.ExplicitHttpConfig.GetHttp2ProtocolOptions(); h2 != nil {
+			c.HTTP.Protocol = UpstreamHTTP2
+		}
+		return u.ExplicitHttpConfig.GetHttpProtocolOptions(), h2
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		c.HTTP.Protocol = UpstreamAsDownstream
+		return u.UseDownstreamProtocolConfig.GetHttpProtocolOptions(), u.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions()
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		c.HTTP.Protocol = UpstreamAuto
+		return u.AutoConfig.GetHttpProtocolOptions(), u.AutoConfig.GetHttp2ProtocolOptions()
 	}
+	return nil, nil
 }
 
 func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out *UpstreamHTTP) {
