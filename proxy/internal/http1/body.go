@@ -8,6 +8,7 @@ import (
 
 // Bounds of what surrounds chunks, so that framing cannot be used to feed bytes for ever.
 const (
+	maxChunkDigits    = 16
 	maxChunkExtension = 4 << 10  // bytes of all extensions between two data bytes
 	maxTrailerBytes   = 16 << 10 // of the trailer section
 	maxTrailers       = 64
@@ -103,7 +104,8 @@ func (b *Body) framing(c byte) *Error {
 		d := hexDigit(c)
 		switch {
 		case d >= 0:
-			if b.left>>56 != 0 { // more than 60 bits after the shift
+			// Zeros in front count as well: a size is not to be an endless stream of them.
+			if b.ext++; b.ext > maxChunkDigits || b.left>>56 != 0 { // more than 60 bits after the shift
 				return ErrChunkSize
 			}
 			b.left = b.left<<4 | uint64(d)
@@ -111,7 +113,7 @@ func (b *Body) framing(c byte) *Error {
 		case b.state == chunkSizeStart:
 			return ErrChunkSize
 		case c == ';':
-			b.state = chunkExtension
+			b.state, b.ext = chunkExtension, 0
 		case c == '\r':
 			b.state = chunkSizeLF
 		default:
