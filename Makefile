@@ -49,6 +49,7 @@ check-darwin:
 ## conformance: run h2spec and gRPC's interop tests on the proxy
 conformance:
 	cd test/conformance/h2spec && $(GO) test -count=1 ./...
+	cd test/conformance/grpcinterop && $(GO) test -count=1 ./...
 
 ## bench: measure the proxy side by side with nginx, HAProxy and Envoy; writes docs/performance.md
 bench:
