@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy/internal/admin"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/proxy/internal/hotrestart"
 	"github.com/lateen-mesh/lateen/proxy/internal/server"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -56,6 +57,9 @@ type Config struct {
 	DrainImmediately bool
 	// FileFlushInterval is how long an access-log line may wait in memory. Default 1 second.
 	FileFlushInterval time.Duration
+	// HotRestart lets another process take the sockets over, and takes them over from the one
+	// before; nil: neither.
+	HotRestart *HotRestart
 	// ConfigPath is shown by /server_info; nothing is read from it.
 	ConfigPath string
 	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
@@ -74,6 +78,8 @@ type Proxy struct {
 	boot   *bootstrap.Bootstrap
 	levels *server.Levels
 	cfg    Config
+	parent *hotrestart.Parent // for the process after this one; nil: none may come
+	child  *hotrestart.Child  // of the process before this one; nil: there is none
 	quit   context.CancelFunc
 	quitMu sync.Mutex
 
@@ -82,7 +88,7 @@ type Proxy struct {
 }
 
 // New reads the configuration. The error lists everything in it that is wrong or not
-// supported, by path. Nothing is started or bound.
+// supported, by path. Nothing is started or bound, but for the socket of a hot restart.
 func New(cfg Config) (*Proxy, error) {
 	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: server.LevelTrace})
 	if cfg.Logger != nil {
@@ -110,12 +116,28 @@ func New(cfg Config) (*Proxy, error) {
 	if err := p.levels.SetList(cfg.ComponentLogLevels); err != nil {
 		return nil, err
 	}
+	var predecessor server.Predecessor
+	var epoch uint32
+	if h := cfg.HotRestart; h != nil {
+		if h.ParentShutdownTime == 0 {
+			h.ParentShutdownTime = 15 * time.Minute
+		}
+		if err := p.connect(h); err != nil {
+			return nil, err
+		}
+		epoch = h.Epoch
+		if p.child != nil {
+			predecessor = p.child
+		}
+	}
 	p.server, err = server.New(server.Config{
+		Predecessor: predecessor, RestartEpoch: epoch,
 		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
 		TrimMemory: cfg.TuneProcess, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
 		FileFlushInterval: cfg.FileFlushInterval,
 	})
 	if err != nil {
+		p.closeHandOver()
 		return nil, err
 	}
 	p.admin = admin.New(admin.Config{
@@ -177,19 +199,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var lis net.Listener
 	if p.boot.Admin != nil {
 		var err error
-		if lis, err = admin.Listen(*p.boot.Admin); err != nil {
-			p.server.Abandon()
-			return fmt.Errorf("admin: %w", err)
-		}
-		p.addrMu.Lock()
-		p.adminAddr = lis.Addr().String()
-		p.addrMu.Unlock()
-		if path := p.cfg.AdminAddressPath; path != "" {
-			if err := os.WriteFile(path, []byte(lis.Addr().String()), 0o644); err != nil {
-				lis.Close()
-				p.server.Abandon()
-				return fmt.Errorf("admin address path: %w", err)
-			}
+		if lis, err = p.listenAdmin(); err != nil {
+			p.abandon()
+			return err
 		}
 	}
 	var wg sync.WaitGroup
@@ -197,6 +209,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	// The admin API answers from the first moment to the last but one: it is what tells why
 	// a start or an end takes long.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	lifeCtx, endLife := context.WithCancel(context.WithoutCancel(ctx))
 	if lis != nil {
 		wg.Go(func() {
 			if adminErr = p.admin.Run(adminCtx, lis); adminErr != nil {
@@ -204,11 +217,28 @@ func (p *Proxy) Run(ctx context.Context) error {
 			}
 		})
 	}
-	wg.Go(func() { p.reopenOnSignal(adminCtx) })
+	wg.Go(func() { p.reopenOnSignal(lifeCtx) })
+	p.handOver(lifeCtx, &wg, stopAdmin)
 	err := p.server.Run(ctx)
 	stopAdmin()
+	endLife()
 	wg.Wait()
 	return errors.Join(err, adminErr)
+}
+
+// abandon frees what New made.
+func (p *Proxy) abandon() {
+	p.server.Abandon()
+	p.closeHandOver()
+}
+
+func (p *Proxy) closeHandOver() {
+	if p.parent != nil {
+		p.parent.Close()
+	}
+	if p.child != nil {
+		p.child.Close()
+	}
 }
 
 // Quit ends Run, as a signal would.

@@ -59,6 +59,18 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if f.restartVersion {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), proxy.HotRestartVersion)
+		return err
+	}
+	// Envoy's hot restart is on by default, and so refuses a second process with the same base id;
+	// here it is on once somebody speaks of it.
+	for _, name := range []string{"base-id", "use-dynamic-base-id", "base-id-path", "restart-epoch", "socket-path"} {
+		f.hotRestart = f.hotRestart || cmd.Flags().Changed(name)
+	}
+	if err := f.chooseBaseID(); err != nil {
+		return err
+	}
 	cfg, err := f.config()
 	if err != nil {
 		return err

@@ -2,7 +2,9 @@ package proxycmd
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,14 +16,19 @@ import (
 
 // flags are Envoy's (https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
 type flags struct {
-	path, yaml, mode                                 string
-	node, cluster, zone                              string
-	level, components, logFormat, logPath, adminPath string
-	drainStrategy                                    string
-	statsTags                                        []string
-	concurrency, drain, flush                        int
-	logEscaped                                       bool
-	allowStatic, allowUnknown, rejectDyn, ignoreDyn  bool
+	path, yaml, mode                                                           string
+	node, cluster, zone                                                        string
+	level, components, logFormat, logPath, adminPath                           string
+	socketPath, baseIDPath                                                     string
+	drainStrategy                                                              string
+	statsTags                                                                  []string
+	concurrency, drain, flush                                                  int
+	baseID, epoch                                                              uint32
+	hotRestart                                                                 bool // one of the flags for it was given
+	parentShutdown                                                             int
+	dynamicBaseID, noHotRestart, skipNoParent, skipParentStats, restartVersion bool
+	logEscaped                                                                 bool
+	allowStatic, allowUnknown, rejectDyn, ignoreDyn                            bool
 }
 
 func (f *flags) register(s *pflag.FlagSet) {
@@ -41,6 +48,16 @@ func (f *flags) register(s *pflag.FlagSet) {
 	s.IntVar(&f.drain, "drain-time-s", 600, "seconds that connections of a replaced listener may take to end")
 	s.IntVar(&f.flush, "file-flush-interval-msec", 1000, "milliseconds that a line of an access log may wait in memory")
 	s.StringVar(&f.drainStrategy, "drain-strategy", "gradual", "gradual: connections are asked to end over the drain time; immediate: at once")
+	s.Uint32Var(&f.baseID, "base-id", 0, "tells apart proxies on one machine, for a hot restart")
+	s.BoolVar(&f.dynamicBaseID, "use-dynamic-base-id", false, "choose a base id that no other proxy has")
+	s.StringVar(&f.baseIDPath, "base-id-path", "", "file to write the base id to")
+	s.Uint32Var(&f.epoch, "restart-epoch", 0, "take the sockets over from the process of the epoch before")
+	s.BoolVar(&f.noHotRestart, "disable-hot-restart", false, "let no process take the sockets over")
+	s.IntVar(&f.parentShutdown, "parent-shutdown-time-s", 900, "seconds after which the process of the epoch before is ended")
+	s.StringVar(&f.socketPath, "socket-path", "@lateen_domain_socket", "what the names of hot restart sockets begin with; @ is the abstract namespace")
+	s.BoolVar(&f.skipNoParent, "skip-hot-restart-on-no-parent", false, "start anew when there is no process to take over from")
+	s.BoolVar(&f.skipParentStats, "skip-hot-restart-parent-stats", false, "do not add the counters of the process before")
+	s.BoolVar(&f.restartVersion, "hot-restart-version", false, "print the version of the hand-over and exit")
 	s.StringArrayVar(&f.statsTags, "stats-tag", nil, "NAME:VALUE, a tag of all statistics; may be repeated")
 	s.BoolVar(&f.allowStatic, "allow-unknown-static-fields", false, "leave unknown fields of the bootstrap out, with a warning for each")
 	s.BoolVar(&f.allowUnknown, "allow-unknown-fields", false, "the same, under its older name")
@@ -57,6 +74,7 @@ var withoutMeaning = []struct{ name, why string }{
 	{"log-stacktrace-single-entry", "a stack trace is one entry always"},
 	{"skip-deprecated-logs", "deprecated fields are not logged"},
 	{"file-flush-min-size-kb", "access logs are written from 64 KiB on"},
+	{"socket-mode", "sockets in the abstract namespace have none, and only the same user may use them"},
 	{"local-address-ip-version", "the node's address is taken from its metadata"},
 }
 
@@ -69,7 +87,7 @@ var refused = []struct{ name, why string }{
 func (f *flags) registerOthers(s *pflag.FlagSet) {
 	for _, x := range withoutMeaning {
 		s.String(x.name, "", "accepted for Envoy's sake: "+x.why)
-		if x.name != "file-flush-min-size-kb" && x.name != "local-address-ip-version" {
+		if x.name != "file-flush-min-size-kb" && x.name != "local-address-ip-version" && x.name != "socket-mode" {
 			s.Lookup(x.name).NoOptDefVal = "true"
 		}
 		_ = s.MarkHidden(x.name) // it was registered a line above
@@ -116,6 +134,20 @@ func (f *flags) config() (proxy.Config, error) {
 	case f.rejectDyn && f.ignoreDyn:
 		return cfg, fmt.Errorf("--reject-unknown-dynamic-fields and --ignore-unknown-dynamic-fields exclude each other")
 	}
+	if !f.noHotRestart && f.hotRestart {
+		cfg.HotRestart = &proxy.HotRestart{
+			BaseID: f.baseID, Epoch: f.epoch, SocketPath: f.socketPath, ParentShutdownTime: time.Duration(f.parentShutdown) * time.Second,
+			SkipNoParent: f.skipNoParent, SkipParentStats: f.skipParentStats,
+		}
+	}
+	switch {
+	case f.parentShutdown <= 0:
+		return cfg, fmt.Errorf("--parent-shutdown-time-s %d: must be at least 1", f.parentShutdown)
+	case f.dynamicBaseID && f.epoch > 0:
+		return cfg, fmt.Errorf("--use-dynamic-base-id is for the first process: with --restart-epoch give the --base-id that it has")
+	case f.noHotRestart && f.epoch > 0:
+		return cfg, fmt.Errorf("--restart-epoch %d needs a hot restart, which --disable-hot-restart forbids", f.epoch)
+	}
 	switch f.drainStrategy {
 	case "gradual":
 	case "immediate":
@@ -143,4 +175,19 @@ func (f *flags) config() (proxy.Config, error) {
 		cfg.Bootstrap = raw
 	}
 	return cfg, nil
+}
+
+// chooseBaseID draws one, if it is asked for, and writes down which it is. That no other process has
+// it shows when the socket is opened.
+func (f *flags) chooseBaseID() error {
+	if f.dynamicBaseID {
+		f.baseID = rand.Uint32()
+	}
+	if f.baseIDPath == "" {
+		return nil
+	}
+	if err := os.WriteFile(f.baseIDPath, []byte(strconv.FormatUint(uint64(f.baseID), 10)), 0o644); err != nil {
+		return fmt.Errorf("--base-id-path: %w", err)
+	}
+	return nil
 }

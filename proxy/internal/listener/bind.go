@@ -33,7 +33,7 @@ func (l *Listener) bind(a xdsresource.Address, opts *xdsresource.ListenerSocket)
 		return fmt.Errorf("address %s is no IP address", a.Host)
 	}
 	if a.Pipe != "" || opts.Shared {
-		fd, err := l.open(a, opts, 0, false)
+		fd, err := l.open(a, a, opts, 0, false)
 		if err != nil {
 			return bindError(addressText(a), err)
 		}
@@ -48,8 +48,9 @@ func (l *Listener) bind(a xdsresource.Address, opts *xdsresource.ListenerSocket)
 		}
 		_ = syscall.Close(probe)
 	}
+	asked := a
 	for i, w := range l.workers {
-		fd, err := l.open(a, opts, i, true)
+		fd, err := l.open(asked, a, opts, i, true)
 		if err != nil {
 			return bindError(addressText(a), err)
 		}
@@ -68,15 +69,42 @@ func (l *Listener) bind(a xdsresource.Address, opts *xdsresource.ListenerSocket)
 	return nil
 }
 
-// inherits reports whether a process before this one hands the address over.
-func (l *Listener) inherits(a xdsresource.Address) bool {
-	return l.o.Inherited != nil && l.o.Inherited(a, 0, false) >= 0
+// adopt takes over the sockets of workers that the process before this one had and this one has
+// not: connections wait in their queues, too.
+func (l *Listener) adopt(cfg *xdsresource.Listener) {
+	if l.o.Inherited == nil || cfg.Socket.Shared {
+		return
+	}
+	for n, a := range addresses(cfg) {
+		for i := len(l.workers); a.Pipe == ""; i++ {
+			fd := l.o.Inherited(cfg.Name, a, i, true)
+			if fd < 0 {
+				break
+			}
+			w := i % len(l.workers)
+			s := &socket{w: l.workers[w], sys: fd}
+			if !a.IP.IsUnspecified() {
+				s.local = netip.AddrPortFrom(a.IP.Unmap(), a.Port)
+			}
+			l.sockets[w] = append(l.sockets[w], s)
+			l.adopted = append(l.adopted, adopted{n, fd})
+		}
+	}
 }
 
-// open takes a socket over from the process before this one, or makes it.
-func (l *Listener) open(a xdsresource.Address, opts *xdsresource.ListenerSocket, worker int, own bool) (int, error) {
+// adopted is a socket beyond those of the workers, which the next process must get, too.
+type adopted struct{ address, fd int }
+
+// inherits reports whether a process before this one hands the address over.
+func (l *Listener) inherits(a xdsresource.Address) bool {
+	return l.o.Inherited != nil && l.o.Inherited(l.Config().Name, a, 0, false) >= 0
+}
+
+// open takes a socket over from the process before this one, under the address that is configured,
+// or makes it, with the port that was chosen.
+func (l *Listener) open(asked, a xdsresource.Address, opts *xdsresource.ListenerSocket, worker int, own bool) (int, error) {
 	if l.o.Inherited != nil {
-		if fd := l.o.Inherited(a, worker, true); fd >= 0 {
+		if fd := l.o.Inherited(l.Config().Name, asked, worker, true); fd >= 0 {
 			return fd, nil
 		}
 	}

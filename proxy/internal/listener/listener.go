@@ -66,7 +66,8 @@ type Options struct {
 	ShareAddress bool
 	// Inherited returns the descriptor of a worker's socket that another process hands over, -1
 	// for none. It is asked with take to hand it out, else only whether there is one. nil: none.
-	Inherited func(a xdsresource.Address, worker int, take bool) int
+	// Workers beyond those that there are may be asked for: the other process may have had more.
+	Inherited func(listener string, a xdsresource.Address, worker int, take bool) int
 	// DrainGradually asks connections that drain to end at moments that are spread over the
 	// time they have, so that their clients do not all come back at once; else at the start.
 	DrainGradually bool
@@ -84,6 +85,8 @@ type Listener struct {
 	mu      sync.Mutex // guards what follows
 	sockets [][]*socket
 	stopped bool
+	adopted []adopted
+	handed  bool // another process has the sockets, too
 }
 
 // config is a compiled configuration; immutable.

@@ -52,6 +52,7 @@ func (l *Listener) Start() error {
 			return fmt.Errorf("listener %q: %w", cfg.Name, err)
 		}
 	}
+	l.adopt(cfg)
 	for i, w := range l.workers {
 		socks := l.sockets[i]
 		if !w.loop.Post(func() { w.listen(socks) }) {
@@ -71,8 +72,8 @@ func (l *Listener) Addrs() []xdsresource.Address {
 		return nil
 	}
 	var out []xdsresource.Address
-	for i, s := range l.sockets[0] {
-		a := addresses(l.config.Load().res)[i]
+	for i, a := range addresses(l.config.Load().res) { // what was adopted stands behind them
+		s := l.sockets[0][i]
 		if s.path == "" && a.Port == 0 {
 			if sa, err := syscall.Getsockname(s.sys); err == nil {
 				a.Port = conn.AddrPort(sa).Port()
@@ -81,6 +82,51 @@ func (l *Listener) Addrs() []xdsresource.Address {
 		out = append(out, a)
 	}
 	return out
+}
+
+// Descriptor returns a copy of a worker's socket for an address of the configuration, for another
+// process; -1: there is none. From then on the socket file of a Unix socket is the other process's.
+func (l *Listener) Descriptor(a xdsresource.Address, worker int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped || worker < 0 || len(l.sockets) == 0 {
+		return -1
+	}
+	for i, own := range addresses(l.config.Load().res) {
+		if own.Pipe != a.Pipe || own.IP != a.IP || own.Port != a.Port {
+			continue
+		}
+		sys := l.socketOf(i, worker)
+		if sys < 0 {
+			return -1
+		}
+		fd, _, e := syscall.Syscall(syscall.SYS_FCNTL, uintptr(sys), syscall.F_DUPFD_CLOEXEC, 0)
+		if e != 0 {
+			return -1
+		}
+		l.handed = true
+		return int(fd)
+	}
+	return -1
+}
+
+// socketOf returns the descriptor of a worker for an address; behind the workers come the adopted
+// ones.
+func (l *Listener) socketOf(address, worker int) int {
+	if worker < len(l.sockets) {
+		return l.sockets[worker][address].sys
+	}
+	worker -= len(l.sockets)
+	for _, x := range l.adopted {
+		if x.address != address {
+			continue
+		}
+		if worker == 0 {
+			return x.fd
+		}
+		worker--
+	}
+	return -1
 }
 
 // StopAccepting closes the sockets; connections go on.
@@ -100,7 +146,7 @@ func (l *Listener) StopAccepting() {
 		})
 	}
 	for _, a := range addresses(l.config.Load().res) {
-		if a.Pipe != "" && a.Pipe[0] != '@' && l.sockets != nil {
+		if a.Pipe != "" && a.Pipe[0] != '@' && l.sockets != nil && !l.handed {
 			_ = os.Remove(a.Pipe)
 		}
 	}

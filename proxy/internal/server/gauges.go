@@ -10,12 +10,14 @@ import (
 
 // gauges are the server's own statistics, "server.*", computed when they are asked for.
 type gauges struct {
+	epoch, generation                                                             stats.Gauge
 	uptime, live, state, concurrency, memoryAllocated, memoryHeap, memoryPhysical stats.Gauge
 	listenersActive, listenersWarming, clustersActive, clustersWarming            stats.Gauge
 }
 
 func newGauges(st *stats.Store) gauges {
 	return gauges{
+		epoch: st.Gauge("server.hot_restart_epoch"), generation: st.Gauge("server.hot_restart_generation"),
 		uptime:           st.Gauge("server.uptime"),
 		live:             st.Gauge("server.live"),
 		state:            st.Gauge("server.state"),
@@ -75,6 +77,8 @@ func (s *Server) UpdateGauges() {
 	// Envoy's numbers: LIVE 0, DRAINING 1, PRE_INITIALIZING 2, INITIALIZING 3.
 	set(s.gauges.state, [...]int{2, 3, 0, 1}[state])
 	set(s.gauges.concurrency, len(s.loops))
+	set(s.gauges.epoch, int(s.cfg.RestartEpoch))
+	set(s.gauges.generation, int(s.cfg.RestartEpoch)+1)
 	set(s.gauges.memoryAllocated, int(m.HeapAlloc))
 	set(s.gauges.memoryHeap, int(m.HeapSys))
 	set(s.gauges.memoryPhysical, int(Resident()))

@@ -42,6 +42,10 @@ type Config struct {
 	// IgnoreUnknownDynamic leaves fields out of what xDS brings that the protos do not know. The
 	// Decoder must do likewise.
 	IgnoreUnknownDynamic bool
+	// Predecessor is the process that this one takes over from; nil: none. RestartEpoch is how
+	// many there were.
+	Predecessor  Predecessor
+	RestartEpoch uint32
 	// StatsTags are fixed tags of all statistics, beside those of the bootstrap.
 	StatsTags []stats.TagRule
 }
@@ -93,6 +97,7 @@ type Server struct {
 	listeners    *listenerSet
 	routeRecords records[resource]
 	sources      *sources
+	heir         *inheritance
 	ads          *xdsclient.Client
 	ldsAsked     bool
 	staticUp     bool
@@ -160,6 +165,7 @@ func New(cfg Config) (*Server, error) {
 			SubZone: cfg.Bootstrap.Node.GetLocality().GetSubZone(),
 		},
 	})
+	s.heir = &inheritance{from: cfg.Predecessor, fds: map[inheritedKey]int{}}
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
 	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
@@ -374,7 +380,7 @@ func (s *Server) closeAll() {
 func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
-		Original: s.listeners.original, AccessLogs: s.accessLogs, DrainGradually: !s.cfg.DrainImmediately,
+		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), DrainGradually: !s.cfg.DrainImmediately,
 	})
 }
 

@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/admin"
+	"github.com/lateen-mesh/lateen/proxy/internal/hotrestart"
+)
+
+// HotRestart says how a process hands its sockets to the next one, as Envoy's flags of these names
+// do.
+type HotRestart struct {
+	// BaseID tells apart proxies on one machine. Epoch 0 is the first process; one of epoch N takes
+	// over from that of epoch N-1.
+	BaseID, Epoch uint32
+	// SocketPath is what names of the processes' sockets begin with; "" is "@lateen_domain_socket".
+	SocketPath string
+	// ParentShutdownTime is after how long the process before this one is ended, unless its last
+	// connection ends before. Default 15 minutes.
+	ParentShutdownTime time.Duration
+	// SkipNoParent starts anew when there is no process to take over from; else that is an error.
+	SkipNoParent bool
+	// SkipParentStats does not add the counters of the process before.
+	SkipParentStats bool
+
+	every time.Duration // how often counters are fetched; 0: importEvery
+}
+
+// HotRestartVersion is that of the messages between two processes.
+const HotRestartVersion = hotrestart.Version
+
+// importEvery is how often the counters of the process before are fetched.
+const importEvery = time.Second
+
+// connect reaches the process before this one and opens the socket for the one after.
+func (p *Proxy) connect(h *HotRestart) (err error) {
+	path := h.SocketPath
+	if path == "" {
+		path = "@lateen_domain_socket"
+	}
+	if h.Epoch > 0 {
+		if p.child, err = hotrestart.Connect(hotrestart.Name(path, h.BaseID, h.Epoch-1)); err != nil && !h.SkipNoParent {
+			return fmt.Errorf("restart epoch %d: %w", h.Epoch, err)
+		}
+	}
+	p.parent, err = hotrestart.Listen(hotrestart.Name(path, h.BaseID, h.Epoch), p.levels.Logger("main"))
+	return err
+}
+
+// heir does what the process after this one asks for. It is hotrestart.Handler.
+type heir struct {
+	p         *Proxy
+	stopAdmin func()
+}
+
+// CloseAdmin implements hotrestart.Handler.
+func (h heir) CloseAdmin() { h.stopAdmin() }
+
+// Socket implements hotrestart.Handler.
+func (h heir) Socket(listener, address string, worker int) int {
+	return h.p.server.Descriptor(listener, address, worker)
+}
+
+// Drain implements hotrestart.Handler.
+func (h heir) Drain() { h.p.server.HandOver() }
+
+// Counters implements hotrestart.Handler.
+func (h heir) Counters() (map[string]uint64, int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return h.p.server.Counters(ctx)
+}
+
+// Terminate implements hotrestart.Handler.
+func (h heir) Terminate() { h.p.Quit() }
+
+// takeOver goes through the life of the process before this one, once this one serves, until it
+// has ended or ctx ends.
+func (p *Proxy) takeOver(ctx context.Context) {
+	log := p.levels.Logger("main")
+	defer p.child.Close()
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.server.Ready():
+	}
+	if err := p.child.Drain(); err != nil {
+		log.Error("cannot ask the process before this one to drain", "error", err)
+		return
+	}
+	imp := p.server.Stats().NewImporter()
+	connections := p.server.Stats().Gauge("server.parent_connections")
+	fetch := func() (left int64) {
+		counters, n, err := p.child.Counters()
+		if err != nil {
+			return -1
+		}
+		p.server.Stats().Main().GaugeSet(connections, n)
+		if !p.cfg.HotRestart.SkipParentStats {
+			imp.Add(counters)
+		}
+		return n
+	}
+	every := p.cfg.HotRestart.every
+	if every == 0 {
+		every = importEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	end := time.NewTimer(p.cfg.HotRestart.ParentShutdownTime)
+	defer end.Stop()
+	// A process that serves nobody any more need not wait for its time to be over. What was on its
+	// way when it was first seen empty has been accepted when it is seen so again.
+	for empty := 0; empty < 2; {
+		if empty++; fetch() != 0 {
+			empty = 0
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			continue
+		case <-end.C:
+		}
+		break
+	}
+	fetch()
+	p.server.Stats().Main().GaugeSet(connections, 0)
+	if err := p.child.Terminate(); err != nil {
+		log.Warn("the process before this one is gone already", "error", err)
+	}
+}
+
+// listenAdmin binds the admin API's address, which the process before this one may have to give up
+// first.
+func (p *Proxy) listenAdmin() (net.Listener, error) {
+	if p.child != nil {
+		if err := p.child.CloseAdmin(); err != nil {
+			return nil, err
+		}
+	}
+	var lis net.Listener
+	var err error
+	for range 50 { // it closes behind its answer
+		if lis, err = admin.Listen(*p.boot.Admin); err == nil || p.child == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	p.addrMu.Lock()
+	p.adminAddr = lis.Addr().String()
+	p.addrMu.Unlock()
+	if path := p.cfg.AdminAddressPath; path != "" {
+		if err := os.WriteFile(path, []byte(lis.Addr().String()), 0o644); err != nil {
+			lis.Close()
+			return nil, fmt.Errorf("admin address path: %w", err)
+		}
+	}
+	return lis, nil
+}
+
+// handOver waits for the process after this one.
+func (p *Proxy) handOver(ctx context.Context, wg *sync.WaitGroup, stopAdmin func()) {
+	if p.parent != nil {
+		wg.Go(func() { p.parent.Run(ctx, heir{p, stopAdmin}) })
+	}
+	if p.child != nil {
+		wg.Go(func() { p.takeOver(ctx) })
+	}
+}
