@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -35,6 +36,8 @@ type Bootstrap struct {
 	// nowhere.
 	LDS, CDS *xdsresource.ConfigSource
 	Stats    Stats
+	// Overload is the overload manager; nil: none.
+	Overload *xdsresource.Overload
 
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
 	// socket). They are dialled by the xDS client, not by the data path.
@@ -87,6 +90,12 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.admin(m.GetAdmin())
 	l.dynamic(m.GetDynamicResources())
 	l.stats(m)
+	if o := m.GetOverloadManager(); o != nil {
+		var err error
+		if l.out.Overload, err = dec.Overload(o, func(name string) bool { _, ok := overload.ActionOf(name); return ok }); err != nil {
+			l.nested("overload_manager", err)
+		}
+	}
 	l.static(m.GetStaticResources())
 	l.clusterManager(m.GetClusterManager())
 	if len(l.problems) > 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -17,6 +18,11 @@ import (
 func (s *stream) prepare() bool {
 	cfg := s.w.m.cfg
 	s.limitRequests()
+	if o := s.w.m.deps.Overload; o != nil && o.Sheds(overload.StopAcceptingRequests, s.w.loop.Rand()) {
+		s.w.inc(rqOverloadClose)
+		s.Reply(httpfilter.Reply{Code: 503, Body: "envoy overloaded", Details: "overload", Flags: streaminfo.OverloadManager})
+		return false
+	}
 	if !s.req.Has(header.Authority) {
 		if cfg.DefaultHostForHTTP10 == "" || s.msg.Minor != 0 {
 			s.Reply(httpfilter.Reply{Code: 400, Details: "missing_host_header"})
@@ -56,8 +62,18 @@ func (s *stream) prepare() bool {
 // limitRequests applies max_requests_per_connection and draining.
 func (s *stream) limitRequests() {
 	c := s.c
-	if n := s.w.m.cfg.MaxRequestsPerConnection; n > 0 && c.requests >= n && !c.draining {
+	if c.draining {
+		return
+	}
+	n, o := s.w.m.cfg.MaxRequestsPerConnection, s.w.m.deps.Overload
+	enough, overloaded := n > 0 && c.requests >= n, o != nil && o.Sheds(overload.DisableKeepalive, s.w.loop.Rand())
+	if enough {
 		s.w.inc(cxMaxRequests)
+	}
+	if overloaded {
+		s.w.inc(cxOverloadDisableKeepalive)
+	}
+	if enough || overloaded {
 		if s.http2 != nil {
 			s.http2.drain()
 		} else {

@@ -15,6 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/http2/options"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
@@ -38,6 +39,8 @@ type Deps struct {
 	// 127.0.0.1; invalid: 127.0.0.1 it is.
 	LocalAddress netip.Addr
 	Logger       *slog.Logger
+	// Overload says when requests are to be shed and connections not to be kept; nil: never.
+	Overload *overload.State
 	// Spans takes what is traced; nil: contexts are propagated only. NodeID and NodeZone go into
 	// the tags of spans.
 	Spans            tracing.Reporter

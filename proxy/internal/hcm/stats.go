@@ -55,6 +55,8 @@ const (
 	noRoute
 	tracingRandom
 	tracingNotTraceable
+	rqOverloadClose
+	cxOverloadDisableKeepalive
 )
 
 var statSet = stats.NewSet(
@@ -74,6 +76,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
 	counter("no_route"), counter("tracing.random_sampling"), counter("tracing.not_traceable"),
+	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"),
 )
 
 func counter(n string) stats.Item   { return stats.Item{Name: n} }

@@ -110,16 +110,16 @@ func descriptor(oob []byte) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	for _, m := range list {
-		fds, err := syscall.ParseUnixRights(&m)
-		if err != nil {
-			return -1, err
-		}
-		for _, fd := range fds[1:] {
-			_ = syscall.Close(fd)
-		}
-		syscall.CloseOnExec(fds[0])
-		return fds[0], nil
+	if len(list) == 0 {
+		return -1, errors.New("a control message without descriptor")
 	}
-	return -1, errors.New("a control message without descriptor")
+	fds, err := syscall.ParseUnixRights(&list[0])
+	if err != nil {
+		return -1, err
+	}
+	for _, fd := range fds[1:] { // there is room for one
+		_ = syscall.Close(fd)
+	}
+	syscall.CloseOnExec(fds[0])
+	return fds[0], nil
 }

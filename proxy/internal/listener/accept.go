@@ -10,6 +10,8 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // maxAccepts is how many connections one readiness event accepts by default, so that a burst
@@ -130,6 +132,24 @@ func (s *socket) place(fd int, remote netip.AddrPort, balance bool) {
 	}
 }
 
+// admit decides whether a connection may be served, and counts it against the process's limit.
+func (w *worker) admit(cfg *xdsresource.Listener) (counted, ok bool) {
+	o := w.l.o.Overload
+	switch {
+	case o == nil:
+		return false, true
+	case !cfg.BypassOverload && o.Sheds(overload.RejectConnections, w.loop.Rand()):
+		w.inc(overloadReject)
+		return false, false
+	case cfg.IgnoreConnLimit:
+		return false, true
+	case !o.Connected():
+		w.inc(globalCxOverflow)
+		return false, false
+	}
+	return true, true
+}
+
 // accepted makes a connection of a descriptor and begins to serve it.
 func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, balanced bool) {
 	placed := w
@@ -145,7 +165,15 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 		}
 	}
 	cfg := w.l.config.Load()
-	sv := &served{w: w}
+	counted, ok := w.admit(cfg.res)
+	if !ok {
+		if balanced {
+			placed.active.Add(-1)
+		}
+		_ = syscall.Close(fd)
+		return
+	}
+	sv := &served{w: w, counted: counted}
 	if balanced {
 		sv.placed = placed
 	}
@@ -155,6 +183,9 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 	if err != nil {
 		if balanced {
 			placed.active.Add(-1)
+		}
+		if counted {
+			w.l.o.Overload.Disconnected()
 		}
 		w.l.log.Error("accepted connection dropped", "listener", cfg.res.Name, "error", err)
 		return

@@ -13,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -68,6 +69,8 @@ type Options struct {
 	// for none. It is asked with take to hand it out, else only whether there is one. nil: none.
 	// Workers beyond those that there are may be asked for: the other process may have had more.
 	Inherited func(listener string, a xdsresource.Address, worker int, take bool) int
+	// Overload says when accepting is to stop or connections are to be refused; nil: never.
+	Overload *overload.State
 	// DrainGradually asks connections that drain to end at moments that are spread over the
 	// time they have, so that their clients do not all come back at once; else at the start.
 	DrainGradually bool

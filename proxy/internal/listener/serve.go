@@ -25,6 +25,7 @@ type served struct {
 	noChain    bool
 	asked      bool    // to end
 	failure    string  // of the transport
+	counted    bool    // against the process's limit
 	placed     *worker // that counts it in active; nil: none does
 }
 
@@ -132,6 +133,9 @@ func (s *served) OnConnClosed(c *conn.Conn) {
 		s.inspecting = false
 		s.w.gauge(preCxActive, -1)
 		s.w.loop.Disarm(&s.timer)
+	}
+	if s.counted {
+		s.w.l.o.Overload.Disconnected()
 	}
 	if s.placed != nil {
 		s.placed.active.Add(-1)

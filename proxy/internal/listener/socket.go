@@ -129,6 +129,29 @@ func (l *Listener) socketOf(address, worker int) int {
 	return -1
 }
 
+// Pause stops accepting for a while, or goes on; connections wait in the kernel's queue meanwhile.
+func (l *Listener) Pause(yes bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped || l.config.Load().res.BypassOverload {
+		return
+	}
+	want := eventloop.EventIn
+	if yes {
+		want = 0
+	}
+	for i, list := range l.sockets {
+		w := l.workers[i]
+		w.loop.Post(func() {
+			for _, s := range list {
+				if s.fd.Sys() >= 0 {
+					w.loop.SetInterestNow(&s.fd, want)
+				}
+			}
+		})
+	}
+}
+
 // StopAccepting closes the sockets; connections go on.
 func (l *Listener) StopAccepting() {
 	l.mu.Lock()

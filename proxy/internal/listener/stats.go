@@ -21,6 +21,8 @@ const (
 	preCxActive
 	preCxTimeout
 	noFilterChain
+	globalCxOverflow
+	overloadReject
 	sslConnectionError
 	sslHandshake
 	sslSessionReused
@@ -39,6 +41,8 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "downstream_pre_cx_active", Kind: stats.KindGauge},
 	stats.Item{Name: "downstream_pre_cx_timeout"},
 	stats.Item{Name: "no_filter_chain_match"},
+	stats.Item{Name: "downstream_global_cx_overflow"},
+	stats.Item{Name: "downstream_cx_overload_reject"},
 	stats.Item{Name: "ssl.connection_error"},
 	stats.Item{Name: "ssl.handshake"},
 	stats.Item{Name: "ssl.session_reused"},

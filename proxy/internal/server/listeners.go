@@ -248,6 +248,9 @@ func (ls *listenerSet) activate(v *liveListener) error {
 	if ls.s.failing.Load() && !v.cfg.DrainModifyOnly {
 		v.l.Discourage(true)
 	}
+	if ls.s.acceptingStopped() {
+		v.l.Pause(true)
+	}
 	delete(ls.warming, name)
 	delete(ls.refused, name)
 	v.rec.State = Active

@@ -15,6 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
@@ -97,6 +98,7 @@ type Server struct {
 	listeners    *listenerSet
 	routeRecords records[resource]
 	sources      *sources
+	overload     *overload.Manager // nil: none
 	heir         *inheritance
 	ads          *xdsclient.Client
 	ldsAsked     bool
@@ -165,6 +167,9 @@ func New(cfg Config) (*Server, error) {
 			SubZone: cfg.Bootstrap.Node.GetLocality().GetSubZone(),
 		},
 	})
+	if o := cfg.Bootstrap.Overload; o != nil {
+		s.overload = overload.New(o, s.stats, func() { s.control.post(s.pauseListeners) })
+	}
 	s.heir = &inheritance{from: cfg.Predecessor, fds: map[inheritedKey]int{}}
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
 	s.exporters = newExporters()
@@ -203,6 +208,9 @@ func (s *Server) Run(ctx context.Context) error {
 	logs, cancelLogs := context.WithCancel(context.WithoutCancel(ctx))
 	base2.Go(func() { _ = s.files.Run(logs) })
 	s.wg.Go(func() { _ = s.clusters.Run(sub) })
+	if s.overload != nil {
+		s.wg.Go(func() { s.overload.Run(sub) })
+	}
 	// Nobody sees intervals without an admin API or a sink, and an idle process stays idle.
 	if st := &s.boot.Stats; len(st.Sinks) > 0 || s.boot.Admin != nil && !st.FlushOnAdmin {
 		s.wg.Go(func() { s.flushStats(sub) })
@@ -380,7 +388,7 @@ func (s *Server) closeAll() {
 func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
-		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), DrainGradually: !s.cfg.DrainImmediately,
+		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.overloadState(), DrainGradually: !s.cfg.DrainImmediately,
 	})
 }
 

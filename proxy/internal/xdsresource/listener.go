@@ -41,11 +41,14 @@ type Listener struct {
 
 	// BindToPort is false for virtual listeners that only receive connections handed over
 	// by a listener with UseOriginalDst. Default true.
-	BindToPort     bool
-	Socket         ListenerSocket
-	UseOriginalDst bool
-	Direction      Direction
-	StatPrefix     string // empty: derived from the address
+	BindToPort bool
+	Socket     ListenerSocket
+	// IgnoreConnLimit takes its connections out of the process's limit, BypassOverload the
+	// listener out of what the overload manager does to accepting.
+	IgnoreConnLimit, BypassOverload bool
+	UseOriginalDst                  bool
+	Direction                       Direction
+	StatPrefix                      string // empty: derived from the address
 
 	// DrainModifyOnly: connections are asked to end when the listener changes or goes, not by
 	// /healthcheck/fail (drain_type MODIFY_ONLY).

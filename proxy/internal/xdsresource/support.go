@@ -9,7 +9,7 @@ var supportedFields = map[string]string{
 		default_filter_chain per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters
 		listener_filters_timeout continue_on_listener_filters_timeout traffic_direction access_log bind_to_port drain_type
 		enable_reuse_port reuse_port connection_balance_config tcp_backlog_size tcp_fast_open_queue_length freebind
-		transparent socket_options max_connections_to_accept_per_socket_event enable_mptcp tcp_keepalive`,
+		transparent socket_options max_connections_to_accept_per_socket_event enable_mptcp tcp_keepalive ignore_global_conn_limit bypass_overload_manager`,
 	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
@@ -247,18 +247,26 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.RuntimeUInt32":          "default_value",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin",
-	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
-	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
-	"envoy.config.metrics.v3.StatsConfig":                  "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
-	"envoy.config.metrics.v3.TagSpecifier":                 "tag_name regex fixed_value",
-	"envoy.config.metrics.v3.StatsMatcher":                 "reject_all exclusion_list inclusion_list",
-	"envoy.type.matcher.v3.ListStringMatcher":              "patterns",
-	"envoy.config.metrics.v3.HistogramBucketSettings":      "match buckets",
-	"envoy.config.metrics.v3.StatsSink":                    "name typed_config",
-	"envoy.config.metrics.v3.StatsdSink":                   "address tcp_cluster_name prefix",
-	"envoy.config.metrics.v3.DogStatsdSink":                "address prefix max_bytes_per_datagram",
-	"envoy.config.bootstrap.v3.Admin":                      "address",
+	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager",
+	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":                                      "listeners clusters secrets",
+	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":                                     "lds_config cds_config ads_config",
+	"envoy.config.metrics.v3.StatsConfig":                                                      "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
+	"envoy.config.metrics.v3.TagSpecifier":                                                     "tag_name regex fixed_value",
+	"envoy.config.metrics.v3.StatsMatcher":                                                     "reject_all exclusion_list inclusion_list",
+	"envoy.type.matcher.v3.ListStringMatcher":                                                  "patterns",
+	"envoy.config.metrics.v3.HistogramBucketSettings":                                          "match buckets",
+	"envoy.config.metrics.v3.StatsSink":                                                        "name typed_config",
+	"envoy.config.metrics.v3.StatsdSink":                                                       "address tcp_cluster_name prefix",
+	"envoy.config.metrics.v3.DogStatsdSink":                                                    "address prefix max_bytes_per_datagram",
+	"envoy.config.overload.v3.OverloadManager":                                                 "refresh_interval resource_monitors actions",
+	"envoy.config.overload.v3.ResourceMonitor":                                                 "name typed_config",
+	"envoy.config.overload.v3.OverloadAction":                                                  "name triggers",
+	"envoy.config.overload.v3.Trigger":                                                         "name threshold scaled",
+	"envoy.config.overload.v3.ThresholdTrigger":                                                "value",
+	"envoy.config.overload.v3.ScaledTrigger":                                                   "scaling_threshold saturation_threshold",
+	"envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig":                         "max_heap_size_bytes",
+	"envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "max_active_downstream_connections",
+	"envoy.config.bootstrap.v3.Admin":                                                          "address",
 
 	// Shared.
 	"envoy.config.core.v3.Address":               "socket_address pipe",
@@ -305,7 +313,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
-	{"envoy.config.listener.v3.Listener", "ignore_global_conn_limit bypass_overload_manager stats_matcher", "there is no overload manager to bypass"},
+	{"envoy.config.listener.v3.Listener", "stats_matcher", "the listener's statistics are few"},
 	{"envoy.config.core.v3.SocketOption", "description", "a name for people"},
 
 	{"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "initial_read_buffer_size enable_ja3_fingerprinting enable_ja4_fingerprinting",

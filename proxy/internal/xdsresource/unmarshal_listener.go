@@ -39,6 +39,8 @@ func (p *parser) listener(m *listenerv3.Listener) *Listener {
 		Address:                          p.address("address", m.GetAddress(), false),
 		BindToPort:                       boolOr(m.GetBindToPort(), boolOr(m.GetDeprecatedV1().GetBindToPort(), true)),
 		Socket:                           p.listenerSocket(m),
+		IgnoreConnLimit:                  m.GetIgnoreGlobalConnLimit(),
+		BypassOverload:                   m.GetBypassOverloadManager(),
 		UseOriginalDst:                   boolOr(m.GetUseOriginalDst(), false),
 		StatPrefix:                       m.GetStatPrefix(),
 		DrainModifyOnly:                  m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY,
