@@ -75,7 +75,7 @@ var importRules = []struct {
 		from: []string{"/proxy"},
 		except: []string{
 			"/proxy/internal/bootstrap", "/proxy/internal/xdsclient", "/proxy/internal/xdsresource",
-			"/proxy/internal/httpfilter/", "/proxy/internal/admin", "/proxy/internal/server",
+			"/proxy/internal/httpfilter/", "/proxy/internal/networkfilter/", "/proxy/internal/admin", "/proxy/internal/server",
 			"/proxy/internal/export", // logs and spans leave as protos, off the path
 		},
 		forbidden: []string{"github.com/envoyproxy/", "google.golang.org/protobuf", "google.golang.org/grpc"},

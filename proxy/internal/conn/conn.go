@@ -109,6 +109,9 @@ func (c *Conn) SetHandler(h Handler) { c.handler = h }
 // SetOwner sets who is told last when the connection is gone.
 func (c *Conn) SetOwner(o Owner) { c.owner = o }
 
+// Owner returns who is told last; nil for nobody.
+func (c *Conn) Owner() Owner { return c.owner }
+
 // Handler returns the current handler.
 func (c *Conn) Handler() Handler { return c.handler }
 

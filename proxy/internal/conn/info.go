@@ -76,3 +76,16 @@ func (i *Info) Destination() netip.AddrPort {
 	}
 	return i.LocalAddr
 }
+
+// SetMetadata sets one key of a filter's dynamic metadata.
+func (i *Info) SetMetadata(filter, key string, value any) {
+	if i.Metadata == nil {
+		i.Metadata = make(map[string]map[string]any)
+	}
+	m := i.Metadata[filter]
+	if m == nil {
+		m = make(map[string]any)
+		i.Metadata[filter] = m
+	}
+	m[key] = value
+}

@@ -228,7 +228,17 @@ func Eventually(t testing.TB, f func() error) {
 // Stat returns a statistic's value, -1 when it does not exist.
 func (p *Proxy) Stat(name string) int64 {
 	p.t.Helper()
-	resp, err := http.Get("http://" + p.Admin + "/stats?filter=" + url.PathEscape("^"+regexp.QuoteMeta(name)+"$"))
+	v, ok := p.stats("^" + regexp.QuoteMeta(name) + "$")[name]
+	if !ok {
+		return -1
+	}
+	return v
+}
+
+// stats returns the counters and gauges whose names match.
+func (p *Proxy) stats(filter string) map[string]int64 {
+	p.t.Helper()
+	resp, err := http.Get("http://" + p.Admin + "/stats?filter=" + url.PathEscape(filter))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -237,16 +247,14 @@ func (p *Proxy) Stat(name string) int64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	out := map[string]int64{}
 	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && k == name {
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return n
+		k, v, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			out[k] = n
 		}
 	}
-	return -1
+	return out
 }
 
 // WantStats waits for statistics to have values; a missing one counts as 0.
@@ -255,7 +263,8 @@ func (p *Proxy) WantStats(want map[string]int64) {
 	for name, v := range want {
 		Eventually(p.t, func() error {
 			if got := max(p.Stat(name), 0); got != v {
-				return fmt.Errorf("%s is %d, want %d", name, got, v)
+				last := name[strings.LastIndexByte(name, '.')+1:]
+				return fmt.Errorf("%s is %d, want %d; of that name there are %v", name, got, v, p.stats(last))
 			}
 			return nil
 		})

@@ -2,6 +2,7 @@ package rbac
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
@@ -61,6 +62,14 @@ func New(cfg *xdsresource.RBAC) *Engine {
 
 // Action is what it means that a policy matches.
 func (e *Engine) Action() xdsresource.RBACAction { return e.action }
+
+// StatPrefix is a configured prefix of a statistic's name with the dot that ends it.
+func StatPrefix(p string) string {
+	if p == "" || strings.HasSuffix(p, ".") {
+		return p
+	}
+	return p + "."
+}
 
 // Policies are the names of the policies in the order of evaluation.
 func (e *Engine) Policies() []string {

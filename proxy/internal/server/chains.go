@@ -8,6 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/tcpproxy"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -17,15 +18,36 @@ import (
 // filter, with what stands before it handed in.
 func (s *Server) chains(l *xdsresource.Listener) func(*xdsresource.FilterChain) (listener.NetworkHandler, error) {
 	return func(fc *xdsresource.FilterChain) (listener.NetworkHandler, error) {
-		last := fc.Filters[len(fc.Filters)-1]
-		switch cfg := last.Config.(type) {
-		case *xdsresource.HTTPConnectionManager:
-			return s.httpHandler(l, cfg)
-		case *xdsresource.TCPProxy:
-			return s.tcpHandler(l, fc, cfg)
+		end, err := s.terminal(l, fc)
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("filter %q cannot end a chain", last.Name)
+		chain := &networkfilter.Chain{Terminal: end}
+		for _, f := range fc.Filters[:len(fc.Filters)-1] {
+			if make := networkFilters[f.Type].filter; make != nil {
+				chain.Filters = append(chain.Filters, make(s, f.Config))
+			}
+		}
+		if len(chain.Filters) == 0 {
+			return end, nil
+		}
+		return chain, nil
 	}
+}
+
+// terminal makes the handler of the last filter of a chain.
+func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain) (listener.NetworkHandler, error) {
+	last := fc.Filters[len(fc.Filters)-1]
+	switch cfg := last.Config.(type) {
+	case *xdsresource.HTTPConnectionManager:
+		return s.httpHandler(l, cfg)
+	case *xdsresource.TCPProxy:
+		return s.tcpHandler(l, fc, cfg)
+	}
+	if make := networkFilters[last.Type].terminal; make != nil {
+		return make(s, last.Config), nil
+	}
+	return nil, fmt.Errorf("filter %q cannot end a chain", last.Name)
 }
 
 // httpHandler makes a connection manager.

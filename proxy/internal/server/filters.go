@@ -10,7 +10,9 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/buffer"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/compressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/decompressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
@@ -18,6 +20,15 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/connectionlimit"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/directresponse"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/echo"
+	networklimit "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/localratelimit"
+	networkrbac "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/rbac"
+	networkstate "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/setfilterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/snicluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/router"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -75,6 +86,21 @@ var httpFilters = map[string]httpFilter{
 		},
 		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) { return buffer.New(cfg), nil },
 	},
+	"envoy.extensions.filters.http.compressor.v3.Compressor": {
+		xdsresource.HTTPFilterType{
+			Name: compressor.Name, Parse: compressor.ParseConfig, ParseRoute: compressor.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.compressor.v3.CompressorPerRoute"},
+		},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return compressor.New(cfg, at.scope, s.cfg.Workers), nil
+		},
+	},
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor": {
+		xdsresource.HTTPFilterType{Name: decompressor.Name, Parse: decompressor.ParseConfig},
+		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return decompressor.New(cfg, at.scope), nil
+		},
+	},
 	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {
 		xdsresource.HTTPFilterType{
 			Name: headermutation.Name, Parse: headermutation.ParseConfig, ParseRoute: headermutation.ParseRouteConfig,
@@ -109,18 +135,58 @@ var httpFilters = map[string]httpFilter{
 	},
 }
 
+// networkFilter is one line of the list of network filters: how its configuration is judged, and
+// what it makes of it, a filter or the end of a chain. Both are nil for those that the TCP proxy
+// reads itself.
+type networkFilter struct {
+	xdsresource.NetworkFilterType
+	filter   func(s *Server, cfg any) networkfilter.Filter
+	terminal func(s *Server, cfg any) listener.NetworkHandler
+}
+
 // networkFilters lists the network filters that are neither the HTTP connection manager nor
 // TCP proxy, which xdsresource reads itself.
-var networkFilters = map[string]xdsresource.NetworkFilterType{
-	"envoy.tcp.metadataexchange.config.MetadataExchange": {Parse: parseTCPMetadataExchange},
-	"stats.PluginConfig": {Parse: istiostats.ParseConfig},
+var networkFilters = map[string]networkFilter{
+	"envoy.tcp.metadataexchange.config.MetadataExchange": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: parseTCPMetadataExchange}},
+	"stats.PluginConfig": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: istiostats.ParseConfig}},
+	"envoy.extensions.filters.network.rbac.v3.RBAC": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrbac.ParseConfig},
+		filter:            func(s *Server, cfg any) networkfilter.Filter { return networkrbac.New(cfg, s.stats) },
+	},
+	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networklimit.ParseConfig},
+		filter:            func(s *Server, cfg any) networkfilter.Filter { return networklimit.New(cfg, s.stats) },
+	},
+	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: connectionlimit.ParseConfig},
+		filter:            func(s *Server, cfg any) networkfilter.Filter { return connectionlimit.New(cfg, s.stats) },
+	},
+	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: snicluster.ParseConfig},
+		filter:            func(*Server, any) networkfilter.Filter { return snicluster.New() },
+	},
+	"envoy.extensions.filters.network.set_filter_state.v3.Config": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkstate.ParseConfig},
+		filter:            func(_ *Server, cfg any) networkfilter.Filter { return networkstate.New(cfg) },
+	},
+	"envoy.extensions.filters.network.direct_response.v3.Config": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: directresponse.ParseConfig, Terminal: true},
+		terminal:          func(_ *Server, cfg any) listener.NetworkHandler { return directresponse.New(cfg) },
+	},
+	"envoy.extensions.filters.network.echo.v3.Echo": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: echo.ParseConfig, Terminal: true},
+		terminal:          func(*Server, any) listener.NetworkHandler { return echo.New() },
+	},
 }
 
 // Extensions tells the decoder of all filters.
 func Extensions() xdsresource.Extensions {
-	ext := xdsresource.Extensions{HTTP: map[string]xdsresource.HTTPFilterType{}, Network: networkFilters}
+	ext := xdsresource.Extensions{HTTP: map[string]xdsresource.HTTPFilterType{}, Network: map[string]xdsresource.NetworkFilterType{}}
 	for name, f := range httpFilters {
 		ext.HTTP[name] = f.HTTPFilterType
+	}
+	for name, f := range networkFilters {
+		ext.Network[name] = f.NetworkFilterType
 	}
 	return ext
 }

@@ -3,11 +3,13 @@ package tcpproxy
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -42,8 +44,10 @@ type session struct {
 	ended    bool // finish was called
 	cxHeld   bool // a connection of the breaker
 	idle     eventloop.Timer
-	duration eventloop.Timer
-	report   eventloop.Timer
+
+	idleTimeout time.Duration
+	duration    eventloop.Timer
+	report      eventloop.Timer
 }
 
 func (s *session) count(i int, n uint64) { s.shard.Add(s.p.stats.Counter(i), n) }
@@ -58,6 +62,15 @@ func (s *session) begin() {
 		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID,
 	}
 	s.info.UpstreamCluster, s.subset = s.p.target(s.loop.Rand())
+	if o := info.State.Get(filterstate.TCPProxyCluster); o != nil { // a filter before this one knows better
+		s.info.UpstreamCluster = o.String()
+	}
+	s.idleTimeout = s.p.cfg.IdleTimeout
+	if o := info.State.Get(filterstate.TCPIdleTimeoutMs); o != nil {
+		if ms, err := strconv.ParseUint(o.String(), 10, 32); err == nil {
+			s.idleTimeout = time.Duration(ms) * time.Millisecond
+		}
+	}
 	if s.p.d.NewMeter != nil {
 		s.meter = s.p.d.NewMeter(s.loop.ID(), &s.info)
 		s.report.Init(s.onReport)
@@ -186,9 +199,9 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	if s.meter != nil {
 		s.loop.Arm(&s.report, reportEvery)
 	}
-	if s.p.cfg.IdleTimeout > 0 {
+	if s.idleTimeout > 0 {
 		s.idle.Init(s.onIdle)
-		s.loop.Arm(&s.idle, s.p.cfg.IdleTimeout)
+		s.loop.Arm(&s.idle, s.idleTimeout)
 	}
 	s.down.SpliceTo(c)
 	c.SpliceTo(s.down)

@@ -101,7 +101,7 @@ func (u *upstream) count(i int) { (*session)(u).count(i, 1) }
 
 // active puts the idle timeout off.
 func (s *session) active() {
-	if s.p.cfg.IdleTimeout > 0 && !s.ended {
-		s.loop.Arm(&s.idle, s.p.cfg.IdleTimeout)
+	if s.idleTimeout > 0 && !s.ended {
+		s.loop.Arm(&s.idle, s.idleTimeout)
 	}
 }

@@ -113,6 +113,7 @@ type FilterChain struct {
 // a network filter package.
 type NetworkFilter struct {
 	Name   string
+	Type   string // message name of the configuration
 	Config any
 }
 

@@ -337,6 +337,13 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},
 	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "delayed_close_timeout", "how long a connection that is being closed may linger"},
+	{"envoy.config.core.v3.RuntimeFeatureFlag", "runtime_key", "there is no runtime layer that could override the default"},
+	{"envoy.extensions.compression.gzip.compressor.v3.Gzip", "memory_level compression_strategy window_bits chunk_size", "tuning of zlib's buffers and search; any window is read by every client"},
+	{"envoy.extensions.compression.brotli.compressor.v3.Brotli", "encoder_mode input_block_bits chunk_size disable_literal_context_modeling", "tuning of the encoder's search"},
+	{"envoy.extensions.compression.zstd.compressor.v3.Zstd", "strategy chunk_size", "as above"},
+	{"envoy.extensions.compression.gzip.decompressor.v3.Gzip", "window_bits chunk_size", "tuning of buffers"},
+	{"envoy.extensions.compression.brotli.decompressor.v3.Brotli", "disable_ring_buffer_reallocation chunk_size", "as above"},
+	{"envoy.extensions.compression.zstd.decompressor.v3.Zstd", "chunk_size", "as above"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
 	{"envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "watched_directory", "files are read when the configuration is; SDS carries rotation"},

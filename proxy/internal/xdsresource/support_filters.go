@@ -2,10 +2,39 @@ package xdsresource
 
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
-	"envoy.extensions.filters.http.buffer.v3.Buffer":                          "max_request_bytes",
-	"envoy.extensions.filters.http.buffer.v3.BufferPerRoute":                  "disabled buffer",
-	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation":         "mutations most_specific_header_mutations_wins",
-	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute": "mutations",
+	"envoy.extensions.filters.network.rbac.v3.RBAC":                        "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny",
+	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit":   "stat_prefix token_bucket runtime_enabled",
+	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "stat_prefix max_connections delay runtime_enabled",
+	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster":           "",
+	"envoy.extensions.filters.network.direct_response.v3.Config":           "response",
+	"envoy.extensions.filters.network.echo.v3.Echo":                        "",
+	"envoy.extensions.filters.network.set_filter_state.v3.Config":          "on_new_connection on_downstream_tls_handshake",
+	"envoy.extensions.filters.http.compressor.v3.Compressor": `content_length content_type disable_on_etag_header
+		remove_accept_encoding_header runtime_enabled compressor_library request_direction_config
+		response_direction_config choose_first`,
+	"envoy.extensions.filters.http.compressor.v3.Compressor.CommonDirectionConfig":  "enabled min_content_length content_type content_type_matcher",
+	"envoy.extensions.filters.http.compressor.v3.Compressor.RequestDirectionConfig": "common_config",
+	"envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig": `common_config disable_on_etag_header
+		weaken_etag_on_compress remove_accept_encoding_header uncompressible_response_codes`,
+	"envoy.extensions.filters.http.compressor.v3.CompressorPerRoute":                     "disabled overrides",
+	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":                    "response_direction_config",
+	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides":             "remove_accept_encoding_header",
+	"envoy.config.core.v3.TypedExtensionConfig":                                          "name typed_config",
+	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value",
+	"envoy.extensions.compression.gzip.compressor.v3.Gzip":                               "compression_level",
+	"envoy.extensions.compression.brotli.compressor.v3.Brotli":                           "quality window_bits",
+	"envoy.extensions.compression.zstd.compressor.v3.Zstd":                               "compression_level enable_checksum",
+	"envoy.extensions.compression.gzip.decompressor.v3.Gzip":                             "",
+	"envoy.extensions.compression.brotli.decompressor.v3.Brotli":                         "",
+	"envoy.extensions.compression.zstd.decompressor.v3.Zstd":                             "",
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor":                         "decompressor_library request_direction_config response_direction_config",
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor.CommonDirectionConfig":   "enabled ignore_no_transform_header",
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor.RequestDirectionConfig":  "common_config advertise_accept_encoding",
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig": "common_config",
+	"envoy.extensions.filters.http.buffer.v3.Buffer":                                     "max_request_bytes",
+	"envoy.extensions.filters.http.buffer.v3.BufferPerRoute":                             "disabled buffer",
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation":                    "mutations most_specific_header_mutations_wins",
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute":            "mutations",
 	"envoy.extensions.filters.http.header_mutation.v3.Mutations": `request_mutations query_parameter_mutations
 		response_mutations response_trailers_mutations request_trailers_mutations`,
 	"envoy.config.common.mutation_rules.v3.HeaderMutation":               "remove append remove_on_match",

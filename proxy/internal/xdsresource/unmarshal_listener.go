@@ -119,6 +119,7 @@ func (p *parser) filterChain(path string, m *listenerv3.FilterChain) *FilterChai
 		here := at(join(path, "filters"), i)
 		fc.Filters = append(fc.Filters, NetworkFilter{
 			Name:   f.GetName(),
+			Type:   TypeName(f.GetTypedConfig()),
 			Config: p.networkExtension(here, f.GetName(), f.GetTypedConfig(), i == len(filters)-1),
 		})
 	}

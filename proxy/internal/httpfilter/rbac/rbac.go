@@ -79,18 +79,10 @@ func New(cfg any, scope stats.Scope, workers int) httpfilter.Factory {
 		if strings.HasPrefix(name, "shadow_") {
 			prefix = c.ShadowPrefix
 		}
-		f.prefixes[i] = dotted(prefix)
+		f.prefixes[i] = rbac.StatPrefix(prefix)
 		f.counters[i] = f.scope.Counter(f.prefixes[i] + name)
 	}
 	return f
-}
-
-// dotted is a prefix of a statistic's name.
-func dotted(prefix string) string {
-	if prefix == "" || strings.HasSuffix(prefix, ".") {
-		return prefix
-	}
-	return prefix + "."
 }
 
 // Counters, in the order of counterNames.

@@ -1,0 +1,111 @@
+package decompressor_test
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/compression"
+	"github.com/lateen-mesh/lateen/proxy/internal/proxytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func filter(more string) string {
+	return "- {name: d, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor, decompressor_library: {name: lib, typed_config: {'@type': type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip}}" + more + "}}\n"
+}
+
+func gzipped(t *testing.T, s string) string {
+	e, err := compression.NewPool(compression.Settings{}).Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := e.Encode([]byte(s), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// text is compressible, but not so much that it looks like a bomb.
+var text = func() string {
+	var b strings.Builder
+	for i := range 3000 {
+		b.WriteString("all work and no play " + strconv.Itoa(i*i))
+	}
+	return b.String()
+}()
+
+func TestDecompress(t *testing.T) {
+	p := proxytest.Start(t, proxytest.Config{
+		Filters: filter(""),
+		Upstream: proxytest.Server(t, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			for k, v := range r.URL.Query() {
+				w.Header()[http.CanonicalHeaderKey(k)] = v
+			}
+			w.Header().Set("content-type", "text/plain")
+			w.Header().Set("x-accept", r.Header.Get("accept-encoding"))
+			w.Header().Set("x-encoding", r.Header.Get("content-encoding"))
+			if len(b) > 0 {
+				_, _ = w.Write(b)
+				return
+			}
+			_, _ = io.WriteString(w, gzipped(t, text))
+		}),
+	})
+	r := p.Get("/?content-encoding=gzip", "accept-encoding", "br")
+	if r.Text != text || r.Header.Get("content-encoding") != "" || r.Header.Get("x-accept") != "br,gzip" || r.Header.Get("content-length") != "" {
+		t.Errorf("%d bytes, %v", len(r.Text), r.Header)
+	}
+	if r = p.Get("/?content-encoding=gzip,br"); r.Text != text || r.Header.Get("content-encoding") != "br" {
+		t.Errorf("%d bytes, %v", len(r.Text), r.Header)
+	}
+	for _, q := range []string{"content-encoding=br", "content-encoding=gzip&cache-control=no-transform", "x=1"} {
+		if r = p.Get("/?" + q); r.Text == text {
+			t.Errorf("%s: was decompressed", q)
+		}
+	}
+	small := "a request's body"
+	z := gzipped(t, small)
+	if r = p.Do("POST", "/", []string{"content-encoding", "gzip"}, z[:5], z[5:]); r.Text != small || r.Header.Get("x-encoding") != "" {
+		t.Errorf("%q, %v", r.Text, r.Header)
+	}
+	p.WantStats(map[string]int64{
+		"http.t.decompressor.lib.gzip.response.decompressed": 2, "http.t.decompressor.lib.gzip.request.decompressed": 1,
+		"http.t.decompressor.lib.gzip.response.total_uncompressed_bytes": int64(2 * len(text)),
+	})
+}
+
+// TestHostile: what is no gzip, or grows beyond measure, ends the stream.
+func TestHostile(t *testing.T) {
+	if proxytest.Envoy() {
+		t.Skip("differs from Envoy, on purpose")
+	}
+	bomb := gzipped(t, strings.Repeat("\x00", 50<<20))
+	p := proxytest.Start(t, proxytest.Config{
+		Filters: filter(""),
+		Upstream: proxytest.Server(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if r.URL.Path == "/bomb" {
+				w.Header().Set("content-encoding", "gzip")
+				_, _ = io.WriteString(w, bomb)
+			}
+		}),
+	})
+	for name, body := range map[string]string{"garbage": "certainly no gzip", "bomb": bomb, "cut": bomb[:1000]} {
+		c := p.Dial().Send("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-encoding: gzip\r\ncontent-length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
+		// The upstream may have had the head already: then it is cut off there, and we are told 400 all the same.
+		if got := c.All(); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+			t.Errorf("%s: %.200q", name, got)
+		}
+	}
+	c := p.Dial().Send("GET /bomb HTTP/1.1\r\nhost: a\r\n\r\n")
+	if got := c.All(); strings.HasSuffix(got, "0\r\n\r\n") || len(got) > 20<<20 {
+		t.Errorf("a bomb of a response was passed on as a whole one of %d bytes", len(got))
+	}
+}

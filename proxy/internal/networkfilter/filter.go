@@ -1,0 +1,82 @@
+// Package networkfilter is the contract of network filters, and the chain that they stand in before
+// a terminal one (the HTTP connection manager, the TCP proxy).
+//
+// A filter sees a connection when it is there, after the TLS handshake: it may leave something in
+// its filter state or metadata, count it, or refuse it. What a connection carries is the terminal
+// filter's alone, so raw connections are still spliced. Packages below this one are the filters, each
+// parsing its own configuration; server lists them. Terminal filters of a few lines (echo,
+// direct_response) live here as well.
+package networkfilter
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
+)
+
+// Filter judges new connections. It is shared by all workers.
+type Filter interface {
+	// OnNewConnection is called on the connection's loop. False: the filter has closed the
+	// connection, or will (Refuse), and no other filter sees it.
+	OnNewConnection(c *conn.Conn, at *listener.Context) bool
+}
+
+// Chain is the filters of a filter chain with the terminal one. It implements
+// listener.NetworkHandler.
+type Chain struct {
+	Filters  []Filter
+	Terminal listener.NetworkHandler
+}
+
+// OnNewConnection implements listener.NetworkHandler.
+func (ch *Chain) OnNewConnection(c *conn.Conn, at *listener.Context) {
+	for _, f := range ch.Filters {
+		if !f.OnNewConnection(c, at) {
+			return
+		}
+	}
+	ch.Terminal.OnNewConnection(c, at)
+}
+
+// Refuse closes a connection, after a while if delay is positive: a client that is refused at once
+// may be back at once.
+func Refuse(c *conn.Conn, delay time.Duration) {
+	r := &refused{c: c}
+	c.SetHandler(r)
+	if delay <= 0 {
+		c.Close(conn.CloseNow)
+		return
+	}
+	c.PauseRead()
+	r.timer.Init(func() { c.Close(conn.CloseNow) })
+	c.Loop().Arm(&r.timer, delay)
+}
+
+// refused is the handler of a connection that waits to be closed.
+type refused struct {
+	c     *conn.Conn
+	timer eventloop.Timer
+}
+
+func (*refused) OnData(c *conn.Conn, _ bool) { c.In().Reset() }
+func (*refused) OnWritable(*conn.Conn)       {}
+
+func (r *refused) OnClose(c *conn.Conn, _ error) { c.Loop().Disarm(&r.timer) }
+
+// OnClosed calls f when the connection is gone, before whoever owns it is told.
+func OnClosed(c *conn.Conn, f func()) { c.SetOwner(&watcher{c.Owner(), f}) }
+
+type watcher struct {
+	owner conn.Owner
+	f     func()
+}
+
+// OnConnClosed implements conn.Owner.
+func (w *watcher) OnConnClosed(c *conn.Conn) {
+	w.f()
+	if w.owner != nil {
+		w.owner.OnConnClosed(c)
+	}
+}
