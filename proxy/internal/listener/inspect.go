@@ -6,6 +6,11 @@ import "github.com/lateen-mesh/lateen/proxy/internal/conn"
 // TLS handshake or the handler.
 func (s *served) inspect(eof bool) {
 	cfg := s.w.l.config.Load()
+	if !s.proxied && cfg.res.ProxyProtocol != nil {
+		if s.proxied = s.readProxyHeader(cfg, eof); !s.proxied {
+			return
+		}
+	}
 	b := s.c.In().Bytes()
 	info := s.c.Info()
 	if cfg.inspect && info.TransportProtocol == "" {

@@ -82,8 +82,10 @@ type Listener struct {
 	log       *slog.Logger
 	stats     stats.Block
 	inspector stats.Block
-	config    atomic.Pointer[config]
-	workers   []*worker
+	// proxyErrors counts bad headers of all listeners together.
+	proxyErrors stats.Counter
+	config      atomic.Pointer[config]
+	workers     []*worker
 
 	mu      sync.Mutex // guards what follows
 	sockets [][]*socket
@@ -99,8 +101,9 @@ type config struct {
 	fallback *chain
 	chains   []*chain // with the fallback
 	logs     []*accesslog.Logger
-	inspect  bool // look for a ClientHello
-	sniff    bool // look for HTTP
+	inspect  bool        // look for a ClientHello
+	sniff    bool        // look for HTTP
+	proxied  stats.Block // of proxy_protocol
 }
 
 type chain struct {
@@ -122,6 +125,7 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	scope := o.Stats.Scope("listener").Tagged("envoy.listener_address", scopeName(cfg))
 	l.stats = scope.Block(statSet)
 	l.inspector = o.Stats.Scope("tls_inspector").Block(inspectorSet)
+	l.proxyErrors = o.Stats.Counter("downstream_cx_proxy_proto_error")
 	c, err := l.compile(cfg, nil)
 	if err != nil {
 		return nil, err
@@ -135,10 +139,14 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 
 // compile builds a configuration, with the chains of old where they have not changed.
 func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, error) {
-	if res.ProxyProtocol {
-		return nil, fmt.Errorf("listener %q: listener filter envoy.filters.listener.proxy_protocol is not supported yet", res.Name)
-	}
 	c := &config{res: res, inspect: res.TLSInspector, sniff: res.HTTPInspector}
+	if pp := res.ProxyProtocol; pp != nil {
+		scope := l.o.Stats.Scope("proxy_proto")
+		if pp.StatPrefix != "" {
+			scope = scope.Scope(pp.StatPrefix)
+		}
+		c.proxied = scope.Block(proxySet)
+	}
 	if err := l.openLogs(c, old); err != nil {
 		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
 	}

@@ -458,14 +458,6 @@ func TestOriginalDestinationHandOver(t *testing.T) {
 	}
 }
 
-func TestUnsupportedFiltersAreNamed(t *testing.T) {
-	w := newWorld(t, 1)
-	_, err := New(&xdsresource.Listener{Name: "l", ProxyProtocol: true, FilterChains: []*xdsresource.FilterChain{{}}}, w.o)
-	if err == nil || !strings.Contains(err.Error(), "envoy.filters.listener.proxy_protocol") {
-		t.Fatal(err)
-	}
-}
-
 // TestAccessLog: a connection that no chain wants is logged with the flag NR, others without.
 func TestAccessLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")

@@ -22,6 +22,7 @@ type served struct {
 	start      int64
 	timer      eventloop.Timer // listener filters
 	inspecting bool
+	proxied    bool // the PROXY protocol's header was read, or there is none
 	noChain    bool
 	asked      bool    // to end
 	failure    string  // of the transport
@@ -31,7 +32,7 @@ type served struct {
 
 // begin runs the listener filters, or goes on at once where there are none.
 func (s *served) begin(cfg *config) {
-	if !cfg.inspect && !cfg.sniff {
+	if !cfg.inspect && !cfg.sniff && cfg.res.ProxyProtocol == nil {
 		s.choose(cfg)
 		return
 	}

@@ -76,6 +76,28 @@ var inspectorSet = stats.NewSet(
 	stats.Item{Name: "client_hello_too_large"},
 )
 
+// Statistics of proxy_protocol, "proxy_proto.*". Those of version 2 follow those of version 1.
+const (
+	notFoundAllowed = iota
+	notFoundDisallowed
+	v1Found
+	v1Disallowed
+	v1Error
+
+	perVersion = 3
+)
+
+var proxySet = stats.NewSet(
+	stats.Item{Name: "not_found_allowed"},
+	stats.Item{Name: "not_found_disallowed"},
+	stats.Item{Name: "versions.v1.found"},
+	stats.Item{Name: "versions.v1.disallowed"},
+	stats.Item{Name: "versions.v1.error"},
+	stats.Item{Name: "versions.v2.found"},
+	stats.Item{Name: "versions.v2.disallowed"},
+	stats.Item{Name: "versions.v2.error"},
+)
+
 // scopeName is the listener's name in statistics: stat_prefix, or the address with colons
 // made underscores.
 func scopeName(cfg *xdsresource.Listener) string {

@@ -281,7 +281,7 @@ func (p *Proxy) Log(lines int) []string {
 			return err
 		}
 		out = strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-		if len(out) < lines {
+		if len(b) == 0 || len(out) < lines {
 			return fmt.Errorf("%d lines of the access log, want %d", len(out), lines)
 		}
 		return nil

@@ -59,7 +59,7 @@ func (s *session) begin() {
 	s.count(cxTotal, 1)
 	info := s.down.Info()
 	s.info = streaminfo.Info{
-		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID,
+		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID, Metadata: info.Metadata,
 	}
 	s.info.UpstreamCluster, s.subset = s.p.target(s.loop.Rand())
 	if o := info.State.Get(filterstate.TCPProxyCluster); o != nil { // a filter before this one knows better

@@ -57,11 +57,11 @@ type Listener struct {
 	// BufferLimit is per_connection_buffer_limit_bytes; 0 means the default of 1 MiB.
 	BufferLimit uint32
 
-	TLSInspector                     bool          // envoy.filters.listener.tls_inspector
-	HTTPInspector                    bool          // envoy.filters.listener.http_inspector
-	OriginalDst                      bool          // envoy.filters.listener.original_dst
-	ProxyProtocol                    bool          // envoy.filters.listener.proxy_protocol
-	ListenerFiltersTimeout           time.Duration // 0 disables; default 15s
+	TLSInspector                     bool           // envoy.filters.listener.tls_inspector
+	HTTPInspector                    bool           // envoy.filters.listener.http_inspector
+	OriginalDst                      bool           // envoy.filters.listener.original_dst
+	ProxyProtocol                    *ProxyProtocol // envoy.filters.listener.proxy_protocol; nil: no
+	ListenerFiltersTimeout           time.Duration  // 0 disables; default 15s
 	ContinueOnListenerFiltersTimeout bool
 
 	FilterChains []*FilterChain
@@ -69,6 +69,20 @@ type Listener struct {
 
 	AccessLogs []AccessLog
 	Metadata   Metadata
+}
+
+// ProxyProtocol is a validated proxy_protocol.v3.ProxyProtocol.
+type ProxyProtocol struct {
+	AllowWithout bool    // connections without a header are served as they are
+	Disallowed   [3]bool // versions that count as no header
+	StatPrefix   string
+	Rules        []TLVRule
+}
+
+// TLVRule says where an extension of the header goes: a key of the connection's dynamic metadata.
+type TLVRule struct {
+	Type           byte
+	Namespace, Key string
 }
 
 // FilterChainMatch is listener.v3.FilterChainMatch. Empty lists match everything.

@@ -137,7 +137,7 @@ func (p *parser) permission(path string, m *rbacv3.Permission) RBACRule {
 		sm := p.stringMatch(join(path, "requested_server_name"), r.RequestedServerName)
 		return RBACRule{Kind: RBACServerName, String: &sm}
 	case *rbacv3.Permission_Metadata:
-		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata) //nolint:staticcheck // what control planes of today still send
+		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata)
 		return RBACRule{Kind: RBACMetadata, Metadata: &mm}
 	case *rbacv3.Permission_SourcedMetadata:
 		return p.sourcedMetadata(join(path, "sourced_metadata"), r.SourcedMetadata)
@@ -171,7 +171,7 @@ func (p *parser) principal(path string, m *rbacv3.Principal) RBACRule {
 		}
 		return out
 	case *rbacv3.Principal_SourceIp:
-		return RBACRule{Kind: RBACSourceIP, Prefix: p.cidr(join(path, "source_ip"), r.SourceIp)} //nolint:staticcheck // as above
+		return RBACRule{Kind: RBACSourceIP, Prefix: p.cidr(join(path, "source_ip"), r.SourceIp)}
 	case *rbacv3.Principal_DirectRemoteIp:
 		return RBACRule{Kind: RBACDirectRemoteIP, Prefix: p.cidr(join(path, "direct_remote_ip"), r.DirectRemoteIp)}
 	case *rbacv3.Principal_RemoteIp:
@@ -183,7 +183,7 @@ func (p *parser) principal(path string, m *rbacv3.Principal) RBACRule {
 		sm := p.stringMatch(join(path, "url_path.path"), r.UrlPath.GetPath())
 		return RBACRule{Kind: RBACPath, String: &sm}
 	case *rbacv3.Principal_Metadata:
-		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata) //nolint:staticcheck // as above
+		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata)
 		return RBACRule{Kind: RBACMetadata, Metadata: &mm}
 	case *rbacv3.Principal_SourcedMetadata:
 		return p.sourcedMetadata(join(path, "sourced_metadata"), r.SourcedMetadata)

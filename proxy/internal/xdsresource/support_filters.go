@@ -2,13 +2,16 @@ package xdsresource
 
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
-	"envoy.extensions.filters.network.rbac.v3.RBAC":                        "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny",
-	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit":   "stat_prefix token_bucket runtime_enabled",
-	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": "stat_prefix max_connections delay runtime_enabled",
-	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster":           "",
-	"envoy.extensions.filters.network.direct_response.v3.Config":           "response",
-	"envoy.extensions.filters.network.echo.v3.Echo":                        "",
-	"envoy.extensions.filters.network.set_filter_state.v3.Config":          "on_new_connection on_downstream_tls_handshake",
+	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":              "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix",
+	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.Rule":         "tlv_type on_tlv_present",
+	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "metadata_namespace key",
+	"envoy.extensions.filters.network.rbac.v3.RBAC":                                  "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny",
+	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit":             "stat_prefix token_bucket runtime_enabled",
+	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit":           "stat_prefix max_connections delay runtime_enabled",
+	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster":                     "",
+	"envoy.extensions.filters.network.direct_response.v3.Config":                     "response",
+	"envoy.extensions.filters.network.echo.v3.Echo":                                  "",
+	"envoy.extensions.filters.network.set_filter_state.v3.Config":                    "on_new_connection on_downstream_tls_handshake",
 	"envoy.extensions.filters.http.compressor.v3.Compressor": `content_length content_type disable_on_etag_header
 		remove_accept_encoding_header runtime_enabled compressor_library request_direction_config
 		response_direction_config choose_first`,

@@ -9,6 +9,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
@@ -91,6 +92,13 @@ func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Li
 		l.HTTPInspector = p.message(here, f.GetTypedConfig(), &httpinspectorv3.HttpInspector{})
 	case "envoy.filters.listener.http_inspector":
 		l.HTTPInspector = true
+	case "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":
+		if l.TLSInspector || l.HTTPInspector {
+			p.bad(path, "must stand before tls_inspector and http_inspector: the header comes before what they look at")
+		}
+		l.ProxyProtocol = p.proxyProtocol(here, f.GetTypedConfig())
+	case "envoy.filters.listener.proxy_protocol":
+		l.ProxyProtocol = &ProxyProtocol{}
 	case "envoy.extensions.filters.listener.original_dst.v3.OriginalDst":
 		l.OriginalDst = p.message(here, f.GetTypedConfig(), &originaldstv3.OriginalDst{})
 	case "envoy.filters.listener.original_dst":
@@ -98,6 +106,33 @@ func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Li
 	default:
 		p.bad(path, "listener filter %q (%s) is not supported", f.GetName(), kind)
 	}
+}
+
+func (p *parser) proxyProtocol(path string, a *anypb.Any) *ProxyProtocol {
+	var m proxyprotocolv3.ProxyProtocol
+	if !p.message(path, a, &m) {
+		return nil
+	}
+	out := &ProxyProtocol{AllowWithout: m.GetAllowRequestsWithoutProxyProtocol(), StatPrefix: m.GetStatPrefix()}
+	for _, v := range m.GetDisallowedVersions() {
+		out.Disallowed[1+int(v)] = true // V1 is 0
+	}
+	if out.Disallowed[1] && out.Disallowed[2] {
+		p.bad(join(path, "disallowed_versions"), "no version is left")
+	}
+	for i, r := range m.GetRules() {
+		here := at(join(path, "rules"), i)
+		if r.GetTlvType() > 255 {
+			p.bad(join(here, "tlv_type"), "%d does not fit a byte", r.GetTlvType())
+		}
+		kv := r.GetOnTlvPresent()
+		rule := TLVRule{Type: byte(r.GetTlvType()), Namespace: kv.GetMetadataNamespace(), Key: kv.GetKey()}
+		if rule.Namespace == "" {
+			rule.Namespace = "envoy.filters.listener.proxy_protocol"
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
 }
 
 func (p *parser) filterChain(path string, m *listenerv3.FilterChain) *FilterChain {

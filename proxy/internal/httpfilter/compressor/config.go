@@ -62,10 +62,10 @@ func ParseConfig(a *anypb.Any) (any, error) {
 		// The older form has the response's fields at the top.
 		resp = &compressorv3.Compressor_ResponseDirectionConfig{
 			CommonConfig: &compressorv3.Compressor_CommonDirectionConfig{
-				Enabled: m.GetRuntimeEnabled(), MinContentLength: m.GetContentLength(), ContentType: m.GetContentType(), //nolint:staticcheck // still sent
+				Enabled: m.GetRuntimeEnabled(), MinContentLength: m.GetContentLength(), ContentType: m.GetContentType(),
 			},
-			DisableOnEtagHeader:        m.GetDisableOnEtagHeader(),        //nolint:staticcheck // as above
-			RemoveAcceptEncodingHeader: m.GetRemoveAcceptEncodingHeader(), //nolint:staticcheck // as above
+			DisableOnEtagHeader:        m.GetDisableOnEtagHeader(),
+			RemoveAcceptEncodingHeader: m.GetRemoveAcceptEncodingHeader(),
 		}
 	}
 	c.Directions = m.GetResponseDirectionConfig() != nil || m.GetRequestDirectionConfig() != nil
