@@ -59,4 +59,8 @@ bench:
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench fuzz
+## stress: treat the real program as hostile clients do; minutes, and gigabytes of traffic
+stress:
+	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
+
+.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench fuzz stress
