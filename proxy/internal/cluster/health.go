@@ -206,12 +206,28 @@ func (m *Manager) takeResult(c *Cluster, h *Host, hc *hostCheck, r healthcheck.R
 		c.det.uneject(c.ordered, h, time.Now())
 		publish = true
 	}
-	if publish {
+	switch {
+	case hc.session.Failed() && h.health.Load()&pendingDynamicRemoval != 0:
+		m.rebuild(c) // nothing keeps it any more
+	case publish:
 		m.countHealth(c)
 		m.publish(c)
 	}
 	m.warmChecked(c)
 	return ch
+}
+
+// stays reports whether a host that discovery no longer names is kept: while it passes its
+// checks, it is more likely that discovery is wrong (Envoy's table of discovery and health).
+// EDS health or ignore_health_on_host_removal let it go.
+func (c *Cluster) stays(h *Host) bool {
+	switch c.cfg.Type {
+	case xdsresource.ClusterEDS, xdsresource.ClusterStrictDNS:
+	default:
+		return false
+	}
+	hc := c.checks.hosts[h]
+	return hc != nil && !c.cfg.RemoveHealthyHosts && !hc.session.Failed() && h.health.Load()&failedEDSHealth == 0
 }
 
 func (m *Manager) countResult(c *Cluster, r healthcheck.Result) {

@@ -197,3 +197,47 @@ func TestHealthFlags(t *testing.T) {
 		t.Errorf("after two time-outs flags are %q", got)
 	}
 }
+
+// TestRemovedButHealthy: a host that discovery forgets stays while it passes its checks.
+func TestRemovedButHealthy(t *testing.T) {
+	for _, atOnce := range []bool{false, true} {
+		m := newMesh(t, 1, nil)
+		c := eds("c")
+		c.Health, c.RemoveHealthyHosts = quick(), atOnce
+		l := m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80"))
+		cl := m.clusters["c"]
+		feed := func(name string, r healthcheck.Result) {
+			m.mu.Lock()
+			for h, hc := range cl.checks.hosts {
+				if h.Name == name {
+					m.takeResult(cl, h, hc, r)
+				}
+			}
+			m.mu.Unlock()
+			m.run()
+		}
+		feed("10.0.0.1:80", healthcheck.Result{})
+		feed("10.0.0.2:80", healthcheck.Result{})
+		m.UpdateEndpoints("c", endpoints("10.0.0.1:80"))
+		m.run()
+		want := "pending_dynamic_removal"
+		if atOnce {
+			want = "gone"
+		}
+		if got := m.flags("10.0.0.2:80"); got != want || atOnce != (picks(l, 10)["10.0.0.2:80"] == 0) {
+			t.Fatalf("at once %v: flags %q, picks %v", atOnce, got, picks(l, 10))
+		}
+		if atOnce {
+			continue
+		}
+		m.UpdateEndpoints("c", endpoints("10.0.0.1:80", "10.0.0.2:80"))
+		if got := m.flags("10.0.0.2:80"); got != "" {
+			t.Errorf("named again, it has flags %q", got)
+		}
+		m.UpdateEndpoints("c", endpoints("10.0.0.1:80"))
+		feed("10.0.0.2:80", healthcheck.Result{Outcome: healthcheck.Active})
+		if got := m.flags("10.0.0.2:80"); got != "gone" || picks(l, 10)["10.0.0.2:80"] != 0 {
+			t.Errorf("after a failed check it has flags %q", got)
+		}
+	}
+}

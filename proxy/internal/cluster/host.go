@@ -43,6 +43,8 @@ type HostInfo struct {
 // Locality says where a host is.
 type Locality struct{ Region, Zone, SubZone string }
 
+func (h *Host) key() hostKey { return hostKey{h.Name, h.Hostname, h.TLS, h.check} }
+
 // Info returns what is known about the host now.
 func (h *Host) Info() *HostInfo { return h.info.Load() }
 
@@ -56,6 +58,7 @@ const (
 	pendingActiveHC
 	excludedImmediateHC
 	activeHCTimeout
+	pendingDynamicRemoval
 
 	unhealthyFlags = failedActiveHC | failedOutlierCheck | failedEDSHealth
 	degradedFlags  = degradedActiveHC | degradedEDSHealth
@@ -69,7 +72,7 @@ var healthNames = [...]struct {
 }{
 	{failedActiveHC, "failed_active_hc"}, {failedOutlierCheck, "failed_outlier_check"},
 	{failedEDSHealth, "failed_eds_health"}, {degradedActiveHC, "degraded_active_hc"},
-	{degradedEDSHealth, "degraded_eds_health"}, {pendingActiveHC, "pending_active_hc"},
+	{degradedEDSHealth, "degraded_eds_health"}, {pendingDynamicRemoval, "pending_dynamic_removal"}, {pendingActiveHC, "pending_active_hc"},
 	{excludedImmediateHC, "excluded_via_immediate_hc_fail"}, {activeHCTimeout, "active_hc_timeout"},
 }
 

@@ -353,7 +353,7 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 	// The maps live for this call only: thousands of clusters have hosts.
 	old := make(map[hostKey]*Host, len(c.ordered))
 	for _, h := range c.ordered {
-		old[hostKey{h.Name, h.Hostname, h.TLS, h.check}] = h
+		old[h.key()] = h
 	}
 	n := countEndpoints(c.endpoints)
 	hosts := make(map[hostKey]*Host, n)
@@ -390,14 +390,21 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 				h.setFlag(failedEDSHealth, false)
 			}
 			h.setFlag(degradedEDSHealth, e.Health == xdsresource.HealthDegraded)
+			h.setFlag(pendingDynamicRemoval, false)
 			hosts[key] = h
 			ordered = append(ordered, h)
 		}
 	}
-	for k := range old {
-		if hosts[k] == nil {
-			changed = true
+	for _, h := range c.ordered {
+		if hosts[h.key()] != nil {
+			continue
 		}
+		if c.stays(h) {
+			h.setFlag(pendingDynamicRemoval, true)
+			ordered = append(ordered, h)
+			continue
+		}
+		changed = true
 	}
 	c.ordered = ordered
 	return changed

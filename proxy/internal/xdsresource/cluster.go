@@ -61,6 +61,9 @@ type Cluster struct {
 	Breakers [2]Breakers
 	Outlier  *OutlierDetection // nil: off
 	Health   *HealthCheck      // nil: hosts are not asked
+	// RemoveHealthyHosts (ignore_health_on_host_removal): a host that discovery no longer names
+	// goes at once, though it passes its health checks.
+	RemoveHealthyHosts bool
 
 	TLS                      *UpstreamTLS           // nil: raw_buffer
 	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
