@@ -91,6 +91,13 @@ func clusterProto(c *cluster.Status, api bool) *adminv3.ClusterStatus {
 			MaxRetries:         u32(b.MaxRetries),
 		})
 	}
+	if o := c.Outlier; o != nil {
+		for i, p := range []**typev3.Percent{&out.SuccessRateEjectionThreshold, &out.LocalOriginSuccessRateEjectionThreshold} {
+			if o.Threshold[i] > 0 {
+				*p = &typev3.Percent{Value: o.Threshold[i]}
+			}
+		}
+	}
 	for i := range c.Hosts {
 		out.HostStatuses = append(out.HostStatuses, hostProto(&c.Hosts[i]))
 	}
@@ -156,6 +163,12 @@ func writeCluster(w io.Writer, c *cluster.Status, api bool) {
 	name := cfg.Name
 	line := func(key string, value any) { fmt.Fprintf(w, "%s::%s::%v\n", name, key, value) }
 	line("observability_name", cmp.Or(cfg.ObservabilityName, name))
+	if o := c.Outlier; o != nil {
+		for i, prefix := range []string{"", "local_origin_"} {
+			line("outlier::"+prefix+"success_rate_average", o.Average[i])
+			line("outlier::"+prefix+"success_rate_ejection_threshold", o.Threshold[i])
+		}
+	}
 	for i, prio := range []string{"default_priority", "high_priority"} {
 		b := cfg.Breakers[i]
 		line(prio+"::max_connections", b.MaxConnections)

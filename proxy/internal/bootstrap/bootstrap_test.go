@@ -220,3 +220,22 @@ func FuzzParse(f *testing.F) {
 		_, _ = Load(m, decoder())
 	})
 }
+
+func TestClusterManager(t *testing.T) {
+	load := func(name string) (*Bootstrap, error) {
+		m, err := Parse([]byte(`
+cluster_manager: {local_cluster_name: ` + name + `, outlier_detection: {event_log_path: /dev/null}}
+static_resources: {clusters: [{name: mine, type: STATIC}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Load(m, xdsresource.NewDecoder(xdsresource.Extensions{}))
+	}
+	b, err := load("mine")
+	if err != nil || b.LocalCluster != "mine" || b.OutlierLog != "/dev/null" {
+		t.Errorf("%v %+v", err, b)
+	}
+	if _, err := load("other"); err == nil || !strings.Contains(err.Error(), `cluster_manager.local_cluster_name: "other" is not among`) {
+		t.Errorf("a local cluster that is not there: %v", err)
+	}
+}

@@ -44,6 +44,8 @@ type Bootstrap struct {
 	Control map[string]*xdsresource.Cluster
 	// LocalCluster is the cluster that this proxy's fellows are in; empty: nobody says.
 	LocalCluster string
+	// OutlierLog is the file for events of outlier detection; empty: none.
+	OutlierLog string
 }
 
 // Stats is how statistics are kept and where they are sent.
@@ -144,7 +146,7 @@ func (l *loader) admin(a *bootstrapv3.Admin) {
 
 func (l *loader) clusterManager(m *bootstrapv3.ClusterManager) {
 	name := m.GetLocalClusterName()
-	l.out.LocalCluster = name
+	l.out.LocalCluster, l.out.OutlierLog = name, m.GetOutlierDetection().GetEventLogPath()
 	if name != "" && !slices.ContainsFunc(l.out.Clusters, func(r xdsresource.Resource) bool { return r.Name == name }) {
 		l.bad("cluster_manager.local_cluster_name", "%q is not among static_resources.clusters", name)
 	}

@@ -78,7 +78,12 @@ func (d *detector) eject(hosts []*Host, h *Host, why cause, now time.Time) bool 
 	if why == cause5xx || why == causeSuccessRate {
 		d.count(EjectionsTotal) // deprecated in Envoy, and of these two causes only
 	}
+	e := outlierEvent{host: h, why: why, now: now, last: h.unejectedAt}
+	if o := why.origin(); o < 2 {
+		e.rate, e.average, e.threshold = h.successRates[o], d.average[o], d.threshold[o]
+	}
 	if d.random(100) >= uint64(causes[why].enforcing(d.cfg)) {
+		d.log(&e)
 		return false
 	}
 	d.count(EjectionsEnforcedTotal)
@@ -96,7 +101,26 @@ func (d *detector) eject(hosts []*Host, h *Host, why cause, now time.Time) bool 
 	}
 	h.setFlag(failedOutlierCheck, true)
 	d.gauge(EjectionsActive, int64(active+1))
+	e.enforced = true
+	d.log(&e)
 	return true
+}
+
+func (d *detector) log(e *outlierEvent) {
+	if d.event != nil {
+		d.event(e)
+	}
+}
+
+// origin is the one whose rates a cause is about; 2: it is not about rates.
+func (c cause) origin() origin {
+	switch c {
+	case causeSuccessRate, causeFailurePercentage:
+		return external
+	case causeLocalSuccessRate, causeLocalFailurePercentage:
+		return localOrigin
+	}
+	return 2
 }
 
 func (d *detector) maxTime() time.Duration {
@@ -140,6 +164,7 @@ func (d *detector) uneject(hosts []*Host, h *Host, now time.Time) {
 	h.unejectedAt = now
 	h.setFlag(failedOutlierCheck, false)
 	d.gauge(EjectionsActive, int64(ejected(hosts)))
+	d.log(&outlierEvent{host: h, uneject: true, last: h.ejectedAt, now: now})
 }
 
 // calm lowers the multiplier of hosts that have stayed in for an interval.
@@ -153,6 +178,7 @@ func (d *detector) calm(hosts []*Host, now time.Time) {
 
 // judge ejects hosts by the rates of an interval, of both origins.
 func (d *detector) judge(hosts []*Host, all map[*Host]rates, now time.Time) bool {
+	d.average, d.threshold = [2]float64{-1, -1}, [2]float64{-1, -1}
 	if len(hosts) < int(d.cfg.SuccessRateMinimumHosts) && len(hosts) < int(d.cfg.FailurePercentageMinimumHosts) {
 		return false
 	}
@@ -191,6 +217,7 @@ func (d *detector) judgeOrigin(hosts []*Host, all map[*Host]rates, o origin, out
 			variance += (h.successRates[o] - mean) * (h.successRates[o] - mean)
 		}
 		threshold := mean - math.Sqrt(variance/float64(len(rated)))*float64(d.cfg.SuccessRateStdevFactor)/1000
+		d.average[o], d.threshold[o] = mean, threshold
 		for _, h := range rated {
 			if h.successRates[o] < threshold {
 				d.count(EjectionsSuccessRate) // deprecated in Envoy, and of both origins

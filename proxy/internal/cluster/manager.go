@@ -39,6 +39,8 @@ type Config struct {
 	Secure Secure
 	// OpenLog opens a file for events of health checks; nil: they are not written.
 	OpenLog func(path string) (EventLog, error)
+	// OutlierLog gets the events of outlier detection; nil: nobody does.
+	OutlierLog EventLog
 }
 
 // Manager owns all clusters. Its methods may be called from any goroutine.
@@ -454,7 +456,10 @@ func (m *Manager) setDetector(c *Cluster) {
 		notify: func(h *Host, why cause) { m.queue.put(func() { m.onOutlier(c, h, why) }) },
 		count:  func(s Stat) { m.count(c, s) },
 		gauge:  func(s Stat, v int64) { m.gauge(c, s, v) },
-		random: randomBelow,
+		random: randomBelow, average: [2]float64{-1, -1}, threshold: [2]float64{-1, -1},
+	}
+	if log := m.cfg.OutlierLog; log != nil {
+		c.det.event = func(e *outlierEvent) { log.Write(e.line(c.name)) }
 	}
 	if c.nextSweep.IsZero() {
 		c.nextSweep = time.Now().Add(o.Interval)

@@ -41,6 +41,10 @@ type detector struct {
 	count  func(Stat)          // adds one to a counter of the cluster
 	gauge  func(Stat, int64)   // sets a gauge of the cluster
 	random func(uint64) uint64 // uniform below its argument: enforcing percentages, jitter
+	event  func(*outlierEvent) // writes the event log; nil: there is none
+
+	// Of the last interval, by origin and in percent; -1: too few hosts.
+	average, threshold [2]float64
 }
 
 func randomBelow(n uint64) uint64 { return rand.Uint64N(n) }

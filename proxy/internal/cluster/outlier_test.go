@@ -430,3 +430,35 @@ func TestManagerEjects(t *testing.T) {
 		<-done
 	})
 }
+
+// TestOutlierEvents: the event log has a line for each ejection, enforced or not, and for each
+// return, in the form of Envoy's.
+func TestOutlierEvents(t *testing.T) {
+	c := defaults()
+	c.ConsecutiveGatewayFailure, c.Consecutive5xx = 2, 3
+	b := newBench(6, c)
+	var lines []string
+	b.event = func(e *outlierEvent) { lines = append(lines, string(e.line("c"))) }
+	b.codes(0, 503, 503, 503)
+	b.tick(3)
+	all := map[*Host]rates{}
+	for _, h := range b.hosts {
+		all[h] = rates{{200, 200}}
+	}
+	all[b.hosts[5]] = rates{{200, 20}}
+	b.judge(b.hosts, all, b.now)
+	want := []string{
+		`{"action":"EJECT","cluster_name":"c","eject_consecutive_event":{},"enforced":false,"num_ejections":0,"timestamp":"2001-09-09T01:46:40.000Z","type":"CONSECUTIVE_GATEWAY_FAILURE","upstream_url":"0"}`,
+		`{"action":"EJECT","cluster_name":"c","eject_consecutive_event":{},"enforced":true,"num_ejections":1,"timestamp":"2001-09-09T01:46:40.000Z","type":"CONSECUTIVE_5XX","upstream_url":"0"}`,
+		`{"action":"UNEJECT","cluster_name":"c","enforced":false,"num_ejections":1,"secs_since_last_action":"30","timestamp":"2001-09-09T01:47:10.000Z","type":"CONSECUTIVE_5XX","upstream_url":"0"}`,
+		`{"action":"EJECT","cluster_name":"c","eject_success_rate_event":{"cluster_average_success_rate":85,"cluster_success_rate_ejection_threshold":21,"host_success_rate":10},"enforced":true,"num_ejections":1,"timestamp":"2001-09-09T01:47:10.000Z","type":"SUCCESS_RATE","upstream_url":"5"}`,
+	}
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines: %q", len(lines), lines)
+	}
+	for i := range want {
+		if lines[i] != want[i]+"\n" {
+			t.Errorf("line %d is\n%swant\n%s", i, lines[i], want[i])
+		}
+	}
+}

@@ -46,6 +46,7 @@ func (m *Manager) publishOne(c *Cluster) {
 	v.tls, v.transport = c.cfg.TLS, c.transport.own
 	c.version.Store(v)
 	m.countMembers(c, set)
+	m.countTables(c, set)
 	m.post(c, func(lm *LocalManager) { lm.update(c) })
 }
 
@@ -105,4 +106,24 @@ func (m *Manager) countMembers(c *Cluster, set *hostSet) {
 		heaviest = max(heaviest, h.Info().Weight)
 	}
 	m.gauge(c, MaxHostWeight, int64(heaviest))
+}
+
+// countTables shows the sizes of hash tables, of the last priority that has one, as in Envoy.
+func (m *Manager) countTables(c *Cluster, set *hostSet) {
+	names := [...]string{"ring_hash_lb.size", "ring_hash_lb.min_hashes_per_host", "ring_hash_lb.max_hashes_per_host"}
+	if c.cfg.LB.Policy == xdsresource.LBMaglev {
+		names = [...]string{"", "maglev_lb.min_entries_per_host", "maglev_lb.max_entries_per_host"}
+	}
+	for i := range set.prios {
+		t := set.prios[i].table
+		if t == nil {
+			continue
+		}
+		size, least, most := t.table.Sizes()
+		for i, v := range [...]int{size, least, most} {
+			if names[i] != "" {
+				m.cfg.Stats.Main().GaugeSet(c.scope.Gauge(names[i]), int64(v))
+			}
+		}
+	}
 }

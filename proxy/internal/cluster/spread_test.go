@@ -205,6 +205,24 @@ func TestHashLocalityWeights(t *testing.T) {
 	}
 }
 
+// TestTableStatistics: how many entries a table has, and its hosts' fewest and most.
+func TestTableStatistics(t *testing.T) {
+	for p, want := range map[xdsresource.LBPolicy]map[string]int64{
+		xdsresource.LBRingHash: {"ring_hash_lb.size": 1024, "ring_hash_lb.min_hashes_per_host": 512, "ring_hash_lb.max_hashes_per_host": 512},
+		xdsresource.LBMaglev:   {"maglev_lb.min_entries_per_host": 32768, "maglev_lb.max_entries_per_host": 32769},
+	} {
+		m := newMesh(t, 1, nil)
+		c := eds("c")
+		c.LB.Policy = p
+		m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80"))
+		for name, v := range want {
+			if got := m.stat(t, "cluster.c."+name); got != v {
+				t.Errorf("%s is %d, want %d", name, got, v)
+			}
+		}
+	}
+}
+
 // TestFailTrafficOnPanic: rather none than a host that is down.
 func TestFailTrafficOnPanic(t *testing.T) {
 	c := eds("c")

@@ -15,7 +15,13 @@ type Status struct {
 	// Warm is false until the first endpoints have come.
 	Warm  bool
 	Hosts []HostStatus
+	// Outlier is what outlier detection found in its last interval; nil: it is off.
+	Outlier *OutlierStatus
 }
+
+// OutlierStatus are the success rates of a cluster's hosts: their average, and below which
+// hosts are ejected, in percent; -1: there were too few. The second of each is of local origin.
+type OutlierStatus struct{ Average, Threshold [2]float64 }
 
 // HostStatus is a host with its statistics, summed over all workers.
 type HostStatus struct {
@@ -40,6 +46,9 @@ func (m *Manager) Status(ctx context.Context) ([]Status, error) {
 	out := make([]Status, 0, len(m.clusters))
 	for _, c := range m.clusters {
 		s := Status{Name: c.name, Config: c.cfg, Warm: c.isWarm}
+		if c.det != nil {
+			s.Outlier = &OutlierStatus{c.det.average, c.det.threshold}
+		}
 		for _, h := range c.ordered {
 			s.Hosts = append(s.Hosts, status(h, sums[h]))
 		}

@@ -13,8 +13,6 @@ type Table interface {
 	// Lookup returns the host of a hash. repeat is 0, and counts up for a request that must
 	// find another host than before: it may, or may not.
 	Lookup(hash, repeat uint64) int
-	// Hosts is how many hosts the table was made of.
-	Hosts() int
 	// Sizes are Envoy's statistics: entries in all, and the fewest and most of one host.
 	Sizes() (size, least, most int)
 }
@@ -44,7 +42,6 @@ func normal(entries []Entry) (weights []float64, least float64) {
 // from "<key>_<i>"; a request goes to the first point at or after its hash.
 type ring struct {
 	points      []point
-	hosts       int
 	least, most int
 }
 
@@ -65,7 +62,7 @@ func NewRing(entries []Entry, minSize, maxSize uint64, hash func([]byte) uint64)
 	weights, least := normal(entries)
 	// Envoy: scale so that the least weighted host has a whole number of points.
 	scale := min(math.Ceil(least*float64(minSize))/least, float64(maxSize))
-	r := &ring{points: make([]point, 0, int(math.Ceil(scale))), hosts: len(entries), least: math.MaxInt}
+	r := &ring{points: make([]point, 0, int(math.Ceil(scale))), least: math.MaxInt}
 	var current, target float64
 	var buf []byte
 	for i, e := range entries {
@@ -92,7 +89,6 @@ func NewRing(entries []Entry, minSize, maxSize uint64, hash func([]byte) uint64)
 	return r
 }
 
-func (r *ring) Hosts() int                     { return r.hosts }
 func (r *ring) Sizes() (size, least, most int) { return len(r.points), r.least, r.most }
 
 // Lookup takes as many points further as it is told to, as Envoy does for repeated picks.
@@ -118,7 +114,6 @@ func (r *ring) Lookup(hash, repeat uint64) int {
 // weights: the heaviest host moves every turn, the others in proportion.
 type maglev struct {
 	table       []int32
-	hosts       int
 	least, most int
 }
 
@@ -142,7 +137,7 @@ func NewMaglev(hosts []Entry, size uint64) Table {
 			weight: weights[i],
 		}
 	}
-	t := &maglev{table: make([]int32, size), hosts: len(hosts)}
+	t := &maglev{table: make([]int32, size)}
 	for i := range t.table {
 		t.table[i] = -1
 	}
@@ -174,7 +169,6 @@ func NewMaglev(hosts []Entry, size uint64) Table {
 	return t
 }
 
-func (m *maglev) Hosts() int                     { return m.hosts }
 func (m *maglev) Sizes() (size, least, most int) { return len(m.table), m.least, m.most }
 
 func (m *maglev) Lookup(hash, repeat uint64) int {

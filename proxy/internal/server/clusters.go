@@ -1,6 +1,12 @@
 package server
 
 import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -27,6 +33,29 @@ func newClusterSet(s *Server) *clusterSet {
 		s: s, records: records[string]{}, users: map[resource]map[string]bool{}, service: map[string]resource{},
 		generation: map[string]uint64{}, warming: map[string]bool{},
 	}
+}
+
+// clusterConfig is what the cluster manager gets of its proxy.
+func (s *Server) clusterConfig(workers []cluster.Worker) (cluster.Config, error) {
+	at := s.boot.Node.GetLocality()
+	cfg := cluster.Config{
+		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
+		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
+		Secure: func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error) {
+			return transport.(*transportsocket.Client).Secure(ctx, c, protocols)
+		},
+		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
+		LocalCluster: s.boot.LocalCluster,
+		Locality:     cluster.Locality{Region: at.GetRegion(), Zone: at.GetZone(), SubZone: at.GetSubZone()},
+	}
+	if path := s.boot.OutlierLog; path != "" {
+		f, err := s.files.Open(path)
+		if err != nil {
+			return cfg, fmt.Errorf("cluster_manager.outlier_detection.event_log_path: %w", err)
+		}
+		cfg.OutlierLog = f
+	}
+	return cfg, nil
 }
 
 // update builds a cluster or a new version of it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
-	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -154,19 +152,11 @@ func New(cfg Config) (*Server, error) {
 		s.stats.Attach(i, l.Post)
 		workers = append(workers, l)
 	}
-	s.clusters = cluster.New(cluster.Config{
-		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
-		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
-		Secure: func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error) {
-			return transport.(*transportsocket.Client).Secure(ctx, c, protocols)
-		},
-		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
-		LocalCluster: cfg.Bootstrap.LocalCluster,
-		Locality: cluster.Locality{
-			Region: cfg.Bootstrap.Node.GetLocality().GetRegion(), Zone: cfg.Bootstrap.Node.GetLocality().GetZone(),
-			SubZone: cfg.Bootstrap.Node.GetLocality().GetSubZone(),
-		},
-	})
+	clusters, err := s.clusterConfig(workers)
+	if err != nil {
+		return nil, err
+	}
+	s.clusters = cluster.New(clusters)
 	if o := cfg.Bootstrap.Overload; o != nil {
 		s.overload = overload.New(o, s.stats, func() { s.control.post(s.pauseListeners) })
 	}

@@ -92,12 +92,13 @@ var upstreamFields = map[string]string{
 	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname health_check_config",
 	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
 
-	"envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name",
+	"envoy.config.bootstrap.v3.ClusterManager":                  "local_cluster_name outlier_detection",
+	"envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
 }
 
 // upstreamHarmless continues harmlessFields.
 var upstreamHarmless = []harmlessField{
-	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation outlier_detection load_stats_config", "when clusters are built, and reports of load and ejections to others"},
+	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.cluster.v3.Cluster", "cleanup_interval wait_for_warm_on_init track_timeout_budgets track_cluster_stats",
 		"timing and statistics of upkeep"},
