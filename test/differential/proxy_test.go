@@ -151,7 +151,7 @@ func (s *side) awaitReady(t *testing.T) {
 		case err := <-s.done:
 			s.done <- err
 			b, _ := os.ReadFile(s.output)
-			t.Fatalf("%s ended at once (%v):\n%s", s.name, err, b)
+			t.Fatalf("%s ended at once (%v):\n%s", s.name, err, b[max(0, len(b)-2000):])
 		case <-deadline:
 			t.Fatalf("%s did not become ready", s.name)
 		case <-tick.C:

@@ -390,7 +390,7 @@ func appendHex(dst []byte, n uint64) []byte {
 	return dst
 }
 
-// queryOp is a query parameter as it stands in the path.
+// queryOp is a query parameter, percent-decoded.
 type queryOp struct{ name string }
 
 func (o queryOp) append(dst []byte, c *Context) ([]byte, bool) {
@@ -401,9 +401,28 @@ func (o queryOp) append(dst []byte, c *Context) ([]byte, bool) {
 	for ok && q != "" {
 		var kv string
 		kv, q, _ = strings.Cut(q, "&")
-		if k, v, _ := strings.Cut(kv, "="); k == o.name {
-			return append(dst, v...), true
+		if k, v, _ := strings.Cut(kv, "="); decodePercent(k) == o.name {
+			return append(dst, decodePercent(v)...), true
 		}
 	}
 	return dst, false
+}
+
+// decodePercent resolves %XX; malformed escapes stay as they are, as in Envoy.
+func decodePercent(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				out = append(out, byte(n))
+				i += 2
+				continue
+			}
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
 }

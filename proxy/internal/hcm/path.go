@@ -53,6 +53,7 @@ func (s *stream) normalizePath() bool {
 	}
 	s.req.SetBuilt(header.Key{ID: header.Path}, append(append(s.req.Build(), changed...), query...))
 	if redirect {
+		s.w.inc(rqPathRedirected)
 		s.Reply(httpfilter.Reply{Code: 307, Details: "path_normalization_failed", Headers: func(h *header.Map) {
 			h.Set(header.Location, s.req.Value(header.Path))
 		}})

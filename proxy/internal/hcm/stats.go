@@ -44,6 +44,7 @@ const (
 	rqTxReset
 	rqNonRelativePath
 	rqBadPath
+	rqPathRedirected
 	rqTooLarge
 	rsTooLarge
 	rqBeforeComplete
@@ -71,7 +72,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_total"), counter("downstream_rq_http1_total"), counter("downstream_rq_http2_total"), gauge("downstream_rq_active"), counter("downstream_rq_completed"),
 	counter("downstream_rq_1xx"), counter("downstream_rq_2xx"), counter("downstream_rq_3xx"), counter("downstream_rq_4xx"), counter("downstream_rq_5xx"),
 	histogram("downstream_rq_time"), counter("downstream_rq_rx_reset"), counter("downstream_rq_tx_reset"), counter("downstream_rq_non_relative_path"),
-	counter("downstream_rq_failed_path_normalization"),
+	counter("downstream_rq_failed_path_normalization"), counter("downstream_rq_redirected_with_normalized_path"),
 	counter("downstream_rq_too_large"), counter("rs_too_large"), counter("downstream_rq_response_before_rq_complete"),
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),

@@ -208,16 +208,35 @@ func isGRPC(h *header.Map) bool {
 	return ok && bytes.HasPrefix(v, []byte(grpc)) && (len(v) == len(grpc) || v[len(grpc)] == '+')
 }
 
+// match applies to each value of a header that occurs several times: one that matches is enough,
+// and inverted none may. That is Envoy's since 1.38; joined values would let a client hide one.
 func (m *headerMatch) match(h *header.Map, p *parts) bool {
-	v, ok := m.value(h, p)
+	i := h.Find(m.key, 0)
 	if m.Present != nil {
-		return (ok == *m.Present) != m.Invert
+		there := i >= 0 || m.TreatMissingAsEmpty
+		return (there == *m.Present) != m.Invert
 	}
-	// A missing header matches nothing, not even inverted, unless it counts as empty.
-	if !ok && !m.TreatMissingAsEmpty {
-		return false
+	if i < 0 {
+		// A missing header matches nothing, not even inverted, unless it counts as empty.
+		return m.TreatMissingAsEmpty && m.matchValue(nil) != m.Invert
 	}
-	return m.matchValue(v) != m.Invert
+	_, _, v := h.At(i)
+	next := h.Find(m.key, i+1)
+	if next >= 0 && lists(m.key.ID) {
+		v, _ = h.Join(p.scratch(), m.key)
+		v, next = p.keep(v), -1
+	}
+	yes := m.matchValue(v)
+	for ; next >= 0 && !yes; next = h.Find(m.key, next+1) {
+		_, _, v := h.At(next)
+		yes = m.matchValue(v)
+	}
+	return yes != m.Invert
+}
+
+// lists reports whether Envoy makes one value with commas of several of a known name.
+func lists(id header.ID) bool {
+	return id != header.Other && id != header.Cookie && id != header.SetCookie
 }
 
 func (m *headerMatch) matchValue(v []byte) bool {
@@ -226,20 +245,6 @@ func (m *headerMatch) matchValue(v []byte) bool {
 		return ok && n >= m.Range[0] && n < m.Range[1]
 	}
 	return matchString(m.String, v)
-}
-
-// value returns all values of the header, with commas between them.
-func (m *headerMatch) value(h *header.Map, p *parts) ([]byte, bool) {
-	i := h.Find(m.key, 0)
-	if i < 0 {
-		return nil, false
-	}
-	if h.Find(m.key, i+1) < 0 {
-		_, _, v := h.At(i)
-		return v, true
-	}
-	v, ok := h.Join(p.scratch(), m.key)
-	return p.keep(v), ok
 }
 
 // parseInt is strconv.ParseInt without making a string.
@@ -300,8 +305,14 @@ func matchString(m *xdsresource.StringMatch, v []byte) bool {
 	return false
 }
 
-// queryValue returns the first value of a parameter, percent-decoded.
-func queryValue(p *parts, name string) ([]byte, bool) {
+// queryValue returns the first value of a parameter as it stands there. As in Envoy, routes look at
+// names and values undecoded.
+func queryValue(p *parts, name string) ([]byte, bool) { return queryParameter(p, name, false) }
+
+// decodedQueryValue is queryValue for what looks at percent-decoded names and values: rate limits.
+func decodedQueryValue(p *parts, name string) ([]byte, bool) { return queryParameter(p, name, true) }
+
+func queryParameter(p *parts, name string, decode bool) ([]byte, bool) {
 	query := p.query
 	for len(query) > 0 {
 		var kv []byte
@@ -315,11 +326,14 @@ func queryValue(p *parts, name string) ([]byte, bool) {
 			k, v = kv[:i], kv[i+1:]
 		}
 		if string(k) != name {
-			if bytes.IndexByte(k, '%') < 0 || string(p.decode(k)) != name {
+			if !decode || bytes.IndexByte(k, '%') < 0 || string(p.decode(k)) != name {
 				continue
 			}
 		}
-		return p.decode(v), true
+		if decode {
+			v = p.decode(v)
+		}
+		return v, true
 	}
 	return nil, false
 }
@@ -357,6 +371,10 @@ func unhex(c byte) byte {
 
 func matchQuery(m *xdsresource.QueryMatcher, p *parts) bool {
 	v, ok := queryValue(p, m.Name)
+	return matchQueryValue(m, v, ok)
+}
+
+func matchQueryValue(m *xdsresource.QueryMatcher, v []byte, ok bool) bool {
 	if m.Present != nil {
 		return ok == *m.Present
 	}

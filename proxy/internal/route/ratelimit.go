@@ -102,7 +102,7 @@ func (a *rateLimitAction) describe(d *Described) (string, bool) {
 		var p parts
 		p.path, p.query = split(d.Headers.Value(header.Path))
 		defer p.release()
-		v, ok := queryValue(&p, a.Name)
+		v, ok := decodedQueryValue(&p, a.Name)
 		return string(v), ok
 	case xdsresource.RateLimitRemoteAddress:
 		ip := d.Info.RemoteAddr().Addr()
@@ -162,7 +162,7 @@ func (a *rateLimitAction) queryMatches(d *Described) bool {
 	p.path, p.query = split(d.Headers.Value(header.Path))
 	defer p.release()
 	for i := range a.Query {
-		if !matchQuery(&a.Query[i], &p) {
+		if v, ok := decodedQueryValue(&p, a.Query[i].Name); !matchQueryValue(&a.Query[i], v, ok) {
 			return false
 		}
 	}
