@@ -37,7 +37,12 @@ func (o grpcStatus) append(dst []byte, c *Context) ([]byte, bool) {
 
 // GRPCStatus returns the gRPC status of a stream, false when it is no gRPC.
 func GRPCStatus(c *Context) (int, bool) {
-	if c.Request == nil || !bytes.HasPrefix(c.Request.Value(header.ContentType), []byte("application/grpc")) {
+	const grpc = "application/grpc"
+	if c.Request == nil {
+		return 0, false
+	}
+	ct, ok := bytes.CutPrefix(c.Request.Value(header.ContentType), []byte(grpc))
+	if !ok || len(ct) > 0 && ct[0] != '+' {
 		return 0, false
 	}
 	return GRPCStatusOf(c)
@@ -68,8 +73,6 @@ func GRPCStatusOf(c *Context) (int, bool) {
 		return 12, true
 	case 429, 502, 503, 504:
 		return 14, true
-	case 200:
-		return 0, false
 	}
-	return 2, true
+	return 2, true // Unknown: also of a 200 that does not say
 }

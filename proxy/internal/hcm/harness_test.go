@@ -60,7 +60,8 @@ type setup struct {
 func base(upstreams ...string) *setup {
 	s := &setup{hcm: xdsresource.HTTPConnectionManager{
 		StatPrefix: "t", ServerName: "envoy", GenerateRequestID: true, UseRemoteAddress: true,
-		IdleTimeout: time.Hour, StreamIdleTimeout: 5 * time.Minute, MaxRequestHeadersKB: 60, MaxHeadersCount: 100,
+		InternalAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
+		IdleTimeout:       time.Hour, StreamIdleTimeout: 5 * time.Minute, MaxRequestHeadersKB: 60, MaxHeadersCount: 100,
 	}}
 	s.clusters = []*xdsresource.Cluster{staticCluster("up", upstreams...)}
 	s.routes = []*xdsresource.Route{route("up")}

@@ -199,13 +199,13 @@ func (s *stream) forwarded() {
 	s.join(header.XForwardedFor)
 	xff := s.req.Value(header.XForwardedFor)
 	var client netip.Addr
-	single := false
+	single, told := false, false // told: x-forwarded-for says who it is
 	if cfg.UseRemoteAddress {
 		single = xff == nil
 		if cfg.XFFTrustedHops > 0 {
 			client, _ = lastOfXFF(xff, int(cfg.XFFTrustedHops)-1)
 		}
-		if !client.IsValid() {
+		if told = client.IsValid(); !told {
 			client = remote.Addr()
 		}
 		if !cfg.SkipXFFAppend {
@@ -214,10 +214,13 @@ func (s *stream) forwarded() {
 		if cfg.XFFTrustedHops == 0 {
 			s.req.Remove(header.XForwardedProto)
 		}
-	} else if client, single = lastOfXFF(xff, int(cfg.XFFTrustedHops)); !client.IsValid() {
-		client, single = remote.Addr(), false // nobody vouches for it: not internal, as in Envoy
+	} else {
+		client, single = lastOfXFF(xff, int(cfg.XFFTrustedHops))
+		if told = client.IsValid(); !told {
+			client, single = remote.Addr(), false // nobody vouches for it: not internal, as in Envoy
+		}
 	}
-	if client != remote.Addr() && client.IsValid() {
+	if told {
 		s.info.Remote = netip.AddrPortFrom(client, 0)
 	}
 	if !s.req.Has(header.XForwardedProto) {
@@ -231,7 +234,7 @@ func (s *stream) forwarded() {
 		s.setScheme()
 	}
 	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
-	s.internal = single && internalAddress(client)
+	s.internal = single && s.internalAddress(client)
 	s.sanitize(client)
 	if cfg.Via != "" {
 		s.appendVia(&s.req)
@@ -260,9 +263,21 @@ func (s *stream) setScheme() {
 	}
 }
 
-// internalAddress follows Envoy's default: private networks and loopback. (All of 127/8:
-// a mesh on one machine gives each workload an address there.)
-func internalAddress(a netip.Addr) bool { return a.IsValid() && (a.IsPrivate() || a.IsLoopback()) }
+// internalAddress follows internal_address_config. Without it nobody is internal, as in Envoy
+// since 1.33, lest a neighbour in a private network passes for one of us.
+func (s *stream) internalAddress(a netip.Addr) bool {
+	cfg := s.w.m.cfg
+	if !a.IsValid() {
+		return cfg.InternalUnix && s.info.Downstream.RemoteAddr.Addr() == a
+	}
+	a = a.Unmap()
+	for _, p := range cfg.InternalAddresses {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
 
 // sanitize drops what only our own side may say.
 func (s *stream) sanitize(client netip.Addr) {
@@ -276,6 +291,7 @@ func (s *stream) sanitize(client netip.Addr) {
 		h.Remove(header.XEnvoyDecoratorOperation)
 		h.Remove(header.XEnvoyDownstreamServiceCluster)
 		h.Remove(header.XEnvoyDownstreamServiceNode)
+		h.Remove(header.XEnvoyOriginalPath)
 		if client.IsValid() {
 			h.SetBuilt(header.Key{ID: header.XEnvoyExternalAddress}, client.AppendTo(h.Build()))
 		}

@@ -68,6 +68,9 @@ func (s *stream) Reply(r httpfilter.Reply) {
 		return
 	}
 	s.replied = true
+	if r.Code == 400 {
+		s.keepAlive = false // as in Envoy: who sends bad requests is not heard further
+	}
 	s.info.Set(r.Flags)
 	s.info.Details = r.Details
 	// The request goes no further, and a response that was on its way is dropped.

@@ -53,7 +53,6 @@ const (
 	rqHeaderTimeout
 	rqMaxDuration
 	rqTooManyPrematureResets
-	noRoute
 	tracingRandom
 	tracingNotTraceable
 	rqOverloadClose
@@ -76,7 +75,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_too_large"), counter("rs_too_large"), counter("downstream_rq_response_before_rq_complete"),
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
-	counter("no_route"), counter("tracing.random_sampling"), counter("tracing.not_traceable"),
+	counter("tracing.random_sampling"), counter("tracing.not_traceable"),
 	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"),
 )
 

@@ -57,6 +57,7 @@ type stream struct {
 	random   uint64
 
 	idleTimeout time.Duration
+	maxDuration time.Duration
 	lastActive  int64
 
 	framing     http1.Framing // of the response
@@ -120,7 +121,7 @@ func (s *stream) begin(c *connection, start int64) {
 	s.info.ConnectionID = s.info.Downstream.ID
 	s.info.RequestHeaderSize = uint32(s.req.Size())
 	s.lastActive = now
-	s.idleTimeout = w.m.cfg.StreamIdleTimeout
+	s.idleTimeout, s.maxDuration = w.m.cfg.StreamIdleTimeout, w.m.cfg.MaxStreamDuration
 	s.random = w.loop.Rand()
 	s.table = w.m.routes()
 	s.disabled = w.m.disabled
@@ -264,6 +265,16 @@ func (s *stream) ResumeRequest() {
 	case s.c.c.ReadPaused():
 		s.c.c.ResumeRead()
 	}
+}
+
+// SetMaxDuration implements httpfilter.Responder.
+func (s *stream) SetMaxDuration(ns int64) {
+	s.maxDuration = time.Duration(ns)
+	if s.http2 != nil {
+		s.http2.watchStream(s)
+		return
+	}
+	s.http1.watch()
 }
 
 // SetIdleTimeout implements httpfilter.Responder.

@@ -27,7 +27,7 @@ func past(now, from int64, d time.Duration) bool { return d > 0 && from > 0 && f
 func (s *stream) due(e *earliest) {
 	cfg := s.w.m.cfg
 	e.until(s.lastActive, s.idleTimeout)
-	e.until(s.info.Start, cfg.MaxStreamDuration)
+	e.until(s.info.Start, s.maxDuration)
 	if !s.requestDone {
 		e.until(s.info.Start, cfg.RequestTimeout)
 	}
@@ -37,9 +37,9 @@ func (s *stream) due(e *earliest) {
 func (s *stream) overdue(now int64) bool {
 	cfg := s.w.m.cfg
 	switch {
-	case past(now, s.info.Start, cfg.MaxStreamDuration):
+	case past(now, s.info.Start, s.maxDuration):
 		s.w.inc(rqMaxDuration)
-		s.timeout(s.timeoutCode(), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout)
+		s.timeout(s.timeoutCode(), "downstream duration timeout", "max_duration_timeout", 0)
 	case !s.requestDone && past(now, s.info.Start, cfg.RequestTimeout):
 		s.w.inc(rqTimeout)
 		s.timeout(408, "request timeout", "request_overall_timeout", 0)
@@ -100,7 +100,7 @@ func (c *http1Conn) overdue(now int64) {
 		}
 	case c.headStart != 0 && past(now, c.headStart, cfg.RequestHeadersTimeout):
 		c.w.inc(rqHeaderTimeout)
-		c.refuseLate("request headers timeout", "request_header_timeout")
+		c.refuseLate("request header timeout", "request_header_timeout")
 	case c.headStart != 0 && (past(now, c.headStart, cfg.RequestTimeout) || past(now, c.headStart, cfg.StreamIdleTimeout)):
 		c.w.inc(rqTimeout)
 		c.refuseLate("request timeout", "request_overall_timeout")
@@ -127,6 +127,8 @@ func (s *stream) timeout(code int, body, details string, flag streaminfo.Flags) 
 		s.ResetResponse(details, flag)
 		return
 	}
-	s.keepAlive = false
+	if !s.requestDone { // else the next request may follow
+		s.keepAlive = false
+	}
 	s.Reply(httpfilter.Reply{Code: code, Body: body, Details: details, Flags: flag})
 }

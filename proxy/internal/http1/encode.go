@@ -224,8 +224,6 @@ func errorReason(status int) string {
 		return "Range Not Satisfiable"
 	case 417:
 		return "Expectation Failed"
-	case 418:
-		return "I'm a teapot"
 	case 421:
 		return "Misdirected Request"
 	case 422:

@@ -196,6 +196,9 @@ type Responder interface {
 	// SetIdleTimeout changes the stream's idle time-out, for a route that has its own.
 	// 0 turns it off.
 	SetIdleTimeout(ns int64)
+	// SetMaxDuration bounds the stream's life from its start instead of the connection manager's
+	// bound, for a route that has its own. 0 turns it off.
+	SetMaxDuration(ns int64)
 }
 
 // Terminal is the last filter of a chain. It consumes the request and gives the response.

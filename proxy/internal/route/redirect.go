@@ -5,12 +5,16 @@ import (
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // AppendLocation appends the location of a redirect route's answer for a request: scheme,
 // host and path of the request, with what the route replaces (Envoy's newUri).
 func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
 	r := e.Route.Redirect
+	if r == nil { // a fixed answer that names where it is
+		r = &unchanged
+	}
 	now := h.Value(header.XForwardedProto)
 	if len(now) == 0 {
 		now = h.Value(header.Scheme)
@@ -37,8 +41,11 @@ func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
 		dst = append(dst, ':')
 		dst = strconv.AppendUint(dst, uint64(r.Port), 10)
 	}
-	return e.appendRedirectPath(dst, h.Value(header.Path))
+	return e.appendRedirectPath(dst, r, h.Value(header.Path))
 }
+
+// unchanged is a redirect to the request itself.
+var unchanged xdsresource.RedirectAction
 
 // redirectHost drops the request's port where the redirect names another one, and the
 // default port of a scheme that is left.
@@ -58,8 +65,7 @@ func redirectHost(host, scheme, now []byte, newPort bool) []byte {
 	return host
 }
 
-func (e *Entry) appendRedirectPath(dst, path []byte) []byte {
-	r := e.Route.Redirect
+func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, path []byte) []byte {
 	start := len(dst)
 	query := func() []byte {
 		if i := bytes.IndexByte(path, '?'); i >= 0 {

@@ -15,6 +15,7 @@ import (
 var (
 	pathKey          = header.KeyOf(":path")
 	originalPathKey  = header.KeyOf("x-envoy-original-path")
+	originalHostKey  = header.KeyOf("x-envoy-original-host")
 	attemptKey       = header.KeyOf("x-envoy-attempt-count")
 	expectedKey      = header.KeyOf("x-envoy-expected-rq-timeout-ms")
 	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
@@ -28,7 +29,9 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	r.s, r.h, r.entry, r.ended = s, h, s.Route(), end
 	info := s.Info()
 	r.ctx.Request, r.ctx.Info = h, info
+	r.inc(rqTotal)
 	if r.entry == nil {
+		r.inc(noRoute)
 		r.reply(httpfilter.Reply{Code: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
 		return
 	}
@@ -37,11 +40,13 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	}
 	r.forward, r.target = r.entry.Forward, s.Target()
 	if r.forward == nil || r.target == nil {
+		r.inc(noRoute)
 		r.reply(httpfilter.Reply{Code: http.StatusNotFound, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
 		return
 	}
 	name := r.target.ClusterName(h)
 	if r.local = r.clusters.Get(name); r.local == nil {
+		r.inc(noCluster)
 		code := r.forward.ClusterNotFoundCode
 		if code == 0 {
 			code = http.StatusServiceUnavailable
@@ -65,9 +70,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	if d := r.forward.IdleTimeout; d != nil {
 		s.SetIdleTimeout(int64(*d))
 	}
-	if d := r.limits.max; d > 0 {
-		r.loop.Arm(&r.maxTimer, d)
-	}
+	r.limitDuration()
 	if len(r.forward.Mirrors) > 0 {
 		r.beginMirrors(end)
 	}
@@ -91,8 +94,9 @@ func (r *router) answerDirectly() bool {
 	case r.entry.Redirect != nil:
 		r.redirect(r.entry.Redirect.Code, r.entry.AppendLocation(nil, r.h))
 	case r.entry.Direct != nil:
+		r.inc(rqDirectResponse)
 		d := r.entry.Direct
-		r.reply(httpfilter.Reply{Code: d.Status, Body: string(d.Body), Details: "direct_response", Headers: r.localHeaders})
+		r.reply(httpfilter.Reply{Code: d.Status, Body: string(d.Body), Details: "direct_response", Headers: r.directHeaders})
 	default:
 		return false
 	}
@@ -100,6 +104,7 @@ func (r *router) answerDirectly() bool {
 }
 
 func (r *router) redirect(code int, location []byte) {
+	r.inc(rqDirectResponse)
 	if code == 0 {
 		code = http.StatusMovedPermanently
 	}
@@ -107,6 +112,14 @@ func (r *router) redirect(code int, location []byte) {
 		h.Set(header.Location, location)
 		r.localHeaders(h)
 	}})
+}
+
+// directHeaders are those of a fixed answer: where something was made, it says so, as Envoy does.
+func (r *router) directHeaders(h *header.Map) {
+	if code := r.entry.Direct.Status; code == http.StatusCreated || code/100 == 3 {
+		h.SetBuilt(header.Key{ID: header.Location, Name: header.Location.String()}, r.entry.AppendLocation(h.Build(), r.h))
+	}
+	r.localHeaders(h)
 }
 
 // localHeaders applies the route's response header changes to an answer of our own.
@@ -139,8 +152,8 @@ func (r *router) changeHeaders() {
 	old := h.Value(header.Path)
 	if b, ok := r.entry.RewritePath(h.Build(), old); ok {
 		h.SetBuilt(pathKey, b)
-		if !r.cfg.SuppressEnvoyHeaders && !h.Has(header.XEnvoyOriginalPath) {
-			h.AddKey(originalPathKey, old)
+		if !r.cfg.SuppressEnvoyHeaders {
+			h.SetKey(originalPathKey, old)
 		}
 	}
 }
@@ -153,7 +166,14 @@ func (r *router) rewriteHost() {
 	}
 	if old := r.h.Value(header.Authority); string(old) != host {
 		if r.forward.AppendXForwardedHost {
-			r.h.SetKey(forwardedHostKey, old)
+			b := r.h.Build()
+			if before := r.h.Value(header.XForwardedHost); len(before) > 0 {
+				b = append(append(b, before...), ',')
+			}
+			r.h.SetBuilt(forwardedHostKey, append(b, old...))
+		}
+		if !r.cfg.SuppressEnvoyHeaders && r.target.HostRewrite == "" {
+			r.h.SetKey(originalHostKey, old)
 		}
 		r.h.SetString(header.Authority, host)
 	}

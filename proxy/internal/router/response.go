@@ -33,6 +33,10 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	r.local.CountResponse(m.Status, r.internal())
 	r.state = responding
 	info.Details = "via_upstream"
+	info.ResponseCode = m.Status
+	if !end && r.limits.perTryIdle > 0 {
+		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
+	}
 
 	h := &req.Response
 	if since := info.RequestEnd; since != 0 && !r.cfg.SuppressEnvoyHeaders {
@@ -64,6 +68,9 @@ func (r *router) complete() {
 	if r.limits.global > 0 {
 		r.loop.Disarm(&r.globalTimer)
 	}
+	if r.limits.perTryIdle > 0 {
+		r.loop.Disarm(&r.tryIdleTimer)
+	}
 }
 
 // OnData implements connpool.Handler.
@@ -75,6 +82,8 @@ func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
 	s := r.s
 	if end {
 		r.complete()
+	} else if r.limits.perTryIdle > 0 {
+		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
 	}
 	s.RespondData(p, end)
 	if !end && r.s == s && r.state == responding && s.ResponseBlocked() {

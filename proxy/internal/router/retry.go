@@ -215,9 +215,6 @@ func (r *router) retryAfterReset(k resetKind) bool {
 	if !r.retry.wantsReset(k, r.state == sent) || !r.takeRetry() {
 		return false
 	}
-	if k == resetTimeout {
-		r.local.CountRetriedResponse(http.StatusGatewayTimeout)
-	}
 	r.backOff()
 	return true
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -26,25 +27,38 @@ type Deps struct {
 	Clusters *cluster.Manager
 	// LocalAddress is appended to x-forwarded-for of mirrored requests, as Envoy does with its node's address; may be invalid.
 	LocalAddress netip.Addr
+	// Stats and Scope, the connection manager's, are where it counts; without Stats it counts nothing.
+	Stats *stats.Store
+	Scope stats.Scope
 }
 
 // New returns the factory of a chain's routers.
-func New(cfg Config, d Deps) httpfilter.Factory { return &factory{cfg: cfg, deps: d} }
+func New(cfg Config, d Deps) httpfilter.Factory {
+	f := &factory{cfg: cfg, deps: d}
+	if d.Stats != nil {
+		f.stats = d.Scope.Block(statSet)
+	}
+	return f
+}
 
 type factory struct {
-	cfg  Config
-	deps Deps
+	cfg   Config
+	deps  Deps
+	stats stats.Block
 }
 
 // NewFilter implements httpfilter.Factory.
 func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 	r := &router{cfg: f.cfg, loop: l, clusters: f.deps.Clusters.Local(l.ID()), localAddress: f.deps.LocalAddress}
+	r.shard = new(stats.Shard)
+	if f.deps.Stats != nil {
+		r.stats, r.shard = f.stats, f.deps.Stats.Shard(l.ID())
+	}
 	r.body.Init(l.Buffers())
 	r.req.Handler = r
 	r.globalTimer.Init(r.onGlobalTimeout)
 	r.tryTimer.Init(r.onTryTimeout)
 	r.tryIdleTimer.Init(r.onTryIdle)
-	r.maxTimer.Init(r.onMaxDuration)
 	r.backOffTimer.Init(r.onBackOff)
 	return r
 }
@@ -68,6 +82,8 @@ type router struct {
 	loop         *eventloop.Loop
 	clusters     *cluster.LocalManager
 	localAddress netip.Addr
+	stats        stats.Block
+	shard        *stats.Shard
 
 	// The request, set by BeginRequest and cleared by OnComplete.
 	state   state
@@ -99,14 +115,14 @@ type router struct {
 	avoid   []*lb.Load
 	mirrors []*mirror
 
-	globalTimer, tryTimer, tryIdleTimer, maxTimer, backOffTimer eventloop.Timer
+	globalTimer, tryTimer, tryIdleTimer, backOffTimer eventloop.Timer
 }
 
 // OnComplete implements httpfilter.Terminal: the stream is over, or its client is gone.
 func (r *router) OnComplete(httpfilter.Stream) {
 	r.dropAttempt()
 	r.retry.release(r.local, r.high)
-	for _, t := range []*eventloop.Timer{&r.globalTimer, &r.tryTimer, &r.tryIdleTimer, &r.maxTimer, &r.backOffTimer} {
+	for _, t := range []*eventloop.Timer{&r.globalTimer, &r.tryTimer, &r.tryIdleTimer, &r.backOffTimer} {
 		if t.Armed() {
 			r.loop.Disarm(t)
 		}

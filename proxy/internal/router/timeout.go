@@ -13,17 +13,21 @@ import (
 
 // timeouts of a request; 0 is none.
 type timeouts struct {
-	global, perTry, perTryIdle, max time.Duration
+	global, perTry, perTryIdle time.Duration
 }
 
 // read takes the route's time-outs, which a trusted caller may change by header (the connection manager has removed those of others).
 func (t *timeouts) read(r *router, h *header.Map) {
 	t.global = r.forward.Timeout
+	if r.forward.OwnClock {
+		t.global = 0
+	} else if most := r.forward.GRPCTimeoutHeaderMax; most != nil { // max_grpc_timeout, the older way
+		if d, ok := r.grpcDeadline(*most); ok {
+			t.global = d
+		}
+	}
 	if p := r.forward.Retry; p != nil {
 		t.perTry, t.perTryIdle = p.PerTryTimeout, p.PerTryIdleTimeout
-	}
-	if d := r.forward.MaxStreamDuration; d != nil {
-		t.max = *d
 	}
 	if d, ok := milliseconds(h.Value(header.XEnvoyUpstreamRqTimeoutMs)); ok {
 		t.global = d
@@ -31,19 +35,39 @@ func (t *timeouts) read(r *router, h *header.Map) {
 	if d, ok := milliseconds(h.Value(header.XEnvoyUpstreamRqPerTryTimeoutMs)); ok {
 		t.perTry = d
 	}
-	if most := r.forward.GRPCTimeoutHeaderMax; most != nil {
-		if d, ok := grpcTimeout(h.Value(header.GRPCTimeout)); ok {
-			d = max(0, d-r.forward.GRPCTimeoutHeaderOffset)
-			if *most > 0 {
-				d = min(d, *most)
-			}
-			t.max = d
-		}
-	}
 	// A try cannot outlast the request.
 	if t.global > 0 && t.perTry >= t.global {
 		t.perTry = 0
 	}
+}
+
+// limitDuration bounds the stream as the route says; its deadline may come from a gRPC client. The connection manager keeps the clock.
+func (r *router) limitDuration() {
+	if !r.forward.OwnClock {
+		return
+	}
+	limit := r.forward.MaxStreamDuration
+	if most := r.forward.GRPCTimeoutHeaderMax; most != nil {
+		if d, ok := r.grpcDeadline(*most); ok {
+			limit = &d
+		}
+	}
+	if limit != nil {
+		r.s.SetMaxDuration(int64(*limit))
+	}
+}
+
+// grpcDeadline is the deadline of a gRPC client, less the route's offset, at most most unless that is 0.
+func (r *router) grpcDeadline(most time.Duration) (time.Duration, bool) {
+	d, ok := grpcTimeout(r.h.Value(header.GRPCTimeout))
+	if !ok {
+		return 0, false
+	}
+	d = max(0, d-r.forward.GRPCTimeoutHeaderOffset)
+	if most > 0 && (d == 0 || d > most) {
+		d = most
+	}
+	return d, true
 }
 
 // expected is how many milliseconds the host has for its answer, 0 when it has all the time.
@@ -122,13 +146,15 @@ func (r *router) onGlobalTimeout() {
 
 // timedOut ends the request because its time, or that of its last attempt, is over.
 func (r *router) timedOut(details string) {
-	responding := r.state == responding
-	r.dropAttempt()
-	if responding {
-		r.state = done
+	if r.state == responding {
+		r.state, r.open = done, false
+		if r.req.Active() {
+			r.req.Cancel() // what came stays until the log is written
+		}
 		r.s.ResetResponse(details, streaminfo.UpstreamRequestTimeout)
 		return
 	}
+	r.dropAttempt()
 	r.local.CountResponse(http.StatusGatewayTimeout, r.internal())
 	r.reply(httpfilter.Reply{
 		Code: http.StatusGatewayTimeout, Body: "upstream request timeout", Details: details, Flags: streaminfo.UpstreamRequestTimeout,
@@ -140,31 +166,17 @@ func (r *router) onTryTimeout() { r.tryOver(cluster.RqPerTryTimeout, "upstream_p
 func (r *router) onTryIdle()    { r.tryOver(cluster.RqPerTryIdleTimeout, "upstream_per_try_idle_timeout") }
 
 func (r *router) tryOver(stat cluster.Stat, details string) {
-	if r.state != sent {
+	if r.state != sent && r.state != responding {
 		return
 	}
 	r.local.Inc(stat)
+	if r.state == responding {
+		r.timedOut(details)
+		return
+	}
 	r.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
 	if r.retryAfterReset(resetTimeout) {
 		return
 	}
 	r.timedOut(details)
-}
-
-func (r *router) onMaxDuration() {
-	if r.state == done || r.state == idle {
-		return
-	}
-	r.local.Inc(cluster.RqMaxDurationReached)
-	responding := r.state == responding
-	r.dropAttempt()
-	if responding {
-		r.state = done
-		r.s.ResetResponse("upstream_max_stream_duration_reached", streaminfo.UpstreamMaxStreamDurationReached)
-		return
-	}
-	r.reply(httpfilter.Reply{
-		Code: http.StatusRequestTimeout, Body: "upstream max stream duration reached", Details: "upstream_max_stream_duration_reached",
-		Flags: streaminfo.UpstreamMaxStreamDurationReached,
-	})
 }

@@ -53,8 +53,8 @@ type place struct {
 var httpFilters = map[string]httpFilter{
 	"envoy.extensions.filters.http.router.v3.Router": {
 		xdsresource.HTTPFilterType{Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: parseRouter},
-		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
-			return router.New(cfg.(router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address}), nil
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return router.New(cfg.(router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address, Stats: s.stats, Scope: at.scope}), nil
 		},
 	},
 	"io.istio.http.peer_metadata.Config": {

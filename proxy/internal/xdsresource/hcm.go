@@ -1,6 +1,9 @@
 package xdsresource
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // CodecType is HttpConnectionManager.CodecType.
 type CodecType uint8
@@ -69,11 +72,14 @@ type HTTPConnectionManager struct {
 	// Filters in order; the last is the router.
 	Filters []HTTPFilter
 
-	ServerName                                         string // default "envoy"
-	ServerHeader                                       ServerHeader
-	UseRemoteAddress                                   bool
-	XFFTrustedHops                                     uint32
-	SkipXFFAppend                                      bool
+	ServerName       string // default "envoy"
+	ServerHeader     ServerHeader
+	UseRemoteAddress bool
+	XFFTrustedHops   uint32
+	SkipXFFAppend    bool
+	// InternalAddresses are those whose requests are internal, InternalUnix adds Unix sockets.
+	InternalAddresses                                  []netip.Prefix
+	InternalUnix                                       bool
 	Via                                                string
 	GenerateRequestID                                  bool // default true
 	PreserveExternalRequestID                          bool

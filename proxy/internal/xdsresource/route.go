@@ -158,9 +158,11 @@ type RouteAction struct {
 	HostRewrite          HostRewrite
 	AppendXForwardedHost bool
 
-	Timeout                 time.Duration  // default 15s; 0 disables
-	IdleTimeout             *time.Duration // nil: the connection manager's
-	MaxStreamDuration       *time.Duration
+	Timeout           time.Duration  // default 15s; 0 disables
+	IdleTimeout       *time.Duration // nil: the connection manager's
+	MaxStreamDuration *time.Duration
+	// OwnClock: max_stream_duration is there, and replaces Timeout.
+	OwnClock                bool
 	GRPCTimeoutHeaderMax    *time.Duration
 	GRPCTimeoutHeaderOffset time.Duration
 

@@ -38,7 +38,7 @@ var supportedFields = map[string]string{
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
 		internal_address_config drain_timeout`,
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "unix_sockets cidr_ranges",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config disabled",
@@ -321,8 +321,6 @@ var harmlessFields = []harmlessField{
 
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "access_log_flush_interval flush_access_log_on_new_request access_log_options",
 		"extra access-log lines for running streams are not written"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig", "unix_sockets cidr_ranges",
-		"decides x-envoy-internal for private addresses, where Envoy's older default (RFC 1918 is internal) stays"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "append_x_forwarded_port", "adds one informational request header"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},

@@ -40,6 +40,10 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		MaxRequestHeadersKB:          uint32Or(m.GetMaxRequestHeadersKb(), 60),
 		AccessLogs:                   p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
 	}
+	if c := m.GetInternalAddressConfig(); c != nil {
+		h.InternalUnix = c.GetUnixSockets()
+		h.InternalAddresses = p.cidrs(join(path, "internal_address_config.cidr_ranges"), c.GetCidrRanges())
+	}
 	if h.ServerName == "" {
 		h.ServerName = "envoy"
 	}

@@ -255,6 +255,7 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	}
 	if msd := m.GetMaxStreamDuration(); msd != nil {
 		here := join(path, "max_stream_duration")
+		a.OwnClock = true
 		a.MaxStreamDuration = p.optDuration(join(here, "max_stream_duration"), msd.GetMaxStreamDuration())
 		a.GRPCTimeoutHeaderMax = p.optDuration(join(here, "grpc_timeout_header_max"), msd.GetGrpcTimeoutHeaderMax())
 		a.GRPCTimeoutHeaderOffset = p.duration(join(here, "grpc_timeout_header_offset"), msd.GetGrpcTimeoutHeaderOffset(), 0)

@@ -213,13 +213,7 @@ func (f *filter) abort(h *header.Map) bool {
 	f.inc(aborts)
 	reply := httpfilter.Reply{Code: status, Body: "fault filter abort", Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
 	if a.GRPC != nil {
-		code := strconv.Itoa(*a.GRPC)
-		reply.Code, reply.Body = http.StatusOK, ""
-		reply.Headers = func(h *header.Map) {
-			h.SetString(header.ContentType, "application/grpc")
-			h.SetString(header.GRPCStatus, code)
-			h.SetString(header.GRPCMessage, "fault filter abort")
-		}
+		reply.Code, reply.GRPC = http.StatusOK, *a.GRPC
 	}
 	f.s.Reply(reply)
 	return true
