@@ -47,11 +47,15 @@ func (c *Client) OnConnected(cn *conn.Conn) {
 	}
 	switch p := c.pool; {
 	case p.version() == xdsresource.UpstreamHTTP2, p.version() == xdsresource.UpstreamAuto && cn.Info().ALPN == "h2":
-		p.countVersion(xdsresource.UpstreamHTTP2)
+		if p.version() == xdsresource.UpstreamAuto {
+			p.countVersion(xdsresource.UpstreamHTTP2)
+		}
 		newMux(c)
 		p.serve()
 	default:
-		p.countVersion(xdsresource.UpstreamHTTP1)
+		if p.version() == xdsresource.UpstreamAuto {
+			p.countVersion(xdsresource.UpstreamHTTP1)
+		}
 		p.ready(c)
 	}
 }

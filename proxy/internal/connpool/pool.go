@@ -152,6 +152,9 @@ func (p *Pool) connect(high bool) bool {
 	p.conns++
 	p.connecting++
 	p.local.Inc(cluster.CxTotal)
+	if v := p.version(); v != xdsresource.UpstreamAuto { // else the handshake tells
+		p.countVersion(v)
+	}
 	p.local.GaugeAdd(cluster.CxActive, 1)
 	p.host.OnConnecting()
 	c.c = conn.Dial(p.loop, p.host.Host.Address, o, c)
