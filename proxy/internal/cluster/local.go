@@ -91,6 +91,16 @@ func (l *Local) Name() string { return l.cluster.name }
 // Config returns the cluster's configuration as of the last update.
 func (l *Local) Config() *xdsresource.Cluster { return l.cfg }
 
+// Health is how many of the cluster's hosts take requests, and how many there are.
+func (l *Local) Health() (healthy, total int) {
+	for h := range l.hosts {
+		if h.Healthy() {
+			healthy++
+		}
+	}
+	return healthy, len(l.hosts)
+}
+
 // Shard returns the worker's statistics.
 func (l *Local) Shard() *stats.Shard { return l.shard }
 

@@ -132,7 +132,7 @@ func Start(t testing.TB, c Config) *Proxy {
 		p.startEnvoy(bin, dir, yaml)
 		return p
 	}
-	x, err := proxy.New(proxy.Config{Bootstrap: []byte(yaml), Concurrency: 1, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	x, err := proxy.New(proxy.Config{Bootstrap: []byte(yaml), Concurrency: 1, FileFlushInterval: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, yaml)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/decompressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/healthcheck"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
@@ -99,6 +100,12 @@ var httpFilters = map[string]httpFilter{
 		xdsresource.HTTPFilterType{Name: decompressor.Name, Parse: decompressor.ParseConfig},
 		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
 			return decompressor.New(cfg, at.scope), nil
+		},
+	},
+	"envoy.extensions.filters.http.health_check.v3.HealthCheck": {
+		xdsresource.HTTPFilterType{Name: healthcheck.Name, Parse: healthcheck.ParseConfig},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			return healthcheck.New(cfg, healthcheck.Deps{Clusters: s.clusters, Failing: s.failing.Load, Node: s.boot.Node.GetCluster()}), nil
 		},
 	},
 	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {

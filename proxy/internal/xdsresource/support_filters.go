@@ -2,6 +2,7 @@ package xdsresource
 
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
+	"envoy.extensions.filters.http.health_check.v3.HealthCheck":                      "pass_through_mode cache_time cluster_min_healthy_percentages headers",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":              "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.Rule":         "tlv_type on_tlv_present",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "metadata_namespace key",
