@@ -114,8 +114,46 @@ func (u *unknowns) walk(path string, v any, md protoreflect.MessageDescriptor) {
 			u.all = append(u.all, Problem{Path: here, Reason: fmt.Sprintf("unknown field: %s has none of this name", md.FullName())})
 			continue
 		}
+		if reason := wrongValue(md, fd, key, obj[key]); reason != "" {
+			delete(obj, key)
+			p := Problem{Path: here, Reason: reason}
+			u.all, u.types = append(u.all, p), append(u.types, p)
+			continue
+		}
 		u.field(here, obj[key], fd)
 	}
+}
+
+// wrongValue says what is wrong with the value of a field that holds no message of the configuration's own: a word that the enum does not
+// have, a string for a number, a malformed duration. protojson finds it, given the field alone, and would name a line of what the file
+// became instead of its path.
+func wrongValue(md protoreflect.MessageDescriptor, fd protoreflect.FieldDescriptor, key string, v any) string {
+	if m := fd.Message(); m != nil && (fd.IsMap() || !strings.HasPrefix(string(m.FullName()), "google.protobuf.") || m.FullName() == "google.protobuf.Any") {
+		return ""
+	}
+	mt, err := protoregistry.GlobalTypes.FindMessageByName(md.FullName())
+	if err != nil {
+		return ""
+	}
+	raw, err := json.Marshal(map[string]any{key: v})
+	if err != nil {
+		return err.Error()
+	}
+	if err = protojson.Unmarshal(raw, mt.New().Interface()); err == nil {
+		return ""
+	}
+	_, reason, ok := strings.Cut(err.Error(), "): ")
+	if !ok {
+		reason = err.Error()
+	}
+	if e := fd.Enum(); e != nil && e.Values().Len() <= 12 {
+		var names []string
+		for i := range e.Values().Len() {
+			names = append(names, string(e.Values().Get(i).Name()))
+		}
+		reason += "; it is one of " + strings.Join(names, ", ")
+	}
+	return reason
 }
 
 func (u *unknowns) field(path string, v any, fd protoreflect.FieldDescriptor) {
