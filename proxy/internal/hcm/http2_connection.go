@@ -73,6 +73,9 @@ func (c *http2Conn) failed(err *http2.ConnError) {
 	if err.Stat != http2.StatPrematureResets && err.Code != http2.EnhanceYourCalm {
 		c.w.inc(cxProtocolError)
 	}
+	if c.localClose = true; c.first != nil {
+		c.countDestroyActive()
+	}
 	for s := c.first; s != nil; s = c.first {
 		s.info.Set(streaminfo.DownstreamProtocolError)
 		s.info.Details = err.Details

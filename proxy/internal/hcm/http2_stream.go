@@ -69,6 +69,9 @@ func (s *stream) requestTrailersHTTP2() {
 // resetHTTP2 ends the stream: the client has reset it, or has broken the protocol on it.
 func (s *stream) resetHTTP2(code http2.Code, err *http2.StreamError) {
 	switch {
+	case err == http2.ErrHeaderListSize, err == http2.ErrHeaderCount: // as Envoy has it
+		s.info.Set(streaminfo.DownstreamRemoteReset)
+		s.info.Details = err.Details
 	case err != nil:
 		s.info.Set(streaminfo.DownstreamProtocolError)
 		s.info.Details = err.Details

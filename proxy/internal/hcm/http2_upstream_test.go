@@ -268,6 +268,29 @@ func TestGRPC(t *testing.T) {
 	p.waitStat("cluster.up.upstream_rq_retry_success", 1)
 }
 
+// TestGRPCOutlier: a gRPC status in the head counts for the host like the HTTP status that it stands for.
+func TestGRPCOutlier(t *testing.T) {
+	s := toHTTP2(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", strings.TrimPrefix(r.URL.Path, "/"))
+	})(t)
+	s.clusters[0].Outlier = &xdsresource.OutlierDetection{
+		Consecutive5xx: 3, EnforcingConsecutive5xx: 100, Interval: time.Hour, BaseEjectionTime: time.Hour, MaxEjectionTime: time.Hour, MaxEjectionPercent: 100,
+	}
+	p := s.start(t)
+	c := http2Client(t)
+	for _, status := range []string{"14", "13", "0", "14", "5", "14", "13"} { // never three in a row
+		req := newRequest("POST", p.url("/"+status), nil)
+		req.Header.Set("Content-Type", "application/grpc")
+		fetch(t, c, req)
+	}
+	p.waitStat("cluster.up.outlier_detection.ejections_detected_consecutive_5xx", 0)
+	req := newRequest("POST", p.url("/2"), nil)
+	req.Header.Set("Content-Type", "application/grpc")
+	fetch(t, c, req)
+	p.waitStat("cluster.up.outlier_detection.ejections_detected_consecutive_5xx", 1)
+}
+
 // TestWebSocketOverHTTP2: an upgrade becomes an extended CONNECT, and back, on either side.
 func TestWebSocketOverHTTP2(t *testing.T) {
 	up := server(t, func(c net.Conn, r *bufio.Reader) { // an upstream of HTTP/1 that echoes behind the upgrade

@@ -122,7 +122,7 @@ var (
 	ErrPrioritySize         = streamErr(FrameSizeError, "PRIORITY is not of 5 bytes (RFC 9113, 6.3)")
 	ErrDependsOnItself      = streamErr(ProtocolError, "stream depends on itself (RFC 7540, 5.3.1)")
 	ErrTooManyStreams       = &StreamError{RefusedStream, "http2.too_many_streams", StatStreamRefused, "more streams than SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2)"}
-	ErrHeaderListSize       = &StreamError{InternalError, detailsTooMany, StatHeaderOverflow, "header list is too large"}
+	ErrHeaderListSize       = &StreamError{InternalError, "http2.header_list_size_too_large", StatHeaderListSize, "header list is too large"}
 	ErrHeaderCount          = &StreamError{InternalError, detailsTooMany, StatHeaderOverflow, "too many headers"}
 
 	ErrName             = malformed(detailsHeader, "header name is not a token in lower case (RFC 9113, 8.2.1)")
@@ -133,10 +133,11 @@ var (
 	ErrPseudoMissing    = malformed(detailsMessaging, "pseudo-header is missing, or not for this method (RFC 9113, 8.3.1, 8.5)")
 	ErrMethod           = malformed(detailsHeader, "method is not a token (RFC 9110, 9.1)")
 	ErrPath             = malformed(detailsHeader, ":path is empty or malformed (RFC 9113, 8.3.1)")
+	ErrPathStart        = malformed(detailsMessaging, ":path does not begin with a slash (RFC 9113, 8.3.1)")
 	ErrScheme           = malformed(detailsHeader, ":scheme is malformed (RFC 3986, 3.1)")
 	ErrAuthority        = malformed(detailsHeader, ":authority is malformed (RFC 9113, 8.3.1)")
 	ErrHost             = malformed(detailsHeader, "host differs from :authority, or is doubled (RFC 9113, 8.3.1)")
-	ErrProtocolOff      = malformed(detailsMessaging, ":protocol, which we have not offered (RFC 8441, 3)")
+	ErrProtocolOff      = malformed(detailsHeader, ":protocol, which we have not offered (RFC 8441, 3)")
 	ErrStatus           = malformed(detailsHeader, ":status is not a number of three digits that is allowed (RFC 9113, 8.3.2)")
 	ErrLength           = malformed(detailsHeader, "content-length is malformed or doubled (RFC 9110, 8.6)")
 	ErrLengthMismatch   = malformed(detailsMessaging, "DATA is not of content-length (RFC 9113, 8.1.1)")
@@ -154,6 +155,7 @@ const (
 	StatProtocolError             // has no counter of its own in Envoy
 	StatMessagingError            // rx_messaging_error
 	StatHeaderOverflow            // header_overflow
+	StatHeaderListSize            // header_list_size_too_large
 	StatStreamRefused             // stream_refused_errors
 	StatEmptyFramesFlood          // inbound_empty_frames_flood
 	StatPriorityFlood             // inbound_priority_frames_flood

@@ -172,6 +172,8 @@ var hostile = []struct {
 	{"8.3.1", "user in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority u@a")), onStream(ProtocolError)},
 	{"8.3.1", "path in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority a/b")), onStream(ProtocolError)},
 	{"8.3.1", "empty :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority ")), onStream(ProtocolError)},
+	{"8.3.1", "neither :authority nor host", headers(1, es|eh, block(":method GET", ":scheme http", ":path /")), onStream(ProtocolError)},
+	{"8.3.1", "host in place of :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", "host a")), ok()},
 	{"8.3.1", "host that differs from :authority", headers(1, es|eh, get("host b.example")), onStream(ProtocolError)},
 	{"8.3.1", "host that equals :authority", headers(1, es|eh, get("host A.example")), ok()},
 	{"8.3.1", "two hosts", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", "host a", "host a")), onStream(ProtocolError)},

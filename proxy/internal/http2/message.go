@@ -201,7 +201,7 @@ func (m *message) request() *StreamError {
 			return ErrPseudoMissing
 		}
 		return nil
-	case m.pseudo&pseudoTarget != pseudoTarget:
+	case m.pseudo&pseudoTarget != pseudoTarget || !hasAuthority:
 		return ErrPseudoMissing
 	}
 	if extended && !validToken(h.Value(header.Protocol)) {
@@ -215,8 +215,11 @@ func (m *message) request() *StreamError {
 
 func (m *message) path(options bool) *StreamError {
 	p := m.into.Value(header.Path)
-	if len(p) == 0 || p[0] != '/' && !(options && len(p) == 1 && p[0] == '*') {
+	if len(p) == 0 {
 		return ErrPath
+	}
+	if p[0] != '/' && !(options && len(p) == 1 && p[0] == '*') {
+		return ErrPathStart
 	}
 	for _, c := range p {
 		if c <= ' ' || c == 0x7f {

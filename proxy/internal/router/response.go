@@ -1,6 +1,8 @@
 package router
 
 import (
+	"bytes"
+	"net/http"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
@@ -22,7 +24,7 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	now := r.loop.Now()
 	info.UpstreamRxFirst = now
 	r.stopTry()
-	r.host.OnResult(cluster.Result{Kind: cluster.ResultResponse, Code: m.Status})
+	r.host.OnResult(cluster.Result{Kind: cluster.ResultResponse, Code: r.judged(m.Status, &req.Response)})
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
 		r.host.ImmediateFailure()
 	}
@@ -54,6 +56,24 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	}
 	r.s.Respond(h, end)
 }
+
+// judged is the status by which outlier detection judges the host: that of gRPC, where the request is gRPC and the head has one.
+func (r *router) judged(code int, h *header.Map) int {
+	v, ok := h.Get(header.GRPCStatus)
+	if !ok || !bytes.HasPrefix(r.h.Value(header.ContentType), grpcType) {
+		return code
+	}
+	n, err := strconv.ParseUint(string(v), 10, 8)
+	if err != nil || n >= uint64(len(grpcCodes)) {
+		return http.StatusInternalServerError
+	}
+	return grpcCodes[n]
+}
+
+var grpcType = []byte("application/grpc")
+
+// grpcCodes are what statuses of gRPC stand for, from OK on (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+var grpcCodes = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
 
 // internal says whether the request came from within, for the statistics that are kept apart by it.
 func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }

@@ -31,6 +31,7 @@ var Stats = stats.NewSet(
 	counter("inbound_empty_frames_flood"), counter("inbound_priority_frames_flood"), counter("inbound_window_update_frames_flood"),
 	counter("outbound_flood"), counter("outbound_control_flood"), counter("rx_reset"), counter("tx_reset"), counter("trailers"),
 	counter("goaway_sent"), counter("tx_flush_timeout"), counter("keepalive_timeout"),
+	counter("header_list_size_too_large"),
 	stats.Item{Name: "streams_active", Kind: stats.KindGauge},
 )
 
@@ -41,7 +42,7 @@ var items = [http2.NumStats]uint8{
 	http2.StatMessagingError: 1, http2.StatHeaderOverflow: 2, http2.StatStreamRefused: 3, http2.StatEmptyFramesFlood: 4,
 	http2.StatPriorityFlood: 5, http2.StatWindowUpdateFlood: 6, http2.StatOutboundFlood: 7, http2.StatOutboundControlFlood: 8,
 	http2.StatRxReset: 9, http2.StatTxReset: 10, http2.StatTrailers: 11, http2.StatGoAwaySent: 12, http2.StatTxFlushTimeout: 13,
-	http2.StatKeepaliveTimeout: 14, http2.StatStreamsActive: 15,
+	http2.StatKeepaliveTimeout: 14, http2.StatHeaderListSize: 15, http2.StatStreamsActive: 16,
 }
 
 // Count adds to a statistic of the codec in a block of Stats. Those without a counter there go nowhere.
