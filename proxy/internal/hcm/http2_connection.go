@@ -52,6 +52,8 @@ func (c *http2Conn) OnData(cn *conn.Conn, eof bool) {
 	if p := cn.In().Bytes(); len(p) > 0 && !c.closing {
 		if err := c.codec.Feed(p, c.w.loop.Now()); err != nil {
 			c.failed(err)
+		} else if c.codec.HeadSince() != 0 {
+			c.watch()
 		}
 		c.flushLater()
 	}

@@ -399,6 +399,20 @@ func TestHTTP2Connection(t *testing.T) {
 		p.waitStat("http.t.downstream_cx_http2_active", 0)
 		p.waitStat("http.t.downstream_cx_max_duration_reached", 1)
 	})
+	for name, part := range map[string]string{
+		"head without an end": "\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82", // no END_HEADERS
+		"half a frame":        "\x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x84",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := base(up)
+			s.hcm.RequestHeadersTimeout = 50 * time.Millisecond
+			p := s.start(t)
+			c := p.dial().send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00" + part)
+			_, _ = io.Copy(io.Discard, c)
+			p.waitStat("http.t.downstream_rq_header_timeout", 1)
+			p.waitStat("http.t.downstream_cx_http2_active", 0)
+		})
+	}
 	t.Run("keepalive", func(t *testing.T) {
 		s := base(up)
 		s.hcm.HTTP2.Keepalive = &xdsresource.HTTP2Keepalive{Interval: 20 * time.Millisecond, Timeout: 20 * time.Millisecond}

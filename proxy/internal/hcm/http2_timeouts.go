@@ -4,8 +4,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 )
 
-// due is the earliest time at which something of the connection or its streams is overdue.
-func (c *http2Conn) due() int64 {
+// due is the earliest time at which something of the connection is overdue, besides its streams.
+func (c *http2Conn) due() earliest {
 	cfg := c.m.cfg
 	at := earliest(never)
 	if !c.draining {
@@ -19,21 +19,14 @@ func (c *http2Conn) due() int64 {
 			at = min(at, earliest(t))
 		}
 	}
-	at.until(c.codec.BlockSince(), cfg.RequestHeadersTimeout)
-	for s := c.first; s != nil; s = s.next {
-		s.due(&at)
-	}
-	return int64(at)
+	at.until(c.codec.HeadSince(), cfg.RequestHeadersTimeout)
+	return at
 }
 
-func (c *http2Conn) watch() {
-	if !c.timer.Armed() {
-		c.armBefore(c.due())
-	}
-}
+// watch makes sure that the timer fires no later than that.
+func (c *http2Conn) watch() { c.armBefore(int64(c.due())) }
 
-// watchStream is watch for a stream that has just begun, or changed its time-outs: the others
-// are watched already.
+// watchStream is watch for a stream that has just begun, or changed its time-outs.
 func (c *http2Conn) watchStream(s *stream) {
 	at := earliest(never)
 	s.due(&at)
@@ -46,7 +39,11 @@ func (c *http2Conn) onTimer() {
 	}
 	c.overdue(c.w.loop.Now())
 	if !c.closing {
-		c.armBefore(c.due())
+		at := c.due()
+		for s := c.first; s != nil; s = s.next {
+			s.due(&at)
+		}
+		c.armBefore(int64(at))
 	}
 	c.flushLater()
 }
@@ -65,7 +62,7 @@ func (c *http2Conn) overdue(now int64) {
 		return
 	}
 	switch {
-	case past(now, c.codec.BlockSince(), cfg.RequestHeadersTimeout):
+	case past(now, c.codec.HeadSince(), cfg.RequestHeadersTimeout):
 		c.w.inc(rqHeaderTimeout)
 		c.disconnected(false)
 		c.close(conn.CloseAfterFlush)

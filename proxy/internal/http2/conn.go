@@ -42,17 +42,18 @@ type Conn struct {
 	now int64 // the argument of the last call that had one
 
 	// Receiving.
-	preface  int          // bytes of the client's preface that have come
-	settled  bool         // the peer's first SETTINGS have come
-	part     iobuf.Buffer // a frame that is not complete
-	skip     uint32       // bytes of an ignored payload that are still to come
-	data     dataState
-	block    blockState
-	msg      message
-	dec      hpack.Decoder
-	unacked  int    // SETTINGS of ours that the peer has not acknowledged
-	recvLeft int64  // the connection's window: what the peer may send
-	recvOwed uint32 // passed on, and not yet given back
+	preface   int          // bytes of the client's preface that have come
+	settled   bool         // the peer's first SETTINGS have come
+	part      iobuf.Buffer // a frame that is not complete
+	partSince int64
+	skip      uint32 // bytes of an ignored payload that are still to come
+	data      dataState
+	block     blockState
+	msg       message
+	dec       hpack.Decoder
+	unacked   int    // SETTINGS of ours that the peer has not acknowledged
+	recvLeft  int64  // the connection's window: what the peer may send
+	recvOwed  uint32 // passed on, and not yet given back
 
 	// Sending.
 	ctl       iobuf.Buffer // frames in order, ready for the wire
@@ -145,12 +146,15 @@ func (c *Conn) Each(f func(*Stream)) {
 	}
 }
 
-// BlockSince is when a header block began whose end has not come, 0 for none.
-func (c *Conn) BlockSince() int64 {
-	if c.block.stream == 0 {
-		return 0
+// HeadSince is when a header block, or any frame but DATA, began whose end has not come; 0: there is none.
+func (c *Conn) HeadSince() int64 {
+	switch {
+	case c.block.stream != 0:
+		return c.block.since
+	case c.part.Len() > 0:
+		return c.partSince
 	}
-	return c.block.since
+	return 0
 }
 
 // Failure is why the connection has to be closed, nil while it has not. GOAWAY is queued then.

@@ -14,7 +14,7 @@ func (c *Conn) step(p []byte) ([]byte, *ConnError) {
 	case c.part.Len() > 0:
 		return c.assemble(p)
 	case len(p) < frameHeaderLen:
-		c.part.Append(p)
+		c.keep(p)
 		return nil, nil
 	}
 	f := parseFrame(p)
@@ -23,10 +23,16 @@ func (c *Conn) step(p []byte) ([]byte, *ConnError) {
 		return nil, err
 	}
 	if len(p) < need {
-		c.part.Append(p)
+		c.keep(p)
 		return nil, nil
 	}
 	return p[need:], c.frame(f, p[frameHeaderLen:need])
+}
+
+// keep holds the beginning of a frame until the rest has come.
+func (c *Conn) keep(p []byte) {
+	c.partSince = c.now
+	c.part.Append(p)
 }
 
 func (c *Conn) takePreface(p []byte) ([]byte, *ConnError) {
