@@ -31,7 +31,7 @@ func (c *Conn) greet() {
 	if c.lim.streamWindow != defaultWindow {
 		add(settingInitialWindowSize, c.lim.streamWindow)
 	}
-	add(settingMaxHeaderListSize, uint32(c.lim.headerBytes))
+	add(settingMaxHeaderListSize, uint32(c.lim.headerBytes+32*c.lim.headers)) // as the peer counts (RFC 9113, 6.5.2)
 	c.queue(frameSettings, 0, 0, p)
 	c.unacked++
 	if d := c.lim.connWindow - defaultWindow; d > 0 {
