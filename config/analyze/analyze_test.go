@@ -184,12 +184,12 @@ kind: Telemetry
 metadata: {name: b}
 spec: {accessLogging: [{disabled: false}]}
 `, "IST0160 Error metadata.name: Telemetry a is for the whole namespace shop"},
-		{"http2", `
+		{"ports that speak HTTP/2", `
 apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {ports: [{name: grpc-web-ui, port: 80}, {name: http2, port: 81}]}
-`, "LAT0001 Warning spec.ports[1].name: HTTP/2 to services has no effect yet"},
+`, ""},
 		{"unknown provider", `
 apiVersion: telemetry.istio.io/v1
 kind: Telemetry

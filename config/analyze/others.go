@@ -72,10 +72,6 @@ func (a *analyzer) service(o *config.Object) {
 			continue
 		}
 		prefix, _, _ := strings.Cut(p.Name, "-")
-		// A gateway's own port is called http2 by convention; nothing in the mesh calls it.
-		if (prefix == "http2" || prefix == "grpc") && svc.Spec.Selector["istio"] == "" {
-			a.add(o, NoEffect, Warning, indexed("spec.ports", i)+".name", "HTTP/2 to services has no effect yet, HTTP/1.1 is spoken: servers that take both work, gRPC does not")
-		}
 		if !slices.Contains(portPrefixes, prefix) && !strings.HasPrefix(p.Name, "grpc-web") {
 			a.add(o, PortNaming, Info, indexed("spec.ports", i)+".name", "the name %q does not begin with a protocol (http, tcp, ...); the protocol is detected on each connection", p.Name)
 		}

@@ -28,6 +28,7 @@ type mesh struct {
 // apps are the applications of every scenario: name, labels, and whether it is one that fails.
 var apps = []struct{ service, version, behaviour string }{
 	{"catalog", "v1", ""}, {"catalog", "v2", ""}, {"webapp", "v1", ""}, {"broken", "v1", "fail"}, {"flaky", "v1", "flaky"}, {"slow", "v1", "slow"},
+	{"greeter", "v1", "http2"},
 }
 
 const format = `%REQ(X-CASE)% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS%\n`
@@ -84,6 +85,10 @@ spec: {address: 127.0.0.1, labels: {istio: ingressgateway}}
 	seen := map[string]bool{}
 	for _, a := range apps {
 		addr := startApp(t, a.service+"-"+a.version, a.behaviour)
+		port := "http"
+		if a.behaviour == "http2" {
+			port = "grpc" // the name says which protocol the application speaks
+		}
 		if !seen[a.service] {
 			fmt.Fprintf(&b, `---
 apiVersion: v1
@@ -91,8 +96,8 @@ kind: Service
 metadata: {name: %s, namespace: istioinaction}
 spec:
   selector: {app: %s}
-  ports: [{name: http, port: 80, targetPort: 3000}]
-`, a.service, a.service)
+  ports: [{name: %s, port: 80, targetPort: 3000}]
+`, a.service, a.service, port)
 		}
 		seen[a.service] = true
 		fmt.Fprintf(&b, `---
@@ -101,9 +106,9 @@ kind: WorkloadEntry
 metadata: {name: %s-%s, namespace: istioinaction}
 spec:
   address: 127.0.0.1
-  ports: {http: %d}
+  ports: {%s: %d}
   labels: {app: %s, version: %s}
-`, a.service, a.version, addr.Port, a.service, a.version)
+`, a.service, a.version, port, addr.Port, a.service, a.version)
 	}
 	return b.String()
 }
@@ -111,9 +116,10 @@ spec:
 // startApp serves an application that says who it is and what it saw.
 func startApp(t *testing.T, name, behaviour string) *net.TCPAddr {
 	count := 0
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		count++
 		w.Header().Set("x-app", name)
+		w.Header().Set("x-seen-protocol", r.Proto)
 		w.Header().Set("x-seen-path", r.URL.RequestURI())
 		w.Header().Set("x-seen-host", r.Host)
 		for k := range r.Header {
@@ -129,6 +135,12 @@ func startApp(t *testing.T, name, behaviour string) *net.TCPAddr {
 			}
 		}
 	}))
+	if behaviour == "http2" {
+		srv.Config.Protocols = new(http.Protocols)
+		srv.Config.Protocols.SetHTTP1(true)
+		srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	}
+	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().(*net.TCPAddr)
 }

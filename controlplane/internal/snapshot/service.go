@@ -66,9 +66,6 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 			p.add(field+".port", "%d is given twice; the first counts", port.Number)
 			continue
 		}
-		if port.Protocol.IsHTTP2() && !gatewayService(s) {
-			p.add(field+".name", http2Problem)
-		}
 		switch sp.TargetPort.Type {
 		case intstr.String:
 			port.Named = sp.TargetPort.StrVal
@@ -97,13 +94,6 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	}
 	return out
 }
-
-// http2Problem is said of ports that are known to speak HTTP/2.
-const http2Problem = "the port speaks HTTP/2, lateen's proxies speak HTTP/1.1 to it so far: servers that take both work, gRPC does not"
-
-// gatewayService reports whether a Service is a gateway's own: its port is called http2 by
-// convention and nothing in the mesh calls it.
-func gatewayService(s *corev1.Service) bool { return s.Spec.Selector["istio"] != "" }
 
 // addresses keeps the virtual addresses that are single, each once; what else was given is
 // returned apart.
@@ -166,9 +156,6 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		if port.Protocol == model.ProtocolUDP {
 			p.add(indexed("spec.ports", i)+".protocol", "UDP is not proxied; the port is left out")
 			continue
-		}
-		if port.Protocol.IsHTTP2() {
-			p.add(indexed("spec.ports", i)+".protocol", http2Problem)
 		}
 		if slices.ContainsFunc(base.Ports, func(q model.Port) bool { return q.Number == port.Number }) {
 			p.add(indexed("spec.ports", i)+".number", "%d is given twice; the first counts", port.Number)

@@ -68,10 +68,6 @@ func (in *clusterInput) protocolOptions(c *clusterv3.Cluster) {
 		o.CommonHttpProtocolOptions = common
 	}
 	switch {
-	case in.own && (in.port.Protocol.IsHTTP2() || cp.H2Upgrade):
-		// Our proxies speak HTTP/1.1 to upstreams so far; the port is reported where it is
-		// read (package snapshot). Many servers take both.
-		explicitHTTP1(o)
 	case in.port.Protocol.IsHTTP2(), cp.H2Upgrade && in.port.Protocol == model.ProtocolHTTP:
 		explicitHTTP2(o, cp.MaxConcurrentStreams)
 	case cp.UseClientProtocol, in.port.Protocol == model.ProtocolAuto:

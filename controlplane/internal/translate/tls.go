@@ -26,13 +26,13 @@ const (
 // opposed to TLS of the application's own; istio-peer-exchange that the peers' metadata are
 // exchanged at the head of a TCP stream.
 var (
-	alpnMeshHTTP = []string{"istio-http/1.1", "istio", "http/1.1"}
-	alpnMeshTCP  = []string{"istio-peer-exchange", "istio"}
-	alpnMeshAny  = []string{"istio"}
+	alpnMeshHTTP  = []string{"istio-http/1.1", "istio", "http/1.1"}
+	alpnMeshHTTP2 = []string{"istio-h2", "istio", "h2"}
+	alpnMeshTCP   = []string{"istio-peer-exchange", "istio"}
+	alpnMeshAny   = []string{"istio"}
 	// What a server takes for the mesh's TLS: two for bytes, three for requests.
 	alpnInboundMTLS = []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}
-	// HTTP/2 is left out until the proxy speaks it: a client that offers it would get it.
-	alpnServerHTTP = []string{"http/1.1", "istio"}
+	alpnServerHTTP  = []string{"h2", "http/1.1", "istio"}
 	// "istio" is for clients that offer nothing else: Go refuses a handshake without a name
 	// in common.
 	alpnServerTCP = []string{"istio-peer-exchange", "http/1.1", "istio"}
@@ -118,6 +118,8 @@ func (in *clusterInput) mutual(sans []string, sni string) *tlsv3.UpstreamTlsCont
 	}
 	alpn := alpnMeshTCP
 	switch {
+	case in.requests() && in.port.Protocol.IsHTTP2():
+		alpn = alpnMeshHTTP2
 	case in.requests():
 		alpn = alpnMeshHTTP
 	case in.port.Protocol == model.ProtocolAuto:
