@@ -4,6 +4,7 @@ import (
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -28,6 +29,7 @@ func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefi
 		StreamIdleTimeout:            zeroDuration(),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		Tracing:                      tracing(s, p),
+		InternalAddressConfig:        internalAddresses(),
 	}
 	switch d {
 	case inbound:
@@ -43,6 +45,20 @@ func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefi
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: rds}}
 	}
 	return networkFilter(hcmFilter, toAny(m))
+}
+
+// internalAddresses are those whose requests come from within (x-envoy-internal): private networks and loopback, as Envoy took them to be
+// before it knew none by default, and as the mesh's users count on. All of 127/8, since a mesh on one machine gives each workload an
+// address there.
+func internalAddresses() *hcmv3.HttpConnectionManager_InternalAddressConfig {
+	c := &hcmv3.HttpConnectionManager_InternalAddressConfig{}
+	for _, r := range []struct {
+		prefix string
+		bits   uint32
+	}{{"10.0.0.0", 8}, {"172.16.0.0", 12}, {"192.168.0.0", 16}, {"127.0.0.0", 8}, {"::1", 128}, {"fd00::", 8}} {
+		c.CidrRanges = append(c.CidrRanges, &corev3.CidrRange{AddressPrefix: r.prefix, PrefixLen: u32(r.bits)})
+	}
+	return c
 }
 
 // tracing samples 1 % unless told otherwise (B4). Without a provider trace headers are made
