@@ -217,11 +217,15 @@ func (b *body) decode(s httpfilter.Stream, d *httpfilter.Data, end bool, inject 
 	}
 	s.Shard().Add(b.block.Counter(compressedBytes), uint64(len(p)))
 	n := 0
-	err := b.dec.Decode(p, end, func(out []byte) {
+	dec := b.dec
+	err := dec.Decode(p, end, func(out []byte) {
 		n += len(out)
 		inject(out, false)
 	})
 	s.Shard().Add(b.block.Counter(uncompressedBytes), uint64(n))
+	if b.dec != dec { // a filter behind this one has ended the stream: nothing is left to fail
+		return true
+	}
 	b.done = end
 	return err == nil
 }

@@ -109,3 +109,20 @@ func TestHostile(t *testing.T) {
 		t.Errorf("a bomb of a response was passed on as a whole one of %d bytes", len(got))
 	}
 }
+
+// TestEndWithin: a later filter that ends the stream while a piece is being decompressed leaves
+// nothing behind for the next stream that the filter serves.
+func TestEndWithin(t *testing.T) {
+	p := proxytest.Start(t, proxytest.Config{
+		Filters:  filter("") + "- {name: b, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 100}}\n",
+		Upstream: proxytest.Server(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }),
+	})
+	if r := p.Do("POST", "/", []string{"content-encoding", "gzip"}, gzipped(t, text)); r.StatusCode != 413 {
+		t.Fatalf("%d %q", r.StatusCode, r.Text)
+	}
+	for range 4 {
+		if r := p.Do("POST", "/", []string{"content-encoding", "gzip"}, gzipped(t, "small")); r.StatusCode != 200 || r.Text != "small" {
+			t.Errorf("%d %q", r.StatusCode, r.Text)
+		}
+	}
+}
