@@ -279,3 +279,25 @@ func BenchmarkHundredPrefixes(b *testing.B) {
 		}
 	}
 }
+
+// TestZone: the zone of a link-local address does not take it out of its network.
+func TestZone(t *testing.T) {
+	from := netip.MustParseAddrPort("[fe80::1%eth0]:1234")
+	c := &conn.Info{RemoteAddr: from, DirectRemoteAddr: from, LocalAddr: from}
+	c.State.Put("ip", filterstate.IP(netip.MustParseAddr("fe80::1%eth0")))
+	c.State.Put("mapped", filterstate.IP(netip.MustParseAddr("::ffff:10.1.2.3")))
+	local := netip.MustParsePrefix("fe80::/10")
+	for _, rule := range []xdsresource.RBACRule{
+		{Kind: xdsresource.RBACSourceIP, Prefix: local},
+		{Kind: xdsresource.RBACDirectRemoteIP, Prefix: local},
+		{Kind: xdsresource.RBACRemoteIP, Prefix: local},
+		{Kind: xdsresource.RBACDestinationIP, Prefix: local},
+		{Kind: xdsresource.RBACFilterState, Key: "ip", Prefixes: []netip.Prefix{local}},
+		{Kind: xdsresource.RBACFilterState, Key: "mapped", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+	} {
+		e := engine(xdsresource.RBACDeny, policyOf("p", anyone, rule))
+		if d := e.Decide(&Input{Conn: c}); d.Allowed {
+			t.Errorf("%v: passed", compile(&rule))
+		}
+	}
+}

@@ -152,8 +152,12 @@ func (a *addr) match(in *Input) bool {
 	case xdsresource.RBACRemoteIP:
 		ip = in.remote()
 	}
-	return ip.IsValid() && a.prefix.Contains(ip.Unmap())
+	return ip.IsValid() && a.prefix.Contains(plain(ip))
 }
+
+// plain is an address as prefixes know it: no prefix contains one with a zone, or one of IPv4 that
+// is written as IPv6.
+func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
 
 func (m meta) match(in *Input) bool {
 	if m.route {
@@ -175,7 +179,7 @@ func (s state) match(in *Input) bool {
 	if !ok {
 		return false
 	}
-	ip := netip.Addr(a)
+	ip := plain(netip.Addr(a))
 	for _, p := range s.r.Prefixes {
 		if p.Contains(ip) {
 			return !s.r.Invert
