@@ -26,19 +26,25 @@ type Limit struct {
 type Bucket struct {
 	limit Limit
 	token int64 // nanoseconds for one token
+	full  int64 // and for all of them
 	// empty is when the bucket would have been empty for it to hold now what it holds.
 	empty atomic.Int64
 }
 
+const century = 100 * 365 * 24 * int64(time.Hour)
+
 // New returns a full bucket.
 func New(l Limit) *Bucket {
-	b := &Bucket{limit: l, token: max(int64(l.Interval)/int64(max(l.PerFill, 1)), 1)}
+	// A bucket that takes longer than a century to fill is as good as one of a century: with more,
+	// sums of times would overflow.
+	b := &Bucket{limit: l, token: min(max(int64(l.Interval)/int64(max(l.PerFill, 1)), 1), century)}
+	b.full = b.token * min(int64(l.Max), century/b.token)
 	b.empty.Store(math.MinInt64)
 	return b
 }
 
 // floor is the earliest time of emptiness that counts: the bucket holds no more than Max.
-func (b *Bucket) floor(now int64) int64 { return now - b.token*int64(b.limit.Max) }
+func (b *Bucket) floor(now int64) int64 { return now - b.full }
 
 // Take takes a token; false when there is none. now is in nanoseconds, from one clock for all
 // callers.

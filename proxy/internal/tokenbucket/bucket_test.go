@@ -1,6 +1,7 @@
 package tokenbucket
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -55,5 +56,20 @@ func TestShared(t *testing.T) {
 	wg.Wait()
 	if taken.Load() != 1000 {
 		t.Errorf("%d tokens were taken of 1000", taken.Load())
+	}
+}
+
+// TestHuge: a bucket that takes longer to fill than the clock can count is not one that is empty.
+func TestHuge(t *testing.T) {
+	for _, interval := range []time.Duration{time.Second, 3 * time.Second, time.Minute, time.Hour, 1000 * time.Hour} {
+		b := New(Limit{Max: math.MaxUint32, PerFill: 1, Interval: interval})
+		for i := range 3 {
+			if !b.Take(int64(i)) {
+				t.Errorf("%v: no token %d", interval, i)
+			}
+		}
+		if n := b.Left(3); n == 0 || n > math.MaxUint32 {
+			t.Errorf("%v: %d left", interval, n)
+		}
 	}
 }
