@@ -56,6 +56,7 @@ type direction struct {
 	passed  bool // the headers have reached the sink
 	shut    int  // gates that are shut
 	holding bool // the source was asked to stop
+	past    bool // no filter is asked
 	added   bool // the filter that runs has added trailers
 	gave    bool // a filter has injected before its headers went on
 	piece   httpfilter.Data
@@ -92,7 +93,7 @@ func (d *direction) reset() {
 			h.seenEnd, h.atEnd, h.trail, h.seenTrail = false, false, false, false
 		}
 	}
-	d.shut, d.holding, d.added, d.gave, d.dead, d.most = 0, false, false, false, false, 0
+	d.shut, d.holding, d.past, d.added, d.gave, d.dead, d.most = 0, false, false, false, false, false, 0
 	d.piece.Bytes = nil
 	d.gen++
 }
@@ -102,6 +103,9 @@ func (d *direction) kill() {
 	d.dead = true
 	d.gen++
 }
+
+// skip lets what comes go past the filters.
+func (d *direction) skip() { d.next, d.past = len(d.headers), true }
 
 func (d *direction) start(h *header.Map, end bool) {
 	d.h, d.end = h, end
@@ -193,7 +197,11 @@ func (d *direction) shutIn(from, to int) int {
 
 // body takes a piece of body from the source.
 func (d *direction) body(p []byte, end bool) {
-	if !d.dead {
+	switch {
+	case d.dead:
+	case d.past:
+		d.to.sinkData(p, end)
+	default:
 		d.pass(0, p, end)
 	}
 }

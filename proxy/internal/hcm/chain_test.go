@@ -194,3 +194,44 @@ func TestGRPCReply(t *testing.T) {
 		t.Errorf("%d %v %q", resp.StatusCode, resp.Header, body)
 	}
 }
+
+// once fails when it is shown a second response, and changes the body of the first.
+type once struct{ seen int }
+
+func (f *once) OnResponseHeaders(_ httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	f.seen++
+	h.Remove(header.ContentLength)
+	h.SetName("x-seen", []byte{'0' + byte(f.seen)})
+	return httpfilter.Continue
+}
+
+func (f *once) OnResponseData(_ httpfilter.Stream, d *httpfilter.Data, _ bool) httpfilter.Status {
+	d.Bytes = bytes.ToUpper(d.Bytes)
+	return httpfilter.Continue
+}
+
+// objector answers in place of the response.
+type objector struct{}
+
+func (objector) OnResponseHeaders(s httpfilter.Stream, _ *header.Map, _ bool) httpfilter.Status {
+	s.Reply(httpfilter.Reply{Code: 502, Body: "no", Details: "objected"})
+	return httpfilter.Stop
+}
+
+// TestReplyToResponse: a reply in place of a response goes past the filters, which have seen one
+// and would take it for a part of that.
+func TestReplyToResponse(t *testing.T) {
+	s := base(httpServer(t, echo))
+	s.filters = chain( // the last one sees the response first
+		factoryFunc(func() httpfilter.Filter { return objector{} }),
+		factoryFunc(func() httpfilter.Filter { return &once{} }),
+	)
+	p := s.start(t)
+	c := p.dial()
+	for range 2 {
+		resp, body := c.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").response("GET")
+		if resp.StatusCode != 502 || body != "no" || resp.Header.Get("X-Seen") != "" || resp.ContentLength != 2 {
+			t.Errorf("%d %q %v", resp.StatusCode, body, resp.Header)
+		}
+	}
+}

@@ -71,6 +71,8 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	if r.Code == 400 {
 		s.keepAlive = false // as in Envoy: who sends bad requests is not heard further
 	}
+	// Filters that have been shown a response would take this one for a part of it.
+	past := s.resp != nil
 	s.info.Set(r.Flags)
 	s.info.Details = r.Details
 	// The request goes no further, and a response that was on its way is dropped.
@@ -101,6 +103,9 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	s.resp = h
 	s.logCtx.Response = h
 	empty := body == "" || s.msg.Head
+	if past {
+		s.respDir.skip()
+	}
 	s.respDir.start(h, empty)
 	if !empty && !s.over {
 		s.respDir.body([]byte(body), true)
