@@ -6,6 +6,7 @@ import "sync"
 type Queue[T any] struct {
 	shards []shard[T]
 	max    int // records of a shard
+	most   int // bytes of a shard
 	enough int // bytes of a shard from which on the reader is woken
 	wake   chan struct{}
 }
@@ -20,20 +21,24 @@ type shard[T any] struct {
 	_       [64]byte // a cache line between the workers
 }
 
+// maxBytes bounds what a queue holds, however large a client makes its records. A batch stays below
+// the 4 MiB that gRPC servers take in one message unless they are told otherwise.
+const maxBytes = 3 << 20
+
 // NewQueue returns a queue for some workers that holds at most that many records, and wakes its
 // reader when a worker has put in enough bytes.
 func NewQueue[T any](workers, maxRecords, enough int) *Queue[T] {
-	return &Queue[T]{
-		shards: make([]shard[T], workers), max: max(maxRecords/max(workers, 1), 1), enough: enough, wake: make(chan struct{}, 1),
-	}
+	q := &Queue[T]{shards: make([]shard[T], workers), max: max(maxRecords/max(workers, 1), 1), most: maxBytes / max(workers, 1), wake: make(chan struct{}, 1)}
+	q.enough = min(enough, q.most/2)
+	return q
 }
 
-// Add puts a record in, or drops it when there are too many. size is its approximate length on the
+// Add puts a record in, or drops it when there are too many or too large ones. size is its approximate length on the
 // wire.
 func (q *Queue[T]) Add(worker int, item T, size int) {
 	s := &q.shards[worker]
 	s.mu.Lock()
-	if len(s.items) >= q.max {
+	if n := len(s.items); n >= q.max || n > 0 && s.bytes+size > q.most {
 		s.dropped++
 		s.mu.Unlock()
 		return

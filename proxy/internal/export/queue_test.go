@@ -39,6 +39,24 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// TestQueueBytes: large records fill the queue as many do, and wake the reader however much it was
+// told to wait for.
+func TestQueueBytes(t *testing.T) {
+	q := NewQueue[int](2, 1000, 1<<30)
+	for i := range 100 {
+		q.Add(0, i, 100<<10)
+	}
+	q.Add(1, 7, 64<<20) // alone it may be of any size
+	select {
+	case <-q.Full():
+	default:
+		t.Error("not woken")
+	}
+	if items, dropped := q.Take(); len(items) != 16 || dropped != 85 {
+		t.Errorf("%d items, %d dropped", len(items), dropped)
+	}
+}
+
 // flaky fails while told to.
 type flaky struct {
 	mu   sync.Mutex
