@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/admin"
 	"github.com/lateen-mesh/lateen/proxy/internal/hotrestart"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // HotRestart says how a process hands its sockets to the next one, as Envoy's flags of these names
@@ -54,12 +55,19 @@ func (p *Proxy) connect(h *HotRestart) (err error) {
 
 // heir does what the process after this one asks for. It is hotrestart.Handler.
 type heir struct {
-	p         *Proxy
-	stopAdmin func()
+	p     *Proxy
+	admin *adminAPI
 }
 
 // CloseAdmin implements hotrestart.Handler.
-func (h heir) CloseAdmin() { h.stopAdmin() }
+func (h heir) CloseAdmin() { h.admin.close() }
+
+// OpenAdmin implements hotrestart.Handler.
+func (h heir) OpenAdmin() {
+	if err := h.admin.reopen(); err != nil {
+		h.p.levels.Logger("main").Error("the admin API is gone: its address was given to a new process and cannot be had back", "error", err)
+	}
+}
 
 // Socket implements hotrestart.Handler.
 func (h heir) Socket(listener, address string, worker int) int {
@@ -136,6 +144,70 @@ func (p *Proxy) takeOver(ctx context.Context) {
 	}
 }
 
+// adminTries is how often the admin API's address is tried when another process gives it up: it
+// closes it behind its answer, or as it ends.
+const adminTries = 100
+
+func bindAdmin(a xdsresource.Address, tries int) (lis net.Listener, err error) {
+	for i := range tries {
+		if i > 0 {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if lis, err = admin.Listen(a); err == nil {
+			break
+		}
+	}
+	return lis, err
+}
+
+// adminAPI runs the admin API: until the process ends, but while a new one has its address.
+type adminAPI struct {
+	p   *Proxy
+	wg  *sync.WaitGroup
+	ctx context.Context
+	end func() // the process, when the API fails
+
+	addr xdsresource.Address // where it is bound; a port that the system chose stays
+	stop context.CancelFunc
+	err  error
+}
+
+// run serves from a goroutine of its own. lis is nil when there is no API.
+func (a *adminAPI) run(lis net.Listener) {
+	if lis == nil {
+		return
+	}
+	a.addr = *a.p.boot.Admin
+	if t, ok := lis.Addr().(*net.TCPAddr); ok {
+		a.addr.Port = uint16(t.Port)
+	}
+	ctx, stop := context.WithCancel(a.ctx)
+	a.stop = stop
+	a.wg.Go(func() {
+		if err := a.p.admin.Run(ctx, lis); err != nil {
+			a.err = err
+			a.end()
+		}
+	})
+}
+
+func (a *adminAPI) close() {
+	if a.stop != nil {
+		a.stop()
+	}
+}
+
+func (a *adminAPI) reopen() error {
+	if a.stop == nil {
+		return nil
+	}
+	lis, err := bindAdmin(a.addr, adminTries)
+	if err == nil {
+		a.run(lis)
+	}
+	return err
+}
+
 // listenAdmin binds the admin API's address, which the process before this one may have to give up
 // first.
 func (p *Proxy) listenAdmin() (net.Listener, error) {
@@ -144,14 +216,11 @@ func (p *Proxy) listenAdmin() (net.Listener, error) {
 			return nil, err
 		}
 	}
-	var lis net.Listener
-	var err error
-	for range 50 { // it closes behind its answer
-		if lis, err = admin.Listen(*p.boot.Admin); err == nil || p.child == nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
+	tries := 1
+	if p.child != nil {
+		tries = adminTries
 	}
+	lis, err := bindAdmin(*p.boot.Admin, tries)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
@@ -168,9 +237,9 @@ func (p *Proxy) listenAdmin() (net.Listener, error) {
 }
 
 // handOver waits for the process after this one.
-func (p *Proxy) handOver(ctx context.Context, wg *sync.WaitGroup, stopAdmin func()) {
+func (p *Proxy) handOver(ctx context.Context, wg *sync.WaitGroup, a *adminAPI) {
 	if p.parent != nil {
-		wg.Go(func() { p.parent.Run(ctx, heir{p, stopAdmin}) })
+		wg.Go(func() { p.parent.Run(ctx, heir{p, a}) })
 	}
 	if p.child != nil {
 		wg.Go(func() { p.takeOver(ctx) })

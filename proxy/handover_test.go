@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/hotrestart"
 )
 
 // generation is one process in the line of hand-overs; here they share a process, and meet through
@@ -115,6 +118,41 @@ func TestHandOver(t *testing.T) {
 	old.Quit()
 	old.wait(t)
 	t.Logf("%d requests", sent.Load())
+}
+
+// TestHandOverGivenUp: a new process that is gone before it served leaves the old one as it was, with
+// its admin API.
+func TestHandOverGivenUp(t *testing.T) {
+	base := rand.Uint32()
+	g := startGeneration(t, staticBootstrap("127.0.0.1:1"), base, 0, 1)
+	addr := g.AdminAddr()
+	for range 2 {
+		c, err := hotrestart.Connect(hotrestart.Name("@lateen_domain_socket", base, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CloseAdmin(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the address is free", func() bool {
+			lis, err := net.Listen("tcp", addr)
+			if err == nil {
+				lis.Close()
+			}
+			return err == nil
+		})
+		c.Close()
+		eventually(t, "the admin API answers again", func() bool {
+			resp, err := http.Get("http://" + addr + "/ready")
+			if err == nil {
+				resp.Body.Close()
+			}
+			return err == nil && resp.StatusCode == 200
+		})
+	}
+	http.DefaultClient.CloseIdleConnections()
+	g.Quit()
+	g.wait(t)
 }
 
 func TestHandOverErrors(t *testing.T) {

@@ -205,25 +205,19 @@ func (p *Proxy) Run(ctx context.Context) error {
 		}
 	}
 	var wg sync.WaitGroup
-	var adminErr error
 	// The admin API answers from the first moment to the last but one: it is what tells why
 	// a start or an end takes long.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	lifeCtx, endLife := context.WithCancel(context.WithoutCancel(ctx))
-	if lis != nil {
-		wg.Go(func() {
-			if adminErr = p.admin.Run(adminCtx, lis); adminErr != nil {
-				cancel()
-			}
-		})
-	}
+	api := &adminAPI{p: p, wg: &wg, ctx: adminCtx, end: cancel}
+	api.run(lis)
 	wg.Go(func() { p.reopenOnSignal(lifeCtx) })
-	p.handOver(lifeCtx, &wg, stopAdmin)
+	p.handOver(lifeCtx, &wg, api)
 	err := p.server.Run(ctx)
 	stopAdmin()
 	endLife()
 	wg.Wait()
-	return errors.Join(err, adminErr)
+	return errors.Join(err, api.err)
 }
 
 // abandon frees what New made.

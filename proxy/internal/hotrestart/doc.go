@@ -12,7 +12,8 @@
 //  4. fetches its counters again and again, and adds what they grew by to its own;
 //  5. after the parent's time is over, asks it to end.
 //
-// A child that dies before step 3 changes nothing: the parent goes on. The messages are JSON behind
+// A child that dies before step 3 changes nothing: the parent takes the admin API's address back and
+// goes on. The messages are JSON behind
 // a length; the two processes may be of different versions, which the first message tells.
 //
 // The package moves descriptors and numbers; what they mean is known to proxy, who alone imports it.

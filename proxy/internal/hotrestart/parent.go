@@ -13,6 +13,8 @@ import (
 type Handler interface {
 	// CloseAdmin gives up the admin API's address.
 	CloseAdmin()
+	// OpenAdmin takes it back: the child that asked for it has gone without asking for Drain.
+	OpenAdmin()
 	// Socket returns a copy of a worker's listening descriptor, which the caller closes; -1: none.
 	Socket(listener, address string, worker int) int
 	// Drain stops accepting and asks connections to end.
@@ -71,10 +73,21 @@ func (p *Parent) serve(ctx context.Context, c *net.UnixConn, h Handler) {
 		p.log.Warn("refused a connection for a hand-over", "error", err)
 		return
 	}
+	admin := false // was given up, and the child does not serve yet
+	defer func() {
+		if admin && ctx.Err() == nil {
+			p.log.Warn("the new process is gone before it served: going on")
+			h.OpenAdmin()
+		}
+	}()
 	for {
 		var q request
-		if _, err := read(c, &q); err != nil {
+		stray, err := read(c, &q)
+		if err != nil {
 			return // the child is gone, or has what it wanted
+		}
+		if stray >= 0 { // nothing is asked for by one
+			_ = syscall.Close(stray)
 		}
 		var r response
 		fd := -1
@@ -86,20 +99,22 @@ func (p *Parent) serve(ctx context.Context, c *net.UnixConn, h Handler) {
 			}
 		case opAdmin:
 			h.CloseAdmin()
+			admin = true
 		case opSocket:
 			fd = h.Socket(q.Listener, q.Address, q.Worker)
 			r.Found = fd >= 0
 		case opDrain:
 			p.log.Info("a new process serves: draining")
 			h.Drain()
+			admin = false
 		case opStats:
 			r.Counters, r.Connections = h.Counters()
 		case opTerminate:
-			end = true
+			end, admin = true, false
 		default:
 			r.Error = fmt.Sprintf("unknown operation %q", q.Op)
 		}
-		err := write(c, &r, fd)
+		err = write(c, &r, fd)
 		if fd >= 0 {
 			_ = syscall.Close(fd)
 		}
