@@ -13,7 +13,7 @@ import (
 func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
 	r := e.Route.Redirect
 	if r == nil { // a fixed answer that names where it is
-		r = &unchanged
+		r = &xdsresource.RedirectAction{}
 	}
 	now := h.Value(header.XForwardedProto)
 	if len(now) == 0 {
@@ -43,9 +43,6 @@ func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
 	}
 	return e.appendRedirectPath(dst, r, h.Value(header.Path))
 }
-
-// unchanged is a redirect to the request itself.
-var unchanged xdsresource.RedirectAction
 
 // redirectHost drops the request's port where the redirect names another one, and the
 // default port of a scheme that is left.
