@@ -21,8 +21,24 @@ import (
 	"github.com/lateen-mesh/lateen/test/internal/envoybin"
 )
 
-// programs are what is compared, found and built once.
-var programs = sync.OnceValues(func() (bins [2]string, err error) {
+// programs are what is compared, found and built once. TestMain removes builtIn.
+var (
+	builtIn  string
+	programs = sync.OnceValues(findPrograms)
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if builtIn != "" {
+		if err := os.RemoveAll(builtIn); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+func findPrograms() (bins [2]string, err error) {
 	if bins[0], err = envoybin.Find(context.Background()); err != nil {
 		return bins, errNoEnvoy{err}
 	}
@@ -30,6 +46,7 @@ var programs = sync.OnceValues(func() (bins [2]string, err error) {
 	if err != nil {
 		return bins, err
 	}
+	builtIn = dir
 	bins[1] = filepath.Join(dir, "lateen-proxy")
 	cmd := exec.Command("go", "build", "-o", bins[1], "./cmd/lateen-proxy")
 	cmd.Dir = "../.."
@@ -37,7 +54,7 @@ var programs = sync.OnceValues(func() (bins [2]string, err error) {
 		return bins, fmt.Errorf("build of lateen-proxy: %v\n%s", err, out)
 	}
 	return bins, nil
-})
+}
 
 type errNoEnvoy struct{ error }
 
