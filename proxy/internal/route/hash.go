@@ -6,12 +6,14 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Hash computes the load balancing hash of a request from the route's hash policies, false
 // when none of them gives one. Several are combined in order; a terminal one that gives a
-// hash ends the list. Cookies that the client did not send give none.
-func (f *Forward) Hash(h *header.Map, source netip.Addr) (hash uint64, ok bool) {
+// hash ends the list. Cookies that the client did not send give none, unless they have a
+// time to live: those are appended to made, and the answer has to set them.
+func (f *Forward) Hash(h *header.Map, source netip.Addr, c Connection, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
 	var p parts
 	p.path, p.query = split(h.Value(header.Path))
 	for i := range f.RouteAction.Hash {
@@ -20,9 +22,18 @@ func (f *Forward) Hash(h *header.Map, source netip.Addr) (hash uint64, ok bool) 
 		var have bool
 		switch {
 		case a.Header != "":
-			v, have = h.Join(p.scratch(), f.hash[i])
+			if a.Rewrite == nil {
+				v, have = h.Join(p.scratch(), f.hash[i])
+			} else {
+				v, have = rewritten(h, f.hash[i], a.Rewrite)
+			}
 		case a.Cookie != nil:
-			v, have = cookie(h, a.Cookie.Name)
+			v, _ = cookie(h, a.Cookie.Name)
+			if len(v) == 0 && a.Cookie.TTL != nil {
+				v = c.appendValue(p.scratch())
+				made = append(made, a.Cookie)
+			}
+			have = len(v) > 0 // an empty cookie is as good as none
 		case a.SourceIP:
 			v, have = source.AppendTo(p.scratch()), source.IsValid()
 		case a.Query != "":
@@ -40,7 +51,16 @@ func (f *Forward) Hash(h *header.Map, source netip.Addr) (hash uint64, ok bool) 
 		}
 	}
 	p.release()
-	return hash, ok
+	return hash, ok, made
+}
+
+// rewritten is a header's value with what a pattern matches replaced.
+func rewritten(h *header.Map, k header.Key, w *xdsresource.RegexRewrite) ([]byte, bool) {
+	v, ok := h.Join(nil, k)
+	if !ok {
+		return nil, false
+	}
+	return w.Regex.ReplaceAll(v, []byte(w.Substitution)), true
 }
 
 // cookie returns the value of a cookie without its quotes.

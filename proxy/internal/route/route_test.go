@@ -382,7 +382,7 @@ func TestHash(t *testing.T) {
 		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}, {SourceIP: true}}})
 	src := netip.MustParseAddr("10.0.0.1")
 	hash := func(r *Request) uint64 {
-		h, ok := f.Hash(r.Headers, src)
+		h, ok, _ := f.Hash(r.Headers, src, Connection{}, nil)
 		if !ok {
 			t.Fatal("no hash")
 		}
@@ -397,7 +397,7 @@ func TestHash(t *testing.T) {
 	if hash(get("/", `cookie: s="1"`)) != hash(get("/", "cookie: x=y;s=1")) {
 		t.Error("quotes of a cookie count")
 	}
-	if _, ok := (&Forward{RouteAction: &xdsresource.RouteAction{}}).Hash(get("/").Headers, src); ok {
+	if _, ok, _ := (&Forward{RouteAction: &xdsresource.RouteAction{}}).Hash(get("/").Headers, src, Connection{}, nil); ok {
 		t.Error("a hash without policy")
 	}
 }

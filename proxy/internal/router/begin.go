@@ -7,6 +7,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -183,7 +184,7 @@ func (r *router) rewriteHost() {
 func (r *router) prepareBalancing() {
 	info := r.s.Info()
 	if len(r.forward.RouteAction.Hash) > 0 {
-		r.lb.Hash, r.lb.HasHash = r.forward.Hash(r.h, info.RemoteAddr().Addr())
+		r.hash()
 	}
 	r.lb.Subset = r.target.MetadataMatch
 	if md := info.Metadata["envoy.lb"]; md != nil { // a filter's wish wins over the route's
@@ -199,6 +200,34 @@ func (r *router) prepareBalancing() {
 	} else if d := r.s.Downstream(); d != nil {
 		r.lb.OriginalDst = d.Info().OriginalDst
 	}
+}
+
+// hash computes what hash tables look for. Cookies are made only where one is asked.
+func (r *router) hash() {
+	info := r.s.Info()
+	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(r.h, info.RemoteAddr().Addr(), r.connection(), r.cookies)
+	if cfg := r.local.Config(); !cfg.LB.HashTable() && cfg.Type != xdsresource.ClusterAggregate {
+		r.cookies = r.cookies[:0]
+	}
+}
+
+// setCookies has the client come back with what was hashed. As in Envoy, each attempt's choice of a
+// host adds the cookie anew.
+func (r *router) setCookies(h *header.Map) {
+	c := r.connection()
+	for range r.s.Info().Attempts {
+		for _, k := range r.cookies {
+			c.SetCookie(h, k)
+		}
+	}
+}
+
+// connection is what the values of cookies for hashing are made of.
+func (r *router) connection() (c route.Connection) {
+	if d := r.s.Info().Downstream; d != nil {
+		c.Remote, c.Local = d.RemoteAddr, d.LocalAddr
+	}
+	return c
 }
 
 // parseDestination reads "IP:PORT", or an IP with the scheme's port. A name is no destination: it is not for the data path to resolve.

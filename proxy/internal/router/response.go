@@ -47,6 +47,9 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	if r.entry.VirtualHost.IncludeAttemptCountInResponse {
 		h.SetBuilt(attemptKey, strconv.AppendInt(h.Build(), int64(info.Attempts), 10))
 	}
+	if len(r.cookies) > 0 {
+		r.setCookies(h)
+	}
 	if len(r.target.ResponseOps) > 0 {
 		r.ctx.Response = h
 		r.target.ResponseOps.Apply(h, &r.ctx)

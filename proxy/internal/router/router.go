@@ -113,6 +113,7 @@ type router struct {
 	limits  timeouts
 	lb      lb.Context
 	avoid   []*lb.Load
+	cookies []*xdsresource.HashCookie // that the answer sets
 	mirrors []*mirror
 
 	globalTimer, tryTimer, tryIdleTimer, backOffTimer eventloop.Timer
@@ -132,12 +133,13 @@ func (r *router) OnComplete(httpfilter.Stream) {
 		r.mirrors[i] = nil
 	}
 	clear(r.avoid)
+	clear(r.cookies)
 	r.body.Reset()
 	r.state = idle
 	r.s, r.h, r.entry, r.forward, r.target, r.local, r.trailers, r.host = nil, nil, nil, nil, nil, nil, nil, nil
 	r.ctx = format.Context{}
 	r.ended, r.keep, r.sentBody, r.high = false, false, false, false
-	r.retry, r.limits, r.avoid, r.mirrors = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0]
+	r.retry, r.limits, r.avoid, r.mirrors, r.cookies = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0], r.cookies[:0]
 	r.lb = lb.Context{}
 }
 

@@ -201,6 +201,7 @@ type MirrorPolicy struct {
 // HashPolicy is RouteAction.HashPolicy; exactly one source is set.
 type HashPolicy struct {
 	Header   string
+	Rewrite  *RegexRewrite // of the header's values; nil: as they are
 	Cookie   *HashCookie
 	SourceIP bool
 	Query    string
@@ -212,7 +213,12 @@ type HashCookie struct {
 	Name string
 	TTL  *time.Duration // non-nil: generate when absent
 	Path string
+	// Attributes are further ones of the cookie that is made; those without a value are a name alone.
+	Attributes []HashCookieAttribute
 }
+
+// HashCookieAttribute is HashPolicy.CookieAttribute.
+type HashCookieAttribute struct{ Name, Value string }
 
 // RetryOn is a set of retry conditions.
 type RetryOn uint32

@@ -336,11 +336,15 @@ func (p *parser) hashPolicies(path string, in []*routev3.RouteAction_HashPolicy)
 		switch s := m.GetPolicySpecifier().(type) {
 		case *routev3.RouteAction_HashPolicy_Header_:
 			h.Header = strings.ToLower(s.Header.GetHeaderName())
+			h.Rewrite = p.regexRewrite(join(here, "header.regex_rewrite"), s.Header.GetRegexRewrite())
 		case *routev3.RouteAction_HashPolicy_Cookie_:
 			h.Cookie = &HashCookie{
 				Name: s.Cookie.GetName(),
 				TTL:  p.optDuration(join(here, "cookie.ttl"), s.Cookie.GetTtl()),
 				Path: s.Cookie.GetPath(),
+			}
+			for _, a := range s.Cookie.GetAttributes() {
+				h.Cookie.Attributes = append(h.Cookie.Attributes, HashCookieAttribute{Name: a.GetName(), Value: a.GetValue()})
 			}
 		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
 			h.SourceIP = s.ConnectionProperties.GetSourceIp()

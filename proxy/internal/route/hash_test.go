@@ -1,0 +1,83 @@
+package route
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+func TestHashCookieIsMade(t *testing.T) {
+	// The value is XXH64 of "127.0.0.1:1000127.0.0.1:80", as Envoy makes it.
+	c := Connection{netip.MustParseAddrPort("127.0.0.1:1000"), netip.MustParseAddrPort("127.0.0.1:80")}
+	value := string(c.appendValue(nil))
+	if !regexp.MustCompile("^[0-9a-f]{16}$").MatchString(value) {
+		t.Fatalf("value %q", value)
+	}
+	hour, session := time.Hour, time.Duration(0)
+	for _, test := range []struct {
+		name    string
+		cookie  xdsresource.HashCookie
+		request string
+		want    string // of set-cookie; "": none
+		hash    bool
+	}{
+		{"no time to live", xdsresource.HashCookie{Name: "s"}, "x: y", "", false},
+		{"session", xdsresource.HashCookie{Name: "s", TTL: &session}, "x: y", `s="` + value + `"; HttpOnly`, true},
+		{"all", xdsresource.HashCookie{Name: "s", TTL: &hour, Path: "/p", Attributes: []xdsresource.HashCookieAttribute{{Name: "Secure"}, {Name: "SameSite", Value: "Lax"}}},
+			"cookie: other=1", `s="` + value + `"; Max-Age=3600; Path=/p; Secure; SameSite=Lax; HttpOnly`, true},
+		{"sent", xdsresource.HashCookie{Name: "s", TTL: &hour}, "cookie: s=1", "", true},
+		{"sent empty", xdsresource.HashCookie{Name: "s", TTL: &session}, "cookie: s=", `s="` + value + `"; HttpOnly`, true},
+		{"sent empty, not made", xdsresource.HashCookie{Name: "s"}, "cookie: s=", "", false},
+	} {
+		f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &test.cookie}}})
+		hash, ok, made := f.Hash(get("/", test.request).Headers, netip.Addr{}, c, nil)
+		var answer header.Map
+		for _, k := range made {
+			c.SetCookie(&answer, k)
+		}
+		got := string(answer.Value(header.SetCookie))
+		if got != test.want || ok != test.hash {
+			t.Errorf("%s: set-cookie %q, hash %v; want %q, %v", test.name, got, ok, test.want, test.hash)
+		}
+		// What is made must lead to where the client comes with it.
+		if len(made) > 0 {
+			again, _, more := f.Hash(get("/", "cookie: s="+value).Headers, netip.Addr{}, c, nil)
+			if again != hash || len(more) != 0 {
+				t.Errorf("%s: the cookie leads elsewhere: %x, %x", test.name, hash, again)
+			}
+		}
+	}
+}
+
+func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
+	ttl := time.Minute
+	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
+		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s", TTL: &ttl}}}})
+	if _, _, made := f.Hash(get("/", "x-user: a").Headers, netip.Addr{}, Connection{}, nil); len(made) != 0 {
+		t.Errorf("made %v", made)
+	}
+}
+
+func TestHashHeaderRewrite(t *testing.T) {
+	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
+		{Header: "x-user", Rewrite: &xdsresource.RegexRewrite{Regex: regexp.MustCompile(`^([a-z]+)-\d+$`), Substitution: "${1}"}}}})
+	var got []uint64
+	for _, v := range []string{"ann-1", "ann-22", "ann", "bob-1", "ann-x"} {
+		h, ok, _ := f.Hash(get("/", "x-user: "+v).Headers, netip.Addr{}, Connection{}, nil)
+		if !ok {
+			t.Fatalf("%s: no hash", v)
+		}
+		got = append(got, h)
+	}
+	if got[0] != got[1] || got[0] != got[2] || got[0] == got[3] || got[0] == got[4] || slices.Contains(got, 0) {
+		t.Errorf("%x", got)
+	}
+	if _, ok, _ := f.Hash(get("/").Headers, netip.Addr{}, Connection{}, nil); ok {
+		t.Error("a hash without the header")
+	}
+}

@@ -1,0 +1,36 @@
+package xdsresource
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+)
+
+// readRoute decodes a route configuration whose only route has these fields, in YAML's flow form.
+func readRoute(t *testing.T, fields string) (*Route, error) {
+	t.Helper()
+	v, err := decode(t, &routev3.RouteConfiguration{}, `{name: r, virtual_hosts: [{name: v, domains: ["*"], routes: [{`+fields+`}]}]}`)
+	if err != nil {
+		return nil, err
+	}
+	return v.(*RouteConfig).VirtualHosts[0].Routes[0], nil
+}
+
+func TestHashPolicies(t *testing.T) {
+	r, err := readRoute(t, `match: {prefix: /}, route: {cluster: c, hash_policy: [
+		{cookie: {name: s, ttl: 5s, path: /p, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}},
+		{header: {header_name: X-User, regex_rewrite: {pattern: {regex: "a(b)"}, substitution: "\\1"}}, terminal: true}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ttl := 5 * time.Second
+	hash := r.Forward.Hash
+	if want := (&HashCookie{Name: "s", TTL: &ttl, Path: "/p", Attributes: []HashCookieAttribute{{"Secure", ""}, {"SameSite", "Lax"}}}); !reflect.DeepEqual(hash[0].Cookie, want) {
+		t.Errorf("cookie %+v", hash[0].Cookie)
+	}
+	if h := hash[1]; h.Header != "x-user" || h.Rewrite.Regex.ReplaceAllString("xab", h.Rewrite.Substitution) != "xb" || !h.Terminal {
+		t.Errorf("header %+v", h)
+	}
+}
