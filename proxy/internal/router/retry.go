@@ -24,6 +24,8 @@ type retryState struct {
 	made   int
 	holds  bool // one of the cluster's retries (circuit breaker)
 	freeby bool // the attempt outside of the policy was made
+	// reset is when the response that is retried allows the next attempt; 0: it does not say.
+	reset time.Duration
 }
 
 // begin reads the policy. Headers of a trusted caller add conditions and replace the number, as in Envoy.
@@ -225,17 +227,28 @@ func (r *router) retryAfterResponse(code int) bool {
 		return false
 	}
 	r.local.CountRetriedResponse(code)
+	if p := r.retry.policy; p != nil {
+		r.retry.reset = resetInterval(p, &r.req.Response, r.loop.WallNow())
+	}
 	r.backOff()
 	return true
 }
 
-// backOff drops the attempt and waits: a random time below base * (2^n - 1), at most the maximum, as Envoy's jittered back-off.
+// backOff drops the attempt and waits: for what the response asks, and up to half as much again; else a random time below
+// base * (2^n - 1), at most the maximum, as Envoy's jittered back-off.
 func (r *router) backOff() {
 	r.stopTry()
 	r.dropAttempt()
 	if p := r.retry.policy; p != nil && p.AvoidPreviousHosts {
 		r.avoid = append(r.avoid, &r.host.Load)
 		r.lb.Avoid, r.lb.Attempts = r.avoid, int(max(p.HostSelectionMaxAttempts, 1))
+	}
+	r.state = backingOff
+	if d := r.retry.reset; d > 0 {
+		r.retry.reset = 0
+		r.local.Inc(cluster.RqRetryBackoffRatelimited)
+		r.loop.Arm(&r.backOffTimer, d+time.Duration(r.loop.Rand()%uint64(d/2)))
+		return
 	}
 	base, most := 25*time.Millisecond, 250*time.Millisecond
 	if p := r.retry.policy; p != nil && p.BackOffBase > 0 {
@@ -245,7 +258,6 @@ func (r *router) backOff() {
 		}
 	}
 	ceiling := min(base<<min(r.retry.made, 16)-base, most)
-	r.state = backingOff
 	r.local.Inc(cluster.RqRetryBackoffExponential)
 	r.loop.Arm(&r.backOffTimer, time.Duration(r.loop.Rand()%uint64(max(ceiling, 1))))
 }

@@ -256,6 +256,16 @@ type RetryPolicy struct {
 	RequestHeaders           []HeaderMatcher // retriable_request_headers
 	BackOffBase              time.Duration   // default 25ms
 	BackOffMax               time.Duration   // default 10 times the base
+	// ResetHeaders tell in a response when to come again (rate_limited_retry_back_off); the first
+	// one with a time of at most ResetMax counts.
+	ResetHeaders []ResetHeader
+	ResetMax     time.Duration // default 300s
+}
+
+// ResetHeader is RetryPolicy.ResetHeader.
+type ResetHeader struct {
+	Name string // lower case
+	Unix bool   // a time in Unix seconds; else seconds from now
 }
 
 // RedirectAction is a validated route.v3.RedirectAction.

@@ -87,6 +87,12 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 			p.bad(join(here, "max_interval"), "%v is shorter than base_interval %v", r.BackOffMax, r.BackOffBase)
 		}
 	}
+	if l := m.GetRateLimitedRetryBackOff(); l != nil {
+		r.ResetMax = p.duration(join(path, "rate_limited_retry_back_off.max_interval"), l.GetMaxInterval(), 300*time.Second)
+		for _, h := range l.GetResetHeaders() {
+			r.ResetHeaders = append(r.ResetHeaders, ResetHeader{Name: strings.ToLower(h.GetName()), Unix: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP})
+		}
+	}
 	if r.BackOffMax == 0 {
 		r.BackOffMax = 10 * r.BackOffBase
 	}

@@ -18,6 +18,23 @@ func readRoute(t *testing.T, fields string) (*Route, error) {
 	return v.(*RouteConfig).VirtualHosts[0].Routes[0], nil
 }
 
+func TestRateLimitedBackOff(t *testing.T) {
+	const route = `match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: 5xx, rate_limited_retry_back_off: `
+	r, err := readRoute(t, route+`{reset_headers: [{name: Retry-After}, {name: X-Reset, format: UNIX_TIMESTAMP}]}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.Forward.Retry
+	if want := []ResetHeader{{"retry-after", false}, {"x-reset", true}}; !reflect.DeepEqual(p.ResetHeaders, want) || p.ResetMax != 300*time.Second {
+		t.Errorf("%+v, %v", p.ResetHeaders, p.ResetMax)
+	}
+	for _, bad := range []string{`{}`, `{reset_headers: [{name: ""}]}`, `{reset_headers: [{name: a}], max_interval: 0s}`} {
+		if _, err := readRoute(t, route+bad+`}}`); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
+
 func TestHashPolicies(t *testing.T) {
 	r, err := readRoute(t, `match: {prefix: /}, route: {cluster: c, hash_policy: [
 		{cookie: {name: s, ttl: 5s, path: /p, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}},
