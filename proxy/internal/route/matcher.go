@@ -41,6 +41,7 @@ const (
 	missFraction
 	missHeader
 	missQuery
+	missCookie
 	missTLS
 	missMetadata
 )
@@ -114,7 +115,7 @@ func compileMatch(m *xdsresource.RouteMatch) match {
 		h := &m.Headers[i]
 		c.headers = append(c.headers, headerMatch{header.KeyOf(h.Name), h})
 	}
-	c.trivial = len(m.Headers) == 0 && len(m.Query) == 0 && !m.GRPC && m.Fraction == nil &&
+	c.trivial = len(m.Headers) == 0 && len(m.Query) == 0 && len(m.Cookies) == 0 && !m.GRPC && m.Fraction == nil &&
 		m.TLSPresented == nil && m.TLSValidated == nil && len(m.FilterMetadata) == 0
 	return c
 }
@@ -144,6 +145,11 @@ func (m *match) check(r *Request, p *parts) miss {
 	for i := range m.Query {
 		if !matchQuery(&m.Query[i], p) {
 			return miss{missQuery, i}
+		}
+	}
+	for i := range m.Cookies {
+		if !matchCookie(&m.Cookies[i], r.Headers) {
+			return miss{missCookie, i}
 		}
 	}
 	if m.TLSPresented != nil && *m.TLSPresented != r.TLS.Presented ||
@@ -381,6 +387,12 @@ func matchQueryValue(m *xdsresource.QueryMatcher, v []byte, ok bool) bool {
 	return ok && matchString(m.String, v)
 }
 
+// matchCookie looks at the first cookie of a name. A missing one matches nothing, but what is inverted.
+func matchCookie(m *xdsresource.CookieMatcher, h *header.Map) bool {
+	v, ok := cookie(h, m.Name)
+	return (ok && matchString(&m.String, v)) != m.Invert
+}
+
 // explain puts a miss into words.
 func (m *match) explain(x miss, p *parts) string {
 	quote := func(b []byte) string { return strconv.Quote(string(b)) }
@@ -400,6 +412,8 @@ func (m *match) explain(x miss, p *parts) string {
 		return "header " + strconv.Quote(m.headers[x.index].Name) + " does not match " + describeHeader(m.headers[x.index].HeaderMatcher)
 	case missQuery:
 		return "query parameter " + strconv.Quote(m.Query[x.index].Name) + " does not match " + describeString(m.Query[x.index].String)
+	case missCookie:
+		return "cookie " + strconv.Quote(m.Cookies[x.index].Name) + " does not match " + describeCookie(&m.Cookies[x.index])
 	case missTLS:
 		return "client certificate is not as required"
 	case missMetadata:
@@ -434,6 +448,13 @@ func describeHeader(m *xdsresource.HeaderMatcher) string {
 		return not + "range [" + strconv.FormatInt(m.Range[0], 10) + ", " + strconv.FormatInt(m.Range[1], 10) + ")"
 	}
 	return not + describeString(m.String)
+}
+
+func describeCookie(m *xdsresource.CookieMatcher) string {
+	if m.Invert {
+		return "not " + describeString(&m.String)
+	}
+	return describeString(&m.String)
 }
 
 func describeString(m *xdsresource.StringMatch) string {

@@ -105,6 +105,9 @@ func TestMatch(t *testing.T) {
 		m.Name = "q"
 		return xdsresource.RouteMatch{Path: "/", Query: []xdsresource.QueryMatcher{m}}
 	}
+	cookies := func(m ...xdsresource.CookieMatcher) xdsresource.RouteMatch {
+		return xdsresource.RouteMatch{Path: "/", Cookies: m}
+	}
 	for name, tt := range map[string]struct {
 		match  xdsresource.RouteMatch
 		yes    []*Request
@@ -137,6 +140,13 @@ func TestMatch(t *testing.T) {
 		"header range": {hdr(xdsresource.HeaderMatcher{Range: &[2]int64{-5, 10}}),
 			[]*Request{get("/", "x-a: 9"), get("/", "x-a: -5"), get("/", "x-a: +0")},
 			[]*Request{get("/", "x-a: 10"), get("/", "x-a: 9x"), get("/", "x-a: "), get("/", "x-a: 99999999999999999999")}, "range [-5, 10)"},
+		"cookie": {cookies(xdsresource.CookieMatcher{Name: "s", String: *str(xdsresource.StringExact, "1")}),
+			[]*Request{get("/", "cookie: s=1"), get("/", `cookie: a=b; s="1"`), get("/", "cookie: a=b", "cookie: s=1"), get("/", "cookie: s=1; s=2")},
+			[]*Request{get("/", "cookie: s=2; s=1"), get("/"), get("/", "cookie: S=1"), get("/", "cookie: ss=1")}, `cookie "s" does not match exact "1"`},
+		"cookie inverted": {cookies(xdsresource.CookieMatcher{Name: "s", String: *str(xdsresource.StringPrefix, "1"), Invert: true}),
+			[]*Request{get("/"), get("/", "cookie: s=2"), get("/", "cookie: s=")}, []*Request{get("/", "cookie: s=12")}, `cookie "s" does not match not prefix "1"`},
+		"cookies": {cookies(xdsresource.CookieMatcher{Name: "s", String: *str(xdsresource.StringExact, "1")}, xdsresource.CookieMatcher{Name: "t", String: *str(xdsresource.StringExact, "2")}),
+			[]*Request{get("/", "cookie: t=2; s=1")}, []*Request{get("/", "cookie: s=1"), get("/", "cookie: t=2")}, `cookie "t"`},
 		"query exact": {query(xdsresource.QueryMatcher{String: str(xdsresource.StringExact, "a%20b")}),
 			[]*Request{get("/?q=a%20b"), get("/?x&q=a%20b&y")}, []*Request{get("/"), get("/?q"), get("/?q=a b"), get("/?qq=a%20b"), get("/?%71=a%20b")}, `query parameter "q"`},
 		"query first value":         {query(xdsresource.QueryMatcher{String: str(xdsresource.StringExact, "1")}), []*Request{get("/?q=1&q=2")}, []*Request{get("/?q=2&q=1")}, "query"},

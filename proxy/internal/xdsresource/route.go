@@ -88,6 +88,7 @@ type RouteMatch struct {
 	CaseInsensitive            bool
 	Headers                    []HeaderMatcher
 	Query                      []QueryMatcher
+	Cookies                    []CookieMatcher
 	GRPC                       bool
 	Fraction                   *FractionalPercent // runtime_fraction's default
 	TLSPresented, TLSValidated *bool
@@ -129,6 +130,13 @@ type QueryMatcher struct {
 	Name    string
 	Present *bool
 	String  *StringMatch
+}
+
+// CookieMatcher is route.v3.CookieMatcher.
+type CookieMatcher struct {
+	Name   string
+	String StringMatch
+	Invert bool
 }
 
 // WeightedCluster is one entry of weighted_clusters.

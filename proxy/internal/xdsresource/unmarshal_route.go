@@ -132,6 +132,13 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 		out.Kind = PathConnect
 	}
 	out.Query = p.queryMatchers(join(path, "query_parameters"), m.GetQueryParameters())
+	for i, c := range m.GetCookies() {
+		out.Cookies = append(out.Cookies, CookieMatcher{
+			Name:   c.GetName(),
+			String: p.stringMatch(join(at(join(path, "cookies"), i), "string_match"), c.GetStringMatch()),
+			Invert: c.GetInvertMatch(),
+		})
+	}
 	if t := m.GetTlsContext(); t != nil {
 		if t.GetPresented() != nil {
 			v := t.GetPresented().GetValue()

@@ -18,6 +18,20 @@ func readRoute(t *testing.T, fields string) (*Route, error) {
 	return v.(*RouteConfig).VirtualHosts[0].Routes[0], nil
 }
 
+func TestCookieMatchers(t *testing.T) {
+	r, err := readRoute(t, `match: {prefix: /, cookies: [{name: s, string_match: {exact: A, ignore_case: true}}, {name: t, string_match: {safe_regex: {regex: "[0-9]"}}, invert_match: true}]}, route: {cluster: c}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := r.Match.Cookies
+	if m[0] != (CookieMatcher{Name: "s", String: StringMatch{Value: "a", IgnoreCase: true}}) {
+		t.Errorf("%+v", m[0])
+	}
+	if m[1].Name != "t" || !m[1].Invert || !m[1].String.Regex.MatchString("5") || m[1].String.Regex.MatchString("55") {
+		t.Errorf("%+v", m[1])
+	}
+}
+
 func TestRateLimitedBackOff(t *testing.T) {
 	const route = `match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: 5xx, rate_limited_retry_back_off: `
 	r, err := readRoute(t, route+`{reset_headers: [{name: Retry-After}, {name: X-Reset, format: UNIX_TIMESTAMP}]}}}`)
