@@ -151,7 +151,7 @@ func parsePort(p []byte) uint16 {
 // allowed, and refuses it otherwise. HTTP/2 by upgrade is not offered (RFC 9113 dropped it).
 func (s *stream) upgrade() bool {
 	if s.msg.Connect {
-		if !s.w.m.cfg.UpgradeTypes["connect"] {
+		if !s.allowsUpgrade([]byte("connect")) {
 			s.keepAlive = false
 			if s.Route() == nil {
 				s.Reply(httpfilter.Reply{Code: 404, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
@@ -172,12 +172,22 @@ func (s *stream) upgrade() bool {
 		s.req.RemoveName("http2-settings")
 		return true
 	}
-	if !s.w.m.cfg.UpgradeTypes[string(name)] {
+	if !s.allowsUpgrade(name) {
 		s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
 		return false
 	}
 	s.openTunnel()
 	return true
+}
+
+// allowsUpgrade asks the route first, and the connection manager about what the route leaves open.
+func (s *stream) allowsUpgrade(name []byte) bool {
+	if e := s.Route(); e != nil && e.Forward != nil {
+		if allowed, ok := e.Forward.Upgrades[string(name)]; ok {
+			return allowed
+		}
+	}
+	return s.w.m.cfg.UpgradeTypes[string(name)]
 }
 
 func (s *stream) openTunnel() {

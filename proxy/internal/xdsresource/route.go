@@ -179,6 +179,10 @@ type RouteAction struct {
 	Hash         []HashPolicy
 	PriorityHigh bool
 
+	// Upgrades says of upgrade types whether they are allowed; the others are up to the connection
+	// manager. Lower case, "connect" for CONNECT.
+	Upgrades map[string]bool
+
 	RateLimits      []RateLimit
 	VHostRateLimits bool // include_vh_rate_limits
 }

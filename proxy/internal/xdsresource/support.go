@@ -111,8 +111,9 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
-		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits`,
-	"envoy.config.route.v3.RateLimit": "stage disable_key actions",
+		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs`,
+	"envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
+	"envoy.config.route.v3.RateLimit":                 "stage disable_key actions",
 	"envoy.config.route.v3.RateLimit.Action": `source_cluster destination_cluster request_headers query_parameters
 		remote_address generic_key header_value_match metadata masked_remote_address query_parameter_value_match`,
 	"envoy.config.route.v3.RateLimit.Action.SourceCluster":            "",

@@ -236,6 +236,7 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		PriorityHigh:         m.GetPriority() == 1,
 		RateLimits:           p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 		VHostRateLimits:      m.GetIncludeVhRateLimits().GetValue(), //nolint:staticcheck // still sent
+		Upgrades:             p.upgrades(join(path, "upgrade_configs"), m.GetUpgradeConfigs()),
 		Hash:                 p.hashPolicies(join(path, "hash_policy"), m.GetHashPolicy()),
 	}
 	switch m.GetClusterNotFoundResponseCode() {
@@ -278,6 +279,24 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		a.Mirrors = own
 	}
 	return a
+}
+
+func (p *parser) upgrades(path string, in []*routev3.RouteAction_UpgradeConfig) map[string]bool {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make(map[string]bool, len(in))
+	for i, u := range in {
+		kind := strings.ToLower(u.GetUpgradeType())
+		if kind == "" {
+			p.bad(join(at(path, i), "upgrade_type"), "is required")
+		}
+		if _, twice := out[kind]; twice {
+			p.bad(join(at(path, i), "upgrade_type"), "%q stands twice", u.GetUpgradeType())
+		}
+		out[kind] = boolOr(u.GetEnabled(), true)
+	}
+	return out
 }
 
 func (p *parser) weighted(path string, w *routev3.WeightedCluster) ([]WeightedCluster, uint32) {

@@ -2,6 +2,7 @@ package xdsresource
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,25 @@ func readRoute(t *testing.T, fields string) (*Route, error) {
 		return nil, err
 	}
 	return v.(*RouteConfig).VirtualHosts[0].Routes[0], nil
+}
+
+func TestRouteUpgrades(t *testing.T) {
+	r, err := readRoute(t, `match: {prefix: /}, route: {cluster: c, upgrade_configs: [{upgrade_type: WebSocket}, {upgrade_type: CONNECT, enabled: false}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]bool{"websocket": true, "connect": false}; !reflect.DeepEqual(r.Forward.Upgrades, want) {
+		t.Errorf("%v", r.Forward.Upgrades)
+	}
+	for in, want := range map[string]string{
+		`{}`:                                   "upgrade_type: is required",
+		`{upgrade_type: a}, {upgrade_type: A}`: `upgrade_configs[1].upgrade_type: "A" stands twice`,
+		`{upgrade_type: CONNECT, connect_config: {}}`: "connect_config",
+	} {
+		if _, err := readRoute(t, `match: {prefix: /}, route: {cluster: c, upgrade_configs: [`+in+`]}`); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", in, err, want)
+		}
+	}
 }
 
 func TestCookieMatchers(t *testing.T) {
