@@ -72,7 +72,8 @@ type Conn struct {
 	next    uint32    // (clients) next identifier
 	resets  resetRing
 	dead    *Stream // closed; they are taken back when nothing on the stack can know them
-	lingers int     // detached streams that still send
+	lingers int     // detached streams that still send, if not for ever
+	flushBy int64   // no later than the first of those is given up
 	pool    *Pool
 
 	away     bool // (servers) the last GOAWAY is out, naming awayLast

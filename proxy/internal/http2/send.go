@@ -264,7 +264,9 @@ func (c *Conn) Detach(s *Stream, now int64) {
 	}
 	if c.cfg.FlushTimeout > 0 {
 		s.flushBy = now + int64(c.cfg.FlushTimeout)
-		c.lingers++
+		if c.lingers++; c.lingers == 1 {
+			c.flushBy = s.flushBy // those that follow have more time
+		}
 	}
 }
 
@@ -292,22 +294,21 @@ func (c *Conn) nextFlush() int64 {
 	if c.lingers == 0 {
 		return 0
 	}
-	at := int64(0)
-	for _, s := range c.table {
-		for ; s != nil; s = s.chain {
-			if s.detached && s.flushBy != 0 && (at == 0 || s.flushBy < at) {
-				at = s.flushBy
-			}
-		}
-	}
-	return at
+	return c.flushBy
 }
 
 // expire gives up the detached streams whose peer has not taken their last bytes in time.
 func (c *Conn) expire(now int64) {
+	if c.lingers == 0 || c.flushBy > now {
+		return
+	}
+	c.flushBy = 1<<63 - 1
 	for i := 0; c.lingers > 0 && i < len(c.table); {
 		s := c.table[i]
 		for s != nil && !(s.detached && s.flushBy != 0 && s.flushBy <= now) {
+			if s.detached && s.flushBy != 0 {
+				c.flushBy = min(c.flushBy, s.flushBy)
+			}
 			s = s.chain
 		}
 		if s == nil {
