@@ -290,3 +290,35 @@ func TestPreface(t *testing.T) {
 		})
 	}
 }
+
+// TestFloodWithDataWaiting: a connection that has failed while streams wait for their turn has nothing to send behind its
+// GOAWAY, and says so: its owner writes as long as something waits.
+func TestFloodWithDataWaiting(t *testing.T) {
+	c, o := start(t, &Config{Server: true, MaxOutboundFrames: 50, SendLimit: 1 << 20})
+	var waits *Stream
+	o.onHead = func(s *Stream, _ bool) {
+		if waits == nil {
+			waits = s
+			c.SendHeaders(s, mapOf(":status 200"), false)
+			c.SendData(s, make([]byte, directRoom+2*quantum), false) // more than goes straight into the queue
+		}
+	}
+	in := settings(settingInitialWindowSize, 1<<20) + frameOf(frameWindowUpdate, 0, 0, u32(1<<20)) + headers(1, es|eh, get()) + headers(3, es|eh, get())
+	if err := c.Feed([]byte(in), 1); err != nil {
+		t.Fatal(err)
+	}
+	second := c.find(3)
+	for range 100 { // out of Feed, as answers of hosts are
+		c.SendInterim(second, mapOf(":status 103"))
+	}
+	if c.Failure() != ErrOutboundFlood {
+		t.Fatalf("failure %v", c.Failure())
+	}
+	pull(c)
+	if c.Waiting() {
+		t.Error("more is said to wait than Pull gives")
+	}
+	if waits.pending.Len() == 0 {
+		t.Error("no data was left to wait")
+	}
+}

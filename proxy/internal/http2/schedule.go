@@ -113,7 +113,7 @@ func (c *Conn) dataFrame(out *iobuf.Buffer, s *Stream, p []byte, end bool) {
 
 // Waiting reports whether Pull would give something.
 func (c *Conn) Waiting() bool {
-	return c.ctl.Len() > 0 || !c.ready.empty() && c.sendLeft > 0
+	return c.ctl.Len() > 0 || !c.ready.empty() && c.sendLeft > 0 && c.failure == nil
 }
 
 // Pull moves what may be sent to the end of out, until out holds budget bytes or a little more: the control queue first,
