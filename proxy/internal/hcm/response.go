@@ -36,7 +36,8 @@ func (s *stream) RespondTrailers(t *header.Map) {
 	}
 }
 
-// RespondInterim implements httpfilter.Responder.
+// RespondInterim implements httpfilter.Responder. A client that does not read gets none: they would fill
+// memory, as nothing holds back a host that sends them without end.
 func (s *stream) RespondInterim(h *header.Map) {
 	if s.over || s.resp != nil || s.msg.Minor == 0 {
 		return // RFC 9110, 15.2: not to HTTP/1.0
@@ -46,8 +47,13 @@ func (s *stream) RespondInterim(h *header.Map) {
 		return // said by us already, or never asked for
 	}
 	if s.http2 != nil {
-		s.interimHTTP2(h)
-		s.countInterim()
+		if !s.http2.codec.Behind() {
+			s.interimHTTP2(h)
+			s.countInterim()
+		}
+		return
+	}
+	if s.c.c.AboveHighWatermark() {
 		return
 	}
 	http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})

@@ -303,13 +303,15 @@ func TestFloodWithDataWaiting(t *testing.T) {
 			c.SendData(s, make([]byte, directRoom+2*quantum), false) // more than goes straight into the queue
 		}
 	}
-	in := settings(settingInitialWindowSize, 1<<20) + frameOf(frameWindowUpdate, 0, 0, u32(1<<20)) + headers(1, es|eh, get()) + headers(3, es|eh, get())
+	in := settings(settingInitialWindowSize, 1<<20) + frameOf(frameWindowUpdate, 0, 0, u32(1<<20))
+	for id := range uint32(100) {
+		in += headers(1+2*id, es|eh, get())
+	}
 	if err := c.Feed([]byte(in), 1); err != nil {
 		t.Fatal(err)
 	}
-	second := c.find(3)
-	for range 100 { // out of Feed, as answers of hosts are
-		c.SendInterim(second, mapOf(":status 103"))
+	for id := range uint32(99) { // out of Feed, as answers of hosts are
+		c.SendHeaders(c.find(3+2*id), mapOf(":status 204"), true)
 	}
 	if c.Failure() != ErrOutboundFlood {
 		t.Fatalf("failure %v", c.Failure())

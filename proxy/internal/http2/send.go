@@ -135,6 +135,9 @@ func (c *Conn) SendInterim(s *Stream, h *header.Map) {
 	}
 }
 
+// Behind reports whether so much waits for the peer to read that nothing should be sent which can be left out.
+func (c *Conn) Behind() bool { return c.ctl.Len() > directRoom || c.frames > c.lim.outFrames/2 }
+
 // fieldRoom is what a field takes at most besides its bytes: two lengths and an index.
 const fieldRoom = 16
 
