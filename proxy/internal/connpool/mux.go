@@ -95,11 +95,13 @@ func (m *mux) failed(err *http2.ConnError) {
 
 // endStreams ends the requests that are under way.
 func (m *mux) endStreams(why Reason, err error) {
-	if m.codec.Streams() > 0 {
-		m.countActive()
-	}
+	counted := false
 	m.codec.Each(func(s *http2.Stream) {
 		if r, ok := s.User.(*Request); ok {
+			if !counted { // once, and not for streams whose requests are over
+				counted = true
+				m.countActive()
+			}
 			m.release(r)
 			r.Handler.OnReset(r, why, err)
 		}

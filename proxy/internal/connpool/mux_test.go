@@ -337,3 +337,22 @@ func TestHTTP2Breakers(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestHTTP2DestroyedActive: a connection that ends under requests is counted once, however many and whatever ends it.
+func TestHTTP2DestroyedActive(t *testing.T) {
+	addr := hosts(t, http2.Config{}, play)
+	for name, active := range map[string]int64{"bad": 1, "close": 1, "goaway": 0} {
+		w := newWorld(t, addr, http2Cluster)
+		var others []*call
+		if active > 0 {
+			others = append(others, w.start("/wait", false), w.start("/wait", false))
+		}
+		w.wait(w.start("/"+name, false))
+		for _, c := range others {
+			w.wait(c)
+		}
+		w.waitStat("upstream_cx_active", 0)
+		w.waitStat("upstream_cx_destroy_with_active_rq", active)
+		w.waitStat("upstream_rq_active", 0)
+	}
+}
