@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // echo answers with what it saw: request line, headers sorted, body.
@@ -190,5 +192,27 @@ func TestExpectContinue(t *testing.T) {
 	_, body := c.send("hi").response("POST")
 	if !strings.HasSuffix(body, "\n\nhi") || strings.Contains(body, "expect:") {
 		t.Errorf("%q", body)
+	}
+}
+
+// TestPipelineAndEnd: what a client has asked for before it ended its side is answered, however much of it came at once.
+func TestPipelineAndEnd(t *testing.T) {
+	s := base(deadAddr(t))
+	s.routes[0].Forward = nil
+	s.routes[0].Direct = &xdsresource.DirectResponse{Status: 200, Body: []byte("x")}
+	p := s.start(t)
+	const n = 1500
+	c := p.dial()
+	release, busy := make(chan struct{}), make(chan struct{})
+	p.loop.Post(func() { close(busy); <-release }) // so that the proxy reads all of it at once
+	<-busy
+	c.send(strings.Repeat("GET / HTTP/1.1\r\nhost: a\r\n\r\n", n))
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	b, err := io.ReadAll(c.r)
+	if got := strings.Count(string(b), "HTTP/1.1 200 OK"); got != n || err != nil {
+		t.Errorf("%d of %d answers, %v", got, n, err)
 	}
 }

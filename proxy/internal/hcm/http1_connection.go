@@ -37,8 +37,9 @@ func (c *http1Conn) OnData(cn *conn.Conn, eof bool) {
 	c.reading = true
 	for turns := 0; !c.closing; turns++ {
 		if turns == maxTurns && cn.In().Len() > 0 {
+			c.reading = false
 			cn.ResumeRead()
-			break
+			return // the end, if it has come, waits for the rest
 		}
 		if c.stream == nil {
 			if cn.AboveHighWatermark() {
