@@ -158,6 +158,10 @@ func (m *mux) OnClose(cn *conn.Conn, err error) {
 	m.pool.loop.Disarm(&m.timer)
 	m.endStreams(Termination, err)
 	m.codec.Free()
+	if m.requests == 0 {
+		// It was of no use: what waits for a host's settings must not dial again and again for a host that has none.
+		m.pool.eject(ReasonConnectFailure, nil)
+	}
 	m.Client.OnClose(cn, err)
 }
 

@@ -356,3 +356,17 @@ func TestHTTP2DestroyedActive(t *testing.T) {
 		w.waitStat("upstream_rq_active", 0)
 	}
 }
+
+// TestHTTP2UpgradeToHTTP1: an upgrade waits for the host's settings; a host that has none to give is not dialled again and again.
+func TestHTTP2UpgradeToHTTP1(t *testing.T) {
+	w := newWorld(t, upstream(t, func(string) string { return "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n" }), http2Cluster)
+	c := &call{done: make(chan string, 1)}
+	c.req.Upgrade = true
+	w.begin(c, "/ok")
+	if got := w.wait(c); got != "/ok: failed: remote connection failure" {
+		t.Errorf("got %q", got)
+	}
+	w.waitStat("upstream_cx_total", 1)
+	w.waitStat("upstream_cx_active", 0)
+	w.waitStat("upstream_rq_pending_active", 0)
+}

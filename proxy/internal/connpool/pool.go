@@ -206,9 +206,13 @@ func (p *Pool) failed(err *conn.Error) {
 	}
 	p.local.Inc(cluster.CxConnectFail)
 	p.host.OnResult(cluster.Result{Kind: kind})
-	first := p.first
+	p.eject(why, err)
+}
+
+// eject fails everything that waits, but for what comes to wait meanwhile.
+func (p *Pool) eject(why Reason, err *conn.Error) {
 	n := 0
-	for r := first; r != nil; r = r.next {
+	for r := p.first; r != nil; r = r.next {
 		n++
 	}
 	for ; n > 0 && p.first != nil; n-- {
