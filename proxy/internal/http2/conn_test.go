@@ -557,3 +557,31 @@ func BenchmarkBody(b *testing.B) {
 		}
 	}
 }
+
+// TestCancelMany: who gives up many requests at once, as when a client with many streams goes away, does not lose the
+// connection, which others share.
+func TestCancelMany(t *testing.T) {
+	c, _ := start(t, &Config{})
+	var streams []*Stream
+	for range DefaultMaxConcurrentStreams {
+		streams = append(streams, c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &header.Map{}, &header.Map{}, nil, 1))
+	}
+	pull(c)
+	for _, s := range streams {
+		c.Reset(s, Cancel)
+	}
+	if err := c.Failure(); err != nil {
+		t.Errorf("%v", err)
+	}
+	pull(c)
+	answers := ""
+	for _, s := range streams { // they were on their way
+		answers += headers(s.ID, eh, block(":status 200")) + data(s.ID, es, "x")
+	}
+	if err := c.Feed([]byte(answers), 1); err != nil {
+		t.Errorf("answers that have crossed: %v", err)
+	}
+	if out := pull(c); len(out) > 0 {
+		t.Errorf("they are answered by %x", out)
+	}
+}

@@ -230,6 +230,6 @@ func (c *Conn) onPriority(f frame, p []byte) *ConnError {
 		return &ConnError{fault.Code, fault.Details, fault.Stat, fault.text}
 	}
 	c.h.Count(fault.Stat, 1)
-	c.sendReset(f.stream, fault.Code) // it may have ended just before
+	c.sendReset(f.stream, fault.Code, true) // it may have ended just before
 	return nil
 }

@@ -62,8 +62,7 @@ func (c *Conn) dataWithoutStream(f frame) *ConnError {
 		return nil // it was sent before the peer knew
 	}
 	c.h.Count(ErrDataClosed.Stat, 1)
-	c.sendReset(f.stream, ErrDataClosed.Code)
-	c.resets.add(f.stream)
+	c.sendReset(f.stream, ErrDataClosed.Code, true)
 	return nil
 }
 

@@ -120,8 +120,7 @@ func (c *Conn) onNewStream(id uint32, p []byte, end, self bool) *ConnError {
 			return err
 		}
 		c.h.Count(ErrTooManyStreams.Stat, 1)
-		c.sendReset(id, ErrTooManyStreams.Code)
-		c.resets.add(id)
+		c.sendReset(id, ErrTooManyStreams.Code, true)
 		return c.countPremature()
 	}
 	s := c.newStream(id)

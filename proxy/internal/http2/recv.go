@@ -121,7 +121,7 @@ func (c *Conn) frame(f frame, p []byte) *ConnError {
 // streamFault ends a stream for a fault of the peer. The handler is told when the stream is known to it.
 func (c *Conn) streamFault(s *Stream, e *StreamError) *ConnError {
 	c.h.Count(e.Stat, 1)
-	c.sendReset(s.ID, e.Code)
+	c.sendReset(s.ID, e.Code, true)
 	premature := c.premature(s)
 	s.peerEnded = true
 	c.close(s)

@@ -71,13 +71,14 @@ func (c *Conn) sendWindowUpdate(stream, n uint32) {
 	c.countOut(false)
 }
 
-func (c *Conn) sendReset(stream uint32, code Code) {
+// sendReset ends a stream; caused: for a fault of the peer.
+func (c *Conn) sendReset(stream uint32, code Code, caused bool) {
 	var p [4]byte
 	binary.BigEndian.PutUint32(p[:], uint32(code))
 	c.queue(frameRSTStream, 0, stream, p[:])
 	c.resets.add(stream)
 	c.h.Count(StatTxReset, 1)
-	c.countOut(true)
+	c.countOut(caused)
 }
 
 func (c *Conn) goAway(last uint32, code Code) {
@@ -245,7 +246,7 @@ func (c *Conn) Reset(s *Stream, code Code) {
 	if s.closed {
 		return
 	}
-	c.sendReset(s.ID, code)
+	c.sendReset(s.ID, code, false)
 	c.close(s)
 }
 

@@ -211,10 +211,12 @@ func (c *Conn) idle(id uint32) bool {
 	return id >= c.next
 }
 
-// resetRing remembers the streams that we have reset last: what the peer has sent on them before it knew is no fault.
+// resetRing remembers the streams that we have reset last: what the peer has sent on them before it knew is no fault. Those
+// that it had to forget may be any of the older ones, so on all of these nothing is a fault.
 type resetRing struct {
 	ids  []uint32
 	next int
+	old  uint32 // highest identifier that was forgotten
 }
 
 // maxResets are remembered.
@@ -225,11 +227,15 @@ func (r *resetRing) add(id uint32) {
 		r.ids = append(r.ids, id)
 		return
 	}
+	r.old = max(r.old, r.ids[r.next])
 	r.ids[r.next] = id
 	r.next = (r.next + 1) % maxResets
 }
 
 func (r *resetRing) has(id uint32) bool {
+	if id <= r.old {
+		return true
+	}
 	for _, x := range r.ids {
 		if x == id {
 			return true
