@@ -298,7 +298,7 @@ func (s *stream) Route() *route.Entry {
 		return nil
 	}
 	r := route.Request{
-		Headers: &s.req, Random: s.random, Internal: s.internal, Metadata: s.info.Metadata,
+		Headers: &s.req, Random: s.random, Internal: s.internal, Metadata: s.info.Metadata, State: &s.info,
 		TLS: route.TLS{Secure: s.secure},
 	}
 	if tls := s.info.Downstream.TLS; tls != nil {

@@ -2,10 +2,13 @@ package route
 
 import (
 	"bytes"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -22,6 +25,13 @@ type Request struct {
 	Internal bool
 	// Metadata is the dynamic metadata; nil: there is none.
 	Metadata map[string]map[string]any
+	// State is the filter state; nil: there is none.
+	State State
+}
+
+// State is where objects of the filter state are found by their names; nil for none.
+type State interface {
+	FilterState(name string) filterstate.Object
 }
 
 // TLS is what tls_context matches on.
@@ -44,10 +54,11 @@ const (
 	missCookie
 	missTLS
 	missMetadata
+	missState
 )
 
-// miss is why a route did not match: what, and the index among the headers, parameters or
-// metadata of the match.
+// miss is why a route did not match: what, and the index among the headers, parameters,
+// metadata or filter state of the match.
 type miss struct {
 	cause cause
 	index int
@@ -116,7 +127,7 @@ func compileMatch(m *xdsresource.RouteMatch) match {
 		c.headers = append(c.headers, headerMatch{header.KeyOf(h.Name), h})
 	}
 	c.trivial = len(m.Headers) == 0 && len(m.Query) == 0 && len(m.Cookies) == 0 && !m.GRPC && m.Fraction == nil &&
-		m.TLSPresented == nil && m.TLSValidated == nil && len(m.FilterMetadata) == 0
+		m.TLSPresented == nil && m.TLSValidated == nil && len(m.FilterMetadata) == 0 && len(m.FilterState) == 0
 	return c
 }
 
@@ -159,6 +170,11 @@ func (m *match) check(r *Request, p *parts) miss {
 	for i := range m.FilterMetadata {
 		if !m.FilterMetadata[i].Match(r.Metadata) {
 			return miss{missMetadata, i}
+		}
+	}
+	for i := range m.FilterState {
+		if !matchState(&m.FilterState[i], r.State, p) {
+			return miss{missState, i}
 		}
 	}
 	return miss{}
@@ -387,6 +403,27 @@ func matchQueryValue(m *xdsresource.QueryMatcher, v []byte, ok bool) bool {
 	return ok && matchString(m.String, v)
 }
 
+// matchState looks at an object of the filter state. One that is missing, or no address where an
+// address is asked, matches nothing.
+func matchState(m *xdsresource.FilterStateMatcher, s State, p *parts) bool {
+	if s == nil {
+		return false
+	}
+	o := s.FilterState(m.Key)
+	if o == nil {
+		return false
+	}
+	if m.String != nil {
+		return matchString(m.String, p.keep(append(p.scratch(), o.String()...)))
+	}
+	a, ok := o.(filterstate.IP)
+	if !ok {
+		return false
+	}
+	in := slices.ContainsFunc(m.Prefixes, func(x netip.Prefix) bool { return x.Contains(netip.Addr(a)) })
+	return in != m.Invert
+}
+
 // matchCookie looks at the first cookie of a name. A missing one matches nothing, but what is inverted.
 func matchCookie(m *xdsresource.CookieMatcher, h *header.Map) bool {
 	v, ok := cookie(h, m.Name)
@@ -418,6 +455,8 @@ func (m *match) explain(x miss, p *parts) string {
 		return "client certificate is not as required"
 	case missMetadata:
 		return "dynamic metadata " + m.FilterMetadata[x.index].Filter + ": " + strings.Join(m.FilterMetadata[x.index].Path, ".") + " does not match"
+	case missState:
+		return "filter state " + strconv.Quote(m.FilterState[x.index].Key) + " does not match"
 	}
 	return "unknown"
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -93,6 +94,19 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// oneState is a filter state with one object.
+type oneState struct {
+	name   string
+	object filterstate.Object
+}
+
+func (s oneState) FilterState(name string) filterstate.Object {
+	if name != s.name {
+		return nil
+	}
+	return s.object
+}
+
 func TestMatch(t *testing.T) {
 	str := func(k xdsresource.StringKind, v string) *xdsresource.StringMatch {
 		return &xdsresource.StringMatch{Kind: k, Value: v}
@@ -108,6 +122,13 @@ func TestMatch(t *testing.T) {
 	cookies := func(m ...xdsresource.CookieMatcher) xdsresource.RouteMatch {
 		return xdsresource.RouteMatch{Path: "/", Cookies: m}
 	}
+	with := func(o filterstate.Object) *Request {
+		r := get("/")
+		r.State = oneState{"k", o}
+		return r
+	}
+	ip := func(a string) filterstate.IP { return filterstate.IP(netip.MustParseAddr(a)) }
+	ten := []netip.Prefix{netip.MustParsePrefix("9.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	for name, tt := range map[string]struct {
 		match  xdsresource.RouteMatch
 		yes    []*Request
@@ -147,6 +168,12 @@ func TestMatch(t *testing.T) {
 			[]*Request{get("/"), get("/", "cookie: s=2"), get("/", "cookie: s=")}, []*Request{get("/", "cookie: s=12")}, `cookie "s" does not match not prefix "1"`},
 		"cookies": {cookies(xdsresource.CookieMatcher{Name: "s", String: *str(xdsresource.StringExact, "1")}, xdsresource.CookieMatcher{Name: "t", String: *str(xdsresource.StringExact, "2")}),
 			[]*Request{get("/", "cookie: t=2; s=1")}, []*Request{get("/", "cookie: s=1"), get("/", "cookie: t=2")}, `cookie "t"`},
+		"filter state": {xdsresource.RouteMatch{Path: "/", FilterState: []xdsresource.FilterStateMatcher{{Key: "k", String: str(xdsresource.StringPrefix, "a")}}},
+			[]*Request{with(filterstate.Text("ab"))}, []*Request{with(filterstate.Text("b")), with(nil), get("/")}, `filter state "k" does not match`},
+		"filter state, address": {xdsresource.RouteMatch{Path: "/", FilterState: []xdsresource.FilterStateMatcher{{Key: "k", Prefixes: ten}}},
+			[]*Request{with(ip("10.1.2.3"))}, []*Request{with(ip("11.0.0.1")), with(filterstate.Text("10.1.2.3")), with(nil)}, "filter state"},
+		"filter state, other address": {xdsresource.RouteMatch{Path: "/", FilterState: []xdsresource.FilterStateMatcher{{Key: "k", Prefixes: ten, Invert: true}}},
+			[]*Request{with(ip("11.0.0.1"))}, []*Request{with(ip("10.1.2.3")), with(filterstate.Text("x")), with(nil)}, "filter state"},
 		"query exact": {query(xdsresource.QueryMatcher{String: str(xdsresource.StringExact, "a%20b")}),
 			[]*Request{get("/?q=a%20b"), get("/?x&q=a%20b&y")}, []*Request{get("/"), get("/?q"), get("/?q=a b"), get("/?qq=a%20b"), get("/?%71=a%20b")}, `query parameter "q"`},
 		"query first value":         {query(xdsresource.QueryMatcher{String: str(xdsresource.StringExact, "1")}), []*Request{get("/?q=1&q=2")}, []*Request{get("/?q=2&q=1")}, "query"},

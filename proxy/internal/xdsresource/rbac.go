@@ -188,18 +188,8 @@ func (p *parser) principal(path string, m *rbacv3.Principal) RBACRule {
 	case *rbacv3.Principal_SourcedMetadata:
 		return p.sourcedMetadata(join(path, "sourced_metadata"), r.SourcedMetadata)
 	case *rbacv3.Principal_FilterState:
-		out := RBACRule{Kind: RBACFilterState, Key: r.FilterState.GetKey()}
-		if a := r.FilterState.GetAddressMatch(); a != nil {
-			for i, c := range a.GetRanges() {
-				out.Prefixes = append(out.Prefixes, p.cidr(at(join(path, "filter_state.address_match.ranges"), i),
-					&corev3.CidrRange{AddressPrefix: c.GetAddressPrefix(), PrefixLen: c.GetPrefixLen()}))
-			}
-			out.Invert = a.GetInvertMatch()
-			return out
-		}
-		sm := p.stringMatch(join(path, "filter_state.string_match"), r.FilterState.GetStringMatch())
-		out.String = &sm
-		return out
+		m := p.filterStateMatcher(join(path, "filter_state"), r.FilterState)
+		return RBACRule{Kind: RBACFilterState, Key: m.Key, String: m.String, Prefixes: m.Prefixes, Invert: m.Invert}
 	}
 	p.bad(path, "an identifier is required")
 	return RBACRule{}

@@ -93,6 +93,7 @@ type RouteMatch struct {
 	Fraction                   *FractionalPercent // runtime_fraction's default
 	TLSPresented, TLSValidated *bool
 	FilterMetadata             []MetadataMatcher // dynamic_metadata
+	FilterState                []FilterStateMatcher
 }
 
 // StringKind says how a StringMatch compares.

@@ -80,7 +80,7 @@ var supportedFields = map[string]string{
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix`,
 	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix case_sensitive
-		runtime_fraction headers query_parameters cookies grpc tls_context dynamic_metadata`,
+		runtime_fraction headers query_parameters cookies grpc tls_context dynamic_metadata filter_state`,
 	"envoy.config.route.v3.CookieMatcher":                     "name string_match invert_match",
 	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
 	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",

@@ -149,6 +149,9 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 			out.TLSValidated = &v
 		}
 	}
+	for i, fs := range m.GetFilterState() {
+		out.FilterState = append(out.FilterState, p.filterStateMatcher(at(join(path, "filter_state"), i), fs))
+	}
 	for i, dm := range m.GetDynamicMetadata() {
 		out.FilterMetadata = append(out.FilterMetadata, p.metadataMatcher(at(join(path, "dynamic_metadata"), i), dm))
 	}

@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -49,6 +50,17 @@ func TestCookieMatchers(t *testing.T) {
 	}
 	if m[1].Name != "t" || !m[1].Invert || !m[1].String.Regex.MatchString("5") || m[1].String.Regex.MatchString("55") {
 		t.Errorf("%+v", m[1])
+	}
+}
+
+func TestFilterStateMatchers(t *testing.T) {
+	r, err := readRoute(t, `match: {prefix: /, filter_state: [{key: a, string_match: {exact: x}}, {key: b, address_match: {ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}], invert_match: true}}]}, route: {cluster: c}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []FilterStateMatcher{{Key: "a", String: &StringMatch{Value: "x"}}, {Key: "b", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Invert: true}}
+	if !reflect.DeepEqual(r.Match.FilterState, want) {
+		t.Errorf("%+v", r.Match.FilterState)
 	}
 }
 

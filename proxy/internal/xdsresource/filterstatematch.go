@@ -1,0 +1,33 @@
+package xdsresource
+
+import (
+	"net/netip"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
+
+// FilterStateMatcher is type.matcher.v3.FilterStateMatcher. An object that is not there matches
+// nothing, not even inverted.
+type FilterStateMatcher struct {
+	Key      string
+	String   *StringMatch   // of the object's serialised form; nil: Prefixes decide
+	Prefixes []netip.Prefix // of an object that is an address
+	Invert   bool           // of Prefixes
+}
+
+func (p *parser) filterStateMatcher(path string, m *matcherv3.FilterStateMatcher) FilterStateMatcher {
+	out := FilterStateMatcher{Key: m.GetKey()}
+	a := m.GetAddressMatch()
+	if a == nil {
+		sm := p.stringMatch(join(path, "string_match"), m.GetStringMatch())
+		out.String = &sm
+		return out
+	}
+	out.Invert = a.GetInvertMatch()
+	for i, c := range a.GetRanges() {
+		out.Prefixes = append(out.Prefixes, p.cidr(at(join(path, "address_match.ranges"), i),
+			&corev3.CidrRange{AddressPrefix: c.GetAddressPrefix(), PrefixLen: c.GetPrefixLen()}))
+	}
+	return out
+}
