@@ -19,6 +19,12 @@ type Text string
 // String implements Object.
 func (t Text) String() string { return string(t) }
 
+// HashableText is text that a hash policy may take (envoy.hashable_string).
+type HashableText string
+
+// String implements Object.
+func (t HashableText) String() string { return string(t) }
+
 // IP is an address without a port.
 type IP netip.Addr
 

@@ -4,16 +4,26 @@ import (
 	"bytes"
 	"net/netip"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
+// HashInput is what the hash policies read.
+type HashInput struct {
+	Headers    *header.Map
+	Source     netip.Addr // of the client, as it was judged
+	Connection Connection
+	State      State // nil: there is none
+}
+
 // Hash computes the load balancing hash of a request from the route's hash policies, false
 // when none of them gives one. Several are combined in order; a terminal one that gives a
 // hash ends the list. Cookies that the client did not send give none, unless they have a
 // time to live: those are appended to made, and the answer has to set them.
-func (f *Forward) Hash(h *header.Map, source netip.Addr, c Connection, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
+func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
+	h, source := in.Headers, in.Source
 	var p parts
 	p.path, p.query = split(h.Value(header.Path))
 	for i := range f.RouteAction.Hash {
@@ -30,7 +40,7 @@ func (f *Forward) Hash(h *header.Map, source netip.Addr, c Connection, made []*x
 		case a.Cookie != nil:
 			v, _ = cookie(h, a.Cookie.Name)
 			if len(v) == 0 && a.Cookie.TTL != nil {
-				v = c.appendValue(p.scratch())
+				v = in.Connection.appendValue(p.scratch())
 				made = append(made, a.Cookie)
 			}
 			have = len(v) > 0 // an empty cookie is as good as none
@@ -38,6 +48,10 @@ func (f *Forward) Hash(h *header.Map, source netip.Addr, c Connection, made []*x
 			v, have = source.AppendTo(p.scratch()), source.IsValid()
 		case a.Query != "":
 			v, have = queryValue(&p, a.Query)
+		case a.State != "" && in.State != nil:
+			var t filterstate.HashableText // what is not made to be hashed is as good as none
+			t, have = in.State.FilterState(a.State).(filterstate.HashableText)
+			v = append(p.scratch(), t...)
 		}
 		if have {
 			n := lb.Hash(v)

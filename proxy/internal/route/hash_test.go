@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -35,7 +37,7 @@ func TestHashCookieIsMade(t *testing.T) {
 		{"sent empty, not made", xdsresource.HashCookie{Name: "s"}, "cookie: s=", "", false},
 	} {
 		f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &test.cookie}}})
-		hash, ok, made := f.Hash(get("/", test.request).Headers, netip.Addr{}, c, nil)
+		hash, ok, made := f.Hash(HashInput{Headers: get("/", test.request).Headers, Source: netip.Addr{}, Connection: c}, nil)
 		var answer header.Map
 		for _, k := range made {
 			c.SetCookie(&answer, k)
@@ -46,7 +48,7 @@ func TestHashCookieIsMade(t *testing.T) {
 		}
 		// What is made must lead to where the client comes with it.
 		if len(made) > 0 {
-			again, _, more := f.Hash(get("/", "cookie: s="+value).Headers, netip.Addr{}, c, nil)
+			again, _, more := f.Hash(HashInput{Headers: get("/", "cookie: s="+value).Headers, Source: netip.Addr{}, Connection: c}, nil)
 			if again != hash || len(more) != 0 {
 				t.Errorf("%s: the cookie leads elsewhere: %x, %x", test.name, hash, again)
 			}
@@ -58,7 +60,7 @@ func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
 	ttl := time.Minute
 	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
 		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s", TTL: &ttl}}}})
-	if _, _, made := f.Hash(get("/", "x-user: a").Headers, netip.Addr{}, Connection{}, nil); len(made) != 0 {
+	if _, _, made := f.Hash(HashInput{Headers: get("/", "x-user: a").Headers, Source: netip.Addr{}, Connection: Connection{}}, nil); len(made) != 0 {
 		t.Errorf("made %v", made)
 	}
 }
@@ -68,7 +70,7 @@ func TestHashHeaderRewrite(t *testing.T) {
 		{Header: "x-user", Rewrite: &xdsresource.RegexRewrite{Regex: regexp.MustCompile(`^([a-z]+)-\d+$`), Substitution: "${1}"}}}})
 	var got []uint64
 	for _, v := range []string{"ann-1", "ann-22", "ann", "bob-1", "ann-x"} {
-		h, ok, _ := f.Hash(get("/", "x-user: "+v).Headers, netip.Addr{}, Connection{}, nil)
+		h, ok, _ := f.Hash(HashInput{Headers: get("/", "x-user: "+v).Headers, Source: netip.Addr{}, Connection: Connection{}}, nil)
 		if !ok {
 			t.Fatalf("%s: no hash", v)
 		}
@@ -77,7 +79,26 @@ func TestHashHeaderRewrite(t *testing.T) {
 	if got[0] != got[1] || got[0] != got[2] || got[0] == got[3] || got[0] == got[4] || slices.Contains(got, 0) {
 		t.Errorf("%x", got)
 	}
-	if _, ok, _ := f.Hash(get("/").Headers, netip.Addr{}, Connection{}, nil); ok {
+	if _, ok, _ := f.Hash(HashInput{Headers: get("/").Headers, Source: netip.Addr{}, Connection: Connection{}}, nil); ok {
 		t.Error("a hash without the header")
+	}
+}
+
+func TestHashFilterState(t *testing.T) {
+	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{State: "k"}}})
+	for _, test := range []struct {
+		state State
+		want  bool
+	}{
+		{oneState{"k", filterstate.HashableText("a")}, true},
+		{oneState{"k", filterstate.Text("a")}, false}, // not made to be hashed
+		{oneState{"k", nil}, false},
+		{oneState{"other", filterstate.HashableText("a")}, false},
+		{nil, false},
+	} {
+		hash, ok, _ := f.Hash(HashInput{Headers: get("/").Headers, State: test.state}, nil)
+		if ok != test.want || ok && hash != lb.Hash([]byte("a")) {
+			t.Errorf("%v: %x, %v", test.state, hash, ok)
+		}
 	}
 }

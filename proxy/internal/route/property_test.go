@@ -277,7 +277,7 @@ func FuzzRequest(f *testing.F) {
 		if tbl.Match(r) != tbl.Explain(r).Entry {
 			t.Fatal("Explain and Match disagree")
 		}
-		fwd.Hash(h, netip.Addr{}, Connection{}, nil)
+		fwd.Hash(HashInput{Headers: h, Source: netip.Addr{}, Connection: Connection{}}, nil)
 		red.AppendLocation(nil, h)
 	})
 }

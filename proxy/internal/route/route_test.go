@@ -419,7 +419,7 @@ func TestHash(t *testing.T) {
 		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}, {SourceIP: true}}})
 	src := netip.MustParseAddr("10.0.0.1")
 	hash := func(r *Request) uint64 {
-		h, ok, _ := f.Hash(r.Headers, src, Connection{}, nil)
+		h, ok, _ := f.Hash(HashInput{Headers: r.Headers, Source: src, Connection: Connection{}}, nil)
 		if !ok {
 			t.Fatal("no hash")
 		}
@@ -434,7 +434,7 @@ func TestHash(t *testing.T) {
 	if hash(get("/", `cookie: s="1"`)) != hash(get("/", "cookie: x=y;s=1")) {
 		t.Error("quotes of a cookie count")
 	}
-	if _, ok, _ := (&Forward{RouteAction: &xdsresource.RouteAction{}}).Hash(get("/").Headers, src, Connection{}, nil); ok {
+	if _, ok, _ := (&Forward{RouteAction: &xdsresource.RouteAction{}}).Hash(HashInput{Headers: get("/").Headers, Source: src, Connection: Connection{}}, nil); ok {
 		t.Error("a hash without policy")
 	}
 }

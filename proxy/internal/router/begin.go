@@ -205,7 +205,8 @@ func (r *router) prepareBalancing() {
 // hash computes what hash tables look for. Cookies are made only where one is asked.
 func (r *router) hash() {
 	info := r.s.Info()
-	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(r.h, info.RemoteAddr().Addr(), r.connection(), r.cookies)
+	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(
+		route.HashInput{Headers: r.h, Source: info.RemoteAddr().Addr(), Connection: r.connection(), State: info}, r.cookies)
 	if cfg := r.local.Config(); !cfg.LB.HashTable() && cfg.Type != xdsresource.ClusterAggregate {
 		r.cookies = r.cookies[:0]
 	}

@@ -79,6 +79,8 @@ func object(factory, text string) filterstate.Object {
 			return nil
 		}
 		return filterstate.IP(a)
+	case "envoy.hashable_string":
+		return filterstate.HashableText(text)
 	case filterstate.TCPIdleTimeoutMs:
 		if _, err := strconv.ParseUint(text, 10, 32); err != nil {
 			return nil

@@ -218,6 +218,7 @@ type HashPolicy struct {
 	Cookie   *HashCookie
 	SourceIP bool
 	Query    string
+	State    string // key of an object of the filter state
 	Terminal bool
 }
 

@@ -133,7 +133,8 @@ var supportedFields = map[string]string{
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
 		typed_per_filter_config host_rewrite_literal`,
 	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append",
-	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter terminal",
+	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter filter_state terminal",
+	"envoy.config.route.v3.RouteAction.HashPolicy.FilterState":          "key",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name regex_rewrite",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path attributes",
 	"envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute":      "name value",

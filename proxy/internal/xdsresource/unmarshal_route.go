@@ -379,6 +379,8 @@ func (p *parser) hashPolicies(path string, in []*routev3.RouteAction_HashPolicy)
 			h.SourceIP = s.ConnectionProperties.GetSourceIp()
 		case *routev3.RouteAction_HashPolicy_QueryParameter_:
 			h.Query = s.QueryParameter.GetName()
+		case *routev3.RouteAction_HashPolicy_FilterState_:
+			h.State = s.FilterState.GetKey()
 		}
 		out = append(out, h)
 	}

@@ -84,7 +84,7 @@ func TestRateLimitedBackOff(t *testing.T) {
 func TestHashPolicies(t *testing.T) {
 	r, err := readRoute(t, `match: {prefix: /}, route: {cluster: c, hash_policy: [
 		{cookie: {name: s, ttl: 5s, path: /p, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}},
-		{header: {header_name: X-User, regex_rewrite: {pattern: {regex: "a(b)"}, substitution: "\\1"}}, terminal: true}]}`)
+		{header: {header_name: X-User, regex_rewrite: {pattern: {regex: "a(b)"}, substitution: "\\1"}}, terminal: true}, {filter_state: {key: k}}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,9 @@ func TestHashPolicies(t *testing.T) {
 	hash := r.Forward.Hash
 	if want := (&HashCookie{Name: "s", TTL: &ttl, Path: "/p", Attributes: []HashCookieAttribute{{"Secure", ""}, {"SameSite", "Lax"}}}); !reflect.DeepEqual(hash[0].Cookie, want) {
 		t.Errorf("cookie %+v", hash[0].Cookie)
+	}
+	if hash[2].State != "k" {
+		t.Errorf("filter state %+v", hash[2])
 	}
 	if h := hash[1]; h.Header != "x-user" || h.Rewrite.Regex.ReplaceAllString("xab", h.Rewrite.Substitution) != "xb" || !h.Terminal {
 		t.Errorf("header %+v", h)
