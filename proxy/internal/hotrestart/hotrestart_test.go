@@ -24,6 +24,7 @@ type fake struct {
 }
 
 func (f fake) CloseAdmin() { f.said <- "admin" }
+func (f fake) OpenAdmin()  { f.said <- "admin again" }
 func (f fake) Drain()      { f.said <- "drain" }
 func (f fake) Terminate()  { f.said <- "terminate" }
 
