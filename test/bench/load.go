@@ -30,6 +30,7 @@ type row struct {
 	address func(p *process) string // what the load needs of a peer; "" leaves the peer out
 	only    []*process              // nil: all peers
 	samples map[string][]sample
+	failed  map[string]error // peers that are out
 }
 
 func (r *row) add(peer string, s sample) { r.samples[peer] = append(r.samples[peer], s) }
@@ -114,7 +115,7 @@ func allRows(o options) []*row {
 			return fixedRate(ctx, "http://"+p.plain+"/items", dir, 16, 1000, o.length, "-d", body)
 		}})
 	for _, r := range rows {
-		r.samples = map[string][]sample{}
+		r.samples, r.failed = map[string][]sample{}, map[string]error{}
 	}
 	return rows
 }

@@ -165,12 +165,18 @@ func (r *row) round(ctx context.Context, round int, running []*process, dir stri
 	}
 	for i := range running {
 		p := running[(i+round)%len(running)]
-		if r.address(p) == "" {
+		if r.address(p) == "" || r.failed[p.name] != nil {
 			continue
 		}
 		s, err := r.measure(ctx, p, dir)
-		if err != nil {
+		switch {
+		case err != nil && (p.name == "lateen" || ctx.Err() != nil):
 			return fmt.Errorf("%s, %s: %w", r.name, p.name, err)
+		case err != nil:
+			// A peer that fails under a load is out of its row, and the report says so.
+			r.failed[p.name] = err
+			delete(r.samples, p.name)
+			continue
 		}
 		r.add(p.name, s)
 	}

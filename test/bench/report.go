@@ -35,6 +35,10 @@ func render(o options, rows []*row, running []*process) string {
 		}
 		for _, p := range peers {
 			s := r.samples[p.name]
+			if err := r.failed[p.name]; err != nil {
+				fmt.Fprintf(&b, "| %s | failed: %.80s | | | | | | | |\n", p.name, err)
+				continue
+			}
 			if len(s) == 0 {
 				continue
 			}
