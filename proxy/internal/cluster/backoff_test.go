@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,14 +75,13 @@ func TestPace(t *testing.T) {
 
 // down is a resolver that fails until it is told not to.
 type down struct {
-	asked []time.Duration
-	began time.Time
-	up    bool
+	asked atomic.Int32 // how often
+	up    atomic.Bool
 }
 
 func (d *down) Resolve(context.Context, string, xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error) {
-	d.asked = append(d.asked, time.Since(d.began))
-	if d.up {
+	d.asked.Add(1)
+	if d.up.Load() {
 		return []netip.Addr{netip.MustParseAddr("10.0.0.9")}, 0, nil
 	}
 	return nil, 0, errors.New("no such host")
@@ -90,7 +90,7 @@ func (d *down) Resolve(context.Context, string, xdsresource.DNSFamily) ([]netip.
 // TestFailureRefresh: a name that fails is asked for more often than one that is known.
 func TestFailureRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &down{began: time.Now()}
+		r := &down{}
 		m := newMesh(t, 1, r)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -102,13 +102,13 @@ func TestFailureRefresh(t *testing.T) {
 		c.Endpoints = &xdsresource.Endpoints{Localities: []xdsresource.LocalityEndpoints{{Endpoints: []xdsresource.Endpoint{{Address: xdsresource.Address{Host: "x", Port: 80}, Weight: 1}}}}}
 		m.update(t, c)
 		advance(20 * time.Second)
-		failed := len(r.asked)
+		failed := r.asked.Load()
 		if failed < 8 { // at most 2 s apart
 			t.Errorf("asked %d times in 20 s", failed)
 		}
-		r.up = true
+		r.up.Store(true)
 		advance(10 * time.Minute)
-		if n := len(r.asked); n != failed+1 {
+		if n := r.asked.Load(); n != failed+1 {
 			t.Errorf("asked %d times in the ten minutes after a good answer", n-failed-1)
 		}
 		m.run()
