@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,16 +51,18 @@ func SetProcs(workers int) {
 	}
 }
 
-// trimSoon is when memory is given back after the start is over: at once, and when the first
-// connections have been served.
-var trimSoon = []time.Duration{0, time.Second, 5 * time.Second}
+// trimSoon is when memory is given back after the start is over: at once, and when what came with
+// it is done.
+var trimSoon = []time.Duration{0, time.Second}
 
 const (
-	// trimEvery is how often the resident size is looked at.
-	trimEvery = 2 * time.Second
-	// trimAfterCollection is how long after a collection memory is given back; the collector has
-	// read its tables by then.
-	trimAfterCollection = 100 * time.Millisecond
+	// trimLook is how often it is asked whether there was a collection, and trimEvery how many of
+	// these apart the resident size is looked at in any case.
+	trimLook  = 200 * time.Millisecond
+	trimEvery = 10
+	// trimHeap is how many looks after the start the heap is given back once more, when the first
+	// connections have been served.
+	trimHeap = 20
 	// trimAbove is the resident size from which trimming is worth its page faults: some 100
 	// bring back what serving needs, 16 pages each, a tenth of a millisecond of CPU. A proxy
 	// that serves has some 3 MB of text and 10 MB of its own.
@@ -84,47 +87,31 @@ func keepSmall(done <-chan struct{}) {
 	// A collection reads the tables of every function on every goroutine's stack, from all
 	// over the read-only data: 9 MB of it in `lateen`'s sidecars. So the time to trim is after
 	// each one.
-	collected := make(chan struct{}, 1)
-	watchCollections(collected, done)
-	t.Reset(trimEvery)
-	for {
+	look := time.NewTicker(trimLook)
+	defer look.Stop()
+	seen := collections()
+	for n := 1; ; n++ {
 		select {
 		case <-done:
 			return
-		case <-collected:
-			t.Reset(trimAfterCollection)
-			continue
-		case <-t.C:
+		case <-look.C:
 		}
-		if Resident() > trimAbove {
+		if n == trimHeap {
+			debug.FreeOSMemory()
+		}
+		now := collections()
+		if (now != seen || n%trimEvery == 0) && Resident() > trimAbove {
 			drop(text)
 		}
-		t.Reset(trimEvery)
+		seen = now
 	}
 }
 
-// watchCollections sends to collected after each collection, until done is closed.
-func watchCollections(collected chan<- struct{}, done <-chan struct{}) {
-	// An object that nothing refers to is found dead by the next collection; its cleanup makes
-	// the next such object. Its pointer keeps it out of the tiny allocator, which would tie its
-	// life to that of its neighbours.
-	type canary struct{ _ *byte }
-	var arm func()
-	arm = func() {
-		runtime.AddCleanup(&canary{}, func(struct{}) {
-			select {
-			case <-done:
-				return
-			default:
-			}
-			arm() // before anybody is told, so that a collection that follows at once is seen as well
-			select {
-			case collected <- struct{}{}:
-			default:
-			}
-		}, struct{}{})
-	}
-	arm()
+// collections is how many the runtime has completed.
+func collections() uint64 {
+	s := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
 }
 
 // mapping is a range of addresses.
