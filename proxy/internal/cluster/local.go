@@ -72,8 +72,9 @@ type Local struct {
 	main     *localSet
 	sets     map[*hostSet]*localSet // of subsets, when first asked for
 	resolved map[string]resolution
-	named    map[string]*LocalHost // by address, when first asked for
-	active   int                   // requests in flight on all hosts
+	// byAddress holds hosts by address, when first asked for.
+	byAddress map[string]*LocalHost
+	active    int // requests in flight on all hosts
 
 	limits *limits
 	shared *shared // nil: this worker is the only one
@@ -143,7 +144,7 @@ func (l *Local) apply(v *version) {
 	}
 	gone := l.hosts
 	l.hosts = keep
-	l.sets, l.resolved, l.named = nil, nil, nil
+	l.sets, l.resolved, l.byAddress = nil, nil, nil
 	l.main = l.localSet(v.set)
 	l.aggregate = nil
 	l.special = v.cfg.Type == xdsresource.ClusterOriginalDst || v.cfg.Type == xdsresource.ClusterAggregate || v.set.subsets != nil

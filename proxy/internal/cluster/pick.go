@@ -103,7 +103,17 @@ func (l *Local) group(from *group) localGroup {
 // OnRequest.
 func (l *Local) Pick(c *lb.Context) *LocalHost {
 	if c.Override != "" {
-		if h := l.pickNamed(c.Override); h != nil || c.OverrideStrict {
+		h := l.named(c.Override)
+		if c.Missing = h == nil; h != nil && !l.cfg.OverrideStatus.Has(h.Host.state().status()) {
+			h = nil
+		}
+		if h != nil || c.OverrideStrict {
+			return h
+		}
+	}
+	for len(c.Candidates) > 0 {
+		h := l.named(c.Candidates[0])
+		if c.Candidates = c.Candidates[1:]; h != nil {
 			return h
 		}
 	}
@@ -120,19 +130,15 @@ func (l *Local) Pick(c *lb.Context) *LocalHost {
 	return l.pickFrom(l.main, c)
 }
 
-// pickNamed is the host of an address, if hosts of its state may be asked for by name.
-func (l *Local) pickNamed(address string) *LocalHost {
-	if l.named == nil {
-		l.named = make(map[string]*LocalHost, len(l.hosts))
+// named is the host of an address, nil when there is none.
+func (l *Local) named(address string) *LocalHost {
+	if l.byAddress == nil {
+		l.byAddress = make(map[string]*LocalHost, len(l.hosts))
 		for h, lh := range l.hosts {
-			l.named[h.Name] = lh
+			l.byAddress[h.Name] = lh
 		}
 	}
-	h := l.named[address]
-	if h == nil || !l.cfg.OverrideStatus.Has(h.Host.state().status()) {
-		return nil
-	}
-	return h
+	return l.byAddress[address]
 }
 
 // pickFrom picks from one set, again while the request would rather have another host.

@@ -37,6 +37,11 @@ type Context struct {
 	// OverrideStrict no other host may stand in for it.
 	Override       string
 	OverrideStrict bool
+	// Missing is what a pick says of Override: the cluster has no host of that address.
+	Missing bool
+	// Candidates are addresses of hosts to take before the policy is asked (OverrideHost). Each pick uses up those that it
+	// looks at.
+	Candidates []string
 }
 
 // Avoids reports whether the pick should rather not be h.

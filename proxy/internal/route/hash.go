@@ -38,7 +38,7 @@ func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint6
 				v, have = rewritten(h, f.hash[i], a.Rewrite)
 			}
 		case a.Cookie != nil:
-			v, _ = cookie(h, a.Cookie.Name)
+			v, _ = Cookie(h, a.Cookie.Name)
 			if len(v) == 0 && a.Cookie.TTL != nil {
 				v = in.Connection.appendValue(p.scratch())
 				made = append(made, a.Cookie)
@@ -77,8 +77,8 @@ func rewritten(h *header.Map, k header.Key, w *xdsresource.RegexRewrite) ([]byte
 	return w.Regex.ReplaceAll(v, []byte(w.Substitution)), true
 }
 
-// cookie returns the value of a cookie without its quotes.
-func cookie(h *header.Map, name string) ([]byte, bool) {
+// Cookie returns the value of a request's cookie without its quotes.
+func Cookie(h *header.Map, name string) ([]byte, bool) {
 	key := header.Key{ID: header.Cookie, Name: "cookie"}
 	for i := h.Find(key, 0); i >= 0; i = h.Find(key, i+1) {
 		_, _, line := h.At(i)

@@ -27,11 +27,17 @@ func (c Connection) appendValue(dst []byte) []byte {
 
 // SetCookie adds the set-cookie of a cookie that Hash made for the request to its answer.
 func (c Connection) SetCookie(answer *header.Map, k *xdsresource.HashCookie) {
+	var value [16]byte
+	SetCookie(answer, k, c.appendValue(value[:0]))
+}
+
+// SetCookie adds a set-cookie to an answer, in Envoy's form.
+func SetCookie(answer *header.Map, k *xdsresource.HashCookie, value []byte) {
 	b := append(answer.Build(), k.Name...)
 	b = append(b, '=', '"')
-	b = append(c.appendValue(b), '"')
-	if age := int64(*k.TTL / time.Second); age != 0 { // none: it lives as long as the browser
-		b = strconv.AppendInt(append(b, "; Max-Age="...), age, 10)
+	b = append(append(b, value...), '"')
+	if k.TTL != nil && *k.TTL >= time.Second { // else it lives as long as the browser
+		b = strconv.AppendInt(append(b, "; Max-Age="...), int64(*k.TTL/time.Second), 10)
 	}
 	if k.Path != "" {
 		b = append(append(b, "; Path="...), k.Path...)

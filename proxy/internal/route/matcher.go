@@ -426,7 +426,7 @@ func matchState(m *xdsresource.FilterStateMatcher, s State, p *parts) bool {
 
 // matchCookie looks at the first cookie of a name. A missing one matches nothing, but what is inverted.
 func matchCookie(m *xdsresource.CookieMatcher, h *header.Map) bool {
-	v, ok := cookie(h, m.Name)
+	v, ok := Cookie(h, m.Name)
 	return (ok && matchString(&m.String, v)) != m.Invert
 }
 

@@ -24,6 +24,9 @@ func (r *router) attempt() {
 		return
 	}
 	info.Tried(r.host.Host)
+	if o := r.local.Config().LB.Override; o != nil && o.Selected != nil {
+		noteSelected(o.Selected, r.host.Host.Name, info)
+	}
 	r.state = waiting
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high

@@ -190,7 +190,11 @@ func (r *router) prepareBalancing() {
 	if md := info.Metadata["envoy.lb"]; md != nil { // a filter's wish wins over the route's
 		r.lb.Subset = r.lb.Subset.Merge(xdsresource.NewMetadataMatch(md))
 	}
+	r.lb.Override, r.lb.OverrideStrict = info.Override.Address, info.Override.Strict
 	cfg := r.local.Config()
+	if o := cfg.LB.Override; o != nil {
+		r.lb.Candidates = candidates(o, r.h, info)
+	}
 	if cfg.Type != xdsresource.ClusterOriginalDst {
 		return
 	}

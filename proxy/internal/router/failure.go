@@ -92,12 +92,16 @@ func (r *router) failed(f failure) {
 	r.reply(httpfilter.Reply{Code: code, Body: body, Details: details + "}", Flags: f.flag(), Headers: headers})
 }
 
-// noHost answers for a cluster without a host that may be used.
+// noHost answers for a cluster without a host that may be used, or without the one that a filter insists on.
 func (r *router) noHost() {
-	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
-	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	code := http.StatusServiceUnavailable
+	if r.lb.Override != "" && r.lb.OverrideStrict && r.lb.Missing {
+		code = r.s.Info().Override.MissingStatus
+	}
+	r.retry.finished(r.local, r.high, code)
+	r.local.CountResponse(code, r.internal())
 	r.reply(httpfilter.Reply{
-		Code: http.StatusServiceUnavailable, Body: "no healthy upstream", Details: "no_healthy_upstream",
+		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",
 		Flags: streaminfo.NoHealthyUpstream, Headers: r.failureHeaders,
 	})
 }

@@ -239,6 +239,7 @@ func (r *router) retryAfterResponse(code int) bool {
 func (r *router) backOff() {
 	r.stopTry()
 	r.dropAttempt()
+	r.lb.Override = "" // as in Envoy: a retry may go anywhere
 	if p := r.retry.policy; p != nil && p.AvoidPreviousHosts {
 		r.avoid = append(r.avoid, &r.host.Load)
 		r.lb.Avoid, r.lb.Attempts = r.avoid, int(max(p.HostSelectionMaxAttempts, 1))

@@ -21,6 +21,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/statefulsession"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/connectionlimit"
@@ -118,6 +119,15 @@ var httpFilters = map[string]httpFilter{
 	"envoy.extensions.filters.http.set_filter_state.v3.Config": {
 		xdsresource.HTTPFilterType{Name: setfilterstate.Name, Parse: setfilterstate.ParseConfig, ParseRoute: setfilterstate.ParseConfig},
 		func(_ *Server, cfg any, _ place) (httpfilter.Factory, error) { return setfilterstate.New(cfg), nil },
+	},
+	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession": {
+		xdsresource.HTTPFilterType{
+			Name: statefulsession.Name, Parse: statefulsession.ParseConfig, ParseRoute: statefulsession.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"},
+		},
+		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return statefulsession.New(cfg, at.scope), nil
+		},
 	},
 	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": {
 		xdsresource.HTTPFilterType{Name: localratelimit.Name, Parse: localratelimit.ParseConfig, ParseRoute: localratelimit.ParseRouteConfig},

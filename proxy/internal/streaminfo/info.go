@@ -112,6 +112,17 @@ type Info struct {
 	Metadata map[string]map[string]any
 	// State is the filter state of the stream; that of the connection is in Downstream.
 	State filterstate.Set
+
+	// Override is the host that a filter wants the request to go to.
+	Override HostOverride
+}
+
+// HostOverride names a host of the request's cluster, as the cluster's host names are written; the zero value: none. With
+// Strict no other host may stand in for it, and a request for one that is not there is answered with MissingStatus.
+type HostOverride struct {
+	Address       string
+	Strict        bool
+	MissingStatus int
 }
 
 // Trace is the trace context of a stream's own span.

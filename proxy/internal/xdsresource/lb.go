@@ -37,6 +37,21 @@ type LoadBalancing struct {
 	LocalityWeighted bool
 	Zone             ZoneAware
 	Subset           *Subset // nil: all endpoints are one set
+	// Override takes hosts that the request names before the policy is asked; nil: it does not.
+	Override *OverrideHosts
+}
+
+// OverrideHosts is override_host.v3.OverrideHost: where a request names hosts by address, in order.
+type OverrideHosts struct {
+	Sources []OverrideSource
+	// Selected is where the chosen host's address is left in the dynamic metadata: a filter's name, and a path. nil: nowhere.
+	Selected []string
+}
+
+// OverrideSource is a list of addresses in a header, or in the dynamic metadata (a filter's name, and a path).
+type OverrideSource struct {
+	Header   string // lower case
+	Metadata []string
 }
 
 // HashTable reports whether the policy looks hosts up in a table.

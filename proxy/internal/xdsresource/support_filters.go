@@ -46,7 +46,16 @@ var filterFields = map[string]string{
 	"envoy.config.core.v3.KeyValueMutation":                              "append remove",
 	"envoy.config.core.v3.KeyValueAppend":                                "record action",
 	"envoy.config.core.v3.KeyValuePair":                                  "key value",
-	"envoy.extensions.filters.http.set_filter_state.v3.Config":           "on_request_headers clear_route_cache",
+	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession": `session_state strict stat_prefix
+		status_on_strict_destination_not_found`,
+	"envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "disabled stateful_session",
+	"envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState":  "cookie",
+	"envoy.type.http.v3.Cookie":                                                      "name ttl path attributes",
+	"envoy.type.http.v3.CookieAttribute":                                             "name value",
+	"envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState":       "name",
+	"envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState":        "header",
+	"envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState.Header": "name",
+	"envoy.extensions.filters.http.set_filter_state.v3.Config":                       "on_request_headers clear_route_cache",
 	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": `object_key factory_key format_string
 		skip_if_empty read_only`,
 	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": `stat_prefix status token_bucket filter_enabled

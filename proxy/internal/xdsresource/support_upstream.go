@@ -51,6 +51,8 @@ var upstreamFields = map[string]string{
 	"envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality":                         "endpoint_picking_policy",
 	"envoy.extensions.load_balancing_policies.subset.v3.Subset":                                    "fallback_policy default_subset subset_selectors allow_redundant_keys locality_weight_aware scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy subset_lb_policy",
 	"envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector":                   "keys single_host_per_subset fallback_policy fallback_keys_subset",
+	"envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost":                       "override_host_sources selected_host_key fallback_policy",
+	"envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost.OverrideHostSource":    "header metadata",
 	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig":                          "zone_aware_lb_config locality_weighted_lb_config",
 	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig":        "routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing locality_basis",
 	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig": "",

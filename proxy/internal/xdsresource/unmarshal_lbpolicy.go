@@ -8,6 +8,7 @@ import (
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	overridev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/override_host/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
@@ -100,6 +101,8 @@ func (p *parser) lbPolicy(path string, a *anypb.Any, out *LoadBalancing, depth i
 			p.lbPolicies(join(path, "endpoint_picking_policy"), m.GetEndpointPickingPolicy(), out, depth+1)
 			out.LocalityWeighted = true
 		}
+	case "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost":
+		p.overridePolicy(path, a, out, depth)
 	case "envoy.extensions.load_balancing_policies.subset.v3.Subset":
 		p.subsetPolicy(path, a, out, depth)
 	default:
@@ -157,5 +160,35 @@ func (p *parser) subsetPolicy(path string, a *anypb.Any, out *LoadBalancing, dep
 	p.lbPolicies(join(path, "subset_lb_policy"), m.GetSubsetLbPolicy(), out, depth+1)
 	if out.Policy == LBClusterProvided {
 		p.bad(join(path, "subset_lb_policy"), "cluster_provided does not go with subsets")
+	}
+}
+
+func (p *parser) overridePolicy(path string, a *anypb.Any, out *LoadBalancing, depth int) {
+	var m overridev3.OverrideHost
+	if !p.message(path, a, &m) {
+		return
+	}
+	if out.Override != nil {
+		p.bad(path, "an override_host policy within another one is not supported")
+		return
+	}
+	o := &OverrideHosts{}
+	for i, s := range m.GetOverrideHostSources() {
+		if (s.GetHeader() != "") == (s.GetMetadata() != nil) {
+			p.bad(at(join(path, "override_host_sources"), i), "set header or metadata, one of them")
+		}
+		src := OverrideSource{Header: strings.ToLower(s.GetHeader())}
+		if s.GetMetadata() != nil {
+			src.Metadata = metadataKey(s.GetMetadata())
+		}
+		o.Sources = append(o.Sources, src)
+	}
+	if m.GetSelectedHostKey() != nil {
+		o.Selected = metadataKey(m.GetSelectedHostKey())
+	}
+	out.Override = o
+	p.lbPolicies(join(path, "fallback_policy"), m.GetFallbackPolicy(), out, depth+1)
+	if out.Policy == LBClusterProvided {
+		p.bad(join(path, "fallback_policy"), "cluster_provided has no hosts that could be named")
 	}
 }
