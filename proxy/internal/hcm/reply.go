@@ -6,6 +6,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -90,7 +91,7 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	if s.w.m.replies != nil {
 		body = s.mapReply(h, body)
 	}
-	if isGRPC(s.req.Value(header.ContentType)) {
+	if grpcstatus.Is(s.req.Value(header.ContentType)) {
 		s.grpcReply(h, r.GRPC, body)
 		body = ""
 	}
@@ -112,17 +113,11 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	}
 }
 
-// isGRPC reports whether a content type is gRPC's.
-func isGRPC(ct []byte) bool {
-	const grpc = "application/grpc"
-	return len(ct) >= len(grpc) && string(ct[:len(grpc)]) == grpc && (len(ct) == len(grpc) || ct[len(grpc)] == '+')
-}
-
 // grpcReply makes a local reply one that a gRPC client understands: 200, with status and message
 // in the headers (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, Trailers-Only).
 func (s *stream) grpcReply(h *header.Map, status int, message string) {
 	if status == 0 {
-		status = grpcStatus(s.info.ResponseCode)
+		status = int(grpcstatus.FromHTTP(s.info.ResponseCode))
 	}
 	s.info.ResponseCode = 200
 	h.SetString(header.Status, "200")
@@ -131,24 +126,6 @@ func (s *stream) grpcReply(h *header.Map, status int, message string) {
 	if message != "" && !s.msg.Head {
 		h.SetBuilt(header.Key{ID: header.GRPCMessage, Name: header.GRPCMessage.String()}, appendPercentEncoded(h.Build(), message))
 	}
-}
-
-// grpcStatus is what an HTTP status stands for
-// (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
-func grpcStatus(code int) int {
-	switch code {
-	case 400:
-		return 13 // INTERNAL
-	case 401:
-		return 16 // UNAUTHENTICATED
-	case 403:
-		return 7 // PERMISSION_DENIED
-	case 404:
-		return 12 // UNIMPLEMENTED
-	case 429, 502, 503, 504:
-		return 14 // UNAVAILABLE
-	}
-	return 2 // UNKNOWN
 }
 
 // appendPercentEncoded writes a grpc-message: printable ASCII but for the percent sign as it is.

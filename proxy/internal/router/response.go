@@ -7,6 +7,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
@@ -66,17 +67,14 @@ func (r *router) judged(code int, h *header.Map) int {
 	if !ok || !bytes.HasPrefix(r.h.Value(header.ContentType), grpcType) {
 		return code
 	}
-	n, err := strconv.ParseUint(string(v), 10, 8)
-	if err != nil || n >= uint64(len(grpcCodes)) {
+	status, ok := grpcstatus.Parse(v)
+	if !ok {
 		return http.StatusInternalServerError
 	}
-	return grpcCodes[n]
+	return status.HTTP()
 }
 
 var grpcType = []byte("application/grpc")
-
-// grpcCodes are what statuses of gRPC stand for, from OK on (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
-var grpcCodes = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
 
 // internal says whether the request came from within, for the statistics that are kept apart by it.
 func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }
