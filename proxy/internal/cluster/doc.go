@@ -14,5 +14,5 @@
 //	         -> Manager -> ejection -> hostSet -> ...
 //
 // It opens no connection (connpool does, and hangs its pool on the LocalHost) and parses no
-// protos. Importers: server builds it; router, connpool, tcpproxy and admin use it.
+// protos. Importers: server builds it; router, asyncclient, connpool, tcpproxy and admin use it.
 package cluster

@@ -10,5 +10,5 @@
 // It writes requests and reads responses (http1, http2), and hands them over as events; it does
 // not retry, time out requests, choose hosts or change headers: the router does. A connection of
 // HTTP/1 whose exchange did not end in order on both sides is closed, never used again; in HTTP/2
-// the stream is reset. Importers: router.
+// the stream is reset. Importers: router, asyncclient.
 package connpool

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
+	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -86,6 +87,7 @@ type Server struct {
 	node    nodeInfo
 
 	clusters  *cluster.Manager
+	callouts  *asyncclient.Clients // for filters that ask somebody
 	connected stats.Gauge
 	gauges    gauges
 	updates   updates
@@ -157,6 +159,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.clusters = cluster.New(clusters)
+	s.callouts = asyncclient.New(asyncclient.Deps{Clusters: s.clusters, Stats: s.stats, Workers: cfg.Workers, LocalAddress: s.node.address})
 	if o := cfg.Bootstrap.Overload; o != nil {
 		s.overload = overload.New(o, s.stats, func() { s.control.post(s.pauseListeners) })
 	}

@@ -24,6 +24,8 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":                    "response_direction_config",
 	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides":             "remove_accept_encoding_header",
 	"envoy.config.core.v3.TypedExtensionConfig":                                          "name typed_config",
+	"envoy.config.core.v3.RetryPolicy":                                                   "retry_back_off num_retries",
+	"envoy.config.core.v3.BackoffStrategy":                                               "base_interval max_interval",
 	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value",
 	"envoy.extensions.compression.gzip.compressor.v3.Gzip":                               "compression_level",
 	"envoy.extensions.compression.brotli.compressor.v3.Brotli":                           "quality window_bits",

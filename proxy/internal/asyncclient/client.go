@@ -1,0 +1,65 @@
+package asyncclient
+
+import (
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+)
+
+// Deps is what clients work with.
+type Deps struct {
+	Clusters *cluster.Manager
+	Stats    *stats.Store
+	// Workers is how many loops there are.
+	Workers int
+	// LocalAddress is sent as x-forwarded-for, as Envoy does with its node's address; may be invalid.
+	LocalAddress netip.Addr
+}
+
+// Clients is one client for each worker.
+type Clients struct {
+	deps     Deps
+	stats    stats.Block
+	byWorker []*Client // each is made, and touched, by its worker alone
+}
+
+// New returns the clients of all workers.
+func New(d Deps) *Clients {
+	return &Clients{deps: d, stats: d.Stats.Scope("http.async-client").Block(statSet), byWorker: make([]*Client, d.Workers)}
+}
+
+// On returns the client of a loop. It is called on that loop.
+func (c *Clients) On(l *eventloop.Loop) *Client {
+	if c.byWorker[l.ID()] == nil {
+		c.byWorker[l.ID()] = &Client{
+			loop: l, clusters: c.deps.Clusters.Local(l.ID()), stats: c.stats, shard: c.deps.Stats.Shard(l.ID()), address: c.deps.LocalAddress,
+		}
+	}
+	return c.byWorker[l.ID()]
+}
+
+// Client sends requests from one worker's loop.
+type Client struct {
+	loop     *eventloop.Loop
+	clusters *cluster.LocalManager
+	stats    stats.Block
+	shard    *stats.Shard
+	address  netip.Addr
+}
+
+// Has reports whether there is a cluster of that name.
+func (c *Client) Has(name string) bool { return c.clusters.Get(name) != nil }
+
+// Local returns this worker's view of a cluster, for a filter that counts in the cluster's
+// statistics; nil when there is none.
+func (c *Client) Local(name string) *cluster.Local { return c.clusters.Get(name) }
+
+// Loop is where the client's calls run.
+func (c *Client) Loop() *eventloop.Loop { return c.loop }
+
+// statSet is what Envoy's router counts for its async client.
+var statSet = stats.NewSet(stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"}, stats.Item{Name: "no_route"}, stats.Item{Name: "no_cluster"})
+
+const rqTotal = 0

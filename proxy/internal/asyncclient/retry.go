@@ -1,0 +1,96 @@
+package asyncclient
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+)
+
+// Retry is core.v3.RetryPolicy. As in Envoy the failures that are tried again are 5xx, and every
+// failure of a connection.
+type Retry struct {
+	Num uint32
+	// Base and Max are those of the back-off, which doubles: it is random below Base, then below 3*Base, 7*Base..., at most Max.
+	Base, Max time.Duration
+}
+
+// retryState is how far a policy is used up.
+type retryState struct {
+	left  uint32
+	made  int
+	holds bool // one of the cluster's retries (circuit breaker)
+}
+
+// tryAgain takes a retry, if the policy and the cluster allow it, and arms the timer for it.
+func (x *exchange) tryAgain() bool {
+	if x.in.Retry.Num == 0 {
+		return false
+	}
+	s := &x.retry
+	s.release(x.local)
+	if s.left == 0 {
+		x.local.Inc(cluster.RqRetryLimitExceeded)
+		return false
+	}
+	if !x.local.Try(cluster.Retries, false) {
+		x.local.Inc(cluster.RqRetryOverflow)
+		return false
+	}
+	s.holds = true
+	s.left--
+	s.made++
+	x.local.Inc(cluster.RqRetry)
+	x.local.Inc(cluster.RqRetryBackoffExponential)
+	base, most := max(x.in.Retry.Base, time.Millisecond), x.in.Retry.Max
+	if most <= 0 {
+		most = 10 * base
+	}
+	ceiling := min(base<<min(s.made, 16)-base, most)
+	x.c.loop.Arm(&x.backOff, time.Duration(x.c.loop.Rand()%uint64(ceiling)))
+	return true
+}
+
+// onceMore repeats at once what an idle time-out of the host has crossed on the wire, as the router
+// does, and outside of the policy: such a close is no failure of the service.
+func (x *exchange) onceMore() bool {
+	if x.repeated || !x.reused {
+		return false
+	}
+	switch string(x.in.Headers.Value(header.Method)) {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
+	default:
+		return false
+	}
+	x.repeated = true
+	x.dropAttempt()
+	x.attempt()
+	return true
+}
+
+func (s *retryState) finished(l *cluster.Local, code int) {
+	if s.made > 0 && code < 500 {
+		l.Inc(cluster.RqRetrySuccess)
+	}
+	s.release(l)
+}
+
+func (s *retryState) release(l *cluster.Local) {
+	if s.holds {
+		l.Release(cluster.Retries, false)
+		s.holds = false
+	}
+}
+
+// judged is the status by which outlier detection judges the host: gRPC's, where the head has one.
+func (x *exchange) judged(code int, h *header.Map) int {
+	v, ok := h.Get(header.GRPCStatus)
+	if !x.grpc || !ok {
+		return code
+	}
+	if status, ok := grpcstatus.Parse(v); ok {
+		return status.HTTP()
+	}
+	return 500
+}
