@@ -60,6 +60,7 @@ const (
 	FlowControlDrainedTotal
 	InternalRedirectSucceeded
 	InternalRedirectFailed
+	RetryOrShadowAbandoned
 	BindErrors
 	LBHealthyPanic
 	LBRecalculateZoneStructures
@@ -172,6 +173,7 @@ var statSet = stats.NewSet(
 	counter("upstream_flow_control_paused_reading_total"), counter("upstream_flow_control_resumed_reading_total"),
 	counter("upstream_flow_control_backed_up_total"), counter("upstream_flow_control_drained_total"),
 	counter("upstream_internal_redirect_succeeded_total"), counter("upstream_internal_redirect_failed_total"),
+	counter("retry_or_shadow_abandoned"),
 	counter("bind_errors"), counter("lb_healthy_panic"),
 	counter("lb_recalculate_zone_structures"), counter("lb_local_cluster_not_ok"), counter("lb_zone_cluster_too_small"),
 	counter("lb_zone_no_capacity_left"), counter("lb_zone_routing_all_directly"),

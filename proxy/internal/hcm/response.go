@@ -244,7 +244,7 @@ func (s *stream) complete() {
 	if s.tunnel {
 		w.gauge(cxUpgradesActive, -1)
 	}
-	if class := s.info.ResponseCode / 100; class >= 1 && class <= 5 {
+	if class := s.info.ResponseCode / 100; class >= 1 && class <= 5 && !s.restarted {
 		w.inc(rqCompleted)
 		w.inc(rq1xx + class - 1)
 		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)

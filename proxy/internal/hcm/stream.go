@@ -70,6 +70,7 @@ type stream struct {
 	tunnel      bool
 	over        bool // finished or reset; what still comes is dropped
 	counted     bool
+	restarted   bool   // another stream has taken the request over
 	disabled    uint64 // filters that the route has turned off, a bit each
 }
 
@@ -150,7 +151,7 @@ func (s *stream) reset() {
 	s.routed, s.internal, s.secure = false, false, false
 	s.framing, s.code = http1.NoBody, 0
 	s.started, s.replied, s.requestDone, s.begun = false, false, false, false
-	s.keepAlive, s.tunnel, s.over, s.counted = false, false, false, false
+	s.keepAlive, s.tunnel, s.over, s.counted, s.restarted = false, false, false, false, false
 	s.logCtx = format.Context{Info: &s.info}
 }
 
@@ -293,9 +294,19 @@ func (s *stream) Route() *route.Entry {
 		return s.entry
 	}
 	s.routed = true
-	s.entry, s.target = nil, nil
+	s.entry, s.target = s.Peek()
+	if e := s.entry; e != nil {
+		s.info.RouteName = e.Name
+		s.info.VirtualHost = e.VirtualHost.Name
+		s.info.RouteMetadata = e.Metadata
+	}
+	return s.entry
+}
+
+// Peek implements httpfilter.Responder.
+func (s *stream) Peek() (*route.Entry, *route.Target) {
 	if s.table == nil {
-		return nil
+		return nil, nil
 	}
 	r := route.Request{
 		Headers: &s.req, Random: s.random, Internal: s.internal, Metadata: s.info.Metadata, State: &s.info,
@@ -307,17 +318,10 @@ func (s *stream) Route() *route.Entry {
 		r.TLS.Validated = len(tls.VerifiedChains) > 0 || s.info.Downstream.PeerURI != ""
 	}
 	e := s.table.Match(&r)
-	s.entry = e
-	if e == nil {
-		return nil
+	if e == nil || e.Forward == nil {
+		return e, nil
 	}
-	s.info.RouteName = e.Name
-	s.info.VirtualHost = e.VirtualHost.Name
-	s.info.RouteMetadata = e.Metadata
-	if e.Forward != nil {
-		s.target = e.Forward.Pick(s.random)
-	}
-	return e
+	return e, e.Forward.Pick(s.random)
 }
 
 // Target implements httpfilter.Stream.

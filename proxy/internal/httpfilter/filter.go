@@ -177,6 +177,13 @@ type Responder interface {
 	// Respond begins the response. h belongs to the caller and must live until the stream
 	// is over. end: there is no body.
 	Respond(h *header.Map, end bool)
+	// Peek is the route, and the cluster chosen by it, that the request would have with its headers as they
+	// stand. That of the stream stays.
+	Peek() (*route.Entry, *route.Target)
+	// Restart ends the stream without an answer to the client and begins the request anew, with its
+	// headers as they stand and the body given: filters, route and record start over. The request
+	// must have come in full. response is what led to that, for the log. The stream is over when this returns.
+	Restart(response *header.Map, body []byte)
 	// RespondInterim passes an interim response (1xx but 101).
 	RespondInterim(h *header.Map)
 	// RespondData sends a piece of body.

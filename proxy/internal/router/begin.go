@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -64,7 +65,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 
 	r.limits.read(r, h)
 	r.retry.begin(r.forward.Retry, h)
-	r.keep = r.retry.possible()
+	r.keep = r.retry.possible() || r.forward.InternalRedirect != nil
 	h.RemoveSet(controlHeaders)
 	r.changeHeaders()
 	r.prepareBalancing()
@@ -271,13 +272,16 @@ func (r *router) RequestBody(p []byte, end bool) {
 	r.afterBody(end)
 }
 
-// store keeps a piece of the body for an attempt to come. Beyond the buffer limit a retry is given up, and a request that still waits
-// for its connection is not read any further.
+// store keeps a piece of the body for an attempt to come. Beyond the buffer limit further attempts and redirects are given up, and a
+// request that still waits for its connection is not read any further.
 func (r *router) store(p []byte) {
-	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() && r.open {
+	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() {
 		r.keep, r.sentBody = false, true
-		r.body.Reset()
-		return
+		r.local.Inc(cluster.RetryOrShadowAbandoned)
+		if r.open {
+			r.body.Reset()
+			return
+		}
 	}
 	r.body.Append(p)
 	if !r.open && r.body.Len() > r.s.BufferLimit() {

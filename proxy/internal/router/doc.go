@@ -8,6 +8,7 @@
 //	retry.go    whether to try again, and when
 //	timeout.go  the clocks of a request and of an attempt
 //	failure.go  the answers for what went wrong, with Envoy's bodies, flags and details
+//	redirect.go redirects of hosts that are followed here
 //	mirror.go   copies of requests, whose answers nobody reads
 //
 // It chooses routes nowhere (package route does) and hosts nowhere (package cluster does), and writes no bytes (package connpool

@@ -33,6 +33,9 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 		return
 	}
 	r.retry.finished(r.local, r.high, m.Status)
+	if r.follow(&req.Response, m.Status) {
+		return
+	}
 	r.local.CountResponse(m.Status, r.internal())
 	r.state = responding
 	info.Details = "via_upstream"

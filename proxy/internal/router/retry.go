@@ -177,14 +177,13 @@ func (s *retryState) wantsGRPC(h *header.Map) bool {
 func (r *router) takeRetry() bool {
 	s := &r.retry
 	s.release(r.local, r.high)
-	info := r.s.Info()
-	if s.left == 0 {
-		r.local.Inc(cluster.RqRetryLimitExceeded)
-		info.Set(streaminfo.UpstreamRetryLimitExceeded)
+	if r.sentBody {
 		return false
 	}
-	if r.sentBody {
-		return false // the body is gone: it was larger than what is kept
+	if s.left == 0 {
+		r.local.Inc(cluster.RqRetryLimitExceeded)
+		r.s.Info().Set(streaminfo.UpstreamRetryLimitExceeded)
+		return false
 	}
 	if !r.local.Try(cluster.Retries, r.high) {
 		r.local.Inc(cluster.RqRetryOverflow)

@@ -100,7 +100,7 @@ type router struct {
 	trailers *header.Map // of the request, nil for none
 	body     iobuf.Buffer
 	keep     bool // body holds all of the body so far, for a retry
-	sentBody bool // some of the body was sent by an attempt that cannot be repeated
+	sentBody bool // some of the body is gone, or more than may be kept has come: it cannot be sent again
 
 	// The attempt.
 	host    *cluster.LocalHost

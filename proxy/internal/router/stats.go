@@ -9,11 +9,19 @@ const (
 	rqDirectResponse
 	noRoute
 	noCluster
+	redirectBadLocation
+	redirectUnsafeScheme
+	redirectTooMany
+	redirectNoRoute
+	redirectPredicate
 )
 
 var statSet = stats.NewSet(
 	stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"}, stats.Item{Name: "no_route"},
 	stats.Item{Name: "no_cluster"},
+	stats.Item{Name: "passthrough_internal_redirect_bad_location"}, stats.Item{Name: "passthrough_internal_redirect_unsafe_scheme"},
+	stats.Item{Name: "passthrough_internal_redirect_too_many_redirects"}, stats.Item{Name: "passthrough_internal_redirect_no_route"},
+	stats.Item{Name: "passthrough_internal_redirect_predicate"},
 )
 
 func (r *router) inc(i int) { r.shard.Add(r.stats.Counter(i), 1) }

@@ -61,7 +61,6 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
 			continue
 		}
-		s.report(t)
 		s.routes.set(r, t)
 		s.routeRecords.accept(r, u.Version, u.Raw, false, Active)
 		s.listeners.arrived()
@@ -74,24 +73,6 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 	// A route configuration that the control plane takes away stays in use until the
 	// listener that names it goes, as in Envoy: a listener without routes serves nobody.
 	return errs
-}
-
-// report names what a route configuration asks for and does not get. Refusing it would cost
-// all its other routes.
-func (s *Server) report(t *route.Table) {
-	for _, vh := range t.VirtualHosts() {
-		for _, e := range vh.Entries {
-			if e.Forward == nil {
-				continue
-			}
-			for _, h := range e.Forward.RouteAction.Hash {
-				if h.Cookie != nil && h.Cookie.TTL != nil {
-					s.log.Warn("hash_policy: cookies are read, but not made for clients that send none; ttl has no effect",
-						"route_config", t.Config.Name, "virtual_host", vh.Name, "route", e.Name, "cookie", h.Cookie.Name)
-				}
-			}
-		}
-	}
 }
 
 func (s *Server) applySecrets(source string, b xdsclient.Batch) {

@@ -105,6 +105,9 @@ type Info struct {
 	// Trace context; zero TraceID: none.
 	Trace Trace
 
+	// Redirects are those that the proxy has followed itself; nil: none.
+	Redirects *Redirects
+
 	// HealthCheck: the request was answered as a health check.
 	HealthCheck bool
 

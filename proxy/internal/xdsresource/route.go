@@ -186,6 +186,8 @@ type RouteAction struct {
 
 	RateLimits      []RateLimit
 	VHostRateLimits bool // include_vh_rate_limits
+
+	InternalRedirect *InternalRedirect // nil: redirects are the client's matter
 }
 
 // RegexRewrite replaces what Regex matches in the path.

@@ -111,9 +111,16 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction": `cluster cluster_header weighted_clusters cluster_not_found_response_code
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
-		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs`,
+		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
+		internal_redirect_policy internal_redirect_action max_internal_redirects`,
 	"envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
-	"envoy.config.route.v3.RateLimit":                 "stage disable_key actions",
+	"envoy.config.route.v3.InternalRedirectPolicy": `max_internal_redirects redirect_response_codes predicates
+		allow_cross_scheme_redirect response_headers_to_copy`,
+	"envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig":     "",
+	"envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig":        "",
+	"envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": "allowed_route_names",
+	"envoy.extensions.internal_redirect.filter_state.v3.FilterStateConfig":              "redirect_enabled_key redirect_if_absent",
+	"envoy.config.route.v3.RateLimit":                                                   "stage disable_key actions",
 	"envoy.config.route.v3.RateLimit.Action": `source_cluster destination_cluster request_headers query_parameters
 		remote_address generic_key header_value_match metadata masked_remote_address query_parameter_value_match`,
 	"envoy.config.route.v3.RateLimit.Action.SourceCluster":            "",

@@ -241,6 +241,7 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		VHostRateLimits:      m.GetIncludeVhRateLimits().GetValue(), //nolint:staticcheck // still sent
 		Upgrades:             p.upgrades(join(path, "upgrade_configs"), m.GetUpgradeConfigs()),
 		Hash:                 p.hashPolicies(join(path, "hash_policy"), m.GetHashPolicy()),
+		InternalRedirect:     p.internalRedirect(path, m),
 	}
 	switch m.GetClusterNotFoundResponseCode() {
 	case routev3.RouteAction_NOT_FOUND:

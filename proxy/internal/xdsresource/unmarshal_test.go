@@ -112,7 +112,8 @@ filter_chains:
 		{"old total_weight that does not fit", routes, route("{match: {prefix: /}, route: {weighted_clusters: {total_weight: 90, clusters: [{name: a, weight: 100}]}}}"), []string{"total_weight: is 90, but the weights add up to 100"}},
 		{"retry word", routes, route("{match: {prefix: /}, route: {cluster: a, retry_policy: {retry_on: '5xx,sometimes'}}}"), []string{at + `.route.retry_policy.retry_on: "sometimes" is no retry condition`}},
 		{"regex substitution", routes, route(`{match: {prefix: /}, route: {cluster: a, regex_rewrite: {pattern: {regex: "(a)"}, substitution: '\2'}}}`), []string{`names group \2`}},
-		{"internal redirects", routes, route("{match: {prefix: /}, route: {cluster: a, internal_redirect_policy: {}}}"), []string{at + ".route.internal_redirect_policy: this field is not supported"}},
+		{"internal redirects", routes, route(`{match: {prefix: /}, route: {cluster: a, internal_redirect_policy: {response_headers_to_copy: [":path", Host], predicates: [{name: x, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}]}}}`),
+			[]string{`internal_redirect_policy.response_headers_to_copy[0]: ":path" cannot be copied`, `response_headers_to_copy[1]: "host" cannot`, `predicates[0]: redirect predicate "x" (type no.Such) is not supported`}},
 		{"per-route configuration of an unknown filter", routes, route(`{match: {prefix: /}, route: {cluster: a}, typed_per_filter_config: {f: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}`), []string{at + `.typed_per_filter_config["f"]: filter type no.Such is not supported`}},
 
 		{"host name outside of DNS", cluster, "name: c\ntype: STATIC\nload_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: x, port_value: 1}}}}]}]}", []string{`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "x" is not an IP`}},
