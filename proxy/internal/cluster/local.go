@@ -84,6 +84,7 @@ type Local struct {
 	completed [4]stats.Counter // by the same kinds; that of all is a fixed one
 	dst       *originalDst
 	aggregate *aggregate // made when it is first asked for
+	beside    map[any]any
 }
 
 // Name returns the cluster's name.
@@ -108,6 +109,23 @@ func (l *Local) Shard() *stats.Shard { return l.shard }
 // Block returns statistics that not every cluster has, below the cluster's own. It takes a lock: keep the block.
 func (l *Local) Block(name string, set *stats.Set) stats.Block {
 	return l.cluster.scope.Scope(name).Block(set)
+}
+
+// Scope is where statistics of the cluster have their names. Making one takes a lock: keep it.
+func (l *Local) Scope() stats.Scope { return l.cluster.scope }
+
+// Beside returns what another package keeps beside the worker's view of the cluster, as long as that
+// is there; it is made when it is first asked for. Keys are as those of a context.
+func (l *Local) Beside(key any, made func() any) any {
+	v, ok := l.beside[key]
+	if !ok {
+		v = made()
+		if l.beside == nil {
+			l.beside = map[any]any{}
+		}
+		l.beside[key] = v
+	}
+	return v
 }
 
 // Inc adds one to a counter of the cluster.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// stateOp prints an object of the filter state: its text, or that as JSON.
+// stateOp prints an object of the filter state: its text, or JSON of that or of what it is made of.
 type stateOp struct {
 	key   string
 	plain bool
@@ -34,7 +34,11 @@ func (o stateOp) append(dst []byte, c *Context) ([]byte, bool) {
 	if o.plain {
 		return append(dst, v.String()...), true
 	}
-	b, err := json.Marshal(v.String())
+	text := any(v.String())
+	if m, ok := v.(json.Marshaler); ok { // it has a structure
+		text = m
+	}
+	b, err := json.Marshal(text)
 	if err != nil {
 		return dst, false
 	}

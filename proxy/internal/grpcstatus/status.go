@@ -69,3 +69,15 @@ func Is(contentType []byte) bool {
 	const grpc = "application/grpc"
 	return len(contentType) >= len(grpc) && string(contentType[:len(grpc)]) == grpc && (len(contentType) == len(grpc) || contentType[len(grpc)] == '+')
 }
+
+// AppendMessage writes a grpc-message: printable ASCII as it is, but for the percent sign.
+func AppendMessage[T []byte | string](dst []byte, s T) []byte {
+	for i := range len(s) {
+		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		}
+	}
+	return dst
+}

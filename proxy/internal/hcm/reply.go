@@ -91,7 +91,7 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	if s.w.m.replies != nil {
 		body = s.mapReply(h, body)
 	}
-	if grpcstatus.Is(s.req.Value(header.ContentType)) {
+	if s.grpc {
 		s.grpcReply(h, r.GRPC, body)
 		body = ""
 	}
@@ -124,20 +124,8 @@ func (s *stream) grpcReply(h *header.Map, status int, message string) {
 	h.SetString(header.ContentType, "application/grpc")
 	h.SetBuilt(header.Key{ID: header.GRPCStatus, Name: header.GRPCStatus.String()}, strconv.AppendInt(h.Build(), int64(status), 10))
 	if message != "" && !s.msg.Head {
-		h.SetBuilt(header.Key{ID: header.GRPCMessage, Name: header.GRPCMessage.String()}, appendPercentEncoded(h.Build(), message))
+		h.SetBuilt(header.Key{ID: header.GRPCMessage, Name: header.GRPCMessage.String()}, grpcstatus.AppendMessage(h.Build(), message))
 	}
-}
-
-// appendPercentEncoded writes a grpc-message: printable ASCII but for the percent sign as it is.
-func appendPercentEncoded(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
-			dst = append(dst, c)
-		} else {
-			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
-		}
-	}
-	return dst
 }
 
 // mapReply applies local_reply_config and returns the body.

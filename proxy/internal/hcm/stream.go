@@ -6,6 +6,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/http2"
@@ -54,6 +55,7 @@ type stream struct {
 	routed   bool
 	internal bool
 	secure   bool // x-forwarded-proto says https
+	grpc     bool // the request came as gRPC, whatever filters have made of it
 	random   uint64
 
 	idleTimeout time.Duration
@@ -148,7 +150,7 @@ func (s *stream) reset() {
 	s.respDir.reset()
 	s.resp, s.respT = nil, nil
 	s.table, s.entry, s.target = nil, nil, nil
-	s.routed, s.internal, s.secure = false, false, false
+	s.routed, s.internal, s.secure, s.grpc = false, false, false, false
 	s.framing, s.code = http1.NoBody, 0
 	s.started, s.replied, s.requestDone, s.begun = false, false, false, false
 	s.keepAlive, s.tunnel, s.over, s.counted, s.restarted = false, false, false, false, false
@@ -163,6 +165,7 @@ func (s *stream) run(end bool) {
 		s.info.RequestEnd = s.w.loop.Now()
 	}
 	s.info.BytesReceived = 0
+	s.grpc = grpcstatus.Is(s.req.Value(header.ContentType))
 	if !s.prepare() {
 		return
 	}
