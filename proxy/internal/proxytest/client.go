@@ -135,3 +135,19 @@ func Echo(w http.ResponseWriter, r *http.Request) {
 	b.WriteString("\n" + string(body))
 	_, _ = io.WriteString(w, b.String())
 }
+
+// HTTP2Server is Server for HTTP/2 without TLS; YAML HTTP2 makes the cluster "up" speak it.
+func HTTP2Server(t testing.TB, h http.HandlerFunc) string {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s.Listener.Addr().String()
+}
+
+// HTTP2 are the fields of a cluster that speaks HTTP/2.
+const HTTP2 = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}`

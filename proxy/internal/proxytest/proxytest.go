@@ -235,10 +235,10 @@ func (p *Proxy) Stat(name string) int64 {
 	return v
 }
 
-// stats returns the counters and gauges whose names match.
-func (p *Proxy) stats(filter string) map[string]int64 {
+// Stats is what the admin API writes of the statistics whose names match.
+func (p *Proxy) Stats(filter string) string {
 	p.t.Helper()
-	resp, err := http.Get("http://" + p.Admin + "/stats?filter=" + url.PathEscape(filter))
+	resp, err := http.Get("http://" + p.Admin + "/stats?filter=" + url.QueryEscape(filter))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -247,8 +247,14 @@ func (p *Proxy) stats(filter string) map[string]int64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return string(b)
+}
+
+// stats returns the counters and gauges whose names match.
+func (p *Proxy) stats(filter string) map[string]int64 {
+	p.t.Helper()
 	out := map[string]int64{}
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(p.Stats(filter)) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 			out[k] = n

@@ -14,6 +14,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/decompressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcstats"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcweb"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/healthcheck"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
@@ -102,6 +104,16 @@ var httpFilters = map[string]httpFilter{
 		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
 			return decompressor.New(cfg, at.scope), nil
 		},
+	},
+	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": {
+		xdsresource.HTTPFilterType{Name: grpcstats.Name, Parse: grpcstats.ParseConfig},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			return grpcstats.New(cfg, s.clusters), nil
+		},
+	},
+	"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": {
+		xdsresource.HTTPFilterType{Name: grpcweb.Name, Parse: grpcweb.ParseConfig},
+		func(s *Server, _ any, _ place) (httpfilter.Factory, error) { return grpcweb.New(s.clusters), nil },
 	},
 	"envoy.extensions.filters.http.health_check.v3.HealthCheck": {
 		xdsresource.HTTPFilterType{Name: healthcheck.Name, Parse: healthcheck.ParseConfig},

@@ -2,7 +2,12 @@ package xdsresource
 
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
-	"envoy.extensions.filters.http.health_check.v3.HealthCheck":                      "pass_through_mode cache_time cluster_min_healthy_percentages headers",
+	"envoy.extensions.filters.http.health_check.v3.HealthCheck": "pass_through_mode cache_time cluster_min_healthy_percentages headers",
+	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": `emit_filter_state individual_method_stats_allowlist stats_for_all_methods
+		enable_upstream_stats replace_dots_in_grpc_service_name`,
+	"envoy.config.core.v3.GrpcMethodList":                                            "services",
+	"envoy.config.core.v3.GrpcMethodList.Service":                                    "name method_names",
+	"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb":                              "",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":              "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.Rule":         "tlv_type on_tlv_present",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "metadata_namespace key",
