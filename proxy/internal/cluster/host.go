@@ -235,16 +235,26 @@ const (
 type Result struct {
 	Kind ResultKind
 	Code int
+	// Unsettled: whether the host did well is not known yet, as of gRPC before its trailers;
+	// OnSettled says it.
+	Unsettled bool
+}
+
+// OnSettled counts whether a response was good.
+func (h *LocalHost) OnSettled(good bool) {
+	if good {
+		h.Stats.RqSuccess++
+	} else {
+		h.Stats.RqError++
+	}
 }
 
 // OnResult counts a result and feeds outlier detection.
 func (h *LocalHost) OnResult(r Result) {
 	switch r.Kind {
 	case ResultResponse:
-		if r.Code >= 500 {
-			h.Stats.RqError++
-		} else {
-			h.Stats.RqSuccess++
+		if !r.Unsettled {
+			h.OnSettled(r.Code < 500)
 		}
 	case ResultConnectFailed, ResultConnectTimeout:
 		h.Stats.CxConnectFail++

@@ -1,13 +1,10 @@
 package router
 
 import (
-	"bytes"
-	"net/http"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
-	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
@@ -25,7 +22,7 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	now := r.loop.Now()
 	info.UpstreamRxFirst = now
 	r.stopTry()
-	r.host.OnResult(cluster.Result{Kind: cluster.ResultResponse, Code: r.judged(m.Status, &req.Response)})
+	r.host.OnResult(r.result(m.Status, &req.Response, end))
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
 		r.host.ImmediateFailure()
 	}
@@ -64,21 +61,6 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	r.s.Respond(h, end)
 }
 
-// judged is the status by which outlier detection judges the host: that of gRPC, where the request is gRPC and the head has one.
-func (r *router) judged(code int, h *header.Map) int {
-	v, ok := h.Get(header.GRPCStatus)
-	if !ok || !bytes.HasPrefix(r.h.Value(header.ContentType), grpcType) {
-		return code
-	}
-	status, ok := grpcstatus.Parse(v)
-	if !ok {
-		return http.StatusInternalServerError
-	}
-	return status.HTTP()
-}
-
-var grpcType = []byte("application/grpc")
-
 // internal says whether the request came from within, for the statistics that are kept apart by it.
 func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }
 
@@ -105,6 +87,7 @@ func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
 	r.s.Info().UpstreamRxBytes += uint64(len(p))
 	s := r.s
 	if end {
+		r.settle(nil)
 		r.complete()
 	} else if r.limits.perTryIdle > 0 {
 		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
@@ -121,6 +104,7 @@ func (r *router) OnTrailers(req *connpool.Request) {
 		return
 	}
 	s := r.s
+	r.settle(&req.Trailers)
 	r.complete()
 	s.RespondTrailers(&req.Trailers)
 }

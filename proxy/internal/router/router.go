@@ -103,11 +103,12 @@ type router struct {
 	sentBody bool // some of the body is gone, or more than may be kept has come: it cannot be sent again
 
 	// The attempt.
-	host    *cluster.LocalHost
-	req     connpool.Request
-	open    bool  // from OnReady until the request may no longer be written
-	reused  bool  // the connection served an earlier request
-	started int64 // when the attempt's request was sent
+	host      *cluster.LocalHost
+	req       connpool.Request
+	open      bool  // from OnReady until the request may no longer be written
+	reused    bool  // the connection served an earlier request
+	unsettled bool  // the answer is of gRPC, and its trailers have yet to say how it went
+	started   int64 // when the attempt's request was sent
 
 	retry   retryState
 	limits  timeouts

@@ -132,3 +132,35 @@ func TestBounds(t *testing.T) {
 	}
 	p.WantStats(map[string]int64{"cluster.up.grpc.s.m1.total": 41, "cluster.up.grpc.s.m1.115": 1, "cluster.up.grpc.s.m1.116": 0})
 }
+
+// TestHosts: a host has done well when its trailers say so; that is the router's part of the
+// statistics of gRPC.
+func TestHosts(t *testing.T) {
+	p := start(t, proxytest.Config{Filters: filter("")})
+	good, bad := 0, 0
+	for _, test := range []struct {
+		status, messages string
+		good             bool
+	}{
+		{"0", "1", true}, {"7", "1", true}, {"13", "1", false}, {"", "1", false}, {"99", "1", false}, {"x", "1", false}, {"14", "", false}, {"5", "", true}, {"", "", false},
+	} {
+		call(p, "/x.Y/Z", test.status, test.messages)
+		if test.good {
+			good++
+		} else {
+			bad++
+		}
+		proxytest.Eventually(t, func() error {
+			resp, err := http.Get("http://" + p.Admin + "/clusters")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if text := string(b); err != nil || !strings.Contains(text, fmt.Sprintf("::rq_success::%d\n", good)) || !strings.Contains(text, fmt.Sprintf("::rq_error::%d\n", bad)) {
+				return fmt.Errorf("status %q, messages %q: not %d good and %d bad ones: %s %v", test.status, test.messages, good, bad, text, err)
+			}
+			return nil
+		})
+	}
+}
