@@ -200,8 +200,9 @@ var known = makeTable()
 
 func makeTable() *table {
 	mul := uint64(0x9E3779B97F4A7C15)
+	t := new(table)
 	for range 1 << 20 {
-		t := &table{mul: mul}
+		*t = table{mul: mul}
 		if t.fill() {
 			return t
 		}

@@ -23,9 +23,9 @@ import (
 //     needed once.
 //   - The program's text and read-only data are pages of its file. Start-up touches many that
 //     serving never needs (descriptors of all protos, initialisers), and the kernel maps 16
-//     around each; keepSmall drops the resident ones, at the end of the start, after collections and
-//     every few seconds while there is much. They are clean, so the kernel maps those that are needed again, from its page
-//     cache.
+//     around each; keepSmall drops the resident ones, at the end of the start, while the first clients
+//     connect, after collections and every few seconds while there is much. They are clean, so the
+//     kernel maps those that are needed again, from its page cache.
 const (
 	gcPercent   = 50
 	memoryLimit = 64 << 20
@@ -51,60 +51,100 @@ func SetProcs(workers int) {
 	}
 }
 
-// trimSoon is when memory is given back after the start is over: at once, and when what came with
-// it is done.
-var trimSoon = []time.Duration{0, time.Second}
-
 const (
 	// trimLook is how often it is asked whether there was a collection, and trimEvery how many of
 	// these apart the resident size is looked at in any case.
 	trimLook  = 200 * time.Millisecond
 	trimEvery = 10
-	// trimHeap is how many looks after the start the heap is given back once more, when the first
-	// connections have been served.
-	trimHeap = 20
 	// trimAbove is the resident size from which trimming is worth its page faults: some 100
 	// bring back what serving needs, 16 pages each, a tenth of a millisecond of CPU. A proxy
 	// that serves has some 3 MB of text and 10 MB of its own.
 	trimAbove = 13 << 20
+
+	// The first connections after a quiet time run through all of the handshake, the filters and
+	// the first collection: 11 MB of text within 30 milliseconds. So after the start and after
+	// such a connection there are burstLooks looks, burstLook apart, each of which drops what is
+	// more than burstAbove, at most burstDrops times; and burstRest must lie between two bursts,
+	// so that a proxy that needs more than that for its work is not slowed down.
+	burstLook  = 2 * time.Millisecond
+	burstLooks = 200
+	burstAbove = 8 << 20
+	burstDrops = 20
+	burstRest  = 10 * time.Second
+	// freeAfter is how long after the start the heap is given back once more, when the first
+	// connections have been served.
+	freeAfter = 4 * time.Second
 )
 
-// keepSmall gives memory back until done is closed.
-func keepSmall(done <-chan struct{}) {
+// keepSmall gives memory back until done is closed. connected, of capacity 1, holds a value when a
+// client has connected since it was last received from.
+func keepSmall(done, connected <-chan struct{}) {
 	text := programText()
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for _, d := range trimSoon {
-		t.Reset(d)
-		select {
-		case <-done:
-			return
-		case <-t.C:
-		}
-		debug.FreeOSMemory()
-		drop(text)
-	}
-	// A collection reads the tables of every function on every goroutine's stack, from all
-	// over the read-only data: 9 MB of it in `lateen`'s sidecars. So the time to trim is after
-	// each one.
-	look := time.NewTicker(trimLook)
+	debug.FreeOSMemory()
+	drop(text)
+	look := time.NewTicker(burstLook)
 	defer look.Stop()
+	free := time.NewTimer(freeAfter)
+	defer free.Stop()
+	b := burst{looks: burstLooks, drops: burstDrops}
+	began := time.Now()
+	// wake is connected where a burst may begin. At other times nobody receives, so that a
+	// connection finds the channel full, which costs it next to nothing.
+	var wake <-chan struct{}
 	seen := collections()
 	for n := 1; ; n++ {
 		select {
 		case <-done:
 			return
+		case <-free.C:
+			debug.FreeOSMemory()
+			drop(text)
+			continue
+		case <-wake:
+			began, b, wake = time.Now(), burst{looks: burstLooks, drops: burstDrops}, nil
+			look.Reset(burstLook)
+			continue
 		case <-look.C:
 		}
-		if n == trimHeap {
-			debug.FreeOSMemory()
+		if b.looks > 0 {
+			if b.look(residentFile()) {
+				drop(text)
+			}
+			if b.looks == 0 {
+				look.Reset(trimLook)
+			}
+			continue
 		}
+		if wake == nil && time.Since(began) > burstRest {
+			select {
+			case <-connected: // of long ago
+			default:
+			}
+			wake = connected
+		}
+		// A collection reads the tables of every function on every goroutine's stack, from all
+		// over the read-only data: 9 MB of it in `lateen`'s sidecars. So the time to trim is after
+		// each one.
 		now := collections()
 		if (now != seen || n%trimEvery == 0) && Resident() > trimAbove {
 			drop(text)
 		}
 		seen = now
 	}
+}
+
+// burst is what is left of a burst.
+type burst struct{ looks, drops int }
+
+// look takes one look at the size of the resident file pages in bytes, and reports whether they
+// are to be dropped.
+func (b *burst) look(file uint64) bool {
+	b.looks--
+	if file <= burstAbove || b.drops == 0 {
+		return false
+	}
+	b.drops--
+	return true
 }
 
 // collections is how many the runtime has completed.
@@ -173,16 +213,22 @@ func readOnlyMapping(line, file string) (start, end uintptr, ok bool) {
 }
 
 // Resident returns the process's resident memory in bytes, 0 when it cannot be read.
-func Resident() uint64 {
+func Resident() uint64 { return statm(1) }
+
+// residentFile is how much of it are pages of files, in bytes.
+func residentFile() uint64 { return statm(2) }
+
+// statm reads a field of /proc/self/statm (proc(5)) in bytes, 0 when it cannot be read.
+func statm(field int) uint64 {
 	raw, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0
 	}
 	f := strings.Fields(string(raw))
-	if len(f) < 2 {
+	if len(f) <= field {
 		return 0
 	}
-	pages, err := strconv.ParseUint(f[1], 10, 64)
+	pages, err := strconv.ParseUint(f[field], 10, 64)
 	if err != nil {
 		return 0
 	}

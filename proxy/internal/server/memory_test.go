@@ -48,3 +48,21 @@ func TestCollections(t *testing.T) {
 		t.Errorf("%d collections before one, %d after", before, after)
 	}
 }
+
+// TestBurst: what is looked at too often to be dropped each time.
+func TestBurst(t *testing.T) {
+	b := burst{looks: 5, drops: 2}
+	for i, tt := range []struct {
+		file uint64
+		drop bool
+	}{
+		{burstAbove, false}, {burstAbove + 1, true}, {0, false}, {burstAbove + 1, true}, {burstAbove + 1, false},
+	} {
+		if got := b.look(tt.file); got != tt.drop {
+			t.Errorf("look %d at %d bytes: drop %v, want %v", i, tt.file, got, tt.drop)
+		}
+	}
+	if b.looks != 0 {
+		t.Errorf("%d looks left", b.looks)
+	}
+}

@@ -109,10 +109,12 @@ type Server struct {
 	exporters *exporters
 
 	// Of Run:
-	wg      sync.WaitGroup
-	endMu   sync.Mutex
-	ending  bool          // nothing new is spawned
-	done    chan struct{} // closed when Run begins to end
+	wg     sync.WaitGroup
+	endMu  sync.Mutex
+	ending bool          // nothing new is spawned
+	done   chan struct{} // closed when Run begins to end
+	// clients tells keepSmall of new connections; nil where nobody asks.
+	clients chan struct{}
 	stop    context.CancelCauseFunc
 	child   func() (context.Context, context.CancelFunc)
 	ready   chan struct{}
@@ -130,6 +132,9 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
 		stats: stats.NewStore(statsOptions(&cfg)), control: newControl(), routes: newRoutes(),
 		routeRecords: records[resource]{}, done: make(chan struct{}), ready: make(chan struct{}),
+	}
+	if cfg.TrimMemory {
+		s.clients = make(chan struct{}, 1)
 	}
 	var err error
 	if s.node, err = readNode(cfg.Bootstrap.Node); err != nil {
@@ -333,7 +338,7 @@ func (s *Server) checkReady() {
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.
 	if s.cfg.TrimMemory {
-		s.spawn(func() { keepSmall(s.done) })
+		s.spawn(func() { keepSmall(s.done, s.clients) })
 	}
 }
 
@@ -382,6 +387,7 @@ func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, err
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
 		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.overloadState(), DrainGradually: !s.cfg.DrainImmediately,
+		Connected: s.clients,
 	})
 }
 
