@@ -8,6 +8,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -88,7 +89,9 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	if l.out.Node == nil {
 		l.out.Node = &corev3.Node{}
 	}
-	l.problems = xdsresource.CheckFields("", m)
+	// Each resource is checked where it is read.
+	l.problems = xdsresource.CheckFields("", m, "envoy.config.listener.v3.Listener", "envoy.config.cluster.v3.Cluster",
+		"envoy.extensions.transport_sockets.tls.v3.Secret")
 	l.admin(m.GetAdmin())
 	l.dynamic(m.GetDynamicResources())
 	l.stats(m)
@@ -319,6 +322,8 @@ func sourceClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
 				}
 			}
 			return
+		case *endpointv3.LbEndpoint:
+			return // names no source, and there may be tens of thousands
 		case *anypb.Any:
 			if inner, err := v.UnmarshalNew(); err == nil { // else the decoder reports it
 				visit(inner.ProtoReflect())

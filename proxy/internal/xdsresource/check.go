@@ -3,7 +3,6 @@ package xdsresource
 import (
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -99,61 +98,100 @@ func protoField(desc protoreflect.MessageDescriptor, goField string) (string, pr
 // CheckFields walks every populated field of msg and returns a problem for each that this
 // proxy does not support, and for fields that the proto does not even know. Parsers of
 // filters call it for the messages listed in the support tables. It does not look inside
-// Any: whoever unpacks one checks it.
-func CheckFields(path string, msg proto.Message) []Problem {
-	var out []Problem
-	walk(path, msg.ProtoReflect(), &out)
-	return out
+// Any, nor into messages of the types named by apart: whoever reads them checks them.
+func CheckFields(path string, msg proto.Message, apart ...protoreflect.FullName) []Problem {
+	c := fieldCheck{apart: apart}
+	c.walk(place{field: path, index: -1}, msg.ProtoReflect())
+	return c.problems
 }
 
-func walk(path string, m protoreflect.Message, out *[]Problem) {
+type fieldCheck struct {
+	apart    []protoreflect.FullName
+	problems []Problem
+}
+
+func (c *fieldCheck) bad(at *place, format string, args ...any) {
+	c.problems = append(c.problems, Problem{at.String(), fmt.Sprintf(format, args...)})
+}
+
+// place is where a walk is. It is made a path only where there is a problem to report: a large
+// configuration has a hundred thousand places.
+type place struct {
+	parent *place
+	field  string
+	key    string // of a map's entry
+	index  int    // of a list's element; -1: this is none
+	keyed  bool
+}
+
+func (p *place) String() string {
+	here := p.field
+	switch {
+	case p.keyed:
+		here = fmt.Sprintf("%s[%q]", here, p.key)
+	case p.index >= 0:
+		here = at(here, p.index)
+	}
+	if p.parent == nil {
+		return here
+	}
+	return join(p.parent.String(), here)
+}
+
+func (c *fieldCheck) walk(at place, m protoreflect.Message) {
 	name := m.Descriptor().FullName()
-	if strings.HasPrefix(string(name), "google.protobuf.") {
+	if strings.HasPrefix(string(name), "google.protobuf.") || slices.Contains(c.apart, name) {
 		return // Any, Struct, Duration and wrappers are leaves
 	}
 	if unknown := m.GetUnknown(); len(unknown) > 0 {
-		*out = append(*out, Problem{path, fmt.Sprintf("%s has fields that this version does not know", name)})
+		c.bad(&at, "%s has fields that this version does not know", name)
 	}
 	sup, known := supportTable()[name]
 	// Range goes in no fixed order; problems are reported in the order of the proto.
-	var fds []protoreflect.FieldDescriptor
+	var room [16]protoreflect.FieldDescriptor
+	fds := room[:0]
 	m.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		fds = append(fds, fd)
 		return true
 	})
-	sort.Slice(fds, func(i, j int) bool { return fds[i].Index() < fds[j].Index() })
+	slices.SortFunc(fds, func(a, b protoreflect.FieldDescriptor) int { return a.Index() - b.Index() })
 	for _, fd := range fds {
-		field := string(fd.Name())
-		here := join(path, field)
+		here := place{parent: &at, field: string(fd.Name()), index: -1}
 		if !known {
-			*out = append(*out, Problem{here, fmt.Sprintf("message %s is not supported", name)})
+			c.bad(&here, "message %s is not supported", name)
 			return
 		}
-		switch sup[field] {
+		switch sup[here.field] {
 		case harmless:
 			continue
 		case unsupported:
-			*out = append(*out, Problem{here, "this field is not supported; remove it"})
+			c.bad(&here, "this field is not supported; remove it")
 			continue
 		}
-		v := m.Get(fd)
-		switch {
-		case fd.IsMap():
-			if fd.MapValue().Message() == nil {
-				continue
-			}
-			v.Map().Range(func(k protoreflect.MapKey, mv protoreflect.Value) bool {
-				walk(fmt.Sprintf("%s[%q]", here, k.String()), mv.Message(), out)
-				return true
-			})
-		case fd.Message() == nil:
-		case fd.IsList():
-			for i := range v.List().Len() {
-				walk(at(here, i), v.List().Get(i).Message(), out)
-			}
-		default:
-			walk(here, v.Message(), out)
+		c.value(here, fd, m.Get(fd))
+	}
+}
+
+// value goes into the messages of a field.
+func (c *fieldCheck) value(here place, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	switch {
+	case fd.IsMap():
+		if fd.MapValue().Message() == nil {
+			return
 		}
+		v.Map().Range(func(k protoreflect.MapKey, mv protoreflect.Value) bool {
+			here.key, here.keyed = k.String(), true
+			c.walk(here, mv.Message())
+			return true
+		})
+	case fd.Message() == nil:
+	case fd.IsList():
+		for i := range v.List().Len() {
+			here.index = i
+			c.walk(here, v.List().Get(i).Message())
+		}
+	default:
+		c.walk(here, v.Message())
 	}
 }
 
