@@ -86,23 +86,26 @@ func (l *Local) newAggregate() *aggregate {
 	return a
 }
 
-// add appends the members of a cluster. A member that is an aggregate itself is taken apart;
-// one that leads back to where it is a member of adds nothing.
+// add appends the members of a cluster. A member that is an aggregate itself is taken apart.
+// Each cluster counts where it comes first: one that is reached again adds nothing, be it by a
+// circle or by a second way, so that the work stays below the number of clusters.
 func (a *aggregate) add(lm *LocalManager, cfg *xdsresource.Cluster, seen map[string]bool) {
 	for _, name := range cfg.Members {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
 		m := lm.Get(name)
 		x := aggregateMember{local: m, name: name}
 		if m != nil {
 			x.version = m.version
 		}
 		a.members = append(a.members, x)
-		if m == nil || seen[name] {
+		if m == nil {
 			continue
 		}
 		if m.cfg.Type == xdsresource.ClusterAggregate {
-			seen[name] = true
 			a.add(lm, m.cfg, seen)
-			delete(seen, name)
 			continue
 		}
 		a.set.hosts = append(a.set.hosts, m.version.set.hosts...)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
@@ -79,6 +80,33 @@ func TestAggregateOfAggregates(t *testing.T) {
 	l := m.Local(0).Get("outer")
 	if a, b := memberShare(l, "db"), memberShare(l, "web"); a != 70 || b != 30 {
 		t.Errorf("%d percent to the inner member and %d to the other, want 70 and 30", a, b)
+	}
+}
+
+// TestAggregateDiamonds: layers of aggregates whose members all lead to the next layer have
+// 2^40 ways down. Each cluster is looked at once, and has one place.
+func TestAggregateDiamonds(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	const layers = 40
+	for i := range layers {
+		next := []string{fmt.Sprint("a", i+1), fmt.Sprint("b", i+1)}
+		if i == layers-1 {
+			next = []string{"web", "db"}
+		}
+		m.update(t, aggregated(fmt.Sprint("a", i), next...))
+		m.update(t, aggregated(fmt.Sprint("b", i), next...))
+	}
+	m.update(t, eds("web"))
+	m.update(t, eds("db"))
+	m.UpdateEndpoints("web", tiers([]tier{{1, 3, 0}}))
+	m.UpdateEndpoints("db", tiers([]tier{{1, 0, 0}}))
+	m.run()
+	l := m.Local(0).Get("a0")
+	if a, b := memberShare(l, "web"), memberShare(l, "db"); a != 35 || b != 65 {
+		t.Errorf("%d and %d percent, want 35 and 65", a, b)
+	}
+	if n := len(l.aggregate.members); n != 2*layers {
+		t.Errorf("%d members are watched, want %d", n, 2*layers)
 	}
 }
 
