@@ -425,43 +425,6 @@ func TestRetryBudget(t *testing.T) {
 	}
 }
 
-func TestOriginalDst(t *testing.T) {
-	m := newMesh(t, 1, nil)
-	c := &xdsresource.Cluster{Name: "c", Type: xdsresource.ClusterOriginalDst, LB: xdsresource.LoadBalancing{Policy: xdsresource.LBClusterProvided}, Breakers: unlimited()}
-	m.update(t, c)
-	l := m.Local(0).Get("c")
-	if l.Pick(&lb.Context{}) != nil {
-		t.Error("a host without a destination")
-	}
-	a := netip.MustParseAddrPort("10.9.8.7:443")
-	h := l.Pick(&lb.Context{OriginalDst: a})
-	if h == nil || h.Host.Name != "10.9.8.7:443" || h != l.Pick(&lb.Context{OriginalDst: a}) {
-		t.Fatal("not one host per destination")
-	}
-	p := &fakePool{}
-	h.Pool = p
-	l.cleanOriginalDst() // used since the last time
-	if l.Pick(&lb.Context{OriginalDst: a}) != h || p.closed != 0 {
-		t.Error("a used host was cleaned up")
-	}
-	h.OnRequest()
-	l.cleanOriginalDst()
-	l.cleanOriginalDst()
-	if p.closed != 0 {
-		t.Error("a busy host was cleaned up")
-	}
-	h.OnDone()
-	l.cleanOriginalDst()
-	if p.closed != 1 || !h.Removed() {
-		t.Error("an idle host stays")
-	}
-	m.Remove("c")
-	m.run()
-	if l.Pick(&lb.Context{OriginalDst: a}) != nil {
-		t.Error("a removed cluster makes hosts")
-	}
-}
-
 func TestStatus(t *testing.T) {
 	store := stats.NewStore(stats.Options{Workers: 2})
 	m := New(Config{Workers: []Worker{atOnce{}, atOnce{}}, Stats: store, Logger: slog.New(slog.DiscardHandler)})

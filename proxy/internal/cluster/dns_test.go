@@ -103,3 +103,19 @@ func TestDNS(t *testing.T) {
 		<-done
 	})
 }
+
+// TestWaitForWarmOnInit: without it a cluster serves, what it has, before its names are resolved.
+func TestWaitForWarmOnInit(t *testing.T) {
+	for _, atOnce := range []bool{false, true} {
+		m := newMesh(t, 1, &fakeResolver{})
+		c := static("c")
+		c.Type, c.DNS.WarmAtOnce = xdsresource.ClusterStrictDNS, atOnce
+		c.Endpoints.Localities[0].Endpoints = []xdsresource.Endpoint{{Address: xdsresource.Address{Host: "web.test", Port: 80}}, endpoint("10.0.0.1:80")}
+		if got := closed(m.update(t, c)); got != atOnce {
+			t.Errorf("warm %v before the first resolution, want %v", got, atOnce)
+		}
+		if l := m.Local(0).Get("c"); atOnce && picks(l, 3)["10.0.0.1:80"] != 3 {
+			t.Errorf("picks %v", picks(l, 3))
+		}
+	}
+}

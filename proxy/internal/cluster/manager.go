@@ -84,8 +84,8 @@ type Cluster struct {
 	checks    checks
 	stale     *time.Timer // of endpoint_stale_after; nil: none
 	seen      bool        // it was warm once: workers may have it
+	nextClean time.Time   // of hosts of an ORIGINAL_DST cluster
 	traffic   atomic.Bool
-	cleaning  atomic.Bool
 }
 
 // version is everything about a cluster that workers use; immutable.
@@ -197,8 +197,16 @@ func (m *Manager) start(c *Cluster, old *xdsresource.Cluster) {
 		} else {
 			c.endpoints = nil
 		}
+		if c.cfg.DNS.WarmAtOnce && c.endpoints == nil {
+			c.endpoints = resolvedEndpoints(c.cfg, nil)
+			m.rebuild(c)
+		}
 		m.startDNS(c)
 	default:
+		if c.cfg.Type == xdsresource.ClusterOriginalDst {
+			c.nextClean = time.Now().Add(c.cfg.CleanupInterval)
+			m.queue.put(func() {}) // let Run see the new timer
+		}
 		c.endpoints = c.cfg.Endpoints
 		if c.endpoints == nil {
 			c.endpoints = &xdsresource.Endpoints{}

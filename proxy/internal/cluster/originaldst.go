@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -28,7 +29,6 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 	}
 	if l.dst == nil {
 		l.dst = &originalDst{hosts: make(map[netip.AddrPort]*dstHost)}
-		l.cluster.cleaning.Store(true)
 	}
 	h := l.dst.hosts[addr]
 	if h == nil {
@@ -47,7 +47,29 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 	return &h.LocalHost
 }
 
-// clean drops hosts that were not used since the last call and have nothing in flight;
+// cleanAll lets workers drop hosts of ORIGINAL_DST clusters that nothing uses any more, where it
+// is time to, and returns when it next is.
+func (m *Manager) cleanAll(now time.Time) (next time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.clusters {
+		if c.cfg.Type != xdsresource.ClusterOriginalDst {
+			continue
+		}
+		if !now.Before(c.nextClean) {
+			c.nextClean = now.Add(max(c.cfg.CleanupInterval, time.Millisecond))
+			m.post(c, func(lm *LocalManager) {
+				if l := lm.byName[c.name]; l != nil && l.cluster == c && l.dst != nil {
+					l.cleanOriginalDst()
+				}
+			})
+		}
+		next = earlier(next, c.nextClean)
+	}
+	return next
+}
+
+// cleanOriginalDst drops hosts that were not used since the last call and have nothing in flight;
 // Envoy's cleanup_interval.
 func (l *Local) cleanOriginalDst() {
 	for addr, h := range l.dst.hosts {

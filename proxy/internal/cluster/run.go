@@ -32,9 +32,6 @@ func (q *queue) take() []func() {
 	return w
 }
 
-// originalDstCleanup is Envoy's default cleanup_interval.
-const originalDstCleanup = 5 * time.Second
-
 // Run resolves names and judges hosts until ctx ends; then it waits for what it started.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -58,7 +55,6 @@ func (m *Manager) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	nextClean := time.Now().Add(originalDstCleanup)
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,13 +66,9 @@ func (m *Manager) Run(ctx context.Context) error {
 			f()
 		}
 		now := time.Now()
-		next := m.sweep(now)
-		if !now.Before(nextClean) {
-			nextClean = now.Add(originalDstCleanup)
-			m.cleanAll()
-		}
-		if next.IsZero() || nextClean.Before(next) {
-			next = nextClean
+		next := earlier(m.sweep(now), m.cleanAll(now))
+		if next.IsZero() {
+			next = now.Add(time.Hour) // a configuration that brings something to do wakes us
 		}
 		timer.Reset(next.Sub(now))
 	}
@@ -100,11 +92,17 @@ func (m *Manager) sweep(now time.Time) (next time.Time) {
 				c.det.calm(c.ordered, now)
 			}
 		}
-		if next.IsZero() || c.nextSweep.Before(next) {
-			next = c.nextSweep
-		}
+		next = earlier(next, c.nextSweep)
 	}
 	return next
+}
+
+// earlier is the earlier of two times, of which a zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // onOutlier ejects a host that a worker reported.
@@ -185,20 +183,4 @@ func (m *Manager) onRates(c *Cluster, all map[*Host]rates) {
 		m.publish(c)
 	}
 	c.det.calm(c.ordered, now)
-}
-
-// cleanAll lets workers drop hosts of ORIGINAL_DST clusters that nothing uses any more.
-func (m *Manager) cleanAll() {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	for _, c := range m.clusters {
-		if !c.cleaning.Load() {
-			continue
-		}
-		m.post(c, func(lm *LocalManager) {
-			if l := lm.byName[c.name]; l != nil && l.cluster == c && l.dst != nil {
-				l.cleanOriginalDst()
-			}
-		})
-	}
 }

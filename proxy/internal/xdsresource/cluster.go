@@ -41,6 +41,8 @@ type Cluster struct {
 	// request has it, lower case; empty: none. OriginalDstPort replaces the port; 0: it does not.
 	OriginalDstHeader string
 	OriginalDstPort   uint16
+	// CleanupInterval is how long a host of a ClusterOriginalDst may go unused; default 5s.
+	CleanupInterval time.Duration
 	// Endpoints is load_assignment for static and DNS types.
 	Endpoints      *Endpoints
 	ConnectTimeout time.Duration // default 5s
@@ -87,6 +89,7 @@ type DNS struct {
 	FailureBase, FailureMax time.Duration
 	Jitter                  time.Duration // at most this much later
 	RespectTTL              bool
+	WarmAtOnce              bool // wait_for_warm_on_init: false
 }
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.

@@ -9,7 +9,7 @@ var upstreamFields = map[string]string{
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
-		protocol_selection ignore_health_on_host_removal`,
+		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal`,
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",
@@ -102,7 +102,7 @@ var upstreamFields = map[string]string{
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.cluster.v3.Cluster", "cleanup_interval wait_for_warm_on_init track_timeout_budgets track_cluster_stats",
+	{"envoy.config.cluster.v3.Cluster", "track_timeout_budgets track_cluster_stats",
 		"timing and statistics of upkeep"},
 	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window", "when, not how, host changes take effect"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},

@@ -38,12 +38,14 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		MaxRequestsPerConnection: uint32Or(m.GetMaxRequestsPerConnection(), 0), //nolint:staticcheck // as above
 		Metadata:                 metadata(m.GetMetadata()),
 	}
+	c.CleanupInterval = p.duration("cleanup_interval", m.GetCleanupInterval(), 5*time.Second)
 	c.DNS.Jitter = p.duration("dns_jitter", m.GetDnsJitter(), 0)                                                  //nolint:staticcheck // the form that is in use
 	c.DNS.FailureBase, c.DNS.FailureMax = p.refreshRate("dns_failure_refresh_rate", m.GetDnsFailureRefreshRate()) //nolint:staticcheck // as above
 	if c.ObservabilityName == "" {
 		c.ObservabilityName = c.Name
 	}
 	p.clusterType(m, c)
+	c.DNS.WarmAtOnce = !boolOr(m.GetWaitForWarmOnInit(), true)
 	p.clusterLB(m, c)
 	p.clusterHTTP(m, c)
 	p.breakers(m.GetCircuitBreakers(), c)
