@@ -170,3 +170,41 @@ func TestDrains(t *testing.T) {
 		})
 	}
 }
+
+type dependent int
+
+func (d *dependent) OnHostFailed() { *d++ }
+
+// TestCloseOnHealthFailure: connections to a host that fails are ended, of pools and others,
+// and those to other hosts are not.
+func TestCloseOnHealthFailure(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	c := eds("c")
+	c.CloseOnHealthFailure = true
+	l := m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80"))
+	pools, told, left := map[string]*fakePool{}, map[string]*dependent{}, new(dependent)
+	var failing *Host
+	for h, lh := range l.hosts {
+		pools[h.Name], told[h.Name] = &fakePool{}, new(dependent)
+		lh.Pool = pools[h.Name]
+		lh.Depend(told[h.Name])
+		lh.Depend(left)
+		lh.Leave(left)
+		if h.Name == "10.0.0.1:80" {
+			failing = h
+		}
+	}
+	for range 2 { // once is enough
+		failing.setFlag(failedActiveHC, true)
+		m.mu.Lock()
+		m.publish(m.clusters["c"])
+		m.mu.Unlock()
+		m.run()
+	}
+	if p := pools["10.0.0.1:80"]; p.aborted != 1 || p.drained != 0 || *told["10.0.0.1:80"] != 1 {
+		t.Errorf("the pool of the host that failed: %+v, connections told %d times", *p, *told["10.0.0.1:80"])
+	}
+	if p := pools["10.0.0.2:80"]; p.aborted != 0 || *told["10.0.0.2:80"] != 0 || *left != 0 {
+		t.Errorf("the other host: %+v, told %d times; one that has left: %d", *p, *told["10.0.0.2:80"], *left)
+	}
+}

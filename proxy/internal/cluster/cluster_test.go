@@ -155,10 +155,11 @@ func advance(d time.Duration) {
 	synctest.Wait()
 }
 
-type fakePool struct{ closed, drained int }
+type fakePool struct{ closed, drained, aborted int }
 
 func (p *fakePool) Close() { p.closed++ }
 func (p *fakePool) Drain() { p.drained++ }
+func (p *fakePool) Abort() { p.aborted++ }
 
 func TestEDSWarmsAndKeepsHosts(t *testing.T) {
 	m := newMesh(t, 2, nil)

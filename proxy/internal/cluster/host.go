@@ -141,7 +141,13 @@ type Pool interface {
 	// Drain closes idle connections, and busy ones when their requests end; the pool makes new
 	// ones.
 	Drain()
+	// Abort ends all connections, and what is under way on them.
+	Abort()
 }
+
+// Dependent is a connection outside of pools. OnHostFailed is called on the worker when the
+// host has become unhealthy and the cluster closes connections then.
+type Dependent interface{ OnHostFailed() }
 
 // LocalHost is one worker's view of a host. Only that worker touches it.
 type LocalHost struct {
@@ -152,6 +158,8 @@ type LocalHost struct {
 	Stats   HostStats
 	removed bool
 	failed  bool // out by a health check or outlier detection
+
+	dependents map[Dependent]struct{} // nil: the cluster leaves connections alone
 
 	rates rates // results since the last interval of outlier detection
 }
@@ -192,6 +200,30 @@ func (h *LocalHost) OnConnecting() {
 func (h *LocalHost) OnDisconnected() {
 	h.Stats.CxActive--
 	h.Host.connections.Add(-1)
+}
+
+// Depend has d told when the host fails, until Leave.
+func (h *LocalHost) Depend(d Dependent) {
+	if !h.Local.cfg.CloseOnHealthFailure {
+		return
+	}
+	if h.dependents == nil {
+		h.dependents = make(map[Dependent]struct{})
+	}
+	h.dependents[d] = struct{}{}
+}
+
+// Leave takes back what Depend did.
+func (h *LocalHost) Leave(d Dependent) { delete(h.dependents, d) }
+
+// fail ends the host's connections: it has become unhealthy, and the cluster wants that.
+func (h *LocalHost) fail() {
+	if h.Pool != nil {
+		h.Pool.Abort()
+	}
+	for d := range h.dependents {
+		d.OnHostFailed()
+	}
 }
 
 // OnRequest counts a request (or a proxied TCP connection) given to the host.

@@ -174,9 +174,12 @@ func (l *Local) apply(v *version) {
 		}
 	}
 	for h, lh := range keep {
-		// A host that fails its checks may be good again by another way: new connections find it.
 		failed := h.health.Load()&(failedActiveHC|failedOutlierCheck) != 0
-		if lh.Pool != nil && (failed && !lh.failed || moved && !fresh && v.cfg.CloseOnHostChange) {
+		switch fails := failed && !lh.failed; {
+		case fails && v.cfg.CloseOnHealthFailure:
+			lh.fail()
+		case lh.Pool != nil && (fails || moved && !fresh && v.cfg.CloseOnHostChange):
+			// A host that fails may be good again by another way: new connections find it.
 			lh.Pool.Drain()
 		}
 		lh.failed = failed

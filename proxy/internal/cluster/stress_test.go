@@ -117,3 +117,4 @@ type closer struct{ n *int }
 
 func (c closer) Close() { *c.n++ }
 func (c closer) Drain() {}
+func (c closer) Abort() {}

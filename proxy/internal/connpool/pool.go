@@ -294,6 +294,19 @@ func (p *Pool) Drain() {
 	}
 }
 
+// Abort implements cluster.Pool: connections end with what is under way on them. Requests that
+// wait try anew.
+func (p *Pool) Abort() {
+	for _, sub := range p.named {
+		sub.Abort()
+	}
+	for c := p.all; c != nil; {
+		next := c.next
+		c.close()
+		c = next
+	}
+}
+
 func (p *Pool) limits() http1.Limits {
 	return http1.Limits{MaxHeadBytes: int(p.local.Config().HTTP.MaxResponseHeadersKB) << 10, AcceptHTTP10: true}
 }

@@ -38,6 +38,9 @@ type session struct {
 	meter    Meter
 	tried    []*lb.Load
 	upOpen   bool
+	pending  bool // the attempt waits for its connection
+	upEnded  bool // upstream was told that downstream has ended
+	upRemote bool // and ended after that itself, or failed
 	readDown bool // the client's proxy is to say who it is
 	readUp   bool // the server's proxy is
 	met      bool // the meter was told that the connection is open
@@ -82,6 +85,7 @@ func (s *session) begin() {
 	s.cluster = s.p.d.Clusters.Local(s.loop.ID()).Get(s.info.UpstreamCluster)
 	if s.local = s.cluster; s.local == nil {
 		s.count(cxNoRoute, 1)
+		s.info.UpstreamCluster = ""
 		s.refuse(streaminfo.NoClusterFound)
 		return
 	}
@@ -111,8 +115,15 @@ func (s *session) connect() {
 		s.refuse(streaminfo.UpstreamOverflow)
 		return
 	}
+	if !s.local.Try(cluster.Pending, false) {
+		s.local.Release(cluster.Connections, false)
+		s.local.Inc(cluster.RqPendingOverflow)
+		s.refuse(streaminfo.UpstreamOverflow)
+		return
+	}
 	s.cxHeld = true
 	s.host = h
+	s.wait()
 	s.info.Attempts++
 	s.info.Tried(h.Host)
 	s.info.UpstreamConnect = s.loop.Now()
@@ -128,39 +139,70 @@ func (s *session) connect() {
 	s.local.Inc(cluster.CxTotal)
 	s.local.GaugeAdd(cluster.CxActive, 1)
 	h.OnConnecting()
-	h.OnRequest()
 	s.up = conn.Dial(s.loop, h.Host.Address, o, (*upstream)(s))
 }
 
-// release gives back what connect took for the attempt.
-func (s *session) release() {
+// wait counts the session among the requests that wait for a connection: to a cluster's
+// statistics a session is a request, as in Envoy.
+func (s *session) wait() {
+	s.pending = true
+	s.local.Inc(cluster.RqPendingTotal)
+	s.local.GaugeAdd(cluster.RqPendingActive, 1)
+	s.host.Stats.RqPendingActive++
+}
+
+// waited ends that, by a connection or without one: then why is counted.
+func (s *session) waited(why cluster.Stat) {
+	s.pending = false
+	s.local.GaugeAdd(cluster.RqPendingActive, -1)
+	s.host.Stats.RqPendingActive--
+	s.local.Release(cluster.Pending, false)
+	s.local.Inc(why)
+}
+
+// release gives back what connect took for the attempt; remote: the host ended it.
+func (s *session) release(remote bool) {
 	if !s.cxHeld {
 		return
 	}
 	s.cxHeld = false
-	s.local.Release(cluster.Connections, false)
-	s.local.GaugeAdd(cluster.CxActive, -1)
-	s.local.Inc(cluster.CxDestroy)
+	l := s.local
+	l.Release(cluster.Connections, false)
+	l.GaugeAdd(cluster.CxActive, -1)
 	s.host.OnDisconnected()
+	side, active := cluster.CxDestroyLocal, cluster.CxDestroyLocalWithActiveRq
+	if remote {
+		side, active = cluster.CxDestroyRemote, cluster.CxDestroyRemoteWithActiveRq
+	}
+	l.Inc(cluster.CxDestroy)
+	l.Inc(side)
+	if !s.upOpen {
+		return
+	}
+	l.Inc(cluster.CxDestroyWithActiveRq)
+	l.Inc(active)
+	l.GaugeAdd(cluster.RqActive, -1)
 	s.host.OnDone()
+	s.host.Leave(s)
 }
 
 // connectFailed makes the next attempt, or gives up.
 func (s *session) connectFailed(err error) {
-	s.release()
 	s.local.Inc(cluster.CxConnectFail)
-	kind := cluster.ResultConnectFailed
+	kind, remote := cluster.ResultConnectFailed, true
 	var e *conn.Error
 	if errors.As(err, &e) {
 		s.info.UpstreamFailure = e.TransportFailureReason()
 		switch e.Kind {
 		case conn.ConnectTimeout, conn.HandshakeTimeout:
-			kind = cluster.ResultConnectTimeout
+			kind, remote = cluster.ResultConnectTimeout, false
 			s.local.Inc(cluster.CxConnectTimeout)
 		case conn.TLS:
 			s.local.Inc(cluster.TLSConnectionError)
 		}
 	}
+	s.waited(cluster.RqPendingFailureEject)
+	s.release(remote)
 	s.host.OnResult(cluster.Result{Kind: kind})
 	s.up = nil
 	s.info.Set(streaminfo.UpstreamConnectionFailure)
@@ -184,6 +226,10 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s := (*session)(u)
 	now := s.loop.Now()
 	s.upOpen = true
+	s.waited(cluster.RqTotal)
+	s.local.GaugeAdd(cluster.RqActive, 1)
+	s.host.OnRequest()
+	s.host.Depend(s)
 	s.info.UpstreamConnected = now
 	s.info.Flags &^= streaminfo.UpstreamConnectionFailure // an earlier attempt's
 	s.info.UpstreamFailure = ""

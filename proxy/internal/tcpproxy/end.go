@@ -19,7 +19,6 @@ func (s *session) OnClose(c *conn.Conn, err error) {
 		case isReset(err):
 			s.up.Close(conn.CloseReset)
 		default:
-			s.local.Inc(cluster.CxDestroyLocal)
 			s.up.Close(conn.CloseFlushed)
 		}
 	}
@@ -31,20 +30,18 @@ func (u *upstream) OnClose(c *conn.Conn, err error) {
 	s := (*session)(u)
 	if !s.upOpen {
 		if err == nil { // downstream left first
-			s.release()
+			s.waited(cluster.RqCancelled)
+			s.release(false)
 			s.up = nil
 			return
 		}
 		s.connectFailed(err)
 		return
 	}
+	s.release(s.upRemote || err != nil)
 	s.upOpen = false
 	s.up = nil
-	s.release()
 	s.local.Record(cluster.CxLengthMs, uint64(s.loop.Now()-s.info.UpstreamConnected)/1e6)
-	if err != nil {
-		s.local.Inc(cluster.CxDestroyRemote)
-	}
 	if s.down.Closed() {
 		return
 	}
@@ -56,6 +53,13 @@ func (u *upstream) OnClose(c *conn.Conn, err error) {
 		s.down.Close(conn.CloseFlushed)
 	default:
 		s.down.Close(conn.CloseAfterFlush)
+	}
+}
+
+// OnHostFailed implements cluster.Dependent.
+func (s *session) OnHostFailed() {
+	if s.up != nil {
+		s.up.Close(conn.CloseNow)
 	}
 }
 

@@ -19,6 +19,7 @@ func (s *session) OnData(c *conn.Conn, eof bool) {
 		s.relay(s.up, c)
 	}
 	if eof {
+		s.upEnded = true
 		s.up.CloseWrite()
 	}
 	s.active()
@@ -36,6 +37,7 @@ func (u *upstream) OnData(c *conn.Conn, eof bool) {
 		s.relay(s.down, c)
 	}
 	if eof {
+		s.upRemote = s.upEnded // who ends last is the one that ends the connection
 		s.down.CloseWrite()
 	}
 	s.active()

@@ -362,6 +362,7 @@ func TestFailures(t *testing.T) {
 	w.cluster("refused", nil, closedPort(t))
 	w.cluster("half", nil, closedPort(t), backend(t, "tcp", echo))
 	w.cluster("full", func(c *xdsresource.Cluster) { c.Breakers[0].MaxConnections = 0 }, backend(t, "tcp", echo))
+	w.cluster("no waiting", func(c *xdsresource.Cluster) { c.Breakers[0].MaxPendingRequests = 0 }, backend(t, "tcp", echo))
 	for _, tc := range []struct {
 		name     string
 		cfg      xdsresource.TCPProxy
@@ -374,6 +375,7 @@ func TestFailures(t *testing.T) {
 		{"refused", xdsresource.TCPProxy{Cluster: "refused"}, "UF,URX", 1, "delayed connect error: Connection refused"},
 		{"refused thrice", xdsresource.TCPProxy{Cluster: "refused", MaxConnectAttempts: 3}, "UF,URX", 3, "delayed connect error: Connection refused"},
 		{"overflow", xdsresource.TCPProxy{Cluster: "full"}, "UO", 0, ""},
+		{"overflow of what waits", xdsresource.TCPProxy{Cluster: "no waiting"}, "UO", 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, err := net.Dial("tcp", w.proxy(&tc.cfg))
@@ -393,8 +395,14 @@ func TestFailures(t *testing.T) {
 	if got := w.stat("cluster.refused.upstream_cx_connect_attempts_exceeded"); got != 2 {
 		t.Errorf("upstream_cx_connect_attempts_exceeded %d", got)
 	}
-	if got := w.stat("cluster.refused.upstream_cx_active"); got != 0 {
-		t.Errorf("upstream_cx_active %d", got)
+	for name, want := range map[string]int64{
+		"refused.upstream_cx_active": 0, "refused.upstream_rq_pending_active": 0, "refused.upstream_rq_active": 0,
+		"refused.upstream_rq_pending_total": 4, "refused.upstream_rq_pending_failure_eject": 4, "refused.upstream_rq_total": 0,
+		"no waiting.upstream_rq_pending_overflow": 1, "no waiting.upstream_cx_active": 0,
+	} {
+		if got := w.stat("cluster." + name); got != want {
+			t.Errorf("%s %d, want %d", name, got, want)
+		}
 	}
 	// With more attempts the host that works is found, and the record does not blame it.
 	addr := w.proxy(&xdsresource.TCPProxy{Cluster: "half", MaxConnectAttempts: 5})

@@ -52,6 +52,8 @@ type Cluster struct {
 	PanicThreshold float64 // percent; default 50
 	// CloseOnHostChange closes a cluster's connections when its hosts change.
 	CloseOnHostChange bool
+	// CloseOnHealthFailure closes a host's connections when it becomes unhealthy.
+	CloseOnHealthFailure bool
 	// IgnoreNewHosts leaves a new host out until its first health check is over.
 	IgnoreNewHosts bool
 	// OverrideStatus: hosts in such a state may be asked for by address.

@@ -9,7 +9,8 @@ var upstreamFields = map[string]string{
 		dns_lookup_family outlier_detection upstream_bind_config ring_hash_lb_config maglev_lb_config
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
-		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal`,
+		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
+		close_connections_on_host_health_failure`,
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",

@@ -57,6 +57,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
 	}
 	c.Health = p.healthChecks("health_checks", m.GetHealthChecks())
+	c.CloseOnHealthFailure = m.GetCloseConnectionsOnHostHealthFailure()
 	c.RemoveHealthyHosts = m.GetIgnoreHealthOnHostRemoval()
 	c.TLS = p.upstreamTransportSocket("transport_socket", m.GetTransportSocket())
 	for i, ts := range m.GetTransportSocketMatches() {
