@@ -211,7 +211,7 @@ func (m *Manager) takeResult(c *Cluster, h *Host, hc *hostCheck, r healthcheck.R
 		m.rebuild(c) // nothing keeps it any more
 	case publish:
 		m.countHealth(c)
-		m.publish(c)
+		m.change(c, true)
 	}
 	m.warmChecked(c)
 	return ch

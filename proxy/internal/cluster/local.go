@@ -51,7 +51,8 @@ func (lm *LocalManager) remove(c *Cluster) {
 		return
 	}
 	delete(lm.byName, c.name)
-	l.apply(&version{cfg: l.cfg, limits: l.limits, set: &hostSet{}, remaining: l.version.remaining})
+	l.apply(&version{cfg: l.cfg, limits: l.limits, set: &hostSet{}, remaining: l.version.remaining,
+		budgets: l.version.budgets, sizes: l.version.sizes})
 	l.dropOriginalDst()
 }
 

@@ -54,6 +54,8 @@ type Manager struct {
 	ctx      context.Context // of Run; nil before
 	wg       sync.WaitGroup  // DNS goroutines
 
+	merges struct{ updated, merged, cancelled, outside stats.Counter }
+
 	queue queue // work handed over by workers
 	began time.Time
 }
@@ -84,6 +86,7 @@ type Cluster struct {
 	checks    checks
 	stale     *time.Timer // of endpoint_stale_after; nil: none
 	seen      bool        // it was warm once: workers may have it
+	merge     merge
 	nextClean time.Time   // of hosts of an ORIGINAL_DST cluster
 	traffic   atomic.Bool
 }
@@ -97,7 +100,9 @@ type version struct {
 	tls       *xdsresource.UpstreamTLS
 	transport any
 	remaining [2]stats.Block // gauges of track_remaining
-	checked   bool           // hosts have health checks
+	budgets   stats.Block    // of track_cluster_stats, as sizes
+	sizes     stats.Block
+	checked   bool // hosts have health checks
 	drop      *xdsresource.FractionalPercent
 }
 
@@ -115,6 +120,8 @@ func New(cfg Config) *Manager {
 	if m.cfg.Resolver == nil {
 		m.cfg.Resolver = SystemResolver()
 	}
+	m.merges.updated, m.merges.merged = cfg.Stats.Counter("cluster_manager.cluster_updated"), cfg.Stats.Counter("cluster_manager.cluster_updated_via_merge")
+	m.merges.cancelled, m.merges.outside = cfg.Stats.Counter("cluster_manager.update_merge_cancelled"), cfg.Stats.Counter("cluster_manager.update_out_of_merge_window")
 	m.queue.wake = make(chan struct{}, 1)
 	for i := range cfg.Workers {
 		m.locals = append(m.locals, &LocalManager{m: m, worker: i, shard: cfg.Stats.Shard(i), byName: make(map[string]*Local)})
@@ -162,6 +169,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	}
 	old := c.cfg
 	c.cfg, c.transport = cfg, t
+	c.merge.end()
 	m.setDetector(c)
 	if err := m.setChecks(c); err != nil {
 		return nil, fmt.Errorf("cluster %q: health_checks: event_log_path: %w", cfg.Name, err)
@@ -307,6 +315,7 @@ func (m *Manager) Remove(name string) {
 		c.cancelDNS()
 	}
 	m.endChecks(c)
+	c.merge.end()
 	if c.stale != nil {
 		c.stale.Stop()
 	}
@@ -353,7 +362,7 @@ func (m *Manager) rebuild(c *Cluster) {
 		m.count(c, MembershipChange)
 	}
 	m.checkHosts(c)
-	m.publish(c)
+	m.change(c, !changed && before == len(c.ordered))
 	m.warmChecked(c)
 }
 

@@ -44,6 +44,7 @@ func (m *Manager) publishOne(c *Cluster) {
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
 	v.tls, v.transport = c.cfg.TLS, c.transport.own
+	c.track(v)
 	c.version.Store(v)
 	m.countMembers(c, set)
 	m.countTables(c, set)

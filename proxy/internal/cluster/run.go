@@ -86,7 +86,7 @@ func (m *Manager) sweep(now time.Time) (next time.Time) {
 		if !now.Before(c.nextSweep) {
 			c.nextSweep = now.Add(c.det.cfg.Interval)
 			if c.det.sweep(c.ordered, now) && c.endpoints != nil {
-				m.publish(c)
+				m.change(c, true)
 			}
 			if !m.collectRates(c) {
 				c.det.calm(c.ordered, now)
@@ -114,7 +114,7 @@ func (m *Manager) onOutlier(c *Cluster, h *Host, why cause) {
 	}
 	if c.det.onConsecutive(c.ordered, h, why, time.Now()) {
 		m.log.Info("outlier detection ejected a host", "cluster", c.name, "host", h.Name, "times", h.ejections)
-		m.publish(c)
+		m.change(c, true)
 	}
 }
 
@@ -180,7 +180,7 @@ func (m *Manager) onRates(c *Cluster, all map[*Host]rates) {
 	}
 	now := time.Now()
 	if c.det.judge(c.ordered, all, now) {
-		m.publish(c)
+		m.change(c, true)
 	}
 	c.det.calm(c.ordered, now)
 }

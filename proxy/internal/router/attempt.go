@@ -27,6 +27,7 @@ func (r *router) attempt() {
 	if o := r.local.Config().LB.Override; o != nil && o.Selected != nil {
 		noteSelected(o.Selected, r.host.Host.Name, info)
 	}
+	r.beginTrack()
 	r.state = waiting
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
@@ -103,6 +104,7 @@ func (r *router) OnReady(req *connpool.Request) {
 
 // sendBody writes a piece of the request's body.
 func (r *router) sendBody(p []byte, end bool) {
+	r.track.sent += uint64(len(p))
 	r.req.SendData(p, end)
 	if end {
 		r.sentAll()

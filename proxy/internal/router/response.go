@@ -21,6 +21,7 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	info := r.s.Info()
 	now := r.loop.Now()
 	info.UpstreamRxFirst = now
+	r.track.head(req)
 	r.stopTry()
 	r.host.OnResult(r.result(m.Status, &req.Response, end))
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
@@ -69,6 +70,8 @@ func (r *router) complete() {
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
 	r.local.Record(cluster.RqTime, uint64(max(0, now-r.started)/1e6))
+	r.trackRequest()
+	r.endTrack()
 	r.open = false
 	r.state = done
 	if r.limits.global > 0 {
@@ -85,6 +88,7 @@ func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
 		return // of an answer that is not passed on
 	}
 	r.s.Info().UpstreamRxBytes += uint64(len(p))
+	r.track.received += uint64(len(p))
 	s := r.s
 	if end {
 		r.settle(nil)

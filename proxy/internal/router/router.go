@@ -109,6 +109,7 @@ type router struct {
 	reused    bool  // the connection served an earlier request
 	unsettled bool  // the answer is of gRPC, and its trailers have yet to say how it went
 	started   int64 // when the attempt's request was sent
+	track     track
 
 	retry   retryState
 	limits  timeouts
@@ -146,6 +147,7 @@ func (r *router) OnComplete(httpfilter.Stream) {
 
 // dropAttempt ends what is under way with the host, and forgets what came.
 func (r *router) dropAttempt() {
+	r.endTrack()
 	r.open = false
 	if r.req.Active() {
 		r.req.Cancel()

@@ -138,6 +138,7 @@ func (r *router) onGlobalTimeout() {
 		return
 	}
 	r.local.Inc(cluster.RqTimeout)
+	r.track.cutOff = r.state != responding
 	if r.host != nil && r.req.Active() {
 		r.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
 	}
@@ -155,6 +156,7 @@ func (r *router) timedOut(details string) {
 		return
 	}
 	r.dropAttempt()
+	r.trackRequest()
 	r.local.CountResponse(http.StatusGatewayTimeout, r.internal())
 	r.reply(httpfilter.Reply{
 		Code: http.StatusGatewayTimeout, Body: "upstream request timeout", Details: details, Flags: streaminfo.UpstreamRequestTimeout,

@@ -54,12 +54,17 @@ type Cluster struct {
 	CloseOnHostChange bool
 	// CloseOnHealthFailure closes a host's connections when it becomes unhealthy.
 	CloseOnHealthFailure bool
+	// MergeWindow is how far apart changes of health, weight and metadata take effect at least; 0: none waits.
+	MergeWindow time.Duration
 	// IgnoreNewHosts leaves a new host out until its first health check is over.
 	IgnoreNewHosts bool
 	// OverrideStatus: hosts in such a state may be asked for by address.
 	OverrideStatus HostStatuses
 
 	DNS DNS
+
+	// TrackBudgets and TrackSizes keep histograms of time-outs used up and of sizes (track_cluster_stats).
+	TrackBudgets, TrackSizes bool
 
 	// Breakers by priority: default, high.
 	Breakers [2]Breakers

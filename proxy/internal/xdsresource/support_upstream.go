@@ -10,7 +10,8 @@ var upstreamFields = map[string]string{
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
 		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
-		close_connections_on_host_health_failure`,
+		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats`,
+	"envoy.config.cluster.v3.TrackClusterStats": "timeout_budgets request_response_sizes",
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",
@@ -24,7 +25,7 @@ var upstreamFields = map[string]string{
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config
 		locality_weighted_lb_config consistent_hashing_lb_config override_host_status
-		close_connections_on_host_set_change ignore_new_hosts_until_first_hc`,
+		close_connections_on_host_set_change update_merge_window ignore_new_hosts_until_first_hc`,
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "routing_enabled min_cluster_size fail_traffic_on_panic",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing hash_balance_factor",
@@ -103,9 +104,6 @@ var upstreamFields = map[string]string{
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.cluster.v3.Cluster", "track_timeout_budgets track_cluster_stats",
-		"timing and statistics of upkeep"},
-	{"envoy.config.cluster.v3.Cluster.CommonLbConfig", "update_merge_window", "when, not how, host changes take effect"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "a name for displays"},

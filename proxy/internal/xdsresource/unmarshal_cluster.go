@@ -58,6 +58,8 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	}
 	c.Health = p.healthChecks("health_checks", m.GetHealthChecks())
 	c.CloseOnHealthFailure = m.GetCloseConnectionsOnHostHealthFailure()
+	c.TrackBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets() //nolint:staticcheck // the older form
+	c.TrackSizes = m.GetTrackClusterStats().GetRequestResponseSizes()
 	c.RemoveHealthyHosts = m.GetIgnoreHealthOnHostRemoval()
 	c.TLS = p.upstreamTransportSocket("transport_socket", m.GetTransportSocket())
 	for i, ts := range m.GetTransportSocketMatches() {

@@ -28,6 +28,7 @@ func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
 	common := m.GetCommonLbConfig()
 	c.PanicThreshold = p.percent(common.GetHealthyPanicThreshold(), 50)
 	c.CloseOnHostChange = common.GetCloseConnectionsOnHostSetChange()
+	c.MergeWindow = p.duration("common_lb_config.update_merge_window", common.GetUpdateMergeWindow(), 0)
 	c.IgnoreNewHosts = common.GetIgnoreNewHostsUntilFirstHc()
 	c.OverrideStatus = overrideStatuses(common.GetOverrideHostStatus())
 	if m.GetLoadBalancingPolicy() != nil {
