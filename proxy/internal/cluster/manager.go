@@ -87,7 +87,7 @@ type Cluster struct {
 	stale     *time.Timer // of endpoint_stale_after; nil: none
 	seen      bool        // it was warm once: workers may have it
 	merge     merge
-	nextClean time.Time   // of hosts of an ORIGINAL_DST cluster
+	nextClean time.Time // of hosts of an ORIGINAL_DST cluster
 	traffic   atomic.Bool
 }
 

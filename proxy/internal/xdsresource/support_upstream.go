@@ -11,7 +11,7 @@ var upstreamFields = map[string]string{
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
 		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
 		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats`,
-	"envoy.config.cluster.v3.TrackClusterStats": "timeout_budgets request_response_sizes",
+	"envoy.config.cluster.v3.TrackClusterStats":               "timeout_budgets request_response_sizes",
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",
