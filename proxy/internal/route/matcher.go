@@ -507,6 +507,22 @@ func describeString(m *xdsresource.StringMatch) string {
 	return kind + " " + strconv.Quote(m.Value)
 }
 
+// Matcher is the compiled match of a route for use outside of a table, by filters with rules of their
+// own.
+type Matcher struct{ m match }
+
+// NewMatcher prepares a matcher.
+func NewMatcher(cfg *xdsresource.RouteMatch) Matcher { return Matcher{compileMatch(cfg)} }
+
+// Match reports whether a request matches.
+func (m *Matcher) Match(r *Request) bool {
+	var p parts
+	p.init(r)
+	miss := m.m.check(r, &p)
+	p.release()
+	return miss.cause == matched
+}
+
 // HeaderMatcher is a compiled header matcher for use outside of a table (retry policies,
 // access log filters).
 type HeaderMatcher struct{ m headerMatch }

@@ -35,6 +35,12 @@ func (r *FilterReader) HeaderMatchers(path string, in []*routev3.HeaderMatcher) 
 	return r.p.headerMatchers(path, in)
 }
 
+// RouteMatch converts the match of a route.
+func (r *FilterReader) RouteMatch(path string, m *routev3.RouteMatch) *RouteMatch {
+	out := r.p.routeMatch(path, m)
+	return &out
+}
+
 // StringMatch converts a string matcher.
 func (r *FilterReader) StringMatch(path string, m *matcherv3.StringMatcher) StringMatch {
 	return r.p.stringMatch(path, m)
