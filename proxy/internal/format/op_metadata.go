@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,9 +68,11 @@ func (o *metadataOp) append(dst []byte, c *Context) ([]byte, bool) {
 	if s, isString := v.(string); isString {
 		return append(dst, s...), true
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // as in Envoy, < and > stay what they are
+	if err := e.Encode(v); err != nil {
 		return dst, false
 	}
-	return append(dst, b...), true
+	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...), true
 }
