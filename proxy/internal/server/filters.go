@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/healthcheck"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
@@ -50,6 +51,8 @@ type place struct {
 	listener *xdsresource.Listener
 	// scope is that of the connection manager's statistics, "http.<stat_prefix>.".
 	scope stats.Scope
+	// manager is that stat_prefix.
+	manager string
 }
 
 // httpFilters lists every HTTP filter by the message name of its configuration. A new filter
@@ -154,6 +157,15 @@ var httpFilters = map[string]httpFilter{
 		},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
 			return rbac.New(cfg, at.scope, s.cfg.Workers), nil
+		},
+	},
+	"envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": {
+		xdsresource.HTTPFilterType{
+			Name: jwtauthn.Name, Parse: jwtauthn.ParseConfig, ParseRoute: jwtauthn.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"},
+		},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return jwtauthn.New(cfg, jwtauthn.Deps{Scope: at.scope, Manager: at.manager, Store: s.keys, Workers: s.cfg.Workers}), nil
 		},
 	},
 	"stats.PluginConfig": {

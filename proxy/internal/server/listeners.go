@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -43,6 +44,7 @@ type liveListener struct {
 	l       *listener.Listener // nil for a version that will replace the active one in place
 	routes  []routeNeed
 	secrets []secretKey
+	keys    []jwtauthn.SourceKey
 	cancels []func()
 }
 
@@ -71,6 +73,7 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 	}
 	next := &liveListener{cfg: cfg, rec: rec}
 	next.needs()
+	ls.s.keys.Sweep()
 	// Built before it is warm, so that what cannot work is refused at once. A version that
 	// fits the active listener's sockets is built when it replaces it.
 	if !ls.inPlace(ls.active[r.Name], cfg) {
@@ -131,7 +134,11 @@ func (v *liveListener) needs() {
 		}
 		for _, f := range fc.Filters {
 			m, ok := f.Config.(*xdsresource.HTTPConnectionManager)
-			if !ok || m.Routes != nil {
+			if !ok {
+				continue
+			}
+			v.keys = append(v.keys, keySources(m)...)
+			if m.Routes != nil {
 				continue
 			}
 			r := resource{m.RouteSource, m.RouteConfigName}
@@ -155,6 +162,9 @@ func (ls *listenerSet) acquire(v *liveListener) {
 	}
 	for _, k := range v.secrets {
 		v.cancels = append(v.cancels, ls.s.secrets.watch(k, func() { ls.s.control.post(ls.arrived) }))
+	}
+	for _, k := range v.keys {
+		v.cancels = append(v.cancels, ls.s.keys.Use(k, ls.fetched))
 	}
 }
 
@@ -198,10 +208,35 @@ func (ls *listenerSet) missing(v *liveListener) []string {
 			out = append(out, "secret "+k.name)
 		}
 	}
+	for _, k := range v.keys {
+		if !ls.s.keys.Fetched(k) {
+			out = append(out, "keys of "+k.Remote.From.URL)
+		}
+	}
 	return out
 }
 
 func (ls *listenerSet) ready(v *liveListener) bool { return len(ls.missing(v)) == 0 }
+
+// keySources are the servers that filters of a connection manager get keys from.
+func keySources(m *xdsresource.HTTPConnectionManager) (out []jwtauthn.SourceKey) {
+	for _, f := range m.Filters {
+		if cfg, ok := f.Config.(*jwtauthn.Config); ok {
+			for _, r := range cfg.Remotes() {
+				out = append(out, jwtauthn.SourceKey{Manager: m.StatPrefix, Filter: cfg.StatPrefix(), Remote: r})
+			}
+		}
+	}
+	return out
+}
+
+// fetched notes that keys have been asked for, successfully or not. A worker calls it.
+func (ls *listenerSet) fetched(k jwtauthn.SourceKey) {
+	ls.s.control.post(func() {
+		ls.s.keys.SetFetched(k)
+		ls.arrived()
+	})
+}
 
 // arrived activates what has become ready.
 func (ls *listenerSet) arrived() {

@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
@@ -88,6 +89,7 @@ type Server struct {
 
 	clusters  *cluster.Manager
 	callouts  *asyncclient.Clients // for filters that ask somebody
+	keys      *jwtauthn.Store      // that verify tokens
 	connected stats.Gauge
 	gauges    gauges
 	updates   updates
@@ -165,6 +167,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.clusters = cluster.New(clusters)
 	s.callouts = asyncclient.New(asyncclient.Deps{Clusters: s.clusters, Stats: s.stats, Workers: cfg.Workers, LocalAddress: s.node.address})
+	s.keys = jwtauthn.NewStore(jwtauthn.StoreDeps{Fetch: jwtauthn.FetchThrough(s.callouts), Loops: s.loops, Stats: s.stats, Logger: s.logger("jwt")})
 	if o := cfg.Bootstrap.Overload; o != nil {
 		s.overload = overload.New(o, s.stats, func() { s.control.post(s.pauseListeners) })
 	}
