@@ -1,9 +1,13 @@
 package jwt
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/jwt/jwttest"
 )
@@ -76,4 +80,76 @@ func FuzzKeys(f *testing.F) {
 		}
 		set.Verify(tok) // must not panic, whatever the keys
 	})
+}
+
+// FuzzObject holds the reader of JSON to encoding/json: what it takes is the same there, and what it
+// refuses is refused there, but for what is said to be stricter.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { "a" : [ 1 , -0.5e+3 , true , false , null , { } , "\u00e9\ud83d\ude00\n\/" ] } `, `{"a":1,"a":2}`, `{"a":"\ud800"}`, `{"a":01}`, `{"a":1.}`,
+		`{"a":1e999}`, `{"a":-}`, `{"a"}`, `{"a":1,}`, `[1]`, `{} {}`, `{"a":tru}`, "{\"a\":\"\x01\"}", `{"a":"\q"}`, "{\"a\":\"\xff\"}", `{"":{"":{"":[[[]]]}}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := parseObject(raw)
+		var want map[string]any
+		plain := json.Unmarshal(raw, &want)
+		if err == nil {
+			if plain != nil {
+				t.Fatalf("%q: taken, though %v", raw, plain)
+			}
+			if !cmp.Equal(got, want) {
+				t.Errorf("%q: %v, want %v", raw, got, want)
+			}
+			return
+		}
+		if plain != nil || want == nil { // "null"
+			return
+		}
+		if utf8.Valid(raw) && !twice(raw) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ud`)) && bytes.Count(raw, []byte(","))+bytes.Count(raw, []byte(":")) < maxValues && !deep(raw) {
+			t.Errorf("%q: refused", raw)
+		}
+	})
+}
+
+// twice reports whether an object has a name more than once.
+func twice(raw []byte) bool {
+	var names []map[string]bool
+	d := json.NewDecoder(bytes.NewReader(raw))
+	isName := []bool{}
+	for {
+		tok, err := d.Token()
+		if err != nil {
+			return false
+		}
+		switch tok {
+		case json.Delim('{'):
+			names, isName = append(names, map[string]bool{}), append(isName, true)
+			continue
+		case json.Delim('['):
+			names, isName = append(names, nil), append(isName, false)
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			names, isName = names[:len(names)-1], isName[:len(isName)-1]
+		default:
+			top := len(names) - 1
+			if top >= 0 && names[top] != nil && isName[top] {
+				name := tok.(string)
+				if names[top][name] {
+					return true
+				}
+				names[top][name], isName[top] = true, false
+				continue
+			}
+		}
+		if top := len(names) - 1; top >= 0 && names[top] != nil {
+			isName[top] = true
+		}
+	}
+}
+
+// deep reports whether nesting may go beyond the bound.
+func deep(raw []byte) bool {
+	return bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > maxDepth
 }

@@ -33,6 +33,7 @@ const (
 	UnknownIssuer         Status = 24
 	AudienceNotAllowed    Status = 25
 	VerificationFailed    Status = 26
+	MultipleTokens        Status = 27
 	NoValidKeys           Status = 31
 	NoKeyMatches          Status = 32
 	KeysNotFetched        Status = 40
@@ -68,6 +69,7 @@ var texts = [numberOfStatuses]string{
 	UnknownIssuer:         "Jwt issuer is not configured",
 	AudienceNotAllowed:    "Audiences in Jwt are not allowed",
 	VerificationFailed:    "Jwt verification fails",
+	MultipleTokens:        "Found multiple Jwt tokens",
 	NoValidKeys:           "Jwks doesn't have any valid public key",
 	NoKeyMatches:          "Jwks doesn't have key to match kid or alg from Jwt",
 	KeysNotFetched:        "Jwks remote fetch is failed",

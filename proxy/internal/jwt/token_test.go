@@ -97,6 +97,7 @@ func TestParseRefuses(t *testing.T) {
 		{"two first halves", token(rs, `{"a":"\ud800\ud800"}`), PayloadBadJSON},
 		{"too deep", token(rs, deep(100)), PayloadBadJSON},
 		{"much too deep", token(rs, deep(10000)), PayloadBadJSON},
+		{"too many values", token(rs, `{"a":[`+strings.Repeat("1,", maxValues)+`1]}`), PayloadBadJSON}, // no bound in Envoy
 		{"number too large", token(rs, `{"a":1e999}`), PayloadBadJSON},
 		{"leading zero", token(rs, `{"a":01}`), PayloadBadJSON},
 		{"NaN", token(rs, `{"a":NaN}`), PayloadBadJSON},
@@ -128,7 +129,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
-	for _, payload := range []string{`{}`, `{"a":"\ud83d\ude00 \\ud800"}`, deep(98), ` {"exp":0} `, `{"exp":1.5}`} {
+	for _, payload := range []string{`{}`, `{"a":"\ud83d\ude00 \\ud800"}`, deep(98), ` {"exp":0} `, `{"exp":1.5}`, `{"a":[` + strings.Repeat("1,", maxValues-2) + `1]}`} {
 		if _, got := Parse(token(rs, payload)); got != OK {
 			t.Errorf("%s: %q", payload, got)
 		}

@@ -107,7 +107,16 @@ type note struct {
 	value map[string]any
 }
 
-func (f *filter) note(key string, value map[string]any) { f.notes = append(f.notes, note{key, value}) }
+// note keeps an entry; the last one of a key stands.
+func (f *filter) note(key string, value map[string]any) {
+	for i := range f.notes {
+		if f.notes[i].key == key {
+			f.notes[i].value = value
+			return
+		}
+	}
+	f.notes = append(f.notes, note{key, value})
+}
 
 func (f *filter) count(i int) { f.stream.Shard().Inc(f.stats.Counter(i)) }
 
@@ -291,6 +300,9 @@ func (f *filter) OnComplete(httpfilter.Stream) {
 	f.cancel()
 	for i := range f.runs {
 		tokens := f.runs[i].tokens
+		if cap(tokens) > maxTokens {
+			tokens = nil // somebody sent thousands
+		}
 		clear(tokens[:cap(tokens)]) // they are slices of the request
 		f.runs[i] = run{tokens: tokens[:0]}
 	}

@@ -368,3 +368,38 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestManyTokens: a request with more tokens than anybody needs is refused before they are looked at.
+func TestManyTokens(t *testing.T) {
+	if proxytest.Envoy() {
+		t.Skip("looks at one of them")
+	}
+	k := jwttest.New(t)
+	p := proxytest.Start(t, proxytest.Config{
+		Upstream: proxytest.Server(t, proxytest.Echo),
+		Filters: filter("providers: {p: {issuer: i, from_cookies: [t], " + local(k) + "}}, rules: [{match: {prefix: /must}, requires: {provider_name: p}}, " +
+			"{match: {prefix: /may}, requires: {allow_missing: {}}}, {match: {prefix: /all}, requires: {allow_missing_or_failed: {}}}]"),
+	})
+	good := "t=" + k.Sign("EdDSA", `{"iss":"i"}`) + "; "
+	for _, test := range []struct {
+		path    string
+		cookies string
+		code    int
+	}{
+		{"/must", strings.Repeat(good, 16), 200},
+		{"/must", strings.Repeat(good, 17), 401},
+		{"/may", strings.Repeat(good, 16), 200},
+		{"/may", strings.Repeat(good, 17), 401},
+		{"/may", "t=bad; " + good, 401},
+		{"/may", good + "t=bad", 401},
+		{"/all", strings.Repeat("t=; ", 5000), 200},
+	} {
+		r := p.Get(test.path, "cookie", test.cookies)
+		if r.StatusCode != test.code {
+			t.Errorf("%s %.50s: %d %q", test.path, test.cookies, r.StatusCode, r.Text)
+		}
+		if strings.HasPrefix(test.cookies, strings.Repeat(good, 17)) && r.Text != "Found multiple Jwt tokens" {
+			t.Errorf("%s: %q", test.path, r.Text)
+		}
+	}
+}

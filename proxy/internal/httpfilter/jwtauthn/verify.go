@@ -42,13 +42,20 @@ func (r *run) start() {
 	}
 	r.at = -1
 	r.tokens = r.req.extractor.extract(h, r.tokens[:0])
-	if len(r.tokens) == 0 {
+	switch n := len(r.tokens); {
+	case n == 0:
 		r.failed(jwt.Missing)
 		r.finish(jwt.Missing)
-		return
+	case n > maxTokens:
+		r.tokens = nil
+		r.concluded(jwt.MultipleTokens)
+	default:
+		r.next()
 	}
-	r.next()
 }
+
+// maxTokens bounds how many tokens of a request are looked at: a line of cookies may hold thousands.
+const maxTokens = 16
 
 // next judges the remaining tokens.
 func (r *run) next() {
