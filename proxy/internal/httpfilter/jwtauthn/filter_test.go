@@ -351,6 +351,7 @@ func TestRefused(t *testing.T) {
 		"providers: {p: {from_headers: [{name: ':path'}], " + local(k) + "}}":                                             "from_headers[0].name",
 		"providers: {p: {forward_payload_header: ':method', " + local(k) + "}}":                                           "forward_payload_header",
 		"providers: {p: {claim_to_headers: [{header_name: Host, claim_name: a}], " + local(k) + "}}":                      "claim_to_headers[0].header_name",
+		"providers: {p: {claim_to_headers: [{header_name: content-length, claim_name: a}], " + local(k) + "}}":            "where a request goes or ends",
 		"providers: {p: {claim_to_headers: [{header_name: x}], " + local(k) + "}}":                                        "exactly one of claim_name and claim_path",
 		"providers: {p: {claim_to_headers: [{header_name: x, claim_name: a, claim_path: [{key: b}]}], " + local(k) + "}}": "exactly one of claim_name and claim_path",
 		"providers: {p: {jwt_cache_config: {jwt_cache_size: 1000000}, " + local(k) + "}}":                                 "jwt_cache_size",

@@ -2,6 +2,7 @@ package jwtauthn
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,11 +109,15 @@ func parseProvider(r *xdsresource.FilterReader, path, name string, m *jwtv3.JwtP
 	return p
 }
 
+// framing are headers that no filter may take out of a request or add to it.
+var framing = []string{"host", "content-length", "transfer-encoding", "connection", "upgrade", "te"}
+
 // headerKey reads the name of a header that is taken from requests or written to them.
 func headerKey(r *xdsresource.FilterReader, path, name string) header.Key {
 	name = strings.ToLower(name)
-	if name == "" || strings.HasPrefix(name, ":") || name == "host" {
-		r.Bad(path, "%q cannot be used: a token or claim must not stand for the authority, path or method of a request", name)
+	switch {
+	case name == "" || strings.HasPrefix(name, ":"), slices.Contains(framing, name):
+		r.Bad(path, "%q cannot be used: the header says where a request goes or ends", name)
 	}
 	return header.KeyOf(name)
 }
