@@ -36,6 +36,7 @@ type Loop struct {
 	deferred deferList
 	buffers  iobuf.Pool
 	rng      *rand.PCG
+	clock    func() time.Time
 	base     time.Time // start, with a monotonic reading
 	now      int64     // ns since base, plus 1 so that 0 means "never"
 	wall     time.Time
@@ -59,7 +60,7 @@ func New(id int, log *slog.Logger) (*Loop, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Loop{id: id, log: log, base: time.Now(), events: make([]syscall.EpollEvent, maxEvents)}
+	l := &Loop{id: id, log: log, clock: time.Now, base: time.Now(), events: make([]syscall.EpollEvent, maxEvents)}
 	l.rng = rand.NewPCG(rand.Uint64(), rand.Uint64())
 	l.wheel.init()
 	l.updateClock()
@@ -90,6 +91,13 @@ func (l *Loop) Log() *slog.Logger { return l.log }
 
 // Buffers is the worker's memory pool.
 func (l *Loop) Buffers() *iobuf.Pool { return &l.buffers }
+
+// SetClock has the loop take its time from now instead of time.Now, before Run: for tests that
+// have to wait for nothing. The loop looks at the clock in each iteration, which a Post brings about.
+func (l *Loop) SetClock(now func() time.Time) {
+	l.clock, l.base = now, now()
+	l.updateClock()
+}
 
 // Now is the monotonic time in nanoseconds since the loop was made, as of the start of
 // this iteration's event handling. It is never 0.
@@ -134,7 +142,7 @@ func (l *Loop) AtEnd(fn func()) { l.atEnd = append(l.atEnd, fn) }
 func (l *Loop) Stopped() bool { return l.stopped.Load() }
 
 func (l *Loop) updateClock() {
-	l.wall = time.Now()
+	l.wall = l.clock()
 	l.now = int64(l.wall.Sub(l.base)) + 1
 }
 

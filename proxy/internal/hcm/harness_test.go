@@ -54,6 +54,7 @@ type setup struct {
 	filters  []httpfilter.Named
 	limit    int // buffer limit
 	logText  string
+	clock    func() time.Time // nil: the real one
 }
 
 // base is a configuration with Envoy's defaults and one route to the cluster "up".
@@ -104,6 +105,9 @@ func (s *setup) start(t testing.TB) *proxy {
 	var err error
 	if p.loop, err = eventloop.New(0, log); err != nil {
 		t.Fatal(err)
+	}
+	if s.clock != nil {
+		p.loop.SetClock(s.clock)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -3,6 +3,7 @@ package hcm
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
 // http1Conn is a connection that speaks HTTP/1: one stream after the other.
@@ -192,11 +193,11 @@ func (c *http1Conn) OnClose(cn *conn.Conn, err error) {
 }
 
 // refuseLate answers a head that did not come in time.
-func (c *http1Conn) refuseLate(body, details string) {
+func (c *http1Conn) refuseLate(body, details string, flag streaminfo.Flags) {
 	s := c.w.get()
 	c.stream = s
 	s.beginHTTP1(c)
 	s.info.Start = c.headStart
 	c.headStart = 0
-	s.timeout(408, body, details, 0)
+	s.timeout(408, body, details, flag)
 }

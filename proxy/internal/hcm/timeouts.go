@@ -66,6 +66,7 @@ func (c *http1Conn) due() int64 {
 		at.until(c.headStart, cfg.RequestHeadersTimeout)
 		at.until(c.headStart, cfg.StreamIdleTimeout)
 		at.until(c.headStart, cfg.RequestTimeout)
+		at.until(c.headStart, cfg.MaxStreamDuration)
 		fallthrough
 	default:
 		at.until(c.lastActive, cfg.IdleTimeout)
@@ -100,10 +101,16 @@ func (c *http1Conn) overdue(now int64) {
 		}
 	case c.headStart != 0 && past(now, c.headStart, cfg.RequestHeadersTimeout):
 		c.w.inc(rqHeaderTimeout)
-		c.refuseLate("request header timeout", "request_header_timeout")
-	case c.headStart != 0 && (past(now, c.headStart, cfg.RequestTimeout) || past(now, c.headStart, cfg.StreamIdleTimeout)):
+		c.refuseLate("request header timeout", "request_header_timeout", 0)
+	case c.headStart != 0 && past(now, c.headStart, cfg.MaxStreamDuration):
+		c.w.inc(rqMaxDuration)
+		c.refuseLate("downstream duration timeout", "max_duration_timeout", 0)
+	case c.headStart != 0 && past(now, c.headStart, cfg.RequestTimeout):
 		c.w.inc(rqTimeout)
-		c.refuseLate("request timeout", "request_overall_timeout")
+		c.refuseLate("request timeout", "request_overall_timeout", 0)
+	case c.headStart != 0 && past(now, c.headStart, cfg.StreamIdleTimeout):
+		c.w.inc(rqIdleTimeout)
+		c.refuseLate("stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout)
 	case past(now, c.began, cfg.MaxConnectionDuration) && !c.draining:
 		c.w.inc(cxMaxDuration)
 		c.close(conn.CloseAfterFlush)
