@@ -54,6 +54,8 @@ func TestKeepAlive(t *testing.T) {
 	p.waitStat("cluster.up.upstream_rq_total", 5)
 	p.waitStat("cluster.up.upstream_rq_active", 0)
 	p.waitStat("http.t.downstream_rq_2xx", 5)
+	p.waitStat("listener.l.http.t.downstream_rq_2xx", 5)
+	p.waitStat("listener.l.http.t.downstream_rq_completed", 5)
 	p.waitStat("http.t.downstream_rq_total", 5)
 	p.waitStat("http.t.downstream_rq_active", 0)
 	p.waitStat("http.t.downstream_cx_active", 1)

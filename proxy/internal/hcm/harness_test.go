@@ -136,6 +136,7 @@ func (s *setup) start(t testing.TB) *proxy {
 	vh.Routes = s.routes
 	cfg.Routes = &xdsresource.RouteConfig{Name: "r", VirtualHosts: []*xdsresource.VirtualHost{&vh}}
 	deps := hcm.Deps{Workers: 1, Direction: xdsresource.DirectionOutbound, Stats: p.store, Logger: log}
+	deps.ListenerStats = p.store.Scope("listener").Tagged("envoy.listener_address", "l")
 	deps.Filters = append(deps.Filters, s.filters...)
 	deps.Filters = append(deps.Filters, httpfilter.Named{Name: "envoy.filters.http.router", Factory: router.New(router.Config{}, router.Deps{Clusters: p.cm})})
 	if s.logText != "" {

@@ -28,6 +28,8 @@ type Deps struct {
 	Workers   int
 	Direction xdsresource.Direction // of the listener
 	Stats     *stats.Store
+	// ListenerStats is the scope of the listener, in which answers are counted once more; zero: nowhere.
+	ListenerStats stats.Scope
 	// Routes returns the current route table, nil when there is none (404 to everything). It
 	// is called for every request, on the loops: an atomic load (RDS: the Load of the table's
 	// pointer). nil: the inline route configuration of the connection manager.
@@ -49,17 +51,18 @@ type Deps struct {
 
 // Manager is a configured connection manager; immutable but for the workers' pools.
 type Manager struct {
-	cfg     *xdsresource.HTTPConnectionManager
-	deps    Deps
-	limits  http1.Limits
-	tracing tracing.Policy
-	spans   *spans
-	routes  func() *route.Table
-	http2   http2.Config
-	stats   stats.Block
-	codec   stats.Block // of HTTP/2
-	replies *replyConfig
-	maxKept int // idle stream objects kept by a worker
+	cfg         *xdsresource.HTTPConnectionManager
+	deps        Deps
+	limits      http1.Limits
+	tracing     tracing.Policy
+	spans       *spans
+	routes      func() *route.Table
+	http2       http2.Config
+	stats       stats.Block
+	codec       stats.Block // of HTTP/2
+	perListener stats.Block
+	replies     *replyConfig
+	maxKept     int // idle stream objects kept by a worker
 	// disabled are the filters that run only where a route configures them, a bit each.
 	disabled uint64
 	workers  []atomic.Pointer[worker]
@@ -110,6 +113,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 	}
 	if d.Stats != nil {
 		m.stats = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(statSet)
+		m.perListener = d.ListenerStats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(listenerSet)
 		m.codec = d.Stats.Scope("http2").Block(options.Stats)
 	}
 	m.http2 = http2Config(cfg)

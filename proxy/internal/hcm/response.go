@@ -62,10 +62,7 @@ func (s *stream) RespondInterim(h *header.Map) {
 }
 
 // countInterim counts an interim response, which is one to Envoy's statistics like another.
-func (s *stream) countInterim() {
-	s.w.inc(rq1xx)
-	s.w.inc(rqCompleted)
-}
+func (s *stream) countInterim() { s.w.answered(1) }
 
 func statusOf(h *header.Map) int {
 	n := 0
@@ -245,8 +242,7 @@ func (s *stream) complete() {
 		w.gauge(cxUpgradesActive, -1)
 	}
 	if class := s.info.ResponseCode / 100; class >= 1 && class <= 5 && !s.restarted {
-		w.inc(rqCompleted)
-		w.inc(rq1xx + class - 1)
+		w.answered(class)
 		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)
 	}
 	for _, l := range w.m.deps.AccessLogs {

@@ -79,6 +79,25 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"),
 )
 
+// Counters of the listener, in the order of listenerSet.
+const (
+	listenerCompleted = iota
+	listener1xx       // listener1xx+i is of class i+1
+)
+
+var listenerSet = stats.NewSet(
+	counter("downstream_rq_completed"),
+	counter("downstream_rq_1xx"), counter("downstream_rq_2xx"), counter("downstream_rq_3xx"), counter("downstream_rq_4xx"), counter("downstream_rq_5xx"),
+)
+
+// answered counts an answer of a class from 1 to 5.
+func (w *worker) answered(class int) {
+	w.inc(rqCompleted)
+	w.inc(rq1xx + class - 1)
+	w.shard.Inc(w.m.perListener.Counter(listenerCompleted))
+	w.shard.Inc(w.m.perListener.Counter(listener1xx + class - 1))
+}
+
 func counter(n string) stats.Item   { return stats.Item{Name: n} }
 func gauge(n string) stats.Item     { return stats.Item{Name: n, Kind: stats.KindGauge} }
 func histogram(n string) stats.Item { return stats.Item{Name: n, Kind: stats.KindHistogram} }

@@ -44,8 +44,6 @@ type Context struct {
 	// those of the listener.
 	Config      *xdsresource.Listener
 	FilterChain *xdsresource.FilterChain
-	// Scope is "listener.<address>."; Connection managers add "http.<prefix>." below it.
-	Scope stats.Scope
 }
 
 // Options are what a listener needs; Loops, Chains and Stats are required.
@@ -125,7 +123,7 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	scope := o.Stats.Scope("listener").Tagged("envoy.listener_address", scopeName(cfg))
+	scope := StatScope(o.Stats, cfg)
 	l.stats = scope.Block(statSet)
 	l.inspector = o.Stats.Scope("tls_inspector").Block(inspectorSet)
 	l.proxyErrors = o.Stats.Counter("downstream_cx_proxy_proto_error")
@@ -238,7 +236,6 @@ func equal(a, b *xdsresource.FilterChain) bool {
 func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterChain) (*chain, error) {
 	ch := &chain{fc: fc, ctx: Context{
 		Listener: res.Name, Direction: res.Direction, Chain: fc.Name, Config: res, FilterChain: fc,
-		Scope: l.o.Stats.Scope("listener").Tagged("envoy.listener_address", scopeName(res)),
 	}}
 	var err error
 	if fc.TLS != nil {

@@ -98,6 +98,12 @@ var proxySet = stats.NewSet(
 	stats.Item{Name: "versions.v2.error"},
 )
 
+// StatScope is where a listener's statistics are: "listener.<address>.". What serves its connections
+// may count below it.
+func StatScope(s *stats.Store, cfg *xdsresource.Listener) stats.Scope {
+	return s.Scope("listener").Tagged("envoy.listener_address", scopeName(cfg))
+}
+
 // scopeName is the listener's name in statistics: stat_prefix, or the address with colons
 // made underscores.
 func scopeName(cfg *xdsresource.Listener) string {

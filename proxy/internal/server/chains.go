@@ -54,6 +54,7 @@ func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain) 
 func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConnectionManager) (listener.NetworkHandler, error) {
 	deps := hcm.Deps{
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: s.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
+		ListenerStats: listener.StatScope(s.stats, l),
 	}
 	if cfg.Routes == nil {
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
