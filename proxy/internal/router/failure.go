@@ -57,6 +57,7 @@ func (r *router) failed(f failure) {
 	info.UpstreamFailure = transport
 	if r.state == responding {
 		r.state = done
+		r.inc(rqResetAfterStart)
 		r.s.ResetResponse("upstream_reset_after_response_started{"+underscored(f.reason)+"}", f.flag())
 		return
 	}

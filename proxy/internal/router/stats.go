@@ -7,6 +7,7 @@ import "github.com/lateen-mesh/lateen/proxy/internal/stats"
 const (
 	rqTotal = iota
 	rqDirectResponse
+	rqResetAfterStart
 	noRoute
 	noCluster
 	redirectBadLocation
@@ -17,7 +18,8 @@ const (
 )
 
 var statSet = stats.NewSet(
-	stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"}, stats.Item{Name: "no_route"},
+	stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"},
+	stats.Item{Name: "rq_reset_after_downstream_response_started"}, stats.Item{Name: "no_route"},
 	stats.Item{Name: "no_cluster"},
 	stats.Item{Name: "passthrough_internal_redirect_bad_location"}, stats.Item{Name: "passthrough_internal_redirect_unsafe_scheme"},
 	stats.Item{Name: "passthrough_internal_redirect_too_many_redirects"}, stats.Item{Name: "passthrough_internal_redirect_no_route"},

@@ -2,8 +2,10 @@ package server
 
 import (
 	"runtime"
+	"strconv"
 	"time"
 
+	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 )
@@ -13,22 +15,25 @@ type gauges struct {
 	epoch, generation                                                             stats.Gauge
 	uptime, live, state, concurrency, memoryAllocated, memoryHeap, memoryPhysical stats.Gauge
 	listenersActive, listenersWarming, clustersActive, clustersWarming            stats.Gauge
+	listenersDraining, version                                                    stats.Gauge
 }
 
 func newGauges(st *stats.Store) gauges {
 	return gauges{
 		epoch: st.Gauge("server.hot_restart_epoch"), generation: st.Gauge("server.hot_restart_generation"),
-		uptime:           st.Gauge("server.uptime"),
-		live:             st.Gauge("server.live"),
-		state:            st.Gauge("server.state"),
-		concurrency:      st.Gauge("server.concurrency"),
-		memoryAllocated:  st.Gauge("server.memory_allocated"),
-		memoryHeap:       st.Gauge("server.memory_heap_size"),
-		memoryPhysical:   st.Gauge("server.memory_physical_size"),
-		listenersActive:  st.Gauge("listener_manager.total_listeners_active"),
-		listenersWarming: st.Gauge("listener_manager.total_listeners_warming"),
-		clustersActive:   st.Gauge("cluster_manager.active_clusters"),
-		clustersWarming:  st.Gauge("cluster_manager.warming_clusters"),
+		uptime:            st.Gauge("server.uptime"),
+		live:              st.Gauge("server.live"),
+		state:             st.Gauge("server.state"),
+		concurrency:       st.Gauge("server.concurrency"),
+		memoryAllocated:   st.Gauge("server.memory_allocated"),
+		memoryHeap:        st.Gauge("server.memory_heap_size"),
+		memoryPhysical:    st.Gauge("server.memory_physical_size"),
+		listenersActive:   st.Gauge("listener_manager.total_listeners_active"),
+		listenersWarming:  st.Gauge("listener_manager.total_listeners_warming"),
+		listenersDraining: st.Gauge("listener_manager.total_listeners_draining"),
+		version:           st.Gauge("server.version"),
+		clustersActive:    st.Gauge("cluster_manager.active_clusters"),
+		clustersWarming:   st.Gauge("cluster_manager.warming_clusters"),
 	}
 }
 
@@ -36,9 +41,11 @@ func newGauges(st *stats.Store) gauges {
 // dashboards and readiness probes of Envoy read.
 type updates struct {
 	lds, cds *subscriptionStats // nil for what the bootstrap does not ask for
-	listenerAdded, listenerModified, listenerRemoved, listenerFailed,
+	listenerAdded, listenerModified, listenerRemoved, listenerFailed, listenerCreated, listenerInPlace, listenerStopped,
 	clusterAdded, clusterModified, clusterRemoved stats.Counter
 	workersStarted stats.Gauge
+	// initialization is how long the start took, in milliseconds.
+	initialization stats.Histogram
 }
 
 func newUpdates(st *stats.Store, boot *bootstrap.Bootstrap) updates {
@@ -47,6 +54,10 @@ func newUpdates(st *stats.Store, boot *bootstrap.Bootstrap) updates {
 		listenerModified: st.Counter("listener_manager.listener_modified"),
 		listenerRemoved:  st.Counter("listener_manager.listener_removed"),
 		listenerFailed:   st.Counter("listener_manager.listener_create_failure"),
+		listenerCreated:  st.Counter("listener_manager.listener_create_success"),
+		listenerInPlace:  st.Counter("listener_manager.listener_in_place_updated"),
+		listenerStopped:  st.Counter("listener_manager.listener_stopped"),
+		initialization:   st.Histogram("server.initialization_time_ms"),
 		clusterAdded:     st.Counter("cluster_manager.cluster_added"),
 		clusterModified:  st.Counter("cluster_manager.cluster_modified"),
 		clusterRemoved:   st.Counter("cluster_manager.cluster_removed"),
@@ -82,10 +93,21 @@ func (s *Server) UpdateGauges() {
 	set(s.gauges.memoryAllocated, int(m.HeapAlloc))
 	set(s.gauges.memoryHeap, int(m.HeapSys))
 	set(s.gauges.memoryPhysical, int(Resident()))
+	set(s.gauges.version, revision(version.Get().Revision))
 	s.control.call(func() {
+		set(s.gauges.listenersDraining, s.listeners.draining)
 		set(s.gauges.listenersActive, len(s.listeners.active))
 		set(s.gauges.listenersWarming, len(s.listeners.warming))
 		set(s.gauges.clustersActive, len(s.clusterSet.records)-len(s.clusterSet.warming))
 		set(s.gauges.clustersWarming, len(s.clusterSet.warming))
 	})
+}
+
+// revision is the number that Envoy makes of a commit: its first six hexadecimal digits. 0: not known.
+func revision(commit string) int {
+	n, err := strconv.ParseUint(commit[:min(6, len(commit))], 16, 32)
+	if err != nil {
+		return 0
+	}
+	return int(n)
 }

@@ -30,6 +30,8 @@ type listenerSet struct {
 	routeUse map[resource]int
 	// routeStats are the statistics of those configurations.
 	routeStats map[resource]*routeStats
+	// draining counts the listeners whose last connections have time left.
+	draining int
 	// answered is true after the first LDS response.
 	answered bool
 
@@ -270,14 +272,16 @@ func (ls *listenerSet) activate(v *liveListener) error {
 			return err
 		}
 		v.l = old.l
+		ls.s.stats.Main().Inc(ls.s.updates.listenerInPlace)
 	} else {
 		if err := v.l.Start(); err != nil {
 			ls.discard(v)
 			return err
 		}
 		if old != nil {
-			old.l.Close(ls.s.cfg.DrainTime)
+			ls.drain(old)
 		}
+		ls.s.stats.Main().Inc(ls.s.updates.listenerCreated)
 		ls.s.log.Info("listener is up", "listener", name, "address", addressesText(v.l.Addrs()))
 	}
 	if ls.s.failing.Load() && !v.cfg.DrainModifyOnly {
@@ -311,10 +315,17 @@ func (ls *listenerSet) remove(name string) {
 	}
 	delete(ls.active, name)
 	ls.publish()
-	v.l.Close(ls.s.cfg.DrainTime)
+	ls.drain(v)
 	ls.release(v)
 	ls.s.stats.Main().Inc(ls.s.updates.listenerRemoved)
 	ls.s.log.Info("listener is gone", "listener", name)
+}
+
+// drain closes a listener that nothing replaces in place.
+func (ls *listenerSet) drain(v *liveListener) {
+	v.l.Close(ls.s.cfg.DrainTime)
+	ls.draining++
+	ls.s.after(ls.s.cfg.DrainTime, func() { ls.draining-- })
 }
 
 // apply takes an LDS response. Removals come first: they may free an address.

@@ -337,6 +337,7 @@ func (s *Server) checkReady() {
 	}
 	s.isReady.Store(true)
 	s.stats.Main().GaugeSet(s.updates.workersStarted, 1)
+	s.stats.Main().Record(s.updates.initialization, uint64(time.Since(s.started).Milliseconds()))
 	close(s.ready)
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.
@@ -457,10 +458,15 @@ func (s *Server) DrainListeners(d Drain) {
 			v.l.Drain(s.cfg.DrainTime, !d.Graceful)
 			switch {
 			case !d.Graceful:
-				v.l.StopAccepting()
+				s.stopListener(v)
 			case !d.SkipExit:
-				s.after(s.cfg.DrainTime, v.l.StopAccepting)
+				s.after(s.cfg.DrainTime, func() { s.stopListener(v) })
 			}
 		}
 	})
+}
+
+func (s *Server) stopListener(v *liveListener) {
+	v.l.StopAccepting()
+	s.stats.Main().Inc(s.updates.listenerStopped)
 }
