@@ -13,7 +13,7 @@ const (
 
 	// maxFreePerClass bounds what a class's free list keeps, in bytes. What is released
 	// beyond it is left to the garbage collector, so that a burst does not stay resident.
-	maxFreePerClass = 1 << 20
+	maxFreePerClass = 4 << 20
 )
 
 // Block is a piece of memory handed out by a Pool. See the package comment for who owns it.
