@@ -19,12 +19,19 @@ import (
 
 // cases are all that the client has, but for those that ask Google for credentials (compute_engine_creds,
 // service_account_creds, jwt_token_creds, per_rpc_creds, oauth2_auth_token, google_default_credentials and
-// compute_engine_channel_credentials), and for pick_first_unary, which wants a server that sends its name: the one of grpc-go
-// does not, and so the case fails without a proxy as well.
+// compute_engine_channel_credentials).
 var cases = []string{
 	"empty_unary", "large_unary", "client_streaming", "server_streaming", "ping_pong", "empty_stream", "timeout_on_sleeping_server",
 	"cancel_after_begin", "cancel_after_first_response", "status_code_and_message", "special_status_message", "custom_metadata",
 	"unimplemented_method", "unimplemented_service", "rpc_soak", "channel_soak", "orca_per_rpc", "orca_oob",
+	"pick_first_unary",
+}
+
+// serverChanges are what the server is changed by.
+var serverChanges = []struct{ file, from, to, why string }{
+	{"interop/server/server.go", `net.Listen("tcp", ":"+p)`, `net.Listen("tcp", "127.0.0.1:"+p)`, "it is to be reached from this machine only"},
+	{"interop/test_utils.go", "return &testpb.SimpleResponse{\n\t\tPayload: pl,\n\t}, nil", "return &testpb.SimpleResponse{\n\t\tPayload: pl, ServerId: \"one\",\n\t}, nil",
+		"pick_first_unary wants a server that says its name"},
 }
 
 func TestInterop(t *testing.T) {
@@ -73,8 +80,8 @@ func buildClient(t *testing.T, dir string) string {
 	return bin
 }
 
-// buildServer builds the server with one change: it listens on 127.0.0.1, and not on every address of the machine. It
-// is changed in a copy of its module, which stands in for the module by a go.mod beside ours.
+// buildServer builds the server with serverChanges. It is changed in a copy of its module, which stands in for the module by a
+// go.mod beside ours.
 func buildServer(t *testing.T, dir string) string {
 	check := func(err error) {
 		t.Helper()
@@ -84,15 +91,16 @@ func buildServer(t *testing.T, dir string) string {
 	}
 	module := filepath.Join(dir, "grpc")
 	check(os.CopyFS(module, os.DirFS(strings.TrimSpace(command(t, "go", "list", "-m", "-f", "{{.Dir}}", grpcModule)))))
-	src := filepath.Join(module, "interop", "server", "server.go")
-	text, err := os.ReadFile(src)
-	check(err)
-	const everywhere, loopback = `net.Listen("tcp", ":"+p)`, `net.Listen("tcp", "127.0.0.1:"+p)`
-	if n := strings.Count(string(text), everywhere); n != 1 {
-		t.Fatalf("%s: %d places where it listens; look how it does now", src, n)
+	for _, c := range serverChanges {
+		src := filepath.Join(module, filepath.FromSlash(c.file))
+		text, err := os.ReadFile(src)
+		check(err)
+		if n := strings.Count(string(text), c.from); n != 1 {
+			t.Fatalf("%s: what is to be changed (%s) is there %d times; look how it is now", src, c.why, n)
+		}
+		check(os.Remove(src)) // copied with its mode, which is read-only
+		check(os.WriteFile(src, []byte(strings.Replace(string(text), c.from, c.to, 1)), 0o600))
 	}
-	check(os.Remove(src)) // copied with its mode, which is read-only
-	check(os.WriteFile(src, []byte(strings.Replace(string(text), everywhere, loopback, 1)), 0o600))
 	mod, err := os.ReadFile("go.mod")
 	check(err)
 	sum, err := os.ReadFile("go.sum")
