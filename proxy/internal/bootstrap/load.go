@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -19,9 +22,8 @@ import (
 
 // Bootstrap is a validated bootstrap.
 type Bootstrap struct {
-	// encoded is the whole file, for Proto: as bytes, since the messages of a large one take
-	// several times as much.
-	encoded []byte
+	// rest is the file without its static resources, for Proto.
+	rest *bootstrapv3.Bootstrap
 	// Node is sent to the control plane; never nil.
 	Node *corev3.Node
 	// Admin is where the admin API listens; nil: nowhere.
@@ -71,21 +73,19 @@ type GRPCSource struct {
 
 // Proto returns the whole file, for the admin API.
 func (b *Bootstrap) Proto() *bootstrapv3.Bootstrap {
-	m := &bootstrapv3.Bootstrap{}
-	if err := proto.Unmarshal(b.encoded, m); err != nil {
-		panic("BUG: bootstrap: what was encoded cannot be decoded: " + err.Error())
+	m := proto.CloneOf(b.rest)
+	if len(b.Listeners)+len(b.Clusters)+len(b.Secrets) > 0 {
+		m.StaticResources = &bootstrapv3.Bootstrap_StaticResources{
+			Listeners: unpack[listenerv3.Listener](b.Listeners), Clusters: unpack[clusterv3.Cluster](b.Clusters), Secrets: unpack[tlsv3.Secret](b.Secrets),
+		}
 	}
 	return m
 }
 
-// Load judges a parsed bootstrap. The error is an *xdsresource.Error with every problem of
-// every resource in it.
+// Load judges a parsed bootstrap, which is Load's from now on. The error is an *xdsresource.Error
+// with every problem of every resource in it.
 func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error) {
-	encoded, err := proto.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("bootstrap: %w", err)
-	}
-	l := &loader{dec: dec, out: &Bootstrap{encoded: encoded, Node: m.GetNode(), Control: map[string]*xdsresource.Cluster{}}}
+	l := &loader{dec: dec, out: &Bootstrap{rest: m, Node: m.GetNode(), Control: map[string]*xdsresource.Cluster{}}}
 	if l.out.Node == nil {
 		l.out.Node = &corev3.Node{}
 	}
@@ -101,13 +101,33 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 			l.nested("overload_manager", err)
 		}
 	}
-	l.static(m.GetStaticResources())
+	// Clusters that config sources name are dialled by the xDS client.
+	for _, name := range sourceClusters(m.GetStaticResources()) {
+		if _, known := l.out.Control[name]; !known {
+			l.out.Control[name] = nil
+		}
+	}
+	static, err := pack(m.GetStaticResources())
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	m.StaticResources = nil
+	if static.size > muchStatic {
+		// The text and its messages are ten times what will be made of them. They go first, so that
+		// what lives long is not spread over all of their pages.
+		runtime.GC()
+	}
+	l.static(static)
 	l.clusterManager(m.GetClusterManager())
 	if len(l.problems) > 0 {
 		return nil, &xdsresource.Error{Type: "bootstrap", Name: m.GetNode().GetId(), Problems: dedupe(l.problems)}
 	}
 	return l.out, nil
 }
+
+// muchStatic is how many bytes of static resources are worth a collection: some milliseconds, against
+// as many megabytes.
+const muchStatic = 256 << 10
 
 type loader struct {
 	dec      *xdsresource.Decoder
@@ -237,29 +257,27 @@ func (l *loader) source(path string, c *corev3.ApiConfigSource) *GRPCSource {
 	return s
 }
 
-func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
-	for i, m := range s.GetSecrets() {
+func (l *loader) static(s packed) {
+	for i, raw := range s.secrets {
+		m := &tlsv3.Secret{}
+		mustUnpack(raw, m)
 		v, err := l.dec.Secret(m)
 		if err != nil {
 			l.nested(fmt.Sprintf("static_resources.secrets[%d]", i), err)
 			continue
 		}
-		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Raw: pack(m), Value: v})
-	}
-	// Clusters that config sources name are dialled by the xDS client.
-	for _, name := range sourceClusters(s) {
-		if _, known := l.out.Control[name]; !known {
-			l.out.Control[name] = nil
-		}
+		l.out.Secrets = append(l.out.Secrets, xdsresource.Resource{Name: m.GetName(), Raw: raw, Value: v})
 	}
 	seen := map[string]bool{}
-	for i, m := range s.GetClusters() {
+	for i, raw := range s.clusters {
+		m := &clusterv3.Cluster{}
+		mustUnpack(raw, m)
 		path := fmt.Sprintf("static_resources.clusters[%d]", i)
 		if seen[m.GetName()] {
 			l.bad(path+".name", "cluster %q stands twice", m.GetName())
 		}
 		seen[m.GetName()] = true
-		l.cluster(path, m)
+		l.cluster(path, raw, m)
 	}
 	for name, c := range l.out.Control {
 		if c == nil && !seen[name] {
@@ -267,7 +285,9 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 		}
 	}
 	seen = map[string]bool{}
-	for i, m := range s.GetListeners() {
+	for i, raw := range s.listeners {
+		m := &listenerv3.Listener{}
+		mustUnpack(raw, m)
 		path := fmt.Sprintf("static_resources.listeners[%d]", i)
 		if seen[m.GetName()] && m.GetName() != "" {
 			l.bad(path+".name", "listener %q stands twice", m.GetName())
@@ -281,11 +301,11 @@ func (l *loader) static(s *bootstrapv3.Bootstrap_StaticResources) {
 		if v.Name == "" { // Envoy invents a UUID; a name that tells something serves better
 			v.Name = fmt.Sprintf("static_listener_%d", i)
 		}
-		l.out.Listeners = append(l.out.Listeners, xdsresource.Resource{Name: v.Name, Raw: pack(m), Value: v})
+		l.out.Listeners = append(l.out.Listeners, xdsresource.Resource{Name: v.Name, Raw: raw, Value: v})
 	}
 }
 
-func (l *loader) cluster(path string, m *clusterv3.Cluster) {
+func (l *loader) cluster(path string, raw *anypb.Any, m *clusterv3.Cluster) {
 	_, control := l.out.Control[m.GetName()]
 	v, err := l.dec.Cluster(m)
 	if err != nil {
@@ -295,16 +315,7 @@ func (l *loader) cluster(path string, m *clusterv3.Cluster) {
 	if control {
 		l.out.Control[m.GetName()] = v
 	}
-	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Raw: pack(m), Value: v})
-}
-
-// pack keeps a resource as the bytes that the admin API shows.
-func pack(m proto.Message) *anypb.Any {
-	a, err := anypb.New(m)
-	if err != nil {
-		panic("BUG: a parsed message cannot be encoded: " + err.Error())
-	}
-	return a
+	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Raw: raw, Value: v})
 }
 
 // sourceClusters lists the clusters that gRPC config sources of static resources name. Those of
