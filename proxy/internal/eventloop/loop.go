@@ -162,15 +162,37 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.shutdown()
 			return fmt.Errorf("worker %d: epoll_wait: %w", l.id, err)
 		}
-		l.updateClock()
-		if n > 0 || len(l.again) > 0 {
-			l.active = l.now
-		}
-		l.repeat()
-		l.dispatch(n)
-		l.runPosted()
+		l.serve(n)
 	}
 	l.shutdown()
+	return nil
+}
+
+// serve calls the handlers of n events, and runs what was posted.
+func (l *Loop) serve(n int) {
+	l.updateClock()
+	if n > 0 || len(l.again) > 0 {
+		l.active = l.now
+	}
+	l.repeat()
+	l.dispatch(n)
+	l.runPosted()
+}
+
+// Poll does what there is to do and returns without waiting for more: for tests that have a clock of
+// their own and want no goroutine beside them. Not while Run runs, which may follow, to end the loop.
+func (l *Loop) Poll() error {
+	for busy := true; busy; {
+		l.updateClock()
+		l.runDeferred()
+		l.wheel.advance(l.tick())
+		n, err := l.waitFor(0)
+		if err != nil {
+			return err
+		}
+		busy = n > 0 || len(l.again) > 0 || l.deferred.head != nil || !l.queue.empty()
+		l.serve(n)
+	}
 	return nil
 }
 

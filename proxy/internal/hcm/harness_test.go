@@ -54,7 +54,7 @@ type setup struct {
 	filters  []httpfilter.Named
 	limit    int // buffer limit
 	logText  string
-	clock    func() time.Time // nil: the real one
+	clock    func() time.Time // nil: the real one, and the loop runs on a goroutine; else the test calls Poll
 }
 
 // base is a configuration with Envoy's defaults and one route to the cluster "up".
@@ -152,7 +152,9 @@ func (s *setup) start(t testing.TB) *proxy {
 	if p.mgr, err = hcm.New(&cfg, deps); err != nil {
 		t.Fatal(err)
 	}
-	run(p.loop.Run)
+	if s.clock == nil {
+		run(p.loop.Run)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +168,11 @@ func (s *setup) start(t testing.TB) *proxy {
 	p.stop = sync.OnceFunc(func() {
 		ln.Close()
 		cancel()
+		if s.clock != nil {
+			if err := p.loop.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}
 		wg.Wait()
 		if n := p.loop.Buffers().InUse(); n != 0 {
 			t.Errorf("%d bytes of buffers leaked", n)

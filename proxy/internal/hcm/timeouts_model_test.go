@@ -1,17 +1,22 @@
 package hcm_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"strings"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -168,7 +173,7 @@ func TestTimeoutModel(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	seen := map[string]int{}
-	for n := 0; n < 250; {
+	for n := 0; n < 600; {
 		s := random(r)
 		want, ok := s.model()
 		if !ok {
@@ -184,57 +189,89 @@ func TestTimeoutModel(t *testing.T) {
 		"via_upstream", "request_header_timeout", "request_overall_timeout", "stream_idle_timeout", "max_duration_timeout",
 		"response_timeout", "upstream_per_try_timeout", "upstream_per_try_idle_timeout",
 	} {
-		if seen[d] < 3 {
+		if seen[d] < 5 {
 			t.Errorf("only %d scripts ended by %s", seen[d], d)
 		}
 	}
 }
 
-// settle has the loop look at its sockets a few times: what was written to them has then been read,
-// and what that led to was done.
-func (p *proxy) settle() {
-	done := make(chan struct{})
-	var again func(n int) func()
-	again = func(n int) func() {
-		return func() {
-			if n == 0 {
-				close(done)
-				return
-			}
-			p.loop.Post(again(n - 1))
-		}
+// ending is a filter that says what a stream came to.
+type ending struct {
+	over bool
+	e    ends
+}
+
+func (f *ending) NewFilter(*eventloop.Loop) httpfilter.Filter { return f }
+
+// OnComplete implements httpfilter.Completer.
+func (f *ending) OnComplete(s httpfilter.Stream) {
+	f.over, f.e.detail = true, s.Info().Details
+}
+
+// pair is a connection whose one end is the test's: a Unix socket, to which what is written is there at once.
+func pair(t *testing.T) (fd int, c net.Conn) {
+	t.Helper()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p.loop.Post(again(5))
-	<-done
+	f := os.NewFile(uintptr(fds[1]), "client")
+	defer f.Close()
+	if c, err = net.FileConn(f); err != nil {
+		t.Fatal(err)
+	}
+	return fds[0], c
 }
 
 func (s script) play(t *testing.T) ends {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("unix", t.TempDir()+"/up")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	var clock atomic.Int64
-	start := time.Now()
+	now := time.Now()
 	limit := func(n int) time.Duration {
 		if n == 0 {
 			return 0
 		}
 		return time.Duration(n)*unit + unit/2
 	}
-	set := base(ln.Addr().String())
-	set.clock = func() time.Time { return start.Add(time.Duration(clock.Load())) }
-	set.logText = "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"
+	set := base()
+	set.clusters[0].Endpoints.Localities = []xdsresource.LocalityEndpoints{{Endpoints: []xdsresource.Endpoint{
+		{Address: xdsresource.Address{Pipe: ln.Addr().String()}, Weight: 1},
+	}}}
+	set.clock = func() time.Time { return now }
+	end := &ending{}
+	set.filters = []httpfilter.Named{{Name: "end", Factory: end}}
 	set.hcm.RequestHeadersTimeout, set.hcm.RequestTimeout = limit(s.headers), limit(s.request)
 	set.hcm.StreamIdleTimeout, set.hcm.MaxStreamDuration = limit(s.idle), limit(s.duration)
 	fw := set.routes[0].Forward
 	fw.Timeout = limit(s.route)
 	fw.Retry = &xdsresource.RetryPolicy{PerTryTimeout: limit(s.try), PerTryIdleTimeout: limit(s.tryIdle)}
 	p := set.start(t)
-	c := p.dial()
-	length := fmt.Sprintf("content-length: %d\r\n", len(s.body))
-	c.send("POST / HTTP/1.1\r\nhost: h\r\n")
+	poll := func() {
+		if err := p.loop.Poll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd, client := pair(t)
+	defer client.Close()
+	p.loop.Post(func() {
+		cn, err := conn.Accept(p.loop, fd, conn.AcceptOptions{RemoteAddr: netip.MustParseAddrPort("127.0.0.1:1")}, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		p.mgr.OnNewConnection(cn, &listener.Context{Listener: "l"})
+	})
+	send := func(c net.Conn, text string) {
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		poll()
+	}
+	send(client, "POST / HTTP/1.1\r\nhost: h\r\n")
 
 	requestEnd := s.head
 	if n := len(s.body); n > 0 {
@@ -242,67 +279,46 @@ func (s script) play(t *testing.T) ends {
 	}
 	answer := requestEnd + s.answer
 	var origin net.Conn
-	for now := 0; ; now++ {
-		if now == s.head {
-			c.send(length + "\r\n")
-			p.settle()
+	for tick := 0; !end.over; tick++ {
+		end.e.at = tick
+		if tick == s.head {
+			send(client, fmt.Sprintf("content-length: %d\r\n\r\n", len(s.body)))
 			if origin, err = ln.Accept(); err != nil {
 				t.Fatal(err)
 			}
+			defer origin.Close()
 		}
 		for _, b := range s.body {
-			if b == now {
-				c.send("x")
+			if b == tick {
+				send(client, "x")
 			}
 		}
-		p.settle()
-		if now == answer {
-			fmt.Fprintf(origin, "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", len(s.data))
-			p.settle()
+		if tick == answer {
+			send(origin, fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", len(s.data)))
 		}
 		for _, d := range s.data {
-			if answer+d == now {
-				if _, err := origin.Write([]byte("y")); err != nil {
-					t.Fatal(err)
-				}
-				p.settle()
+			if answer+d == tick {
+				send(origin, "y")
 			}
 		}
-		if p.stat("http.t.downstream_rq_completed") == 1 {
-			return c.end(now, p, origin)
-		}
-		clock.Add(int64(unit))
-		p.settle()
-		if p.stat("http.t.downstream_rq_completed") == 1 {
-			return c.end(now, p, origin)
+		if !end.over {
+			now = now.Add(unit)
+			poll()
 		}
 	}
-}
-
-// end reads what the client and the access log have got.
-func (c *client) end(now int, p *proxy, origin net.Conn) ends {
-	c.t.Helper()
-	e := ends{at: now}
-	resp, err := http.ReadResponse(c.r, nil)
+	poll()
+	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-		e.status = resp.StatusCode
+		end.e.status = resp.StatusCode
 	}
-	c.Close()
+	client.Close()
 	if origin != nil {
 		origin.Close()
 	}
+	ln.Close()
 	p.stop()
-	b, err := os.ReadFile(p.log)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	f := strings.Fields(string(b))
-	if len(f) != 2 {
-		c.t.Fatalf("the access log is %q", b)
-	}
-	e.detail = f[1]
-	return e
+	return end.e
 }
