@@ -77,6 +77,7 @@ var importRules = []struct {
 			"/proxy/internal/bootstrap", "/proxy/internal/xdsclient", "/proxy/internal/xdsresource",
 			"/proxy/internal/httpfilter/", "/proxy/internal/networkfilter/", "/proxy/internal/admin", "/proxy/internal/server",
 			"/proxy/internal/export", // logs and spans leave as protos, off the path
+			"/proxy/internal/rls",    // questions to a rate limit service are protos
 		},
 		forbidden: []string{"github.com/envoyproxy/", "google.golang.org/protobuf", "google.golang.org/grpc"},
 		direct:    true,

@@ -35,6 +35,7 @@ func (a IP) String() string { return netip.AddrPortFrom(netip.Addr(a), 0).String
 const (
 	TCPProxyCluster  = "envoy.tcp_proxy.cluster"
 	TCPIdleTimeoutMs = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
+	RateLimitHits    = "envoy.ratelimit.hits_addend"
 )
 
 // Set is the state of one connection or stream. The zero Set is empty and ready.

@@ -166,6 +166,9 @@ func parseLimit(s string) (int, error) {
 // Constant returns the text of a format that does not depend on the request.
 func (f *Formatter) Constant() (string, bool) { return f.literal, f.constant }
 
+// Single reports whether the format is one operator and nothing else.
+func (f *Formatter) Single() bool { return len(f.parts) == 1 && f.parts[0].op != nil }
+
 // Append prints to dst; operators without a value print "-".
 func (f *Formatter) Append(dst []byte, c *Context) []byte { return f.appendOr(dst, c, "-") }
 

@@ -112,7 +112,10 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 			return nil, fmt.Errorf("domain %q is already used by another virtual host", d)
 		}
 	}
-	v.Limits = CompileRateLimits(cfg.RateLimits)
+	var err error
+	if v.Limits, err = CompileRateLimits(cfg.RateLimits); err != nil {
+		return nil, fmt.Errorf("rate_limits%w", err)
+	}
 	for i, r := range cfg.Routes {
 		e, err := c.entry(v, r)
 		if err != nil {
@@ -145,7 +148,9 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 		return e, nil
 	}
 	f := newForward(r.Forward)
-	f.Limits = CompileRateLimits(r.Forward.RateLimits)
+	if f.Limits, err = CompileRateLimits(r.Forward.RateLimits); err != nil {
+		return nil, fmt.Errorf("rate_limits%w", err)
+	}
 	if f.Retry == nil {
 		f.Retry = v.Retry
 	}

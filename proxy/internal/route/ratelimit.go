@@ -1,9 +1,13 @@
 package route
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -13,60 +17,112 @@ import (
 type RateLimits []rateLimit
 
 type rateLimit struct {
-	stage   uint32
+	*xdsresource.RateLimit
 	actions []rateLimitAction
+	hits    *format.Formatter // nil: Hits has a number, or there is none
 }
 
 type rateLimitAction struct {
 	*xdsresource.RateLimitAction
 	header  header.Key
 	headers []HeaderMatcher
+	value   *format.Formatter // of RemoteAddressMatch
 }
 
 // Descriptor describes a request: entries in the order of the actions.
-type Descriptor []DescriptorEntry
+type Descriptor struct {
+	Entries []DescriptorEntry
+	Limit   *RateLimitValue // instead of the service's own; nil: none
+	// Hits is how many hits the request is, where HasHits is set; NegativeHits: they are given back.
+	Hits                  uint64
+	HasHits, NegativeHits bool
+	Headers               xdsresource.RateLimitHeaders
+}
+
+// RateLimitValue is so many requests in a unit of time, a number of type.v3.RateLimitUnit.
+type RateLimitValue struct {
+	Requests uint32
+	Unit     int32
+}
 
 // DescriptorEntry is one thing that is said.
 type DescriptorEntry struct{ Key, Value string }
 
-// CompileRateLimits compiles rate limits. Those with a disable_key stay: there is no runtime that
-// could set it.
-func CompileRateLimits(in []xdsresource.RateLimit) RateLimits {
-	var out RateLimits
-	for i := range in {
-		rl := rateLimit{stage: in[i].Stage}
-		for j := range in[i].Actions {
-			a := &in[i].Actions[j]
-			c := rateLimitAction{RateLimitAction: a}
-			if a.Kind == xdsresource.RateLimitRequestHeader {
-				c.header = header.KeyOf(a.Name)
-			}
-			for k := range a.Headers {
-				c.headers = append(c.headers, NewHeaderMatcher(&a.Headers[k]))
-			}
-			rl.actions = append(rl.actions, c)
-		}
-		out = append(out, rl)
+// ReadRateLimits compiles a filter's own rate limits; what is wrong with them is the reader's.
+func ReadRateLimits(r *xdsresource.FilterReader, path string, in []xdsresource.RateLimit) RateLimits {
+	out, err := CompileRateLimits(in)
+	if err != nil {
+		r.Bad(path, "%v", err)
 	}
 	return out
 }
 
+// CompileRateLimits compiles rate limits. Those with a disable_key stay: there is no runtime that
+// could set it.
+func CompileRateLimits(in []xdsresource.RateLimit) (RateLimits, error) {
+	var out RateLimits
+	for i := range in {
+		rl := rateLimit{RateLimit: &in[i]}
+		if h := rl.Hits; h != nil && h.Format != "" {
+			f, err := format.Compile(h.Format)
+			if err != nil {
+				return nil, fmt.Errorf("[%d].hits_addend.format: %w", i, err)
+			}
+			if !f.Single() {
+				return nil, fmt.Errorf("[%d].hits_addend.format: %q is not one operator", i, h.Format)
+			}
+			rl.hits = f
+		}
+		for j := range in[i].Actions {
+			a, err := compileRateLimitAction(&in[i].Actions[j])
+			if err != nil {
+				return nil, fmt.Errorf("[%d].actions[%d]: %w", i, j, err)
+			}
+			rl.actions = append(rl.actions, a)
+		}
+		out = append(out, rl)
+	}
+	return out, nil
+}
+
+func compileRateLimitAction(a *xdsresource.RateLimitAction) (c rateLimitAction, err error) {
+	c.RateLimitAction = a
+	switch a.Kind {
+	case xdsresource.RateLimitRequestHeader:
+		c.header = header.KeyOf(a.Name)
+	case xdsresource.RateLimitAddressMatch:
+		if c.value, err = format.Compile(a.Value); err != nil {
+			return c, fmt.Errorf("descriptor_value: %w", err)
+		}
+	}
+	for k := range a.Headers {
+		c.headers = append(c.headers, NewHeaderMatcher(&a.Headers[k]))
+	}
+	return c, nil
+}
+
 // Described is what descriptors are made of.
 type Described struct {
-	Headers *header.Map
-	Info    *streaminfo.Info
-	Node    string // our own cluster's name
-	Cluster string // the route's
+	Headers            *header.Map
+	Response, Trailers *header.Map // nil while there are none
+	Info               *streaminfo.Info
+	Node               string // our own cluster's name
+	Cluster            string // the route's
+	Done               bool   // the stream is over: the limits for its end are asked for
+}
+
+func (d *Described) context() format.Context {
+	return format.Context{Request: d.Headers, Response: d.Response, Trailers: d.Trailers, Info: d.Info}
 }
 
 // Describe appends the descriptors of a request at a stage. A rate limit of which an action has
 // nothing to say makes none.
 func (r RateLimits) Describe(dst []Descriptor, d *Described, stage uint32) []Descriptor {
 	for i := range r {
-		if r[i].stage != stage {
+		if r[i].Stage != stage || r[i].Done != d.Done {
 			continue
 		}
-		if one, ok := r[i].describe(d); ok && len(one) > 0 {
+		if one, ok := r[i].describe(d); ok && len(one.Entries) > 0 {
 			dst = append(dst, one)
 		}
 	}
@@ -74,18 +130,49 @@ func (r RateLimits) Describe(dst []Descriptor, d *Described, stage uint32) []Des
 }
 
 func (r *rateLimit) describe(d *Described) (Descriptor, bool) {
-	var out Descriptor
+	out := Descriptor{Headers: r.Headers, Limit: r.limit(d)}
 	for i := range r.actions {
 		a := &r.actions[i]
 		v, ok := a.describe(d)
 		switch {
 		case ok:
-			out = append(out, DescriptorEntry{a.Key, v})
+			out.Entries = append(out.Entries, DescriptorEntry{a.Key, v})
 		case !a.SkipIfAbsent:
-			return nil, false
+			return Descriptor{}, false
 		}
 	}
+	if r.Hits == nil {
+		return out, true
+	}
+	out.HasHits, out.NegativeHits, out.Hits = true, r.Hits.Negative, r.Hits.Number
+	if r.hits != nil {
+		ctx := d.context()
+		n, err := strconv.ParseUint(string(r.hits.AppendOrEmpty(nil, &ctx)), 10, 64)
+		if err != nil || n > xdsresource.MaxRateLimitHits {
+			return Descriptor{}, false
+		}
+		out.Hits = n
+	}
 	return out, true
+}
+
+// limit is the limit that overrides the service's; nil when there is none.
+func (r *rateLimit) limit(d *Described) *RateLimitValue {
+	o := r.Limit
+	if o == nil {
+		return nil
+	}
+	if o.Metadata == nil {
+		return &RateLimitValue{o.Requests, o.Unit}
+	}
+	m, _ := lookUp(d.Info.Metadata, o.Metadata).(map[string]any)
+	requests, isNumber := m["requests_per_unit"].(float64)
+	name, _ := m["unit"].(string)
+	unit, known := xdsresource.RateLimitUnit(name)
+	if !isNumber || !known || !(requests >= 0 && requests <= math.MaxUint32) {
+		return nil
+	}
+	return &RateLimitValue{uint32(requests), unit}
 }
 
 // describe returns an action's value; false when the request has none.
@@ -123,6 +210,8 @@ func (a *rateLimitAction) describe(d *Described) (string, bool) {
 		return a.matched(a.queryMatches(d))
 	case xdsresource.RateLimitMetadata:
 		return a.metadata(d)
+	case xdsresource.RateLimitAddressMatch:
+		return a.address(d)
 	}
 	return "", false
 }
@@ -174,17 +263,39 @@ func (a *rateLimitAction) metadata(d *Described) (string, bool) {
 	if a.OfRoute {
 		md = d.Info.RouteMetadata
 	}
-	var v any
-	if m, ok := md[a.Metadata[0]]; ok {
-		v = m
-		for _, k := range a.Metadata[1:] {
-			step, _ := v.(map[string]any)
-			v = step[k]
-		}
-	}
-	s, _ := v.(string)
+	s, _ := lookUp(md, a.Metadata).(string)
 	if s == "" {
 		s = a.Default
 	}
 	return s, s != ""
+}
+
+// lookUp follows a path, the first step of which is a filter's name; nil when it leads nowhere.
+func lookUp(md map[string]map[string]any, path []string) any {
+	m, ok := md[path[0]]
+	if !ok {
+		return nil
+	}
+	v := any(m)
+	for _, k := range path[1:] {
+		step, _ := v.(map[string]any)
+		v = step[k]
+	}
+	return v
+}
+
+// address is the value where the client's address is in the ranges. Unlike those of other actions it
+// is a format in any case.
+func (a *rateLimitAction) address(d *Described) (string, bool) {
+	ip := d.Info.RemoteAddr().Addr().Unmap()
+	within := slices.ContainsFunc(a.Ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
+	if !ip.IsValid() || within == a.Outside {
+		return "", false
+	}
+	ctx := d.context()
+	v := string(a.value.AppendOrEmpty(nil, &ctx))
+	if v == "" {
+		v = a.Default
+	}
+	return v, v != ""
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/ratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/statefulsession"
@@ -148,6 +149,15 @@ var httpFilters = map[string]httpFilter{
 		xdsresource.HTTPFilterType{Name: localratelimit.Name, Parse: localratelimit.ParseConfig, ParseRoute: localratelimit.ParseRouteConfig},
 		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
 			return localratelimit.New(cfg, localratelimit.Deps{Stats: s.stats, Node: s.boot.Node.GetCluster(), Workers: s.cfg.Workers}), nil
+		},
+	},
+	"envoy.extensions.filters.http.ratelimit.v3.RateLimit": {
+		xdsresource.HTTPFilterType{
+			Name: ratelimit.Name, Parse: ratelimit.ParseConfig, ParseRoute: ratelimit.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute"},
+		},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			return ratelimit.New(cfg, ratelimit.Deps{Clients: s.callouts, Node: s.boot.Node.GetCluster()}), nil
 		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {

@@ -39,7 +39,8 @@ func Compile(in []Value) (Setter, error) {
 			v.Factory = v.Key
 		}
 		switch v.Factory {
-		case "envoy.string", "envoy.hashable_string", "envoy.network.ip", filterstate.TCPProxyCluster, filterstate.TCPIdleTimeoutMs:
+		case "envoy.string", "envoy.hashable_string", "envoy.network.ip", filterstate.TCPProxyCluster, filterstate.TCPIdleTimeoutMs,
+			filterstate.RateLimitHits:
 		default:
 			return nil, fmt.Errorf("[%d]: there is no object factory for %q; use envoy.string as factory_key", i, v.Factory)
 		}
@@ -81,7 +82,7 @@ func object(factory, text string) filterstate.Object {
 		return filterstate.IP(a)
 	case "envoy.hashable_string":
 		return filterstate.HashableText(text)
-	case filterstate.TCPIdleTimeoutMs:
+	case filterstate.TCPIdleTimeoutMs, filterstate.RateLimitHits:
 		if _, err := strconv.ParseUint(text, 10, 32); err != nil {
 			return nil
 		}

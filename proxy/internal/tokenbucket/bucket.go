@@ -48,10 +48,16 @@ func (b *Bucket) floor(now int64) int64 { return now - b.full }
 
 // Take takes a token; false when there is none. now is in nanoseconds, from one clock for all
 // callers.
-func (b *Bucket) Take(now int64) bool {
+func (b *Bucket) Take(now int64) bool { return b.TakeN(now, 1) }
+
+// TakeN takes so many tokens, or none.
+func (b *Bucket) TakeN(now int64, n uint64) bool {
+	if n > uint64(b.full/b.token) {
+		return false
+	}
 	for {
 		old := b.empty.Load()
-		next := max(old, b.floor(now)) + b.token
+		next := max(old, b.floor(now)) + int64(n)*b.token
 		if next > now {
 			return false
 		}

@@ -29,11 +29,12 @@ func TestModel(t *testing.T) {
 			if got, want := b.Wait(now), time.Duration(max(token-have, 0)); got != want {
 				t.Fatalf("%+v: wait %v, want %v", l, got, want)
 			}
-			if got, want := b.Take(now), have >= token; got != want {
-				t.Fatalf("%+v with %d: took %v", l, have, got)
+			n := r.Uint64N(uint64(l.Max) + 2)
+			if got, want := b.TakeN(now, n), have >= int64(n)*token; got != want {
+				t.Fatalf("%+v with %d: took %d: %v", l, have, n, got)
 			}
-			if have >= token {
-				have -= token
+			if have >= int64(n)*token {
+				have -= int64(n) * token
 			}
 		}
 	}

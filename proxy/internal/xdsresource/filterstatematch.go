@@ -25,9 +25,15 @@ func (p *parser) filterStateMatcher(path string, m *matcherv3.FilterStateMatcher
 		return out
 	}
 	out.Invert = a.GetInvertMatch()
-	for i, c := range a.GetRanges() {
-		out.Prefixes = append(out.Prefixes, p.cidr(at(join(path, "address_match.ranges"), i),
-			&corev3.CidrRange{AddressPrefix: c.GetAddressPrefix(), PrefixLen: c.GetPrefixLen()}))
+	out.Prefixes = p.addressRanges(join(path, "address_match"), a)
+	return out
+}
+
+// addressRanges are the ranges of an address matcher.
+func (p *parser) addressRanges(path string, m *matcherv3.AddressMatcher) []netip.Prefix {
+	var out []netip.Prefix
+	for i, c := range m.GetRanges() {
+		out = append(out, p.cidr(at(join(path, "ranges"), i), &corev3.CidrRange{AddressPrefix: c.GetAddressPrefix(), PrefixLen: c.GetPrefixLen()}))
 	}
 	return out
 }

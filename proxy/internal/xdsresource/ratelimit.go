@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"net/netip"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -15,7 +16,38 @@ type RateLimit struct {
 	Stage      uint32
 	DisableKey string
 	Actions    []RateLimitAction
+	Limit      *RateLimitOverride // nil: none
+	Hits       *RateLimitHits     // nil: as many as the request is
+	Done       bool               // for the end of the stream
+	Headers    RateLimitHeaders
 }
+
+// RateLimitOverride is a limit that takes the place of the service's own.
+type RateLimitOverride struct {
+	Requests uint32
+	Unit     int32    // of type.v3.RateLimitUnit
+	Metadata []string // where dynamic metadata holds the two; nil: they are above
+}
+
+// RateLimitHits is how many hits a request is.
+type RateLimitHits struct {
+	Number   uint64
+	Format   string // whose text is the number; "": it is above
+	Negative bool   // they are given back
+}
+
+// RateLimitHeaders says whether x-ratelimit-* headers tell of a limit.
+type RateLimitHeaders uint8
+
+// Whether they do: as the filter says, or not.
+const (
+	RateLimitHeadersDefault RateLimitHeaders = iota
+	RateLimitHeadersOff
+	RateLimitHeadersOn
+)
+
+// MaxRateLimitHits is how many hits a request may be.
+const MaxRateLimitHits = 1_000_000_000
 
 // RateLimitKind says what an action tells of a request.
 type RateLimitKind uint8
@@ -32,6 +64,7 @@ const (
 	RateLimitHeaderMatch
 	RateLimitQueryMatch
 	RateLimitMetadata
+	RateLimitAddressMatch
 )
 
 // RateLimitAction makes one entry of a descriptor.
@@ -45,14 +78,30 @@ type RateLimitAction struct {
 	ExpectMatch  bool
 	Headers      []HeaderMatcher
 	Query        []QueryMatcher
-	V4, V6       int // prefix lengths
+	V4, V6       int            // prefix lengths
+	Ranges       []netip.Prefix // of a client's address
+	Outside      bool           // it must be in none of them
 	Metadata     []string
 	OfRoute      bool // route metadata, else dynamic metadata
 }
 
-// RateLimits converts a list of rate limits.
+// RateLimits converts a filter's own list of rate limits, which know no stages.
 func (r *FilterReader) RateLimits(path string, in []*routev3.RateLimit) []RateLimit {
+	for i, m := range in {
+		if m.GetStage() != nil {
+			r.p.bad(join(at(path, i), "stage"), "has no effect in a filter's own limits; remove it")
+		}
+		if m.GetDisableKey() != "" {
+			r.p.bad(join(at(path, i), "disable_key"), "has no effect in a filter's own limits; remove it")
+		}
+	}
 	return r.p.rateLimits(path, in)
+}
+
+// RateLimitUnit is the number of a unit's name.
+func RateLimitUnit(name string) (int32, bool) {
+	n, ok := typev3.RateLimitUnit_value[name]
+	return n, ok
 }
 
 // TokenBucket converts a bucket's limit.
@@ -71,7 +120,10 @@ func (p *parser) rateLimits(path string, in []*routev3.RateLimit) []RateLimit {
 	var out []RateLimit
 	for i, m := range in {
 		here := at(path, i)
-		rl := RateLimit{Stage: uint32Or(m.GetStage(), 0), DisableKey: m.GetDisableKey()}
+		rl := RateLimit{
+			Stage: uint32Or(m.GetStage(), 0), DisableKey: m.GetDisableKey(), Done: m.GetApplyOnStreamDone(), Headers: RateLimitHeaders(m.GetXRatelimitOption()),
+			Limit: rateLimitOverride(m.GetLimit()), Hits: p.rateLimitHits(join(here, "hits_addend"), m.GetHitsAddend()),
+		}
 		for j, a := range m.GetActions() {
 			rl.Actions = append(rl.Actions, p.rateLimitAction(at(join(here, "actions"), j), a))
 		}
@@ -124,9 +176,38 @@ func (p *parser) rateLimitAction(path string, m *routev3.RateLimit_Action) RateL
 			Kind: RateLimitMetadata, Key: x.GetDescriptorKey(), Default: x.GetDefaultValue(), SkipIfAbsent: x.GetSkipIfAbsent(),
 			Metadata: metadataKey(x.GetMetadataKey()), OfRoute: x.GetSource() == routev3.RateLimit_Action_MetaData_ROUTE_ENTRY,
 		}
+	case *routev3.RateLimit_Action_DynamicMetadata: // the older form of the one above
+		x := a.DynamicMetadata
+		return RateLimitAction{Kind: RateLimitMetadata, Key: x.GetDescriptorKey(), Default: x.GetDefaultValue(), Metadata: metadataKey(x.GetMetadataKey())}
+	case *routev3.RateLimit_Action_RemoteAddressMatch_:
+		x := a.RemoteAddressMatch
+		return RateLimitAction{
+			Kind: RateLimitAddressMatch, Key: or(x.GetDescriptorKey(), "remote_address_match"), Value: x.GetDescriptorValue(), Default: x.GetDefaultValue(),
+			Ranges: p.addressRanges(join(path, "remote_address_match.address_matcher"), x.GetAddressMatcher()), Outside: x.GetAddressMatcher().GetInvertMatch(),
+		}
 	}
 	p.bad(path, "an action is required")
 	return RateLimitAction{}
+}
+
+func rateLimitOverride(m *routev3.RateLimit_Override) *RateLimitOverride {
+	switch o := m.GetOverrideSpecifier().(type) {
+	case *routev3.RateLimit_Override_DynamicMetadata_:
+		return &RateLimitOverride{Metadata: metadataKey(o.DynamicMetadata.GetMetadataKey())}
+	case *routev3.RateLimit_Override_RateLimit:
+		return &RateLimitOverride{Requests: o.RateLimit.GetRequestsPerUnit(), Unit: int32(o.RateLimit.GetUnit())}
+	}
+	return nil
+}
+
+func (p *parser) rateLimitHits(path string, m *routev3.RateLimit_HitsAddend) *RateLimitHits {
+	if m == nil {
+		return nil
+	}
+	if m.GetNumber() != nil && m.GetFormat() != "" {
+		p.bad(path, "number and format exclude each other")
+	}
+	return &RateLimitHits{Number: m.GetNumber().GetValue(), Format: m.GetFormat(), Negative: m.GetIsNegativeHits()}
 }
 
 // metadataKey is a key's filter name with the path below it.

@@ -120,9 +120,16 @@ var supportedFields = map[string]string{
 	"envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig":        "",
 	"envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": "allowed_route_names",
 	"envoy.extensions.internal_redirect.filter_state.v3.FilterStateConfig":              "redirect_enabled_key redirect_if_absent",
-	"envoy.config.route.v3.RateLimit":                                                   "stage disable_key actions",
+	"envoy.config.route.v3.RateLimit":                                                   "stage disable_key actions limit hits_addend apply_on_stream_done x_ratelimit_option",
+	"envoy.config.route.v3.RateLimit.HitsAddend":                                        "number format is_negative_hits",
+	"envoy.config.route.v3.RateLimit.Override":                                          "dynamic_metadata rate_limit",
+	"envoy.config.route.v3.RateLimit.Override.DynamicMetadata":                          "metadata_key",
+	"envoy.config.route.v3.RateLimit.Override.RateLimitOverride":                        "requests_per_unit unit",
 	"envoy.config.route.v3.RateLimit.Action": `source_cluster destination_cluster request_headers query_parameters
-		remote_address generic_key header_value_match metadata masked_remote_address query_parameter_value_match`,
+		remote_address generic_key header_value_match metadata dynamic_metadata masked_remote_address query_parameter_value_match
+		remote_address_match`,
+	"envoy.config.route.v3.RateLimit.Action.DynamicMetaData":          "descriptor_key metadata_key default_value",
+	"envoy.config.route.v3.RateLimit.Action.RemoteAddressMatch":       "descriptor_value descriptor_key default_value address_matcher",
 	"envoy.config.route.v3.RateLimit.Action.SourceCluster":            "",
 	"envoy.config.route.v3.RateLimit.Action.DestinationCluster":       "",
 	"envoy.config.route.v3.RateLimit.Action.RequestHeaders":           "header_name descriptor_key skip_if_absent",

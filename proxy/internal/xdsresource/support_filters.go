@@ -89,6 +89,12 @@ var filterFields = map[string]string{
 		local_rate_limit_per_downstream_connection enable_x_ratelimit_headers vh_rate_limits
 		always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits max_dynamic_descriptors
 		enable_retry_after_header`,
+	"envoy.extensions.filters.http.ratelimit.v3.RateLimit": `domain stage request_type timeout failure_mode_deny
+		rate_limited_as_resource_exhausted rate_limit_service enable_x_ratelimit_headers disable_x_envoy_ratelimited_header
+		rate_limited_status response_headers_to_add status_on_error stat_prefix filter_enabled filter_enforced
+		failure_mode_deny_percent rate_limits metadata_namespace enable_retry_after_header`,
+	"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute":   "vh_rate_limits rate_limits domain",
+	"envoy.config.ratelimit.v3.RateLimitServiceConfig":               "grpc_service transport_api_version",
 	"envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor":  "entries token_bucket shadow_mode",
 	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "key value",
 	"envoy.type.v3.TokenBucket":                                      "max_tokens tokens_per_fill fill_interval",

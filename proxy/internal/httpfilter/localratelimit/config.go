@@ -53,7 +53,7 @@ type rules struct {
 }
 
 type rule struct {
-	entries route.Descriptor // an empty value stands for any, each with a bucket of its own
+	entries []route.DescriptorEntry // an empty value stands for any, each with a bucket of its own
 	dynamic bool
 	shadow  bool
 	limit   tokenbucket.Limit
@@ -100,7 +100,19 @@ func parse(a *anypb.Any, ofRoute bool) (any, error) {
 	}
 	c.RequestHeaders = add("request_headers_to_add_when_not_enforced", r.Headers("request_headers_to_add_when_not_enforced", m.GetRequestHeadersToAddWhenNotEnforced()))
 	c.ResponseHeaders = add("response_headers_to_add", r.Headers("response_headers_to_add", m.GetResponseHeadersToAdd()))
-	c.Limits = route.CompileRateLimits(r.RateLimits("rate_limits", m.GetRateLimits()))
+	for i, l := range m.GetRateLimits() {
+		path := fmt.Sprintf("rate_limits[%d]", i)
+		if l.GetLimit() != nil {
+			r.Bad(path+".limit", "is for rate limit services; limits stand in descriptors")
+		}
+		if l.GetApplyOnStreamDone() {
+			r.Bad(path+".apply_on_stream_done", "is for rate limit services")
+		}
+		if l.GetHitsAddend().GetIsNegativeHits() {
+			r.Bad(path+".hits_addend.is_negative_hits", "is for rate limit services")
+		}
+	}
+	c.Limits = route.ReadRateLimits(r, "rate_limits", r.RateLimits("rate_limits", m.GetRateLimits()))
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

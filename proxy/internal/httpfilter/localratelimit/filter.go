@@ -17,6 +17,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Name is the filter's canonical name.
@@ -182,12 +183,20 @@ func (f *filter) reset() uint64 {
 
 // OnResponseHeaders implements httpfilter.ResponseHeaders.
 func (f *filter) OnResponseHeaders(_ httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
-	if b := f.verdict.bucket; b != nil && f.cfg.Headers {
+	if b := f.verdict.bucket; b != nil && f.tells() {
 		h.AddBuilt(limitKey, strconv.AppendUint(h.Build(), b.Max(), 10))
 		h.AddBuilt(remainingKey, strconv.AppendUint(h.Build(), b.Left(f.now), 10))
 		h.AddBuilt(resetKey, strconv.AppendUint(h.Build(), f.reset(), 10))
 	}
 	return httpfilter.Continue
+}
+
+// tells reports whether headers tell of the limit.
+func (f *filter) tells() bool {
+	if f.verdict.headers == xdsresource.RateLimitHeadersDefault {
+		return f.cfg.Headers
+	}
+	return f.verdict.headers == xdsresource.RateLimitHeadersOn
 }
 
 var (

@@ -138,13 +138,35 @@ func TestPerConnection(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for body, want := range map[string]string{
-		on + "token_bucket: {max_tokens: 1, fill_interval: 0.01s}":                                                                      "at least 50ms",
-		on + bucket(1, 1) + ", local_cluster_rate_limit: {}":                                                                            "local_cluster_rate_limit",
-		on + bucket(1, 1) + ", descriptors: [{entries: [{key: a}], " + bucket(1, 1) + "}, {entries: [{key: a}], " + bucket(1, 1) + "}]": "stands twice",
-		on + bucket(1, 1) + ", rate_limits: [{actions: [{extension: {name: x}}]}]":                                                      "extension",
+		on + "token_bucket: {max_tokens: 1, fill_interval: 0.01s}":                                                                       "at least 50ms",
+		on + bucket(1, 1) + ", local_cluster_rate_limit: {}":                                                                             "local_cluster_rate_limit",
+		on + bucket(1, 1) + ", descriptors: [{entries: [{key: a}], " + bucket(1, 1) + "}, {entries: [{key: a}], " + bucket(1, 1) + "}]":  "stands twice",
+		on + bucket(1, 1) + ", rate_limits: [{actions: [{remote_address: {}}], limit: {rate_limit: {requests_per_unit: 1, unit: DAY}}}]": "rate_limits[0].limit",
+		on + bucket(1, 1) + ", rate_limits: [{actions: [{remote_address: {}}], apply_on_stream_done: true}]":                             "apply_on_stream_done",
+		on + bucket(1, 1) + ", rate_limits: [{actions: [{remote_address: {}}], hits_addend: {number: 1, is_negative_hits: true}}]":       "is_negative_hits",
+		on + bucket(1, 1) + ", rate_limits: [{stage: 0, actions: [{remote_address: {}}]}]":                                               "rate_limits[0].stage",
+		on + bucket(1, 1) + ", rate_limits: [{actions: [{extension: {name: x}}]}]":                                                       "extension",
 	} {
 		if err := proxytest.Check(proxytest.Config{Routes: direct, Filters: filter(body)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", body, err, want)
 		}
+	}
+}
+
+// TestHits: a request may take several tokens, and its descriptor say whether headers tell of them.
+func TestHits(t *testing.T) {
+	p := proxytest.Start(t, proxytest.Config{
+		Routes: direct,
+		Filters: filter(on + bucket(100, 1) + ", descriptors: [{entries: [{key: c}], " + bucket(5, 1) + "}], rate_limits: [{actions: [{request_headers: {header_name: x-c, descriptor_key: c}}], " +
+			"hits_addend: {format: '%REQ(x-hits)%'}, x_ratelimit_option: DRAFT_VERSION_03}]"),
+	})
+	if got, want := codes(p, "/ x-c=a x-hits=3", "/ x-c=a x-hits=3", "/ x-c=a x-hits=2", "/ x-c=d x-hits=0", "/ x-c=d x-hits=0", "/ x-c=d x-hits=5", "/ x-c=a x-hits=1", "/ x-c=b x-hits=6", "/ x-c=b x-hits=5"), "200 429 200 429 429 200 429 429 200"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if r := p.Get("/", "x-c", "c", "x-hits", "4"); r.Header.Get("x-ratelimit-limit") != "5" || r.Header.Get("x-ratelimit-remaining") != "1" {
+		t.Errorf("%v", r.Header)
+	}
+	if r := p.Get("/"); r.Header.Get("x-ratelimit-limit") != "" {
+		t.Errorf("headers tell of the default: %v", r.Header)
 	}
 }
