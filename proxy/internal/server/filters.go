@@ -26,6 +26,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/statefulsession"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/tap"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/connectionlimit"
@@ -158,6 +159,17 @@ var httpFilters = map[string]httpFilter{
 		},
 		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
 			return ratelimit.New(cfg, ratelimit.Deps{Clients: s.callouts, Node: s.boot.Node.GetCluster()}), nil
+		},
+	},
+	"envoy.extensions.filters.http.tap.v3.Tap": {
+		xdsresource.HTTPFilterType{Name: tap.Name, Parse: tap.ParseConfig},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			out := cfg.(*tap.Config).Output
+			w, err := s.exporters.get(out, func() (runner, error) { return tap.NewWriter(out, s.cfg.Workers, s.stats, s.logger("tap")), nil })
+			if err != nil {
+				return nil, err
+			}
+			return tap.New(cfg, w.(*tap.Writer), at.scope), nil
 		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {

@@ -3,6 +3,24 @@ package xdsresource
 // filterFields continues supportedFields for filters, HTTP, network and listener.
 var filterFields = map[string]string{
 	"envoy.extensions.filters.http.health_check.v3.HealthCheck": "pass_through_mode cache_time cluster_min_healthy_percentages headers",
+	"envoy.extensions.filters.http.tap.v3.Tap":                  "common_config record_headers_received_time record_downstream_connection record_upstream_connection",
+	"envoy.extensions.common.tap.v3.CommonExtensionConfig":      "static_config",
+	"envoy.config.tap.v3.TapConfig":                             "match_config match output_config tap_enabled",
+	"envoy.config.tap.v3.OutputConfig":                          "sinks max_buffered_rx_bytes max_buffered_tx_bytes streaming",
+	"envoy.config.tap.v3.OutputSink":                            "format file_per_tap",
+	"envoy.config.tap.v3.FilePerTapSink":                        "path_prefix",
+	"envoy.config.tap.v3.MatchPredicate": `or_match and_match not_match any_match http_request_headers_match http_request_trailers_match http_response_headers_match
+		http_response_trailers_match http_request_generic_body_match http_response_generic_body_match`,
+	"envoy.config.tap.v3.MatchPredicate.MatchSet":               "rules",
+	"envoy.config.tap.v3.HttpHeadersMatch":                      "headers",
+	"envoy.config.tap.v3.HttpGenericBodyMatch":                  "bytes_limit patterns",
+	"envoy.config.tap.v3.HttpGenericBodyMatch.GenericTextMatch": "string_match binary_match",
+	"envoy.config.common.matcher.v3.MatchPredicate": `or_match and_match not_match any_match http_request_headers_match http_request_trailers_match http_response_headers_match
+		http_response_trailers_match http_request_generic_body_match http_response_generic_body_match`,
+	"envoy.config.common.matcher.v3.MatchPredicate.MatchSet":               "rules",
+	"envoy.config.common.matcher.v3.HttpHeadersMatch":                      "headers",
+	"envoy.config.common.matcher.v3.HttpGenericBodyMatch":                  "bytes_limit patterns",
+	"envoy.config.common.matcher.v3.HttpGenericBodyMatch.GenericTextMatch": "string_match binary_match",
 	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": `emit_filter_state individual_method_stats_allowlist stats_for_all_methods
 		enable_upstream_stats replace_dots_in_grpc_service_name`,
 	"envoy.config.core.v3.GrpcMethodList":                                            "services",
