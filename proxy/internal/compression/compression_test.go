@@ -36,7 +36,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dec := NewDecoder(e)
+			dec := NewDecoder(e, &Room{})
 			var got []byte
 			emit := func(p []byte) { got = append(got, p...) }
 			for rest := want; ; {
@@ -80,7 +80,7 @@ func TestBadBodies(t *testing.T) {
 			}
 			return bytes.Clone(b)
 		}()
-		d := NewDecoder(e)
+		d := NewDecoder(e, &Room{})
 		n := 0
 		if err := d.Decode(bomb, true, func(p []byte) { n += len(p) }); !errors.Is(err, ErrRatio) || n > 10<<20 {
 			t.Errorf("%s: a bomb of %d bytes became %d: %v", e, len(bomb), n, err)
@@ -90,12 +90,12 @@ func TestBadBodies(t *testing.T) {
 			if e == Zstd && name == "none" {
 				continue // no frames are an empty body
 			}
-			d := NewDecoder(e)
+			d := NewDecoder(e, &Room{})
 			if err := d.Decode(b, true, func([]byte) {}); err == nil {
 				t.Errorf("%s: %s was accepted", e, name)
 			}
 			d.Close()
 		}
-		NewDecoder(e).Close() // never used
+		NewDecoder(e, &Room{}).Close() // never used
 	}
 }

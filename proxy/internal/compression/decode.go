@@ -1,6 +1,7 @@
 package compression
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"iter"
@@ -23,6 +24,7 @@ var ErrRatio = errors.New("the body grows more than a hundredfold")
 // Decoder decompresses one body. The library reads from it in a coroutine of its own, which rests
 // when it has no more input: no goroutine of the scheduler is involved, nothing waits.
 type Decoder struct {
+	room    *Room
 	next    func() ([]byte, bool)
 	stop    func()
 	in      []byte
@@ -33,9 +35,9 @@ type Decoder struct {
 	yield   func([]byte) bool
 }
 
-// NewDecoder begins a body. Close it in the end.
-func NewDecoder(e Encoding) *Decoder {
-	d := &Decoder{}
+// NewDecoder begins a body, whose window comes out of the room. Close it in the end.
+func NewDecoder(e Encoding, room *Room) *Decoder {
+	d := &Decoder{room: room}
 	d.next, d.stop = iter.Pull(func(yield func([]byte) bool) {
 		d.yield = yield
 		d.err = d.run(e)
@@ -62,7 +64,15 @@ func (d *Decoder) Read(p []byte) (int, error) {
 }
 
 func (d *Decoder) run(e Encoding) error {
-	r, err := open(e, d)
+	begin, window, err := d.begin(e)
+	if err != nil {
+		return err
+	}
+	if !d.room.take(window) {
+		return ErrNoRoom
+	}
+	defer d.room.give(window)
+	r, err := open(e, io.MultiReader(bytes.NewReader(begin), d), window)
 	if err != nil {
 		return err
 	}
@@ -89,12 +99,12 @@ func (d *Decoder) run(e Encoding) error {
 	}
 }
 
-func open(e Encoding, r io.Reader) (io.Reader, error) {
+func open(e Encoding, r io.Reader, window int) (io.Reader, error) {
 	switch e {
 	case Brotli:
 		return brotli.NewReader(r), nil
 	case Zstd:
-		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
+		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(uint64(window)))
 	}
 	return gzip.NewReader(r)
 }

@@ -106,8 +106,8 @@ var httpFilters = map[string]httpFilter{
 	},
 	"envoy.extensions.filters.http.decompressor.v3.Decompressor": {
 		xdsresource.HTTPFilterType{Name: decompressor.Name, Parse: decompressor.ParseConfig},
-		func(_ *Server, cfg any, at place) (httpfilter.Factory, error) {
-			return decompressor.New(cfg, at.scope), nil
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return decompressor.New(cfg, at.scope, s.cfg.Workers), nil
 		},
 	},
 	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": {

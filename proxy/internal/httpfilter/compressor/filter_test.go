@@ -55,7 +55,7 @@ func plain(t *testing.T, encoding, body string) string {
 	if !ok {
 		return body
 	}
-	d := compression.NewDecoder(e)
+	d := compression.NewDecoder(e, &compression.Room{})
 	defer d.Close()
 	var b strings.Builder
 	if err := d.Decode([]byte(body), true, func(p []byte) { b.Write(p) }); err != nil {

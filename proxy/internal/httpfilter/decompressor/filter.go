@@ -2,12 +2,14 @@
 // of servers, and requests of clients, for those behind it that cannot.
 //
 // A body is decompressed as it comes, within bounds: one that grows more than a hundredfold, or is
-// broken, ends the stream, where Envoy passes on what it has made of it. Only server imports it.
+// broken, ends the stream, where Envoy passes on what it has made of it. So does one whose window finds
+// no room (package compression). Only server imports it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/decompressor_filter
 package decompressor
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/brotli/decompressor/v3" // read by name, below
@@ -94,24 +96,28 @@ var statSet = stats.NewSet(
 )
 
 // New returns the factory for a filter chain. scope is the connection manager's.
-func New(cfg any, scope stats.Scope) httpfilter.Factory {
+func New(cfg any, scope stats.Scope, workers int) httpfilter.Factory {
 	c := cfg.(*Config)
 	name := c.Encoding.String()
 	if c.Encoding == compression.Brotli {
 		name = "brotli"
 	}
 	scope = scope.Scope("decompressor").Scope(c.Library).Scope(name)
-	return &factory{cfg: c, request: scope.Scope("request").Block(statSet), response: scope.Scope("response").Block(statSet)}
+	return &factory{cfg: c, rooms: make([]*compression.Room, workers), request: scope.Scope("request").Block(statSet), response: scope.Scope("response").Block(statSet)}
 }
 
 type factory struct {
 	cfg               *Config
 	request, response stats.Block
+	rooms             []*compression.Room // by worker
 }
 
 // NewFilter implements httpfilter.Factory.
-func (f *factory) NewFilter(*eventloop.Loop) httpfilter.Filter {
-	x := &filter{cfg: f.cfg}
+func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
+	if f.rooms[l.ID()] == nil {
+		f.rooms[l.ID()] = &compression.Room{}
+	}
+	x := &filter{cfg: f.cfg, room: f.rooms[l.ID()]}
 	x.up.block, x.down.block = f.request, f.response
 	return x
 }
@@ -119,6 +125,7 @@ func (f *factory) NewFilter(*eventloop.Loop) httpfilter.Filter {
 // filter serves one stream at a time.
 type filter struct {
 	cfg      *Config
+	room     *compression.Room
 	up, down body
 }
 
@@ -172,16 +179,20 @@ func (f *filter) begin(s httpfilter.Stream, d *side, b *body, h *header.Map, end
 	} else {
 		h.Remove(header.ContentEncoding)
 	}
-	b.dec = compression.NewDecoder(f.cfg.Encoding)
+	b.dec = compression.NewDecoder(f.cfg.Encoding, f.room)
 }
 
 // OnRequestData implements httpfilter.RequestData, as do the methods below for theirs.
 func (f *filter) OnRequestData(s httpfilter.Stream, d *httpfilter.Data, end bool) httpfilter.Status {
-	if !f.up.decode(s, d, end, s.InjectRequest) {
+	switch err := f.up.decode(s, d, end, s.InjectRequest); {
+	case err == nil:
+		return httpfilter.Continue
+	case errors.Is(err, compression.ErrNoRoom):
+		s.Reply(httpfilter.Reply{Code: 503, Body: "Service Unavailable", Details: "request_decompression_overloaded"})
+	default:
 		s.Reply(httpfilter.Reply{Code: 400, Body: "Bad Request", Details: "request_decompression_failed"})
-		return httpfilter.Stop
 	}
-	return httpfilter.Continue
+	return httpfilter.Stop
 }
 
 // OnRequestTrailers sees to it that the body is complete before its trailers go on.
@@ -192,11 +203,15 @@ func (f *filter) OnRequestTrailers(s httpfilter.Stream, _ *header.Map) httpfilte
 
 // OnResponseData implements httpfilter.ResponseData.
 func (f *filter) OnResponseData(s httpfilter.Stream, d *httpfilter.Data, end bool) httpfilter.Status {
-	if !f.down.decode(s, d, end, s.InjectResponse) {
+	switch err := f.down.decode(s, d, end, s.InjectResponse); {
+	case err == nil:
+		return httpfilter.Continue
+	case errors.Is(err, compression.ErrNoRoom):
+		s.ResetResponse("response_decompression_overloaded", 0)
+	default:
 		s.ResetResponse("response_decompression_failed", 0)
-		return httpfilter.Stop
 	}
-	return httpfilter.Continue
+	return httpfilter.Stop
 }
 
 // OnResponseTrailers is OnRequestTrailers for the response.
@@ -206,14 +221,14 @@ func (f *filter) OnResponseTrailers(s httpfilter.Stream, _ *header.Map) httpfilt
 }
 
 // decode replaces a piece by what it decompresses to, which is passed on in pieces of its own.
-func (b *body) decode(s httpfilter.Stream, d *httpfilter.Data, end bool, inject func([]byte, bool)) bool {
+func (b *body) decode(s httpfilter.Stream, d *httpfilter.Data, end bool, inject func([]byte, bool)) error {
 	if b.dec == nil {
-		return true
+		return nil
 	}
 	p := d.Bytes
 	d.Bytes = nil
 	if b.done || len(p) == 0 && !end {
-		return true
+		return nil
 	}
 	s.Shard().Add(b.block.Counter(compressedBytes), uint64(len(p)))
 	n := 0
@@ -224,10 +239,10 @@ func (b *body) decode(s httpfilter.Stream, d *httpfilter.Data, end bool, inject 
 	})
 	s.Shard().Add(b.block.Counter(uncompressedBytes), uint64(n))
 	if b.dec != dec { // a filter behind this one has ended the stream: nothing is left to fail
-		return true
+		return nil
 	}
 	b.done = end
-	return err == nil
+	return err
 }
 
 // OnComplete implements httpfilter.Completer.

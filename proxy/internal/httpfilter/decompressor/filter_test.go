@@ -126,3 +126,35 @@ func TestEndWithin(t *testing.T) {
 		}
 	}
 }
+
+// TestWindows: clients that ask for large windows and send no more hold a bounded amount of memory:
+// further ones are told to come again, until one of them is gone.
+func TestWindows(t *testing.T) {
+	if proxytest.Envoy() {
+		t.Skip("Envoy has no such bound")
+	}
+	// A zstd frame with a window of 8 MiB and a block of one byte; the last block is yet to come.
+	const begin = "\x28\xb5\x2f\xfd\x00\x68\x08\x00\x00a"
+	p := proxytest.Start(t, proxytest.Config{
+		Filters:  strings.ReplaceAll(strings.ReplaceAll(filter(""), "gzip", "zstd"), "Gzip", "Zstd"),
+		Upstream: proxytest.Server(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
+		Log:      "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%",
+	})
+	request := "POST / HTTP/1.1\r\nhost: a\r\ncontent-encoding: zstd\r\ntransfer-encoding: chunked\r\n\r\na\r\n" + begin + "\r\n"
+	var open []*proxytest.Conn
+	for range 32 {
+		open = append(open, p.Dial().Send(request))
+	}
+	p.WantStats(map[string]int64{"http.t.decompressor.lib.zstd.request.total_uncompressed_bytes": 32})
+	if r := p.Dial().Send(request).Read("POST"); r.StatusCode != 503 {
+		t.Errorf("%d %q", r.StatusCode, r.Text)
+	}
+	if got := p.Log(1)[0]; got != "503 request_decompression_overloaded" {
+		t.Error(got)
+	}
+	open[0].Close()
+	p.WantStats(map[string]int64{"http.t.downstream_cx_destroy_remote": 1})
+	if r := p.Dial().Send(request + "3\r\n\x01\x00\x00\r\n0\r\n\r\n").Read("POST"); r.StatusCode != 200 {
+		t.Errorf("%d %q", r.StatusCode, r.Text)
+	}
+}
