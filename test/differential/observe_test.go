@@ -46,7 +46,7 @@ var replaced = []struct {
 	// times of logs
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "{time}"},
 	// ports that the kernel chose
-	{regexp.MustCompile(`\b(127\.0\.0\.1|\[::1\]):\d{4,5}\b`), "$1:{ephemeral}"},
+	{regexp.MustCompile(`\b(127\.0\.0\.\d|\[::1\]):\d{4,5}\b`), "$1:{ephemeral}"},
 }
 
 func (n normaliser) text(s string) string {

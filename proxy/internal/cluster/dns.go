@@ -144,16 +144,23 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 	return ttl, ok, failed
 }
 
-// logical keeps one address: the one in use while the name still has it, so that servers
-// that rotate their answers do not cost connections.
+// logical puts the address in use first while the name still has it, so that servers that rotate
+// their answers do not cost connections. The others are for when it cannot be connected to.
 func logical(current, answer []netip.Addr) []netip.Addr {
 	if len(answer) == 0 {
 		return current // Envoy: an empty answer changes nothing for LOGICAL_DNS
 	}
-	if len(current) == 1 && slices.Contains(answer, current[0]) {
-		return current
+	first := answer[0]
+	if len(current) > 0 && slices.Contains(answer, current[0]) {
+		first = current[0]
 	}
-	return answer[:1:1]
+	out := []netip.Addr{first}
+	for _, a := range answer {
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // resolvedEndpoints replaces the names in a cluster's endpoints by addresses.
@@ -175,10 +182,17 @@ func resolvedEndpoints(cfg *xdsresource.Cluster, good map[string][]netip.Addr) *
 			if e.Hostname == "" {
 				e.Hostname = name // what auto_host_rewrite sends
 			}
-			for _, a := range good[name] {
+			addrs := addresses(good[name], e.Address.Port)
+			for i := range addrs {
 				r := e
-				r.Address = xdsresource.Address{IP: a, Port: e.Address.Port}
+				r.Address = addrs[i]
+				if cfg.Type == xdsresource.ClusterLogicalDNS { // one host, whatever addresses it has
+					r.More, addrs = addrs[1:], nil
+				}
 				es = append(es, r)
+				if addrs == nil {
+					break
+				}
 			}
 		}
 		l.Endpoints = es
@@ -186,9 +200,17 @@ func resolvedEndpoints(cfg *xdsresource.Cluster, good map[string][]netip.Addr) *
 	return &out
 }
 
+func addresses(ips []netip.Addr, port uint16) []xdsresource.Address {
+	out := make([]xdsresource.Address, len(ips))
+	for i, ip := range ips {
+		out[i] = xdsresource.Address{IP: ip, Port: port}
+	}
+	return out
+}
+
 func sameEndpoints(a, b xdsresource.LocalityEndpoints) bool {
 	return slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y xdsresource.Endpoint) bool {
-		return x.Address == y.Address && x.Hostname == y.Hostname
+		return x.Address == y.Address && x.Hostname == y.Hostname && slices.Equal(x.More, y.More)
 	})
 }
 

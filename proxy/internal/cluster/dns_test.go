@@ -90,6 +90,9 @@ func TestDNS(t *testing.T) {
 		if got := picks(l.Get("logical"), 10); got["10.1.0.1:80"] != 10 {
 			t.Errorf("after a rotation picks %v", got)
 		}
+		if got := l.Get("logical").Pick(&lb.Context{}).Host.Info().Addresses; len(got) != 2 || got[1].IP.String() != "10.1.0.2" {
+			t.Errorf("the host's addresses are %v, want both", got)
+		}
 		if got := picks(l.Get("missing"), 1); got["10.2.0.1:80"] != 1 {
 			t.Errorf("once resolved picks %v", got)
 		}

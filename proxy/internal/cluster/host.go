@@ -38,6 +38,8 @@ type HostInfo struct {
 	Health   xdsresource.HealthStatus // as sent by EDS
 	Locality Locality
 	Metadata xdsresource.Metadata
+	// Addresses are those to connect to, in order, where the host has several; nil: its Address.
+	Addresses []xdsresource.Address
 }
 
 // Locality says where a host is.
@@ -194,6 +196,14 @@ func (h *LocalHost) OnConnecting() {
 		t.Store(true)
 	}
 	h.Host.connections.Add(1)
+}
+
+// CountAttempts counts the addresses that were tried for one connection as connections, as Envoy
+// does; the first is counted already.
+func (l *Local) CountAttempts(n int) {
+	if n > 1 {
+		l.Add(CxTotal, uint64(n-1))
+	}
 }
 
 // OnDisconnected uncounts a connection that OnConnecting counted.

@@ -397,9 +397,10 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 				changed = true
 			}
 			if info == nil || info.Weight != max(e.Weight, 1) || info.Priority != l.Priority || info.Health != e.Health ||
-				info.Locality != loc || e.Metadata != nil || info.Metadata != nil {
+				info.Locality != loc || e.Metadata != nil || info.Metadata != nil || e.More != nil || info.Addresses != nil {
 				// Hosts of which the same is known share it: most of a cluster do.
-				info = &HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata}
+				info = &HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata,
+					Addresses: connectOrder(&c.cfg.Eyeballs, e.Address, e.More)}
 			}
 			h.info.Store(info)
 			switch e.Health {

@@ -95,6 +95,9 @@ func (c *Conn) fail(err *Error) {
 		c.err = err
 	}
 	c.loop.Disarm(&c.timer)
+	if c.dial != nil && c.dial.race != nil {
+		c.dial.race.end()
+	}
 	if c.tls != nil {
 		c.tls.Abort()
 	}

@@ -261,18 +261,18 @@ func TestDialErrors(t *testing.T) {
 	}
 	want(t, dial(xdsresource.Address{Pipe: "/nonexistent/socket"}, DialOptions{}), ConnectFailed)
 	want(t, dial(xdsresource.Address{Host: "example.com", Port: 80}, DialOptions{}), ConnectFailed)
-	want(t, dial(free, DialOptions{Source: netip.MustParseAddrPort("[::1]:0")}), ConnectFailed)
-	want(t, dial(free, DialOptions{Source: netip.MustParseAddrPort("192.0.2.1:0")}), ConnectFailed)
+	want(t, dial(free, DialOptions{Bind: from("[::1]:0")}), ConnectFailed)
+	want(t, dial(free, DialOptions{Bind: from("192.0.2.1:0")}), ConnectFailed)
 }
 
-// TestConnectTimeout dials a listener whose queue is full, so that the kernel drops the SYN.
-func TestConnectTimeout(t *testing.T) {
-	h := start(t)
+// silent returns the address of a listener whose queue is full, so that the kernel drops SYNs.
+func (h *harness) silent(t *testing.T) xdsresource.Address {
+	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Close(fd)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -280,21 +280,23 @@ func TestConnectTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	ap := localAddr(fd)
+	addr := xdsresource.Address{IP: ap.Addr(), Port: ap.Port()}
 	for range 8 {
 		r := record()
-		h.do(func() {
-			Dial(h.Loop, xdsresource.Address{IP: ap.Addr(), Port: ap.Port()}, DialOptions{Timeout: 50 * time.Millisecond}, r)
-		})
+		h.do(func() { Dial(h.Loop, addr, DialOptions{Timeout: 50 * time.Millisecond}, r) })
 		select {
 		case <-r.connected:
 			continue // fills the queue
 		case err := <-r.closed:
 			want(t, err, ConnectTimeout)
-			return
+			return addr
 		}
 	}
 	t.Skip("the kernel completed every connection, so none timed out; run it on a host whose kernel honours a listen backlog of 1")
+	return addr
 }
+
+func TestConnectTimeout(t *testing.T) { start(t).silent(t) }
 
 func TestSourceAddressAndKeepalive(t *testing.T) {
 	h := start(t)
@@ -310,7 +312,7 @@ func TestSourceAddressAndKeepalive(t *testing.T) {
 	r := record()
 	h.do(func() {
 		c := Dial(h.Loop, address(ln), DialOptions{
-			Source:    netip.MustParseAddrPort("127.0.0.9:0"),
+			Bind:      from("127.0.0.9:0"),
 			Keepalive: &xdsresource.TCPKeepalive{Probes: 3, Time: time.Minute, Interval: 10 * time.Second},
 		}, r)
 		c.Out().AppendString("x")

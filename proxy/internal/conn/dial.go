@@ -16,9 +16,11 @@ import (
 
 // DialOptions are the options of Dial. The zero value dials raw, with no timeout of its own.
 type DialOptions struct {
-	// Source is the address to connect from; an invalid one leaves it to the system, port 0
-	// likewise.
-	Source netip.AddrPort
+	// Addresses are those of the peer, the preferred one first, where it has several: see
+	// race.go. nil: the one that is given to Dial.
+	Addresses []xdsresource.Address
+	// Bind is where to connect from, and options of the socket; nil: the system's choice.
+	Bind *xdsresource.Bind
 	// Timeout bounds connect and handshake together; 0: the system's, and
 	// DefaultHandshakeTimeout for the handshake.
 	Timeout time.Duration
@@ -40,6 +42,12 @@ type DialOptions struct {
 type dialState struct {
 	opts DialOptions
 	op   string
+	race *race // nil: there is one address
+}
+
+// Upstream are the options that a cluster's configuration gives.
+func Upstream(c *xdsresource.Cluster) DialOptions {
+	return DialOptions{Timeout: c.ConnectTimeout, Keepalive: c.TCPKeepalive, BufferLimit: int(c.BufferLimit), Bind: c.Bind}
 }
 
 // Dial begins to connect and returns at once. The handler's OnConnected or OnClose follows, on
@@ -50,6 +58,10 @@ func Dial(l *eventloop.Loop, addr xdsresource.Address, o DialOptions, h Handler)
 	c.state = connecting
 	c.info.ID = l.NextID()
 	c.dial = &dialState{opts: o, op: "connect to " + addressText(addr)}
+	if len(o.Addresses) > 1 {
+		c.startRace()
+		return c
+	}
 	if err := c.startConnect(addr, o); err != nil {
 		c.fail(connectError(c.dial.op, err))
 	}
@@ -69,54 +81,74 @@ func addressText(a xdsresource.Address) string {
 var errUnresolved = errors.New("the name has not been resolved to an address")
 
 func (c *Conn) startConnect(addr xdsresource.Address, o DialOptions) error {
-	var sa syscall.Sockaddr
-	family := syscall.AF_UNIX
-	switch {
-	case addr.Pipe != "":
-		sa = &syscall.SockaddrUnix{Name: addr.Pipe}
-		c.info.Path = addr.Pipe
-	case addr.IP.IsValid():
-		c.info.RemoteAddr = netip.AddrPortFrom(addr.IP.Unmap(), addr.Port)
-		c.info.DirectRemoteAddr = c.info.RemoteAddr
-		sa, family = Sockaddr(c.info.RemoteAddr)
-	default:
-		return errUnresolved
-	}
-	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	if err := setOptions(fd, family, o); err != nil {
-		sysClose(fd)
+	fd, err := c.connectSocket(addr, o)
+	if fd < 0 {
 		return err
 	}
-	err = syscall.Connect(fd, sa)
 	want := eventloop.EventIn
-	if err == syscall.EINPROGRESS || err == syscall.EINTR {
+	if err != nil {
 		want = eventloop.EventOut
-	} else if err != nil {
-		sysClose(fd)
-		return err
 	}
 	if rerr := c.loop.RegisterTracked(&c.fd, fd, want, c); rerr != nil {
 		sysClose(fd)
 		return rerr
 	}
+	c.connectsTo(addr)
 	if err == nil {
 		// Loopback and Unix sockets connect at once. OnConnected still comes later.
 		c.connected = true
 		c.loop.Defer(&c.deferred)
 		return nil
 	}
-	if o.Timeout > 0 {
-		c.timer.Init(c.onConnectTimeout)
-		c.loop.Arm(&c.timer, o.Timeout)
-	}
+	c.armConnect()
 	return nil
 }
 
-// tcpUserTimeout etc. are not in package syscall.
-const ipBindAddressNoPort = 24
+// connectsTo notes where the connection goes.
+func (c *Conn) connectsTo(addr xdsresource.Address) {
+	if addr.Pipe != "" {
+		c.info.Path = addr.Pipe
+		return
+	}
+	c.info.RemoteAddr = netip.AddrPortFrom(addr.IP.Unmap(), addr.Port)
+	c.info.DirectRemoteAddr = c.info.RemoteAddr
+}
+
+func (c *Conn) armConnect() {
+	if d := c.dial.opts.Timeout; d > 0 {
+		c.timer.Init(c.onConnectTimeout)
+		c.loop.Arm(&c.timer, d)
+	}
+}
+
+// connectSocket makes a socket and begins to connect it: a nil error says that it is connected
+// already. The descriptor is -1 when nothing came of it.
+func (c *Conn) connectSocket(addr xdsresource.Address, o DialOptions) (int, error) {
+	var sa syscall.Sockaddr
+	family := syscall.AF_UNIX
+	switch {
+	case addr.Pipe != "":
+		sa = &syscall.SockaddrUnix{Name: addr.Pipe}
+	case addr.IP.IsValid():
+		sa, family = Sockaddr(netip.AddrPortFrom(addr.IP.Unmap(), addr.Port))
+	default:
+		return -1, errUnresolved
+	}
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	if err := setOptions(fd, family, o); err != nil {
+		sysClose(fd)
+		return -1, err
+	}
+	switch err = syscall.Connect(fd, sa); err {
+	case nil, syscall.EINPROGRESS, syscall.EINTR:
+		return fd, err
+	}
+	sysClose(fd)
+	return -1, err
+}
 
 func setOptions(fd, family int, o DialOptions) error {
 	if family == syscall.AF_UNIX {
@@ -130,22 +162,10 @@ func setOptions(fd, family int, o DialOptions) error {
 			return err
 		}
 	}
-	if !o.Source.IsValid() {
+	if o.Bind == nil {
 		return nil
 	}
-	sa, f := Sockaddr(netip.AddrPortFrom(o.Source.Addr().Unmap(), o.Source.Port()))
-	if f != family {
-		return fmt.Errorf("source address %s is of another family than the destination", o.Source.Addr())
-	}
-	if o.Source.Port() == 0 {
-		// The port is chosen by connect, which knows the destination: else the source
-		// address alone limits us to 28,000 connections. Older kernels lack it.
-		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipBindAddressNoPort, 1)
-	}
-	if err := syscall.Bind(fd, sa); err != nil {
-		return fmt.Errorf("bind to source address %s: %w", o.Source.Addr(), err)
-	}
-	return nil
+	return bind(fd, family, o.Bind)
 }
 
 // SetKeepalive turns TCP keep-alive on. Fields that are 0 keep the system's values.

@@ -23,6 +23,9 @@ type Info struct {
 	// Path is the Unix socket's path, "" for IP.
 	Path string
 
+	// Attempts is how many addresses were tried, of a peer that has several.
+	Attempts int
+
 	SNI  string // from the ClientHello: what the client asked for, or what we asked for
 	ALPN string // what was agreed in the handshake
 	// OfferedALPN is what a tls_inspector saw offered.

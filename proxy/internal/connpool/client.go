@@ -39,6 +39,7 @@ type Client struct {
 // OnConnected implements conn.ConnectHandler.
 func (c *Client) OnConnected(cn *conn.Conn) {
 	c.connecting = false
+	c.pool.local.CountAttempts(cn.Info().Attempts)
 	c.pool.connecting--
 	c.pool.local.Record(cluster.CxConnectMs, uint64(c.pool.loop.Now()-c.began)/1e6)
 	if c.pool.closed && c.pool.first == nil {
@@ -312,7 +313,7 @@ func (c *Client) OnWritable(*conn.Conn) {
 }
 
 // OnClose implements conn.Handler.
-func (c *Client) OnClose(_ *conn.Conn, err error) {
+func (c *Client) OnClose(cn *conn.Conn, err error) {
 	p := c.pool
 	c.removeIdle()
 	p.loop.Disarm(&c.idle)
@@ -335,6 +336,7 @@ func (c *Client) OnClose(_ *conn.Conn, err error) {
 	var ce *conn.Error
 	errors.As(err, &ce)
 	if c.connecting {
+		p.local.CountAttempts(cn.Info().Attempts)
 		p.connecting--
 		if !c.local {
 			p.failed(ce)

@@ -1,8 +1,6 @@
 package connpool
 
 import (
-	"net/netip"
-
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -128,7 +126,6 @@ func (p *Pool) forget() {
 // connect begins a connection, unless the breaker is open. It does not hold back the first
 // one, as in Envoy: else a pool could starve for ever.
 func (p *Pool) connect(high bool) bool {
-	cfg := p.local.Config()
 	taken := p.host.TryConnection(high)
 	if !taken {
 		p.local.Inc(cluster.CxOverflow)
@@ -136,10 +133,8 @@ func (p *Pool) connect(high bool) bool {
 			return false
 		}
 	}
-	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
-	if cfg.SourceAddress.IP.IsValid() {
-		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
-	}
+	o := conn.Upstream(p.local.Config())
+	o.Addresses = p.host.Host.Info().Addresses
 	if t, ok := p.host.Host.Transport.(*transportsocket.Client); ok {
 		o.TLS, o.SNI, o.VerifyName, o.ALPN = t, p.name.sni, p.name.verify, p.alpn(t)
 	}

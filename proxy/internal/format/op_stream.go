@@ -34,6 +34,9 @@ func upstreamCluster(c *Context) string {
 
 // upstreamRemote is missing until there was a connection, unlike the host that was chosen.
 func upstreamRemote(c *Context) netip.AddrPort {
+	if c.Info.UpstreamRemote.IsValid() {
+		return c.Info.UpstreamRemote
+	}
 	if c.Info.Host == nil || !c.Info.Host.Address.IP.IsValid() || !c.Info.UpstreamLocal.IsValid() {
 		return netip.AddrPort{}
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -123,7 +122,7 @@ func (l *Listener) open(asked, a xdsresource.Address, opts *xdsresource.Listener
 		backlog = int(min(opts.Backlog, 1<<20))
 	}
 	if err = syscall.Listen(fd, backlog); err == nil {
-		err = setOptions(fd, opts, xdsresource.AfterListen)
+		err = conn.SetSocketOptions(fd, opts.Options, xdsresource.AfterListen)
 	}
 	if err != nil {
 		_ = syscall.Close(fd)
@@ -199,33 +198,18 @@ func bindIP(a xdsresource.Address, opts *xdsresource.ListenerSocket, reusePort b
 	if opts.Keepalive != nil {
 		err = errors.Join(err, conn.SetKeepalive(fd, opts.Keepalive))
 	}
-	err = errors.Join(err, setOptions(fd, opts, xdsresource.BeforeBind))
+	err = errors.Join(err, conn.SetSocketOptions(fd, opts.Options, xdsresource.BeforeBind))
 	if err == nil {
 		err = syscall.Bind(fd, sa)
 	}
 	if err == nil {
-		err = setOptions(fd, opts, xdsresource.AfterBind)
+		err = conn.SetSocketOptions(fd, opts.Options, xdsresource.AfterBind)
 	}
 	if err != nil {
 		_ = syscall.Close(fd)
 		return -1, err
 	}
 	return fd, nil
-}
-
-// setOptions sets the options that are given by number.
-func setOptions(fd int, opts *xdsresource.ListenerSocket, when xdsresource.SocketState) error {
-	for _, o := range opts.Options {
-		if o.State != when {
-			continue
-		}
-		_, _, e := syscall.Syscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), uintptr(o.Level), uintptr(o.Name),
-			uintptr(unsafe.Pointer(unsafe.SliceData(o.Value))), uintptr(len(o.Value)), 0)
-		if e != 0 {
-			return fmt.Errorf("socket_options: level %d, name %d: %w", o.Level, o.Name, e)
-		}
-	}
-	return nil
 }
 
 func bindPipe(a xdsresource.Address, opts *xdsresource.ListenerSocket) (int, error) {
@@ -237,7 +221,7 @@ func bindPipe(a xdsresource.Address, opts *xdsresource.ListenerSocket) (int, err
 		err = removeStale(a.Pipe)
 	}
 	if err == nil {
-		err = setOptions(fd, opts, xdsresource.BeforeBind)
+		err = conn.SetSocketOptions(fd, opts.Options, xdsresource.BeforeBind)
 	}
 	if err == nil {
 		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: a.Pipe})
@@ -246,7 +230,7 @@ func bindPipe(a xdsresource.Address, opts *xdsresource.ListenerSocket) (int, err
 		err = os.Chmod(a.Pipe, os.FileMode(a.PipeMode))
 	}
 	if err == nil {
-		err = setOptions(fd, opts, xdsresource.AfterBind)
+		err = conn.SetSocketOptions(fd, opts.Options, xdsresource.AfterBind)
 	}
 	if err != nil {
 		_ = syscall.Close(fd)

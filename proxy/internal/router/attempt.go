@@ -64,7 +64,7 @@ func (r *router) OnReady(req *connpool.Request) {
 	r.host.OnResult(cluster.Result{Kind: cluster.ResultReady})
 	info := r.s.Info()
 	ci := req.Info()
-	info.UpstreamLocal, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.TLS != nil, ci.PeerURI
+	info.UpstreamLocal, info.UpstreamRemote, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
 	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
 	if req.HTTP2() {
 		info.UpstreamProtocol = streaminfo.HTTP2

@@ -88,6 +88,7 @@ type Info struct {
 	Cluster         *xdsresource.Cluster // its configuration; nil when there is no such cluster
 	Host            *cluster.Host        // of the last attempt
 	UpstreamLocal   netip.AddrPort       // our end of the last attempt's connection
+	UpstreamRemote  netip.AddrPort       // the other; of a host with several addresses the one that was reached
 	UpstreamURI     string               // SPIFFE identity in the upstream's certificate
 	UpstreamTLS     bool
 	// UpstreamTLSState is the session of the last attempt's connection; nil: raw.

@@ -2,7 +2,6 @@ package tcpproxy
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -127,11 +126,8 @@ func (s *session) connect() {
 	s.info.Attempts++
 	s.info.Tried(h.Host)
 	s.info.UpstreamConnect = s.loop.Now()
-	cfg := s.local.Config()
-	o := conn.DialOptions{Timeout: cfg.ConnectTimeout, Keepalive: cfg.TCPKeepalive, BufferLimit: int(cfg.BufferLimit)}
-	if cfg.SourceAddress.IP.IsValid() {
-		o.Source = netip.AddrPortFrom(cfg.SourceAddress.IP, cfg.SourceAddress.Port)
-	}
+	o := conn.Upstream(s.local.Config())
+	o.Addresses = h.Host.Info().Addresses
 	if t, ok := h.Host.Transport.(*transportsocket.Client); ok {
 		o.TLS = t
 		s.info.UpstreamTLS = true
@@ -226,6 +222,7 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s := (*session)(u)
 	now := s.loop.Now()
 	s.upOpen = true
+	s.local.CountAttempts(c.Info().Attempts)
 	s.waited(cluster.RqTotal)
 	s.local.GaugeAdd(cluster.RqActive, 1)
 	s.host.OnRequest()
@@ -236,7 +233,7 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s.local.Record(cluster.CxConnectMs, uint64(now-s.info.UpstreamConnect)/1e6)
 	s.host.OnResult(cluster.Result{Kind: cluster.ResultConnected})
 	i := c.Info()
-	s.info.UpstreamLocal = i.LocalAddr
+	s.info.UpstreamLocal, s.info.UpstreamRemote = i.LocalAddr, i.RemoteAddr
 	s.info.UpstreamURI, s.info.UpstreamTLSState, s.info.UpstreamConnectionID = i.PeerURI, i.TLS, i.ID
 	if i.TLS != nil {
 		s.local.Inc(cluster.TLSHandshake)

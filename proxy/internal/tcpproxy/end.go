@@ -29,6 +29,7 @@ func (s *session) OnClose(c *conn.Conn, err error) {
 func (u *upstream) OnClose(c *conn.Conn, err error) {
 	s := (*session)(u)
 	if !s.upOpen {
+		s.local.CountAttempts(c.Info().Attempts)
 		if err == nil { // downstream left first
 			s.waited(cluster.RqCancelled)
 			s.release(false)

@@ -77,8 +77,9 @@ type Cluster struct {
 	TLS                      *UpstreamTLS           // nil: raw_buffer
 	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
 	HTTP                     UpstreamHTTP
-	SourceAddress            Address // upstream_bind_config.source_address; zero: unset
+	Bind                     *Bind // nil: the system chooses where connections come from
 	TCPKeepalive             *TCPKeepalive
+	Eyeballs                 Eyeballs
 	MaxRequestsPerConnection uint32 // 0: unlimited
 	// PreconnectRatio is how many connections a pool keeps for each request; at most 1: as many.
 	PreconnectRatio float64
@@ -153,6 +154,23 @@ type OutlierDetection struct {
 	UnejectOnHealthCheck               bool // by an active health check that succeeds; default true
 }
 
+// IPFamily is a preference between IPv4 and IPv6.
+type IPFamily uint8
+
+// Families. FamilyOfFirst is that of the address that stands first.
+const (
+	FamilyOfFirst IPFamily = iota
+	FamilyV4
+	FamilyV6
+)
+
+// Eyeballs is in which order the addresses of a host are tried, where it has several: Count of
+// the preferred family, then one of the other, and again.
+type Eyeballs struct {
+	Family IPFamily
+	Count  uint32 // 0: 1
+}
+
 // TCPKeepalive is core.v3.TcpKeepalive; zero fields keep the system's values.
 type TCPKeepalive struct {
 	Probes         uint32
@@ -203,6 +221,7 @@ type LocalityEndpoints struct {
 // Endpoint is endpoint.v3.LbEndpoint.
 type Endpoint struct {
 	Address  Address
+	More     []Address // additional_addresses
 	Hostname string
 	Health   HealthStatus
 	Weight   uint32 // default 1

@@ -185,10 +185,12 @@ var supportedFields = map[string]string{
 
 	// Other filters: see filterFields.
 	// Clusters and endpoints: see upstreamFields.
-	"envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive",
+	"envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive happy_eyeballs_config",
 	"envoy.config.cluster.v3.Filter":                    "name typed_config",
 	"envoy.config.core.v3.TcpKeepalive":                 "keepalive_probes keepalive_time keepalive_interval",
-	"envoy.config.core.v3.BindConfig":                   "source_address",
+	"envoy.config.core.v3.BindConfig":                   "source_address freebind socket_options extra_source_addresses additional_source_addresses",
+	"envoy.config.core.v3.ExtraSourceAddress":           "address socket_options",
+	"envoy.config.core.v3.SocketOptionsOverride":        "socket_options",
 	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
 		explicit_http_config use_downstream_protocol_config auto_config`,
@@ -329,7 +331,6 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", "formatters", "the operators of Envoy's formatter extensions are built in"},
 	{"envoy.config.core.v3.GrpcService", "timeout", "streams have no deadline"},
 	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it, of which there are none here"},
-	{"envoy.config.core.v3.BindConfig", "freebind", "binding a source address that does not exist yet fails later instead"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 

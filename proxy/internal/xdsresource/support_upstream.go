@@ -87,13 +87,16 @@ var upstreamFields = map[string]string{
 	"envoy.config.core.v3.HealthCheck.TlsOptions":         "alpn_protocols",
 	"envoy.config.endpoint.v3.Endpoint.HealthCheckConfig": "port_value hostname address disable_active_health_check",
 
+	"envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig": "first_address_family_version first_address_family_count",
+
 	// Endpoints.
 	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "overprovisioning_factor weighted_priority_health endpoint_stale_after drop_overloads",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
 	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority",
 	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname health_check_config",
+	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname health_check_config additional_addresses",
+	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
 	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
 
 	"envoy.config.bootstrap.v3.ClusterManager":                  "local_cluster_name outlier_detection",
@@ -104,7 +107,7 @@ var upstreamFields = map[string]string{
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
+	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections", "nothing prints the name of an interface, in Envoy only its mobile library reads it"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "a name for displays"},
 	{"envoy.config.core.v3.HealthCheck", "name", "a name for displays"},

@@ -72,12 +72,11 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 			TLS:   p.upstreamTransportSocket(join(here, "transport_socket"), ts.GetTransportSocket()),
 		})
 	}
-	if b := m.GetUpstreamBindConfig(); b.GetSourceAddress() != nil {
-		c.SourceAddress = p.address("upstream_bind_config.source_address", &corev3.Address{
-			Address: &corev3.Address_SocketAddress{SocketAddress: b.GetSourceAddress()},
-		}, false)
-	}
+	c.Bind = p.bind("upstream_bind_config", m.GetUpstreamBindConfig())
 	c.TCPKeepalive = keepalive(m.GetUpstreamConnectionOptions().GetTcpKeepalive())
+	if h := m.GetUpstreamConnectionOptions().GetHappyEyeballsConfig(); h != nil {
+		c.Eyeballs = Eyeballs{Family: IPFamily(h.GetFirstAddressFamilyVersion()), Count: uint32Or(h.GetFirstAddressFamilyCount(), 1)}
+	}
 	for i, f := range m.GetFilters() {
 		here := at("filters", i)
 		cfg := p.networkExtension(here, f.GetName(), f.GetTypedConfig(), false)

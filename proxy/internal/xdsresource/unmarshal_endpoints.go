@@ -52,6 +52,7 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 			}
 			loc.Endpoints = append(loc.Endpoints, Endpoint{
 				Address:  p.address(join(ep, "endpoint.address"), e.GetEndpoint().GetAddress(), names),
+				More:     p.moreAddresses(join(ep, "endpoint"), e.GetEndpoint(), names),
 				Hostname: e.GetEndpoint().GetHostname(),
 				Health:   health(e.GetHealthStatus()),
 				Weight:   max(uint32Or(e.GetLoadBalancingWeight(), 1), 1),
@@ -66,6 +67,24 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 			p.bad(join(path, "endpoints"), "priority %d is used but %d is not; priorities must count from 0 without a gap", maxPriority, prio)
 			break
 		}
+	}
+	return out
+}
+
+// moreAddresses are further ones of a host, which are for names to have, not for endpoints that
+// are names.
+func (p *parser) moreAddresses(path string, m *endpointv3.Endpoint, names bool) []Address {
+	var out []Address
+	for i, a := range m.GetAdditionalAddresses() {
+		here := at(join(path, "additional_addresses"), i)
+		if names {
+			p.bad(here, "has no place where names are resolved")
+		}
+		x := p.address(join(here, "address"), a.GetAddress(), false)
+		if x.Pipe != "" || m.GetAddress().GetPipe() != nil {
+			p.bad(here, "only IP addresses can be several")
+		}
+		out = append(out, x)
 	}
 	return out
 }
