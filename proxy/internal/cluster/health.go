@@ -15,7 +15,7 @@ import (
 type checks struct {
 	cfg   *xdsresource.HealthCheck // nil: none
 	hosts map[*Host]*hostCheck
-	log   EventLog // event_log_path; nil: nowhere
+	logs  []EventLog
 }
 
 // hostCheck is the check of one host. Its session is fed under Manager.mu.
@@ -50,14 +50,21 @@ func (m *Manager) setChecks(c *Cluster) error {
 		}
 		return nil
 	}
-	c.healthStats = c.scope.Block(healthSet)
+	scope := c.scope.Scope("health_check")
+	if cfg.Name != "" {
+		scope = scope.Scope("name").Scope(cfg.Name)
+	}
+	c.healthStats = scope.Block(healthSet)
 	c.checks.hosts = make(map[*Host]*hostCheck)
-	if cfg.EventLogPath != "" && m.cfg.OpenLog != nil {
-		w, err := m.cfg.OpenLog(cfg.EventLogPath)
+	for _, path := range cfg.EventLogs {
+		if m.cfg.OpenLog == nil {
+			break
+		}
+		w, err := m.cfg.OpenLog(path)
 		if err != nil {
 			return err
 		}
-		c.checks.log = w
+		c.checks.logs = append(c.checks.logs, w)
 	}
 	return nil
 }
@@ -77,10 +84,10 @@ func (m *Manager) stopChecks(c *Cluster, keep map[*Host]bool) {
 // endChecks ends all checks of a cluster.
 func (m *Manager) endChecks(c *Cluster) {
 	m.stopChecks(c, nil)
-	if c.checks.log != nil {
-		c.checks.log.Close()
-		c.checks.log = nil
+	for _, log := range c.checks.logs {
+		log.Close()
 	}
+	c.checks.logs = nil
 }
 
 // checkHosts begins to check the cluster's hosts, and ends it for those that have left. Hosts
@@ -266,8 +273,8 @@ func (m *Manager) logChecks(c *Cluster, hc *hostCheck, events []healthcheck.Even
 		case healthcheck.EjectUnhealthy, healthcheck.AddHealthy:
 			m.log.Info("health check changed a host", "cluster", c.name, "host", addressName(hc.subject.Address), "healthy", e.Kind == healthcheck.AddHealthy)
 		}
-		if c.checks.log != nil {
-			c.checks.log.Write(e.Line(&hc.subject, time.Now()))
+		for _, log := range c.checks.logs {
+			log.Write(e.Line(&hc.subject, time.Now()))
 		}
 	}
 }

@@ -59,7 +59,7 @@ func quick() *xdsresource.HealthCheck {
 	d := 5 * time.Millisecond
 	return &xdsresource.HealthCheck{
 		Timeout: time.Second, Interval: d, NoTrafficInterval: d, NoTrafficHealthyInterval: d, UnhealthyInterval: d, UnhealthyEdgeInterval: d, HealthyEdgeInterval: d,
-		HealthyThreshold: 2, UnhealthyThreshold: 2, ReuseConnection: true, EventLogPath: "x",
+		HealthyThreshold: 2, UnhealthyThreshold: 2, ReuseConnection: true, EventLogs: []string{"x"},
 		HTTP: &xdsresource.HTTPHealthCheck{Path: "/", Method: "GET", Expected: []xdsresource.StatusRange{{Start: 200, End: 201}}},
 	}
 }

@@ -172,7 +172,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	c.merge.end()
 	m.setDetector(c)
 	if err := m.setChecks(c); err != nil {
-		return nil, fmt.Errorf("cluster %q: health_checks: event_log_path: %w", cfg.Name, err)
+		return nil, fmt.Errorf("cluster %q: health_checks: event log: %w", cfg.Name, err)
 	}
 	if c.warmed == nil || c.isWarm {
 		c.warmed = make(chan struct{})

@@ -219,9 +219,9 @@ var outlierSet = stats.NewSet(
 )
 
 var healthSet = stats.NewSet(
-	counter("health_check.attempt"), counter("health_check.success"), counter("health_check.failure"),
-	counter("health_check.passive_failure"), counter("health_check.network_failure"),
-	counter("health_check.verify_cluster"), gauge("health_check.healthy"), gauge("health_check.degraded"),
+	counter("attempt"), counter("success"), counter("failure"),
+	counter("passive_failure"), counter("network_failure"),
+	counter("verify_cluster"), gauge("healthy"), gauge("degraded"),
 )
 
 func counter(n string) stats.Item   { return stats.Item{Name: n, Kind: stats.KindCounter} }

@@ -5,6 +5,7 @@ import "time"
 // HealthCheck is a validated core.v3.HealthCheck with defaults applied; one of HTTP, TCP and
 // GRPC is set.
 type HealthCheck struct {
+	Name                                   string // of its statistics; empty: they have none
 	Timeout, Interval                      time.Duration
 	InitialJitter, IntervalJitter          time.Duration // at most as much later
 	IntervalJitterPercent                  uint32
@@ -14,7 +15,7 @@ type HealthCheck struct {
 	NoTrafficHealthyInterval               time.Duration // default NoTrafficInterval
 	UnhealthyInterval, HealthyEdgeInterval time.Duration // default Interval
 	UnhealthyEdgeInterval                  time.Duration // default UnhealthyInterval
-	EventLogPath                           string
+	EventLogs                              []string      // files
 	AlwaysLogFailures, AlwaysLogSuccess    bool
 	ALPN                                   []string          // tls_options; empty: the cluster's
 	TransportMatch                         map[string]string // transport_socket_match_criteria; nil: the host's own

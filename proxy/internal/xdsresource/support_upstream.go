@@ -74,7 +74,8 @@ var upstreamFields = map[string]string{
 		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
 
 	// Health checks.
-	"envoy.config.core.v3.HealthCheck": `timeout interval initial_jitter interval_jitter interval_jitter_percent
+	"envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "event_log_path",
+	"envoy.config.core.v3.HealthCheck": `name event_logger timeout interval initial_jitter interval_jitter interval_jitter_percent
 		unhealthy_threshold healthy_threshold reuse_connection no_traffic_interval no_traffic_healthy_interval
 		unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path always_log_health_check_failures
 		always_log_health_check_success tls_options transport_socket_match_criteria http_health_check tcp_health_check
@@ -109,6 +110,5 @@ var upstreamHarmless = []harmlessField{
 	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections", "nothing prints the name of an interface, in Envoy only its mobile library reads it"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
-	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "a name for displays"},
-	{"envoy.config.core.v3.HealthCheck", "name", "a name for displays"},
+	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "names statistics of endpoints, which are refused (per_endpoint_stats)"},
 }

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	sinkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/health_check/event_sinks/file/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-// healthChecks reads health_checks, of which Envoy, too, allows one.
+// healthChecks reads health_checks. There may be one.
 func (p *parser) healthChecks(path string, list []*corev3.HealthCheck) *HealthCheck {
 	switch len(list) {
 	case 0:
@@ -23,6 +24,8 @@ func (p *parser) healthChecks(path string, list []*corev3.HealthCheck) *HealthCh
 
 func (p *parser) healthCheck(path string, m *corev3.HealthCheck) *HealthCheck {
 	h := &HealthCheck{
+		Name:                  m.GetName(),
+		EventLogs:             p.eventLogs(path, m),
 		Timeout:               p.duration(join(path, "timeout"), m.GetTimeout(), 0),
 		Interval:              p.duration(join(path, "interval"), m.GetInterval(), 0),
 		InitialJitter:         p.duration(join(path, "initial_jitter"), m.GetInitialJitter(), 0),
@@ -32,7 +35,6 @@ func (p *parser) healthCheck(path string, m *corev3.HealthCheck) *HealthCheck {
 		HealthyThreshold:      uint32Or(m.GetHealthyThreshold(), 0),
 		ReuseConnection:       boolOr(m.GetReuseConnection(), true),
 		NoTrafficInterval:     p.duration(join(path, "no_traffic_interval"), m.GetNoTrafficInterval(), time.Minute),
-		EventLogPath:          m.GetEventLogPath(), //nolint:staticcheck // the only sink that is a file
 		AlwaysLogFailures:     m.GetAlwaysLogHealthCheckFailures(),
 		AlwaysLogSuccess:      m.GetAlwaysLogHealthCheckSuccess(),
 		ALPN:                  m.GetTlsOptions().GetAlpnProtocols(),
@@ -69,6 +71,24 @@ func (p *parser) healthCheck(path string, m *corev3.HealthCheck) *HealthCheck {
 		h.TCP = &TCPHealthCheck{}
 	}
 	return h
+}
+
+// eventLogs are the files that get events: of event_log_path, and of sinks.
+func (p *parser) eventLogs(path string, m *corev3.HealthCheck) []string {
+	var out []string
+	if v := m.GetEventLogPath(); v != "" { //nolint:staticcheck // the older form
+		out = append(out, v)
+	}
+	for i, e := range m.GetEventLogger() {
+		here := join(at(join(path, "event_logger"), i), "typed_config")
+		var sink sinkv3.HealthCheckEventFileSink
+		if e.GetTypedConfig() == nil {
+			p.bad(here, "is required")
+		} else if p.message(here, e.GetTypedConfig(), &sink) {
+			out = append(out, sink.GetEventLogPath())
+		}
+	}
+	return out
 }
 
 func (p *parser) httpCheck(path string, m *corev3.HealthCheck_HttpHealthCheck) *HTTPHealthCheck {
