@@ -172,6 +172,9 @@ func load(cfg Config, log *slog.Logger) (*bootstrap.Bootstrap, *xdsresource.Deco
 		Unknown: func(p xdsresource.Problem) {
 			log.Warn("the bootstrap has an unknown field, which is left out", "path", p.Path, "reason", p.Reason)
 		},
+		Unread: func(p xdsresource.Problem) {
+			log.Warn("the bootstrap asks for what this proxy does not do", "path", p.Path, "reason", p.Reason)
+		},
 	}, dec)
 	if cfg.IgnoreUnknownDynamic {
 		dec = dec.IgnoringUnknown()

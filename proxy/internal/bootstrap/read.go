@@ -20,6 +20,8 @@ type Source struct {
 	// AllowUnknown leaves unknown fields of the texts out, and hands them to Unknown.
 	AllowUnknown bool
 	Unknown      func(xdsresource.Problem)
+	// Unread gets what the text asks for in vain; nil: nobody does. See the function of that name.
+	Unread func(xdsresource.Problem)
 	// UserAgent and UserAgentVersion tell the control plane which proxy this is.
 	UserAgent, UserAgentVersion string
 }
@@ -49,6 +51,11 @@ func Read(src Source, dec *xdsresource.Decoder) (*Bootstrap, error) {
 		m = &bootstrapv3.Bootstrap{}
 	}
 	src.setNode(m)
+	if src.Unread != nil {
+		for _, p := range Unread(m) {
+			src.Unread(p)
+		}
+	}
 	b, err := Load(m, dec)
 	if len(problems) == 0 {
 		return b, err

@@ -3,6 +3,7 @@ package hcm
 import (
 	"bytes"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -224,6 +225,9 @@ func (s *stream) forwarded() {
 		if cfg.XFFTrustedHops == 0 {
 			s.req.Remove(header.XForwardedProto)
 		}
+		if cfg.AppendXFPort && (cfg.XFFTrustedHops == 0 || !s.req.Has(header.XForwardedPort)) {
+			s.req.SetBuilt(portKey, strconv.AppendUint(s.req.Build(), uint64(down.LocalAddr.Port()), 10))
+		}
 	} else {
 		client, single = lastOfXFF(xff, int(cfg.XFFTrustedHops))
 		if told = client.IsValid(); !told {
@@ -402,6 +406,8 @@ func appendUUID(dst []byte, hi, lo uint64) []byte {
 	}
 	return dst
 }
+
+var portKey = header.KeyOf("x-forwarded-port")
 
 // uuidPlaces are where the digits of a UUID stand.
 var uuidPlaces = [32]uint8{

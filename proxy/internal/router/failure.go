@@ -69,7 +69,7 @@ func (r *router) failed(f failure) {
 	if f.kind == resetProtocol {
 		code = http.StatusBadGateway
 	}
-	r.local.CountResponse(code, r.internal())
+	r.countResponse(code)
 
 	body := "upstream connect error or disconnect/reset before headers. "
 	if info.Attempts > 1 {
@@ -100,7 +100,7 @@ func (r *router) noHost() {
 		code = r.s.Info().Override.MissingStatus
 	}
 	r.retry.finished(r.local, r.high, code)
-	r.local.CountResponse(code, r.internal())
+	r.countResponse(code)
 	r.reply(httpfilter.Reply{
 		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",
 		Flags: streaminfo.NoHealthyUpstream, Headers: r.failureHeaders,
@@ -122,7 +122,7 @@ func (r *router) drop(all bool) {
 		}
 		r.failureHeaders(h)
 	}
-	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	r.countResponse(http.StatusServiceUnavailable)
 	r.reply(p)
 }
 

@@ -34,7 +34,7 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 	if r.follow(&req.Response, m.Status) {
 		return
 	}
-	r.local.CountResponse(m.Status, r.internal())
+	r.countResponse(m.Status)
 	r.state = responding
 	info.Details = "via_upstream"
 	info.ResponseCode = m.Status
@@ -65,11 +65,20 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 // internal says whether the request came from within, for the statistics that are kept apart by it.
 func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }
 
+// countResponse counts an answer by its status.
+func (r *router) countResponse(code int) {
+	if !r.cfg.NoDynamicStats {
+		r.local.CountResponse(code, r.internal())
+	}
+}
+
 // complete ends the attempt before its last piece is passed on: what the client's side does with that piece may end the stream.
 func (r *router) complete() {
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
-	r.local.Record(cluster.RqTime, uint64(max(0, now-r.started)/1e6))
+	if !r.cfg.NoDynamicStats {
+		r.local.Record(cluster.RqTime, uint64(max(0, now-r.started)/1e6))
+	}
 	r.trackRequest()
 	r.endTrack()
 	r.open = false

@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// SuppressEnvoyHeaders leaves out x-envoy-upstream-service-time, x-envoy-expected-rq-timeout-ms and the like.
 	SuppressEnvoyHeaders bool
+	// NoDynamicStats (dynamic_stats: false) leaves out what clusters count by response code, and the times of requests.
+	NoDynamicStats bool
 }
 
 // Deps are what a router needs of its proxy.

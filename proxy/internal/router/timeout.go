@@ -157,7 +157,7 @@ func (r *router) timedOut(details string) {
 	}
 	r.dropAttempt()
 	r.trackRequest()
-	r.local.CountResponse(http.StatusGatewayTimeout, r.internal())
+	r.countResponse(http.StatusGatewayTimeout)
 	r.reply(httpfilter.Reply{
 		Code: http.StatusGatewayTimeout, Body: "upstream request timeout", Details: details, Flags: streaminfo.UpstreamRequestTimeout,
 		Headers: r.failureHeaders,

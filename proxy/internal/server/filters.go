@@ -274,7 +274,10 @@ func parseRouter(a *anypb.Any) (any, error) {
 	if problems := xdsresource.CheckFields("", &m); len(problems) > 0 {
 		return nil, &xdsresource.Error{Type: "filter", Name: "envoy.filters.http.router", Problems: problems}
 	}
-	return router.Config{SuppressEnvoyHeaders: m.GetSuppressEnvoyHeaders()}, nil
+	return router.Config{
+		SuppressEnvoyHeaders: m.GetSuppressEnvoyHeaders(),
+		NoDynamicStats:       m.GetDynamicStats() != nil && !m.GetDynamicStats().GetValue(),
+	}, nil
 }
 
 // parseTCPMetadataExchange reads Istio's network filter of that name, which comes as a

@@ -46,6 +46,7 @@ type session struct {
 	ended    bool // finish was called
 	cxHeld   bool // a connection of the breaker
 	idle     eventloop.Timer
+	backOff  eventloop.Timer
 
 	idleTimeout time.Duration
 	duration    eventloop.Timer
@@ -211,7 +212,20 @@ func (s *session) connectFailed(err error) {
 		return
 	}
 	s.tried = append(s.tried, &s.host.Load)
-	s.connect()
+	s.again()
+}
+
+// again makes the next attempt, at once or after a random time below base * (2^n - 1), at most the
+// maximum: Envoy's back-off.
+func (s *session) again() {
+	base, most := s.p.cfg.BackOffBase, s.p.cfg.BackOffMax
+	if base <= 0 {
+		s.connect()
+		return
+	}
+	ceiling := min(base<<min(s.info.Attempts, 16)-base, most)
+	s.backOff.Init(s.connect)
+	s.loop.Arm(&s.backOff, time.Duration(s.loop.Rand()%uint64(max(ceiling, 1))))
 }
 
 // upstream is the session as the upstream connection's handler.

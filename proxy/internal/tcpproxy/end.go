@@ -96,6 +96,7 @@ func (s *session) finish() {
 	}
 	s.ended = true
 	s.loop.Disarm(&s.idle)
+	s.loop.Disarm(&s.backOff)
 	s.loop.Disarm(&s.duration)
 	s.loop.Disarm(&s.report)
 	s.info.End = s.loop.Now()

@@ -374,6 +374,7 @@ func TestFailures(t *testing.T) {
 		{"no host", xdsresource.TCPProxy{Cluster: "empty"}, "UH", 0, ""},
 		{"refused", xdsresource.TCPProxy{Cluster: "refused"}, "UF,URX", 1, "delayed connect error: Connection refused"},
 		{"refused thrice", xdsresource.TCPProxy{Cluster: "refused", MaxConnectAttempts: 3}, "UF,URX", 3, "delayed connect error: Connection refused"},
+		{"refused thrice, with pauses", xdsresource.TCPProxy{Cluster: "refused", MaxConnectAttempts: 3, BackOffBase: time.Millisecond, BackOffMax: 5 * time.Millisecond}, "UF,URX", 3, "delayed connect error: Connection refused"},
 		{"overflow", xdsresource.TCPProxy{Cluster: "full"}, "UO", 0, ""},
 		{"overflow of what waits", xdsresource.TCPProxy{Cluster: "no waiting"}, "UO", 0, ""},
 	} {
@@ -392,12 +393,12 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
-	if got := w.stat("cluster.refused.upstream_cx_connect_attempts_exceeded"); got != 2 {
+	if got := w.stat("cluster.refused.upstream_cx_connect_attempts_exceeded"); got != 3 {
 		t.Errorf("upstream_cx_connect_attempts_exceeded %d", got)
 	}
 	for name, want := range map[string]int64{
 		"refused.upstream_cx_active": 0, "refused.upstream_rq_pending_active": 0, "refused.upstream_rq_active": 0,
-		"refused.upstream_rq_pending_total": 4, "refused.upstream_rq_pending_failure_eject": 4, "refused.upstream_rq_total": 0,
+		"refused.upstream_rq_pending_total": 7, "refused.upstream_rq_pending_failure_eject": 7, "refused.upstream_rq_total": 0,
 		"no waiting.upstream_rq_pending_overflow": 1, "no waiting.upstream_cx_active": 0,
 	} {
 		if got := w.stat("cluster." + name); got != want {
@@ -416,6 +417,21 @@ func TestFailures(t *testing.T) {
 		if i := <-w.ended; i.Flags != 0 || i.UpstreamFailure != "" {
 			t.Errorf("flags %v %q", i.Flags, i.UpstreamFailure)
 		}
+	}
+}
+
+// TestBackOffEndsWithTheClient: who has left is not connected for.
+func TestBackOffEndsWithTheClient(t *testing.T) {
+	w := newWorld(t)
+	w.cluster("refused", nil, closedPort(t))
+	c := dial(t, w.proxy(&xdsresource.TCPProxy{Cluster: "refused", MaxConnectAttempts: 9, BackOffBase: time.Hour, BackOffMax: time.Hour}))
+	for w.stat("cluster.refused.upstream_cx_connect_fail") != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	_ = c.SetLinger(0) // a reset is heard at once
+	_ = c.Close()
+	if i := <-w.ended; i.Attempts != 1 {
+		t.Errorf("%d attempts", i.Attempts)
 	}
 }
 

@@ -77,6 +77,7 @@ type HTTPConnectionManager struct {
 	UseRemoteAddress bool
 	XFFTrustedHops   uint32
 	SkipXFFAppend    bool
+	AppendXFPort     bool // append_x_forwarded_port
 	// InternalAddresses are those whose requests are internal, InternalUnix adds Unix sockets.
 	InternalAddresses                                  []netip.Prefix
 	InternalUnix                                       bool

@@ -140,8 +140,10 @@ type TCPProxy struct {
 	IdleTimeout                     time.Duration // default 1h; 0 disables
 	MaxConnectAttempts              uint32        // default 1
 	MaxDownstreamConnectionDuration time.Duration
-	AccessLogs                      []AccessLog
-	MetadataMatch                   *MetadataMatch // envoy.lb subset
+	// BackOffBase and BackOffMax space attempts to connect, at random and growing; 0: they follow at once.
+	BackOffBase, BackOffMax time.Duration
+	AccessLogs              []AccessLog
+	MetadataMatch           *MetadataMatch // envoy.lb subset
 }
 
 // TCPMetadataExchange is Istio's istio.metadata_exchange network filter.

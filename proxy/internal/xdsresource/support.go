@@ -33,7 +33,7 @@ var supportedFields = map[string]string{
 		route_config http_filters tracing common_http_protocol_options http_protocol_options http2_protocol_options
 		server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
 		request_headers_timeout access_log use_remote_address xff_num_trusted_hops
-		skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response
+		skip_xff_append append_x_forwarded_port via generate_request_id preserve_external_request_id always_set_request_id_in_response
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
@@ -203,7 +203,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                                      "",
 	"envoy.extensions.transport_sockets.tls.v3.Secret":                                                "name tls_certificate validation_context",
 	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":                                  "common_tls_context require_client_certificate disable_stateless_session_resumption",
-	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                                    "common_tls_context sni allow_renegotiation max_session_keys",
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                                    "common_tls_context sni allow_renegotiation max_session_keys enforce_rsa_key_usage",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                                      `tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols`,
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
 	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":                                         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
@@ -213,11 +213,12 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 
-	"envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
+	"envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers dynamic_stats",
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
-		idle_timeout access_log max_connect_attempts max_downstream_connection_duration access_log_options`,
+		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options`,
+	"envoy.config.core.v3.BackoffStrategy":                                                 "base_interval max_interval",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match",
 
@@ -308,14 +309,12 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []harmlessField{
-	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs flags_path",
+	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs",
 		"no runtime key is read; the rest is upkeep of Envoy's own process"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "enable_dispatcher_stats stats_server_version_override",
-		"statistics of the dispatcher, and a version number that nobody computes with"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config default_regex_engine default_socket_interface enable_worker_cpu_affinity memory_allocator_manager node_context_params",
+	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config enable_worker_cpu_affinity memory_allocator_manager",
 		"choice of Envoy's building blocks; names are resolved by the system's resolver configuration"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "start-up extensions and log form of Envoy's own process"},
-	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path profile_path socket_options ignore_global_conn_limit", "log and profile files of the admin API itself"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "named in the log when the proxy starts: see bootstrap.Unread"},
+	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path profile_path ignore_global_conn_limit", "access logs are named in the log when the proxy starts: see bootstrap.Unread; nobody takes profiles, and the admin API is not limited"},
 	{"envoy.config.core.v3.Node", "id cluster metadata dynamic_parameters locality user_agent_name user_agent_version user_agent_build_version extensions client_features listening_addresses",
 		"goes to the control plane as it is"},
 	{"envoy.config.core.v3.GrpcService", "initial_metadata retry_policy", "metadata is sent; the stream has its own back-off"},
@@ -334,20 +333,15 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
-	{"envoy.config.listener.v3.Listener", "stats_matcher", "the listener's statistics are few"},
 	{"envoy.config.core.v3.SocketOption", "description", "a name for people"},
 
 	{"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "initial_read_buffer_size enable_ja3_fingerprinting enable_ja4_fingerprinting",
 		"buffer tuning; fingerprints that nothing can read"},
 
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "access_log_flush_interval flush_access_log_on_new_request access_log_options",
-		"extra access-log lines for running streams are not written"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "append_x_forwarded_port", "adds one informational request header"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
-	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods ignore_http_11_upgrade send_fully_qualified_url", "parser choice; there is one parser, and it takes any token as method"},
+	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods", "parser choice; there is one parser, and it takes any token as method"},
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
-	{"envoy.extensions.filters.http.router.v3.Router", "dynamic_stats start_child_span", "per-route statistics are always kept; spans are not reported in this release"},
 	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
 	{"envoy.config.route.v3.VirtualHost", "virtual_clusters include_is_timeout_retry_header", "extra statistics and one informational header"},
 	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},
@@ -365,13 +359,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.compression.zstd.decompressor.v3.Zstd", "chunk_size", "as above"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
-	{"envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "watched_directory", "files are read when the configuration is; SDS carries rotation"},
-	{"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "watched_directory require_signed_certificate_timestamp", "as above; the latter is hidden and unimplemented in Envoy too"},
-	{"envoy.extensions.transport_sockets.tls.v3.TlsParameters", "signature_algorithms compliance_policies", "crypto/tls chooses safe signature algorithms itself"},
-	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "session_timeout ocsp_staple_policy full_scan_certs_on_sni_mismatch prefer_client_ciphers disable_stateful_session_resumption", "session tuning; staples are never sent"},
-	{"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "enforce_rsa_key_usage", "crypto/tls enforces what it can"},
-
-	{"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "access_log_flush_interval flush_access_log_on_connected check_drain_close backoff_options", "extra log lines, and the pause between connection attempts"},
+	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "prefer_client_ciphers disable_stateful_session_resumption", "crypto/tls chooses the cipher, and keeps no sessions"},
 }
 
 type harmlessField struct{ message, fields, why string }

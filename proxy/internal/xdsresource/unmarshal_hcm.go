@@ -23,6 +23,7 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		UseRemoteAddress:             boolOr(m.GetUseRemoteAddress(), false),
 		XFFTrustedHops:               m.GetXffNumTrustedHops(),
 		SkipXFFAppend:                m.GetSkipXffAppend(),
+		AppendXFPort:                 m.GetAppendXForwardedPort(),
 		Via:                          m.GetVia(),
 		GenerateRequestID:            boolOr(m.GetGenerateRequestId(), true),
 		PreserveExternalRequestID:    m.GetPreserveExternalRequestId(),

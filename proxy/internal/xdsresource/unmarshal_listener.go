@@ -247,6 +247,9 @@ func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
 		AccessLogs:                      p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
 		MetadataMatch:                   p.metadataMatch(join(path, "metadata_match"), m.GetMetadataMatch()),
 	}
+	if b := m.GetBackoffOptions(); b != nil {
+		t.BackOffBase, t.BackOffMax = p.refreshRate(join(path, "backoff_options"), b)
+	}
 	var total uint64
 	for i, c := range m.GetWeightedClusters().GetClusters() {
 		here := at(join(path, "weighted_clusters.clusters"), i)

@@ -274,6 +274,9 @@ func (p *parser) upstreamTransportSocket(path string, ts *corev3.TransportSocket
 	if !p.message(here, ts.GetTypedConfig(), &m) {
 		return nil
 	}
+	if boolOr(m.GetEnforceRsaKeyUsage(), false) {
+		p.bad(join(here, "enforce_rsa_key_usage"), "is not supported: crypto/tls does not look at the key usage of certificates")
+	}
 	return &UpstreamTLS{
 		CommonTLS:          p.commonTLS(join(here, "common_tls_context"), m.GetCommonTlsContext()),
 		SNI:                m.GetSni(),

@@ -1,0 +1,62 @@
+package xdsresource
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestConnectionFields: how a cluster's connections are made, as it is written.
+func TestConnectionFields(t *testing.T) {
+	c, err := readCluster(t, `"cleanup_interval": "7s", "wait_for_warm_on_init": false, "close_connections_on_host_health_failure": true,
+		"common_lb_config": {"update_merge_window": "3s"},
+		"track_cluster_stats": {"timeout_budgets": true, "request_response_sizes": true},
+		"upstream_connection_options": {"happy_eyeballs_config": {"first_address_family_version": "V4", "first_address_family_count": 2}},
+		"upstream_bind_config": {
+			"source_address": {"address": "10.0.0.1", "port_value": 0}, "freebind": true, "socket_options": [{"level": 1, "name": 2, "int_value": "3"}],
+			"extra_source_addresses": [{"address": {"address": "fd00::1", "port_value": 0}, "socket_options": {}}]},
+		"load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": [{"endpoint": {
+			"address": {"socket_address": {"address": "10.0.0.2", "port_value": 80}},
+			"additional_addresses": [{"address": {"socket_address": {"address": "fd00::2", "port_value": 81}}}]}}]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.CleanupInterval != 7*time.Second || !c.DNS.WarmAtOnce || !c.CloseOnHealthFailure || c.MergeWindow != 3*time.Second || !c.TrackBudgets || !c.TrackSizes {
+		t.Errorf("%+v", c)
+	}
+	if c.Eyeballs != (Eyeballs{Family: FamilyV4, Count: 2}) {
+		t.Errorf("eyeballs %+v", c.Eyeballs)
+	}
+	b := c.Bind
+	if b == nil || !b.Freebind || len(b.Sources) != 2 || b.For(true).Address.IP.String() != "fd00::1" || b.For(false).Address.IP.String() != "10.0.0.1" ||
+		len(b.For(false).Options) != 1 || len(b.For(true).Options) != 0 {
+		t.Errorf("bind %+v", b)
+	}
+	if m := c.Endpoints.Localities[0].Endpoints[0].More; len(m) != 1 || m[0].Port != 81 {
+		t.Errorf("additional addresses %v", m)
+	}
+	if c, err = readCluster(t, `"type": "STATIC"`); err != nil || c.CleanupInterval != 5*time.Second || c.DNS.WarmAtOnce || c.MergeWindow != 0 || c.Bind != nil {
+		t.Errorf("defaults: %v, %+v", err, c)
+	}
+}
+
+func TestConnectionFieldsThatAreRefused(t *testing.T) {
+	const v4, v6 = `{"address": "10.0.0.1", "port_value": 0}`, `{"address": "fd00::1", "port_value": 0}`
+	pipe := `"load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": "/x"}},
+		"additional_addresses": [{"address": {"socket_address": {"address": "10.0.0.2", "port_value": 81}}}]}}]}]}`
+	for _, tc := range []struct{ fields, want string }{
+		{`"upstream_bind_config": {"source_address": ` + v4 + `, "extra_source_addresses": [{"address": ` + v4 + `}]}`, "must be of the other family"},
+		{`"upstream_bind_config": {"source_address": ` + v4 + `, "extra_source_addresses": [{"address": ` + v6 + `}, {"address": ` + v6 + `}]}`, "one address is possible"},
+		{`"upstream_bind_config": {"extra_source_addresses": [{"address": ` + v6 + `}]}`, "needs a source_address"},
+		{`"upstream_bind_config": {"source_address": ` + v4 + `, "socket_options": [{"level": 1, "name": 2, "int_value": "3", "state": "STATE_LISTENING"}]}`, "does not listen"},
+		{`"upstream_bind_config": {"source_address": ` + v4 + `, "local_address_selector": {"name": "x"}}`, "local_address_selector: this field is not supported"},
+		{pipe, "only IP addresses can be several"},
+		{`"type": "STRICT_DNS", ` + strings.Replace(pipe, `{"pipe": {"path": "/x"}}`, `{"socket_address": {"address": "a.test", "port_value": 80}}`, 1), "has no place where names are resolved"},
+		{`"track_cluster_stats": {"per_endpoint_stats": true}`, "per_endpoint_stats: this field is not supported"},
+		{`"load_assignment": {"cluster_name": "c", "endpoints": [{"leds_cluster_locality_config": {"leds_collection_name": "x"}}]}`, "leds_cluster_locality_config: this field is not supported"},
+	} {
+		if _, err := readCluster(t, tc.fields); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.fields, err, tc.want)
+		}
+	}
+}
