@@ -47,6 +47,8 @@ type Bootstrap struct {
 	Control map[string]*xdsresource.Cluster
 	// LocalCluster is the cluster that this proxy's fellows are in; empty: nobody says.
 	LocalCluster string
+	// Resolver is how names of clusters are resolved that do not say it; nil: as the system does.
+	Resolver *xdsresource.DNSResolver
 	// OutlierLog is the file for events of outlier detection; empty: none.
 	OutlierLog string
 }
@@ -101,6 +103,11 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 			l.nested("overload_manager", err)
 		}
 	}
+	resolver, err := dec.Resolver(m)
+	if err != nil {
+		l.nested("", err)
+	}
+	l.out.Resolver = resolver
 	// Clusters that config sources name are dialled by the xDS client.
 	for _, name := range sourceClusters(m.GetStaticResources()) {
 		if _, known := l.out.Control[name]; !known {

@@ -37,7 +37,11 @@ func (p *pace) wait(ok bool, ttl time.Duration) time.Duration {
 	}
 	p.next = 0
 	if p.cfg.RespectTTL && ttl > 0 {
-		refresh = max(ttl, minRefresh)
+		least := minRefresh
+		if p.cfg.MinRefresh > 0 {
+			least = p.cfg.MinRefresh
+		}
+		refresh = max(ttl, least)
 	}
 	if j := p.cfg.Jitter / time.Millisecond; j > 0 {
 		refresh += time.Duration(p.random(uint64(j))) * time.Millisecond

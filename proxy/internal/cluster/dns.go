@@ -18,40 +18,6 @@ type Resolver interface {
 	Resolve(ctx context.Context, host string, family xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error)
 }
 
-// SystemResolver returns the resolver of Go's standard library.
-func SystemResolver() Resolver { return systemResolver{} }
-
-type systemResolver struct{}
-
-func (systemResolver) Resolve(ctx context.Context, host string, family xdsresource.DNSFamily) ([]netip.Addr, time.Duration, error) {
-	lookup := func(network string) ([]netip.Addr, error) {
-		as, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
-		for i := range as {
-			as[i] = as[i].Unmap()
-		}
-		return as, err
-	}
-	first, second := "ip6", "ip4" // AUTO: IPv6 if there is any, else IPv4
-	switch family {
-	case xdsresource.DNSV4Only:
-		as, err := lookup("ip4")
-		return as, 0, err
-	case xdsresource.DNSV6Only:
-		as, err := lookup("ip6")
-		return as, 0, err
-	case xdsresource.DNSAll:
-		as, err := lookup("ip")
-		return as, 0, err
-	case xdsresource.DNSV4Preferred:
-		first, second = "ip4", "ip6"
-	}
-	if as, err := lookup(first); err == nil && len(as) > 0 {
-		return as, 0, nil
-	}
-	as, err := lookup(second)
-	return as, 0, err
-}
-
 // startDNS begins to resolve the cluster's names, once Run has begun.
 func (m *Manager) startDNS(c *Cluster) {
 	if m.ctx == nil || c.cfg.Type != xdsresource.ClusterStrictDNS && c.cfg.Type != xdsresource.ClusterLogicalDNS {
@@ -99,6 +65,10 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 	if cfg.Endpoints == nil {
 		return 0, true, false
 	}
+	resolver := m.cfg.Resolver
+	if r := cfg.DNS.Resolver; r != nil {
+		resolver = NewResolver(r)
+	}
 	asked := make(map[string]bool)
 	for li := range cfg.Endpoints.Localities {
 		for ei := range cfg.Endpoints.Localities[li].Endpoints {
@@ -112,8 +82,8 @@ func (m *Manager) resolveAll(ctx context.Context, c *Cluster, cfg *xdsresource.C
 			}
 			asked[name] = true
 			m.count(c, UpdateAttempt)
-			addrs, t, err := m.cfg.Resolver.Resolve(ctx, name, cfg.DNS.Family)
-			if l, can := m.cfg.Resolver.(lifetimes); can && cfg.DNS.RespectTTL && err == nil {
+			addrs, t, err := resolver.Resolve(ctx, name, cfg.DNS.Family)
+			if l, can := resolver.(lifetimes); can && cfg.DNS.RespectTTL && err == nil {
 				t = l.Lifetime(ctx, name, cfg.DNS.Family)
 			}
 			if err != nil {

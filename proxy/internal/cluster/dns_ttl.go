@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -37,12 +39,17 @@ func lifetime(ctx context.Context, conf *dns.ClientConfig, host string, family x
 	case xdsresource.DNSV6Only:
 		types = types[1:]
 	}
-	for _, name := range conf.NameList(host) {
+	q := asConfigured(conf, host)
+	for _, name := range q.names {
 		var least uint32
 		found := false
 		for _, t := range types {
-			for _, ttl := range ask(ctx, conf, name, t) {
-				if !found || ttl < least {
+			m, err := q.ask(ctx, name, t)
+			if err != nil {
+				continue
+			}
+			for _, rr := range m.Answer {
+				if ttl := rr.Header().Ttl; !found || ttl < least {
 					least, found = ttl, true
 				}
 			}
@@ -54,25 +61,51 @@ func lifetime(ctx context.Context, conf *dns.ClientConfig, host string, family x
 	return 0
 }
 
-// ask returns the TTLs of a name's answer, aliases included, from the first server that has one.
-func ask(ctx context.Context, conf *dns.ClientConfig, name string, t uint16) (ttls []uint32) {
+// questions are the names by which a host is asked for, and how.
+type questions struct {
+	host    string
+	names   []string
+	servers []string // "IP:PORT", in order
+	network string   // "tcp", or "" for UDP
+	timeout time.Duration
+	tries   int
+}
+
+func asConfigured(conf *dns.ClientConfig, host string) *questions {
+	q := &questions{host: host, names: conf.NameList(host), timeout: time.Duration(conf.Timeout) * time.Second, tries: conf.Attempts}
+	for _, s := range conf.Servers {
+		q.servers = append(q.servers, net.JoinHostPort(s, conf.Port))
+	}
+	return q
+}
+
+// ask returns the answer of the first server that has one, aliases included. An answer that is
+// too long for UDP is asked for again over TCP.
+func (q *questions) ask(ctx context.Context, name string, t uint16) (*dns.Msg, error) {
 	m := &dns.Msg{}
 	m.SetQuestion(dns.Fqdn(name), t)
 	m.SetEdns0(1232, false)
-	for _, server := range conf.Servers {
-		c := &dns.Client{Timeout: time.Duration(conf.Timeout) * time.Second}
-		r, _, err := c.ExchangeContext(ctx, m, net.JoinHostPort(server, conf.Port))
-		if err == nil && r.Truncated {
-			c.Net = "tcp"
-			r, _, err = c.ExchangeContext(ctx, m, net.JoinHostPort(server, conf.Port))
+	err := errors.New("no name server is known")
+	for range max(q.tries, 1) {
+		for _, server := range q.servers {
+			c := &dns.Client{Net: q.network, Timeout: q.timeout}
+			r, _, e := c.ExchangeContext(ctx, m, server)
+			if e == nil && r.Truncated && q.network == "" {
+				c.Net = "tcp"
+				r, _, e = c.ExchangeContext(ctx, m, server)
+			}
+			switch {
+			case e != nil:
+				err = fmt.Errorf("name server %s: %w", server, e)
+			case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError: // another server may do better
+				err = fmt.Errorf("name server %s answers %s", server, dns.RcodeToString[r.Rcode])
+			default:
+				return r, nil
+			}
+			if ctx.Err() != nil {
+				return nil, err
+			}
 		}
-		if err != nil || r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError {
-			continue // another server may do better
-		}
-		for _, rr := range r.Answer {
-			ttls = append(ttls, rr.Header().Ttl)
-		}
-		return ttls
 	}
-	return nil
+	return nil, err
 }

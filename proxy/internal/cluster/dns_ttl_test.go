@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"net"
+	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,9 +16,27 @@ import (
 // nameServer serves fixed records on loopback and returns a configuration that asks it.
 func nameServer(t *testing.T, records ...string) *dns.ClientConfig {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	addr := serveNames(t, "udp", dns.RcodeNameError, records...)
+	return &dns.ClientConfig{Servers: []string{"127.0.0.1"}, Port: strconv.Itoa(int(addr.Port())), Timeout: 5, Attempts: 1, Ndots: 1, Search: []string{"svc.test"}}
+}
+
+// serveNames serves fixed records over UDP or TCP, and answers other names with a code.
+func serveNames(t *testing.T, network string, otherwise int, records ...string) netip.AddrPort {
+	t.Helper()
+	srv := &dns.Server{}
+	var addr net.Addr
+	if network == "tcp" {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Listener, addr = ln, ln.Addr()
+	} else {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.PacketConn, addr = pc, pc.LocalAddr()
 	}
 	var rrs []dns.RR
 	for _, r := range records {
@@ -26,24 +46,26 @@ func nameServer(t *testing.T, records ...string) *dns.ClientConfig {
 		}
 		rrs = append(rrs, rr)
 	}
-	srv := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+	srv.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
+		m.Rcode = otherwise
 		for _, rr := range rrs {
 			h := rr.Header()
-			if h.Name == q.Question[0].Name && (h.Rrtype == q.Question[0].Qtype || h.Rrtype == dns.TypeCNAME) {
-				m.Answer = append(m.Answer, rr)
+			if h.Name == q.Question[0].Name {
+				m.Rcode = dns.RcodeSuccess
+				if h.Rrtype == q.Question[0].Qtype || h.Rrtype == dns.TypeCNAME {
+					m.Answer = append(m.Answer, rr)
+				}
 			}
 		}
-		if len(m.Answer) == 0 {
-			m.Rcode = dns.RcodeNameError
-		}
 		_ = w.WriteMsg(m)
-	})}
-	done := make(chan struct{})
+	})
+	done, started := make(chan struct{}), make(chan struct{})
+	srv.NotifyStartedFunc = func() { close(started) }
 	go func() { defer close(done); _ = srv.ActivateAndServe() }()
-	t.Cleanup(func() { _ = pc.Close(); <-done })
-	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
-	return &dns.ClientConfig{Servers: []string{"127.0.0.1"}, Port: port, Timeout: 5, Attempts: 1, Ndots: 1, Search: []string{"svc.test"}}
+	<-started
+	t.Cleanup(func() { _ = srv.Shutdown(); <-done })
+	return netip.MustParseAddrPort(addr.String())
 }
 
 func TestLifetime(t *testing.T) {

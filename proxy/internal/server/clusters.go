@@ -45,6 +45,7 @@ func (s *Server) clusterConfig(workers []cluster.Worker) (cluster.Config, error)
 			return transport.(*transportsocket.Client).Secure(ctx, c, protocols)
 		},
 		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
+		Resolver:     cluster.NewResolver(s.boot.Resolver),
 		LocalCluster: s.boot.LocalCluster,
 		Locality:     cluster.Locality{Region: at.GetRegion(), Zone: at.GetZone(), SubZone: at.GetSubZone()},
 	}

@@ -1,6 +1,9 @@
 package xdsresource
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // ClusterType is cluster.v3.Cluster.DiscoveryType.
 type ClusterType uint8
@@ -97,7 +100,20 @@ type DNS struct {
 	FailureBase, FailureMax time.Duration
 	Jitter                  time.Duration // at most this much later
 	RespectTTL              bool
-	WarmAtOnce              bool // wait_for_warm_on_init: false
+	// MinRefresh is the least interval where the lifetime of answers decides; 0: the proxy's own.
+	MinRefresh time.Duration
+	WarmAtOnce bool         // wait_for_warm_on_init: false
+	Resolver   *DNSResolver // nil: the proxy's
+}
+
+// DNSResolver is how names are resolved where the system's way is not wanted.
+type DNSResolver struct {
+	Servers  []netip.AddrPort // none: those of the system
+	Fallback bool             // the servers are for when the system has none
+	TCP      bool             // ask over TCP only
+	NoSearch bool             // names are whole: no search domain is appended
+	Timeout  time.Duration    // of a query; 0: as the system has it
+	Tries    int              // of a query; 0: as the system has it
 }
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.

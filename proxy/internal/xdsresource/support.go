@@ -270,7 +270,7 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.RuntimeUInt32":          "default_value",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager",
+	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":                                      "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":                                     "lds_config cds_config ads_config",
 	"envoy.config.metrics.v3.StatsConfig":                                                      "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
@@ -311,8 +311,8 @@ var supportedFields = map[string]string{
 var harmlessFields = []harmlessField{
 	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs",
 		"no runtime key is read; the rest is upkeep of Envoy's own process"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config enable_worker_cpu_affinity memory_allocator_manager",
-		"choice of Envoy's building blocks; names are resolved by the system's resolver configuration"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "enable_worker_cpu_affinity memory_allocator_manager",
+		"hints for the speed of Envoy's process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "named in the log when the proxy starts: see bootstrap.Unread"},
 	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path profile_path ignore_global_conn_limit", "access logs are named in the log when the proxy starts: see bootstrap.Unread; nobody takes profiles, and the admin API is not limited"},
 	{"envoy.config.core.v3.Node", "id cluster metadata dynamic_parameters locality user_agent_name user_agent_version user_agent_build_version extensions client_features listening_addresses",

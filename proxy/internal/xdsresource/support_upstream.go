@@ -10,17 +10,22 @@ var upstreamFields = map[string]string{
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
 		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
-		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats`,
-	"envoy.config.cluster.v3.TrackClusterStats":               "timeout_budgets request_response_sizes",
-	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":        "per_upstream_preconnect_ratio",
-	"envoy.config.cluster.v3.Cluster.CustomClusterType":       "name typed_config",
-	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":    "clusters",
-	"envoy.extensions.clusters.dns.v3.DnsCluster":             "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family all_addresses_in_single_endpoint",
-	"envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate": "base_interval max_interval",
-	"envoy.config.cluster.v3.Cluster.RefreshRate":             "base_interval max_interval",
-	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":        "eds_config service_name",
-	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":    "name match transport_socket",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":     "use_http_header http_header_name upstream_port_override",
+		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats dns_resolvers
+		use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config`,
+	"envoy.config.cluster.v3.TrackClusterStats":                                         "timeout_budgets request_response_sizes",
+	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                                  "per_upstream_preconnect_ratio",
+	"envoy.config.cluster.v3.Cluster.CustomClusterType":                                 "name typed_config",
+	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":                              "clusters",
+	"envoy.extensions.clusters.dns.v3.DnsCluster":                                       "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family all_addresses_in_single_endpoint dns_min_refresh_rate typed_dns_resolver_config",
+	"envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig":             "resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries",
+	"envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "",
+	"envoy.config.core.v3.DnsResolutionConfig":                                          "resolvers dns_resolver_options",
+	"envoy.config.core.v3.DnsResolverOptions":                                           "use_tcp_for_dns_lookups no_default_search_domain",
+	"envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate":                           "base_interval max_interval",
+	"envoy.config.cluster.v3.Cluster.RefreshRate":                                       "base_interval max_interval",
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":                                  "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":                              "name match transport_socket",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                               "use_http_header http_header_name upstream_port_override",
 
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config

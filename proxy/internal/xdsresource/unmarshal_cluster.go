@@ -45,6 +45,9 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		c.ObservabilityName = c.Name
 	}
 	p.clusterType(m, c)
+	if r := p.clusterResolver(m); r != nil {
+		c.DNS.Resolver = r
+	}
 	c.DNS.WarmAtOnce = !boolOr(m.GetWaitForWarmOnInit(), true)
 	p.clusterLB(m, c)
 	p.clusterHTTP(m, c)

@@ -59,6 +59,8 @@ func (p *parser) customType(path string, ct *clusterv3.Cluster_CustomClusterType
 			Refresh:    p.duration(join(here, "dns_refresh_rate"), m.GetDnsRefreshRate(), 5*time.Second),
 			Jitter:     p.duration(join(here, "dns_jitter"), m.GetDnsJitter(), 0),
 			RespectTTL: m.GetRespectDnsTtl(),
+			MinRefresh: p.duration(join(here, "dns_min_refresh_rate"), m.GetDnsMinRefreshRate(), 0),
+			Resolver:   p.typedResolver(join(here, "typed_dns_resolver_config"), m.GetTypedDnsResolverConfig()),
 		}
 		c.DNS.FailureBase, c.DNS.FailureMax = p.refreshRate(join(here, "dns_failure_refresh_rate"), m.GetDnsFailureRefreshRate())
 	default:

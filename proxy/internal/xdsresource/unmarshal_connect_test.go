@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,37 @@ func TestConnectionFields(t *testing.T) {
 	}
 	if c, err = readCluster(t, `"type": "STATIC"`); err != nil || c.CleanupInterval != 5*time.Second || c.DNS.WarmAtOnce || c.MergeWindow != 0 || c.Bind != nil {
 		t.Errorf("defaults: %v, %+v", err, c)
+	}
+}
+
+// TestResolvers: the four forms in which a cluster names its name servers.
+func TestResolvers(t *testing.T) {
+	const (
+		servers = `"resolvers": [{"socket_address": {"address": "10.0.0.53", "port_value": 5353}}, {"socket_address": {"address": "fd00::53", "port_value": 0}}]`
+		options = `"dns_resolver_options": {"use_tcp_for_dns_lookups": true, "no_default_search_domain": true}`
+		cares   = `{"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig", `
+	)
+	for _, tc := range []struct{ fields, want string }{
+		{`"dns_jitter": "0s"`, "<nil>"},
+		{`"typed_dns_resolver_config": ` + cares + servers + `, ` + options + `, "query_tries": 2, "query_timeout_seconds": "3"}}`, "&{[10.0.0.53:5353 [fd00::53]:53] false true true 3s 2}"},
+		{`"typed_dns_resolver_config": {"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"}}, "use_tcp_for_dns_lookups": true`, "&{[] false false false 0s 0}"},
+		{`"dns_resolution_config": {` + servers + `, ` + options + `}`, "&{[10.0.0.53:5353 [fd00::53]:53] false true true 0s 0}"},
+		{`"dns_resolvers": [{"socket_address": {"address": "10.0.0.53", "port_value": 53, "protocol": "UDP"}}]`, "&{[10.0.0.53:53] false false false 0s 0}"},
+		{`"use_tcp_for_dns_lookups": true`, "&{[] false true false 0s 0}"},
+		{`"typed_dns_resolver_config": ` + cares + `"rotate_nameservers": true}}`, "rotate_nameservers: this field is not supported"},
+		{`"typed_dns_resolver_config": ` + cares + `"resolvers": [{"socket_address": {"address": "dns.test", "port_value": 53}}]}}`, "the IP address of a name server is wanted"},
+		{`"typed_dns_resolver_config": {"name": "apple", "typed_config": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster"}}`, `DNS resolver "apple"`},
+	} {
+		c, err := readCluster(t, tc.fields)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else if got = fmt.Sprint(c.DNS.Resolver); c.DNS.Resolver != nil {
+			got = fmt.Sprintf("&%v", *c.DNS.Resolver)
+		}
+		if !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %s, want %s", tc.fields, got, tc.want)
+		}
 	}
 }
 
