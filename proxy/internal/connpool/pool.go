@@ -33,11 +33,12 @@ type Pool struct {
 	main  *Pool // the host's pool, in one of these
 }
 
-// poolKey is what connections of one pool have asked for, and checked, in TLS, and whether they follow clients that speak
-// HTTP/2 (use_downstream_protocol_config).
+// poolKey is what connections of one pool have asked for, and checked, in TLS, whether they follow clients that speak
+// HTTP/2 (use_downstream_protocol_config), and which client has them for itself.
 type poolKey struct {
 	sni, verify string
 	http2       bool
+	downstream  uint64 // whose connections they are (connection_pool_per_downstream_connection); 0: everybody's
 }
 
 // For returns the pool of a host on the loop's worker and makes it at first use.
@@ -52,7 +53,7 @@ func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
 
 // Start gives the request a connection: an idle one at once, else it waits for a new one.
 func (p *Pool) Start(r *Request) {
-	if k := (poolKey{r.SNI, r.VerifyName, r.FromHTTP2 && p.local.Config().HTTP.Protocol == xdsresource.UpstreamAsDownstream}); k != (poolKey{}) {
+	if k := p.key(r); k != (poolKey{}) {
 		p = p.forKey(k)
 	}
 	r.pool = p
@@ -100,6 +101,16 @@ func (p *Pool) preconnect(high bool) {
 			return
 		}
 	}
+}
+
+// key is which of the host's pools a request belongs to.
+func (p *Pool) key(r *Request) poolKey {
+	cfg := p.local.Config()
+	k := poolKey{sni: r.SNI, verify: r.VerifyName, http2: r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream}
+	if cfg.PoolPerDownstream {
+		k.downstream = r.Downstream
+	}
+	return k
 }
 
 // forKey returns a pool under the host's pool.

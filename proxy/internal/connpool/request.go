@@ -81,6 +81,8 @@ type Request struct {
 	// host's certificate must have (auto_san_validation). Requests share connections only
 	// with those that agree on both.
 	SNI, VerifyName string
+	// Downstream is the ID of the client's connection, by which a cluster may keep its connections apart.
+	Downstream uint64
 	// FromHTTP2 says that the client speaks HTTP/2, which a cluster may follow.
 	FromHTTP2 bool
 	// Upgrade says that the request asks for another protocol: in HTTP/2 it becomes an extended CONNECT (RFC 8441).

@@ -32,6 +32,7 @@ func (r *router) attempt() {
 	method := r.h.Value(header.Method)
 	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
 	r.req.FromHTTP2, r.req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
+	r.req.Downstream = info.ConnectionID
 	info.UpstreamConnect = 0
 	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && r.host.Host.Transport != nil {
 		r.nameServer(up)

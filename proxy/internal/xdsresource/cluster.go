@@ -55,6 +55,8 @@ type Cluster struct {
 	PanicThreshold float64 // percent; default 50
 	// CloseOnHostChange closes a cluster's connections when its hosts change.
 	CloseOnHostChange bool
+	// PoolPerDownstream keeps the connections of each client apart.
+	PoolPerDownstream bool
 	// CloseOnHealthFailure closes a host's connections when it becomes unhealthy.
 	CloseOnHealthFailure bool
 	// MergeWindow is how far apart changes of health, weight and metadata take effect at least; 0: none waits.

@@ -10,7 +10,7 @@ var upstreamFields = map[string]string{
 		original_dst_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
 		upstream_connection_options filters lb_subset_config load_balancing_policy preconnect_policy health_checks dns_failure_refresh_rate dns_jitter
 		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
-		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats dns_resolvers
+		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats connection_pool_per_downstream_connection dns_resolvers
 		use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config`,
 	"envoy.config.cluster.v3.TrackClusterStats":                                         "timeout_budgets request_response_sizes",
 	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                                  "per_upstream_preconnect_ratio",

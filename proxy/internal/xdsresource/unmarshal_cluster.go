@@ -60,6 +60,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
 	}
 	c.Health = p.healthChecks("health_checks", m.GetHealthChecks())
+	c.PoolPerDownstream = m.GetConnectionPoolPerDownstreamConnection()
 	c.CloseOnHealthFailure = m.GetCloseConnectionsOnHostHealthFailure()
 	c.TrackBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets() //nolint:staticcheck // the older form
 	c.TrackSizes = m.GetTrackClusterStats().GetRequestResponseSizes()
