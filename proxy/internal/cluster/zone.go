@@ -9,16 +9,16 @@ import (
 // cluster are (cluster_manager.local_cluster_name). Immutable.
 type localZone struct {
 	own     Locality
-	healthy map[Locality]int // fellows that are healthy
-	total   int              // of these
+	healthy map[Locality]uint64 // fellows that are healthy: how many, or what they weigh
+	total   uint64              // of these
 	places  int              // localities with any fellow
 	ownAny  bool             // there is one here
 	panic   bool             // too few of all are usable
 }
 
 // newLocalZone looks at the local cluster's priority 0, which has the only hosts that count.
-func newLocalZone(own Locality, s *hostSet, threshold float64) *localZone {
-	z := &localZone{own: own, healthy: map[Locality]int{}, panic: threshold > 0}
+func newLocalZone(own Locality, s *hostSet, threshold float64, byWeight bool) *localZone {
+	z := &localZone{own: own, healthy: map[Locality]uint64{}, panic: threshold > 0}
 	if len(s.prios) == 0 {
 		return z
 	}
@@ -29,11 +29,27 @@ func newLocalZone(own Locality, s *hostSet, threshold float64) *localZone {
 	}
 	z.places, z.ownAny = len(any), any[own]
 	for _, m := range p.healthy.hosts {
-		z.healthy[m.host.Info().Locality]++
-		z.total++
+		n := basis(m, byWeight)
+		z.healthy[m.host.Info().Locality] += n
+		z.total += n
 	}
 	z.panic = p.usable() < threshold
 	return z
+}
+
+// basis is what a host counts for in its locality.
+func basis(m member, byWeight bool) uint64 {
+	if byWeight {
+		return uint64(m.weight)
+	}
+	return 1
+}
+
+func basisOf(hosts []member, byWeight bool) (n uint64) {
+	for _, m := range hosts {
+		n += basis(m, byWeight)
+	}
+	return n
 }
 
 // zoneRouting says how requests to a priority's hosts spread over its localities, so that as
@@ -68,12 +84,13 @@ func (z *localZone) route(cfg *xdsresource.ZoneAware, p *priority) *zoneRouting 
 	}
 	own := localityAt(p, z.own) // index 0, or -1
 	here, there := make([]uint64, len(loc)), make([]uint64, len(loc))
+	total := basisOf(p.healthy.hosts, cfg.ByWeight)
 	for i := range loc {
-		if n := len(loc[i].hosts); n > 0 {
+		if n := basisOf(loc[i].hosts, cfg.ByWeight); n > 0 {
 			if z.total > 0 {
-				here[i] = 10000 * uint64(z.healthy[loc[i].hosts[0].host.Info().Locality]) / uint64(z.total)
+				here[i] = 10000 * z.healthy[loc[i].hosts[0].host.Info().Locality] / z.total
 			}
-			there[i] = 10000 * uint64(n) / uint64(len(p.healthy.hosts))
+			there[i] = 10000 * n / total
 		}
 	}
 	if own == 0 && there[0] > 0 && (there[0] >= here[0] || cfg.ForceDirect) {

@@ -149,3 +149,31 @@ func TestZoneFollowsFellows(t *testing.T) {
 		t.Errorf("with all fellows down %.3f stays, want 0.5", got)
 	}
 }
+
+// TestZonesByWeight: what a zone can take, and has to send, may go by weights.
+func TestZonesByWeight(t *testing.T) {
+	for _, tt := range []struct {
+		byWeight           bool
+		fellowHere, hostOf uint32 // weights: of fellows in our zone, of hosts in the other
+		want               float64
+	}{
+		{false, 1, 3, 1},
+		{true, 1, 1, 1},
+		{true, 1, 3, 0.5},    // a quarter of the hosts' weight is here, and half of the fellows'
+		{true, 3, 3, 1. / 3}, // three quarters of the fellows'
+		{false, 3, 3, 1},
+	} {
+		m := inZone(t, 0)
+		fellows, hosts := zones(1, 1, 1), zones(2, 3, 3)
+		fellows.Localities[0].Endpoints[0].Weight = tt.fellowHere
+		for i := range hosts.Localities[1].Endpoints {
+			hosts.Localities[1].Endpoints[i].Weight = tt.hostOf
+		}
+		m.UpdateEndpoints("fellows", fellows)
+		c := zonal()
+		c.LB.Zone.ByWeight = tt.byWeight
+		if got := zoneShare(m.local(t, c, hosts), 0); math.Abs(got-tt.want) > 0.025 {
+			t.Errorf("%+v: %.3f stays", tt, got)
+		}
+	}
+}

@@ -70,6 +70,7 @@ type ZoneAware struct {
 	RoutingEnabled     uint32 // percent of requests; default 100
 	MinClusterSize     uint32 // default 6
 	FailTrafficOnPanic bool
+	ByWeight           bool // localities count by the weights of their hosts, not by their number
 	ForceDirect        bool // all to the own locality while it has a healthy host
 }
 

@@ -125,9 +125,7 @@ func (p *parser) localityLB(path string, l *commonv3.LocalityLbConfig, out *Load
 			MinClusterSize:     uint32(min(uint64Or(z.GetMinClusterSize(), 6), 1<<31)),
 			FailTrafficOnPanic: z.GetFailTrafficOnPanic(),
 			ForceDirect:        z.GetForceLocalityDirectRouting(), //nolint:staticcheck // still read by Envoy
-		}
-		if z.GetLocalityBasis() != commonv3.LocalityLbConfig_ZoneAwareLbConfig_HEALTHY_HOSTS_NUM {
-			p.bad(join(path, "zone_aware_lb_config.locality_basis"), "only HEALTHY_HOSTS_NUM is supported")
+			ByWeight:           z.GetLocalityBasis() == commonv3.LocalityLbConfig_ZoneAwareLbConfig_HEALTHY_HOSTS_WEIGHT,
 		}
 	}
 }
