@@ -11,9 +11,9 @@ type localZone struct {
 	own     Locality
 	healthy map[Locality]uint64 // fellows that are healthy: how many, or what they weigh
 	total   uint64              // of these
-	places  int              // localities with any fellow
-	ownAny  bool             // there is one here
-	panic   bool             // too few of all are usable
+	places  int                 // localities with any fellow
+	ownAny  bool                // there is one here
+	panic   bool                // too few of all are usable
 }
 
 // newLocalZone looks at the local cluster's priority 0, which has the only hosts that count.
