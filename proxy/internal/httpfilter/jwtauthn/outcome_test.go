@@ -2,6 +2,9 @@ package jwtauthn_test
 
 import (
 	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -162,5 +165,34 @@ func TestNoLocalKeys(t *testing.T) {
 	}
 	if r := p.Get("/"); r.StatusCode != 200 {
 		t.Errorf("%d %q", r.StatusCode, r.Text)
+	}
+}
+
+// TestLocalForms: keys from wherever a data source can be.
+func TestLocalForms(t *testing.T) {
+	k := jwttest.New(t)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, []byte(k.Set("p256")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TEST_JWKS", k.Set("p256"))
+	providers, rules := "", ""
+	sources := []string{
+		"filename: " + file, "environment_variable: TEST_JWKS", "inline_string: '" + k.Set("p256") + "'",
+		"inline_bytes: " + base64.StdEncoding.EncodeToString([]byte(k.Set("p256"))),
+	}
+	for i, s := range sources {
+		providers += fmt.Sprintf("p%d: {local_jwks: {%s}}, ", i, s)
+		rules += fmt.Sprintf("{match: {prefix: /%d}, requires: {provider_name: p%d}}, ", i, i)
+	}
+	p := proxytest.Start(t, proxytest.Config{Upstream: proxytest.Server(t, proxytest.Echo), Filters: filter("providers: {" + providers + "}, rules: [" + rules + "]")})
+	for i, s := range sources {
+		path := fmt.Sprintf("/%d", i)
+		if r := p.Get(path, bearer(k.Sign("ES256", `{}`))...); r.StatusCode != 200 {
+			t.Errorf("%.30s: %d %q", s, r.StatusCode, r.Text)
+		}
+		if r := p.Get(path, bearer(k.Sign("RS256", `{}`))...); r.StatusCode != 401 {
+			t.Errorf("%.30s, with a key that is not there: %d", s, r.StatusCode)
+		}
 	}
 }

@@ -57,10 +57,14 @@ func (s *Source) await(l *eventloop.Loop, w *waiter) {
 
 // fetched takes the answer of a server.
 func (s *Source) fetched(l *eventloop.Loop, a answer) {
-	now, wait, err := s.remote.take(s.held.Load(), a, l.WallNow())
+	old := s.held.Load()
+	now, wait, err := s.remote.take(old, a, l.WallNow())
 	at := &s.workers[l.ID()]
 	counter := fetchSuccess
-	if err != nil {
+	if err == nil {
+		s.held.Store(now)
+	} else {
+		s.held.CompareAndSwap(old, now) // unless another worker has fetched newer ones meanwhile
 		counter = fetchFailed
 		level := slog.LevelWarn
 		if at.failing {
@@ -70,9 +74,6 @@ func (s *Source) fetched(l *eventloop.Loop, a answer) {
 	}
 	at.failing = err != nil
 	s.shards(l.ID()).Inc(s.stats.Counter(counter))
-	if now != nil {
-		s.held.Store(now)
-	}
 	if s.remote.Async && l.ID() == 0 && !s.ended {
 		l.Arm(&s.refetch, wait)
 		if s.first != nil {
