@@ -182,7 +182,7 @@ func TestAnswer(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 			w.wantStats(map[string]int64{
-				"http.async-client.rq_total": 2, "cluster.c.upstream_rq_403": 2, "cluster.c.internal.upstream_rq_403": 2,
+				"http.async-client.rq_total": 2, "http.async-client.no_cluster": 0, "cluster.c.upstream_rq_403": 2, "cluster.c.internal.upstream_rq_403": 2,
 				"cluster.c.upstream_rq_total": 2, "cluster.c.upstream_rq_active": 0, "cluster.c.upstream_cx_total": 1,
 			})
 		})
@@ -265,7 +265,7 @@ func TestRetry(t *testing.T) {
 	w := newWorld(t, addr, nil)
 	retry := func(num uint32) func(r *asyncclient.Request) {
 		return func(r *asyncclient.Request) {
-			r.Retry = asyncclient.Retry{Num: num, Base: time.Millisecond, Max: 2 * time.Millisecond}
+			r.Retry = asyncclient.Retry{On: xdsresource.Retry5xx, Num: num, Base: time.Millisecond, Max: 2 * time.Millisecond}
 		}
 	}
 	if got := w.send(retry(2)); got != "200  /" {
@@ -280,6 +280,59 @@ func TestRetry(t *testing.T) {
 		t.Error(got)
 	}
 	w.wantStats(map[string]int64{"cluster.c.upstream_rq_retry": 3, "cluster.c.upstream_rq_retry_limit_exceeded": 1, "cluster.c.upstream_rq_502": 1})
+}
+
+// TestPerTry: an attempt that is slow is given up for the next one.
+func TestPerTry(t *testing.T) {
+	var n atomic.Int32
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 1 {
+			<-r.Context().Done()
+		}
+		w.Header().Set("X-Answer", r.Header.Get("X-Envoy-Expected-Rq-Timeout-Ms"))
+	})
+	w := newWorld(t, addr, nil)
+	policy := asyncclient.RetryFrom(&xdsresource.Retry{On: xdsresource.RetryReset, Num: 1, Base: time.Millisecond, Max: time.Millisecond, PerTry: 20 * time.Millisecond})
+	call := func(r *asyncclient.Request) { r.Retry, r.Timeout = policy, 5*time.Second }
+	if got := w.send(call); got != "200 20 " {
+		t.Error(got)
+	}
+	w.wantStats(map[string]int64{"cluster.c.upstream_rq_per_try_timeout": 1, "cluster.c.upstream_rq_retry_success": 1, "cluster.c.upstream_rq_timeout": 0, "cluster.c.upstream_rq_active": 0})
+	n.Store(0)
+	policy.On = xdsresource.RetryConnectFailure
+	if got := w.send(call); got != "error 504 begun=false: upstream request timeout" {
+		t.Error(got)
+	}
+}
+
+// TestConditions: what is tried again is what the policy names.
+func TestConditions(t *testing.T) {
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var code int
+		_, _ = fmt.Sscan(r.URL.Path[1:], &code)
+		if code == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(code)
+	})
+	w := newWorld(t, addr, nil)
+	const all = xdsresource.Retry5xx | xdsresource.RetryGatewayError | xdsresource.RetryReset | xdsresource.Retry4xx | xdsresource.RetryConnectFailure | xdsresource.RetryRefusedStream
+	for path, on := range map[string]xdsresource.RetryOn{
+		"/500": xdsresource.Retry5xx, "/503": xdsresource.Retry5xx | xdsresource.RetryGatewayError, "/409": xdsresource.Retry4xx,
+		"/0": xdsresource.Retry5xx | xdsresource.RetryGatewayError | xdsresource.RetryReset, "/404": 0,
+	} {
+		for bit := xdsresource.RetryOn(1); bit <= all; bit <<= 1 {
+			before := w.stat("cluster.c.upstream_rq_retry")
+			w.send(func(r *asyncclient.Request) {
+				r.Headers.SetString(header.Method, "POST") // no repetition outside of the policy
+				r.Headers.SetString(header.Path, path)
+				r.Retry = asyncclient.Retry{On: bit & all, Num: 1, Base: 1}
+			})
+			if retried := w.stat("cluster.c.upstream_rq_retry") > before; retried != (on&bit != 0) {
+				t.Errorf("%s: condition %b: tried again: %v", path, bit, retried)
+			}
+		}
+	}
 }
 
 // TestCancel drops calls in every state they can be in.
@@ -302,7 +355,7 @@ func TestCancel(t *testing.T) {
 					h.AddString(header.Method, "GET")
 					h.AddString(header.Path, path)
 					h.AddString(header.Authority, "host")
-					cancel = w.client.Send(asyncclient.Request{Cluster: cluster, Headers: h, Retry: asyncclient.Retry{Num: num, Base: time.Hour}},
+					cancel = w.client.Send(asyncclient.Request{Cluster: cluster, Headers: h, Retry: asyncclient.Retry{On: xdsresource.Retry5xx, Num: num, Base: time.Hour}},
 						func(*asyncclient.Response, error) { t.Error("done is called after cancel") })
 					if cluster == "none" || path == "/at-once" {
 						cancel()

@@ -1,6 +1,7 @@
 package asyncclient
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -29,12 +30,13 @@ type Request struct {
 	Body []byte
 	// Timeout bounds the call from its start, all attempts together; 0: nothing does.
 	Timeout time.Duration
-	// Retry is for the failures of core.v3.RetryPolicy; the zero value never tries again.
+	// Retry says what is tried again; the zero value nothing.
 	Retry Retry
 	// MaxBody bounds the answer's body in bytes; 0 is DefaultMaxBody.
 	MaxBody int
-	// SkipEnvoyHeaders leaves out x-envoy-internal, x-forwarded-for and x-envoy-expected-rq-timeout-ms.
-	SkipEnvoyHeaders bool
+	// SkipEnvoyHeaders leaves out x-envoy-internal, x-forwarded-for and x-envoy-expected-rq-timeout-ms,
+	// SkipForwardedFor the second of them.
+	SkipEnvoyHeaders, SkipForwardedFor bool
 }
 
 // Response is a whole answer. It is valid until the call that hands it over returns.
@@ -91,7 +93,9 @@ type exchange struct {
 	body     []byte
 	grpc     bool // outlier detection judges by grpc-status
 	retry    retryState
-	timer    eventloop.Timer
+	perTry   time.Duration
+	timer    eventloop.Timer // of the call
+	tryTimer eventloop.Timer // of the attempt
 	backOff  eventloop.Timer
 	failure  *Error // found while starting; told by later
 	later    eventloop.Deferred
@@ -101,11 +105,13 @@ type exchange struct {
 var (
 	expectedKey     = header.KeyOf("x-envoy-expected-rq-timeout-ms")
 	forwardedForKey = header.KeyOf("x-forwarded-for")
+	serviceTimeKey  = header.KeyOf("x-envoy-upstream-service-time")
 )
 
 func (x *exchange) start() {
 	x.req.Handler = x
 	x.timer.Init(x.onTimeout)
+	x.tryTimer.Init(x.onTryTimeout)
 	x.backOff.Init(x.attempt)
 	x.later.Init(x)
 	x.starting = true
@@ -128,21 +134,24 @@ func (x *exchange) begin() {
 		x.failCounted(&Error{Code: http.StatusServiceUnavailable, Text: text})
 		return
 	}
+	if t := x.in.Retry.PerTry; x.in.Timeout <= 0 || t < x.in.Timeout { // a try cannot outlast the call
+		x.perTry = t
+	}
 	h := x.in.Headers
 	if len(x.in.Body) > 0 && !h.Has(header.ContentLength) {
 		h.Set(header.ContentLength, strconv.AppendInt(nil, int64(len(x.in.Body)), 10))
 	}
 	if !x.in.SkipEnvoyHeaders {
 		h.SetString(header.XEnvoyInternal, "true")
-		if x.c.address.IsValid() {
+		if x.c.address.IsValid() && !x.in.SkipForwardedFor {
 			b := h.Build()
 			if old := h.Value(header.XForwardedFor); len(old) > 0 {
 				b = append(append(b, old...), ',')
 			}
 			h.SetBuilt(forwardedForKey, x.c.address.AppendTo(b))
 		}
-		if x.in.Timeout > 0 {
-			h.SetBuilt(expectedKey, strconv.AppendInt(h.Build(), x.in.Timeout.Milliseconds(), 10))
+		if expected := cmp.Or(x.perTry, x.in.Timeout); expected > 0 {
+			h.SetBuilt(expectedKey, strconv.AppendInt(h.Build(), expected.Milliseconds(), 10))
 		}
 	}
 	if x.in.Timeout > 0 {
@@ -194,6 +203,9 @@ func (x *exchange) OnReady(req *connpool.Request) {
 	if len(x.in.Body) > 0 {
 		req.SendData(x.in.Body, true)
 	}
+	if x.perTry > 0 {
+		x.c.loop.Arm(&x.tryTimer, x.perTry)
+	}
 }
 
 // OnFailure: there is no connection.
@@ -202,7 +214,7 @@ func (x *exchange) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn
 	if err != nil {
 		e.Cause = err
 	}
-	x.reset(e, why != connpool.ReasonOverflow)
+	x.reset(e, why)
 }
 
 // OnInterim drops what comes ahead of the answer.
@@ -218,12 +230,16 @@ func (x *exchange) OnResponse(req *connpool.Request, end bool) {
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
 		x.host.ImmediateFailure()
 	}
-	if code >= 500 && x.tryAgain() {
+	if x.in.Retry.wantsResponse(code) && x.tryAgain() {
 		x.local.CountRetriedResponse(code)
 		x.dropAttempt()
 		return
 	}
 	x.begun = true
+	if !x.in.SkipEnvoyHeaders { // Envoy's router leaves it in the answers that filters get, too
+		h := &req.Response
+		h.SetBuilt(serviceTimeKey, strconv.AppendInt(h.Build(), max(0, x.c.loop.Now()-x.began)/1e6, 10))
+	}
 	x.retry.finished(x.local, code)
 	x.local.CountResponse(code, true)
 	if end {
@@ -262,7 +278,7 @@ func (x *exchange) OnReset(_ *connpool.Request, why connpool.Reason, err error) 
 	x.host.OnResult(cluster.Result{Kind: cluster.ResultReset})
 	e := resetError(why)
 	e.Begun, e.Cause = x.begun, err
-	x.reset(e, true)
+	x.reset(e, why)
 }
 
 func resetError(why connpool.Reason) *Error {
@@ -274,11 +290,11 @@ func resetError(why connpool.Reason) *Error {
 }
 
 // reset ends an attempt without an answer, and the exchange unless it is tried again.
-func (x *exchange) reset(e *Error, retriable bool) {
+func (x *exchange) reset(e *Error, why connpool.Reason) {
 	switch {
 	case e.Begun:
 		x.fail(e)
-	case retriable && x.tryAgain():
+	case x.in.Retry.wantsReset(why) && x.tryAgain():
 		x.dropAttempt()
 	default:
 		x.failCounted(e)
@@ -296,6 +312,15 @@ func (x *exchange) onTimeout() {
 		return
 	}
 	x.failCounted(e)
+}
+
+// onTryTimeout gives one attempt up, which is as good as a reset of it.
+func (x *exchange) onTryTimeout() {
+	x.local.Inc(cluster.RqPerTryTimeout)
+	if !x.begun {
+		x.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
+	}
+	x.reset(&Error{Code: http.StatusGatewayTimeout, Text: "upstream request timeout", Begun: x.begun}, connpool.Termination)
 }
 
 // failCounted is fail, where the router's own answer counts as one of the cluster.
@@ -339,6 +364,7 @@ func (x *exchange) over() func(*Response, error) {
 	done := x.done
 	x.done = nil
 	x.c.loop.Disarm(&x.timer)
+	x.c.loop.Disarm(&x.tryTimer)
 	x.c.loop.Disarm(&x.backOff)
 	if x.local != nil {
 		x.retry.release(x.local)
@@ -361,6 +387,7 @@ func (x *exchange) cancel() {
 }
 
 func (x *exchange) dropAttempt() {
+	x.c.loop.Disarm(&x.tryTimer)
 	if x.req.Active() {
 		x.req.Cancel()
 	}

@@ -4,16 +4,50 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// Retry is core.v3.RetryPolicy. As in Envoy the failures that are tried again are 5xx, and every
-// failure of a connection.
+// Retry says what is tried again, how often and when.
 type Retry struct {
+	// On is the conditions: 5xx, gateway-error, reset, connect-failure, refused-stream and
+	// retriable-4xx mean something here.
+	On  xdsresource.RetryOn
 	Num uint32
-	// Base and Max are those of the back-off, which doubles: it is random below Base, then below 3*Base, 7*Base..., at most Max.
+	// Base and Max are those of the back-off, which doubles: it is random below Base, then below
+	// 3*Base, 7*Base..., at most Max.
 	Base, Max time.Duration
+	// PerTry bounds an attempt from when it is sent; 0: only the call is bounded.
+	PerTry time.Duration
+}
+
+// RetryFrom takes a policy as it was configured; nil is none.
+func RetryFrom(p *xdsresource.Retry) Retry {
+	if p == nil {
+		return Retry{}
+	}
+	return Retry(*p)
+}
+
+func (r *Retry) wantsReset(why connpool.Reason) bool {
+	const always = xdsresource.Retry5xx | xdsresource.RetryGatewayError | xdsresource.RetryReset
+	switch why {
+	case connpool.ReasonOverflow:
+		return false
+	case connpool.ReasonConnectFailure, connpool.ReasonConnectTimeout:
+		return r.On&(always|xdsresource.RetryConnectFailure) != 0
+	case connpool.RemoteRefused:
+		return r.On&(always|xdsresource.RetryRefusedStream) != 0
+	}
+	return r.On&always != 0
+}
+
+func (r *Retry) wantsResponse(code int) bool {
+	return r.On&xdsresource.Retry5xx != 0 && code >= 500 ||
+		r.On&xdsresource.RetryGatewayError != 0 && (code >= 502 && code <= 504) ||
+		r.On&xdsresource.Retry4xx != 0 && code == 409
 }
 
 // retryState is how far a policy is used up.
@@ -25,9 +59,6 @@ type retryState struct {
 
 // tryAgain takes a retry, if the policy and the cluster allow it, and arms the timer for it.
 func (x *exchange) tryAgain() bool {
-	if x.in.Retry.Num == 0 {
-		return false
-	}
 	s := &x.retry
 	s.release(x.local)
 	if s.left == 0 {

@@ -30,8 +30,10 @@ type HTTPTarget struct {
 
 // Retry is core.v3.RetryPolicy: what Envoy's own clients take of one.
 type Retry struct {
+	On        RetryOn       // retry_on; of JWKS Envoy has conditions of its own
 	Num       uint32        // default 1
 	Base, Max time.Duration // defaults 1s, and ten times Base
+	PerTry    time.Duration // as in Envoy an attempt takes no longer than the longest back-off
 }
 
 // GRPCTarget reads a service that a filter calls. google_grpc is refused as every field is that is
@@ -91,15 +93,26 @@ func (r *FilterReader) Retry(path string, m *corev3.RetryPolicy) *Retry {
 	if m == nil {
 		return nil
 	}
-	out := &Retry{Num: uint32Or(m.GetNumRetries(), 1), Base: time.Second}
+	on, unknown := ParseRetryOn(m.GetRetryOn())
+	for _, word := range unknown {
+		r.Bad(join(path, "retry_on"), "%q is no retry condition", word)
+	}
+	if other := on &^ calloutRetries; other != 0 {
+		r.Bad(join(path, "retry_on"), "only 5xx, gateway-error, reset, connect-failure, refused-stream and retriable-4xx are supported here")
+	}
+	out := &Retry{On: on, Num: uint32Or(m.GetNumRetries(), 1), Base: time.Second}
 	b, here := m.GetRetryBackOff(), join(path, "retry_back_off")
 	out.Base = max(r.p.duration(join(here, "base_interval"), b.GetBaseInterval(), out.Base), time.Millisecond)
 	out.Max = r.p.duration(join(here, "max_interval"), b.GetMaxInterval(), 10*out.Base)
 	if out.Max < out.Base {
 		r.Bad(join(here, "max_interval"), "%v is shorter than base_interval %v", out.Max, out.Base)
 	}
+	out.PerTry = out.Max
 	return out
 }
+
+// calloutRetries are the conditions that package asyncclient knows.
+const calloutRetries = Retry5xx | RetryGatewayError | RetryReset | RetryConnectFailure | RetryRefusedStream | Retry4xx
 
 // Check judges a message that is at hand: fields that are not supported, and the proto's own rules.
 func (r *FilterReader) Check(path string, m proto.Message) { r.p.check(path, m) }

@@ -93,10 +93,10 @@ func TestHTTPTarget(t *testing.T) {
 
 func TestRetry(t *testing.T) {
 	for in, want := range map[string]Retry{
-		`{}`:                {1, time.Second, 10 * time.Second},
-		`{"numRetries": 3}`: {3, time.Second, 10 * time.Second},
-		`{"retryBackOff": {"baseInterval": "0.1s", "maxInterval": "0.3s"}}`: {1, 100 * time.Millisecond, 300 * time.Millisecond},
-		`{"retryBackOff": {"baseInterval": "0.1s"}}`:                        {1, 100 * time.Millisecond, time.Second},
+		`{}`: {0, 1, time.Second, 10 * time.Second, 10 * time.Second},
+		`{"numRetries": 3, "retryOn": "5xx,connect-failure"}`:               {Retry5xx | RetryConnectFailure, 3, time.Second, 10 * time.Second, 10 * time.Second},
+		`{"retryBackOff": {"baseInterval": "0.1s", "maxInterval": "0.3s"}}`: {0, 1, 100 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond},
+		`{"retryBackOff": {"baseInterval": "0.1s"}}`:                        {0, 1, 100 * time.Millisecond, time.Second, time.Second},
 	} {
 		m := fromJSON(t, &corev3.RetryPolicy{}, in)
 		if bad := problems(func(r *FilterReader) {
@@ -108,9 +108,12 @@ func TestRetry(t *testing.T) {
 			t.Errorf("%s: %s", in, bad)
 		}
 	}
-	m := fromJSON(t, &corev3.RetryPolicy{}, `{"retryOn": "5xx", "retryBackOff": {"baseInterval": "3s", "maxInterval": "1s"}}`)
+	m := fromJSON(t, &corev3.RetryPolicy{}, `{"retryOn": "5xx,retriable-headers,never", "hostSelectionRetryMaxAttempts": 2, "retryBackOff": {"baseInterval": "3s", "maxInterval": "1s"}}`)
 	bad := problems(func(r *FilterReader) { r.Check("p", m); r.Retry("p", m) })
-	for _, want := range []string{"p.retry_on: this field is not supported", "p.retry_back_off.max_interval: 1s is shorter than base_interval 3s"} {
+	for _, want := range []string{
+		"p.host_selection_retry_max_attempts: this field is not supported", "p.retry_back_off.max_interval: 1s is shorter than base_interval 3s",
+		`p.retry_on: "never" is no retry condition`, "p.retry_on: only 5xx,",
+	} {
 		if !strings.Contains(bad, want) {
 			t.Errorf("%q does not say %q", bad, want)
 		}

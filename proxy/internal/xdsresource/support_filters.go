@@ -55,8 +55,6 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.jwt_authn.v3.RequirementRule":              "match requires requirement_name",
 	"envoy.extensions.filters.http.jwt_authn.v3.FilterStateRule":              "name requires",
 	"envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig":               "disabled requirement_name",
-	"envoy.config.core.v3.RetryPolicy":                                        "retry_back_off num_retries",
-	"envoy.config.core.v3.BackoffStrategy":                                    "base_interval max_interval",
 	"envoy.extensions.filters.http.compressor.v3.Compressor": `content_length content_type disable_on_etag_header
 		remove_accept_encoding_header runtime_enabled compressor_library request_direction_config
 		response_direction_config choose_first`,
@@ -68,6 +66,8 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":                    "response_direction_config",
 	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides":             "remove_accept_encoding_header",
 	"envoy.config.core.v3.TypedExtensionConfig":                                          "name typed_config",
+	"envoy.config.core.v3.RetryPolicy":                                                   "retry_back_off num_retries retry_on",
+	"envoy.config.core.v3.BackoffStrategy":                                               "base_interval max_interval",
 	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value",
 	"envoy.extensions.compression.gzip.compressor.v3.Gzip":                               "compression_level",
 	"envoy.extensions.compression.brotli.compressor.v3.Brotli":                           "quality window_bits",
