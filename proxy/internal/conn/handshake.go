@@ -114,7 +114,9 @@ func (c *Conn) onHandshakeDone(err error) {
 		c.info.SNI = st.ServerName
 	}
 	c.info.PeerURI, c.info.PeerCertHash = transportsocket.PeerIdentity(st)
-	c.info.LocalURI = c.tls.LocalURI()
+	if c.info.LocalCertificate = c.tls.LocalCertificate(); c.info.LocalCertificate != nil && len(c.info.LocalCertificate.URIs) > 0 {
+		c.info.LocalURI = c.info.LocalCertificate.URIs[0].String()
+	}
 	c.open()
 	if c.state == open && !c.paused {
 		// Data may have come right behind the handshake; crypto/tls may hold it already.

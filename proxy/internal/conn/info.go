@@ -2,6 +2,7 @@ package conn
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
@@ -41,6 +42,8 @@ type Info struct {
 	LocalURI     string               // first URI SAN of ours, on an accepted connection
 	PeerCertHash string               // hex SHA-256 of the peer's certificate
 	peerNames    *[]string            // see PeerNames
+	// LocalCertificate is ours, on an accepted connection; nil: none, or one of several.
+	LocalCertificate *x509.Certificate
 
 	// State is the filter state of the connection.
 	State filterstate.Set
@@ -59,16 +62,27 @@ func (i *Info) PeerNames() []string {
 	if i.peerNames == nil {
 		var names []string
 		if i.TLS != nil && len(i.TLS.PeerCertificates) > 0 {
-			leaf := i.TLS.PeerCertificates[0]
-			for _, u := range leaf.URIs {
-				names = append(names, u.String())
-			}
-			names = append(names, leaf.DNSNames...)
-			names = append(names, leaf.Subject.String())
+			names = namesOf(i.TLS.PeerCertificates[0])
 		}
 		i.peerNames = &names
 	}
 	return *i.peerNames
+}
+
+// LocalNames is PeerNames for our own certificate, of an accepted connection.
+func (i *Info) LocalNames() []string {
+	if i.LocalCertificate == nil {
+		return nil
+	}
+	return namesOf(i.LocalCertificate)
+}
+
+func namesOf(leaf *x509.Certificate) []string {
+	var names []string
+	for _, u := range leaf.URIs {
+		names = append(names, u.String())
+	}
+	return append(append(names, leaf.DNSNames...), leaf.Subject.String())
 }
 
 // Destination is where the client meant to go: the original destination of a redirected

@@ -23,8 +23,8 @@ type Server struct {
 
 // serverConfig is what sessions begin with.
 type serverConfig struct {
-	tls *tls.Config
-	uri string // of our certificate
+	tls  *tls.Config
+	leaf *x509.Certificate // that is shown to every client; nil: it depends, or there is none
 }
 
 // NewServer builds a server. Inline certificates and bundles are checked at once; those from
@@ -91,7 +91,7 @@ func (s *Server) rebuild(c *current) error {
 			return without, nil
 		}
 	}
-	s.config.Store(&serverConfig{tls: full, uri: uriOf(c.certs)})
+	s.config.Store(&serverConfig{tls: full, leaf: leafOf(c.certs)})
 	return nil
 }
 
@@ -103,18 +103,18 @@ func (s *Server) NewSession(l *eventloop.Loop, fd int) *Session {
 	if cfg == nil {
 		cfg = &serverConfig{tls: refusing(s.m.why())}
 	}
-	x.localURI = cfg.uri
+	x.local = cfg.leaf
 	x.tc = tls.Server((*sock)(x), cfg.tls)
 	return x
 }
 
-// uriOf is the first URI SAN of the certificate that is shown to clients. Where there are several
-// it depends on the client, and is left out.
-func uriOf(certs []tls.Certificate) string {
-	if len(certs) != 1 || certs[0].Leaf == nil || len(certs[0].Leaf.URIs) == 0 {
-		return ""
+// leafOf is the certificate that is shown to clients. Where there are several it depends on the
+// client, and is left out.
+func leafOf(certs []tls.Certificate) *x509.Certificate {
+	if len(certs) != 1 {
+		return nil
 	}
-	return certs[0].Leaf.URIs[0].String()
+	return certs[0].Leaf
 }
 
 // refusing is a configuration whose handshakes fail with err.

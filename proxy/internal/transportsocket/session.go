@@ -3,6 +3,7 @@ package transportsocket
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -48,7 +49,7 @@ type Session struct {
 	gather  bool // records of the current write are collected, not sent one by one
 	ended   bool // close_notify was sent
 
-	localURI string
+	local *x509.Certificate
 }
 
 func newSession(l *eventloop.Loop, fd int) *Session {
@@ -116,9 +117,8 @@ func (s *Session) State() *tls.ConnectionState {
 	return &st
 }
 
-// LocalURI is the first URI SAN of the certificate that a server shows; "" for none, and for a
-// client.
-func (s *Session) LocalURI() string { return s.localURI }
+// LocalCertificate is the certificate that a server shows; nil for none, and for a client.
+func (s *Session) LocalCertificate() *x509.Certificate { return s.local }
 
 // Abort makes a running handshake fail and detaches it from the descriptor, which may then be
 // closed. After the handshake it does nothing.
