@@ -100,8 +100,11 @@ var importRules = []struct {
 	},
 }
 
-// allowed lists, for a rule above, the one package that may do what others may not.
+// allowed lists, for a rule above, the few packages that may do what others may not.
 var allowed = map[string]map[string]string{
+	"/proxy/internal/extauthz": {
+		"github.com/envoyproxy/": "a check is a proto by contract", "google.golang.org/protobuf": "the same",
+	},
 	"/proxy/internal/peermetadata": {"google.golang.org/protobuf": "the peer metadata header is a serialised proto by contract"},
 }
 

@@ -448,7 +448,7 @@ func TestUnary(t *testing.T) {
 	w := newWorld(t, addr, http2)
 	for _, c := range []struct{ method, want string }{
 		{"echo", `"hello" 0 ""`},
-		{"request", `"HTTP/2.0 authority trailers application/grpc 100m value 10\n" 0 ""`},
+		{"request", `"HTTP/2.0 authority trailers application/grpc 100m value -1\n" 0 ""`},
 		{"trailers-only", `"" 7 "no%21 100%"`},
 		{"error", `"" 8 "too much"`},
 		{"none", `"" 13 ""`},

@@ -138,7 +138,7 @@ func (x *exchange) begin() {
 		x.perTry = t
 	}
 	h := x.in.Headers
-	if len(x.in.Body) > 0 && !h.Has(header.ContentLength) {
+	if len(x.in.Body) > 0 && !x.grpc && !h.Has(header.ContentLength) {
 		h.Set(header.ContentLength, strconv.AppendInt(nil, int64(len(x.in.Body)), 10))
 	}
 	if !x.in.SkipEnvoyHeaders {

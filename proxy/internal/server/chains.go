@@ -59,7 +59,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	if cfg.Routes == nil {
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}
-	at := place{l, s.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix), cfg.StatPrefix}
+	at := place{l, cfg, s.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}
 	for _, f := range cfg.Filters {
 		factory, err := s.httpFactory(f, at)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/compressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/decompressor"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/extauthz"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcstats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcweb"
@@ -51,10 +52,9 @@ type httpFilter struct {
 // place is where a filter stands.
 type place struct {
 	listener *xdsresource.Listener
+	manager  *xdsresource.HTTPConnectionManager
 	// scope is that of the connection manager's statistics, "http.<stat_prefix>.".
 	scope stats.Scope
-	// manager is that stat_prefix.
-	manager string
 }
 
 // httpFilters lists every HTTP filter by the message name of its configuration. A new filter
@@ -73,6 +73,18 @@ var httpFilters = map[string]httpFilter{
 				Workers: s.cfg.Workers, ID: s.node.id, Metadata: s.node.encoded, Direction: at.listener.Direction,
 				Clusters: s.clusters, Logger: s.logger("filter"),
 			})
+		},
+	},
+	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": {
+		xdsresource.HTTPFilterType{
+			Name: extauthz.Name, Parse: extauthz.ParseConfig, ParseRoute: extauthz.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"},
+		},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return extauthz.New(cfg, extauthz.Deps{
+				Clients: s.callouts, Scope: at.scope, Node: s.boot.Node.GetMetadata(),
+				MaxHeaders: int(at.manager.MaxHeadersCount), MaxHeaderBytes: int(at.manager.MaxRequestHeadersKB) << 10,
+			}), nil
 		},
 	},
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": {
@@ -187,7 +199,7 @@ var httpFilters = map[string]httpFilter{
 			RouteTypes: []string{"envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"},
 		},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
-			return jwtauthn.New(cfg, jwtauthn.Deps{Scope: at.scope, Manager: at.manager, Store: s.keys, Workers: s.cfg.Workers}), nil
+			return jwtauthn.New(cfg, jwtauthn.Deps{Scope: at.scope, Manager: at.manager.StatPrefix, Store: s.keys, Workers: s.cfg.Workers}), nil
 		},
 	},
 	"stats.PluginConfig": {

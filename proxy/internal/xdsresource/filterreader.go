@@ -51,6 +51,11 @@ func (r *FilterReader) Fraction(path string, f *typev3.FractionalPercent) *Fract
 	return r.p.fraction(path, f)
 }
 
+// MetadataMatcher converts a condition on dynamic metadata.
+func (r *FilterReader) MetadataMatcher(path string, m *matcherv3.MetadataMatcher) MetadataMatcher {
+	return r.p.metadataMatcher(path, m)
+}
+
 // Headers converts a list of headers to add.
 func (r *FilterReader) Headers(path string, in []*corev3.HeaderValueOption) []HeaderOp {
 	return r.p.headersToAdd(path, in)

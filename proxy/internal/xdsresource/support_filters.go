@@ -62,10 +62,22 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.compressor.v3.Compressor.RequestDirectionConfig": "common_config",
 	"envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig": `common_config disable_on_etag_header
 		weaken_etag_on_compress remove_accept_encoding_header uncompressible_response_codes`,
-	"envoy.extensions.filters.http.compressor.v3.CompressorPerRoute":                     "disabled overrides",
-	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":                    "response_direction_config",
-	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides":             "remove_accept_encoding_header",
-	"envoy.config.core.v3.TypedExtensionConfig":                                          "name typed_config",
+	"envoy.extensions.filters.http.compressor.v3.CompressorPerRoute":         "disabled overrides",
+	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":        "response_direction_config",
+	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides": "remove_accept_encoding_header",
+	"envoy.config.core.v3.TypedExtensionConfig":                              "name typed_config",
+	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `grpc_service http_service transport_api_version failure_mode_allow
+		failure_mode_allow_header_add with_request_body clear_route_cache status_on_error validate_mutations
+		metadata_context_namespaces route_metadata_context_namespaces filter_enabled filter_enabled_metadata deny_at_disable
+		include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers disallowed_headers include_tls_session
+		charge_cluster_response_stats encode_raw_headers enable_dynamic_metadata_ingestion max_denied_response_body_bytes`,
+	"envoy.extensions.filters.http.ext_authz.v3.BufferSettings":       "max_request_bytes allow_partial_message pack_as_bytes",
+	"envoy.extensions.filters.http.ext_authz.v3.HttpService":          "server_uri path_prefix path_override authorization_request authorization_response retry_policy",
+	"envoy.extensions.filters.http.ext_authz.v3.AuthorizationRequest": "allowed_headers headers_to_add",
+	"envoy.extensions.filters.http.ext_authz.v3.AuthorizationResponse": `allowed_upstream_headers allowed_upstream_headers_to_append
+		allowed_client_headers allowed_client_headers_on_success dynamic_metadata_from_headers`,
+	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute":                        "disabled check_settings",
+	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings":                           "context_extensions disable_request_body_buffering with_request_body grpc_service http_service",
 	"envoy.config.core.v3.RetryPolicy":                                                   "retry_back_off num_retries retry_on",
 	"envoy.config.core.v3.BackoffStrategy":                                               "base_interval max_interval",
 	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value",

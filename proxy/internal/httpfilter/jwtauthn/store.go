@@ -108,7 +108,7 @@ func FetchThrough(clients *asyncclient.Clients) Fetch {
 		h.AddString(header.UserAgent, "Go-browser") // Envoy's; servers that want one should see no other
 		clients.On(l).Send(asyncclient.Request{
 			Cluster: r.From.Cluster, Headers: h, Timeout: max(r.From.Timeout, time.Millisecond), MaxBody: jwt.MaxKeySetSize,
-			Retry: asyncclient.Retry{Num: r.Retry.Num, Base: r.Retry.Base, Max: r.Retry.Max},
+			Retry: asyncclient.Retry(r.Retry),
 		}, func(a *asyncclient.Response, err error) {
 			if err != nil {
 				done(0, nil, err)
