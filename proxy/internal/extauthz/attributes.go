@@ -57,6 +57,32 @@ func Labels(metadata *structpb.Struct, key string) map[string]string {
 	return out
 }
 
+// MetadataContext is the listed namespaces of metadata, of which the later wins.
+func MetadataContext(list []string, early, late map[string]map[string]any) *corev3.Metadata {
+	out := &corev3.Metadata{}
+	for _, name := range list {
+		values, ok := late[name]
+		if !ok {
+			values, ok = early[name]
+		}
+		if !ok {
+			continue
+		}
+		if out.FilterMetadata == nil {
+			out.FilterMetadata = make(map[string]*structpb.Struct, len(list))
+		}
+		s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(values))}
+		for k, v := range values {
+			// What no Struct can hold is nothing that a service could be told.
+			if sv, err := structpb.NewValue(v); err == nil {
+				s.Fields[k] = sv
+			}
+		}
+		out.FilterMetadata[name] = s
+	}
+	return out
+}
+
 func address(a netip.AddrPort, path string) *corev3.Address {
 	if !a.IsValid() {
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}

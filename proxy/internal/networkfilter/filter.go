@@ -2,8 +2,8 @@
 // a terminal one (the HTTP connection manager, the TCP proxy).
 //
 // A filter sees a connection when it is there, after the TLS handshake: it may leave something in
-// its filter state or metadata, count it, or refuse it. What a connection carries is the terminal
-// filter's alone, so raw connections are still spliced. Packages below this one are the filters, each
+// its filter state or metadata, count it, refuse it, or hold it until somebody else has decided. What
+// a connection carries is the terminal filter's alone, so raw connections are still spliced. Packages below this one are the filters, each
 // parsing its own configuration; server lists them. Terminal filters of a few lines (echo,
 // direct_response) live here as well.
 package networkfilter
@@ -23,6 +23,15 @@ type Filter interface {
 	OnNewConnection(c *conn.Conn, at *listener.Context) bool
 }
 
+// Holder is a filter that may need time. Its OnNewConnection is not called.
+type Holder interface {
+	Filter
+	// HoldConnection is called in place of OnNewConnection. The connection goes on to the next filter
+	// when proceed is called, within the call or later on the loop; until then it is the filter's, who
+	// may close it instead.
+	HoldConnection(c *conn.Conn, at *listener.Context, proceed func())
+}
+
 // Chain is the filters of a filter chain with the terminal one. It implements
 // listener.NetworkHandler.
 type Chain struct {
@@ -31,9 +40,16 @@ type Chain struct {
 }
 
 // OnNewConnection implements listener.NetworkHandler.
-func (ch *Chain) OnNewConnection(c *conn.Conn, at *listener.Context) {
-	for _, f := range ch.Filters {
-		if !f.OnNewConnection(c, at) {
+func (ch *Chain) OnNewConnection(c *conn.Conn, at *listener.Context) { ch.from(0, c, at) }
+
+// from goes on with the filters from a position on.
+func (ch *Chain) from(i int, c *conn.Conn, at *listener.Context) {
+	for ; i < len(ch.Filters); i++ {
+		if h, ok := ch.Filters[i].(Holder); ok {
+			h.HoldConnection(c, at, func() { ch.from(i+1, c, at) })
+			return
+		}
+		if !ch.Filters[i].OnNewConnection(c, at) {
 			return
 		}
 	}

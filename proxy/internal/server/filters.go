@@ -33,6 +33,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/connectionlimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/directresponse"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/echo"
+	networkauthz "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/extauthz"
 	networklimit "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/localratelimit"
 	networkrbac "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/rbac"
 	networkstate "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/setfilterstate"
@@ -227,6 +228,12 @@ var networkFilters = map[string]networkFilter{
 	"envoy.extensions.filters.network.rbac.v3.RBAC": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrbac.ParseConfig},
 		filter:            func(s *Server, cfg any) networkfilter.Filter { return networkrbac.New(cfg, s.stats) },
+	},
+	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkauthz.ParseConfig},
+		filter: func(s *Server, cfg any) networkfilter.Filter {
+			return networkauthz.New(cfg, networkauthz.Deps{Clients: s.callouts, Stats: s.stats, Node: s.boot.Node.GetMetadata()})
+		},
 	},
 	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networklimit.ParseConfig},

@@ -55,6 +55,8 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.jwt_authn.v3.RequirementRule":              "match requires requirement_name",
 	"envoy.extensions.filters.http.jwt_authn.v3.FilterStateRule":              "name requires",
 	"envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig":               "disabled requirement_name",
+	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": `stat_prefix grpc_service failure_mode_allow include_peer_certificate
+		transport_api_version filter_enabled_metadata bootstrap_metadata_labels_key include_tls_session metadata_context_namespaces`,
 	"envoy.extensions.filters.http.compressor.v3.Compressor": `content_length content_type disable_on_etag_header
 		remove_accept_encoding_header runtime_enabled compressor_library request_direction_config
 		response_direction_config choose_first`,

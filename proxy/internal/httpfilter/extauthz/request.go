@@ -5,7 +5,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/extauthz"
@@ -26,11 +25,11 @@ func (f *filter) checkRequest(h *header.Map) *authv3.CheckRequest {
 		Source: source, Destination: extauthz.Destination(info.Downstream, f.labels),
 		Request:              &authv3.AttributeContext_Request{Time: timestamppb.New(info.StartWall), Http: f.httpRequest(h)},
 		ContextExtensions:    extensions(f.s),
-		MetadataContext:      metadataContext(c.metadata, info.Downstream.Metadata, info.Metadata),
+		MetadataContext:      extauthz.MetadataContext(c.metadata, info.Downstream.Metadata, info.Metadata),
 		RouteMetadataContext: &corev3.Metadata{},
 	}
 	if e := f.s.Route(); e != nil {
-		attr.RouteMetadataContext = metadataContext(c.routeMetadata, e.Metadata, nil)
+		attr.RouteMetadataContext = extauthz.MetadataContext(c.routeMetadata, e.Metadata, nil)
 	}
 	if c.tlsSession {
 		attr.TlsSession = extauthz.TLSSession(info.Downstream)
@@ -97,29 +96,3 @@ func (f *filter) eachTold(h *header.Map, fn func(name, value []byte)) {
 }
 
 var authorityName = []byte(":authority")
-
-// metadataContext is the listed namespaces of metadata, of which the later wins.
-func metadataContext(list []string, early, late map[string]map[string]any) *corev3.Metadata {
-	out := &corev3.Metadata{}
-	for _, name := range list {
-		values, ok := late[name]
-		if !ok {
-			values, ok = early[name]
-		}
-		if !ok {
-			continue
-		}
-		if out.FilterMetadata == nil {
-			out.FilterMetadata = make(map[string]*structpb.Struct, len(list))
-		}
-		s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(values))}
-		for k, v := range values {
-			// What no Struct can hold is nothing that a service could be told.
-			if sv, err := structpb.NewValue(v); err == nil {
-				s.Fields[k] = sv
-			}
-		}
-		out.FilterMetadata[name] = s
-	}
-	return out
-}
