@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // origin is the scripted server behind one proxy. What it received is compared, too.
@@ -23,11 +25,13 @@ type origin struct {
 	received []message
 	conns    map[net.Conn]bool
 	wg       sync.WaitGroup
+	grpc     *grpc.Server // of an authorizer; nil: none
 }
 
 // startOrigin listens. A name that begins with "tcp-" is no HTTP: "tcp-echo" sends back what
 // it gets until the end, "tcp-greet" says one line and closes, "tcp-sink" answers the number of
-// bytes when all is there. One that begins with "tls-" speaks TLS with the certificate server.
+// bytes when all is there. One that begins with "tls-" speaks TLS with the certificate server, and
+// "authz-" is an authorizer over gRPC.
 func startOrigin(name, addr string, certs *certificates) (*origin, error) {
 	lis, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -37,6 +41,10 @@ func startOrigin(name, addr string, certs *certificates) (*origin, error) {
 		lis = tls.NewListener(lis, certs.originTLS())
 	}
 	o := &origin{name: name, lis: lis, conns: map[net.Conn]bool{}}
+	if strings.HasPrefix(name, "authz-") {
+		o.grpc = serveAuthz(o, lis)
+		return o, nil
+	}
 	o.wg.Go(o.accept)
 	return o, nil
 }
@@ -73,6 +81,9 @@ func (o *origin) accept() {
 }
 
 func (o *origin) stop() {
+	if o.grpc != nil {
+		o.grpc.Stop()
+	}
 	o.lis.Close()
 	o.dropConnections()
 	o.wg.Wait()

@@ -10,7 +10,8 @@
 // A call runs on the loop that it was started on and never blocks it. done is called on the same
 // loop, exactly once, never from within Send or Unary, and not at all after cancel; cancel after
 // done does nothing. What done is given belongs to the call and is gone when done returns: copy
-// what is kept. A filter cancels in OnComplete what it has under way.
+// what is kept. A filter cancels in OnComplete what it has under way. When the loop ends, a call that
+// waits for another attempt is told nothing any more.
 //
 // Whatever is not a whole answer of a host is an error (*Error), among it what Envoy's router would
 // have answered with 503 or 504 itself; Error.Code is that status. An answer of any status is none.

@@ -13,7 +13,7 @@ import (
 // Retry says what is tried again, how often and when.
 type Retry struct {
 	// On is the conditions: 5xx, gateway-error, reset, connect-failure, refused-stream and
-	// retriable-4xx mean something here.
+	// retriable-4xx mean something here. 0: every failure, as Envoy fetches keys.
 	On  xdsresource.RetryOn
 	Num uint32
 	// Base and Max are those of the back-off, which doubles: it is random below Base, then below
@@ -23,12 +23,24 @@ type Retry struct {
 	PerTry time.Duration
 }
 
-// RetryFrom takes a policy as it was configured; nil is none.
+// RetryFrom takes a policy as it was configured, for filters whose retry_on counts: without one
+// nothing is tried again. nil is none.
 func RetryFrom(p *xdsresource.Retry) Retry {
-	if p == nil {
+	if p == nil || p.On == 0 {
 		return Retry{}
 	}
 	return Retry(*p)
+}
+
+// conditions is On, or what stands for none.
+func (r *Retry) conditions() xdsresource.RetryOn {
+	switch {
+	case r.Num == 0:
+		return 0
+	case r.On == 0:
+		return xdsresource.Retry5xx | xdsresource.RetryGatewayError | xdsresource.RetryReset | xdsresource.RetryConnectFailure
+	}
+	return r.On
 }
 
 func (r *Retry) wantsReset(why connpool.Reason) bool {
@@ -37,17 +49,17 @@ func (r *Retry) wantsReset(why connpool.Reason) bool {
 	case connpool.ReasonOverflow:
 		return false
 	case connpool.ReasonConnectFailure, connpool.ReasonConnectTimeout:
-		return r.On&(always|xdsresource.RetryConnectFailure) != 0
+		return r.conditions()&(always|xdsresource.RetryConnectFailure) != 0
 	case connpool.RemoteRefused:
-		return r.On&(always|xdsresource.RetryRefusedStream) != 0
+		return r.conditions()&(always|xdsresource.RetryRefusedStream) != 0
 	}
-	return r.On&always != 0
+	return r.conditions()&always != 0
 }
 
 func (r *Retry) wantsResponse(code int) bool {
-	return r.On&xdsresource.Retry5xx != 0 && code >= 500 ||
-		r.On&xdsresource.RetryGatewayError != 0 && (code >= 502 && code <= 504) ||
-		r.On&xdsresource.Retry4xx != 0 && code == 409
+	return r.conditions()&xdsresource.Retry5xx != 0 && code >= 500 ||
+		r.conditions()&xdsresource.RetryGatewayError != 0 && (code >= 502 && code <= 504) ||
+		r.conditions()&xdsresource.Retry4xx != 0 && code == 409
 }
 
 // retryState is how far a policy is used up.
