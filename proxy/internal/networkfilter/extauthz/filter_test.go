@@ -183,6 +183,21 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestAfterShadowPolicy: as Istio has it, a policy before this filter says which connections are meant.
+func TestAfterShadowPolicy(t *testing.T) {
+	s := start(t)
+	s.set(&authv3.CheckResponse{Status: &status.Status{Code: 7}}, false)
+	for network, want := range map[string]string{"127.0.0.0": "", "10.0.0.0": "hello"} {
+		cfg := config(s, "filter_enabled_metadata: {filter: envoy.filters.network.rbac, path: [{key: x_shadow_effective_policy_id}], value: {string_match: {prefix: istio-ext-authz}}}")
+		cfg.Network = "- {name: rbac, typed_config: {'@type': " + message + "rbac.v3.RBAC, stat_prefix: r., shadow_rules_stat_prefix: x_, shadow_rules: {action: DENY, policies: {istio-ext-authz-p: " +
+			"{permissions: [{any: true}], principals: [{direct_remote_ip: {address_prefix: " + network + ", prefix_len: 8}}]}}}}}\n" + cfg.Network
+		p := proxytest.Start(t, cfg)
+		if got := echo(p.Dial().Conn); got != want {
+			t.Errorf("%s: %q, want %q", network, got, want)
+		}
+	}
+}
+
 // TestClientLeaves: a client that breaks off ends the call.
 func TestClientLeaves(t *testing.T) {
 	s := start(t)
