@@ -105,7 +105,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, end bool) 
 		}
 		if rc.body != nil {
 			rules := *rc.body
-			rules.bytes = f.cfg.body != nil && f.cfg.body.bytes || rules.bytes
+			rules.bytes = rules.bytes || f.cfg.body != nil && f.cfg.body.bytes
 			f.rules = &rules
 		}
 		if rc.noBody {

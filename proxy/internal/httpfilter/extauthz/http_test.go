@@ -254,13 +254,14 @@ func TestRoutes(t *testing.T) {
 			route("/context", "check_settings: {context_extensions: {c: route, d: route}}") +
 			route("/nobody", "check_settings: {disable_request_body_buffering: true}") +
 			route("/body", "check_settings: {with_request_body: {max_request_bytes: 8, allow_partial_message: true}}") +
+			route("/bytes", "check_settings: {with_request_body: {max_request_bytes: 8, pack_as_bytes: true}}") +
 			route("/other", "check_settings: {grpc_service: {envoy_grpc: {cluster_name: other}}}") +
 			route("/x/401", "check_settings: {http_service: {server_uri: {uri: http://x, cluster: http, timeout: 1s}, path_prefix: /a}}") +
 			"- {match: {prefix: /}, route: {cluster: up}}\n",
 	})
 	told := func() string {
 		r := s.told().GetAttributes()
-		return fmt.Sprintf("%v %q", r.GetContextExtensions(), r.GetRequest().GetHttp().GetBody())
+		return fmt.Sprintf("%v %q", r.GetContextExtensions(), r.GetRequest().GetHttp().GetBody()+string(r.GetRequest().GetHttp().GetRawBody()))
 	}
 	for _, c := range []struct {
 		path, body string
@@ -273,7 +274,11 @@ func TestRoutes(t *testing.T) {
 		{"/context", "", 200, `map[a:table b:host c:route d:route] ""`},
 		{"/nobody", "01234567890", 200, `map[a:table b:host c:host] ""`},
 		{"/body", "0123456789", 200, `map[a:table b:host c:host] "01234567"`},
+		{"/bytes", "\xff", 200, `map[a:table b:host c:host] "\xff"`},
 	} {
+		if c.path == "/bytes" && proxytest.Envoy() {
+			continue // it does not read pack_as_bytes of a route
+		}
 		method, body := "GET", []string(nil)
 		if c.body != "" {
 			method, body = "POST", []string{c.body}
