@@ -33,6 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is one worker with the cluster "c".
 type world struct {
 	t      *testing.T
+	mgr    *cluster.Manager
 	loop   *eventloop.Loop
 	store  *stats.Store
 	client *asyncclient.Client
@@ -47,11 +48,11 @@ func newWorld(t *testing.T, addr string, change func(*xdsresource.Cluster)) *wor
 		t.Fatal(err)
 	}
 	w.store.Attach(0, w.loop.Post)
-	mgr := cluster.New(cluster.Config{Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: log})
-	clients := asyncclient.New(asyncclient.Deps{Clusters: mgr, Stats: w.store, Workers: 1, LocalAddress: netip.MustParseAddr("192.0.2.1")})
+	w.mgr = cluster.New(cluster.Config{Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: log})
+	clients := asyncclient.New(asyncclient.Deps{Clusters: w.mgr, Stats: w.store, Workers: 1, LocalAddress: netip.MustParseAddr("192.0.2.1")})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.loop.Run, mgr.Run} {
+	for _, run := range []func(context.Context) error{w.loop.Run, w.mgr.Run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -76,7 +77,7 @@ func newWorld(t *testing.T, addr string, change func(*xdsresource.Cluster)) *wor
 	if change != nil {
 		change(cfg)
 	}
-	warm, err := mgr.Update(cfg)
+	warm, err := w.mgr.Update(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,10 @@ func (w *world) send(change func(*asyncclient.Request)) string {
 				w.t.Error("done is called from within Send")
 			}
 			if err != nil {
-				e := asyncclient.AsError(err)
+				var e *asyncclient.Error
+				if !errors.As(err, &e) {
+					w.t.Errorf("error %T", err)
+				}
 				out <- fmt.Sprintf("error %d begun=%v: %s", e.Code, e.Begun, e.Text)
 				return
 			}
@@ -381,6 +385,54 @@ func TestCancel(t *testing.T) {
 			}
 			w.do(cancel)
 			w.wantStats(map[string]int64{"cluster.c.upstream_rq_active": 0, "cluster.c.upstream_rq_pending_active": 0})
+		})
+	}
+}
+
+// TestClusterLeaves: a call outlives its cluster, and finds none later. One that is under way when the
+// loop ends leaves nothing behind.
+func TestClusterLeaves(t *testing.T) {
+	arrived, leave := make(chan string, 1), make(chan struct{})
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see that the client leaves
+		arrived <- r.URL.Path
+		if r.URL.Path == "/wait" {
+			<-leave
+			return
+		}
+		<-r.Context().Done()
+	})
+	for name, change := range map[string]func(*xdsresource.Cluster){"HTTP/1": nil, "HTTP/2": http2} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, addr, change)
+			out := make(chan string, 1)
+			start := func(path string, done func(string)) {
+				w.do(func() {
+					h := &header.Map{}
+					h.AddString(header.Method, "POST")
+					h.AddString(header.Path, path)
+					h.AddString(header.Authority, "host")
+					w.client.Send(asyncclient.Request{Cluster: "c", Headers: h, Body: []byte("body")}, func(r *asyncclient.Response, err error) {
+						if err != nil {
+							done(err.Error())
+							return
+						}
+						done(fmt.Sprint(r.Status))
+					})
+				})
+				<-arrived
+			}
+			start("/wait", func(s string) { out <- s })
+			start("/hang", func(string) {})
+			w.mgr.Remove("c")
+			w.do(func() {})
+			if got := w.send(nil); got != "error 503 begun=false: Cluster not available" {
+				t.Error(got)
+			}
+			leave <- struct{}{}
+			if got := <-out; got != "200" {
+				t.Error(got)
+			}
 		})
 	}
 }

@@ -49,15 +49,9 @@ type Client struct {
 	address  netip.Addr
 }
 
-// Has reports whether there is a cluster of that name.
-func (c *Client) Has(name string) bool { return c.clusters.Get(name) != nil }
-
 // Local returns this worker's view of a cluster, for a filter that counts in the cluster's
 // statistics; nil when there is none.
 func (c *Client) Local(name string) *cluster.Local { return c.clusters.Get(name) }
-
-// Loop is where the client's calls run.
-func (c *Client) Loop() *eventloop.Loop { return c.loop }
 
 // statSet is what Envoy's router counts for its async client.
 var statSet = stats.NewSet(stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"}, stats.Item{Name: "no_route"}, stats.Item{Name: "no_cluster"})

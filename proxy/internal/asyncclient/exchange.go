@@ -2,7 +2,6 @@ package asyncclient
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -392,11 +391,4 @@ func (x *exchange) dropAttempt() {
 		x.req.Cancel()
 	}
 	x.req.Release()
-}
-
-// AsError is the *Error in err, which is that of every failed call.
-func AsError(err error) *Error {
-	var e *Error
-	errors.As(err, &e)
-	return e
 }

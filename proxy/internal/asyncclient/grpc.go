@@ -87,15 +87,14 @@ func (c *Client) Unary(r GRPCRequest, done func(message []byte, status Status)) 
 
 // unaryAnswer judges an exchange as Envoy's gRPC client does.
 func unaryAnswer(resp *Response, err error) ([]byte, Status) {
-	if err != nil {
-		switch e := AsError(err); {
+	if e, ok := err.(*Error); ok { // nothing else ends an exchange
+		switch {
 		case e.TooLarge:
 			return nil, Status{Code: grpcstatus.ResourceExhausted, Message: e.Text}
 		case e.Begun:
 			return nil, Status{Code: grpcstatus.Internal}
-		default:
-			return nil, Status{Code: grpcstatus.FromHTTP(e.Code), Message: e.Text}
 		}
+		return nil, Status{Code: grpcstatus.FromHTTP(e.Code), Message: e.Text}
 	}
 	only := resp.Trailers.Len() == 0 && len(resp.Body) == 0
 	if resp.Status != 200 && !(only && resp.Headers.Has(header.GRPCStatus)) {
