@@ -49,7 +49,9 @@ func TestMetadataContext(t *testing.T) {
 // TestTrace: what the service does belongs to the request's trace.
 func TestTrace(t *testing.T) {
 	heard := make(chan string, 1)
-	authorizer := proxytest.Server(t, func(_ http.ResponseWriter, r *http.Request) { heard <- r.Header.Get("X-B3-Traceid") + " " + r.Header.Get("X-B3-Sampled") })
+	authorizer := proxytest.Server(t, func(_ http.ResponseWriter, r *http.Request) {
+		heard <- r.Header.Get("X-B3-Traceid") + " " + r.Header.Get("X-B3-Sampled")
+	})
 	collector := proxytest.Server(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) })
 	p := proxytest.Start(t, proxytest.Config{
 		Upstream: proxytest.Server(t, proxytest.Echo), Filters: overHTTP("", ""), Clusters: authz("authz", authorizer, false) + authz("zipkin", collector, false),

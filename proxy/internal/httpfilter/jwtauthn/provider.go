@@ -148,6 +148,9 @@ func parseRemote(r *xdsresource.FilterReader, path string, m *jwtv3.RemoteJwks) 
 		out.Async, out.Fast = true, a.GetFastListener()
 		out.RetryAfter = max(r.Duration(path+".async_fetch.failed_refetch_duration", a.GetFailedRefetchDuration(), defaultRetryAfter), time.Millisecond)
 	}
+	if m.GetRetryPolicy().GetRetryOn() != "" {
+		r.Bad(path+".retry_policy.retry_on", "this field is not supported; every failure is tried again")
+	}
 	if retry := r.Retry(path+".retry_policy", m.GetRetryPolicy()); retry != nil {
 		out.Retry = *retry
 	}
