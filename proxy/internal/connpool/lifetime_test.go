@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/http2"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -62,5 +63,37 @@ func TestDrain(t *testing.T) {
 	w.waitStat("upstream_cx_active", 0)
 	if got := w.wait(w.start("/again", false)); got != "/again: 200 hi." {
 		t.Error(got)
+	}
+}
+
+// TestAbort: a host that fails takes its connections along where the cluster wants it, and what is
+// under way on them; the next request gets a new one.
+func TestAbort(t *testing.T) {
+	for name, addr := range map[string]string{
+		"HTTP/1": upstream(t, func(p string) string {
+			if p == "wait" {
+				return ""
+			}
+			return ok
+		}),
+		"HTTP/2": hosts(t, http2.Config{}, play),
+	} {
+		var change func(*xdsresource.Cluster)
+		if name == "HTTP/2" {
+			change = http2Cluster
+		}
+		w := newWorld(t, addr, change)
+		busy := w.start("/wait", false)
+		w.waitStat("upstream_rq_active", 1)
+		w.wait(w.start("/ok", false))
+		w.do(func() { For(w.loop, w.mgr.Local(0).Get("c").Pick(&lb.Context{})).Abort() })
+		if got := w.wait(busy); got != "/wait: reset: connection termination" {
+			t.Errorf("%s: %q", name, got)
+		}
+		w.waitStat("upstream_cx_active", 0)
+		w.waitStat("upstream_cx_destroy_local_with_active_rq", 1)
+		if got := w.wait(w.start("/ok", false)); got != "/ok: 200 hi." && got != "/ok: 200 ok." {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,44 +25,15 @@ type host struct {
 	quiet bool // answers nothing, not even PING
 }
 
-// hosts starts an upstream and returns its address. count is told of each connection.
+// hosts starts an upstream and returns its address.
 func hosts(t *testing.T, cfg http2.Config, do func(h *host, s *http2.Stream, path string)) string {
 	t.Helper()
 	cfg.Server = true
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				h := &host{t: t, conn: c, maps: map[uint32]*[2]header.Map{}, do: do}
-				h.codec.Init(&cfg, h, &http2.Pool{}, nil, 1)
-				h.run()
-			})
-		}
+	return serve(t, func(c net.Conn) {
+		h := &host{t: t, conn: c, maps: map[uint32]*[2]header.Map{}, do: do}
+		h.codec.Init(&cfg, h, &http2.Pool{}, nil, 1)
+		h.run()
 	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return ln.Addr().String()
 }
 
 func (h *host) run() {
