@@ -196,6 +196,7 @@ func (h *LocalHost) OnConnecting() {
 		t.Store(true)
 	}
 	h.Host.connections.Add(1)
+	h.Local.conns++
 }
 
 // CountAttempts counts the addresses that were tried for one connection as connections, as Envoy
@@ -210,6 +211,13 @@ func (l *Local) CountAttempts(n int) {
 func (h *LocalHost) OnDisconnected() {
 	h.Stats.CxActive--
 	h.Host.connections.Add(-1)
+	h.Local.conns--
+}
+
+// OnWaiting counts a request that waits for a connection (1), and uncounts it (-1).
+func (h *LocalHost) OnWaiting(d int) {
+	h.Stats.RqPendingActive += uint64(d)
+	h.Local.waiting += d
 }
 
 // Depend has d told when the host fails, until Leave.

@@ -75,7 +75,10 @@ type Local struct {
 	resolved map[string]resolution
 	// byAddress holds hosts by address, when first asked for.
 	byAddress map[string]*LocalHost
-	active    int // requests in flight on all hosts
+	active    int          // requests in flight on all hosts
+	waiting   int          // requests that wait for connections
+	conns     int          // connections, open and under way
+	ahead     []*LocalHost // of requests to come: see Ahead
 
 	limits *limits
 	shared *shared // nil: this worker is the only one
@@ -163,6 +166,7 @@ func (l *Local) apply(v *version) {
 	}
 	gone := l.hosts
 	l.hosts = keep
+	l.ahead = nil
 	l.sets, l.resolved, l.byAddress = nil, nil, nil
 	l.main = l.localSet(v.set)
 	l.aggregate = nil

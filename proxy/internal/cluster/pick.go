@@ -127,6 +127,12 @@ func (l *Local) Pick(c *lb.Context) *LocalHost {
 			return l.pickSubset(l.version.set.subsets, c)
 		}
 	}
+	if len(l.ahead) > 0 && len(c.Avoid) == 0 {
+		h := l.ahead[0]
+		if l.ahead = l.ahead[1:]; h.Host.Healthy() {
+			return h
+		}
+	}
 	return l.pickFrom(l.main, c)
 }
 

@@ -241,7 +241,7 @@ func (p *Pool) link(r *Request) {
 	p.waiting++
 	p.local.Inc(cluster.RqPendingTotal)
 	p.local.GaugeAdd(cluster.RqPendingActive, 1)
-	p.host.Stats.RqPendingActive++
+	p.host.OnWaiting(1)
 }
 
 func (p *Pool) unlink(r *Request) {
@@ -258,7 +258,7 @@ func (p *Pool) unlink(r *Request) {
 	r.next, r.prev, r.pending = nil, nil, false
 	p.waiting--
 	p.local.GaugeAdd(cluster.RqPendingActive, -1)
-	p.host.Stats.RqPendingActive--
+	p.host.OnWaiting(-1)
 	p.local.Release(cluster.Pending, r.HighPrio)
 }
 

@@ -37,6 +37,7 @@ func (r *router) attempt() {
 	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && r.host.Host.Transport != nil {
 		r.nameServer(up)
 	}
+	connpool.Ahead(r.loop, r.host.Local)
 	connpool.For(r.loop, r.host).Start(&r.req)
 	if r.state == waiting {
 		info.UpstreamConnect = r.loop.Now()

@@ -145,14 +145,14 @@ func (s *session) wait() {
 	s.pending = true
 	s.local.Inc(cluster.RqPendingTotal)
 	s.local.GaugeAdd(cluster.RqPendingActive, 1)
-	s.host.Stats.RqPendingActive++
+	s.host.OnWaiting(1)
 }
 
 // waited ends that, by a connection or without one: then why is counted.
 func (s *session) waited(why cluster.Stat) {
 	s.pending = false
 	s.local.GaugeAdd(cluster.RqPendingActive, -1)
-	s.host.Stats.RqPendingActive--
+	s.host.OnWaiting(-1)
 	s.local.Release(cluster.Pending, false)
 	s.local.Inc(why)
 }

@@ -88,6 +88,9 @@ type Cluster struct {
 	MaxRequestsPerConnection uint32 // 0: unlimited
 	// PreconnectRatio is how many connections a pool keeps for each request; at most 1: as many.
 	PreconnectRatio float64
+	// PredictiveRatio is how many connections the cluster keeps for each request, at the hosts that will be chosen next; at
+	// most 1: none ahead.
+	PredictiveRatio float64
 	Metadata        Metadata
 	// Filters are upstream network filters (Istio's metadata exchange).
 	Filters []NetworkFilter

@@ -13,7 +13,7 @@ var upstreamFields = map[string]string{
 		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats connection_pool_per_downstream_connection dns_resolvers
 		use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config`,
 	"envoy.config.cluster.v3.TrackClusterStats":                                         "timeout_budgets request_response_sizes",
-	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                                  "per_upstream_preconnect_ratio",
+	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                                  "per_upstream_preconnect_ratio predictive_preconnect_ratio",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":                                 "name typed_config",
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":                              "clusters",
 	"envoy.extensions.clusters.dns.v3.DnsCluster":                                       "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family all_addresses_in_single_endpoint dns_min_refresh_rate typed_dns_resolver_config",

@@ -56,6 +56,9 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	if r := m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio(); r != nil {
 		c.PreconnectRatio = r.GetValue()
 	}
+	if r := m.GetPreconnectPolicy().GetPredictivePreconnectRatio(); r != nil {
+		c.PredictiveRatio = r.GetValue()
+	}
 	if m.GetOutlierDetection() != nil {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
 	}

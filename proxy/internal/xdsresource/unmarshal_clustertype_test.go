@@ -30,7 +30,7 @@ func TestClusterTypes(t *testing.T) {
 		`"cluster_type": {"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}`:                                                                "is not supported",
 		`"dns_failure_refresh_rate": {"base_interval": "2s", "max_interval": "1s"}`:                                                                                                                     "max_interval: 1s is shorter",
 		`"circuit_breakers": {"per_host_thresholds": [{"max_requests": 1}]}`:                                                                                                                            "only max_connections can be limited per host",
-		`"preconnect_policy": {"predictive_preconnect_ratio": 2}`:                                                                                                                                       "predictive_preconnect_ratio: this field is not supported",
+		`"preconnect_policy": {"predictive_preconnect_ratio": 0.5}`:                                                                                                                                     "predictive_preconnect_ratio: value must be",
 		`"load_assignment": {"cluster_name": "c", "policy": {"drop_overloads": [{"category": "a", "drop_percentage": {"numerator": 1}}, {"category": "b", "drop_percentage": {"numerator": 1}}]}}`:      "drop_overloads: one category is possible, not 2",
 	} {
 		if _, err := readCluster(t, fields); err == nil || !strings.Contains(err.Error(), want) {
