@@ -404,3 +404,31 @@ func TestManyTokens(t *testing.T) {
 		}
 	}
 }
+
+// TestPaths: with the connection manager's normalisation there is no way around a rule by writing a
+// path differently.
+func TestPaths(t *testing.T) {
+	k := jwttest.New(t)
+	p := proxytest.Start(t, proxytest.Config{
+		Upstream: proxytest.Server(t, proxytest.Echo),
+		HCM:      "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: UNESCAPE_AND_FORWARD",
+		Filters:  filter("providers: {p: {issuer: i, " + local(k) + "}}, rules: [{match: {prefix: /admin}, requires: {provider_name: p}}]"),
+	})
+	for _, path := range []string{
+		"/admin", "/admin/", "/admin/x", "/admin?x", "/admin?", "/admin;x", "/adminx", "//admin", "///admin//x", "/./admin", "/x/../admin", "/x/y/../../admin",
+		"/%61dmin", "/%61%64%6d%69%6e", "/x/%2e%2e/admin", "/x/.%2E/admin", "/%2fadmin", "/x%2f..%2fadmin", "/x%5c..%5cadmin", `/x\..\admin`, `\admin`, "/admin%2fx",
+		"http://a/admin", "http://a//admin", "http://b.example/x/../admin", "/admin%00", "/admin%20", "/admin#x", "/x#/admin", "/x?/../admin",
+	} {
+		code := p.Get(path).StatusCode
+		switch path {
+		case "/x?/../admin": // another path
+			if code != 200 {
+				t.Errorf("%s: %d", path, code)
+			}
+		default:
+			if code != 401 && code != 400 {
+				t.Errorf("%s: %d", path, code)
+			}
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,27 +17,12 @@ import (
 // TestStore: a new version of a listener finds the keys of the old one, a source ends with its last
 // user, and one that nobody came to use is forgotten.
 func TestStore(t *testing.T) {
-	log := slog.New(slog.DiscardHandler)
-	loop, err := eventloop.New(0, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- loop.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	st := stats.NewStore(stats.Options{Workers: 1})
-	st.Attach(0, loop.Post)
-
+	loops, st := startLoops(t, 1)
+	loop, log := loops[0], slog.New(slog.DiscardHandler)
 	keys := []byte(jwttest.New(t).Set("ed"))
 	asked := make(chan func(int, []byte, error), 10)
 	s := NewStore(StoreDeps{
-		Loops: []*eventloop.Loop{loop}, Stats: st, Logger: log,
+		Loops: loops, Stats: st, Logger: log,
 		Fetch: func(_ *eventloop.Loop, _ *Remote, done func(int, []byte, error)) { asked <- done },
 	})
 	onLoop := func(f func()) {
@@ -94,5 +81,79 @@ func TestStore(t *testing.T) {
 	}
 	if len(asked) != 0 {
 		t.Error("fetched for nobody")
+	}
+}
+
+// startLoops runs workers until the test ends.
+func startLoops(t *testing.T, n int) ([]*eventloop.Loop, *stats.Store) {
+	t.Helper()
+	st := stats.NewStore(stats.Options{Workers: n})
+	ctx, cancel := context.WithCancel(context.Background())
+	var loops []*eventloop.Loop
+	var wg sync.WaitGroup
+	for i := range n {
+		l, err := eventloop.New(i, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		loops = append(loops, l)
+		st.Attach(i, l.Post)
+		wg.Go(func() {
+			if err := l.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return loops, st
+}
+
+// TestWorkersShare: workers that ask at the same time, some in vain, all go on, and with keys that
+// somebody has fetched.
+func TestWorkersShare(t *testing.T) {
+	loops, st := startLoops(t, 3)
+	k := jwttest.New(t)
+	answers := [][]byte{[]byte(k.Set("ed")), []byte(k.Set("p256"))}
+	var asked atomic.Int64
+	s := NewStore(StoreDeps{
+		Loops: loops, Stats: st, Logger: slog.New(slog.DiscardHandler),
+		Fetch: func(l *eventloop.Loop, _ *Remote, done func(int, []byte, error)) {
+			n := asked.Add(1)
+			l.Post(func() {
+				if n%3 == 0 {
+					done(0, nil, errors.New("down"))
+					return
+				}
+				done(200, answers[n%2], nil)
+			})
+		},
+	})
+	source := s.get(SourceKey{Remote: Remote{CacheFor: time.Nanosecond, RetryAfter: time.Nanosecond}}).source
+	var wg sync.WaitGroup
+	for _, l := range loops {
+		for range 100 {
+			wg.Add(1)
+			l.Post(func() {
+				var again func(left int)
+				again = func(left int) {
+					if left == 0 {
+						wg.Done()
+						return
+					}
+					source.await(l, &waiter{tell: func() { again(left - 1) }})
+				}
+				again(5)
+			})
+		}
+	}
+	wg.Wait()
+	if h := source.current(); h == nil || h.keys.Len() != 1 {
+		t.Errorf("%+v", h)
+	}
+	if n := asked.Load(); n > 3*100*5/2 {
+		t.Errorf("%d fetches for 1500 who waited", n)
 	}
 }
