@@ -47,6 +47,29 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 	return &h.LocalHost
 }
 
+// Destination is the address that stands at a path of dynamic metadata.
+func (l *Local) Destination(md map[string]map[string]any, path []string) netip.AddrPort {
+	var v any = map[string]any(md[path[0]])
+	for _, key := range path[1:] {
+		m, _ := v.(map[string]any)
+		v = m[key]
+	}
+	if text, ok := v.(string); ok {
+		return l.ParseDestination(text)
+	}
+	return netip.AddrPort{}
+}
+
+// ParseDestination reads "IP:PORT", and counts what is none. A name is none: it is not for the data
+// path to resolve.
+func (l *Local) ParseDestination(text string) netip.AddrPort {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		l.Inc(OriginalDstHostInvalid)
+	}
+	return a
+}
+
 // cleanAll lets workers drop hosts of ORIGINAL_DST clusters that nothing uses any more, where it
 // is time to, and returns when it next is.
 func (m *Manager) cleanAll(now time.Time) (next time.Time) {

@@ -82,3 +82,31 @@ func TestCleanupInterval(t *testing.T) {
 		<-done
 	})
 }
+
+// TestDestinationOfMetadata: an address at the path, and nothing else, is a destination.
+func TestDestinationOfMetadata(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	l := m.local(t, eds("c"), endpoints("10.0.0.1:80"))
+	md := map[string]map[string]any{"f": {"to": "10.1.2.3:4", "deep": map[string]any{"to": "[fd00::1]:5"}, "number": 1.0, "name": "a.test:80"}}
+	for _, tc := range []struct {
+		path    []string
+		want    string
+		invalid int64
+	}{
+		{[]string{"f", "to"}, "10.1.2.3:4", 0},
+		{[]string{"f", "deep", "to"}, "[fd00::1]:5", 0},
+		{[]string{"f", "deep"}, "invalid AddrPort", 0},
+		{[]string{"f", "to", "on"}, "invalid AddrPort", 0},
+		{[]string{"f", "number"}, "invalid AddrPort", 0},
+		{[]string{"g", "to"}, "invalid AddrPort", 0},
+		{[]string{"f"}, "invalid AddrPort", 0},
+		{[]string{"f", "name"}, "invalid AddrPort", 1},
+	} {
+		if got := l.Destination(md, tc.path).String(); got != tc.want {
+			t.Errorf("%v: %s, want %s", tc.path, got, tc.want)
+		}
+		if got := m.stat(t, "cluster.c.original_dst_host_invalid"); got != tc.invalid {
+			t.Errorf("%v: %d invalid, want %d", tc.path, got, tc.invalid)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package router
 
 import (
 	"net/http"
-	"net/netip"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
@@ -199,12 +198,7 @@ func (r *router) prepareBalancing() {
 	if cfg.Type != xdsresource.ClusterOriginalDst {
 		return
 	}
-	if name := cfg.OriginalDstHeader; name != "" {
-		v, _ := r.h.GetName(name)
-		r.lb.OriginalDst = parseDestination(string(v), r.h)
-	} else if d := r.s.Downstream(); d != nil {
-		r.lb.OriginalDst = d.Info().OriginalDst
-	}
+	r.lb.OriginalDst = r.destination(cfg)
 }
 
 // hash computes what hash tables look for. Cookies are made only where one is asked.
@@ -234,21 +228,6 @@ func (r *router) connection() (c route.Connection) {
 		c.Remote, c.Local = d.RemoteAddr, d.LocalAddr
 	}
 	return c
-}
-
-// parseDestination reads "IP:PORT", or an IP with the scheme's port. A name is no destination: it is not for the data path to resolve.
-func parseDestination(v string, h *header.Map) netip.AddrPort {
-	if ap, err := netip.ParseAddrPort(v); err == nil {
-		return ap
-	}
-	if a, err := netip.ParseAddr(v); err == nil {
-		port := uint16(80)
-		if string(h.Value(header.Scheme)) == "https" {
-			port = 443
-		}
-		return netip.AddrPortFrom(a, port)
-	}
-	return netip.AddrPort{}
 }
 
 // RequestBody implements httpfilter.Terminal.

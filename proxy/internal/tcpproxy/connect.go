@@ -2,6 +2,7 @@ package tcpproxy
 
 import (
 	"errors"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -93,6 +94,18 @@ func (s *session) begin() {
 	s.connect()
 }
 
+// destination is where the session goes in a cluster of ORIGINAL_DST: where a filter says, else where
+// the connection was going.
+func (s *session) destination() netip.AddrPort {
+	info := s.down.Info()
+	if path := s.cluster.Config().OriginalDstMetadata; path != nil {
+		if a := s.cluster.Destination(info.Metadata, path); a.IsValid() {
+			return a
+		}
+	}
+	return info.OriginalDst
+}
+
 // refuse ends a session that has no upstream. A reset tells the client at once that nothing
 // of what it sent was taken.
 func (s *session) refuse(f streaminfo.Flags) {
@@ -102,7 +115,7 @@ func (s *session) refuse(f streaminfo.Flags) {
 
 // connect makes an attempt.
 func (s *session) connect() {
-	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.down.Info().OriginalDst, Subset: s.subset}
+	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.destination(), Subset: s.subset}
 	h := s.cluster.Pick(&ctx)
 	if h == nil {
 		s.local.Inc(cluster.CxNoneHealthy)

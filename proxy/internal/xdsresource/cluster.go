@@ -44,6 +44,8 @@ type Cluster struct {
 	// request has it, lower case; empty: none. OriginalDstPort replaces the port; 0: it does not.
 	OriginalDstHeader string
 	OriginalDstPort   uint16
+	// OriginalDstMetadata is the path to a destination in dynamic metadata, which comes before the header; nil: none.
+	OriginalDstMetadata []string
 	// CleanupInterval is how long a host of a ClusterOriginalDst may go unused; default 5s.
 	CleanupInterval time.Duration
 	// Endpoints is load_assignment for static and DNS types.

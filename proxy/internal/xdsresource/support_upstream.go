@@ -25,7 +25,7 @@ var upstreamFields = map[string]string{
 	"envoy.config.cluster.v3.Cluster.RefreshRate":                                       "base_interval max_interval",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":                                  "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":                              "name match transport_socket",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                               "use_http_header http_header_name upstream_port_override",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                               "use_http_header http_header_name upstream_port_override metadata_key",
 
 	// Balancing, the older form.
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": `healthy_panic_threshold zone_aware_lb_config

@@ -125,6 +125,9 @@ func (p *parser) builtInType(m *clusterv3.Cluster, c *Cluster) {
 			if o.GetUseHttpHeader() {
 				c.OriginalDstHeader = cmp.Or(strings.ToLower(o.GetHttpHeaderName()), "x-envoy-original-dst-host")
 			}
+			if k := o.GetMetadataKey(); k != nil {
+				c.OriginalDstMetadata = metadataKey(k)
+			}
 			if v := o.GetUpstreamPortOverride(); v != nil {
 				c.OriginalDstPort = uint16(v.GetValue())
 				if v.GetValue() > 65535 || v.GetValue() == 0 {

@@ -19,8 +19,8 @@ func TestClusterTypes(t *testing.T) {
 	if err != nil || c.Type != ClusterLogicalDNS || c.DNS != want {
 		t.Errorf("DNS: %v %+v", err, c)
 	}
-	c, err = readCluster(t, `"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "original_dst_lb_config": {"use_http_header": true, "http_header_name": "X-To", "upstream_port_override": 8443}`)
-	if err != nil || c.OriginalDstHeader != "x-to" || c.OriginalDstPort != 8443 {
+	c, err = readCluster(t, `"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "original_dst_lb_config": {"use_http_header": true, "http_header_name": "X-To", "upstream_port_override": 8443, "metadata_key": {"key": "a", "path": [{"key": "b"}]}}`)
+	if err != nil || c.OriginalDstHeader != "x-to" || c.OriginalDstPort != 8443 || strings.Join(c.OriginalDstMetadata, "/") != "a/b" {
 		t.Errorf("original destination: %v %+v", err, c)
 	}
 	for fields, want := range map[string]string{
