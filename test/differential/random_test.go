@@ -213,7 +213,7 @@ func (g *generator) domain() string {
 }
 
 func (g *generator) segment() string {
-	return pick(g, "a", "b", "ab", "A", "v1", "v2", "x.y", "%61", "a%20b", "1", "22")
+	return pick(g, "a", "b", "ab", "A", "v1", "v2", "x.y", "%61", "a%20b", "1", "22", "a=b")
 }
 
 func (g *generator) path(max int) string {
@@ -229,7 +229,12 @@ func (g *generator) path(max int) string {
 
 func (g *generator) match() any {
 	m := object{}
-	switch g.r.IntN(9) {
+	switch g.r.IntN(11) {
+	case 9, 10:
+		m["path_match_policy"] = object{"name": "envoy.path.match.uri_template.uri_template_matcher", "typed_config": object{
+			"@type":         "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+			"path_template": g.template(),
+		}}
 	case 0, 1, 2:
 		m["prefix"] = g.path(2)
 	case 3, 4:
@@ -239,7 +244,7 @@ func (g *generator) match() any {
 	default:
 		m["safe_regex"] = object{"regex": g.pathRegex()}
 	}
-	if m["safe_regex"] == nil && g.chance(25) {
+	if m["safe_regex"] == nil && m["path_match_policy"] == nil && g.chance(25) {
 		m["case_sensitive"] = g.chance(30)
 	}
 	if g.chance(45) {
@@ -263,6 +268,35 @@ func (g *generator) match() any {
 
 func (g *generator) pathRegex() string {
 	return pick(g, "/[ab]+", "/.*", "/a/.*", "/(a|b)/[^/]*", "/v[0-9]/?.*", "(?i)/a.*", "/\\d+", "/[^/]+/[^/]+", "/a(/.*)?", "/%61.*")
+}
+
+// template is a path template: segments, and at most one "**", which is the last that varies.
+func (g *generator) template() string {
+	var b strings.Builder
+	globs := false
+	for i := range 1 + g.r.IntN(3) {
+		b.WriteString("/")
+		name := fmt.Sprintf("v%d", i)
+		switch n := g.r.IntN(8); {
+		case n < 2 || globs:
+			b.WriteString(g.segment())
+		case n == 2:
+			globs = true
+			b.WriteString(pick(g, "**", "{"+name+"=**}", "{"+name+"=a/**}"))
+		case n == 3:
+			b.WriteString(pick(g, "{"+name+"}", "{"+name+"=*}", "{"+name+"=a/*}", "{"+name+"=ab}"))
+		case n == 4:
+			b.WriteString(pick(g, "a{"+name+"}", "{"+name+"}b", "v{"+name+"}"))
+		default:
+			b.WriteString("*")
+		}
+	}
+	if b.String()[b.Len()-1] == '*' && g.chance(20) {
+		b.WriteString(pick(g, "b", ".y", "2"))
+	} else if g.chance(15) {
+		b.WriteString("/")
+	}
+	return b.String()
 }
 
 func (g *generator) headerName() string {

@@ -193,6 +193,8 @@ func (m *match) matchPath(p *parts) bool {
 			(len(p.path) == len(m.Path) || p.path[len(m.Path)] == '/')
 	case xdsresource.PathConnect:
 		return p.connect
+	case xdsresource.PathTemplate:
+		return m.Template.Match(p.path)
 	}
 	return false
 }
@@ -471,6 +473,8 @@ func (m *match) describePath() string {
 		return "regex " + strconv.Quote(m.Regex.String())
 	case xdsresource.PathSeparatedPrefix:
 		return "path-separated prefix " + strconv.Quote(m.Path)
+	case xdsresource.PathTemplate:
+		return "path template " + strconv.Quote(m.Template.String())
 	}
 	return "CONNECT"
 }

@@ -12,6 +12,14 @@ func (e *Entry) RewritePath(dst, path []byte) ([]byte, bool) {
 	if f == nil {
 		return dst, false
 	}
+	if f.TemplateRewrite != nil {
+		only, _ := split(path)
+		out, ok := f.TemplateRewrite.Append(dst, only)
+		if !ok {
+			return dst, false // a filter has changed the path since
+		}
+		return append(out, path[len(only):]...), true
+	}
 	return e.rewrite(dst, path, f.PrefixRewrite, f.RegexRewrite)
 }
 

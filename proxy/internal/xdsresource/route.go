@@ -3,6 +3,8 @@ package xdsresource
 import (
 	"regexp"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
 )
 
 // RouteConfig is a validated route.v3.RouteConfiguration.
@@ -78,6 +80,7 @@ const (
 	PathRegex // full match
 	PathSeparatedPrefix
 	PathConnect // CONNECT requests
+	PathTemplate
 )
 
 // RouteMatch is a validated route.v3.RouteMatch.
@@ -85,6 +88,7 @@ type RouteMatch struct {
 	Kind                       PathKind
 	Path                       string
 	Regex                      *regexp.Regexp // anchored, for PathRegex
+	Template                   *pathtemplate.Pattern
 	CaseInsensitive            bool
 	Headers                    []HeaderMatcher
 	Query                      []QueryMatcher
@@ -164,6 +168,7 @@ type RouteAction struct {
 
 	PrefixRewrite        string
 	RegexRewrite         *RegexRewrite
+	TemplateRewrite      *pathtemplate.Rewrite
 	HostRewrite          HostRewrite
 	AppendXForwardedHost bool
 

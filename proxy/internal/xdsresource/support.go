@@ -79,7 +79,7 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix`,
-	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix case_sensitive
+	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix path_match_policy case_sensitive
 		runtime_fraction headers query_parameters cookies grpc tls_context dynamic_metadata filter_state`,
 	"envoy.config.route.v3.CookieMatcher":                     "name string_match invert_match",
 	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
@@ -112,8 +112,10 @@ var supportedFields = map[string]string{
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
 		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
-		internal_redirect_policy internal_redirect_action max_internal_redirects`,
-	"envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
+		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy`,
+	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled",
+	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig":     "path_template",
+	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
 	"envoy.config.route.v3.InternalRedirectPolicy": `max_internal_redirects redirect_response_codes predicates
 		allow_cross_scheme_redirect response_headers_to_copy`,
 	"envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig":     "",

@@ -97,8 +97,12 @@ func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, ma
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		r.Forward = p.routeAction(join(path, "route"), a.Route, mirrors)
+		p.templateRewrite(join(path, "route"), a.Route, r)
 	case *routev3.Route_Redirect:
 		r.Redirect = p.redirect(join(path, "redirect"), a.Redirect)
+		if r.Redirect.HasPrefixRewrite && r.Match.Kind == PathTemplate {
+			p.bad(join(path, "redirect.prefix_rewrite"), "a path template has no prefix that could be replaced")
+		}
 	case *routev3.Route_DirectResponse:
 		r.Direct = &DirectResponse{
 			Status: int(a.DirectResponse.GetStatus()),
@@ -130,6 +134,9 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 		out.Kind, out.Path = PathSeparatedPrefix, s.PathSeparatedPrefix
 	case *routev3.RouteMatch_ConnectMatcher_:
 		out.Kind = PathConnect
+	case *routev3.RouteMatch_PathMatchPolicy:
+		out.Kind = PathTemplate
+		out.Template = p.pathTemplate(join(path, "path_match_policy"), s.PathMatchPolicy)
 	}
 	out.Query = p.queryMatchers(join(path, "query_parameters"), m.GetQueryParameters())
 	for i, c := range m.GetCookies() {
