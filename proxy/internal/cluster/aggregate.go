@@ -35,7 +35,7 @@ func (l *Local) pickAggregate(c *lb.Context) *LocalHost {
 	}
 	h := l.pickMember(a, c)
 	for range c.Attempts {
-		if h == nil || !c.Avoids(&h.Load) {
+		if h == nil || !l.shuns(h, c) {
 			break
 		}
 		c.Rand = lb.Next(c.Rand)
@@ -55,7 +55,11 @@ func (l *Local) pickMember(a *aggregate, c *lb.Context) *LocalHost {
 	if c.HasHash {
 		r = uint32(c.Hash % 100)
 	}
-	i, degraded := choose(a.set.healthyLoad, a.set.degradedLoad, r)
+	healthy, degradedLoad := a.set.healthyLoad, a.set.degradedLoad
+	if l.retry != nil {
+		healthy, degradedLoad = l.loads(&a.set, a.slotOf)
+	}
+	i, degraded := choose(healthy, degradedLoad, r)
 	if i < 0 {
 		return nil
 	}
@@ -64,6 +68,16 @@ func (l *Local) pickMember(a *aggregate, c *lb.Context) *LocalHost {
 		return m.local.Pick(c)
 	}
 	return m.local.pickIn(m.local.main, m.prio, degraded, c)
+}
+
+// slotOf is the number of a host's slot, -1 when there is none any more.
+func (a *aggregate) slotOf(h *LocalHost) int {
+	for i, s := range a.slots {
+		if s.local == h.Local && s.prio == priorityOf(h) {
+			return i
+		}
+	}
+	return -1
 }
 
 // stale reports whether a member has come, gone or changed.

@@ -89,6 +89,7 @@ type Local struct {
 	dst       *originalDst
 	aggregate *aggregate // made when it is first asked for
 	beside    map[any]any
+	retry     *Retry // of the pick that is under way
 }
 
 // Name returns the cluster's name.

@@ -151,7 +151,7 @@ func (l *Local) named(address string) *LocalHost {
 func (l *Local) pickFrom(s *localSet, c *lb.Context) *LocalHost {
 	h := l.pickOnce(s, c)
 	for range c.Attempts {
-		if h == nil || !c.Avoids(&h.Load) {
+		if h == nil || !l.shuns(h, c) {
 			break
 		}
 		c.Rand = c.Rand*6364136223846793005 + 1442695040888963407
@@ -173,7 +173,8 @@ func (l *Local) pickOnce(s *localSet, c *lb.Context) *LocalHost {
 		if c.HasHash && s.prios[0].table != nil {
 			r = uint32(c.Hash % 100) // the same hash must find the same host
 		}
-		if prio, degraded = choose(s.set.healthyLoad, s.set.degradedLoad, r); prio < 0 {
+		healthy, degradedLoad := l.loads(s.set, priorityOf)
+		if prio, degraded = choose(healthy, degradedLoad, r); prio < 0 {
 			return nil
 		}
 	}

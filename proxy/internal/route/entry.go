@@ -53,6 +53,8 @@ type Forward struct {
 	Limits RateLimits
 	// Retry is the route's policy, else its virtual host's; nil: no retries by configuration.
 	Retry *xdsresource.RetryPolicy
+	// HedgeTries: when a try's time is over another is made beside it.
+	HedgeTries bool
 	// Targets are the clusters to choose from; one, unless weighted.
 	Targets []Target
 	total   uint64
@@ -153,6 +155,9 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	}
 	if f.Retry == nil {
 		f.Retry = v.Retry
+	}
+	if f.HedgeTries = v.Hedge; f.Hedge != nil {
+		f.HedgeTries = *f.Hedge
 	}
 	e.Forward = f
 	if len(r.Forward.Weighted) == 0 {

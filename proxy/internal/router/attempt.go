@@ -7,89 +7,161 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
+// attempt is one try to get an answer: a host, and the request to it. A request has one at a time,
+// unless it hedges. It implements connpool.Handler, and is used again.
+type attempt struct {
+	r     *router
+	host  *cluster.LocalHost
+	req   connpool.Request
+	stage stage
+
+	open      bool  // from OnReady until the request may no longer be written
+	reused    bool  // the connection served an earlier request
+	retried   bool  // its time is over, and another attempt was made beside it
+	timedOut  bool  // outlier detection knows of that
+	unsettled bool  // the answer is of gRPC, and its trailers have yet to say how it went
+	connect   int64 // when its connection was begun; 0: there was one
+	started   int64 // when the request was sent
+	sent      int64 // when it was sent in full
+
+	info  *conn.Info // of its connection, which may have gone on to another request
+	http2 bool
+	track track
+
+	tryTimer, tryIdleTimer eventloop.Timer
+}
+
+// stage is where an attempt stands.
+type stage uint8
+
+const (
+	dropped  stage = iota
+	waiting        // for a connection
+	asked          // the head is on its way; no answer yet
+	answered       // its answer is the request's
+)
+
+func newAttempt(r *router) *attempt {
+	a := &attempt{r: r}
+	a.req.Handler = a
+	a.tryTimer.Init(a.onTryTimeout)
+	a.tryIdleTimer.Init(a.onTryIdle)
+	return a
+}
+
+// drop ends what is under way with the host, and forgets what came.
+func (a *attempt) drop() {
+	a.stopClocks()
+	a.endTrack()
+	if a.open = false; a.req.Active() {
+		a.req.Cancel()
+	}
+	a.req.Release()
+	a.stage, a.host, a.info = dropped, nil, nil
+	a.reused, a.retried, a.timedOut, a.unsettled = false, false, false, false
+	a.connect, a.started, a.sent = 0, 0, 0
+	a.r.forget(a)
+}
+
 // attempt picks a host and asks for a connection to it.
 func (r *router) attempt() {
 	info := r.s.Info()
 	info.Attempts++
-	r.lb.Rand = r.loop.Rand()
-	r.host = r.local.Pick(&r.lb)
-	if r.host == nil {
+	if r.entry.VirtualHost.IncludeRequestAttemptCount {
+		r.h.SetBuilt(attemptKey, strconv.AppendInt(r.h.Build(), int64(info.Attempts), 10))
+	}
+	host := r.pick(info.Attempts > 1)
+	if host == nil {
 		r.local.Inc(cluster.CxNoneHealthy)
+		r.dropAttempts()
 		r.noHost()
 		return
 	}
-	info.Tried(r.host.Host)
+	info.Tried(host.Host)
 	if o := r.local.Config().LB.Override; o != nil && o.Selected != nil {
-		noteSelected(o.Selected, r.host.Host.Name, info)
+		noteSelected(o.Selected, host.Host.Name, info)
 	}
-	r.beginTrack()
-	r.state = waiting
+	r.noteHost(host)
+	a := r.takeAttempt()
+	a.host, a.stage = host, waiting
+	a.beginTrack()
 	method := r.h.Value(header.Method)
-	r.req.Head, r.req.Connect, r.req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
-	r.req.FromHTTP2, r.req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
-	r.req.Downstream = info.ConnectionID
+	req := &a.req
+	req.Head, req.Connect, req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
+	req.FromHTTP2, req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
+	req.Downstream = info.ConnectionID
 	info.UpstreamConnect = 0
-	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && r.host.Host.Transport != nil {
-		r.nameServer(up)
+	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && host.Host.Transport != nil {
+		a.nameServer(up)
 	}
-	connpool.Ahead(r.loop, r.host.Local)
-	connpool.For(r.loop, r.host).Start(&r.req)
-	if r.state == waiting {
-		info.UpstreamConnect = r.loop.Now()
+	connpool.Ahead(r.loop, host.Local)
+	connpool.For(r.loop, host).Start(req)
+	if a.stage == waiting {
+		a.connect = r.loop.Now()
+		info.UpstreamConnect = a.connect
+	}
+}
+
+// pick chooses a host. again: the request has been tried before.
+func (r *router) pick(again bool) *cluster.LocalHost {
+	r.lb.Rand = r.loop.Rand()
+	if again {
+		r.lb.Avoid = r.avoid
+		return r.local.PickAgain(&r.lb, &r.retryHosts)
+	}
+	return r.local.Pick(&r.lb)
+}
+
+// noteHost remembers the host of an attempt where further ones look at that.
+func (r *router) noteHost(h *cluster.LocalHost) {
+	if r.retryHosts.UpdateFrequency > 0 {
+		r.retryHosts.Tried(h)
+	}
+	if p := r.retry.policy; p != nil && p.AvoidPreviousHosts {
+		r.avoid = append(r.avoid, &h.Load)
 	}
 }
 
 // nameServer asks for a connection whose TLS names the request's host (auto_sni,
 // auto_san_validation): the host that is sent, after rewriting, without its port.
-func (r *router) nameServer(up *xdsresource.UpstreamHTTP) {
-	r.rewriteHost()
-	name := string(r.h.Value(header.Authority))
+func (a *attempt) nameServer(up *xdsresource.UpstreamHTTP) {
+	a.r.rewriteHost(a.host)
+	name := string(a.r.h.Value(header.Authority))
 	if host, _, err := net.SplitHostPort(name); err == nil {
 		name = host
 	}
 	if up.AutoSNI {
-		r.req.SNI = name
+		a.req.SNI = name
 	}
 	if up.AutoSANValidation {
-		r.req.VerifyName = name
+		a.req.VerifyName = name
 	}
 }
 
 // OnReady implements connpool.Handler: the attempt has its connection, and the head goes out.
-func (r *router) OnReady(req *connpool.Request) {
-	r.open, r.reused = true, !req.Fresh()
-	r.host.OnResult(cluster.Result{Kind: cluster.ResultReady})
+func (a *attempt) OnReady(req *connpool.Request) {
+	r := a.r
+	a.open, a.reused = true, !req.Fresh()
+	a.host.OnResult(cluster.Result{Kind: cluster.ResultReady})
 	info := r.s.Info()
-	ci := req.Info()
-	info.UpstreamLocal, info.UpstreamRemote, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
-	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
-	if req.HTTP2() {
-		info.UpstreamProtocol = streaminfo.HTTP2
-	} else if info.UpstreamProtocol == streaminfo.None {
-		info.UpstreamProtocol = streaminfo.HTTP11
-	}
-	r.rewriteHost()
-	if r.entry.VirtualHost.IncludeRequestAttemptCount {
-		r.h.SetBuilt(attemptKey, strconv.AppendInt(r.h.Build(), int64(info.Attempts), 10))
-	}
-	r.state = sent
-	r.started = r.loop.Now()
-	info.UpstreamTxFirst = r.started
-	if info.UpstreamConnect != 0 {
-		info.UpstreamConnected = r.started
-	}
+	r.rewriteHost(a.host)
+	a.stage = asked
+	a.started = r.loop.Now()
+	a.info, a.http2 = req.Info(), req.HTTP2()
+	a.describe(info)
 	end := r.ended && r.body.Len() == 0 && r.trailers == nil
 	req.SendHead(r.h, end)
 	switch {
 	case end:
-		r.sentAll()
+		a.sentAll()
 	case r.body.Len() > 0:
-		r.sendBody(r.body.Bytes(), r.ended && r.trailers == nil)
+		a.sendBody(r.body.Bytes(), r.ended && r.trailers == nil)
 		if !r.keep {
 			r.sentBody = true
 			r.body.Reset()
@@ -99,31 +171,49 @@ func (r *router) OnReady(req *connpool.Request) {
 		}
 	}
 	if r.trailers != nil {
-		r.sendTrailers(r.trailers)
+		a.sendTrailers(r.trailers)
 	}
-	r.startTry()
+	a.startClocks()
+}
+
+// describe says in the record that the attempt is the request's.
+func (a *attempt) describe(info *streaminfo.Info) {
+	ci := a.info
+	info.Host = a.host.Host
+	info.UpstreamLocal, info.UpstreamRemote, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
+	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
+	if info.UpstreamProtocol = streaminfo.HTTP11; a.http2 {
+		info.UpstreamProtocol = streaminfo.HTTP2
+	}
+	info.UpstreamTxFirst, info.UpstreamTxLast = a.started, a.sent
+	if info.UpstreamConnect = a.connect; a.connect != 0 {
+		info.UpstreamConnected = a.started
+	}
 }
 
 // sendBody writes a piece of the request's body.
-func (r *router) sendBody(p []byte, end bool) {
-	r.track.sent += uint64(len(p))
-	r.req.SendData(p, end)
+func (a *attempt) sendBody(p []byte, end bool) {
+	a.track.sent += uint64(len(p))
+	a.req.SendData(p, end)
 	if end {
-		r.sentAll()
+		a.sentAll()
 	}
 }
 
 // sendTrailers ends the request.
-func (r *router) sendTrailers(t *header.Map) {
-	r.req.SendTrailers(t)
-	r.sentAll()
+func (a *attempt) sendTrailers(t *header.Map) {
+	a.req.SendTrailers(t)
+	a.sentAll()
 }
 
 // sentAll notes that the request has been written in full.
-func (r *router) sentAll() { r.s.Info().UpstreamTxLast = r.loop.Now() }
+func (a *attempt) sentAll() {
+	a.sent = a.r.loop.Now()
+	a.r.s.Info().UpstreamTxLast = a.sent
+}
 
 // OnFailure implements connpool.Handler: there is no connection to the host.
-func (r *router) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.Error) {
+func (a *attempt) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.Error) {
 	f := failure{reason: why.String(), kind: resetConnect}
 	if err != nil {
 		f.err = err
@@ -134,12 +224,12 @@ func (r *router) OnFailure(_ *connpool.Request, why connpool.Reason, err *conn.E
 	case connpool.ProtocolError: // an upgrade that the host's HTTP/2 does not offer
 		f.kind = resetProtocol
 	}
-	r.failed(f)
+	a.failed(f)
 }
 
 // OnWritable implements connpool.Handler.
-func (r *router) OnWritable(*connpool.Request) {
-	if !r.ended {
-		r.s.ResumeRequest()
+func (a *attempt) OnWritable(*connpool.Request) {
+	if !a.r.ended {
+		a.r.s.ResumeRequest()
 	}
 }

@@ -2,7 +2,6 @@ package router
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -22,6 +21,7 @@ var (
 	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
 	forwardedHostKey = header.KeyOf("x-forwarded-host")
 	dropKey          = header.KeyOf("x-envoy-drop-overload")
+	timeoutRetryKey  = header.KeyOf("x-envoy-is-timeout-retry")
 	dropAllKey       = header.KeyOf("x-envoy-unconditional-drop-overload")
 )
 
@@ -64,6 +64,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 
 	r.limits.read(r, h)
 	r.retry.begin(r.forward.Retry, h)
+	r.avoidHosts()
 	r.keep = r.retry.possible() || r.forward.InternalRedirect != nil
 	h.RemoveSet(controlHeaders)
 	r.changeHeaders()
@@ -75,6 +76,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	if len(r.forward.Mirrors) > 0 {
 		r.beginMirrors(end)
 	}
+	r.state = trying
 	if end {
 		r.startClock()
 	}
@@ -139,14 +141,13 @@ func (r *router) reply(p httpfilter.Reply) {
 var controlHeaders = header.SetOf(
 	header.XEnvoyUpstreamRqTimeoutMs, header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
 	header.XEnvoyMaxRetries, header.XEnvoyRetriableStatusCodes, header.XEnvoyRetriableHeaderNames,
+	header.XEnvoyHedgeOnPerTryTimeout, header.XEnvoyUpstreamRqTimeoutAltResponse,
 )
 
 // changeHeaders makes the head that goes upstream, but for what depends on the host.
 func (r *router) changeHeaders() {
 	h := r.h
-	if ms := r.limits.expected(); ms > 0 && !r.cfg.SuppressEnvoyHeaders {
-		h.SetBuilt(expectedKey, strconv.AppendInt(h.Build(), ms, 10))
-	}
+	r.expect()
 	if len(r.target.RequestOps) > 0 {
 		r.target.RequestOps.Apply(h, &r.ctx)
 	}
@@ -160,8 +161,8 @@ func (r *router) changeHeaders() {
 }
 
 // rewriteHost sets the authority, which may depend on the chosen host.
-func (r *router) rewriteHost() {
-	host, ok := r.entry.RewriteHost(r.target, r.h, r.host.Host.Hostname)
+func (r *router) rewriteHost(to *cluster.LocalHost) {
+	host, ok := r.entry.RewriteHost(r.target, r.h, to.Host.Hostname)
 	if !ok {
 		return
 	}
@@ -239,13 +240,14 @@ func (r *router) RequestBody(p []byte, end bool) {
 	for _, m := range r.mirrors {
 		m.send(p, end)
 	}
-	if !r.open || r.keep {
+	a := r.writable()
+	if a == nil || r.keep {
 		r.store(p)
 	} else {
 		r.sentBody = true
 	}
-	if r.open {
-		r.sendBody(p, end)
+	if a != nil {
+		a.sendBody(p, end)
 	}
 	r.s.Info().UpstreamTxBytes += uint64(len(p))
 	r.afterBody(end)
@@ -257,19 +259,28 @@ func (r *router) store(p []byte) {
 	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() {
 		r.keep, r.sentBody = false, true
 		r.local.Inc(cluster.RetryOrShadowAbandoned)
-		if r.open {
+		if r.writable() != nil {
 			r.body.Reset()
 			return
 		}
 	}
 	r.body.Append(p)
-	if !r.open && r.body.Len() > r.s.BufferLimit() {
+	if r.writable() == nil && r.body.Len() > r.s.BufferLimit() {
 		r.s.PauseRequest()
 	}
 }
 
+// writable is the attempt that takes the request's body; nil: none does yet. While a request is still
+// coming there is one attempt at most.
+func (r *router) writable() *attempt {
+	if r.cur != nil && r.cur.open {
+		return r.cur
+	}
+	return nil
+}
+
 func (r *router) afterBody(end bool) {
-	if r.open && r.req.Blocked() {
+	if a := r.writable(); a != nil && a.req.Blocked() {
 		r.s.PauseRequest()
 	}
 	if end {
@@ -286,13 +297,15 @@ func (r *router) RequestTrailersEnd(t *header.Map) {
 	for _, m := range r.mirrors {
 		m.sendTrailers(t)
 	}
-	if r.open {
-		r.sendTrailers(t)
+	if a := r.writable(); a != nil {
+		a.sendTrailers(t)
 	}
 	r.startClock()
 }
 
 // OnDownstreamWritable implements httpfilter.Terminal.
 func (r *router) OnDownstreamWritable() {
-	r.req.ResumeResponse()
+	if r.cur != nil {
+		r.cur.req.ResumeResponse()
+	}
 }

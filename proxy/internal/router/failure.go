@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
@@ -46,8 +47,9 @@ func (f *failure) flag() streaminfo.Flags {
 	return streaminfo.UpstreamConnectionTermination
 }
 
-// failed tries again, or answers for a failure.
-func (r *router) failed(f failure) {
+// failed tries again, or answers for a failure, unless another attempt may still bring an answer.
+func (a *attempt) failed(f failure) {
+	r := a.r
 	var e *conn.Error
 	transport := ""
 	if errors.As(f.err, &e) {
@@ -55,21 +57,25 @@ func (r *router) failed(f failure) {
 	}
 	info := r.s.Info()
 	info.UpstreamFailure = transport
-	if r.state == responding {
+	if a.stage == answered {
 		r.state = done
 		r.inc(rqResetAfterStart)
 		r.s.ResetResponse("upstream_reset_after_response_started{"+underscored(f.reason)+"}", f.flag())
 		return
 	}
-	if r.retryAfterReset(f.kind) {
+	if !a.retried && r.retryAfterReset(a, f.kind) {
 		return
 	}
-	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
 	code := http.StatusServiceUnavailable
 	if f.kind == resetProtocol {
 		code = http.StatusBadGateway
 	}
 	r.countResponse(code)
+	if r.hopes(a) {
+		a.drop()
+		return
+	}
+	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
 
 	body := "upstream connect error or disconnect/reset before headers. "
 	if info.Attempts > 1 {
@@ -81,7 +87,7 @@ func (r *router) failed(f failure) {
 	if transport != "" {
 		details += "|" + underscored(transport)
 	}
-	r.dropAttempt()
+	r.dropAttempts()
 	headers := r.failureHeaders
 	if f.kind == resetOverflow {
 		info.Host = nil // as in Envoy: nothing was tried with it
@@ -131,6 +137,14 @@ func (r *router) failureHeaders(h *header.Map) {
 	if r.target != nil && len(r.target.ResponseOps) > 0 {
 		r.ctx.Response = h
 		r.target.ResponseOps.Apply(h, &r.ctx)
+	}
+	r.sayAttempts(h)
+}
+
+// sayAttempts tells the client how many attempts were made, where the virtual host wants that.
+func (r *router) sayAttempts(h *header.Map) {
+	if n := r.s.Info().Attempts; n > 0 && r.entry.VirtualHost.IncludeAttemptCountInResponse {
+		h.SetBuilt(attemptKey, strconv.AppendInt(h.Build(), int64(n), 10))
 	}
 }
 

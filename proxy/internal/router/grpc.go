@@ -11,10 +11,10 @@ import (
 // result is what an answer's head says of its host. For gRPC the status in it counts, by what it stands for in HTTP. Mostly there is
 // none yet, since it comes with the trailers: outlier detection then goes by the HTTP status, as in Envoy, and the host's own
 // statistics wait for settle.
-func (r *router) result(code int, h *header.Map, end bool) cluster.Result {
+func (a *attempt) result(code int, h *header.Map, end bool) cluster.Result {
 	out := cluster.Result{Kind: cluster.ResultResponse, Code: code}
-	r.unsettled = false
-	if !grpcstatus.Is(r.h.Value(header.ContentType)) {
+	a.unsettled = false
+	if !grpcstatus.Is(a.r.h.Value(header.ContentType)) {
 		return out
 	}
 	if v, ok := h.Get(header.GRPCStatus); ok {
@@ -24,26 +24,26 @@ func (r *router) result(code int, h *header.Map, end bool) cluster.Result {
 		return out
 	}
 	out.Unsettled = true
-	if r.unsettled = !end; end {
+	if a.unsettled = !end; end {
 		v, ok := h.Get(header.GRPCStatus)
-		r.host.OnSettled(ok && grpcHTTP(v) < http.StatusInternalServerError)
+		a.host.OnSettled(ok && grpcHTTP(v) < http.StatusInternalServerError)
 	}
 	return out
 }
 
 // settle counts how a call of gRPC ended; without trailers it has failed.
-func (r *router) settle(t *header.Map) {
-	if !r.unsettled {
+func (a *attempt) settle(t *header.Map) {
+	if !a.unsettled {
 		return
 	}
-	r.unsettled = false
+	a.unsettled = false
 	good := false
 	if t != nil {
 		if v, ok := t.Get(header.GRPCStatus); ok {
 			good = grpcHTTP(v) < http.StatusInternalServerError
 		}
 	}
-	r.host.OnSettled(good)
+	a.host.OnSettled(good)
 }
 
 func grpcHTTP(v []byte) int {

@@ -9,46 +9,53 @@ import (
 )
 
 // OnInterim implements connpool.Handler.
-func (r *router) OnInterim(req *connpool.Request) {
-	if r.state == sent {
-		r.s.RespondInterim(&req.Response)
+func (a *attempt) OnInterim(req *connpool.Request) {
+	if a.stage == asked {
+		a.r.s.RespondInterim(&req.Response)
 	}
 }
 
 // OnResponse implements connpool.Handler: the head of an answer, to be passed on unless it is worth another attempt.
-func (r *router) OnResponse(req *connpool.Request, end bool) {
-	m := &req.Message
+func (a *attempt) OnResponse(req *connpool.Request, end bool) {
+	r, m := a.r, &req.Message
 	info := r.s.Info()
 	now := r.loop.Now()
 	info.UpstreamRxFirst = now
-	r.track.head(req)
-	r.stopTry()
-	r.host.OnResult(r.result(m.Status, &req.Response, end))
+	a.track.head(req)
+	a.stopClocks()
+	a.host.OnResult(a.result(m.Status, &req.Response, end))
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
-		r.host.ImmediateFailure()
+		a.host.ImmediateFailure()
 	}
-	if r.retryAfterResponse(m.Status) {
+	bad := r.retry.on != 0 && r.retry.wantsResponse(m.Status, &req.Response)
+	if bad && !a.retried && r.retryAfterResponse(a, m.Status) {
 		return
 	}
-	r.retry.finished(r.local, r.high, m.Status)
+	if !a.retried {
+		r.retry.finished(r.local, r.high, m.Status)
+	}
 	if r.follow(&req.Response, m.Status) {
 		return
 	}
+	if bad && r.hopes(a) {
+		a.drop()
+		return
+	}
+	r.choose(a)
+	r.retry.release(r.local, r.high)
 	r.countResponse(m.Status)
 	r.state = responding
 	info.Details = "via_upstream"
 	info.ResponseCode = m.Status
 	if !end && r.limits.perTryIdle > 0 {
-		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
+		r.loop.Arm(&a.tryIdleTimer, r.limits.perTryIdle)
 	}
 
 	h := &req.Response
 	if since := info.RequestEnd; since != 0 && !r.cfg.SuppressEnvoyHeaders {
-		h.SetBuilt(serviceTimeKey, strconv.AppendInt(h.Build(), max(0, now-max(since, r.started))/1e6, 10))
+		h.SetBuilt(serviceTimeKey, strconv.AppendInt(h.Build(), max(0, now-max(since, a.started))/1e6, 10))
 	}
-	if r.entry.VirtualHost.IncludeAttemptCountInResponse {
-		h.SetBuilt(attemptKey, strconv.AppendInt(h.Build(), int64(info.Attempts), 10))
-	}
+	r.sayAttempts(h)
 	if len(r.cookies) > 0 {
 		r.setCookies(h)
 	}
@@ -57,7 +64,7 @@ func (r *router) OnResponse(req *connpool.Request, end bool) {
 		r.target.ResponseOps.Apply(h, &r.ctx)
 	}
 	if end {
-		r.complete()
+		a.complete()
 	}
 	r.s.Respond(h, end)
 }
@@ -73,37 +80,39 @@ func (r *router) countResponse(code int) {
 }
 
 // complete ends the attempt before its last piece is passed on: what the client's side does with that piece may end the stream.
-func (r *router) complete() {
+func (a *attempt) complete() {
+	r := a.r
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
 	if !r.cfg.NoDynamicStats {
-		r.local.Record(cluster.RqTime, uint64(max(0, now-r.started)/1e6))
+		r.local.Record(cluster.RqTime, uint64(max(0, now-a.started)/1e6))
 	}
 	r.trackRequest()
-	r.endTrack()
-	r.open = false
+	a.endTrack()
+	a.open = false
 	r.state = done
 	if r.limits.global > 0 {
 		r.loop.Disarm(&r.globalTimer)
 	}
 	if r.limits.perTryIdle > 0 {
-		r.loop.Disarm(&r.tryIdleTimer)
+		r.loop.Disarm(&a.tryIdleTimer)
 	}
 }
 
 // OnData implements connpool.Handler.
-func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
-	if r.state != responding {
+func (a *attempt) OnData(req *connpool.Request, p []byte, end bool) {
+	r := a.r
+	if r.state != responding || a.stage != answered {
 		return // of an answer that is not passed on
 	}
 	r.s.Info().UpstreamRxBytes += uint64(len(p))
-	r.track.received += uint64(len(p))
+	a.track.received += uint64(len(p))
 	s := r.s
 	if end {
-		r.settle(nil)
-		r.complete()
+		a.settle(nil)
+		a.complete()
 	} else if r.limits.perTryIdle > 0 {
-		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
+		r.loop.Arm(&a.tryIdleTimer, r.limits.perTryIdle)
 	}
 	s.RespondData(p, end)
 	if !end && r.s == s && r.state == responding && s.ResponseBlocked() {
@@ -112,26 +121,27 @@ func (r *router) OnData(req *connpool.Request, p []byte, end bool) {
 }
 
 // OnTrailers implements connpool.Handler.
-func (r *router) OnTrailers(req *connpool.Request) {
-	if r.state != responding {
+func (a *attempt) OnTrailers(req *connpool.Request) {
+	r := a.r
+	if r.state != responding || a.stage != answered {
 		return
 	}
 	s := r.s
-	r.settle(&req.Trailers)
-	r.complete()
+	a.settle(&req.Trailers)
+	a.complete()
 	s.RespondTrailers(&req.Trailers)
 }
 
 // OnReset implements connpool.Handler: the connection failed under the attempt.
-func (r *router) OnReset(req *connpool.Request, why connpool.Reason, err error) {
-	r.open = false
-	if r.state != sent && r.state != responding {
+func (a *attempt) OnReset(req *connpool.Request, why connpool.Reason, err error) {
+	a.open = false
+	if a.stage != asked && a.stage != answered || a.r.state == done {
 		return
 	}
-	if r.state == sent && why == connpool.Termination && r.reused && r.againAtOnce() {
+	if a.stage == asked && why == connpool.Termination && a.reused && a.again() {
 		return
 	}
-	r.host.OnResult(cluster.Result{Kind: cluster.ResultReset})
+	a.host.OnResult(cluster.Result{Kind: cluster.ResultReset})
 	f := failure{reason: why.String(), kind: resetRemote, err: err}
 	switch why {
 	case connpool.ProtocolError:
@@ -141,5 +151,5 @@ func (r *router) OnReset(req *connpool.Request, why connpool.Reason, err error) 
 	case connpool.RemoteRefused:
 		f.kind = resetRefused
 	}
-	r.failed(f)
+	a.failed(f)
 }

@@ -16,14 +16,17 @@ import (
 
 // retryState is the retry policy of one request, from its route and its headers, and how far it is used up.
 type retryState struct {
-	on     xdsresource.RetryOn
-	left   uint32
-	codes  []int
-	policy *xdsresource.RetryPolicy // nil: from headers alone
+	on      xdsresource.RetryOn
+	left    uint32
+	codes   []int
+	headers []header.Key             // of an answer that is retried, as the request says
+	policy  *xdsresource.RetryPolicy // nil: from headers alone
 
 	made   int
 	holds  bool // one of the cluster's retries (circuit breaker)
 	freeby bool // the attempt outside of the policy was made
+	// timedOut: the next attempt is made because the time of one was over.
+	timedOut bool
 	// reset is when the response that is retried allows the next attempt; 0: it does not say.
 	reset time.Duration
 }
@@ -47,6 +50,11 @@ func (s *retryState) begin(p *xdsresource.RetryPolicy, h *header.Map) {
 	if v := h.Value(header.XEnvoyRetryGRPCOn); v != nil {
 		s.on |= parseRetryOn(string(v))
 		s.left = max(s.left, 1)
+	}
+	if v := h.Value(header.XEnvoyRetriableHeaderNames); v != nil {
+		for name := range strings.SplitSeq(string(v), ",") {
+			s.headers = append(s.headers, header.KeyOf(strings.ToLower(strings.TrimSpace(name))))
+		}
 	}
 	if v := h.Value(header.XEnvoyRetriableStatusCodes); v != nil {
 		codes := slices.Clone(s.codes)
@@ -140,15 +148,29 @@ func (s *retryState) wantsResponse(code int, h *header.Map) bool {
 		s.on&xdsresource.RetryStatusCodes != 0 && slices.Contains(s.codes, code):
 		return true
 	}
-	if s.on&xdsresource.RetryHeaders != 0 && s.policy != nil {
-		for i := range s.policy.Headers {
-			m := route.NewHeaderMatcher(&s.policy.Headers[i])
-			if m.Match(h) {
-				return true
-			}
-		}
+	if s.on&xdsresource.RetryHeaders != 0 && s.wantsHeaders(h) {
+		return true
 	}
 	return s.wantsGRPC(h)
+}
+
+// wantsHeaders looks for headers that ask for another attempt.
+func (s *retryState) wantsHeaders(h *header.Map) bool {
+	for _, k := range s.headers {
+		if h.Find(k, 0) >= 0 {
+			return true
+		}
+	}
+	if s.policy == nil {
+		return false
+	}
+	for i := range s.policy.Headers {
+		m := route.NewHeaderMatcher(&s.policy.Headers[i])
+		if m.Match(h) {
+			return true
+		}
+	}
+	return false
 }
 
 // wantsGRPC judges a gRPC status that came in the head (a trailers-only answer).
@@ -187,6 +209,7 @@ func (r *router) takeRetry() bool {
 	}
 	if !r.local.Try(cluster.Retries, r.high) {
 		r.local.Inc(cluster.RqRetryOverflow)
+		r.s.Info().Set(streaminfo.UpstreamOverflow)
 		return false
 	}
 	s.holds = true
@@ -212,38 +235,34 @@ func (s *retryState) release(l *cluster.Local, high bool) {
 }
 
 // retryAfterReset schedules another attempt after one without an answer, if the policy wants it.
-func (r *router) retryAfterReset(k resetKind) bool {
-	if !r.retry.wantsReset(k, r.state == sent) || !r.takeRetry() {
+func (r *router) retryAfterReset(a *attempt, k resetKind) bool {
+	if !r.retry.wantsReset(k, a.stage == asked) || !r.takeRetry() {
 		return false
 	}
-	r.backOff()
+	a.drop()
+	r.pause(k == resetTimeout)
 	return true
 }
 
 // retryAfterResponse schedules another attempt instead of passing an answer on.
-func (r *router) retryAfterResponse(code int) bool {
-	if r.retry.on == 0 || !r.retry.wantsResponse(code, &r.req.Response) || !r.takeRetry() {
+func (r *router) retryAfterResponse(a *attempt, code int) bool {
+	if !r.takeRetry() {
 		return false
 	}
 	r.local.CountRetriedResponse(code)
 	if p := r.retry.policy; p != nil {
-		r.retry.reset = resetInterval(p, &r.req.Response, r.loop.WallNow())
+		r.retry.reset = resetInterval(p, &a.req.Response, r.loop.WallNow())
 	}
-	r.backOff()
+	a.drop()
+	r.pause(false)
 	return true
 }
 
-// backOff drops the attempt and waits: for what the response asks, and up to half as much again; else a random time below
+// pause waits before the next attempt: for what the response asks, and up to half as much again; else a random time below
 // base * (2^n - 1), at most the maximum, as Envoy's jittered back-off.
-func (r *router) backOff() {
-	r.stopTry()
-	r.dropAttempt()
+func (r *router) pause(timedOut bool) {
+	r.pausing, r.retry.timedOut = true, timedOut
 	r.lb.Override = "" // as in Envoy: a retry may go anywhere
-	if p := r.retry.policy; p != nil && p.AvoidPreviousHosts {
-		r.avoid = append(r.avoid, &r.host.Load)
-		r.lb.Avoid, r.lb.Attempts = r.avoid, int(max(p.HostSelectionMaxAttempts, 1))
-	}
-	r.state = backingOff
 	if d := r.retry.reset; d > 0 {
 		r.retry.reset = 0
 		r.local.Inc(cluster.RqRetryBackoffRatelimited)
@@ -263,14 +282,47 @@ func (r *router) backOff() {
 }
 
 func (r *router) onBackOff() {
-	if r.state == backingOff {
-		r.attempt()
+	if !r.pausing {
+		return
+	}
+	r.pausing = false
+	if vh := r.entry.VirtualHost; vh.IncludeIsTimeoutRetry {
+		r.h.SetKeyString(timeoutRetryKey, strconv.FormatBool(r.retry.timedOut))
+	}
+	r.expect()
+	r.attempt()
+}
+
+// expect tells the host how much time is left for an answer.
+func (r *router) expect() {
+	if r.cfg.SuppressEnvoyHeaders {
+		return
+	}
+	var passed time.Duration
+	if r.endedAt != 0 {
+		passed = time.Duration(r.loop.Now() - r.endedAt)
+	}
+	if ms := r.limits.expected(passed); ms > 0 {
+		r.h.SetBuilt(expectedKey, strconv.AppendInt(r.h.Build(), ms, 10))
 	}
 }
 
-// againAtOnce repeats an idempotent request whose reused connection was closed under it (see the package comment).
-func (r *router) againAtOnce() bool {
-	if r.retry.freeby || r.sentBody || r.body.Len() > 0 && !r.keep {
+// avoidHosts takes what the policy says of further attempts' hosts.
+func (r *router) avoidHosts() {
+	p := r.retry.policy
+	if p == nil {
+		return
+	}
+	r.retryHosts.OmitCanary, r.retryHosts.OmitMetadata, r.retryHosts.UpdateFrequency = p.OmitCanary, p.OmitMetadata, p.PriorityUpdate
+	if p.AvoidPreviousHosts || p.OmitCanary || p.OmitMetadata != nil {
+		r.lb.Attempts = int(max(p.HostSelectionMaxAttempts, 1))
+	}
+}
+
+// again repeats an idempotent request whose reused connection was closed under it (see the package comment).
+func (a *attempt) again() bool {
+	r := a.r
+	if r.retry.freeby || r.sentBody || r.body.Len() > 0 && !r.keep || r.hedged {
 		return false
 	}
 	switch string(r.h.Value(header.Method)) {
@@ -279,8 +331,7 @@ func (r *router) againAtOnce() bool {
 		return false
 	}
 	r.retry.freeby = true
-	r.stopTry()
-	r.dropAttempt()
+	a.drop()
 	r.s.Info().Attempts--
 	r.attempt()
 	return true

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
-	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -57,11 +56,9 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 		r.stats, r.shard = f.stats, f.deps.Stats.Shard(l.ID())
 	}
 	r.body.Init(l.Buffers())
-	r.req.Handler = r
 	r.globalTimer.Init(r.onGlobalTimeout)
-	r.tryTimer.Init(r.onTryTimeout)
-	r.tryIdleTimer.Init(r.onTryIdle)
 	r.backOffTimer.Init(r.onBackOff)
+	r.spare = append(r.spare, newAttempt(r)) // most requests need one
 	return r
 }
 
@@ -70,15 +67,13 @@ type state uint8
 
 const (
 	idle       state = iota
-	waiting          // for a connection
-	sent             // the head is on its way; no answer yet
+	trying           // attempts are under way, or there is a pause before the next
 	responding       // the answer is being passed on
-	backingOff       // between two attempts
 	done             // answered, locally or in full; what still comes is dropped
 )
 
 // router serves one request at a time. It is made once for a stream object and used again. It implements httpfilter.Terminal for the
-// client's side and connpool.Handler for the host's.
+// client's side; attempts are the hosts' side.
 type router struct {
 	cfg          Config
 	loop         *eventloop.Loop
@@ -99,35 +94,35 @@ type router struct {
 	high    bool
 
 	ended    bool        // the request has been received in full
+	endedAt  int64       // when that was
 	trailers *header.Map // of the request, nil for none
 	body     iobuf.Buffer
 	keep     bool // body holds all of the body so far, for a retry
 	sentBody bool // some of the body is gone, or more than may be kept has come: it cannot be sent again
 
-	// The attempt.
-	host      *cluster.LocalHost
-	req       connpool.Request
-	open      bool  // from OnReady until the request may no longer be written
-	reused    bool  // the connection served an earlier request
-	unsettled bool  // the answer is of gRPC, and its trailers have yet to say how it went
-	started   int64 // when the attempt's request was sent
-	track     track
+	attempts []*attempt // under way; several only where hedging is on
+	spare    []*attempt
+	cur      *attempt // the newest, or the one whose answer is passed on; nil: none
+	pausing  bool     // the next attempt waits for backOffTimer
+	hedged   bool     // there has been an attempt beside another
 
-	retry   retryState
-	limits  timeouts
-	lb      lb.Context
-	avoid   []*lb.Load
-	cookies []*xdsresource.HashCookie // that the answer sets
-	mirrors []*mirror
+	retry      retryState
+	retryHosts cluster.Retry
+	limits     timeouts
+	lb         lb.Context
+	avoid      []*lb.Load
+	cookies    []*xdsresource.HashCookie // that the answer sets
+	mirrors    []*mirror
 
-	globalTimer, tryTimer, tryIdleTimer, backOffTimer eventloop.Timer
+	globalTimer, backOffTimer eventloop.Timer
 }
 
 // OnComplete implements httpfilter.Terminal: the stream is over, or its client is gone.
 func (r *router) OnComplete(httpfilter.Stream) {
-	r.dropAttempt()
+	r.dropAttempts()
 	r.retry.release(r.local, r.high)
-	for _, t := range []*eventloop.Timer{&r.globalTimer, &r.tryTimer, &r.tryIdleTimer, &r.backOffTimer} {
+	r.retryHosts.Reset()
+	for _, t := range []*eventloop.Timer{&r.globalTimer, &r.backOffTimer} {
 		if t.Armed() {
 			r.loop.Disarm(t)
 		}
@@ -140,21 +135,12 @@ func (r *router) OnComplete(httpfilter.Stream) {
 	clear(r.cookies)
 	r.body.Reset()
 	r.state = idle
-	r.s, r.h, r.entry, r.forward, r.target, r.local, r.trailers, r.host = nil, nil, nil, nil, nil, nil, nil, nil
+	r.s, r.h, r.entry, r.forward, r.target, r.local, r.trailers = nil, nil, nil, nil, nil, nil, nil
 	r.ctx = format.Context{}
-	r.ended, r.keep, r.sentBody, r.high = false, false, false, false
+	r.ended, r.keep, r.sentBody, r.high, r.pausing, r.hedged = false, false, false, false, false, false
+	r.endedAt = 0
 	r.retry, r.limits, r.avoid, r.mirrors, r.cookies = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0], r.cookies[:0]
 	r.lb = lb.Context{}
-}
-
-// dropAttempt ends what is under way with the host, and forgets what came.
-func (r *router) dropAttempt() {
-	r.endTrack()
-	r.open = false
-	if r.req.Active() {
-		r.req.Cancel()
-	}
-	r.req.Release()
 }
 
 // upstream is the HTTP side of the cluster's configuration.

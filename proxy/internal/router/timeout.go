@@ -14,6 +14,8 @@ import (
 // timeouts of a request; 0 is none.
 type timeouts struct {
 	global, perTry, perTryIdle time.Duration
+	hedge                      bool // a try that is over stays, and another joins it
+	code                       int  // of the answer when time is over
 }
 
 // read takes the route's time-outs, which a trusted caller may change by header (the connection manager has removed those of others).
@@ -34,6 +36,16 @@ func (t *timeouts) read(r *router, h *header.Map) {
 	}
 	if d, ok := milliseconds(h.Value(header.XEnvoyUpstreamRqPerTryTimeoutMs)); ok {
 		t.perTry = d
+	}
+	t.hedge = r.forward.HedgeTries
+	switch string(h.Value(header.XEnvoyHedgeOnPerTryTimeout)) {
+	case "true":
+		t.hedge = true
+	case "false":
+		t.hedge = false
+	}
+	if t.code = http.StatusGatewayTimeout; h.Has(header.XEnvoyUpstreamRqTimeoutAltResponse) {
+		t.code = http.StatusNoContent
 	}
 	// A try cannot outlast the request.
 	if t.global > 0 && t.perTry >= t.global {
@@ -70,12 +82,20 @@ func (r *router) grpcDeadline(most time.Duration) (time.Duration, bool) {
 	return d, true
 }
 
-// expected is how many milliseconds the host has for its answer, 0 when it has all the time.
-func (t *timeouts) expected() int64 {
-	if t.perTry > 0 {
-		return t.perTry.Milliseconds()
+// expected is how many milliseconds the host has for its answer after so much time, 0 when it has all
+// the time. Where tries are hedged each has as long as the request.
+func (t *timeouts) expected(passed time.Duration) int64 {
+	d := t.perTry
+	if d == 0 || t.hedge {
+		d = t.global
 	}
-	return t.global.Milliseconds()
+	if d == 0 {
+		return 0
+	}
+	if t.global > 0 {
+		d = min(d, t.global-passed)
+	}
+	return max(d.Milliseconds(), 1) // 0 would be all the time
 }
 
 func milliseconds(v []byte) (time.Duration, bool) {
@@ -105,31 +125,35 @@ func (r *router) startClock() {
 	if r.state == done {
 		return
 	}
+	r.endedAt = r.loop.Now()
 	if r.limits.global > 0 {
 		r.loop.Arm(&r.globalTimer, r.limits.global)
 	}
-	r.startTry()
+	if r.cur != nil {
+		r.cur.startClocks()
+	}
 }
 
-// startTry begins the time-outs of the attempt, once it is sent and the request complete.
-func (r *router) startTry() {
-	if r.state != sent || !r.ended {
+// startClocks begins the time-outs of an attempt, once it is sent and the request complete.
+func (a *attempt) startClocks() {
+	r := a.r
+	if a.stage != asked || !r.ended {
 		return
 	}
 	if r.limits.perTry > 0 {
-		r.loop.Arm(&r.tryTimer, r.limits.perTry)
+		r.loop.Arm(&a.tryTimer, r.limits.perTry)
 	}
 	if r.limits.perTryIdle > 0 {
-		r.loop.Arm(&r.tryIdleTimer, r.limits.perTryIdle)
+		r.loop.Arm(&a.tryIdleTimer, r.limits.perTryIdle)
 	}
 }
 
-func (r *router) stopTry() {
-	if r.limits.perTry > 0 {
-		r.loop.Disarm(&r.tryTimer)
+func (a *attempt) stopClocks() {
+	if a.tryTimer.Armed() {
+		a.r.loop.Disarm(&a.tryTimer)
 	}
-	if r.limits.perTryIdle > 0 {
-		r.loop.Disarm(&r.tryIdleTimer)
+	if a.tryIdleTimer.Armed() {
+		a.r.loop.Disarm(&a.tryIdleTimer)
 	}
 }
 
@@ -137,10 +161,12 @@ func (r *router) onGlobalTimeout() {
 	if r.state == done || r.state == idle {
 		return
 	}
-	r.local.Inc(cluster.RqTimeout)
-	r.track.cutOff = r.state != responding
-	if r.host != nil && r.req.Active() {
-		r.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
+	for _, a := range r.attempts {
+		r.local.Inc(cluster.RqTimeout)
+		a.track.cutOff = a.stage != answered
+		if a.stage != answered && !a.timedOut {
+			a.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
+		}
 	}
 	r.timedOut("response_timeout")
 }
@@ -148,36 +174,52 @@ func (r *router) onGlobalTimeout() {
 // timedOut ends the request because its time, or that of its last attempt, is over.
 func (r *router) timedOut(details string) {
 	if r.state == responding {
-		r.state, r.open = done, false
-		if r.req.Active() {
-			r.req.Cancel() // what came stays until the log is written
+		r.state, r.cur.open = done, false
+		if r.cur.req.Active() {
+			r.cur.req.Cancel() // what came stays until the log is written
 		}
 		r.s.ResetResponse(details, streaminfo.UpstreamRequestTimeout)
 		return
 	}
-	r.dropAttempt()
+	for range r.attempts {
+		r.countResponse(r.limits.code)
+	}
+	r.dropAttempts()
 	r.trackRequest()
-	r.countResponse(http.StatusGatewayTimeout)
-	r.reply(httpfilter.Reply{
-		Code: http.StatusGatewayTimeout, Body: "upstream request timeout", Details: details, Flags: streaminfo.UpstreamRequestTimeout,
-		Headers: r.failureHeaders,
-	})
+	body := "upstream request timeout"
+	if r.limits.code != http.StatusGatewayTimeout {
+		body = ""
+	}
+	r.reply(httpfilter.Reply{Code: r.limits.code, Body: body, Details: details, Flags: streaminfo.UpstreamRequestTimeout, Headers: r.failureHeaders})
 }
 
-func (r *router) onTryTimeout() { r.tryOver(cluster.RqPerTryTimeout, "upstream_per_try_timeout") }
-func (r *router) onTryIdle()    { r.tryOver(cluster.RqPerTryIdleTimeout, "upstream_per_try_idle_timeout") }
+func (a *attempt) onTryTimeout() { a.tryOver(cluster.RqPerTryTimeout, "upstream_per_try_timeout") }
+func (a *attempt) onTryIdle() {
+	a.tryOver(cluster.RqPerTryIdleTimeout, "upstream_per_try_idle_timeout")
+}
 
-func (r *router) tryOver(stat cluster.Stat, details string) {
-	if r.state != sent && r.state != responding {
+// tryOver ends an attempt whose time is over. With hedging it goes on, and another joins it.
+func (a *attempt) tryOver(stat cluster.Stat, details string) {
+	r := a.r
+	switch {
+	case a.stage == answered:
+		r.local.Inc(stat)
+		r.timedOut(details)
+		return
+	case a.stage != asked || a.retried:
+		return
+	}
+	a.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
+	if r.limits.hedge {
+		a.timedOut = true
+		if r.retry.on != 0 && r.takeRetry() {
+			a.retried, r.hedged = true, true
+			r.pause(true)
+		}
 		return
 	}
 	r.local.Inc(stat)
-	if r.state == responding {
-		r.timedOut(details)
-		return
-	}
-	r.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
-	if r.retryAfterReset(resetTimeout) {
+	if r.retryAfterReset(a, resetTimeout) {
 		return
 	}
 	r.timedOut(details)

@@ -16,8 +16,8 @@ type track struct {
 }
 
 // beginTrack begins to measure an attempt.
-func (r *router) beginTrack() {
-	r.track = track{open: r.local.Tracks(), began: r.loop.Now()}
+func (a *attempt) beginTrack() {
+	a.track = track{open: a.r.local.Tracks(), began: a.r.loop.Now()}
 }
 
 // head measures the answer's head as it came.
@@ -28,8 +28,8 @@ func (t *track) head(req *connpool.Request) {
 }
 
 // endTrack records an attempt, once.
-func (r *router) endTrack() {
-	t := &r.track
+func (a *attempt) endTrack() {
+	r, t := a.r, &a.track
 	if !t.open {
 		return
 	}

@@ -40,6 +40,8 @@ type VirtualHost struct {
 	FilterConfigs                   map[string]any
 	IncludeRequestAttemptCount      bool
 	IncludeAttemptCountInResponse   bool
+	IncludeIsTimeoutRetry           bool
+	Hedge                           bool // hedge_on_per_try_timeout
 	Metadata                        Metadata
 	RateLimits                      []RateLimit
 }
@@ -193,6 +195,8 @@ type RouteAction struct {
 	VHostRateLimits bool // include_vh_rate_limits
 
 	InternalRedirect *InternalRedirect // nil: redirects are the client's matter
+	// Hedge is hedge_on_per_try_timeout; nil: the virtual host's.
+	Hedge *bool
 }
 
 // RegexRewrite replaces what Regex matches in the path.
@@ -270,8 +274,11 @@ type RetryPolicy struct {
 	NumRetries               uint32 // default 1
 	PerTryTimeout            time.Duration
 	PerTryIdleTimeout        time.Duration
-	AvoidPreviousHosts       bool   // retry_host_predicate previous_hosts
-	HostSelectionMaxAttempts uint32 // default 1
+	AvoidPreviousHosts       bool           // retry_host_predicate previous_hosts
+	OmitCanary               bool           // omit_canary_hosts
+	OmitMetadata             *MetadataMatch // omit_host_metadata
+	PriorityUpdate           int            // retry_priority previous_priorities: update_frequency; 0: none
+	HostSelectionMaxAttempts uint32         // default 1
 	StatusCodes              []int
 	Headers                  []HeaderMatcher // retriable_headers
 	RequestHeaders           []HeaderMatcher // retriable_request_headers

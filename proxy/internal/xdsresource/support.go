@@ -75,7 +75,8 @@ var supportedFields = map[string]string{
 		metadata`,
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
-		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits`,
+		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits
+		include_is_timeout_retry_header hedge_policy`,
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix`,
@@ -112,7 +113,8 @@ var supportedFields = map[string]string{
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
 		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
-		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy`,
+		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy`,
+	"envoy.config.route.v3.HedgePolicy":                                      "initial_requests additional_request_chance hedge_on_per_try_timeout",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled",
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig":     "path_template",
 	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
@@ -159,12 +161,16 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
 	"envoy.config.route.v3.RetryPolicy": `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
 		host_selection_retry_max_attempts retriable_status_codes retry_back_off
-		retriable_headers retriable_request_headers rate_limited_retry_back_off`,
-	"envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff":            "reset_headers max_interval",
-	"envoy.config.route.v3.RetryPolicy.ResetHeader":                        "name format",
-	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                 "name typed_config",
-	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                       "base_interval max_interval",
-	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "",
+		retriable_headers retriable_request_headers rate_limited_retry_back_off retry_priority retry_options_predicates`,
+	"envoy.config.route.v3.RetryPolicy.RetryPriority":                                 "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff":                       "reset_headers max_interval",
+	"envoy.config.route.v3.RetryPolicy.ResetHeader":                                   "name format",
+	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                            "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                                  "base_interval max_interval",
+	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":            "",
+	"envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate":       "",
+	"envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig":        "metadata_match",
+	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "update_frequency",
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect
 		prefix_rewrite regex_rewrite response_code strip_query`,
 	"envoy.config.route.v3.DirectResponseAction": "status body",
@@ -345,7 +351,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
 	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
-	{"envoy.config.route.v3.VirtualHost", "virtual_clusters include_is_timeout_retry_header", "extra statistics and one informational header"},
+	{"envoy.config.route.v3.VirtualHost", "virtual_clusters", "extra statistics"},
 	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},
 	{"envoy.config.core.v3.RuntimeFractionalPercent", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},

@@ -5,7 +5,10 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	omitcanaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
+	omitmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	prevhostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	prevpriosv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 )
 
 // retryConditions are the words of retry_on. The words of x-envoy-retry-grpc-on may stand
@@ -69,15 +72,16 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 		r.StatusCodes = append(r.StatusCodes, int(c))
 	}
 	for i, pred := range m.GetRetryHostPredicate() {
-		here := at(join(path, "retry_host_predicate"), i)
-		switch a := pred.GetTypedConfig(); {
-		case a == nil && pred.GetName() == "envoy.retry_host_predicates.previous_hosts":
-			r.AvoidPreviousHosts = true
-		case a == nil:
-			p.bad(here, "retry host predicate %q is not supported", pred.GetName())
-		default:
-			r.AvoidPreviousHosts = p.message(join(here, "typed_config"), a, &prevhostsv3.PreviousHostsPredicate{})
+		p.hostPredicate(at(join(path, "retry_host_predicate"), i), pred, r)
+	}
+	if rp := m.GetRetryPriority(); rp != nil {
+		var c prevpriosv3.PreviousPrioritiesConfig
+		if p.message(join(path, "retry_priority.typed_config"), rp.GetTypedConfig(), &c) {
+			r.PriorityUpdate = int(c.GetUpdateFrequency())
 		}
+	}
+	for i, o := range m.GetRetryOptionsPredicates() {
+		p.bad(at(join(path, "retry_options_predicates"), i), "retry options predicate %q (type %s) is not supported: Envoy itself has none", o.GetName(), TypeName(o.GetTypedConfig()))
 	}
 	if b := m.GetRetryBackOff(); b != nil {
 		here := join(path, "retry_back_off")
@@ -97,4 +101,43 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 		r.BackOffMax = 10 * r.BackOffBase
 	}
 	return r
+}
+
+// hostPredicate reads what hosts a further attempt would rather not go to. The first two were known by
+// their names alone once.
+func (p *parser) hostPredicate(path string, m *routev3.RetryPolicy_RetryHostPredicate, r *RetryPolicy) {
+	a := m.GetTypedConfig()
+	kind := TypeName(a)
+	if a == nil {
+		kind = m.GetName()
+	}
+	here := join(path, "typed_config")
+	switch kind {
+	case "envoy.retry_host_predicates.previous_hosts":
+		r.AvoidPreviousHosts = true
+	case "envoy.retry_host_predicates.omit_canary_hosts":
+		r.OmitCanary = true
+	case "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":
+		r.AvoidPreviousHosts = p.message(here, a, &prevhostsv3.PreviousHostsPredicate{})
+	case "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate":
+		r.OmitCanary = p.message(here, a, &omitcanaryv3.OmitCanaryHostsPredicate{})
+	case "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig":
+		var c omitmetadatav3.OmitHostMetadataConfig
+		if p.message(here, a, &c) {
+			r.OmitMetadata = p.metadataMatch(join(here, "metadata_match"), c.GetMetadataMatch())
+		}
+	default:
+		p.bad(path, "retry host predicate %q (type %s) is not supported", m.GetName(), TypeName(a))
+	}
+}
+
+// hedge reads hedge_policy. Its other fields are Envoy's plans, which Envoy takes and does nothing for.
+func (p *parser) hedge(path string, m *routev3.HedgePolicy) bool {
+	if n := m.GetInitialRequests(); n != nil && n.GetValue() != 1 {
+		p.bad(join(path, "initial_requests"), "%d requests at a time are not supported, by Envoy neither; remove it", n.GetValue())
+	}
+	if c := m.GetAdditionalRequestChance(); c.GetNumerator() != 0 {
+		p.bad(join(path, "additional_request_chance"), "further requests by chance are not supported, by Envoy neither; remove it")
+	}
+	return m.GetHedgeOnPerTryTimeout()
 }

@@ -61,6 +61,8 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []Mirr
 		FilterConfigs:                 p.filterConfigs(join(path, "typed_per_filter_config"), m.GetTypedPerFilterConfig()),
 		IncludeRequestAttemptCount:    m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
+		IncludeIsTimeoutRetry:         m.GetIncludeIsTimeoutRetryHeader(),
+		Hedge:                         p.hedge(join(path, "hedge_policy"), m.GetHedgePolicy()),
 		Metadata:                      metadata(m.GetMetadata()),
 		RateLimits:                    p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 	}
@@ -285,6 +287,10 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	}
 	if m.GetRetryPolicy() != nil {
 		a.Retry = p.retryPolicy(join(path, "retry_policy"), m.GetRetryPolicy())
+	}
+	if m.GetHedgePolicy() != nil {
+		hedge := p.hedge(join(path, "hedge_policy"), m.GetHedgePolicy())
+		a.Hedge = &hedge
 	}
 	if own := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()); own != nil {
 		a.Mirrors = own
