@@ -207,7 +207,7 @@ func TestServerHeaderAndReplies(t *testing.T) {
 
 	s := base()
 	body := "sorry"
-	s.hcm.LocalReplyText = "%RESPONSE_CODE%: %LOCAL_REPLY_BODY%"
+	s.hcm.LocalReplyBody = &xdsresource.BodyFormat{Text: "%RESPONSE_CODE%: %LOCAL_REPLY_BODY%", ContentType: "text/plain"}
 	s.hcm.LocalReplies = []xdsresource.LocalReplyMapper{{
 		Filter:     &xdsresource.AccessLogFilter{StatusCode: &xdsresource.ComparisonFilter{Op: "EQ", Value: 503}},
 		StatusCode: 418, Body: &body, HeadersToAdd: []xdsresource.HeaderOp{{Name: "x-mapped", Value: "yes"}},

@@ -3,6 +3,7 @@ package hcm
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
@@ -15,7 +16,7 @@ import (
 
 // replyConfig is a compiled local_reply_config.
 type replyConfig struct {
-	text    *format.Formatter // nil: the body as it is
+	format  *format.Body // nil: the body as it is
 	mappers []replyMapper
 }
 
@@ -23,23 +24,17 @@ type replyMapper struct {
 	filter accesslog.Filter
 	code   int
 	body   *string
-	text   *format.Formatter
+	format *format.Body // nil: that of all replies
 	add    route.Ops
 }
 
 func newReplyConfig(cfg *xdsresource.HTTPConnectionManager) (*replyConfig, error) {
-	if cfg.LocalReplyText == "" && len(cfg.LocalReplies) == 0 {
+	if cfg.LocalReplyBody == nil && len(cfg.LocalReplies) == 0 {
 		return nil, nil
 	}
 	r := &replyConfig{}
-	compile := func(text string) (*format.Formatter, error) {
-		if text == "" || text == "%LOCAL_REPLY_BODY%" {
-			return nil, nil
-		}
-		return format.Compile(text)
-	}
 	var err error
-	if r.text, err = compile(cfg.LocalReplyText); err != nil {
+	if r.format, err = format.CompileBody(cfg.LocalReplyBody); err != nil {
 		return nil, fmt.Errorf("local_reply_config: body_format: %w", err)
 	}
 	for i := range cfg.LocalReplies {
@@ -48,7 +43,7 @@ func newReplyConfig(cfg *xdsresource.HTTPConnectionManager) (*replyConfig, error
 		if m.filter, err = accesslog.NewFilter(src.Filter); err != nil {
 			return nil, fmt.Errorf("local_reply_config: mappers[%d]: filter: %w", i, err)
 		}
-		if m.text, err = compile(src.BodyText); err != nil {
+		if m.format, err = format.CompileBody(src.Format); err != nil {
 			return nil, fmt.Errorf("local_reply_config: mappers[%d]: body_format_override: %w", i, err)
 		}
 		if m.add, err = route.CompileOps(&xdsresource.HeaderOps{Add: src.HeadersToAdd}); err != nil {
@@ -84,12 +79,12 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	h := &s.local
 	h.AddBuilt(header.Key{ID: header.Status}, strconv.AppendInt(h.Build(), int64(r.Code), 10))
 	s.info.ResponseCode = r.Code
-	body := r.Body
+	body, kind := r.Body, "text/plain"
 	if r.Headers != nil {
 		r.Headers(h)
 	}
 	if s.w.m.replies != nil {
-		body = s.mapReply(h, body)
+		body, kind = s.mapReply(h, body, kind)
 	}
 	if s.grpc {
 		s.grpcReply(h, r.GRPC, body)
@@ -97,7 +92,7 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	}
 	if body != "" {
 		if !h.Has(header.ContentType) {
-			h.AddString(header.ContentType, "text/plain")
+			h.AddString(header.ContentType, kind)
 		}
 		h.SetBuilt(header.Key{ID: header.ContentLength, Name: "content-length"}, strconv.AppendInt(h.Build(), int64(len(body)), 10))
 	}
@@ -123,16 +118,20 @@ func (s *stream) grpcReply(h *header.Map, status int, message string) {
 	h.SetString(header.Status, "200")
 	h.SetString(header.ContentType, "application/grpc")
 	h.SetBuilt(header.Key{ID: header.GRPCStatus, Name: header.GRPCStatus.String()}, strconv.AppendInt(h.Build(), int64(status), 10))
+	message = strings.TrimSuffix(message, "\n") // JSON is a line
 	if message != "" && !s.msg.Head {
 		h.SetBuilt(header.Key{ID: header.GRPCMessage, Name: header.GRPCMessage.String()}, grpcstatus.AppendMessage(h.Build(), message))
 	}
 }
 
-// mapReply applies local_reply_config and returns the body.
-func (s *stream) mapReply(h *header.Map, body string) string {
+// mapReply applies local_reply_config and returns the body and what it is. The content type of an
+// answer that is formatted anew is the format's, unless a mapper has set one.
+func (s *stream) mapReply(h *header.Map, body, kind string) (newBody, newKind string) {
 	s.logCtx.Response = h
 	rc := s.w.m.replies
-	text := rc.text
+	f := rc.format
+	before := string(h.Value(header.ContentType))
+	original := body
 	for i := range rc.mappers {
 		m := &rc.mappers[i]
 		if !m.filter.Pass(&s.logCtx) {
@@ -146,14 +145,17 @@ func (s *stream) mapReply(h *header.Map, body string) string {
 			body = *m.body
 		}
 		m.add.Apply(h, &s.logCtx)
-		if m.text != nil {
-			text = m.text
+		if m.format != nil {
+			f = m.format
 		}
 		break
 	}
-	if text == nil {
-		return body
+	if f != nil {
+		s.logCtx.LocalReply = []byte(body)
+		body, kind = string(f.Append(nil, &s.logCtx)), f.ContentType
 	}
-	s.logCtx.LocalReply = []byte(body)
-	return string(text.Append(nil, &s.logCtx))
+	if body != original && string(h.Value(header.ContentType)) == before {
+		h.Remove(header.ContentType) // it was the other body's
+	}
+	return body, kind
 }

@@ -169,7 +169,9 @@ func (s *stream) run(end bool) {
 	if !s.prepare() {
 		return
 	}
-	s.Route()
+	if e := s.Route(); e != nil {
+		s.reqDir.most = e.BodyLimit(s.limit())
+	}
 	s.findDisabled()
 	s.traceRoute()
 	s.reqDir.start(&s.req, end && !s.tunnel)

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -39,6 +41,8 @@ type Entry struct {
 	// RequestOps and ResponseOps are the header changes of route, virtual host and table, in
 	// the order to be applied. For a forwarding route take those of the Target.
 	RequestOps, ResponseOps Ops
+	// Body is the format of a direct response's body; nil: it is as it stands.
+	Body *format.Body
 	// Filters are per-filter configurations, the most specific one for each filter.
 	Filters map[string]any
 	// Switches: one of them turns its filter on or off.
@@ -146,6 +150,11 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	if e.ResponseOps, err = c.ops(&cfg.ResponseHeaders, &v.ResponseHeaders, &r.ResponseHeaders); err != nil {
 		return nil, fmt.Errorf("response headers: %w", err)
 	}
+	if r.Direct != nil {
+		if e.Body, err = format.CompileBody(r.Direct.Format); err != nil {
+			return nil, fmt.Errorf("body_format: %w", err)
+		}
+	}
 	if r.Forward == nil {
 		return e, nil
 	}
@@ -246,6 +255,18 @@ func over(levels []map[string]any, name string, c any) any {
 		}
 	}
 	return c
+}
+
+// BodyLimit is how many bytes of a request's body are kept, where the connection's limit is given. As
+// in Envoy, and against what is written there, that does not bound the older form of the route's.
+func (e *Entry) BodyLimit(connection int) int {
+	r, v := e.Route, e.VirtualHost
+	for _, l := range [...]*uint64{r.BodyLimit, v.BodyLimit, r.OldBodyLimit, v.OldBodyLimit} {
+		if l != nil {
+			return int(min(*l, math.MaxInt32))
+		}
+	}
+	return connection
 }
 
 // Match returns the route for a request, nil when there is none (404, flag NR).

@@ -21,6 +21,7 @@ var (
 	serviceTimeKey   = header.KeyOf("x-envoy-upstream-service-time")
 	forwardedHostKey = header.KeyOf("x-forwarded-host")
 	dropKey          = header.KeyOf("x-envoy-drop-overload")
+	grpcTimeoutKey   = header.KeyOf("grpc-timeout")
 	timeoutRetryKey  = header.KeyOf("x-envoy-is-timeout-retry")
 	dropAllKey       = header.KeyOf("x-envoy-unconditional-drop-overload")
 )
@@ -65,6 +66,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	r.limits.read(r, h)
 	r.retry.begin(r.forward.Retry, h)
 	r.avoidHosts()
+	r.bodyLimit = r.entry.BodyLimit(s.BufferLimit())
 	r.keep = r.retry.possible() || r.forward.InternalRedirect != nil
 	h.RemoveSet(controlHeaders)
 	r.changeHeaders()
@@ -98,12 +100,28 @@ func (r *router) answerDirectly() bool {
 		r.redirect(r.entry.Redirect.Code, r.entry.AppendLocation(nil, r.h))
 	case r.entry.Direct != nil:
 		r.inc(rqDirectResponse)
-		d := r.entry.Direct
-		r.reply(httpfilter.Reply{Code: d.Status, Body: string(d.Body), Details: "direct_response", Headers: r.directHeaders})
+		r.answerDirect()
 	default:
 		return false
 	}
 	return true
+}
+
+// answerDirect gives a route's fixed answer.
+func (r *router) answerDirect() {
+	d := r.entry.Direct
+	p := httpfilter.Reply{Code: d.Status, Body: string(d.Body), Details: "direct_response", Headers: r.directHeaders}
+	if f := r.entry.Body; f != nil {
+		r.ctx.LocalReply = d.Body
+		p.Body = string(f.Append(nil, &r.ctx))
+		p.Headers = func(h *header.Map) {
+			if p.Body != "" {
+				h.SetString(header.ContentType, f.ContentType)
+			}
+			r.directHeaders(h)
+		}
+	}
+	r.reply(p)
 }
 
 func (r *router) redirect(code int, location []byte) {
@@ -242,7 +260,9 @@ func (r *router) RequestBody(p []byte, end bool) {
 	}
 	a := r.writable()
 	if a == nil || r.keep {
-		r.store(p)
+		if r.store(p); r.state == done || r.state == idle {
+			return // answered, and perhaps over
+		}
 	} else {
 		r.sentBody = true
 	}
@@ -256,16 +276,24 @@ func (r *router) RequestBody(p []byte, end bool) {
 // store keeps a piece of the body for an attempt to come. Beyond the buffer limit further attempts and redirects are given up, and a
 // request that still waits for its connection is not read any further.
 func (r *router) store(p []byte) {
-	if r.keep && r.body.Len()+len(p) > r.s.BufferLimit() {
+	if r.keep && r.body.Len()+len(p) > r.bodyLimit {
 		r.keep, r.sentBody = false, true
 		r.local.Inc(cluster.RetryOrShadowAbandoned)
-		if r.writable() != nil {
+		switch {
+		case r.writable() != nil:
 			r.body.Reset()
+			return
+		case r.pausing: // the next attempt could not be given all of it
+			r.pausing = false
+			r.reply(httpfilter.Reply{
+				Code: http.StatusInsufficientStorage, Body: "exceeded request buffer limit while retrying upstream",
+				Details: "request_payload_exceeded_retry_buffer_limit", Headers: r.failureHeaders,
+			})
 			return
 		}
 	}
 	r.body.Append(p)
-	if r.writable() == nil && r.body.Len() > r.s.BufferLimit() {
+	if r.writable() == nil && r.body.Len() > r.bodyLimit {
 		r.s.PauseRequest()
 	}
 }

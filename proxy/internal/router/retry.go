@@ -295,15 +295,16 @@ func (r *router) onBackOff() {
 
 // expect tells the host how much time is left for an answer.
 func (r *router) expect() {
-	if r.cfg.SuppressEnvoyHeaders {
-		return
-	}
 	var passed time.Duration
 	if r.endedAt != 0 {
 		passed = time.Duration(r.loop.Now() - r.endedAt)
 	}
-	if ms := r.limits.expected(passed); ms > 0 {
+	ms := r.limits.expected(passed)
+	if ms > 0 && !r.cfg.SuppressEnvoyHeaders {
 		r.h.SetBuilt(expectedKey, strconv.AppendInt(r.h.Build(), ms, 10))
+	}
+	if ms > 0 && r.limits.grpc {
+		r.h.SetBuilt(grpcTimeoutKey, appendGRPCTimeout(r.h.Build(), ms))
 	}
 }
 

@@ -93,12 +93,13 @@ type router struct {
 	ctx     format.Context
 	high    bool
 
-	ended    bool        // the request has been received in full
-	endedAt  int64       // when that was
-	trailers *header.Map // of the request, nil for none
-	body     iobuf.Buffer
-	keep     bool // body holds all of the body so far, for a retry
-	sentBody bool // some of the body is gone, or more than may be kept has come: it cannot be sent again
+	ended     bool        // the request has been received in full
+	endedAt   int64       // when that was
+	trailers  *header.Map // of the request, nil for none
+	body      iobuf.Buffer
+	keep      bool // body holds all of the body so far, for a retry
+	bodyLimit int  // how much of it may be kept
+	sentBody  bool // some of the body is gone, or more than may be kept has come: it cannot be sent again
 
 	attempts []*attempt // under way; several only where hedging is on
 	spare    []*attempt

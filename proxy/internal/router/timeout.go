@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -16,6 +17,7 @@ type timeouts struct {
 	global, perTry, perTryIdle time.Duration
 	hedge                      bool // a try that is over stays, and another joins it
 	code                       int  // of the answer when time is over
+	grpc                       bool // the host is told of it by grpc-timeout
 }
 
 // read takes the route's time-outs, which a trusted caller may change by header (the connection manager has removed those of others).
@@ -23,10 +25,8 @@ func (t *timeouts) read(r *router, h *header.Map) {
 	t.global = r.forward.Timeout
 	if r.forward.OwnClock {
 		t.global = 0
-	} else if most := r.forward.GRPCTimeoutHeaderMax; most != nil { // max_grpc_timeout, the older way
-		if d, ok := r.grpcDeadline(*most); ok {
-			t.global = d
-		}
+	} else if most := r.forward.GRPCTimeoutHeaderMax; most != nil && grpcstatus.Is(h.Value(header.ContentType)) {
+		t.grpc, t.global = true, r.callTimeout(*most)
 	}
 	if p := r.forward.Retry; p != nil {
 		t.perTry, t.perTryIdle = p.PerTryTimeout, p.PerTryIdleTimeout
@@ -82,6 +82,19 @@ func (r *router) grpcDeadline(most time.Duration) (time.Duration, bool) {
 	return d, true
 }
 
+// callTimeout is the time-out of a call of gRPC by the older fields, max_grpc_timeout and
+// grpc_timeout_offset: the client's, which may be none, less the offset where that leaves some.
+func (r *router) callTimeout(most time.Duration) time.Duration {
+	d, _ := grpcTimeout(r.h.Value(header.GRPCTimeout))
+	if off := r.forward.GRPCTimeoutHeaderOffset; off < d {
+		d -= off
+	}
+	if most > 0 && (d == 0 || d > most) {
+		d = most
+	}
+	return d
+}
+
 // expected is how many milliseconds the host has for its answer after so much time, 0 when it has all
 // the time. Where tries are hedged each has as long as the request.
 func (t *timeouts) expected(passed time.Duration) int64 {
@@ -118,6 +131,23 @@ func grpcTimeout(v []byte) (time.Duration, bool) {
 		return 0, false
 	}
 	return time.Duration(n) * unit, true
+}
+
+// appendGRPCTimeout writes milliseconds as grpc-timeout: eight digits at most, of the first unit that
+// has room for them.
+func appendGRPCTimeout(dst []byte, ms int64) []byte {
+	const most = 99_999_999
+	unit := byte('m')
+	for _, u := range []struct {
+		name byte
+		of   int64
+	}{{'S', 1000}, {'M', 60}, {'H', 60}} {
+		if ms <= most {
+			break
+		}
+		ms, unit = ms/u.of, u.name
+	}
+	return append(strconv.AppendInt(dst, min(ms, most), 10), unit)
 }
 
 // startClock begins the time-outs that count from the end of the request.

@@ -68,7 +68,7 @@ func (r *FilterReader) DataSource(path string, m *corev3.DataSource) []byte {
 
 // Text converts a format that must be text.
 func (r *FilterReader) Text(path string, m *corev3.SubstitutionFormatString) string {
-	return r.p.replyFormat(path, m)
+	return r.p.textFormat(path, m)
 }
 
 // RuntimeFraction converts a percentage with its default; nil stays nil. There is no runtime that

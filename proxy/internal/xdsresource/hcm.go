@@ -118,7 +118,7 @@ type HTTPConnectionManager struct {
 	Tracing        *Tracing        // nil: no tracing
 	UpgradeTypes   map[string]bool // lower-case upgrade name to enabled
 	LocalReplies   []LocalReplyMapper
-	LocalReplyText string // local_reply_config.body_format text; "" is "%LOCAL_REPLY_BODY%"
+	LocalReplyBody *BodyFormat // local_reply_config.body_format; nil: the body as it is
 }
 
 // HTTP1Options is core.v3.Http1ProtocolOptions as far as it is supported.
@@ -132,8 +132,17 @@ type LocalReplyMapper struct {
 	Filter       *AccessLogFilter
 	StatusCode   uint32 // 0: unchanged
 	Body         *string
-	BodyText     string
+	Format       *BodyFormat // nil: that of all replies
 	HeadersToAdd []HeaderOp
+}
+
+// BodyFormat is the format of an answer of our own: Text, or JSON where that is set. The body without
+// it is %LOCAL_REPLY_BODY%.
+type BodyFormat struct {
+	Text        string
+	JSON        map[string]any
+	OmitEmpty   bool
+	ContentType string // never empty
 }
 
 // Tracing is HttpConnectionManager.Tracing.

@@ -41,9 +41,11 @@ type VirtualHost struct {
 	IncludeRequestAttemptCount      bool
 	IncludeAttemptCountInResponse   bool
 	IncludeIsTimeoutRetry           bool
-	Hedge                           bool // hedge_on_per_try_timeout
-	Metadata                        Metadata
-	RateLimits                      []RateLimit
+	// request_body_buffer_limit and per_request_buffer_limit_bytes; nil: not set
+	BodyLimit, OldBodyLimit *uint64
+	Hedge                   bool // hedge_on_per_try_timeout
+	Metadata                Metadata
+	RateLimits              []RateLimit
 }
 
 // TLSRequirement is VirtualHost.TlsRequirementType.
@@ -70,6 +72,7 @@ type Route struct {
 	FilterConfigs                   map[string]any
 	Metadata                        Metadata
 	StatPrefix                      string
+	BodyLimit, OldBodyLimit         *uint64 // as in VirtualHost
 }
 
 // PathKind says how RouteMatch.Path is compared.
@@ -314,6 +317,7 @@ type RedirectAction struct {
 type DirectResponse struct {
 	Status int
 	Body   []byte
+	Format *BodyFormat // nil: Body as it is
 }
 
 // AppendAction is core.v3.HeaderValueOption.HeaderAppendAction.

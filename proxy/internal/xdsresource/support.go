@@ -76,10 +76,10 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits
-		include_is_timeout_retry_header hedge_policy`,
+		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit`,
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
-		response_headers_to_remove stat_prefix`,
+		response_headers_to_remove stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit`,
 	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix path_match_policy case_sensitive
 		runtime_fraction headers query_parameters cookies grpc tls_context dynamic_metadata filter_state`,
 	"envoy.config.route.v3.CookieMatcher":                     "name string_match invert_match",
@@ -173,7 +173,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "update_frequency",
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect
 		prefix_rewrite regex_rewrite response_code strip_query`,
-	"envoy.config.route.v3.DirectResponseAction": "status body",
+	"envoy.config.route.v3.DirectResponseAction": "status body body_format",
 	"envoy.config.route.v3.Decorator":            "operation propagate",
 	"envoy.config.route.v3.FilterConfig":         "config disabled",
 	"envoy.config.core.v3.HeaderValueOption":     "header append append_action keep_empty_value",
@@ -338,7 +338,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", "formatters", "the operators of Envoy's formatter extensions are built in"},
 	{"envoy.config.core.v3.GrpcService", "timeout", "streams have no deadline"},
 	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it, of which there are none here"},
-	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read for local replies by their own check, meaningless in logs"},
+	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read where bodies are formatted, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
 	{"envoy.config.core.v3.SocketOption", "description", "a name for people"},

@@ -232,12 +232,12 @@ func (p *parser) hcmLocalReply(path string, m *hcmv3.LocalReplyConfig, h *HTTPCo
 	if m == nil {
 		return
 	}
-	h.LocalReplyText = p.replyFormat(join(path, "body_format"), m.GetBodyFormat())
+	h.LocalReplyBody = p.bodyFormat(join(path, "body_format"), m.GetBodyFormat())
 	for i, mp := range m.GetMappers() {
 		here := at(join(path, "mappers"), i)
 		out := LocalReplyMapper{
 			StatusCode:   uint32Or(mp.GetStatusCode(), 0),
-			BodyText:     p.replyFormat(join(here, "body_format_override"), mp.GetBodyFormatOverride()),
+			Format:       p.bodyFormat(join(here, "body_format_override"), mp.GetBodyFormatOverride()),
 			HeadersToAdd: p.headersToAdd(join(here, "headers_to_add"), mp.GetHeadersToAdd()),
 		}
 		if mp.GetFilter() != nil {
@@ -251,15 +251,28 @@ func (p *parser) hcmLocalReply(path string, m *hcmv3.LocalReplyConfig, h *HTTPCo
 	}
 }
 
-// replyFormat reads the format of a local reply, which must be text.
-func (p *parser) replyFormat(path string, m *corev3.SubstitutionFormatString) string {
+// bodyFormat reads the format of an answer of our own; nil: there is none.
+func (p *parser) bodyFormat(path string, m *corev3.SubstitutionFormatString) *BodyFormat {
+	if m == nil {
+		return nil
+	}
+	var log AccessLog
+	p.logFormat(path, m, &log)
+	out := &BodyFormat{Text: log.Text, JSON: log.JSON, OmitEmpty: log.OmitEmptyValues, ContentType: m.GetContentType()}
+	if out.ContentType == "" {
+		if out.ContentType = "text/plain"; out.JSON != nil {
+			out.ContentType = "application/json"
+		}
+	}
+	return out
+}
+
+// textFormat reads a format that must be text.
+func (p *parser) textFormat(path string, m *corev3.SubstitutionFormatString) string {
 	var log AccessLog
 	p.logFormat(path, m, &log)
 	if log.JSON != nil {
-		p.bad(join(path, "json_format"), "local replies are supported as text only")
-	}
-	if ct := m.GetContentType(); ct != "" && !strings.HasPrefix(ct, "text/plain") {
-		p.bad(join(path, "content_type"), "local replies are text/plain, %q is not supported", ct)
+		p.bad(join(path, "json_format"), "text is supported here only")
 	}
 	return log.Text
 }

@@ -7,6 +7,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // RouteConfig validates a route configuration. The error is an *Error with every problem.
@@ -66,6 +67,7 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []Mirr
 		Metadata:                      metadata(m.GetMetadata()),
 		RateLimits:                    p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 	}
+	vh.BodyLimit, vh.OldBodyLimit = p.bodyLimits(path, m)
 	if m.GetRetryPolicy() != nil {
 		vh.Retry = p.retryPolicy(join(path, "retry_policy"), m.GetRetryPolicy())
 	}
@@ -96,6 +98,7 @@ func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, ma
 		Metadata:           metadata(m.GetMetadata()),
 		StatPrefix:         m.GetStatPrefix(),
 	}
+	r.BodyLimit, r.OldBodyLimit = p.bodyLimits(path, m)
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		r.Forward = p.routeAction(join(path, "route"), a.Route, mirrors)
@@ -109,12 +112,31 @@ func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, ma
 		r.Direct = &DirectResponse{
 			Status: int(a.DirectResponse.GetStatus()),
 			Body:   p.dataSource(join(path, "direct_response.body"), a.DirectResponse.GetBody()),
+			Format: p.bodyFormat(join(path, "direct_response.body_format"), a.DirectResponse.GetBodyFormat()),
 		}
 		if len(r.Direct.Body) > maxBody {
 			p.bad(join(path, "direct_response.body"), "body of %d bytes is longer than max_direct_response_body_size_bytes, %d", len(r.Direct.Body), maxBody)
 		}
 	}
 	return r
+}
+
+// bodyLimits reads the limit of a route or virtual host, and the older form of it.
+func (p *parser) bodyLimits(path string, m interface {
+	GetPerRequestBufferLimitBytes() *wrapperspb.UInt32Value
+	GetRequestBodyBufferLimit() *wrapperspb.UInt64Value
+}) (limit, old *uint64) {
+	if v := m.GetRequestBodyBufferLimit(); v != nil {
+		limit = &v.Value
+	}
+	if v := m.GetPerRequestBufferLimitBytes(); v != nil {
+		n := uint64(v.GetValue())
+		old = &n
+	}
+	if limit != nil && old != nil {
+		p.bad(join(path, "per_request_buffer_limit_bytes"), "stands beside request_body_buffer_limit; only one of them may be set")
+	}
+	return limit, old
 }
 
 func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {

@@ -199,24 +199,41 @@ func (f *filter) abort(h *header.Map) bool {
 	if a == nil {
 		return false
 	}
-	status, share := a.Status, a.Percent
+	status, grpc, share := a.Status, a.GRPC, a.Percent
 	if a.FromHeader {
-		n, err := strconv.Atoi(string(h.Value(header.XEnvoyFaultAbortRequest)))
-		if err != nil || n < 200 || n >= 600 {
+		var ok bool
+		if status, grpc, ok = asked(h); !ok {
 			return false
 		}
-		status, share = n, lowered(share, h.Value(header.XEnvoyFaultAbortRequestPercentage))
+		share = lowered(share, h.Value(header.XEnvoyFaultAbortRequestPercentage))
 	}
 	if !f.hit(share) || !f.count() {
 		return false
 	}
 	f.inc(aborts)
 	reply := httpfilter.Reply{Code: status, Body: "fault filter abort", Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
-	if a.GRPC != nil {
-		reply.Code, reply.GRPC = http.StatusOK, *a.GRPC
+	if grpc != nil {
+		reply.Code, reply.GRPC = http.StatusOK, *grpc
 	}
 	f.s.Reply(reply)
 	return true
+}
+
+// grpcKey asks for an abort with a status of gRPC.
+var grpcKey = header.KeyOf("x-envoy-fault-abort-grpc-request")
+
+// asked is the error that a request asks for: a status of HTTP, or else one of gRPC.
+func asked(h *header.Map) (status int, grpc *int, ok bool) {
+	if n, err := strconv.Atoi(string(h.Value(header.XEnvoyFaultAbortRequest))); err == nil && n >= 200 && n < 600 {
+		return n, nil, true
+	}
+	v, there := h.GetKey(grpcKey)
+	n, err := strconv.ParseUint(string(v), 10, 31)
+	if !there || err != nil {
+		return 0, nil, false
+	}
+	code := int(n)
+	return 0, &code, true
 }
 
 // OnComplete implements httpfilter.Completer.
