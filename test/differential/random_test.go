@@ -139,7 +139,14 @@ func describe(listener any, answers ...string) string {
 		_, name, _ := strings.Cut(a, " ")
 		for _, h := range hosts {
 			h := h.(map[string]any)
-			for _, r := range h["routes"].([]any) {
+			list, _ := h["routes"].([]any)
+			if list == nil {
+				text, _ := yaml.Marshal(object{"domains": h["domains"], "matcher": h["matcher"]})
+				if strings.Contains(string(text), "value: "+name+"\n") {
+					b.Write(text)
+				}
+			}
+			for _, r := range list {
 				if r := r.(map[string]any); r["name"] == name {
 					text, _ := yaml.Marshal(map[string]any{"domains": h["domains"], "match": r["match"]})
 					fmt.Fprintf(&b, "%s:\n%s", name, text)
@@ -174,15 +181,26 @@ func (g *generator) listener(name string) any {
 		if domains == nil {
 			continue
 		}
-		var routes []any
-		for j := range 1 + g.r.IntN(12) {
-			n := fmt.Sprintf("%s/%d/%d", name, i, j)
-			routes = append(routes, object{
-				"name": n, "match": g.match(), "direct_response": object{"status": 200},
-				"response_headers_to_add": []any{object{"header": object{"key": "x-route", "value": n}}},
-			})
+		host := object{"name": fmt.Sprintf("host-%d", i), "domains": domains}
+		n := 0
+		route := func() object {
+			n++
+			text := fmt.Sprintf("%s/%d/%d", name, i, n)
+			return object{
+				"name": text, "match": g.match(), "direct_response": object{"status": 200},
+				"response_headers_to_add": []any{object{"header": object{"key": "x-route", "value": text}}},
+			}
 		}
-		hosts = append(hosts, object{"name": fmt.Sprintf("host-%d", i), "domains": domains, "routes": routes})
+		if g.chance(30) {
+			host["matcher"] = g.matcher(route, 3)
+		} else {
+			var routes []any
+			for range 1 + g.r.IntN(12) {
+				routes = append(routes, route())
+			}
+			host["routes"] = routes
+		}
+		hosts = append(hosts, host)
 	}
 	table := object{}
 	if g.chance(30) {

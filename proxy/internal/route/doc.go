@@ -5,8 +5,8 @@
 // and writes down for every route whether and why it did or did not match, with the origin
 // that the control plane put into the route's metadata. What is explained is what runs.
 //
-// In the order of a request: host.go finds the virtual host, matcher.go tries its routes in
-// order, entry.go holds what was compiled for the chosen one and picks among weighted
+// In the order of a request: host.go finds the virtual host, tree.go the routes that its matcher
+// leads to, where it has one, matcher.go tries them in order, entry.go holds what was compiled for the chosen one and picks among weighted
 // clusters, rewrite.go and redirect.go compute new paths, hosts and locations, headerops.go
 // changes headers.
 //

@@ -28,6 +28,17 @@ type VirtualHost struct {
 	Limits RateLimits
 	// redirect answers plain requests where TLS is required.
 	redirect *Entry
+	// tree chooses among Entries which are tried; nil: all, in order.
+	tree *tree
+}
+
+// candidates are the routes that a request is tried with, in order.
+func (v *VirtualHost) candidates(r *Request, p *parts) []*Entry {
+	if v.tree == nil {
+		return v.Entries
+	}
+	e, _ := v.tree.find(r, p)
+	return e
 }
 
 // Entry is a compiled route. Exactly one of Forward, Redirect and Direct is set, unless the
@@ -122,12 +133,13 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 	if v.Limits, err = CompileRateLimits(cfg.RateLimits); err != nil {
 		return nil, fmt.Errorf("rate_limits%w", err)
 	}
-	for i, r := range cfg.Routes {
-		e, err := c.entry(v, r)
-		if err != nil {
-			return nil, fmt.Errorf("route %d %q: %w", i, r.Name, err)
+	if v.Entries, err = c.entries(v, cfg.Routes); err != nil {
+		return nil, err
+	}
+	if cfg.Matcher != nil {
+		if v.tree, err = c.tree(v, cfg.Matcher); err != nil {
+			return nil, fmt.Errorf("matcher: %w", err)
 		}
-		v.Entries = append(v.Entries, e)
 	}
 	if cfg.RequireTLS != xdsresource.TLSNotRequired {
 		v.redirect = &Entry{
@@ -137,6 +149,18 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 		}
 	}
 	return v, nil
+}
+
+func (c *compiler) entries(v *VirtualHost, routes []*xdsresource.Route) ([]*Entry, error) {
+	var out []*Entry
+	for i, r := range routes {
+		e, err := c.entry(v, r)
+		if err != nil {
+			return nil, fmt.Errorf("route %d %q: %w", i, r.Name, err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
 }
 
 func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
@@ -280,7 +304,7 @@ func (t *Table) Match(r *Request) *Entry {
 	}
 	var p parts
 	p.init(r)
-	for _, e := range v.Entries {
+	for _, e := range v.candidates(r, &p) {
 		if e.match.check(r, &p).cause == matched {
 			p.release()
 			return e

@@ -45,7 +45,11 @@ func (t *Table) Explain(r *Request) *Trace {
 	}
 	var p parts
 	p.init(r)
-	for i, e := range v.Entries {
+	tried := v.candidates(r, &p)
+	if v.tree != nil && tried == nil {
+		tr.Steps = append(tr.Steps, Step{Index: -1, Match: "matcher", Origin: v.Metadata, Why: "the matcher leads nowhere"})
+	}
+	for i, e := range tried {
 		x := e.match.check(r, &p)
 		s := Step{Index: i, Route: e.Name, Match: e.match.describePath(), Origin: e.Metadata, Matched: x.cause == matched, Why: e.match.explain(x, &p)}
 		if s.Matched && tr.Entry == nil {

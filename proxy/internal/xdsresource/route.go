@@ -34,6 +34,7 @@ type VirtualHost struct {
 	Name                            string
 	Domains                         []string // exact, "*.suffix", "prefix.*", "*"; lower case
 	Routes                          []*Route
+	Matcher                         *Matcher // instead of Routes
 	RequireTLS                      TLSRequirement
 	RequestHeaders, ResponseHeaders HeaderOps
 	Retry                           *RetryPolicy

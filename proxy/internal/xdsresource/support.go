@@ -76,7 +76,22 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits
-		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit`,
+		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit matcher`,
+	"envoy.config.route.v3.RouteList":                                   "routes",
+	"xds.type.matcher.v3.Matcher":                                       "matcher_list matcher_tree on_no_match",
+	"xds.type.matcher.v3.Matcher.OnMatch":                               "matcher action",
+	"xds.type.matcher.v3.Matcher.MatcherList":                           "matchers",
+	"xds.type.matcher.v3.Matcher.MatcherList.FieldMatcher":              "predicate on_match",
+	"xds.type.matcher.v3.Matcher.MatcherList.Predicate":                 "single_predicate or_matcher and_matcher not_matcher",
+	"xds.type.matcher.v3.Matcher.MatcherList.Predicate.PredicateList":   "predicate",
+	"xds.type.matcher.v3.Matcher.MatcherList.Predicate.SinglePredicate": "input value_match custom_match",
+	"xds.type.matcher.v3.Matcher.MatcherTree":                           "input exact_match_map prefix_match_map custom_match",
+	"xds.type.matcher.v3.Matcher.MatcherTree.MatchMap":                  "map",
+	"xds.type.matcher.v3.StringMatcher":                                 "exact prefix suffix safe_regex contains ignore_case custom",
+	"xds.type.matcher.v3.RegexMatcher":                                  "google_re2 regex",
+	"xds.type.matcher.v3.RegexMatcher.GoogleRE2":                        "",
+	"xds.core.v3.TypedExtensionConfig":                                  "name typed_config",
+	"envoy.type.matcher.v3.HttpRequestHeaderMatchInput":                 "header_name",
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
 		response_headers_to_remove stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit`,

@@ -80,6 +80,13 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []Mirr
 		}
 		vh.Domains = append(vh.Domains, strings.ToLower(dom))
 	}
+	if m.GetMatcher() != nil {
+		if len(m.GetRoutes()) > 0 {
+			p.bad(join(path, "matcher"), "stands beside routes; only one of them may be set")
+		}
+		mp := matcherParser{p, mirrors, maxBody}
+		vh.Matcher = mp.matcher(join(path, "matcher"), m.GetMatcher())
+	}
 	for i, r := range m.GetRoutes() {
 		vh.Routes = append(vh.Routes, p.route(at(join(path, "routes"), i), r, mirrors, maxBody))
 	}

@@ -126,8 +126,21 @@ filter_chains:
 			[]string{".match.path_match_policy.typed_config: type"}},
 		{"two body limits", routes, route("{match: {prefix: /}, per_request_buffer_limit_bytes: 1, request_body_buffer_limit: 1, route: {cluster: a}}"), []string{at + ".per_request_buffer_limit_bytes: stands beside request_body_buffer_limit"}},
 		{"hedging that nobody does", routes, route("{match: {prefix: /}, route: {cluster: a, hedge_policy: {initial_requests: 2, additional_request_chance: {numerator: 1}}}}"), []string{"hedge_policy.initial_requests: 2 requests at a time are not supported", "hedge_policy.additional_request_chance: further requests"}},
-		{"retry extensions", routes, route(`{match: {prefix: /}, route: {cluster: a, retry_policy: {retry_host_predicate: [{name: x}], retry_options_predicates: [{name: y, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}], retry_priority: {name: z, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}}}`),
-			[]string{`retry_host_predicate[0]: retry host predicate "x" (type x) is not supported`, `retry_options_predicates[0]: retry options predicate "y"`, "retry_priority.typed_config: type"}},
+		{"retry extensions", routes, route(`{match: {prefix: /}, route: {cluster: a, retry_policy: {retry_host_predicate: [{name: x}], retry_options_predicates: [{name: o, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}], retry_priority: {name: z, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}}}`),
+			[]string{`retry_host_predicate[0]: retry host predicate "x" (type ) is not supported`, `retry_options_predicates[0]: retry options predicate "o"`, "retry_priority.typed_config: type"}},
+		{"matcher's parts", routes, `name: r
+virtual_hosts:
+- name: a
+  domains: ["*"]
+  routes: [{match: {prefix: /}, route: {cluster: a}}]
+  matcher:
+    matcher_list:
+      matchers:
+      - predicate: {or_matcher: {predicate: [{single_predicate: {input: {name: i, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}, value_match: {safe_regex: {google_re2: {}, regex: "("}}}}, {single_predicate: {input: {name: h, typed_config: {"@type": type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput, header_name: x}}, custom_match: {name: c, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}}]}}
+        on_match: {action: {name: act, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}
+    on_no_match: {action: {name: act, typed_config: {"@type": type.googleapis.com/envoy.config.route.v3.RouteList, routes: [{match: {prefix: /}, route: {cluster: a, early_data_policy: {name: e}}}]}}}
+`, []string{"matcher: stands beside routes", `input "i" (type no.Such) is not supported`, `value_match.safe_regex.regex: "(" is no regular expression`, `custom_match: matcher "c"`, `on_match.action: action "act" (type no.Such)`,
+			"on_no_match.action.typed_config.routes[0].route.early_data_policy: this field is not supported"}},
 		{"internal redirects", routes, route(`{match: {prefix: /}, route: {cluster: a, internal_redirect_policy: {response_headers_to_copy: [":path", Host], predicates: [{name: x, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}]}}}`),
 			[]string{`internal_redirect_policy.response_headers_to_copy[0]: ":path" cannot be copied`, `response_headers_to_copy[1]: "host" cannot`, `predicates[0]: redirect predicate "x" (type no.Such) is not supported`}},
 		{"per-route configuration of an unknown filter", routes, route(`{match: {prefix: /}, route: {cluster: a}, typed_per_filter_config: {f: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.Such}}}`), []string{at + `.typed_per_filter_config["f"]: filter type no.Such is not supported`}},
