@@ -120,10 +120,14 @@ func (p *place) hcm(l *shortListener) map[string]any {
 	}
 	table := merge(map[string]any{"name": "local", "virtual_hosts": hosts}, l.RouteConfig)
 	router := map[string]any{"name": "envoy.filters.http.router", "typed_config": map[string]any{"@type": routerType}}
-	return merge(map[string]any{
+	m := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-		"stat_prefix": l.Name, "delayed_close_timeout": "0s", "route_config": table, "http_filters": append(append([]any{}, l.Filters...), router),
-	}, l.HCM)
+		"stat_prefix": l.Name, "delayed_close_timeout": "0s", "http_filters": append(append([]any{}, l.Filters...), router),
+	}
+	if l.HCM["scoped_routes"] == nil {
+		m["route_config"] = table
+	}
+	return merge(m, l.HCM)
 }
 
 // addAccessLogs gives the terminal filters of chains the log that is compared.

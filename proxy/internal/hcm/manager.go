@@ -34,6 +34,9 @@ type Deps struct {
 	// is called for every request, on the loops: an atomic load (RDS: the Load of the table's
 	// pointer). nil: the inline route configuration of the connection manager.
 	Routes func() *route.Table
+	// Scopes finds the route table by a request's headers, each time that its route is looked up;
+	// nil: Routes says which it is.
+	Scopes *route.Scopes
 	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
 	Filters    []httpfilter.Named
 	AccessLogs []*accesslog.Logger
@@ -93,6 +96,9 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		if f.Disabled {
 			m.disabled |= 1 << i
 		}
+	}
+	if d.Scopes != nil {
+		m.routes = func() *route.Table { return nil }
 	}
 	if m.routes == nil {
 		if cfg.Routes == nil {

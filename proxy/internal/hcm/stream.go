@@ -310,6 +310,9 @@ func (s *stream) Route() *route.Entry {
 
 // Peek implements httpfilter.Responder.
 func (s *stream) Peek() (*route.Entry, *route.Target) {
+	if scopes := s.w.m.deps.Scopes; scopes != nil {
+		s.table = scopes.Find(&s.req)
+	}
 	if s.table == nil {
 		return nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/tcpproxy"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -56,7 +57,15 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: s.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
 		ListenerStats: listener.StatScope(s.stats, l),
 	}
-	if cfg.Routes == nil {
+	switch {
+	case cfg.Scopes != nil:
+		var err error
+		if deps.Scopes, err = route.NewScopes(cfg.Scopes, func(name string) func() *route.Table {
+			return s.routes.slot(resource{cfg.Scopes.Source, name}).Load
+		}); err != nil {
+			return nil, fmt.Errorf("scoped_routes: %w", err)
+		}
+	case cfg.Routes == nil:
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}
 	at := place{l, cfg, s.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}

@@ -140,15 +140,29 @@ func (v *liveListener) needs() {
 				continue
 			}
 			v.keys = append(v.keys, keySources(m)...)
-			if m.Routes != nil {
-				continue
-			}
-			r := resource{m.RouteSource, m.RouteConfigName}
-			if !slices.ContainsFunc(v.routes, func(n routeNeed) bool { return n.resource == r }) {
-				v.routes = append(v.routes, routeNeed{r, m.StatPrefix})
+			for _, r := range namedRoutes(m) {
+				if !slices.ContainsFunc(v.routes, func(n routeNeed) bool { return n.resource == r }) {
+					v.routes = append(v.routes, routeNeed{r, m.StatPrefix})
+				}
 			}
 		}
 	}
+}
+
+// namedRoutes lists the route configurations that a connection manager has not got inline.
+func namedRoutes(m *xdsresource.HTTPConnectionManager) []resource {
+	var out []resource
+	switch {
+	case m.Scopes != nil:
+		for _, s := range m.Scopes.Scopes {
+			if s.Routes == nil {
+				out = append(out, resource{m.Scopes.Source, s.RouteConfigName})
+			}
+		}
+	case m.Routes == nil:
+		out = append(out, resource{m.RouteSource, m.RouteConfigName})
+	}
+	return out
 }
 
 // acquire subscribes to what a version needs.

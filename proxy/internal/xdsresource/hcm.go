@@ -68,6 +68,7 @@ type HTTPConnectionManager struct {
 	RouteSource     ConfigSource // where RouteConfigName comes from
 	Routes          *RouteConfig
 	RouteConfigName string
+	Scopes          *ScopedRoutes // instead of both; nil: there are none
 
 	// Filters in order; the last is the router.
 	Filters []HTTPFilter

@@ -29,7 +29,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":     "",
 
 	// HTTP connection manager.
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type stat_prefix rds
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type stat_prefix rds scoped_routes
 		route_config http_filters tracing common_http_protocol_options http_protocol_options http2_protocol_options
 		server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
 		request_headers_timeout access_log use_remote_address xff_num_trusted_hops
@@ -38,14 +38,23 @@ var supportedFields = map[string]string{
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
 		internal_address_config drain_timeout`,
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":       "unix_sockets cidr_ranges",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":    "",
-	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                               "config_source route_config_name",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                        "name typed_config disabled",
-	"envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension":                                "typed_config",
-	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":                                                       "pack_trace_reason use_request_id_for_trace_sampling",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
-	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":               "upgrade_type enabled",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":                                 "unix_sockets cidr_ranges",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":                              "",
+	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                                                         "config_source route_config_name",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                                                                  "name typed_config disabled",
+	"envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension":                                                          "typed_config",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes":                                                                "name scope_key_builder rds_config_source scoped_route_configurations_list",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder":                                                "fragments",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder":                                "header_value_extractor",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor":           "name element_separator index element",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement": "separator key",
+	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRouteConfigurationsList":                                               "scoped_route_configurations",
+	"envoy.config.route.v3.ScopedRouteConfiguration":                                                                                          "name route_configuration_name route_configuration key",
+	"envoy.config.route.v3.ScopedRouteConfiguration.Key":                                                                                      "fragments",
+	"envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment":                                                                             "string_key",
+	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":                                                                                 "pack_trace_reason use_request_id_for_trace_sampling",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails":                           "subject cert chain dns uri",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":                                         "upgrade_type enabled",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": `client_sampling
 		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider spawn_upstream_span no_context_propagation`,
 	"envoy.config.trace.v3.Tracing.Http": "name typed_config",

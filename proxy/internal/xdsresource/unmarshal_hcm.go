@@ -154,8 +154,10 @@ func (p *parser) hcmRoutes(path string, m *hcmv3.HttpConnectionManager, h *HTTPC
 	case *hcmv3.HttpConnectionManager_Rds:
 		h.RouteConfigName = r.Rds.GetRouteConfigName()
 		h.RouteSource = p.configSource(join(path, "rds.config_source"), r.Rds.GetConfigSource())
+	case *hcmv3.HttpConnectionManager_ScopedRoutes:
+		h.Scopes = p.scopedRoutes(join(path, "scoped_routes"), r.ScopedRoutes)
 	default:
-		p.bad(path, "routes are required: rds or route_config")
+		p.bad(path, "routes are required: rds, route_config or scoped_routes")
 	}
 }
 

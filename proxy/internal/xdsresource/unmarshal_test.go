@@ -98,6 +98,21 @@ func TestRefusals(t *testing.T) {
 			[]string{hcm + ".http2_protocol_options.max_concurrent_streams: must be", hcm + ".http2_protocol_options.initial_stream_window_size: must be", hcm + ".http2_protocol_options.allow_metadata: this field is not supported", hcm + ".http2_protocol_options.connection_keepalive.timeout: is required"}},
 		{"streams that outlive invalid messages, with HTTP/1", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      stream_error_on_invalid_http_message: true", 1), []string{hcm + ".stream_error_on_invalid_http_message: cannot be turned on for HTTP/1"}},
 		{"http3 and scoped fields", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http3_protocol_options: {}\n      add_user_agent: true", 1), []string{hcm + ".http3_protocol_options: this field", hcm + ".add_user_agent: this field"}},
+		{"scopes that cannot be told apart", listener, strings.Replace(hcmYAML, `rds: {route_config_name: "80", config_source: {ads: {}, resource_api_version: V3}}`, `
+      scoped_routes:
+        name: s
+        scope_key_builder: {fragments: [{header_value_extractor: {name: x, index: 1}}]}
+        scoped_route_configurations_list: {scoped_route_configurations: [
+          {name: a, key: {fragments: [{string_key: k}]}, route_configuration: {name: r}},
+          {name: a, key: {fragments: [{string_key: k}]}, route_configuration_name: r},
+          {name: b, key: {fragments: [{string_key: k}, {string_key: l}]}, on_demand: true}]}`, 1),
+			[]string{hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[2].on_demand: this field is not supported",
+				hcm + ".scoped_routes.scope_key_builder.fragments[0].header_value_extractor.index: is 1, but",
+				hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[1].route_configuration_name: needs rds_config_source",
+				hcm + `.scoped_routes.scoped_route_configurations_list.scoped_route_configurations[1].name: scope "a" stands twice`,
+				hcm + `.scoped_routes.scoped_route_configurations_list.scoped_route_configurations[1].key: is that of scope "a"`,
+				hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[2]: route_configuration or",
+				hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[2].key.fragments: has 2 fragments"}},
 		{"router not last", listener, strings.Replace(hcmYAML, "[{name: envoy.filters.http.router}]", `[{name: envoy.filters.http.router}, {name: s, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {}}}]`, 1), []string{hcm + ".http_filters[0]: the router must be the last", hcm + `.http_filters[1]: filter "s" cannot stand last`}},
 		{"a filter's own error", listener, strings.Replace(hcmYAML, "[{name", `[{name: b, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/broken.Config}}, {name`, 1), []string{hcm + ".http_filters[0].typed_config: no good"}},
 		{"a network filter at the end", listener, `

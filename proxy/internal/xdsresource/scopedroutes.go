@@ -1,0 +1,104 @@
+package xdsresource
+
+import (
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+)
+
+// ScopedRoutes is hcm.v3.ScopedRoutes with an inline list: a key made of a request's headers says which
+// route configuration serves it.
+type ScopedRoutes struct {
+	Key    []ScopeFragment
+	Source ConfigSource // where the route configurations that have only a name come from
+	Scopes []RouteScope
+}
+
+// ScopeFragment is a piece of the key, taken from the first value of a header.
+type ScopeFragment struct {
+	Header    string // lower case
+	Separator string // between the elements of the value; empty: it is one element
+	// ByKey: the element is a key with its value, of which the value is taken; else the element at Index.
+	ByKey             bool
+	Index             int
+	KeySeparator, Key string
+}
+
+// RouteScope is route.v3.ScopedRouteConfiguration.
+type RouteScope struct {
+	Name            string
+	Key             []string // one for each fragment
+	Routes          *RouteConfig
+	RouteConfigName string // where Routes is nil: by RDS
+}
+
+func (p *parser) scopedRoutes(path string, m *hcmv3.ScopedRoutes) *ScopedRoutes {
+	out := &ScopedRoutes{}
+	for i, f := range m.GetScopeKeyBuilder().GetFragments() {
+		out.Key = append(out.Key, p.scopeFragment(at(join(path, "scope_key_builder.fragments"), i)+".header_value_extractor", f.GetHeaderValueExtractor()))
+	}
+	named := m.GetRdsConfigSource() != nil
+	if named {
+		out.Source = p.configSource(join(path, "rds_config_source"), m.GetRdsConfigSource())
+	}
+	list, ok := m.GetConfigSpecifier().(*hcmv3.ScopedRoutes_ScopedRouteConfigurationsList)
+	if !ok {
+		p.bad(path, "scoped_route_configurations_list is required; scoped_rds is not supported")
+		return out
+	}
+	names, keys := map[string]bool{}, map[string]string{}
+	for i, c := range list.ScopedRouteConfigurationsList.GetScopedRouteConfigurations() {
+		here := at(join(path, "scoped_route_configurations_list.scoped_route_configurations"), i)
+		s := p.routeScope(here, c, len(out.Key))
+		if s.RouteConfigName != "" && !named {
+			p.bad(join(here, "route_configuration_name"), "needs rds_config_source, which says where it comes from")
+		}
+		if names[s.Name] {
+			p.bad(join(here, "name"), "scope %q stands twice", s.Name)
+		}
+		names[s.Name] = true
+		key := strings.Join(s.Key, "\x00")
+		if other, ok := keys[key]; ok {
+			p.bad(join(here, "key"), "is that of scope %q", other)
+		}
+		keys[key] = s.Name
+		out.Scopes = append(out.Scopes, s)
+	}
+	return out
+}
+
+func (p *parser) scopeFragment(path string, x *hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor) ScopeFragment {
+	f := ScopeFragment{Header: strings.ToLower(x.GetName()), Separator: x.GetElementSeparator()}
+	switch t := x.GetExtractType().(type) {
+	case *hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index:
+		f.Index = int(t.Index)
+		if f.Separator == "" && f.Index > 0 {
+			p.bad(join(path, "index"), "is %d, but without element_separator there is one element only, 0", f.Index)
+		}
+	case *hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Element:
+		f.ByKey, f.KeySeparator, f.Key = true, t.Element.GetSeparator(), t.Element.GetKey()
+	default:
+		p.bad(path, "index or element is required")
+	}
+	return f
+}
+
+func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration, fragments int) RouteScope {
+	s := RouteScope{Name: m.GetName(), RouteConfigName: m.GetRouteConfigurationName()}
+	switch {
+	case m.GetRouteConfiguration() != nil && s.RouteConfigName != "":
+		p.bad(path, "route_configuration and route_configuration_name exclude each other")
+	case m.GetRouteConfiguration() != nil:
+		s.Routes = p.routeConfig(join(path, "route_configuration"), m.GetRouteConfiguration())
+	case s.RouteConfigName == "":
+		p.bad(path, "route_configuration or route_configuration_name is required")
+	}
+	for _, f := range m.GetKey().GetFragments() {
+		s.Key = append(s.Key, f.GetStringKey())
+	}
+	if len(s.Key) != fragments {
+		p.bad(join(path, "key.fragments"), "has %d fragments, scope_key_builder makes %d", len(s.Key), fragments)
+	}
+	return s
+}
