@@ -239,3 +239,28 @@ static_resources: {clusters: [{name: mine, type: STATIC}]}`))
 		t.Errorf("a local cluster that is not there: %v", err)
 	}
 }
+
+// TestDefaultsOfClusters: what a bootstrap says for clusters that do not say it themselves.
+func TestDefaultsOfClusters(t *testing.T) {
+	load := func(text string) (*Bootstrap, error) {
+		m, err := Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Load(m, decoder())
+	}
+	const cares = `typed_dns_resolver_config: {name: c, typed_config: {"@type": type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig, resolvers: [{socket_address: {address: `
+	b, err := load("cluster_manager: {upstream_bind_config: {source_address: {address: 10.0.0.1, port_value: 0}}}\n" + cares + "10.0.0.53, port_value: 53}}]}}")
+	if err != nil || b.Bind == nil || b.Bind.Sources[0].Address.IP.String() != "10.0.0.1" || b.Resolver == nil || b.Resolver.Servers[0].String() != "10.0.0.53:53" {
+		t.Errorf("%v %+v", err, b)
+	}
+	if b, err = load("{}"); err != nil || b.Bind != nil || b.Resolver != nil {
+		t.Errorf("nothing is said: %v %+v", err, b)
+	}
+	_, err = load("cluster_manager: {upstream_bind_config: {source_address: {address: x, port_value: 0}}}\n" + cares + "dns.test, port_value: 53}}]}}")
+	for _, want := range []string{"cluster_manager.upstream_bind_config.source_address", "typed_dns_resolver_config.typed_config.resolvers[0]"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
+}

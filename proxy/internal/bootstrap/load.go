@@ -49,6 +49,8 @@ type Bootstrap struct {
 	LocalCluster string
 	// Resolver is how names of clusters are resolved that do not say it; nil: as the system does.
 	Resolver *xdsresource.DNSResolver
+	// Bind is where connections of clusters come from that do not say it; nil: the system chooses.
+	Bind *xdsresource.Bind
 	// OutlierLog is the file for events of outlier detection; empty: none.
 	OutlierLog string
 }
@@ -175,6 +177,11 @@ func (l *loader) admin(a *bootstrapv3.Admin) {
 }
 
 func (l *loader) clusterManager(m *bootstrapv3.ClusterManager) {
+	bind, err := l.dec.Bind(m.GetUpstreamBindConfig())
+	if err != nil {
+		l.nested("cluster_manager.upstream_bind_config", err)
+	}
+	l.out.Bind = bind
 	name := m.GetLocalClusterName()
 	l.out.LocalCluster, l.out.OutlierLog = name, m.GetOutlierDetection().GetEventLogPath()
 	if name != "" && !slices.ContainsFunc(l.out.Clusters, func(r xdsresource.Resource) bool { return r.Name == name }) {

@@ -39,6 +39,9 @@ type Config struct {
 	Secure Secure
 	// OpenLog opens a file for events of health checks; nil: they are not written.
 	OpenLog func(path string) (EventLog, error)
+	// Bind is where connections of clusters come from that have no Bind of their own; nil: the
+	// system chooses.
+	Bind *xdsresource.Bind
 	// OutlierLog gets the events of outlier detection; nil: nobody does.
 	OutlierLog EventLog
 }
@@ -149,6 +152,11 @@ func (m *Manager) lookup(name string) *Cluster {
 func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if cfg.Bind == nil && m.cfg.Bind != nil {
+		bound := *cfg
+		bound.Bind = m.cfg.Bind
+		cfg = &bound
+	}
 	c := m.clusters[cfg.Name]
 	isNew := c == nil
 	if isNew {

@@ -27,6 +27,13 @@ func (b *Bind) For(v6 bool) *Source {
 	return &b.Sources[0]
 }
 
+// Bind reads where connections of clusters come from that do not say it themselves.
+func (d *Decoder) Bind(m *corev3.BindConfig) (*Bind, error) {
+	p := &parser{dec: d}
+	b := p.bind("", m)
+	return b, p.finish("bootstrap", "")
+}
+
 func (p *parser) bind(path string, m *corev3.BindConfig) *Bind {
 	if m == nil {
 		return nil

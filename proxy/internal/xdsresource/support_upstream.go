@@ -105,7 +105,7 @@ var upstreamFields = map[string]string{
 	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
 	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
 
-	"envoy.config.bootstrap.v3.ClusterManager":                  "local_cluster_name outlier_detection",
+	"envoy.config.bootstrap.v3.ClusterManager":                  "local_cluster_name outlier_detection upstream_bind_config",
 	"envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
 }
 
