@@ -20,7 +20,7 @@
 // For code off the loops: loop.Post a function that calls Send.
 //
 // The files: client.go makes clients, exchange.go is one HTTP exchange from the choice of a host to
-// its answer, retry.go tries again, grpc.go frames messages. Hosts are chosen by package cluster,
+// its answer, retry.go tries again, result.go notes what came of it, grpc.go frames messages. Hosts are chosen by package cluster,
 // connections are connpool's. It knows no protos: messages are bytes here. Importers: filters, and
 // server, which makes it.
 package asyncclient

@@ -83,22 +83,25 @@ type exchange struct {
 	done     func(*Response, error) // nil when the exchange is over
 	starting bool                   // Send has not returned
 
-	local    *cluster.Local
-	host     *cluster.LocalHost
-	req      connpool.Request
-	reused   bool // the connection served an earlier request
-	begun    bool // the answer's head is here
-	began    int64
-	body     []byte
-	grpc     bool // outlier detection judges by grpc-status
-	retry    retryState
-	perTry   time.Duration
-	timer    eventloop.Timer // of the call
-	tryTimer eventloop.Timer // of the attempt
-	backOff  eventloop.Timer
-	failure  *Error // found while starting; told by later
-	later    eventloop.Deferred
-	repeated bool // outside of the policy
+	local     *cluster.Local
+	host      *cluster.LocalHost
+	req       connpool.Request
+	reused    bool // the connection served an earlier request
+	begun     bool // the answer's head is here
+	began     int64
+	body      []byte
+	grpc      bool // the host is judged by grpc-status
+	unsettled bool // which the answer's head did not have
+	track     track
+	asked     int64 // when the call began
+	retry     retryState
+	perTry    time.Duration
+	timer     eventloop.Timer // of the call
+	tryTimer  eventloop.Timer // of the attempt
+	backOff   eventloop.Timer
+	failure   *Error // found while starting; told by later
+	later     eventloop.Deferred
+	repeated  bool // outside of the policy
 }
 
 var (
@@ -153,6 +156,7 @@ func (x *exchange) begin() {
 			h.SetBuilt(expectedKey, strconv.AppendInt(h.Build(), expected.Milliseconds(), 10))
 		}
 	}
+	x.asked = x.c.loop.Now()
 	if x.in.Timeout > 0 {
 		x.c.loop.Arm(&x.timer, x.in.Timeout)
 	}
@@ -169,6 +173,7 @@ func (x *exchange) attempt() {
 		x.failCounted(&Error{Code: http.StatusServiceUnavailable, Text: "no healthy upstream"})
 		return
 	}
+	x.beginTrack()
 	h := x.in.Headers
 	x.req.Head = string(h.Value(header.Method)) == "HEAD"
 	x.req.FromHTTP2 = x.grpc
@@ -225,7 +230,8 @@ func (x *exchange) OnWritable(*connpool.Request) {}
 // OnResponse is the head of an answer.
 func (x *exchange) OnResponse(req *connpool.Request, end bool) {
 	code := req.Message.Status
-	x.host.OnResult(cluster.Result{Kind: cluster.ResultResponse, Code: x.judged(code, &req.Response)})
+	x.track.head(req)
+	x.host.OnResult(x.result(code, &req.Response))
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
 		x.host.ImmediateFailure()
 	}
@@ -248,6 +254,7 @@ func (x *exchange) OnResponse(req *connpool.Request, end bool) {
 
 // OnData is a piece of the answer's body.
 func (x *exchange) OnData(_ *connpool.Request, p []byte, end bool) {
+	x.track.received += uint64(len(p))
 	limit := x.in.MaxBody
 	if limit <= 0 {
 		limit = DefaultMaxBody
@@ -302,6 +309,8 @@ func (x *exchange) reset(e *Error, why connpool.Reason) {
 
 func (x *exchange) onTimeout() {
 	x.local.Inc(cluster.RqTimeout)
+	x.trackCall()
+	x.track.cutOff = !x.begun
 	if x.host != nil && x.req.Active() {
 		x.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
 	}
@@ -353,6 +362,9 @@ func (x *exchange) RunDeferred() {
 // complete ends the exchange with its answer.
 func (x *exchange) complete(body []byte) {
 	x.local.Record(cluster.RqTime, uint64(max(0, x.c.loop.Now()-x.began)/1e6))
+	x.settle()
+	x.trackCall()
+	x.endTrack()
 	done := x.over()
 	done(&Response{Status: x.req.Message.Status, Headers: &x.req.Response, Trailers: &x.req.Trailers, Body: body}, nil)
 	x.release()
@@ -386,6 +398,7 @@ func (x *exchange) cancel() {
 }
 
 func (x *exchange) dropAttempt() {
+	x.endTrack()
 	x.c.loop.Disarm(&x.tryTimer)
 	if x.req.Active() {
 		x.req.Cancel()

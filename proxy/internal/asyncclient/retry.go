@@ -5,7 +5,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
-	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -124,16 +123,4 @@ func (s *retryState) release(l *cluster.Local) {
 		l.Release(cluster.Retries, false)
 		s.holds = false
 	}
-}
-
-// judged is the status by which outlier detection judges the host: gRPC's, where the head has one.
-func (x *exchange) judged(code int, h *header.Map) int {
-	v, ok := h.Get(header.GRPCStatus)
-	if !x.grpc || !ok {
-		return code
-	}
-	if status, ok := grpcstatus.Parse(v); ok {
-		return status.HTTP()
-	}
-	return 500
 }

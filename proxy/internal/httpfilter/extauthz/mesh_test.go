@@ -1,10 +1,16 @@
 package extauthz_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/proxytest"
 )
@@ -80,4 +86,35 @@ func TestTLS(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	p.WantStats(map[string]int64{"cluster.authz.upstream_rq_200": 1})
+}
+
+// TestNoted: calls are noted of the authorizer's hosts and cluster as requests of clients are.
+func TestNoted(t *testing.T) {
+	s := startService(t)
+	s.do["no"] = answer(deny(401, ""))
+	s.do["error"] = func(context.Context) (*authv3.CheckResponse, error) { return nil, errors.New("oh") }
+	cluster := authz("authz", s.addr, true) + "  track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}\n"
+	p := proxytest.Start(t, proxytest.Config{Upstream: proxytest.Server(t, proxytest.Echo), Filters: overGRPC(""), Clusters: cluster})
+	p.Get("/")
+	p.Get("/", "x-do", "no")
+	p.Get("/", "x-do", "error")
+	ask := func(path, want string) {
+		proxytest.Eventually(t, func() error {
+			resp, err := http.Get("http://" + p.Admin + path)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil || !strings.Contains(string(b), want) {
+				return fmt.Errorf("%w: no %s in %s", err, want, b)
+			}
+			return nil
+		})
+	}
+	ask("/clusters", "authz::"+s.addr+"::rq_success::2\n")
+	ask("/clusters", "authz::"+s.addr+"::rq_error::1\n")
+	for _, name := range []string{"rq_headers_size", "rq_headers_count", "rq_body_size", "rs_headers_size", "rs_headers_count", "rs_body_size", "rq_timeout_budget_percent_used"} {
+		ask("/stats?usedonly&filter=cluster.authz", "cluster.authz.upstream_"+name+": P0(")
+	}
 }
