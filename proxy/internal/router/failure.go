@@ -59,7 +59,10 @@ func (a *attempt) failed(f failure) {
 	info.UpstreamFailure = transport
 	if a.stage == answered {
 		r.state = done
-		r.inc(rqResetAfterStart)
+		if a.unsettled { // as in Envoy, which counts calls of gRPC only
+			r.inc(rqResetAfterStart)
+			a.settle(nil)
+		}
 		r.s.ResetResponse("upstream_reset_after_response_started{"+underscored(f.reason)+"}", f.flag())
 		return
 	}
