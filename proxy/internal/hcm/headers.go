@@ -311,6 +311,22 @@ func (s *stream) sanitize(client netip.Addr) {
 		}
 	}
 	h.RemoveSet(internalOnly)
+	s.dropInternalOnly()
+}
+
+// dropInternalOnly takes off what the route table keeps for requests that are internal. Of scopes it
+// is the table that the request names as it came.
+func (s *stream) dropInternalOnly() {
+	t := s.table
+	if scopes := s.w.m.deps.Scopes; scopes != nil {
+		t = scopes.Find(&s.req)
+	}
+	if t == nil {
+		return
+	}
+	for _, name := range t.Config.InternalOnlyHeaders {
+		s.req.RemoveName(name)
+	}
 }
 
 // internalOnly are headers by which only internal clients may steer us.

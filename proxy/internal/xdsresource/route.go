@@ -14,6 +14,7 @@ type RouteConfig struct {
 	RequestHeaders, ResponseHeaders HeaderOps
 	MostSpecificHeaderMutationsWins bool
 	IgnorePortInHostMatching        bool
+	InternalOnlyHeaders             []string       // lower case; taken off requests that are not internal
 	MaxDirectResponseBodySize       uint32         // default 4096
 	FilterConfigs                   map[string]any // typed_per_filter_config, parsed by the filters
 	Metadata                        Metadata

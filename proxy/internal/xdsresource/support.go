@@ -80,7 +80,7 @@ var supportedFields = map[string]string{
 	// Routes.
 	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
 		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
-		max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching typed_per_filter_config
+		max_direct_response_body_size_bytes request_mirror_policies internal_only_headers ignore_port_in_host_matching typed_per_filter_config
 		metadata`,
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
@@ -374,9 +374,6 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods", "parser choice; there is one parser, and it takes any token as method"},
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
-	{"envoy.config.route.v3.RouteConfiguration", "internal_only_headers", "strips headers of external requests that only virtual meshes set"},
-	{"envoy.config.route.v3.VirtualHost", "virtual_clusters", "extra statistics"},
-	{"envoy.config.route.v3.Route", "tracing", "sampling per route; the connection manager's sampling applies"},
 	{"envoy.config.core.v3.RuntimeFractionalPercent", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},
 	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},

@@ -28,6 +28,7 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		ResponseHeaders:                 p.headerOps(path, "response_headers", m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove()),
 		MostSpecificHeaderMutationsWins: m.GetMostSpecificHeaderMutationsWins(),
 		IgnorePortInHostMatching:        m.GetIgnorePortInHostMatching(),
+		InternalOnlyHeaders:             lower(m.GetInternalOnlyHeaders()),
 		MaxDirectResponseBodySize:       uint32Or(m.GetMaxDirectResponseBodySizeBytes(), 4096),
 		FilterConfigs:                   p.filterConfigs(join(path, "typed_per_filter_config"), m.GetTypedPerFilterConfig()),
 		Metadata:                        metadata(m.GetMetadata()),
@@ -526,4 +527,13 @@ func (d *Decoder) routeFilterType(message string) (HTTPFilterType, bool) {
 		}
 	}
 	return HTTPFilterType{}, false
+}
+
+// lower returns names of headers as they are compared.
+func lower(names []string) []string {
+	var out []string
+	for _, n := range names {
+		out = append(out, strings.ToLower(n))
+	}
+	return out
 }
