@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/net/http2/hpack"
 )
 
 // subject is a file of testdata: a configuration and the cases that are run on it in order.
@@ -34,6 +35,8 @@ type testCase struct {
 	stats     []*regexp.Regexp    // counters beside the usual ones
 	raw       bool                // what the client gets is not HTTP
 	wait      time.Duration       // how long the client waits for its responses at most
+	h2        bool                // the client speaks HTTP/2, and its lines are frames
+	manual    bool                // it gives no flow control windows back by itself
 	admin     *adminRequest
 }
 
@@ -55,6 +58,12 @@ type step struct {
 	kind  stepKind
 	bytes []byte
 	pause time.Duration
+
+	// Of HTTP/2.
+	frame  *h2frame
+	stream uint32
+	what   string // that is awaited: interim, head, data, end, goaway, pong
+	size   int
 }
 
 type stepKind int
@@ -66,6 +75,8 @@ const (
 	stepEOF            // close the writing side
 	stepClose          // close
 	stepReset          // reset
+	stepFrame          // send a frame
+	stepAwait          // wait for something of a stream
 )
 
 // answer is what an origin does with one request.
@@ -78,12 +89,15 @@ type answer struct {
 	hang  bool // answers nothing
 	echo  bool // sends back what comes after the head
 	rest  []answerPart
+
+	frames []h2frame // of an origin that speaks HTTP/2, instead of bytes
 }
 
 // answerPart is a later piece of an answer, after a pause.
 type answerPart struct {
-	pause time.Duration
-	bytes []byte
+	pause  time.Duration
+	bytes  []byte
+	frames []h2frame
 }
 
 // readSubject parses a file of testdata.
@@ -132,6 +146,24 @@ func parseCase(name string, text []byte) (*testCase, error) {
 	for n, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
 		fail := func(err error) error { return fmt.Errorf("line %d %q: %w", n+1, line, err) }
 		switch {
+		case c.h2 && strings.HasPrefix(line, "> "):
+			f, err := parseFrame(line[2:], false)
+			if err != nil {
+				return nil, fail(err)
+			}
+			c.steps = append(c.steps, step{kind: stepFrame, frame: &f})
+			continue
+		case cur != nil && speaksH2(origin) && strings.HasPrefix(line, "< "):
+			f, err := parseFrame(line[2:], true)
+			if err != nil {
+				return nil, fail(err)
+			}
+			if n := len(cur.rest); n > 0 {
+				cur.rest[n-1].frames = append(cur.rest[n-1].frames, f)
+			} else {
+				cur.frames = append(cur.frames, f)
+			}
+			continue
 		case line == ">" || strings.HasPrefix(line, "> "):
 			b, err := lineBytes(strings.TrimPrefix(strings.TrimPrefix(line, ">"), " "))
 			if err != nil {
@@ -221,6 +253,23 @@ func (c *testCase) directive(word, arg string, args []string) (err error) {
 		add(step{kind: stepReset})
 	case "raw":
 		c.raw = true
+	case "h2":
+		c.h2, c.manual = true, arg == "manual"
+	case "await": // await STREAM interim|head|data N|end, await goaway, await pong
+		s := step{kind: stepAwait, what: arg}
+		if len(args) > 1 {
+			n, err := strconv.ParseUint(args[0], 10, 31)
+			if err != nil {
+				return err
+			}
+			s.stream, s.what = uint32(n), args[1]
+		}
+		if len(args) > 2 {
+			if s.size, err = strconv.Atoi(args[2]); err != nil {
+				return err
+			}
+		}
+		add(s)
 	case "responses":
 		c.responses, err = strconv.Atoi(arg)
 	case "logs":
@@ -259,6 +308,12 @@ func (c *testCase) directive(word, arg string, args []string) (err error) {
 			return fmt.Errorf("wants a number, after bytes to send")
 		}
 		s := &c.steps[len(c.steps)-1]
+		if s.frame != nil {
+			for range n - 1 {
+				add(*s)
+			}
+			return nil
+		}
 		s.bytes = bytes.Repeat(s.bytes, n)
 	case "admin":
 		if len(args) < 2 {
@@ -310,6 +365,12 @@ func parseAnswer(args []string) (*answer, string, error) {
 			status, err := strconv.Atoi(w)
 			if err != nil || status < 100 || status > 599 {
 				return nil, "", fmt.Errorf("%q is neither a status nor a word of answers", w)
+			}
+			if speaksH2(origin) {
+				a.frames = []h2frame{
+					{kind: "headers", fields: []hpack.HeaderField{{Name: ":status", Value: w}}}, {kind: "data", data: []byte(w), end: true},
+				}
+				continue
 			}
 			a.bytes = fmt.Appendf(nil, "HTTP/1.1 %d Because\r\ncontent-length: 3\r\n\r\n%d", status, status)
 		}

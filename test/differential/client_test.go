@@ -24,6 +24,7 @@ type seen struct {
 	rest      []byte    // behind the last one, or everything when it is not HTTP
 	end       string    // kept, closed, reset
 	late      bool      // not all that was waited for came in time
+	h2        *h2view   // instead of responses, of a client that speaks HTTP/2
 	tls       string    // protocol and certificate of the proxy, or why there is none
 }
 
@@ -96,8 +97,7 @@ func (c *testCase) methods() []string {
 }
 
 // play does what the case says on a new connection.
-func (c *testCase) play(addr string, certs *certificates) (seen, error) {
-	var out seen
+func (c *testCase) play(addr string, certs *certificates) (out seen, err error) {
 	raw, err := net.DialTimeout("tcp", addr, 2*time.Second)
 	if errors.Is(err, syscall.ECONNRESET) { // it was accepted, and ended faster than this returned
 		out.end = "reset"
@@ -120,6 +120,10 @@ func (c *testCase) play(addr string, certs *certificates) (seen, error) {
 		s := tc.ConnectionState()
 		out.tls = fmt.Sprintf("%s alpn=%q cert=%s", tls.VersionName(s.Version), s.NegotiatedProtocol, s.PeerCertificates[0].Subject.CommonName)
 		conn = tc
+	}
+	if c.h2 {
+		err := c.playH2(conn, raw.(*net.TCPConn), &out)
+		return out, err
 	}
 	in := receive(conn)
 	deadline := time.Now().Add(c.wait)

@@ -64,7 +64,7 @@ func (n normaliser) text(s string) string {
 
 // numbers are fields whose value is a measured time or a running number: only whether there
 // is one is compared.
-var numbers = regexp.MustCompile(`(?i)^(log\[\d+\]\.(connection_id|duration|request_duration|request_tx_duration|response_duration|response_tx_duration|start_time\(%s\))|.*\.header\.x-envoy-upstream-service-time|upstream\.[a-z]+\[[1-9]\]\.header\.x-envoy-expected-rq-timeout-ms)$`)
+var numbers = regexp.MustCompile(`(?i)^(log\[\d+\]\.(connection_id|duration|request_duration|request_tx_duration|response_duration|response_tx_duration|start_time\(%s\))|.*\.header\.x-envoy-upstream-service-time|upstream\.[a-z0-9-]+\[[1-9]\]\.header\.x-envoy-expected-rq-timeout-ms)$`)
 
 func (o outcome) set(n normaliser, field, value string) {
 	value = n.text(value)
@@ -84,7 +84,8 @@ func (o outcome) message(n normaliser, prefix string, m *message) {
 	}{{".header.", m.headers}, {".trailer.", m.trailers}} {
 		values := map[string][]string{}
 		for _, h := range part.list {
-			k, v, _ := strings.Cut(h, ":")
+			colon := strings.IndexByte(h[1:], ':') + 1 // not the one of a pseudo-header
+			k, v := h[:colon], h[colon+1:]
 			values[k] = append(values[k], strings.TrimSpace(v))
 		}
 		for k, v := range values {
@@ -110,6 +111,9 @@ func (s *side) observe(c *testCase, got *seen) outcome {
 	n, o := s.normaliser(), outcome{}
 	for i := range got.responses {
 		o.message(n, fmt.Sprintf("response[%d]", i), &got.responses[i])
+	}
+	if got.h2 != nil {
+		o.streams(n, got.h2)
 	}
 	if len(got.rest) > 0 {
 		o.set(n, "rest", string(got.rest))
@@ -155,25 +159,38 @@ func (s *side) observe(c *testCase, got *seen) outcome {
 // evenOut takes the digits of x-envoy-upstream-service-time, a measured time, out of the size of
 // the headers that it is in.
 func (o outcome) evenOut(got *seen) {
-	line := 0
-	for i := range got.responses {
-		m := &got.responses[i]
-		if m.interim() {
-			continue
-		}
-		field := fmt.Sprintf("log[%d].response_headers_bytes", line)
-		line++
+	finals, lines := got.finals(), 0
+	for o[fmt.Sprintf("log[%d].response_headers_bytes", lines)] != "" {
+		lines++
+	}
+	for i, m := range finals { // what was followed or retried inside has lines before
+		field := fmt.Sprintf("log[%d].response_headers_bytes", max(0, lines-len(finals))+i)
 		if size, err := strconv.Atoi(o[field]); err == nil {
 			o[field] = strconv.Itoa(size - len(m.header("x-envoy-upstream-service-time")))
 		}
 	}
 }
 
+// finals are the responses that have lines in the log, in the order of their ends.
+func (s *seen) finals() (out []message) {
+	for _, m := range s.responses {
+		if !m.interim() {
+			out = append(out, m)
+		}
+	}
+	if s.h2 != nil {
+		for _, id := range s.h2.ended {
+			out = append(out, s.h2.streams[id].message())
+		}
+	}
+	return out
+}
+
 var (
-	usualStats = regexp.MustCompile(`^(http|cluster|tcp)\.`)
+	usualStats = regexp.MustCompile(`^(http|http1|http2|cluster|tcp)\.`)
 	// Not compared unless a case asks: the admin API's own traffic, bytes (which count the
-	// digits of times), and histograms.
-	unusualStats = regexp.MustCompile(`^http\.admin\.|_bytes|_length_ms|_rq_time`)
+	// digits of times), histograms, and which library of HTTP/2 Envoy was built with.
+	unusualStats = regexp.MustCompile(`nghttp2|^http\.admin\.|_bytes|_length_ms|_rq_time`)
 )
 
 func (c *testCase) comparesStat(name string) bool {

@@ -38,7 +38,11 @@ func startOrigin(name, addr string, certs *certificates) (*origin, error) {
 		return nil, err
 	}
 	if strings.HasPrefix(name, "tls-") {
-		lis = tls.NewListener(lis, certs.originTLS())
+		cfg := certs.originTLS()
+		if speaksH2(name) {
+			cfg.NextProtos = []string{"h2", "http/1.1"}
+		}
+		lis = tls.NewListener(lis, cfg)
 	}
 	o := &origin{name: name, lis: lis, conns: map[net.Conn]bool{}}
 	if strings.HasPrefix(name, "authz-") {
@@ -73,6 +77,8 @@ func (o *origin) accept() {
 			case o.name == "tcp-sink":
 				n, _ := io.Copy(io.Discard, c)
 				fmt.Fprintf(c, "%d bytes\n", n)
+			case speaksH2(o.name) && negotiatesH2(c):
+				o.serveH2(c)
 			default:
 				o.serve(c)
 			}
@@ -117,7 +123,11 @@ func (o *origin) next(m message) (int, answer) {
 	defer o.mu.Unlock()
 	o.received = append(o.received, m)
 	if len(o.answers) == 0 {
-		text := "HTTP/1.1 200 OK\r\ncontent-length: " + strconv.Itoa(3+len(o.name)) + "\r\nx-origin: " + o.name + "\r\n\r\n"
+		text := "HTTP/1.1 200 OK\r\ncontent-length: " + strconv.Itoa(3+len(o.name)) + "\r\nx-origin: " + o.name + "\r\n"
+		if strings.HasPrefix(o.name, "show-") { // a request may come to any of several: the answer tells what it got
+			text += "x-saw: " + saw(&m) + "\r\n"
+		}
+		text += "\r\n"
 		if !strings.HasPrefix(m.line, "HEAD ") {
 			text += "by " + o.name
 		}
@@ -126,6 +136,15 @@ func (o *origin) next(m message) (int, answer) {
 	a := o.answers[0]
 	o.answers = o.answers[1:]
 	return len(o.received) - 1, a
+}
+
+// record replaces a request by what is known of it now.
+func (o *origin) record(i int, m message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i < len(o.received) {
+		o.received[i] = m
+	}
 }
 
 func (o *origin) serve(c net.Conn) {
@@ -141,11 +160,7 @@ func (o *origin) serve(c net.Conn) {
 			if !readBody(in, &m, false) {
 				m.cut = true
 			}
-			o.mu.Lock()
-			if i < len(o.received) {
-				o.received[i] = m
-			}
-			o.mu.Unlock()
+			o.record(i, m)
 			if m.cut {
 				return
 			}
@@ -187,11 +202,7 @@ func (o *origin) answer(c net.Conn, in *bufio.Reader, a *answer, i int, m *messa
 	}
 	if a.early && !a.close && !a.reset {
 		ok := readBody(in, m, false)
-		o.mu.Lock()
-		if i < len(o.received) {
-			o.received[i] = *m
-		}
-		o.mu.Unlock()
+		o.record(i, *m)
 		return ok
 	}
 	if a.reset {

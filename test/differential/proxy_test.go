@@ -3,6 +3,7 @@ package differential
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Subjects wait most of the time, so more of them run at once than there are processors.
+	if err := flag.Set("test.parallel", "5"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if builtIn != "" {
 		if err := os.RemoveAll(builtIn); err != nil {
@@ -231,15 +236,20 @@ func (s *side) logLines() []string {
 	return strings.Split(text, "\n")
 }
 
-// begin makes the side ready for a case: no connection upstream is left of an earlier one.
+// begin makes the side ready for a case: no connection upstream is left of an earlier one, and
+// if possible none of a client, whose end would be counted for this case.
 func (s *side) begin(c *testCase) error {
 	for n, o := range s.origins {
 		o.dropConnections()
 		o.script(c.answers[n])
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for s.upstreamConnections() > 0 {
-		if time.Now().After(deadline) {
+	began := time.Now()
+	for {
+		up, down := s.connections()
+		if up == 0 && (down == 0 || time.Since(began) > settle) {
+			break
+		}
+		if time.Since(began) > 5*time.Second {
 			return fmt.Errorf("%s does not let go of connections to origins that closed them", s.name)
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -251,11 +261,15 @@ func (s *side) begin(c *testCase) error {
 	return nil
 }
 
-func (s *side) upstreamConnections() (n int64) {
+// connections counts what is open to origins, and from clients but those of the admin API.
+func (s *side) connections() (up, down int64) {
 	for k, v := range s.counters() {
-		if strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active") {
-			n += v
+		switch {
+		case strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active"):
+			up += v
+		case strings.HasPrefix(k, "http.") && strings.HasSuffix(k, ".downstream_cx_active") && !strings.HasPrefix(k, "http.admin."):
+			down += v
 		}
 	}
-	return n
+	return up, down
 }

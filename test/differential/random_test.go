@@ -17,6 +17,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("seed", 1, "seed of the random route tables")
 	tablesFlag = flag.Int("tables", 24, "number of random route tables")
+	shownFlag  = flag.Int("shown", 5, "number of decisions that are shown when the two differ")
 )
 
 // decisions is how many requests are routed by each table.
@@ -25,24 +26,47 @@ const decisions = 500
 // TestRandomRouteTables has both proxies route random requests by random valid tables. Every
 // route answers with its own name in a header, so an answer tells the decision.
 func TestRandomRouteTables(t *testing.T) {
+	g := newGenerator()
+	compareDecisions(t, g, *tablesFlag, func(name string) any { return g.listener(name, g.answers) })
+}
+
+// TestRandomActions is the same for what routes do beyond that: redirects, rewrites, and the choice of a
+// cluster and of a host, which tells what it has got.
+func TestRandomActions(t *testing.T) {
+	g := newGenerator()
+	compareDecisions(t, g, *tablesFlag/2, func(name string) any {
+		l := g.listener(name, g.action)
+		// Whether a route adds its headers to an answer that the path gets depends in Envoy on whether anything has asked for the
+		// route before.
+		if hcm := l.(object)["hcm"].(object); hcm["path_with_escaped_slashes_action"] != "KEEP_UNCHANGED" {
+			hcm["path_with_escaped_slashes_action"] = "UNESCAPE_AND_FORWARD"
+		}
+		return l
+	})
+}
+
+func newGenerator() *generator { return &generator{r: rand.New(rand.NewPCG(*seedFlag, 0))} }
+
+// compareDecisions makes tables and has both proxies answer the same requests to each.
+func compareDecisions(t *testing.T, g *generator, tables int, table func(name string) any) {
 	bins := needPrograms(t)
 	certs, err := newCertificates(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &generator{r: rand.New(rand.NewPCG(*seedFlag, 0))}
 	var listeners []any
-	for i := range *tablesFlag {
-		listeners = append(listeners, g.listener(fmt.Sprintf("table-%d", i)))
+	for i := range tables {
+		listeners = append(listeners, table(fmt.Sprintf("table-%d", i)))
 	}
-	config, err := yaml.Marshal(map[string]any{"listeners": listeners})
+	config, err := yaml.Marshal(map[string]any{"listeners": listeners, "clusters": g.clusters()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	envoy := startSide(t, "envoy", bins[0], string(config), certs)
 	ours := startSide(t, "lateen", bins[1], string(config), certs)
-	total, matched, wrong := 0, 0, 0
-	for i := range *tablesFlag {
+	total, wrong := 0, 0
+	kinds := map[string]int{}
+	for i := range tables {
 		name := fmt.Sprintf("table-%d", i)
 		requests := make([]string, decisions)
 		for j := range requests {
@@ -56,6 +80,10 @@ func TestRandomRouteTables(t *testing.T) {
 				if got[k], err = askAll(fmt.Sprintf("127.0.0.1:%d", s.place.ports[name]), requests); err != nil {
 					t.Errorf("%s, %s: %v", s.name, name, err)
 				}
+				n := s.normaliser()
+				for j := range got[k] {
+					got[k][j] = n.text(got[k][j])
+				}
 			})
 		}
 		wg.Wait()
@@ -64,27 +92,25 @@ func TestRandomRouteTables(t *testing.T) {
 		}
 		for j, r := range requests {
 			total++
-			if strings.HasPrefix(got[0][j], "200 ") {
-				matched++
-			}
+			kinds[got[0][j][:3]]++
 			if got[0][j] == got[1][j] {
 				continue
 			}
-			if wrong++; wrong <= 5 {
+			if wrong++; wrong <= *shownFlag {
 				t.Errorf("%s:\n%s  Envoy:  %s\n  Lateen: %s\n%s", name, r, got[0][j], got[1][j], describe(listeners[i], got[0][j], got[1][j]))
 			}
 		}
 	}
-	t.Logf("%d decisions, %d of them for a route", total, matched)
+	t.Logf("%d decisions, by their status: %v", total, kinds)
 	if wrong > 0 {
 		t.Errorf("%d of %d decisions differ; seed %d", wrong, total, *seedFlag)
 	}
-	if matched < total/4 || matched == total {
-		t.Errorf("%d of %d requests found a route: the tables do not decide much", matched, total)
+	if kinds["200"] < total/8 || kinds["200"] == total {
+		t.Errorf("%d of %d requests found a route that serves them: the tables do not decide much", kinds["200"], total)
 	}
 }
 
-// askAll sends requests and returns "STATUS ROUTE" of each. One connection carries them, one after
+// askAll sends requests and returns what came of each: status, route, and what else there is to tell. One connection carries them, one after
 // the other (Envoy drops connections on which several requests wait that it answers itself); an
 // answer that ends it costs a new one.
 func askAll(addr string, requests []string) ([]string, error) {
@@ -123,7 +149,13 @@ func oneConnection(addr string, requests []string) ([]string, error) {
 		if !readBody(in, &m, false) {
 			return out, fmt.Errorf("the answer is cut off")
 		}
-		out = append(out, m.status()+" "+m.header("x-route"))
+		text := m.status() + " " + m.header("x-route")
+		for _, h := range []string{"location", "x-origin", "x-saw"} {
+			if v := m.header(h); v != "" {
+				text += " " + h + ": " + v
+			}
+		}
+		out = append(out, text)
 		if m.header("connection") == "close" {
 			break
 		}
@@ -136,20 +168,20 @@ func describe(listener any, answers ...string) string {
 	var b strings.Builder
 	hosts := listener.(map[string]any)["virtual_hosts"].([]any)
 	for _, a := range answers {
-		_, name, _ := strings.Cut(a, " ")
+		words := append(strings.Fields(a), "", "")
 		for _, h := range hosts {
 			h := h.(map[string]any)
 			list, _ := h["routes"].([]any)
 			if list == nil {
 				text, _ := yaml.Marshal(object{"domains": h["domains"], "matcher": h["matcher"]})
-				if strings.Contains(string(text), "value: "+name+"\n") {
+				if strings.Contains(string(text), "value: "+words[1]+"\n") {
 					b.Write(text)
 				}
 			}
 			for _, r := range list {
-				if r := r.(map[string]any); r["name"] == name {
-					text, _ := yaml.Marshal(map[string]any{"domains": h["domains"], "match": r["match"]})
-					fmt.Fprintf(&b, "%s:\n%s", name, text)
+				if r := r.(map[string]any); r["name"] == words[1] {
+					text, _ := yaml.Marshal(map[string]any{"domains": h["domains"], "route": r})
+					fmt.Fprintf(&b, "%s:\n%s", words[1], text)
 				}
 			}
 		}
@@ -166,7 +198,8 @@ func pick[T any](g *generator, list ...T) T { return list[g.r.IntN(len(list))] }
 
 type object = map[string]any
 
-func (g *generator) listener(name string) any {
+// listener is a table whose routes do what does makes up.
+func (g *generator) listener(name string, does func() object) any {
 	var hosts []any
 	taken := map[string]bool{}
 	for i := range 2 + g.r.IntN(8) {
@@ -186,10 +219,10 @@ func (g *generator) listener(name string) any {
 		route := func() object {
 			n++
 			text := fmt.Sprintf("%s/%d/%d", name, i, n)
-			return object{
-				"name": text, "match": g.match(), "direct_response": object{"status": 200},
+			return merge(object{
+				"name": text, "match": g.match(),
 				"response_headers_to_add": []any{object{"header": object{"key": "x-route", "value": text}}},
-			}
+			}, does())
 		}
 		if g.chance(30) {
 			host["matcher"] = g.matcher(route, 3)
@@ -202,13 +235,13 @@ func (g *generator) listener(name string) any {
 		}
 		hosts = append(hosts, host)
 	}
-	table := object{}
+	table := object{"validate_clusters": false} // a route may lead nowhere
 	if g.chance(30) {
 		table["ignore_port_in_host_matching"] = true
 	}
 	return object{
 		"name": name, "virtual_hosts": hosts, "route_config": table,
-		"hcm": object{"normalize_path": g.chance(30), "merge_slashes": g.chance(20), "use_remote_address": g.chance(50), "access_log": []any{}},
+		"hcm": g.manager(),
 	}
 }
 
@@ -231,7 +264,7 @@ func (g *generator) domain() string {
 }
 
 func (g *generator) segment() string {
-	return pick(g, "a", "b", "ab", "A", "v1", "v2", "x.y", "%61", "a%20b", "1", "22", "a=b")
+	return pick(g, "a", "b", "ab", "A", "v1", "v2", "x.y", "%61", "a%20b", "1", "22", "a=b", "a%2fb")
 }
 
 func (g *generator) path(max int) string {
@@ -274,6 +307,9 @@ func (g *generator) match() any {
 	}
 	if g.chance(25) {
 		m["query_parameters"] = []any{g.queryMatch()}
+	}
+	if g.chance(10) {
+		m["cookies"] = []any{g.cookieMatch()}
 	}
 	if g.chance(5) {
 		m["grpc"] = object{}
@@ -347,13 +383,26 @@ func (g *generator) stringMatch() object {
 
 func (g *generator) headerMatch() any {
 	m := object{"name": g.headerName()}
-	switch g.r.IntN(8) {
+	switch g.r.IntN(9) {
 	case 0:
 		m["present_match"] = g.chance(70)
 	case 1:
 		start := g.r.IntN(8) - 4
 		m["range_match"] = object{"start": start, "end": start + 1 + g.r.IntN(10)}
 	case 2: // presence by the name alone
+	case 3: // the older ways
+		switch g.r.IntN(5) {
+		case 0:
+			m["exact_match"] = pick(g, "a", "GET", "b", "ab")
+		case 1:
+			m["prefix_match"] = pick(g, "a", "G", "/")
+		case 2:
+			m["suffix_match"] = pick(g, "b", "T", "example")
+		case 3:
+			m["contains_match"] = pick(g, "b", "E", ",")
+		case 4:
+			m["safe_regex_match"] = object{"regex": pick(g, "a.*", "[a-z]+", "(GET|POST)")}
+		}
 	default:
 		m["string_match"] = g.stringMatch()
 	}
@@ -372,6 +421,14 @@ func (g *generator) queryMatch() any {
 		m["present_match"] = g.chance(75)
 	} else {
 		m["string_match"] = g.stringMatch()
+	}
+	return m
+}
+
+func (g *generator) cookieMatch() any {
+	m := object{"name": pick(g, "k", "session", "K"), "string_match": g.stringMatch()}
+	if g.chance(25) {
+		m["invert_match"] = true
 	}
 	return m
 }
@@ -395,7 +452,7 @@ func (g *generator) request() string {
 		host = pick(g, "x-", "deep.") + host
 	}
 	if g.chance(20) {
-		host += pick(g, ":8080", ":80")
+		host += pick(g, ":8080", ":80", ".", ".:80")
 	}
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
 	for _, name := range []string{"X-A", "x-b", "X-N", "User-Agent", "Cookie"} {
@@ -407,6 +464,15 @@ func (g *generator) request() string {
 				break
 			}
 		}
+	}
+	if g.chance(25) {
+		fmt.Fprintf(&b, "Cookie: %s\r\n", pick(g, "k=a", "k=b; session=ab", "session=a; k=A", "K=a", "k=", "k", "other=1; k=a", "k=\"a\""))
+	}
+	if g.chance(60) {
+		fmt.Fprintf(&b, "X-Cluster: %s\r\n", pick(g, "ring", "maglev", "murmur", "missing", ""))
+	}
+	if g.chance(20) {
+		fmt.Fprintf(&b, "X-Forwarded-Proto: %s\r\n", pick(g, "https", "http"))
 	}
 	if g.chance(15) {
 		fmt.Fprintf(&b, "Content-Type: %s\r\n", pick(g, "application/grpc", "application/grpc+proto", "application/grpcx", "text/plain"))

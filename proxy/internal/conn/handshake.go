@@ -3,6 +3,7 @@ package conn
 import (
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,7 +112,7 @@ func (c *Conn) onHandshakeDone(err error) {
 	c.info.TLS = st
 	c.info.ALPN = st.NegotiatedProtocol
 	if st.ServerName != "" {
-		c.info.SNI = st.ServerName
+		c.info.SNI = strings.ToLower(st.ServerName) // as the inspector has it
 	}
 	c.info.PeerURI, c.info.PeerCertHash = transportsocket.PeerIdentity(st)
 	if c.info.LocalCertificate = c.tls.LocalCertificate(); c.info.LocalCertificate != nil && len(c.info.LocalCertificate.URIs) > 0 {

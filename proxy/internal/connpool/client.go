@@ -108,6 +108,10 @@ func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
 		return false, false
 	}
 	c.scanned = 0
+	if r.Message.Status == 101 && !r.Upgrade {
+		c.broken(r, http1.ErrSwitch)
+		return true, false
+	}
 	if s := r.Message.Status; s/100 == 1 && s != 101 {
 		r.Handler.OnInterim(r)
 		if c.req != r {

@@ -45,6 +45,7 @@ func (r *Request) extendedConnect(h *header.Map) *header.Map {
 	out.SetString(header.Method, "CONNECT")
 	out.Set(header.Protocol, r.protocol)
 	out.Remove(header.Upgrade)
+	out.Remove(header.Connection)
 	out.Remove(header.ContentLength)
 	return &out
 }

@@ -41,7 +41,7 @@ func newMux(c *Client) *mux {
 	if m.cfg.ConnWindow == 0 {
 		m.cfg.ConnWindow = upstreamWindow
 	}
-	m.cfg.MaxHeaderBytes, m.cfg.MaxHeaders = int(cfg.HTTP.MaxResponseHeadersKB)<<10, maxResponseHeaders
+	m.cfg.MaxHeaderBytes, m.cfg.MaxHeaders = int(cfg.HTTP.MaxResponseHeadersKB)<<10, int(cfg.HTTP.MaxResponseHeaders)
 	m.codecStats = p.local.Block("http2", options.Stats)
 	m.deferred.Init(m)
 	m.timer.Init(m.onTimer)
@@ -55,9 +55,6 @@ func newMux(c *Client) *mux {
 	m.flushLater()
 	return m
 }
-
-// maxResponseHeaders is Envoy's default for common_http_protocol_options.max_headers_count.
-const maxResponseHeaders = 100
 
 // takes reports whether the connection takes another request. An upgrade waits until it is known whether the host does that.
 func (m *mux) takes(r *Request) bool {
@@ -103,6 +100,9 @@ func (m *mux) endStreams(why Reason, err error) {
 				m.countActive()
 			}
 			m.release(r)
+			if why == Termination { // as in Envoy, though they have waited for nothing
+				m.pool.local.Inc(cluster.RqPendingFailureEject)
+			}
 			r.Handler.OnReset(r, why, err)
 		}
 	})

@@ -27,6 +27,7 @@ func (e *muxEvents) OnHeaders(s *http2.Stream, end bool) {
 		r.Message.Status, r.Message.Framing = 101, http1.Tunnel
 		r.Response.SetString(header.Status, "101")
 		r.Response.Set(header.Upgrade, r.protocol)
+		r.Response.SetString(header.Connection, "upgrade")
 	case r.Connect && ok:
 		r.Message.Framing = http1.Tunnel
 	case end:
@@ -69,11 +70,14 @@ func (e *muxEvents) OnReset(s *http2.Stream, code http2.Code, err *http2.StreamE
 	m.flushLater()
 	local := m.pool.local
 	switch {
+	case err == http2.ErrHeaderCount, err == http2.ErrHeaderListSize: // as Envoy has it
+		local.Inc(cluster.CxProtocolError)
+		local.Inc(cluster.RqRxReset)
+		r.Handler.OnReset(r, RemoteReset, err)
 	case err != nil:
 		local.Inc(cluster.RqTxReset)
 		r.Handler.OnReset(r, ProtocolError, err)
-	case code == http2.RefusedStream:
-		local.Inc(cluster.RqRxReset)
+	case code == http2.RefusedStream: // no reset to Envoy's statistics
 		r.Handler.OnReset(r, RemoteRefused, nil)
 	default:
 		local.Inc(cluster.RqRxReset)

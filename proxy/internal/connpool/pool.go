@@ -314,7 +314,8 @@ func (p *Pool) Abort() {
 }
 
 func (p *Pool) limits() http1.Limits {
-	return http1.Limits{MaxHeadBytes: int(p.local.Config().HTTP.MaxResponseHeadersKB) << 10, AcceptHTTP10: true}
+	o := &p.local.Config().HTTP
+	return http1.Limits{MaxHeadBytes: int(o.MaxResponseHeadersKB) << 10, MaxHeaders: int(o.MaxResponseHeaders), AcceptHTTP10: true}
 }
 
 // used reports whether the connection has served as many requests, or lived as long, as it may.

@@ -55,8 +55,11 @@ func GRPCStatusOf(c *Context) (int, bool) {
 			continue
 		}
 		if v, ok := m.Get(header.GRPCStatus); ok {
-			n, err := strconv.Atoi(string(v))
-			return n, err == nil
+			n, err := strconv.ParseUint(string(v), 10, 31)
+			if err != nil {
+				return -1, true // as Envoy says of what is no status
+			}
+			return int(n), true
 		}
 	}
 	if c.Info == nil {

@@ -338,9 +338,9 @@ func flags(dst []byte, c *Context, long bool) ([]byte, bool) {
 		return dst, false
 	}
 	if long {
-		return c.Info.Flags.AppendLong(dst), true
+		return c.Info.AppendFlagsLong(dst), true
 	}
-	return c.Info.Flags.Append(dst), true
+	return c.Info.AppendFlags(dst), true
 }
 
 // uniqueID is a new random UUID each time it is printed.

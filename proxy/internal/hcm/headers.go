@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -44,6 +45,9 @@ func (s *stream) prepare() bool {
 	s.requestID()
 	if !s.upgrade() {
 		return false
+	}
+	if s.msg.Minor == 0 {
+		s.req.Remove(header.Expect) // RFC 9110, 10.1.1: to be ignored
 	}
 	if s.msg.Expect100 && !cfg.Proxy100Continue {
 		s.req.Remove(header.Expect)
@@ -92,20 +96,43 @@ func (s *stream) underscores() bool {
 			continue
 		}
 		if s.w.m.cfg.Underscores == xdsresource.UnderscoresReject {
+			s.countUnderscore(0)
 			s.refuseUnderscore()
 			return false
 		}
+		s.countUnderscore(1)
 		s.req.RemoveAt(i)
 	}
 	return true
 }
 
+// refuseUnderscore refuses the request as a malformed one.
 func (s *stream) refuseUnderscore() {
-	if s.http2 != nil {
-		s.ResetResponse("http2.unexpected_underscore", streaminfo.DownstreamProtocolError)
+	s.req.Reset()
+	if s.http2 == nil {
+		s.refuse(http1.ErrUnderscore)
 		return
 	}
-	s.refuse(http1.ErrUnderscore)
+	s.info.Set(streaminfo.DownstreamRemoteReset)
+	s.info.Details = "http2.unexpected_underscore"
+	s.requestDone, s.info.RequestEnd = false, 0
+	s.w.inc(rqRxReset)
+	s.complete()
+	s.breakHTTP2()
+}
+
+// underscoreSet are statistics of a codec, "http1.*" and "http2.*".
+var underscoreSet = stats.NewSet(
+	stats.Item{Name: "requests_rejected_with_underscores_in_headers"}, stats.Item{Name: "dropped_headers_with_underscores"},
+)
+
+// countUnderscore adds one to the i-th statistic of the stream's version of HTTP.
+func (s *stream) countUnderscore(i int) {
+	b := &s.w.m.underscores[0]
+	if s.http2 != nil {
+		b = &s.w.m.underscores[1]
+	}
+	s.w.shard.Add(b.Counter(i), 1)
 }
 
 // normalizeHost strips port and trailing dot where the configuration asks for it.
@@ -155,10 +182,9 @@ func (s *stream) upgrade() bool {
 		if !s.allowsUpgrade([]byte("connect")) {
 			s.keepAlive = false
 			if s.Route() == nil {
-				s.Reply(httpfilter.Reply{Code: 404, Details: "route_not_found", Flags: streaminfo.NoRouteFound})
-			} else {
-				s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+				return true // the router says so
 			}
+			s.refuseUpgrade()
 			return false
 		}
 		s.openTunnel()
@@ -170,15 +196,24 @@ func (s *stream) upgrade() bool {
 	name := bytes.ToLower(s.req.Value(header.Upgrade))
 	if string(name) == "h2c" {
 		s.req.Remove(header.Upgrade)
+		s.req.Remove(header.Connection)
 		s.req.RemoveName("http2-settings")
 		return true
 	}
 	if !s.allowsUpgrade(name) {
-		s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
+		s.refuseUpgrade()
 		return false
 	}
 	s.openTunnel()
 	return true
+}
+
+// refuseUpgrade answers a request for a protocol that is not allowed. As in Envoy its end is not
+// waited for: what follows may be of that protocol.
+func (s *stream) refuseUpgrade() {
+	s.w.inc(rqWSOnNonWSRoute)
+	s.requestDone, s.info.RequestEnd = false, 0
+	s.Reply(httpfilter.Reply{Code: 403, Details: "upgrade_failed"})
 }
 
 // allowsUpgrade asks the route first, and the connection manager about what the route leaves open.
@@ -244,7 +279,8 @@ func (s *stream) forwarded() {
 		}
 		s.req.AddString(header.XForwardedProto, proto)
 	}
-	if !s.req.Has(header.Scheme) {
+	if v := string(s.req.Value(header.Scheme)); v != "http" && v != "https" { // as in Envoy: there are no others
+		s.req.Remove(header.Scheme)
 		s.setScheme()
 	}
 	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
@@ -394,7 +430,7 @@ func (s *stream) requestID() {
 	if cfg.GenerateRequestID {
 		edge := cfg.UseRemoteAddress && !s.internal
 		if !ok || edge && !cfg.PreserveExternalRequestID {
-			b := appendUUID(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
+			b := streaminfo.AppendUUID(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
 			if s.info.Trace.Sampled {
 				b[len(b)-36+14] = '9'
 			}
@@ -405,28 +441,4 @@ func (s *stream) requestID() {
 	s.info.RequestID = id
 }
 
-const hexDigits = "0123456789abcdef"
-
-// appendUUID appends a version 4 UUID of two random numbers.
-func appendUUID(dst []byte, hi, lo uint64) []byte {
-	hi = hi&^0xf000 | 0x4000
-	lo = lo&^(3<<62) | 1<<63
-	dst = append(dst, "------------------------------------"...)
-	p := dst[len(dst)-36:]
-	for i, at := range uuidPlaces {
-		if i == 16 {
-			hi = lo
-		}
-		p[at] = hexDigits[hi>>60]
-		hi <<= 4
-	}
-	return dst
-}
-
 var portKey = header.KeyOf("x-forwarded-port")
-
-// uuidPlaces are where the digits of a UUID stand.
-var uuidPlaces = [32]uint8{
-	0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17,
-	19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35,
-}

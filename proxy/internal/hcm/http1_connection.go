@@ -3,6 +3,7 @@ package hcm
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
@@ -87,6 +88,9 @@ func (c *http1Conn) nextRequest(cn *conn.Conn) bool {
 	c.stream = s
 	s.beginHTTP1(c)
 	if err != nil {
+		if err != http1.ErrHostMissing {
+			s.req.Reset() // as in Envoy: what is no request has no headers to the log
+		}
 		s.refuse(err)
 		return false
 	}
@@ -131,7 +135,9 @@ func (c *http1Conn) readBody(cn *conn.Conn) bool {
 func (c *http1Conn) ended() {
 	if s := c.stream; s != nil {
 		if s.tunnel { // each direction of a tunnel ends on its own
-			if !s.requestDone {
+			if !s.requestDone && !s.left {
+				s.left = true
+				c.countDestroyActive()
 				s.feedEnd()
 			}
 			return
@@ -155,7 +161,8 @@ func (c *http1Conn) finished(s *stream) {
 		if c.draining {
 			c.w.inc(cxDrainClose)
 		}
-		c.close(mode)
+		c.closing, c.localClose = true, !s.left
+		c.c.Close(mode)
 		return
 	}
 	c.watch()
@@ -186,7 +193,9 @@ func (c *http1Conn) OnWritable(*conn.Conn) {
 // OnClose implements conn.Handler.
 func (c *http1Conn) OnClose(cn *conn.Conn, err error) {
 	if s := c.stream; s != nil {
-		c.countDestroyActive()
+		if !s.left {
+			c.countDestroyActive()
+		}
 		s.disconnected(!c.localClose)
 	}
 	c.gone(cn, err)
@@ -199,5 +208,5 @@ func (c *http1Conn) refuseLate(body, details string, flag streaminfo.Flags) {
 	s.beginHTTP1(c)
 	s.info.Start = c.headStart
 	c.headStart = 0
-	s.timeout(408, body, details, flag)
+	s.timeout(httpfilter.Reply{Code: 408, Body: body, Details: details, Flags: flag})
 }

@@ -143,10 +143,7 @@ func (s *stream) headHTTP1(h *header.Map, end, upgraded bool) {
 	size := h.Size() // without the framing, as in Envoy
 	s.frame(h, end, upgraded, &o)
 	if !s.requestDone && !s.tunnel {
-		// As in Envoy: the rest of the request is not waited for.
-		s.w.inc(rqBeforeComplete)
-		s.w.inc(rqRxReset)
-		s.keepAlive = false
+		s.keepAlive = false // as in Envoy: the rest of the request is not waited for
 	}
 	if s.c.draining && !upgraded {
 		s.keepAlive = false

@@ -16,6 +16,7 @@ type http2Conn struct {
 	deferred eventloop.Deferred
 	awayAt   int64 // when the last GOAWAY follows the first; 0: not draining, or it has
 	away     bool  // the last GOAWAY is out
+	broke    bool  // a stream of what was just read ended because of what the client sent on it
 }
 
 // outBudget is how much is put into the connection's output at a time. What does not fit there
@@ -50,6 +51,7 @@ func (c *http2Conn) start() {
 // OnData implements conn.Handler.
 func (c *http2Conn) OnData(cn *conn.Conn, eof bool) {
 	if p := cn.In().Bytes(); len(p) > 0 && !c.closing {
+		c.broke = false
 		if err := c.codec.Feed(p, c.w.loop.Now()); err != nil {
 			c.failed(err)
 		} else if c.codec.HeadSince() != 0 {
@@ -75,7 +77,7 @@ func (c *http2Conn) failed(err *http2.ConnError) {
 	if err.Stat != http2.StatPrematureResets && err.Code != http2.EnhanceYourCalm {
 		c.w.inc(cxProtocolError)
 	}
-	if c.localClose = true; c.first != nil {
+	if c.localClose = true; c.first != nil || c.broke {
 		c.countDestroyActive()
 	}
 	for s := c.first; s != nil; s = c.first {

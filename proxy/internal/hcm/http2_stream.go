@@ -22,12 +22,14 @@ func (s *stream) beginHTTP2(c *http2Conn, h2 *http2.Stream) {
 // runHTTP2 takes the request's head on its way.
 func (s *stream) runHTTP2(end bool) {
 	h := &s.req
+	s.headed = true
 	s.info.RequestHeaderSize = uint32(h.Size())
 	method := h.Value(header.Method)
 	s.msg = http1.Message{Minor: 1, KeepAlive: true, Head: string(method) == "HEAD"}
 	if protocol, ok := h.Get(header.Protocol); ok {
 		s.msg.Upgrade = true
 		h.Set(header.Upgrade, protocol)
+		h.SetString(header.Connection, "upgrade")
 		h.SetString(header.Method, "GET")
 		h.Remove(header.Protocol)
 		h.Remove(header.ContentLength)
@@ -83,15 +85,22 @@ func (s *stream) resetHTTP2(code http2.Code, err *http2.StreamError) {
 		s.info.Details = "http2.remote_reset"
 	}
 	s.w.inc(rqRxReset)
+	if err != nil && !s.headed {
+		s.req.Reset() // as in Envoy: what is no request has no headers to the log
+	}
+	s.http2.broke = s.http2.broke || err != nil
 	s.http2.drop(s)
 }
 
 // headHTTP2 sends the head of a response.
 func (s *stream) headHTTP2(h *header.Map, end, upgraded bool) {
+	size := -1
 	switch {
 	case upgraded:
 		s.framing = http1.Tunnel
 		h.Remove(header.ContentLength)
+		size = h.Size() // as in Envoy, before it is turned into HTTP/2
+		h.Remove(header.Connection)
 		if s.code == 101 { // RFC 8441, 5
 			h.SetString(header.Status, "200")
 			h.Remove(header.Upgrade)
@@ -104,7 +113,10 @@ func (s *stream) headHTTP2(h *header.Map, end, upgraded bool) {
 	default:
 		s.framing = http1.ByLength
 	}
-	s.info.ResponseHeaderSize = uint32(h.Size())
+	if size < 0 {
+		size = h.Size()
+	}
+	s.info.ResponseHeaderSize = uint32(size)
 	s.http2.codec.SendHeaders(s.h2, h, end)
 	s.http2.flushLater()
 }

@@ -300,7 +300,7 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 			return
 		}
 		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: x\r\n\r\n")
-		_, _ = io.Copy(c, r)
+		_, _ = io.Copy(struct{ io.Writer }{c}, r) // no splice: its pipes outlive the test
 	})
 	// The inner proxy takes extended CONNECT and speaks HTTP/1; the outer one takes HTTP/1 and speaks HTTP/2.
 	in := base(up)

@@ -111,7 +111,7 @@ func TestWebSocket(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if req.Header.Get("Upgrade") != "websocket" || req.Header.Get("Connection") != "upgrade" {
+		if req.Header.Get("Upgrade") != "websocket" || req.Header.Get("Connection") != "Upgrade" {
 			_, _ = io.WriteString(c, "HTTP/1.1 400 X\r\ncontent-length: 0\r\n\r\n")
 			return
 		}

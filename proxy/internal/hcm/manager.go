@@ -37,6 +37,9 @@ type Deps struct {
 	// Scopes finds the route table by a request's headers, each time that its route is looked up;
 	// nil: Routes says which it is.
 	Scopes *route.Scopes
+	// Cluster returns a worker's configuration of a cluster, nil when there is none; nil: there
+	// are no clusters.
+	Cluster func(worker int, name string) *xdsresource.Cluster
 	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
 	Filters    []httpfilter.Named
 	AccessLogs []*accesslog.Logger
@@ -64,6 +67,8 @@ type Manager struct {
 	stats       stats.Block
 	codec       stats.Block // of HTTP/2
 	perListener stats.Block
+	// underscores are statistics of HTTP/1, and of HTTP/2.
+	underscores [2]stats.Block
 	replies     *replyConfig
 	maxKept     int // idle stream objects kept by a worker
 	// disabled are the filters that run only where a route configures them, a bit each.
@@ -121,6 +126,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		m.stats = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(statSet)
 		m.perListener = d.ListenerStats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(listenerSet)
 		m.codec = d.Stats.Scope("http2").Block(options.Stats)
+		m.underscores = [2]stats.Block{d.Stats.Scope("http1").Block(underscoreSet), d.Stats.Scope("http2").Block(underscoreSet)}
 	}
 	m.http2 = http2Config(cfg)
 	return m, nil
@@ -130,6 +136,15 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 func (m *Manager) OnNewConnection(cn *conn.Conn, _ *listener.Context) {
 	w := m.worker(cn.Loop())
 	m.serve(w, cn)
+}
+
+// Refused implements listener.Refuser: a connection that ends in its TLS handshake was one, to
+// Envoy's statistics.
+func (m *Manager) Refused(cn *conn.Conn) {
+	w := m.worker(cn.Loop())
+	for _, i := range []int{cxTotal, cxSSLTotal, cxDestroy, cxDestroyRemote} {
+		w.inc(i)
+	}
 }
 
 // worker is what one loop has of the manager.

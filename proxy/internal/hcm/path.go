@@ -3,6 +3,7 @@ package hcm
 import (
 	"bytes"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -52,6 +53,10 @@ func (s *stream) normalizePath() bool {
 		return true
 	}
 	s.req.SetBuilt(header.Key{ID: header.Path}, append(append(s.req.Build(), changed...), query...))
+	if redirect && grpcstatus.Is(s.req.Value(header.ContentType)) { // clients of gRPC follow none
+		s.refusePath()
+		return false
+	}
 	if redirect {
 		s.w.inc(rqPathRedirected)
 		s.Reply(httpfilter.Reply{Code: 307, Details: "path_normalization_failed", Headers: func(h *header.Map) {

@@ -64,6 +64,7 @@ func (s *stream) Reply(r httpfilter.Reply) {
 		return
 	}
 	s.replied = true
+	s.nameCluster()
 	if r.Code == 400 {
 		s.keepAlive = false // as in Envoy: who sends bad requests is not heard further
 	}
@@ -80,6 +81,10 @@ func (s *stream) Reply(r httpfilter.Reply) {
 	h.AddBuilt(header.Key{ID: header.Status}, strconv.AppendInt(h.Build(), int64(r.Code), 10))
 	s.info.ResponseCode = r.Code
 	body, kind := r.Body, "text/plain"
+	if s.target != nil && !r.Bare { // as in Envoy: what the route adds to responses, to this one as well
+		s.logCtx.Response = h
+		s.target.ResponseOps.Apply(h, &s.logCtx)
+	}
 	if r.Headers != nil {
 		r.Headers(h)
 	}

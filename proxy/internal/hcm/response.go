@@ -80,8 +80,11 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	s.code = statusOf(h)
 	s.info.ResponseCode = s.code
 	s.info.ResponseStart = s.w.loop.Now()
-	s.mutateResponse(h)
 	upgraded := s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2)
+	s.mutateResponse(h, upgraded)
+	if !s.requestDone {
+		s.w.inc(rqBeforeComplete)
+	}
 	if s.http2 != nil {
 		s.headHTTP2(h, end, upgraded)
 	} else {
@@ -97,10 +100,13 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 }
 
 // mutateResponse sets what we say about ourselves.
-func (s *stream) mutateResponse(h *header.Map) {
+func (s *stream) mutateResponse(h *header.Map, upgraded bool) {
 	cfg := s.w.m.cfg
 	h.Remove(header.TransferEncoding)
-	h.Remove(header.Connection)
+	if !upgraded {
+		h.Remove(header.Connection)
+		h.Remove(header.Upgrade)
+	}
 	switch cfg.ServerHeader {
 	case xdsresource.ServerOverwrite:
 		h.SetString(header.Server, cfg.ServerName)
@@ -165,18 +171,20 @@ func (k *responseSink) overflow() {
 
 // endResponse: all of the response is in the out buffer, or in the codec.
 func (s *stream) endResponse() {
+	if !s.requestDone {
+		s.w.inc(rqRxReset)
+	}
 	if s.http2 != nil {
-		if !s.requestDone && !s.tunnel {
-			s.w.inc(rqBeforeComplete)
-			s.w.inc(rqRxReset)
-		}
 		s.info.ResponseEnd = s.w.loop.Now()
 		s.complete()
 		s.http2.finished(s)
 		return
 	}
 	s.c.c.Flush()
-	s.info.ResponseEnd = s.w.loop.Now()
+	if s.info.ResponseEnd = s.w.loop.Now(); s.tunnel && s.info.Flags&streaminfo.UpstreamConnectionTermination != 0 {
+		s.info.ResponseEnd = 0
+		s.w.inc(rqTxReset)
+	}
 	s.complete()
 	s.http1.finished(s)
 }
@@ -223,16 +231,29 @@ func (s *stream) disconnected(byClient bool) {
 	}
 }
 
+// leftTunnel notes in the record of a tunnel that its client has ended it. The other side was heard
+// to its end; to Envoy the tunnel was over with the client's.
+func (s *stream) leftTunnel() {
+	s.w.inc(rqRxReset)
+	s.info.Set(streaminfo.DownstreamConnectionTermination)
+	s.info.Details = "downstream_remote_disconnect"
+	s.info.RequestEnd, s.info.UpstreamTxLast, s.info.ResponseEnd = 0, 0, 0
+}
+
 // complete closes the record: filters, statistics, access logs.
 func (s *stream) complete() {
 	if s.over {
 		return
 	}
 	s.over = true
+	if s.left {
+		s.leftTunnel()
+	}
 	s.reqDir.kill()
 	s.respDir.kill()
 	w := s.w
 	s.info.End = w.loop.Now()
+	s.nameCluster()
 	s.info.RequestHeaderSize = uint32(s.req.Size()) // as it was routed, as in Envoy
 	for _, f := range s.completers {
 		f.OnComplete(f.seat)

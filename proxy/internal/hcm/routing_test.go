@@ -237,7 +237,7 @@ func TestFault(t *testing.T) {
 func TestCORS(t *testing.T) {
 	var calls atomic.Int32
 	s := base(httpServer(t, func(w http.ResponseWriter, r *http.Request) { calls.Add(1); echo(w, r) }))
-	s.filters = named(cors.Name, cors.New())
+	s.filters = named(cors.Name, cors.New(stats.Scope{}))
 	s.routes[0].FilterConfigs = map[string]any{cors.Name: &cors.Policy{
 		Origins:      []xdsresource.StringMatch{{Value: "https://a.example"}},
 		AllowMethods: "GET,POST", AllowHeaders: "x-a", ExposeHeaders: "x-b", MaxAge: "60", AllowCredentials: true,

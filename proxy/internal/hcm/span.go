@@ -113,7 +113,7 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 	add("request_size", strconv.FormatUint(i.BytesReceived, 10))
 	add("response_size", strconv.FormatUint(i.BytesSent, 10))
 	add("http.status_code", strconv.Itoa(i.ResponseCode))
-	add("response_flags", i.Flags.String())
+	add("response_flags", string(i.AppendFlags(nil)))
 	if i.UpstreamCluster != "" {
 		add("upstream_cluster", i.UpstreamCluster)
 		name := i.UpstreamCluster

@@ -57,6 +57,7 @@ const (
 	tracingNotTraceable
 	rqOverloadClose
 	cxOverloadDisableKeepalive
+	rqWSOnNonWSRoute
 )
 
 var statSet = stats.NewSet(
@@ -76,7 +77,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
 	counter("tracing.random_sampling"), counter("tracing.not_traceable"),
-	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"),
+	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"), counter("downstream_rq_ws_on_non_ws_route"),
 )
 
 // Counters of the listener, in the order of listenerSet.

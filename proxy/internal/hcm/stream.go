@@ -70,9 +70,11 @@ type stream struct {
 	begun       bool // the terminal has the request
 	keepAlive   bool
 	tunnel      bool
+	left        bool // HTTP/1: the client has ended the tunnel
 	over        bool // finished or reset; what still comes is dropped
 	counted     bool
 	restarted   bool   // another stream has taken the request over
+	headed      bool   // HTTP/2: the request's head is there, and in order
 	disabled    uint64 // filters that the route has turned off, a bit each
 }
 
@@ -154,6 +156,7 @@ func (s *stream) reset() {
 	s.framing, s.code = http1.NoBody, 0
 	s.started, s.replied, s.requestDone, s.begun = false, false, false, false
 	s.keepAlive, s.tunnel, s.over, s.counted, s.restarted = false, false, false, false, false
+	s.headed, s.left = false, false
 	s.logCtx = format.Context{Info: &s.info}
 }
 
@@ -336,6 +339,19 @@ func (s *stream) Peek() (*route.Entry, *route.Target) {
 func (s *stream) Target() *route.Target {
 	s.Route()
 	return s.target
+}
+
+// nameCluster notes which cluster the route leads to in the record of a stream that the router has
+// not got, as Envoy does.
+func (s *stream) nameCluster() {
+	lookUp := s.w.m.deps.Cluster
+	if s.info.UpstreamCluster != "" || s.target == nil || lookUp == nil {
+		return
+	}
+	name := s.target.ClusterName(&s.req)
+	if cfg := lookUp(s.w.loop.ID(), name); cfg != nil {
+		s.info.UpstreamCluster, s.info.Cluster = name, cfg
+	}
 }
 
 // ClearRoute implements httpfilter.Stream.

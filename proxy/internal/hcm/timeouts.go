@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
@@ -39,13 +40,13 @@ func (s *stream) overdue(now int64) bool {
 	switch {
 	case past(now, s.info.Start, s.maxDuration):
 		s.w.inc(rqMaxDuration)
-		s.timeout(s.timeoutCode(), "downstream duration timeout", "max_duration_timeout", 0)
+		s.timeout(httpfilter.Reply{Code: s.timeoutCode(), Body: "downstream duration timeout", Details: "max_duration_timeout", GRPC: int(grpcstatus.DeadlineExceeded)})
 	case !s.requestDone && past(now, s.info.Start, cfg.RequestTimeout):
 		s.w.inc(rqTimeout)
-		s.timeout(408, "request timeout", "request_overall_timeout", 0)
+		s.timeout(httpfilter.Reply{Code: 408, Body: "request timeout", Details: "request_overall_timeout"})
 	case past(now, s.lastActive, s.idleTimeout):
 		s.w.inc(rqIdleTimeout)
-		s.timeout(s.timeoutCode(), "stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout)
+		s.timeout(httpfilter.Reply{Code: s.timeoutCode(), Body: "stream timeout", Details: "stream_idle_timeout", Flags: streaminfo.StreamIdleTimeout})
 	default:
 		return false
 	}
@@ -129,13 +130,13 @@ func (s *stream) timeoutCode() int {
 }
 
 // timeout answers a request that took too long.
-func (s *stream) timeout(code int, body, details string, flag streaminfo.Flags) {
+func (s *stream) timeout(r httpfilter.Reply) {
 	if s.started || s.over {
-		s.ResetResponse(details, flag)
+		s.ResetResponse(r.Details, r.Flags)
 		return
 	}
 	if !s.requestDone { // else the next request may follow
 		s.keepAlive = false
 	}
-	s.Reply(httpfilter.Reply{Code: code, Body: body, Details: details, Flags: flag})
+	s.Reply(r)
 }

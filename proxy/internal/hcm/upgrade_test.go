@@ -61,3 +61,44 @@ func TestRouteUpgrades(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgradeHoldsWhatFollows: until the host has agreed to a tunnel, what the client sends behind its request would be
+// requests to the host, past every decision made here.
+func TestUpgradeHoldsWhatFollows(t *testing.T) {
+	got := make(chan string, 1)
+	up := server(t, func(c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		if req.URL.Path == "/agrees" {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n")
+		} else {
+			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+		}
+		rest, _ := io.ReadAll(r)
+		got <- string(rest)
+		_, _ = io.WriteString(c, "done")
+	})
+	s := base(up)
+	s.hcm.UpgradeTypes = map[string]bool{"websocket": true}
+	p := s.start(t)
+	const follows = "GET /admin HTTP/1.1\r\nhost: a\r\n\r\n"
+	for _, test := range []struct {
+		path, want string
+		code       int
+	}{{"/refuses", "", 403}, {"/agrees", follows, 101}} {
+		c := p.dial().send("GET " + test.path + " HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n" + follows)
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil || resp.StatusCode != test.code {
+			t.Fatalf("%s: %v %v", test.path, resp, err)
+		}
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil && test.code == 101 {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(c.r)
+		if got := <-got; got != test.want {
+			t.Errorf("%s: the host read %q, want %q", test.path, got, test.want)
+		}
+	}
+}

@@ -12,7 +12,7 @@ type Head struct {
 	Empty   bool   // adds content-length: 0
 	Chunked bool   // adds transfer-encoding: chunked
 	Close   bool   // adds connection: close
-	Upgrade bool   // adds connection: upgrade (the upgrade header is in the block)
+	Upgrade bool   // adds connection: upgrade, unless the block has it (it has the upgrade header)
 	Proper  bool   // header names as Proper-Case-Words
 	Minor10 bool   // response to an HTTP/1.0 client, in its version: adds connection: keep-alive unless Close
 	Status  int    // responses
@@ -87,6 +87,7 @@ func appendFields(p []byte, h *header.Map, o *Head) []byte {
 		p = append(p, "transfer-encoding: chunked\r\n"...)
 	}
 	switch {
+	case o.Upgrade && h.Has(header.Connection):
 	case o.Upgrade:
 		p = append(p, "connection: upgrade\r\n"...)
 	case o.Close:

@@ -41,6 +41,7 @@ var (
 	ErrTEOnHTTP10       = refuse(400, "http1.transfer_encoding_not_allowed", "Transfer-Encoding on HTTP/1.0 (RFC 9112, 6.1)")
 	ErrTEOnNoBody       = refuse(502, "http1.transfer_encoding_not_allowed", "Transfer-Encoding on a 1xx or 204 response (RFC 9112, 6.1)")
 	ErrLengthOnNoBody   = refuse(502, "http1.content_length_not_allowed", "Content-Length on a 1xx or 204 response (RFC 9110, 8.6)")
+	ErrSwitch           = refuse(502, "http1.codec_error", "101 that nobody has asked for (RFC 9110, 15.2.2)")
 	ErrTEOnConnect      = refuse(400, "http1.body_disallowed", "body framing on CONNECT (RFC 9110, 9.3.6)")
 	ErrChunkSize        = refuse(400, "http1.codec_error", "chunk size is malformed or too large (RFC 9112, 7.1)")
 	ErrChunkExtension   = refuse(400, "http1.codec_error", "chunk extension is malformed or too long (RFC 9112, 7.1.1)")

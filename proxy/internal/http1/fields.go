@@ -16,10 +16,12 @@ type fields struct {
 	length                    uint64
 	chunked                   bool // the only transfer coding
 	badLength                 bool
-	close, keepAlive, upgrade bool // tokens of Connection
-	nominates                 bool // Connection has other tokens
+	close, keepAlive, upgrade bool   // tokens of Connection
+	asked                     []byte // the token upgrade as it was written
+	nominates                 bool   // Connection has other tokens
 	hasUpgrade                bool
 	expect100                 bool
+	te, trailers              bool // there is TE; it has that token
 }
 
 // parse reads lines up to the empty one, which ends b.
@@ -92,6 +94,12 @@ func (f *fields) note(id header.ID, v []byte, h *header.Map) *Error {
 		f.chunked = equalFold(v, "chunked")
 	case header.Connection:
 		f.connection(v)
+	case header.TE:
+		f.te, f.trailers = true, f.trailers || HasToken(v, "trailers")
+	case header.ProxyConnection:
+		if equalFold(v, "close") { // not in any RFC, but Envoy takes it at its word
+			f.close = true
+		}
 	case header.Upgrade:
 		f.hasUpgrade = true
 	case header.Expect:
@@ -112,7 +120,7 @@ func (f *fields) connection(v []byte) {
 		case equalFold(t, "keep-alive"):
 			f.keepAlive = true
 		case equalFold(t, "upgrade"):
-			f.upgrade = true
+			f.upgrade, f.asked = true, t
 		default:
 			f.nominates = true
 		}
@@ -236,15 +244,18 @@ func finishResponse(h *header.Map, m *Message, f *fields, l *Limits) *Error {
 	return hopByHop(h, m, f)
 }
 
-// hopByHop drops what concerns this connection only (RFC 9110, 7.6.1). Upgrade stays when
-// an upgrade is asked for; hcm and router decide whether to pass it on.
+// hopByHop drops what concerns this connection only (RFC 9110, 7.6.1). Upgrade, with its word in
+// Connection, stays when an upgrade is asked for; hcm and router decide whether to pass it on.
 func hopByHop(h *header.Map, m *Message, f *fields) *Error {
 	if f.nominates {
 		if err := dropNominated(h); err != nil {
 			return err
 		}
 	}
-	if f.close || f.keepAlive || f.upgrade || f.nominates || h.Has(header.Connection) {
+	switch {
+	case m.Upgrade: // nothing else of it is passed on
+		h.Set(header.Connection, f.asked)
+	case f.close || f.keepAlive || f.upgrade || f.nominates || h.Has(header.Connection):
 		h.Remove(header.Connection)
 	}
 	if f.encodings > 0 {
@@ -254,10 +265,9 @@ func hopByHop(h *header.Map, m *Message, f *fields) *Error {
 		h.Remove(header.Upgrade)
 	}
 	h.RemoveSet(perConnection)
-	if v, ok := h.Get(header.TE); ok {
-		trailers := HasToken(v, "trailers")
+	if f.te {
 		h.Remove(header.TE)
-		if trailers {
+		if f.trailers {
 			h.AddString(header.TE, "trailers")
 		}
 	}

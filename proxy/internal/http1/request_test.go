@@ -253,7 +253,7 @@ func TestRequests(t *testing.T) {
 		":method: GET\n:path: /\n:authority: a\nx-keep: 2\nte: trailers\n", "", "")
 	f("1.0 without host", "GET / HTTP/1.0\r\n\r\n", ":method: GET\n:path: /\n", "", "")
 	f("obs-text", "GET / HTTP/1.1\r\nhost: a\r\nx: \xc3\xa4\xff\r\n\r\n", ":method: GET\n:path: /\n:authority: a\nx: \xc3\xa4\xff\n", "", "")
-	f("websocket", "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n", ":method: GET\n:path: /\n:authority: a\nupgrade: websocket\n", "", "")
+	f("websocket", "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n", ":method: GET\n:path: /\n:authority: a\nconnection: Upgrade\nupgrade: websocket\n", "", "")
 }
 
 func TestMessage(t *testing.T) {

@@ -226,7 +226,9 @@ func (c *Conn) onTrailers(s *Stream, p []byte, end, self bool) *ConnError {
 		return c.messageFault(s, fault)
 	}
 	s.peerEnded = true
-	c.h.Count(StatTrailers, 1)
+	if c.cfg.Server { // as in Envoy: those of responses are not counted
+		c.h.Count(StatTrailers, 1)
+	}
 	if s.Trailers.Len() > 0 {
 		c.h.OnTrailers(s)
 	} else {

@@ -86,7 +86,6 @@ func (c *Conn) goAway(last uint32, code Code) {
 	binary.BigEndian.PutUint32(p[:], last)
 	binary.BigEndian.PutUint32(p[4:], uint32(code))
 	c.queue(frameGoAway, 0, 0, p[:])
-	c.h.Count(StatGoAwaySent, 1)
 }
 
 // Shutdown (servers) asks the peer to open no more streams; those that are on their way are served (RFC 9113, 6.8).
@@ -98,6 +97,7 @@ func (c *Conn) GoAway(code Code) {
 		return
 	}
 	c.away, c.awayLast = true, c.last
+	c.h.Count(StatGoAwaySent, 1) // as in Envoy: neither the first of two, nor those that say of a fault
 	c.goAway(c.last, code)
 }
 

@@ -160,6 +160,8 @@ type Reply struct {
 	// GRPC is the status for a gRPC client, whose answer is 200 with the body as grpc-message; 0:
 	// what Code stands for.
 	GRPC int
+	// Bare: the route adds no headers to the answer.
+	Bare bool
 }
 
 // Named is a filter of a chain: what server hands to the connection manager.

@@ -9,6 +9,17 @@ import (
 // Hash is Envoy's hash of a policy's value, and XX_HASH of a ring.
 func Hash(b []byte) uint64 { return xxhash.Sum64(b) }
 
+// HashAll is Envoy's hash of several values: that of each is the seed of the next.
+func HashAll(values [][]byte) uint64 {
+	var n uint64
+	for _, v := range values {
+		d := xxhash.NewWithSeed(n)
+		_, _ = d.Write(v) // never fails
+		n = d.Sum64()
+	}
+	return n
+}
+
 // murmurSeed is the seed of std::hash in libstdc++, whose values MURMUR_HASH_2 repeats.
 const murmurSeed = 0xc70f6907
 

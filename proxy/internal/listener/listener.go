@@ -28,6 +28,12 @@ type NetworkHandler interface {
 	OnNewConnection(c *conn.Conn, l *Context)
 }
 
+// Refuser may be implemented by a NetworkHandler that counts connections. Refused is called on the
+// loop when a connection for it ends in its TLS handshake.
+type Refuser interface {
+	Refused(c *conn.Conn)
+}
+
 // Drainer may be implemented by the conn.Handler of a connection. Drain is called on the loop
 // when the connection's filter chain or listener is going away: the connection should end in
 // order, after what it is doing. What has not ended by the deadline is closed.

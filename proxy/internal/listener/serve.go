@@ -124,6 +124,9 @@ func (s *served) OnClose(c *conn.Conn, err error) {
 		if e, ok := errors.AsType[*conn.Error](err); ok {
 			s.failure = e.TransportFailureReason()
 		}
+		if r, ok := s.ch.handler.(Refuser); ok {
+			r.Refused(c)
+		}
 		s.w.l.log.Debug("TLS handshake failed", "listener", s.ch.ctx.Listener, "remote", c.Info().RemoteAddr, "error", err)
 	}
 }

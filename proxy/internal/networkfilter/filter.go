@@ -56,6 +56,13 @@ func (ch *Chain) from(i int, c *conn.Conn, at *listener.Context) {
 	ch.Terminal.OnNewConnection(c, at)
 }
 
+// Refused implements listener.Refuser.
+func (ch *Chain) Refused(c *conn.Conn) {
+	if r, ok := ch.Terminal.(listener.Refuser); ok {
+		r.Refused(c)
+	}
+}
+
 // Refuse closes a connection, after a while if delay is positive: a client that is refused at once
 // may be back at once.
 func Refuse(c *conn.Conn, delay time.Duration) {

@@ -3,6 +3,7 @@ package route
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -19,8 +20,8 @@ type HashInput struct {
 }
 
 // Hash computes the load balancing hash of a request from the route's hash policies, false
-// when none of them gives one. Several are combined in order; a terminal one that gives a
-// hash ends the list. Cookies that the client did not send give none, unless they have a
+// when none of them gives one. Several are combined in order; behind a terminal one the list ends
+// if there is a hash, were it an earlier one's. Cookies that the client did not send give none, unless they have a
 // time to live: those are appended to made, and the answer has to set them.
 func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
 	h, source := in.Headers, in.Source
@@ -29,14 +30,11 @@ func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint6
 	for i := range f.RouteAction.Hash {
 		a := &f.RouteAction.Hash[i]
 		var v []byte
+		var n uint64
 		var have bool
 		switch {
 		case a.Header != "":
-			if a.Rewrite == nil {
-				v, have = h.Join(p.scratch(), f.hash[i])
-			} else {
-				v, have = rewritten(h, f.hash[i], a.Rewrite)
-			}
+			n, have = hashHeader(h, f.hash[i], a.Rewrite)
 		case a.Cookie != nil:
 			v, _ = Cookie(h, a.Cookie.Name)
 			if len(v) == 0 && a.Cookie.TTL != nil {
@@ -54,27 +52,42 @@ func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint6
 			v = append(p.scratch(), t...)
 		}
 		if have {
-			n := lb.Hash(v)
+			if a.Header == "" {
+				n = lb.Hash(v)
+			}
 			if ok {
 				n ^= hash<<1 | hash>>63
 			}
 			hash, ok = n, true
-			if a.Terminal {
-				break
-			}
+		}
+		if a.Terminal && ok {
+			break
 		}
 	}
 	p.release()
 	return hash, ok, made
 }
 
-// rewritten is a header's value with what a pattern matches replaced.
-func rewritten(h *header.Map, k header.Key, w *xdsresource.RegexRewrite) ([]byte, bool) {
-	v, ok := h.Join(nil, k)
-	if !ok {
-		return nil, false
+// hashHeader is the hash of a header: of its value, in which a pattern may be replaced first. Of several the order means nothing, as in
+// Envoy: they are sorted, and the hash of each is the seed of the next.
+func hashHeader(h *header.Map, k header.Key, w *xdsresource.RegexRewrite) (uint64, bool) {
+	i := h.Find(k, 0)
+	if i < 0 {
+		return 0, false
 	}
-	return w.Regex.ReplaceAll(v, []byte(w.Substitution)), true
+	var values [][]byte
+	for ; i >= 0; i = h.Find(k, i+1) {
+		_, _, v := h.At(i)
+		if w != nil {
+			v = w.Regex.ReplaceAll(v, []byte(w.Substitution))
+		}
+		if len(values) == 0 && h.Find(k, i+1) < 0 {
+			return lb.Hash(v), true
+		}
+		values = append(values, v)
+	}
+	slices.SortFunc(values, bytes.Compare)
+	return lb.HashAll(values), true
 }
 
 // Cookie returns the value of a request's cookie without its quotes.

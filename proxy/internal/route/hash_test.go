@@ -98,3 +98,32 @@ func TestHashFilterState(t *testing.T) {
 		}
 	}
 }
+
+// TestHashHeaderOfSeveralValues: their order means nothing, but where one ends does.
+func TestHashHeaderOfSeveralValues(t *testing.T) {
+	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}}})
+	hash := func(headers ...string) uint64 {
+		h, _, _ := f.Hash(HashInput{Headers: get("/", headers...).Headers}, nil)
+		return h
+	}
+	ab, ba := hash("x-user: a", "x-user: b"), hash("x-user: b", "x-user: a")
+	if ab != ba || ab == hash("x-user: a,b") || ab == hash("x-user: ab") || ab == hash("x-user: a") {
+		t.Errorf("%x %x", ab, ba)
+	}
+}
+
+// TestHashTerminalEndsWithAnEarlierHash: a terminal policy ends the list when there is a hash, its own or
+// not.
+func TestHashTerminalEndsWithAnEarlierHash(t *testing.T) {
+	last := xdsresource.HashPolicy{Header: ":method"}
+	only := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}}})
+	ends := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}, {Query: "q", Terminal: true}, last}})
+	in := HashInput{Headers: get("/", "x-user: a").Headers}
+	want, _, _ := only.Hash(in, nil)
+	if got, ok, _ := ends.Hash(in, nil); !ok || got != want {
+		t.Errorf("%x, want %x", got, want)
+	}
+	if _, ok, _ := ends.Hash(HashInput{Headers: get("/").Headers}, nil); !ok {
+		t.Error("a terminal policy without a hash ended the list")
+	}
+}

@@ -5,22 +5,24 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// RewritePath appends the path to send upstream, query included, for a request path. The
-// flag is false when the route does not rewrite; then nothing is appended.
+// RewritePath appends what the route makes of a request path, query included: the path to send
+// upstream, or the one that a redirect leads to. The flag is false when the route does not rewrite;
+// then nothing is appended.
 func (e *Entry) RewritePath(dst, path []byte) ([]byte, bool) {
-	f := e.Forward
-	if f == nil {
-		return dst, false
-	}
-	if f.TemplateRewrite != nil {
+	if f := e.Forward; f != nil && f.TemplateRewrite != nil {
 		only, _ := split(path)
 		out, ok := f.TemplateRewrite.Append(dst, only)
 		if !ok {
 			return dst, false // a filter has changed the path since
 		}
 		return append(out, path[len(only):]...), true
+	} else if f != nil {
+		return e.rewrite(dst, path, f.PrefixRewrite, f.RegexRewrite)
 	}
-	return e.rewrite(dst, path, f.PrefixRewrite, f.RegexRewrite)
+	if r := e.Redirect; r != nil {
+		return e.rewrite(dst, path, r.PrefixRewrite, r.RegexRewrite)
+	}
+	return dst, false
 }
 
 // rewrite replaces what the route's match covers of the path by prefix, or what regex
@@ -49,9 +51,9 @@ func (e *Entry) matchedLen(path []byte) int {
 	return len(path)
 }
 
-// RewriteHost returns the authority to send upstream; false leaves it as it is. hostname is
-// the chosen endpoint's, for auto_host_rewrite.
-func (e *Entry) RewriteHost(t *Target, h *header.Map, hostname string) (string, bool) {
+// RewriteHost returns the authority to send upstream; false leaves it as it is. path is the
+// request's before it was rewritten. hostname is the chosen endpoint's, for auto_host_rewrite.
+func (e *Entry) RewriteHost(t *Target, h *header.Map, path []byte, hostname string) (string, bool) {
 	if t != nil && t.HostRewrite != "" {
 		return t.HostRewrite, true
 	}
@@ -68,7 +70,7 @@ func (e *Entry) RewriteHost(t *Target, h *header.Map, hostname string) (string, 
 		v, ok := h.GetName(w.Header)
 		return string(v), ok && len(v) > 0
 	case w.PathRegex != nil:
-		only, _ := split(h.Value(header.Path))
+		only, _ := split(path)
 		v := w.PathRegex.Regex.ReplaceAll(only, []byte(w.PathRegex.Substitution))
 		return string(v), len(v) > 0
 	}

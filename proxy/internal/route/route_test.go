@@ -336,7 +336,7 @@ func TestRewrites(t *testing.T) {
 		{xdsresource.HostRewrite{Header: "x-h"}, "from-header"}, {xdsresource.HostRewrite{PathRegex: re("^/([^/]+)/.*$", "${1}.test")}, "a.test"},
 	} {
 		e := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/"}, Forward: &xdsresource.RouteAction{HostRewrite: tt.rewrite}}).Match(get("/a/b"))
-		if got, _ := e.RewriteHost(nil, get("/a/b?c", "x-h: from-header").Headers, "up.test"); got != tt.want {
+		if got, _ := e.RewriteHost(nil, get("/other", "x-h: from-header").Headers, []byte("/a/b?c"), "up.test"); got != tt.want {
 			t.Errorf("%+v: %q", tt.rewrite, got)
 		}
 	}

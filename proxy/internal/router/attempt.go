@@ -96,6 +96,7 @@ func (r *router) attempt() {
 	req.Head, req.Connect, req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
 	req.FromHTTP2, req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
 	req.Downstream = info.ConnectionID
+	r.held = req.Upgrade || req.Connect
 	info.UpstreamConnect = 0
 	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && host.Host.Transport != nil {
 		a.nameServer(up)
@@ -155,9 +156,10 @@ func (a *attempt) OnReady(req *connpool.Request) {
 	a.started = r.loop.Now()
 	a.info, a.http2 = req.Info(), req.HTTP2()
 	a.describe(info)
-	end := r.ended && r.body.Len() == 0 && r.trailers == nil
+	end := !r.held && r.ended && r.body.Len() == 0 && r.trailers == nil
 	req.SendHead(r.h, end)
 	switch {
+	case r.held: // nothing follows before the host's answer
 	case end:
 		a.sentAll()
 	case r.body.Len() > 0:
@@ -170,7 +172,7 @@ func (a *attempt) OnReady(req *connpool.Request) {
 			r.s.ResumeRequest()
 		}
 	}
-	if r.trailers != nil {
+	if r.trailers != nil && !r.held {
 		a.sendTrailers(r.trailers)
 	}
 	a.startClocks()

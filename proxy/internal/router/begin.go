@@ -97,7 +97,9 @@ func (r *router) answerDirectly() bool {
 	}
 	switch {
 	case r.entry.Redirect != nil:
-		r.redirect(r.entry.Redirect.Code, r.entry.AppendLocation(nil, r.h))
+		location := r.entry.AppendLocation(nil, r.h)
+		r.rewritePath() // for the log, as in Envoy
+		r.redirect(r.entry.Redirect.Code, location)
 	case r.entry.Direct != nil:
 		r.inc(rqDirectResponse)
 		r.answerDirect()
@@ -169,18 +171,24 @@ func (r *router) changeHeaders() {
 	if len(r.target.RequestOps) > 0 {
 		r.target.RequestOps.Apply(h, &r.ctx)
 	}
-	old := h.Value(header.Path)
-	if b, ok := r.entry.RewritePath(h.Build(), old); ok {
-		h.SetBuilt(pathKey, b)
+	r.rewritePath()
+}
+
+// rewritePath makes the path what the route says, and keeps the old one in a header.
+func (r *router) rewritePath() {
+	old := r.h.Value(header.Path)
+	r.path = old
+	if b, ok := r.entry.RewritePath(r.h.Build(), old); ok {
+		r.h.SetBuilt(pathKey, b)
 		if !r.cfg.SuppressEnvoyHeaders {
-			h.SetKey(originalPathKey, old)
+			r.h.SetKey(originalPathKey, old)
 		}
 	}
 }
 
 // rewriteHost sets the authority, which may depend on the chosen host.
 func (r *router) rewriteHost(to *cluster.LocalHost) {
-	host, ok := r.entry.RewriteHost(r.target, r.h, to.Host.Hostname)
+	host, ok := r.entry.RewriteHost(r.target, r.h, r.path, to.Host.Hostname)
 	if !ok {
 		return
 	}
@@ -258,6 +266,10 @@ func (r *router) RequestBody(p []byte, end bool) {
 	for _, m := range r.mirrors {
 		m.send(p, end)
 	}
+	if r.held {
+		r.hold(p, end)
+		return
+	}
 	a := r.writable()
 	if a == nil || r.keep {
 		if r.store(p); r.state == done || r.state == idle {
@@ -271,6 +283,30 @@ func (r *router) RequestBody(p []byte, end bool) {
 	}
 	r.s.Info().UpstreamTxBytes += uint64(len(p))
 	r.afterBody(end)
+}
+
+// hold keeps what a client says to a tunnel that is not there yet. Until the host has agreed to it, these bytes would be requests to
+// the host: the client's own, past all that was decided about requests here.
+func (r *router) hold(p []byte, end bool) {
+	r.body.Append(p)
+	if r.body.Len() > r.s.BufferLimit() {
+		r.s.PauseRequest()
+	}
+	if end {
+		r.startClock()
+	}
+}
+
+// openTunnel lets through what was held.
+func (r *router) openTunnel(a *attempt) {
+	r.held = false
+	if r.body.Len() > 0 || r.ended {
+		a.sendBody(r.body.Bytes(), r.ended)
+		r.body.Reset()
+	}
+	if !r.ended {
+		r.s.ResumeRequest()
+	}
 }
 
 // store keeps a piece of the body for an attempt to come. Beyond the buffer limit further attempts and redirects are given up, and a
@@ -287,7 +323,7 @@ func (r *router) store(p []byte) {
 			r.pausing = false
 			r.reply(httpfilter.Reply{
 				Code: http.StatusInsufficientStorage, Body: "exceeded request buffer limit while retrying upstream",
-				Details: "request_payload_exceeded_retry_buffer_limit", Headers: r.failureHeaders,
+				Details: "request_payload_exceeded_retry_buffer_limit", Headers: r.sayAttempts,
 			})
 			return
 		}
@@ -325,7 +361,7 @@ func (r *router) RequestTrailersEnd(t *header.Map) {
 	for _, m := range r.mirrors {
 		m.sendTrailers(t)
 	}
-	if a := r.writable(); a != nil {
+	if a := r.writable(); a != nil && !r.held {
 		a.sendTrailers(t)
 	}
 	r.startClock()

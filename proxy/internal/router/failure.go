@@ -78,7 +78,7 @@ func (a *attempt) failed(f failure) {
 		a.drop()
 		return
 	}
-	r.retry.finished(r.local, r.high, http.StatusServiceUnavailable)
+	r.retry.finished(r.local, r.high, !r.retry.wantsReset(f.kind, a.stage == asked))
 
 	body := "upstream connect error or disconnect/reset before headers. "
 	if info.Attempts > 1 {
@@ -91,12 +91,12 @@ func (a *attempt) failed(f failure) {
 		details += "|" + underscored(transport)
 	}
 	r.dropAttempts()
-	headers := r.failureHeaders
+	headers := r.sayAttempts
 	if f.kind == resetOverflow {
 		info.Host = nil // as in Envoy: nothing was tried with it
 		headers = func(h *header.Map) {
 			h.SetString(header.XEnvoyOverloaded, "true")
-			r.failureHeaders(h)
+			r.sayAttempts(h)
 		}
 	}
 	r.reply(httpfilter.Reply{Code: code, Body: body, Details: details + "}", Flags: f.flag(), Headers: headers})
@@ -108,11 +108,11 @@ func (r *router) noHost() {
 	if r.lb.Override != "" && r.lb.OverrideStrict && r.lb.Missing {
 		code = r.s.Info().Override.MissingStatus
 	}
-	r.retry.finished(r.local, r.high, code)
+	r.retry.finished(r.local, r.high, false)
 	r.countResponse(code)
 	r.reply(httpfilter.Reply{
 		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",
-		Flags: streaminfo.NoHealthyUpstream, Headers: r.failureHeaders,
+		Flags: streaminfo.NoHealthyUpstream, Headers: r.sayAttempts,
 	})
 }
 
@@ -129,19 +129,10 @@ func (r *router) drop(all bool) {
 		if !r.cfg.SuppressEnvoyHeaders {
 			h.SetKeyString(key, "true")
 		}
-		r.failureHeaders(h)
+		r.sayAttempts(h)
 	}
 	r.countResponse(http.StatusServiceUnavailable)
 	r.reply(p)
-}
-
-// failureHeaders applies the route's response header changes to the answer for a failure, as Envoy does.
-func (r *router) failureHeaders(h *header.Map) {
-	if r.target != nil && len(r.target.ResponseOps) > 0 {
-		r.ctx.Response = h
-		r.target.ResponseOps.Apply(h, &r.ctx)
-	}
-	r.sayAttempts(h)
 }
 
 // sayAttempts tells the client how many attempts were made, where the virtual host wants that.

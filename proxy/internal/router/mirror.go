@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -57,6 +58,9 @@ func (r *router) beginMirrors(end bool) {
 		}
 		m := &mirror{loop: r.loop, local: local, host: host, limit: r.s.BufferLimit()}
 		m.body.Init(r.loop.Buffers())
+		if r.copies != (stats.Block{}) {
+			r.shard.Add(r.copies.Counter(0), 1)
+		}
 		r.copyHead(m, p)
 		m.start(end, r.limits.global)
 		if !m.over {

@@ -6,11 +6,14 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/http1"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
 // OnInterim implements connpool.Handler.
 func (a *attempt) OnInterim(req *connpool.Request) {
 	if a.stage == asked {
+		a.r.countResponse(req.Message.Status)
 		a.r.s.RespondInterim(&req.Response)
 	}
 }
@@ -32,7 +35,7 @@ func (a *attempt) OnResponse(req *connpool.Request, end bool) {
 		return
 	}
 	if !a.retried {
-		r.retry.finished(r.local, r.high, m.Status)
+		r.retry.finished(r.local, r.high, !bad)
 	}
 	if r.follow(&req.Response, m.Status) {
 		return
@@ -65,6 +68,9 @@ func (a *attempt) OnResponse(req *connpool.Request, end bool) {
 	}
 	if end {
 		a.complete()
+	}
+	if r.held && m.Framing == http1.Tunnel {
+		r.openTunnel(a)
 	}
 	r.s.Respond(h, end)
 }
@@ -109,6 +115,11 @@ func (a *attempt) OnData(req *connpool.Request, p []byte, end bool) {
 	a.track.received += uint64(len(p))
 	s := r.s
 	if end {
+		if info := s.Info(); req.Message.Framing == http1.Tunnel && info.UpstreamProtocol != streaminfo.HTTP2 && !r.ended {
+			// A host that leaves a tunnel first has cut it off, to Envoy's logs.
+			info.Set(streaminfo.UpstreamConnectionTermination)
+			info.Details = "upstream_reset_after_response_started{connection_termination}"
+		}
 		a.settle(nil)
 		a.complete()
 	} else if r.limits.perTryIdle > 0 {

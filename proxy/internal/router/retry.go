@@ -219,9 +219,10 @@ func (r *router) takeRetry() bool {
 	return true
 }
 
-// finished ends the policy's part: an attempt is final.
-func (s *retryState) finished(l *cluster.Local, high bool, code int) {
-	if s.made > 0 && code < 500 {
+// finished ends the policy's part: an attempt is final. content: the policy would not have it
+// repeated, which is what Envoy counts as the success of a retry.
+func (s *retryState) finished(l *cluster.Local, high, content bool) {
+	if s.made > 0 && content {
 		l.Inc(cluster.RqRetrySuccess)
 	}
 	s.release(l, high)

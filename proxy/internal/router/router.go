@@ -38,14 +38,16 @@ func New(cfg Config, d Deps) httpfilter.Factory {
 	f := &factory{cfg: cfg, deps: d}
 	if d.Stats != nil {
 		f.stats = d.Scope.Block(statSet)
+		f.copies = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", "async-client").Block(copySet)
 	}
 	return f
 }
 
 type factory struct {
-	cfg   Config
-	deps  Deps
-	stats stats.Block
+	cfg    Config
+	deps   Deps
+	stats  stats.Block
+	copies stats.Block
 }
 
 // NewFilter implements httpfilter.Factory.
@@ -53,7 +55,7 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 	r := &router{cfg: f.cfg, loop: l, clusters: f.deps.Clusters.Local(l.ID()), localAddress: f.deps.LocalAddress}
 	r.shard = new(stats.Shard)
 	if f.deps.Stats != nil {
-		r.stats, r.shard = f.stats, f.deps.Stats.Shard(l.ID())
+		r.stats, r.copies, r.shard = f.stats, f.copies, f.deps.Stats.Shard(l.ID())
 	}
 	r.body.Init(l.Buffers())
 	r.globalTimer.Init(r.onGlobalTimeout)
@@ -80,6 +82,7 @@ type router struct {
 	clusters     *cluster.LocalManager
 	localAddress netip.Addr
 	stats        stats.Block
+	copies       stats.Block // of mirrored requests
 	shard        *stats.Shard
 
 	// The request, set by BeginRequest and cleared by OnComplete.
@@ -93,6 +96,8 @@ type router struct {
 	ctx     format.Context
 	high    bool
 
+	path      []byte      // of the request, before it was rewritten
+	held      bool        // what follows the head of a request for a tunnel waits until there is one
 	ended     bool        // the request has been received in full
 	endedAt   int64       // when that was
 	trailers  *header.Map // of the request, nil for none
@@ -140,6 +145,7 @@ func (r *router) OnComplete(httpfilter.Stream) {
 	r.ctx = format.Context{}
 	r.ended, r.keep, r.sentBody, r.high, r.pausing, r.hedged = false, false, false, false, false, false
 	r.endedAt = 0
+	r.path, r.held = nil, false
 	r.retry, r.limits, r.avoid, r.mirrors, r.cookies = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0], r.cookies[:0]
 	r.lb = lb.Context{}
 }

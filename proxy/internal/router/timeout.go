@@ -62,6 +62,10 @@ func (r *router) limitDuration() {
 	if most := r.forward.GRPCTimeoutHeaderMax; most != nil {
 		if d, ok := r.grpcDeadline(*most); ok {
 			limit = &d
+			// A host of gRPC is told what holds, which may be less than what the client has asked for.
+			if asked, _ := grpcTimeout(r.h.Value(header.GRPCTimeout)); asked != d && grpcstatus.Is(r.h.Value(header.ContentType)) {
+				r.h.SetBuilt(header.Key{ID: header.GRPCTimeout}, appendGRPCTimeout(r.h.Build(), d.Milliseconds()))
+			}
 		}
 	}
 	if limit != nil {
@@ -220,7 +224,7 @@ func (r *router) timedOut(details string) {
 	if r.limits.code != http.StatusGatewayTimeout {
 		body = ""
 	}
-	r.reply(httpfilter.Reply{Code: r.limits.code, Body: body, Details: details, Flags: streaminfo.UpstreamRequestTimeout, Headers: r.failureHeaders})
+	r.reply(httpfilter.Reply{Code: r.limits.code, Body: body, Details: details, Flags: streaminfo.UpstreamRequestTimeout, Headers: r.sayAttempts})
 }
 
 func (a *attempt) onTryTimeout() { a.tryOver(cluster.RqPerTryTimeout, "upstream_per_try_timeout") }

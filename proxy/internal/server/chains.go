@@ -57,6 +57,12 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: s.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
 		ListenerStats: listener.StatScope(s.stats, l),
 	}
+	deps.Cluster = func(worker int, name string) *xdsresource.Cluster {
+		if c := s.clusters.Local(worker).Get(name); c != nil {
+			return c.Config()
+		}
+		return nil
+	}
 	switch {
 	case cfg.Scopes != nil:
 		var err error

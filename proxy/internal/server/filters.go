@@ -99,7 +99,7 @@ var httpFilters = map[string]httpFilter{
 			Name: cors.Name, Parse: cors.ParseConfig, ParseRoute: cors.ParseRouteConfig,
 			RouteTypes: []string{"envoy.extensions.filters.http.cors.v3.CorsPolicy"},
 		},
-		func(*Server, any, place) (httpfilter.Factory, error) { return cors.New(), nil },
+		func(_ *Server, _ any, at place) (httpfilter.Factory, error) { return cors.New(at.scope), nil },
 	},
 	"envoy.extensions.filters.http.buffer.v3.Buffer": {
 		xdsresource.HTTPFilterType{

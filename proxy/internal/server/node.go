@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -18,8 +19,8 @@ type nodeInfo struct {
 	own     *peermetadata.Peer
 	// preamble is the same at the head of a TCP stream; nil without node metadata.
 	preamble []byte
-	// address is this workload's, from the node id ("sidecar~IP~name~domain"); invalid when
-	// the id has none.
+	// address is this workload's, from the node id ("sidecar~IP~name~domain"), else the
+	// machine's; invalid when it has none but the loopback's.
 	address netip.Addr
 }
 
@@ -31,6 +32,9 @@ func readNode(n *corev3.Node) (nodeInfo, error) {
 		if ip, err := netip.ParseAddr(parts[1]); err == nil {
 			out.address = ip
 		}
+	}
+	if !out.address.IsValid() {
+		out.address = machineAddress()
 	}
 	md := n.GetMetadata().AsMap()
 	out.own = peermetadata.FromNode(n.GetId(), md)
@@ -51,4 +55,19 @@ func readNode(n *corev3.Node) (nodeInfo, error) {
 		out.own = &own
 	}
 	return out, nil
+}
+
+// machineAddress is the first IPv4 address of the machine's interfaces that is not the loopback's,
+// which is what Envoy takes for its own.
+func machineAddress() netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
 }

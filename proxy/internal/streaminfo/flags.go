@@ -6,7 +6,7 @@ import "math/bits"
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage#response-flags).
 type Flags uint32
 
-// Response flags, in the order in which Envoy prints them.
+// Response flags.
 const (
 	FailedLocalHealthCheck Flags = 1 << iota
 	NoHealthyUpstream
@@ -54,29 +54,51 @@ var flagNames = [...][2]string{
 	{"DO", "DropOverload"}, {"DR", "DownstreamRemoteReset"}, {"UDO", "UnconditionalDropOverload"},
 }
 
-// Append appends the short names, comma-separated, "-" for none.
-func (f Flags) Append(dst []byte) []byte { return f.append(dst, 0) }
+// String lists the short names in the order of the constants.
+func (f Flags) String() string { return string((&Info{Flags: f}).AppendFlags(nil)) }
 
-// AppendLong appends the long names, comma-separated, "-" for none.
-func (f Flags) AppendLong(dst []byte) []byte { return f.append(dst, 1) }
+// flagOrder is in which order the first flags of a stream were set: five bits for each, plus one.
+type flagOrder uint64
 
-func (f Flags) append(dst []byte, form int) []byte {
+// note adds flags that are new.
+func (o flagOrder) note(f Flags) flagOrder {
+	at := (bits.Len64(uint64(o)) + 4) / 5 * 5
+	for ; f != 0 && at < 60; at += 5 {
+		i := bits.TrailingZeros32(uint32(f))
+		f &^= 1 << i
+		o |= flagOrder(i+1) << at
+	}
+	return o
+}
+
+// AppendFlags appends the short names of the response flags in the order in which they were
+// set, as Envoy does, comma-separated; "-" for none.
+func (i *Info) AppendFlags(dst []byte) []byte { return i.appendFlags(dst, 0) }
+
+// AppendFlagsLong appends their long names.
+func (i *Info) AppendFlagsLong(dst []byte) []byte { return i.appendFlags(dst, 1) }
+
+func (i *Info) appendFlags(dst []byte, form int) []byte {
+	f := i.Flags
 	if f == 0 {
 		return append(dst, '-')
 	}
-	for first := true; f != 0; first = false {
-		i := bits.TrailingZeros32(uint32(f))
-		f &^= 1 << i
-		if !first {
+	for o := i.order; f != 0; o >>= 5 {
+		n := int(o&31) - 1
+		if n < 0 { // more than there is room for
+			n = bits.TrailingZeros32(uint32(f))
+		}
+		if f&(1<<n) == 0 { // taken back
+			continue
+		}
+		if f != i.Flags {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, flagNames[i][form]...)
+		f &^= 1 << n
+		dst = append(dst, flagNames[n][form]...)
 	}
 	return dst
 }
-
-// String is the short form.
-func (f Flags) String() string { return string(f.Append(nil)) }
 
 // Flag returns the flag of a short name; the boolean is false when there is none.
 func Flag(short string) (Flags, bool) {

@@ -60,9 +60,10 @@ type Info struct {
 	UpstreamTxBytes    uint64
 
 	Protocol     Protocol
-	ResponseCode int // 0: no response was begun
-	Attempts     int // upstream attempts begun; 0: none
-	Flags        Flags
+	ResponseCode int   // 0: no response was begun
+	Attempts     int   // upstream attempts begun; 0: none
+	Flags        Flags // set by Set
+	order        flagOrder
 
 	// Details is response_code_details ("via_upstream", "route_not_found"...).
 	Details string
@@ -153,7 +154,10 @@ func (i *Info) Tried(h *cluster.Host) {
 }
 
 // Set sets flags.
-func (i *Info) Set(f Flags) { i.Flags |= f }
+func (i *Info) Set(f Flags) {
+	i.order = i.order.note(f &^ i.Flags)
+	i.Flags |= f
+}
 
 // Duration is the time from the start to the end, or to now while the stream lives.
 func (i *Info) Duration(now int64) time.Duration {

@@ -106,6 +106,7 @@ func (s *session) finish() {
 	if len(s.p.d.AccessLogs) == 0 {
 		return
 	}
+	s.info.RequestID = streaminfo.AppendUUID(nil, s.loop.Rand(), s.loop.Rand()) // for %STREAM_ID%, as in Envoy
 	ctx := format.Context{Info: &s.info, LogType: format.TCPConnectionEnd}
 	for _, l := range s.p.d.AccessLogs {
 		l.Log(s.loop.ID(), &ctx)

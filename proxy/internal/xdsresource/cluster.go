@@ -130,6 +130,7 @@ type UpstreamHTTP struct {
 	MaxStreamDuration        time.Duration
 	MaxRequestsPerConnection uint32
 	MaxResponseHeadersKB     uint32
+	MaxResponseHeaders       uint32 // how many; default 100
 	Protocol                 UpstreamProtocol
 	HTTP1                    HTTP1Options
 	HTTP2                    HTTP2Options

@@ -171,7 +171,7 @@ const protocolOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 
 //nolint:staticcheck // the cluster's own protocol fields are deprecated and in wide use
 func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
-	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour}
+	c.HTTP = UpstreamHTTP{IdleTimeout: time.Hour, MaxResponseHeaders: 100}
 	p.upstreamCommon("common_http_protocol_options", m.GetCommonHttpProtocolOptions(), &c.HTTP)
 	upstreamAuto(m.GetUpstreamHttpProtocolOptions(), &c.HTTP)
 	if o := m.GetHttpProtocolOptions(); o != nil {
@@ -234,6 +234,7 @@ func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out 
 	out.MaxStreamDuration = p.duration(join(path, "max_stream_duration"), o.GetMaxStreamDuration(), 0)
 	out.MaxRequestsPerConnection = uint32Or(o.GetMaxRequestsPerConnection(), 0)
 	out.MaxResponseHeadersKB = uint32Or(o.GetMaxResponseHeadersKb(), 0)
+	out.MaxResponseHeaders = uint32Or(o.GetMaxHeadersCount(), 100)
 }
 
 func upstreamAuto(o *corev3.UpstreamHttpProtocolOptions, out *UpstreamHTTP) {

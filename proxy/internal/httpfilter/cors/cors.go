@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -56,17 +57,28 @@ func ParseRouteConfig(a *anypb.Any) (any, error) {
 	return p, r.Err()
 }
 
-// New returns the factory for a filter chain.
-func New() httpfilter.Factory { return factory{} }
+// Statistics, below "http.<stat_prefix>.cors.".
+const (
+	originValid = iota
+	originInvalid
+)
 
-type factory struct{}
+var statSet = stats.NewSet(stats.Item{Name: "origin_valid"}, stats.Item{Name: "origin_invalid"})
+
+// New returns the factory for a filter chain. scope is the connection manager's.
+func New(scope stats.Scope) httpfilter.Factory { return factory{scope.Scope("cors").Block(statSet)} }
+
+type factory struct{ stats stats.Block }
 
 // NewFilter implements httpfilter.Factory.
-func (factory) NewFilter(l *eventloop.Loop) httpfilter.Filter { return &filter{loop: l} }
+func (f factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
+	return &filter{loop: l, stats: f.stats}
+}
 
 // filter serves one stream at a time.
 type filter struct {
 	loop   *eventloop.Loop
+	stats  stats.Block
 	policy *Policy // of a request whose origin is allowed
 	origin []byte
 }
@@ -83,22 +95,25 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	}
 	preflight := string(h.Value(header.Method)) == http.MethodOptions && len(h.Value(header.AccessControlRequestMethod)) > 0
 	if !p.allows(string(origin)) {
+		s.Shard().Add(f.stats.Counter(originInvalid), 1)
 		if preflight && !p.ForwardNotMatchingPreflights {
-			s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response"})
+			s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true})
 			return httpfilter.Stop
 		}
 		return httpfilter.Continue
 	}
+	s.Shard().Add(f.stats.Counter(originValid), 1)
 	f.policy, f.origin = p, origin
 	if !preflight {
 		return httpfilter.Continue
 	}
 	private := string(h.Value(header.AccessControlRequestPrivateNetwork)) == "true"
 	f.policy = nil // the answer below is complete
-	s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Headers: func(a *header.Map) {
+	s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true, Headers: func(a *header.Map) {
 		p.common(a, origin)
 		set(a, header.AccessControlAllowMethods, p.AllowMethods)
 		set(a, header.AccessControlAllowHeaders, p.AllowHeaders)
+		set(a, header.AccessControlExposeHeaders, p.ExposeHeaders)
 		set(a, header.AccessControlMaxAge, p.MaxAge)
 		if private && p.AllowPrivateNetwork {
 			a.SetString(header.AccessControlAllowPrivateNetwork, "true")
