@@ -3,7 +3,6 @@ package asyncclient
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 )
 
 // DefaultMaxBody bounds the body of an answer where the request does not: Envoy's bound.
@@ -177,17 +177,9 @@ func (x *exchange) attempt() {
 	h := x.in.Headers
 	x.req.Head = string(h.Value(header.Method)) == "HEAD"
 	x.req.FromHTTP2 = x.grpc
-	if up := &x.local.Config().HTTP; (up.AutoSNI || up.AutoSANValidation) && x.host.Host.Transport != nil {
-		name := string(h.Value(header.Authority))
-		if host, _, err := net.SplitHostPort(name); err == nil {
-			name = host
-		}
-		if up.AutoSNI {
-			x.req.SNI = name
-		}
-		if up.AutoSANValidation {
-			x.req.VerifyName = name
-		}
+	if t, ok := x.host.Host.Transport.(*transportsocket.Upstream); ok && t.TLS != nil {
+		up := &x.local.Config().HTTP
+		x.req.Wish.NameHost(string(h.Value(header.Authority)), up.AutoSNI, up.AutoSANValidation)
 	}
 	connpool.For(x.c.loop, x.host).Start(&x.req)
 }
@@ -199,7 +191,7 @@ func (x *exchange) OnReady(req *connpool.Request) {
 	x.began = x.c.loop.Now()
 	h := x.in.Headers
 	scheme := "http"
-	if x.host.Host.Transport != nil {
+	if t, ok := x.host.Host.Transport.(*transportsocket.Upstream); ok && t.TLS != nil {
 		scheme = "https"
 	}
 	h.SetString(header.Scheme, scheme)

@@ -62,7 +62,7 @@ func newMesh(t *testing.T, workers int, r Resolver) *mesh {
 	t.Helper()
 	m := &mesh{store: stats.NewStore(stats.Options{Workers: workers})}
 	cfg := Config{Stats: m.store, Logger: slog.New(slog.DiscardHandler), Resolver: r,
-		NewTransport: func(c *xdsresource.UpstreamTLS) (any, error) { return "tls:" + c.SNI, nil }}
+		NewTransport: func(c *xdsresource.UpstreamTransport) (any, error) { return "tls:" + c.TLS.SNI, nil }}
 	for range workers {
 		w := &inline{}
 		m.workers = append(m.workers, w)
@@ -218,8 +218,8 @@ func TestTransportSocketMatch(t *testing.T) {
 	m := newMesh(t, 1, nil)
 	build := func() *xdsresource.Cluster {
 		c := eds("c")
-		c.TLSMatches = []xdsresource.TransportSocketMatch{
-			{Name: "tlsMode-istio", Match: map[string]string{"tlsMode": "istio"}, TLS: &xdsresource.UpstreamTLS{SNI: "a"}},
+		c.TransportMatches = []xdsresource.TransportSocketMatch{
+			{Name: "tlsMode-istio", Match: map[string]string{"tlsMode": "istio"}, Transport: &xdsresource.UpstreamTransport{TLS: &xdsresource.UpstreamTLS{SNI: "a"}}},
 			{Name: "tlsMode-disabled", Match: map[string]string{}},
 		}
 		return c
@@ -233,11 +233,11 @@ func TestTransportSocketMatch(t *testing.T) {
 	for h, lh := range l.hosts {
 		before[h.Name] = lh
 	}
-	if h := before["10.0.0.1:80"].Host; h.Transport != "tls:a" || h.TLSMatch != "tlsMode-istio" {
-		t.Errorf("host with metadata: %v %q", h.Transport, h.TLSMatch)
+	if h := before["10.0.0.1:80"].Host; h.Transport != "tls:a" || h.TransportMatch != "tlsMode-istio" {
+		t.Errorf("host with metadata: %v %q", h.Transport, h.TransportMatch)
 	}
-	if h := before["10.0.0.2:80"].Host; h.Transport != nil || h.TLSMatch != "tlsMode-disabled" {
-		t.Errorf("host without metadata: %v %q", h.Transport, h.TLSMatch)
+	if h := before["10.0.0.2:80"].Host; h.Transport != nil || h.TransportMatch != "tlsMode-disabled" {
+		t.Errorf("host without metadata: %v %q", h.Transport, h.TransportMatch)
 	}
 	// The same TLS in a new object keeps the hosts; another one does not.
 	m.update(t, build())
@@ -248,7 +248,7 @@ func TestTransportSocketMatch(t *testing.T) {
 		}
 	}
 	c := build()
-	c.TLSMatches[0].TLS.SNI = "b"
+	c.TransportMatches[0].Transport.TLS.SNI = "b"
 	m.update(t, c)
 	m.run()
 	for _, lh := range l.hosts {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -13,12 +14,12 @@ type Host struct {
 	Address  xdsresource.Address // resolved: IP or pipe
 	Name     string              // Address as text, "10.1.2.3:80"; made once, for logs
 	Hostname string              // endpoint.hostname, or the name that was resolved; may be empty
-	// Transport is what Config.NewTransport made of TLS; nil for plain text. TLSMatch is the
+	// Transport is what Config.NewTransport made; nil for plain text. TransportMatch is the
 	// name of the transport_socket_matches entry that chose it, empty for the cluster's own.
-	Transport any
-	TLS       *xdsresource.UpstreamTLS
-	TLSMatch  string
-	check     xdsresource.EndpointCheck
+	Transport      any
+	TransportMatch string
+	transport      *xdsresource.UpstreamTransport // its configuration, by which the host is known
+	check          xdsresource.EndpointCheck
 
 	info   atomic.Pointer[HostInfo]
 	health atomic.Uint32 // healthFlag bits
@@ -40,12 +41,13 @@ type HostInfo struct {
 	Metadata xdsresource.Metadata
 	// Addresses are those to connect to, in order, where the host has several; nil: its Address.
 	Addresses []xdsresource.Address
+	TLVs      []proxyprotocol.TLV // for the headers of the PROXY protocol that it gets
 }
 
 // Locality says where a host is.
 type Locality struct{ Region, Zone, SubZone string }
 
-func (h *Host) key() hostKey { return hostKey{h.Name, h.Hostname, h.TLS, h.check} }
+func (h *Host) key() hostKey { return hostKey{h.Name, h.Hostname, h.transport, h.check} }
 
 // Info returns what is known about the host now.
 func (h *Host) Info() *HostInfo { return h.info.Load() }

@@ -27,15 +27,15 @@ type Config struct {
 	Logger  *slog.Logger
 	// Resolver resolves STRICT_DNS and LOGICAL_DNS names; nil: the system's.
 	Resolver Resolver
-	// NewTransport makes what connpool dials with (a *transportsocket.Client). It is called
-	// once per distinct TLS configuration of a cluster, never with nil.
-	NewTransport func(*xdsresource.UpstreamTLS) (any, error)
+	// NewTransport makes what connpool dials with (a *transportsocket.Upstream). It is called
+	// once per distinct transport of a cluster, never with nil.
+	NewTransport func(*xdsresource.UpstreamTransport) (any, error)
 	// LocalCluster is cluster_manager.local_cluster_name, and Locality the node's: for routing
 	// by zone. Empty: there is none.
 	LocalCluster string
 	Locality     Locality
-	// Secure makes TLS of a connection with what NewTransport made; for health checks. nil:
-	// they are not secured.
+	// Secure begins a connection as NewTransport's transport says; for health checks. nil:
+	// they are plain.
 	Secure Secure
 	// OpenLog opens a file for events of health checks; nil: they are not written.
 	OpenLog func(path string) (EventLog, error)
@@ -100,8 +100,8 @@ type version struct {
 	limits    *limits
 	set       *hostSet
 	detector  *detector
-	tls       *xdsresource.UpstreamTLS
-	transport any
+	transport transports
+	lostTLVs  stats.Counter
 	remaining [2]stats.Block // gauges of track_remaining
 	budgets   stats.Block    // of track_cluster_stats, as sizes
 	sizes     stats.Block
@@ -113,7 +113,7 @@ type version struct {
 type hostKey struct {
 	name      string
 	hostname  string
-	transport *xdsresource.UpstreamTLS
+	transport *xdsresource.UpstreamTransport
 	check     xdsresource.EndpointCheck
 }
 
@@ -392,23 +392,23 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 		loc := Locality{l.Region, l.Zone, l.SubZone}
 		for ei := range l.Endpoints {
 			e := &l.Endpoints[ei]
-			tls, match, transport := c.transport.choose(e)
-			key := hostKey{addressName(e.Address), e.Hostname, tls, e.Check}
+			cfg, match, transport := c.transport.choose(e)
+			key := hostKey{addressName(e.Address), e.Hostname, cfg, e.Check}
 			if hosts[key] != nil {
 				continue // the same endpoint twice: the first counts, as in Envoy
 			}
 			h := old[key]
 			if h == nil {
-				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, TLS: tls, TLSMatch: match, check: e.Check}
+				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, transport: cfg, TransportMatch: match, check: e.Check}
 				h.successRates = [2]float64{-1, -1}
 				m.cfg.Stats.Main().Inc(c.scope.Counter(cmp.Or(match, "default") + ".total_match_count"))
 				changed = true
 			}
 			if info == nil || info.Weight != max(e.Weight, 1) || info.Priority != l.Priority || info.Health != e.Health ||
-				info.Locality != loc || e.Metadata != nil || info.Metadata != nil || e.More != nil || info.Addresses != nil {
+				info.Locality != loc || e.Metadata != nil || info.Metadata != nil || e.More != nil || info.Addresses != nil || e.TLVs != nil || info.TLVs != nil {
 				// Hosts of which the same is known share it: most of a cluster do.
 				info = &HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata,
-					Addresses: connectOrder(&c.cfg.Eyeballs, e.Address, e.More)}
+					Addresses: connectOrder(&c.cfg.Eyeballs, e.Address, e.More), TLVs: e.TLVs}
 			}
 			h.info.Store(info)
 			switch e.Health {

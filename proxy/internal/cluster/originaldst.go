@@ -38,7 +38,7 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 			dynamic: l.cluster,
 		}}}
 		h.Weight = 1
-		h.Host.TLS, h.Host.Transport = l.version.tls, l.version.transport
+		h.Host.transport, h.Host.Transport = l.version.transport.cfg, l.version.transport.own
 		h.Host.successRates = [2]float64{-1, -1}
 		h.Host.info.Store(&HostInfo{Weight: 1})
 		l.dst.hosts[addr] = h

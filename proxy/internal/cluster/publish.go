@@ -43,7 +43,10 @@ func (m *Manager) publishOne(c *Cluster) {
 	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: c.checks.cfg != nil, drop: c.endpoints.Drop}
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
-	v.tls, v.transport = c.cfg.TLS, c.transport.own
+	v.transport = c.transport
+	if c.transport.proxied() {
+		v.lostTLVs = c.scope.Counter("upstream.proxyprotocol.v2_tlvs_exceed_max_length")
+	}
 	c.track(v)
 	c.version.Store(v)
 	m.countMembers(c, set)

@@ -7,10 +7,10 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// transports are what a cluster's hosts dial with: its own TLS and those of
+// transports are what a cluster's hosts dial with: its own transport and those of
 // transport_socket_matches.
 type transports struct {
-	tls     *xdsresource.UpstreamTLS
+	cfg     *xdsresource.UpstreamTransport
 	own     any
 	matches []transportMatch
 }
@@ -20,32 +20,32 @@ type transportMatch struct {
 	transport any
 }
 
-// update returns the transports of a new configuration. A TLS configuration equal to an old
+// update returns the transports of a new configuration. A transport whose configuration equals an old
 // one keeps its object, so that hosts keep their connections when something else changes.
-func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.UpstreamTLS) (any, error)) (transports, error) {
-	get := func(tls *xdsresource.UpstreamTLS) (*xdsresource.UpstreamTLS, any, error) {
-		if tls == nil {
+func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.UpstreamTransport) (any, error)) (transports, error) {
+	get := func(c *xdsresource.UpstreamTransport) (*xdsresource.UpstreamTransport, any, error) {
+		if c == nil {
 			return nil, nil, nil
 		}
-		if t.tls != nil && reflect.DeepEqual(t.tls, tls) {
-			return t.tls, t.own, nil
+		if t.cfg != nil && reflect.DeepEqual(t.cfg, c) {
+			return t.cfg, t.own, nil
 		}
 		for i := range t.matches {
-			if m := &t.matches[i]; m.TLS != nil && reflect.DeepEqual(m.TLS, tls) {
-				return m.TLS, m.transport, nil
+			if m := &t.matches[i]; m.Transport != nil && reflect.DeepEqual(m.Transport, c) {
+				return m.Transport, m.transport, nil
 			}
 		}
-		x, err := make(tls)
-		return tls, x, err
+		x, err := make(c)
+		return c, x, err
 	}
 	var out transports
 	var err error
-	if out.tls, out.own, err = get(cfg.TLS); err != nil {
+	if out.cfg, out.own, err = get(cfg.Transport); err != nil {
 		return out, fmt.Errorf("transport_socket: %w", err)
 	}
-	for _, m := range cfg.TLSMatches {
+	for _, m := range cfg.TransportMatches {
 		var x any
-		if m.TLS, x, err = get(m.TLS); err != nil {
+		if m.Transport, x, err = get(m.Transport); err != nil {
 			return out, fmt.Errorf("transport_socket_matches %q: %w", m.Name, err)
 		}
 		out.matches = append(out.matches, transportMatch{m, x})
@@ -55,14 +55,14 @@ func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.Ups
 
 // choose returns the transport of an endpoint: the first match whose labels its metadata
 // "envoy.transport_socket_match" has, else the cluster's own.
-func (t *transports) choose(e *xdsresource.Endpoint) (*xdsresource.UpstreamTLS, string, any) {
+func (t *transports) choose(e *xdsresource.Endpoint) (*xdsresource.UpstreamTransport, string, any) {
 	md := e.Metadata["envoy.transport_socket_match"]
 	for i := range t.matches {
 		if m := &t.matches[i]; matchesAll(m.Match, md) {
-			return m.TLS, m.Name, m.transport
+			return m.Transport, m.Name, m.transport
 		}
 	}
-	return t.tls, "", t.own
+	return t.cfg, "", t.own
 }
 
 func matchesAll(want map[string]string, have map[string]any) bool {
@@ -73,3 +73,19 @@ func matchesAll(want map[string]string, have map[string]any) bool {
 	}
 	return true
 }
+
+// proxied reports whether some host gets a PROXY protocol's header.
+func (t *transports) proxied() bool {
+	if t.cfg != nil && t.cfg.Proxy != nil {
+		return true
+	}
+	for i := range t.matches {
+		if c := t.matches[i].Transport; c != nil && c.Proxy != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// CountLostTLVs counts a PROXY protocol's header that had no room for all of its extensions.
+func (l *Local) CountLostTLVs() { l.shard.Inc(l.version.lostTLVs) }

@@ -30,13 +30,11 @@ type DialOptions struct {
 	BufferLimit int
 	// TLS makes a TLS connection; nil: raw.
 	TLS *transportsocket.Client
-	// SNI overrides the client's configured server name (auto_sni); "": as configured.
-	SNI string
-	// VerifyName is a DNS name that the peer's certificate must also have
-	// (auto_san_validation); "": none.
-	VerifyName string
-	// ALPN replaces the protocols that the client's configuration offers; nil: as configured.
-	ALPN []string
+	// Wish is what TLS is to do besides what is configured.
+	Wish transportsocket.Wish
+	// Header makes what goes out before anything else, TLS included, of the connection's ends; nil:
+	// nothing does.
+	Header func(local, remote netip.AddrPort) []byte
 }
 
 type dialState struct {
@@ -225,7 +223,13 @@ func (c *Conn) afterConnect() {
 	d := c.dial
 	c.dial = nil
 	c.info.Connected = c.loop.Now()
+	var first []byte
+	if d.opts.Header != nil {
+		c.info.LocalAddr = localAddr(c.fd.Sys())
+		first = d.opts.Header(c.info.LocalAddr, c.info.RemoteAddr)
+	}
 	if d.opts.TLS == nil {
+		c.prepend(first)
 		c.loop.Disarm(&c.timer)
 		c.open()
 		return
@@ -234,7 +238,18 @@ func (c *Conn) afterConnect() {
 	if d.opts.Timeout > 0 {
 		left = max(d.opts.Timeout-time.Duration(c.info.Connected-c.info.Created), time.Millisecond)
 	}
-	c.startTLS(d.opts.TLS.NewSession(c.loop, c.fd.Sys(), d.opts.SNI, d.opts.VerifyName, d.opts.ALPN), left)
+	c.startTLS(d.opts.TLS.NewSession(c.loop, c.fd.Sys(), d.opts.Wish, first), left)
+}
+
+// prepend puts bytes before what was appended to Out while the connection was not there.
+func (c *Conn) prepend(first []byte) {
+	if len(first) == 0 {
+		return
+	}
+	rest := append([]byte(nil), c.out.Bytes()...)
+	c.out.Reset()
+	c.out.Append(first)
+	c.out.Append(rest)
 }
 
 // open lets data flow: OnConnected, then what was written before.

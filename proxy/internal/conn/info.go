@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 )
 
 // Info is what is known about a connection's ends. It is filled before the handler's first
@@ -44,6 +45,10 @@ type Info struct {
 	peerNames    *[]string            // see PeerNames
 	// LocalCertificate is ours, on an accepted connection; nil: none, or one of several.
 	LocalCertificate *x509.Certificate
+
+	// ProxyTLVs are the extensions of the PROXY protocol's header that the listener has kept for
+	// the headers of connections to hosts.
+	ProxyTLVs []proxyprotocol.TLV
 
 	// State is the filter state of the connection.
 	State filterstate.Set

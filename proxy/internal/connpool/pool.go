@@ -6,6 +6,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/http2"
+	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -27,18 +28,19 @@ type Pool struct {
 	closed     bool
 	all        *Client // every connection, for Close
 
-	// Pools of other server names (auto_sni) or versions of HTTP, under the host's pool; nil without.
+	// Pools of requests with wishes or of another version of HTTP, under the host's pool; nil without.
 	named map[poolKey]*Pool
 	name  poolKey
-	main  *Pool // the host's pool, in one of these
+	main  *Pool               // the host's pool, in one of these
+	tlvs  []proxyprotocol.TLV // of the client that the pool was made for
 }
 
-// poolKey is what connections of one pool have asked for, and checked, in TLS, whether they follow clients that speak
-// HTTP/2 (use_downstream_protocol_config), and which client has them for itself.
+// poolKey is what the connections of one pool were made for, whether they follow clients that speak HTTP/2
+// (use_downstream_protocol_config), and which client has them for itself.
 type poolKey struct {
-	sni, verify string
-	http2       bool
-	downstream  uint64 // whose connections they are (connection_pool_per_downstream_connection); 0: everybody's
+	wish       transportsocket.Wish
+	http2      bool
+	downstream uint64 // whose connections they are (connection_pool_per_downstream_connection); 0: everybody's
 }
 
 // For returns the pool of a host on the loop's worker and makes it at first use.
@@ -53,8 +55,8 @@ func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
 
 // Start gives the request a connection: an idle one at once, else it waits for a new one.
 func (p *Pool) Start(r *Request) {
-	if k := p.key(r); k != (poolKey{}) {
-		p = p.forKey(k)
+	if cfg := p.local.Config(); !r.Wish.Nothing() || cfg.PoolPerDownstream || r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream {
+		p = p.forKey(p.key(r), r.TLVs)
 	}
 	r.pool = p
 	r.finished = false
@@ -106,7 +108,7 @@ func (p *Pool) preconnect(high bool) {
 // key is which of the host's pools a request belongs to.
 func (p *Pool) key(r *Request) poolKey {
 	cfg := p.local.Config()
-	k := poolKey{sni: r.SNI, verify: r.VerifyName, http2: r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream}
+	k := poolKey{wish: r.Wish, http2: r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream}
 	if cfg.PoolPerDownstream {
 		k.downstream = r.Downstream
 	}
@@ -114,10 +116,10 @@ func (p *Pool) key(r *Request) poolKey {
 }
 
 // forKey returns a pool under the host's pool.
-func (p *Pool) forKey(n poolKey) *Pool {
+func (p *Pool) forKey(n poolKey, tlvs []proxyprotocol.TLV) *Pool {
 	sub := p.named[n]
 	if sub == nil {
-		sub = &Pool{loop: p.loop, host: p.host, local: p.local, name: n, main: p, closed: p.closed}
+		sub = &Pool{loop: p.loop, host: p.host, local: p.local, name: n, main: p, tlvs: tlvs, closed: p.closed}
 		if p.named == nil {
 			p.named = make(map[poolKey]*Pool)
 		}
@@ -146,8 +148,12 @@ func (p *Pool) connect(high bool) bool {
 	}
 	o := conn.Upstream(p.local.Config())
 	o.Addresses = p.host.Host.Info().Addresses
-	if t, ok := p.host.Host.Transport.(*transportsocket.Client); ok {
-		o.TLS, o.SNI, o.VerifyName, o.ALPN = t, p.name.sni, p.name.verify, p.alpn(t)
+	if t, ok := p.host.Host.Transport.(*transportsocket.Upstream); ok {
+		o.TLS, o.Wish = t.TLS, p.name.wish
+		if t.TLS != nil && o.Wish.ALPN == "" {
+			o.Wish.ALPN = p.alpn(t.TLS)
+		}
+		o.Header = t.Header(&o.Wish, p.tlvs, p.host.Host.Info().TLVs, p.local.CountLostTLVs)
 	}
 	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now()}
 	c.next = p.all

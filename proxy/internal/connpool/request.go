@@ -7,6 +7,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/http2"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
+	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 )
 
 // Reason says why a request got no complete response.
@@ -77,10 +79,11 @@ type Request struct {
 	Head     bool // the method is HEAD
 	Connect  bool // the method is CONNECT
 	HighPrio bool // which circuit breakers apply
-	// SNI overrides the server name of TLS (auto_sni), and VerifyName is a name that the
-	// host's certificate must have (auto_san_validation). Requests share connections only
-	// with those that agree on both.
-	SNI, VerifyName string
+	// Wish is what the connection's transport is to do for the request. Requests share connections
+	// only with those that wish for the same.
+	Wish transportsocket.Wish
+	// TLVs are extensions of the client's PROXY protocol header.
+	TLVs []proxyprotocol.TLV
 	// Downstream is the ID of the client's connection, by which a cluster may keep its connections apart.
 	Downstream uint64
 	// FromHTTP2 says that the client speaks HTTP/2, which a cluster may follow.
@@ -152,5 +155,5 @@ func (r *Request) Release() {
 	r.finished = false
 	r.Message = http1.Message{}
 	r.pool = nil
-	r.SNI, r.VerifyName = "", ""
+	r.Wish, r.TLVs = transportsocket.Wish{}, nil
 }

@@ -19,21 +19,16 @@ func (p *Pool) version() xdsresource.UpstreamProtocol {
 	return xdsresource.UpstreamHTTP1
 }
 
-// ALPN lists of the versions.
-var (
-	alpnHTTP2 = []string{"h2"}
-	alpnAuto  = []string{"h2", "http/1.1"}
-)
-
-// alpn is what is offered in place of what the TLS context has, nil for nothing.
-func (p *Pool) alpn(t *transportsocket.Client) []string {
+// alpn is what is offered where neither the request nor the TLS context says it, "" for nothing.
+func (p *Pool) alpn(t *transportsocket.Client) string {
 	switch v := p.version(); {
+	case t.HasALPN():
 	case v == xdsresource.UpstreamAuto:
-		return alpnAuto
-	case v == xdsresource.UpstreamHTTP2 && !t.HasALPN():
-		return alpnHTTP2
+		return "h2,http/1.1"
+	case v == xdsresource.UpstreamHTTP2:
+		return "h2"
 	}
-	return nil
+	return ""
 }
 
 func (p *Pool) countVersion(v xdsresource.UpstreamProtocol) {

@@ -5,7 +5,10 @@
 // to one event loop. Any package of the proxy may import it; it imports none of them.
 package filterstate
 
-import "net/netip"
+import (
+	"encoding/json"
+	"net/netip"
+)
 
 // Object is a value of the filter state. String is its serialised form, which matchers and format
 // operators read.
@@ -31,11 +34,48 @@ type IP netip.Addr
 // String implements Object; Envoy writes a port in any case.
 func (a IP) String() string { return netip.AddrPortFrom(netip.Addr(a), 0).String() }
 
+// Names are the names of servers or protocols, in order (envoy.network.application_protocols, envoy.network.upstream_subject_alt_names).
+type Names string
+
+// String implements Object: they are joined by commas.
+func (n Names) String() string { return string(n) }
+
+// Fields is an object of named values.
+type Fields map[string]string
+
+// String implements Object: JSON, keys in order.
+func (f Fields) String() string {
+	b, _ := json.Marshal(map[string]string(f)) // strings always can be
+	return string(b)
+}
+
+// Field returns a field's text; ok is false when there is no such field.
+func (f Fields) Field(name string) (text string, ok bool) {
+	text, ok = f[name]
+	return text, ok
+}
+
+// String is an object's text, "" for none.
+func String(o Object) string {
+	if o == nil {
+		return ""
+	}
+	return o.String()
+}
+
 // Names of objects that this proxy reads.
 const (
 	TCPProxyCluster  = "envoy.tcp_proxy.cluster"
 	TCPIdleTimeoutMs = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
 	RateLimitHits    = "envoy.ratelimit.hits_addend"
+
+	// ProxyProtocolTLVs holds extensions of the PROXY protocol's header.
+	ProxyProtocolTLVs = "envoy.network.proxy_protocol.tlv"
+
+	// What TLS to a host is to do.
+	UpstreamServerName      = "envoy.network.upstream_server_name"
+	UpstreamSubjectAltNames = "envoy.network.upstream_subject_alt_names"
+	ApplicationProtocols    = "envoy.network.application_protocols"
 )
 
 // Set is the state of one connection or stream. The zero Set is empty and ready.

@@ -6,21 +6,24 @@ import (
 	"strings"
 )
 
-// stateOp prints an object of the filter state: its text, or JSON of that or of what it is made of.
+// stateOp prints an object of the filter state: its text, or JSON of that or of what it is made of, or one of its fields.
 type stateOp struct {
 	key   string
 	plain bool
+	field string
 }
 
 func newStateOp(arg string) (operator, error) {
 	key, form, _ := strings.Cut(arg, ":")
+	form, field, hasField := strings.Cut(form, ":")
 	switch {
 	case key == "":
 		return nil, fmt.Errorf("needs the key of an object in parentheses")
-	case form != "" && form != "PLAIN" && form != "TYPED":
-		return nil, fmt.Errorf("%q is neither PLAIN nor TYPED", form)
+	case form == "FIELD" && field != "":
+	case hasField || form != "" && form != "PLAIN" && form != "TYPED":
+		return nil, fmt.Errorf("%q is none of PLAIN, TYPED, FIELD:name", form)
 	}
-	return stateOp{key, form == "PLAIN"}, nil
+	return stateOp{key, form == "PLAIN", field}, nil
 }
 
 func (o stateOp) append(dst []byte, c *Context) ([]byte, bool) {
@@ -30,6 +33,14 @@ func (o stateOp) append(dst []byte, c *Context) ([]byte, bool) {
 	v := c.Info.FilterState(o.key)
 	if v == nil {
 		return dst, false
+	}
+	if o.field != "" {
+		f, _ := v.(interface{ Field(string) (string, bool) })
+		if f == nil {
+			return dst, false
+		}
+		text, ok := f.Field(o.field)
+		return append(dst, text...), ok
 	}
 	if o.plain {
 		return append(dst, v.String()...), true

@@ -1,11 +1,14 @@
 package listener
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -22,15 +25,17 @@ func (s *served) readProxyHeader(cfg *config, eof bool) bool {
 	ofVersion := func(i int) { count(i + (h.Version-1)*perVersion) }
 	switch {
 	case h.Version > 0 && pp.Disallowed[h.Version]:
-		if !pp.AllowWithout {
-			ofVersion(v1Disallowed)
-			break
+		if pp.AllowWithout {
+			count(notFoundAllowed) // then it is whatever follows it here
+			return true
 		}
-		count(notFoundAllowed) // then it is whatever follows it here
-		return true
+		ofVersion(v1Found) // as in Envoy: found, and no error
+		ofVersion(v1Disallowed)
+		s.c.Close(conn.CloseReset)
+		return false
 	case err == nil:
 		ofVersion(v1Found)
-		s.believe(&h, pp.Rules)
+		s.believe(&h, pp)
 		s.c.In().Drain(n)
 		return true
 	case h.Version > 0:
@@ -47,23 +52,37 @@ func (s *served) readProxyHeader(cfg *config, eof bool) bool {
 }
 
 // believe makes the connection one from where its header says.
-func (s *served) believe(h *proxyprotocol.Header, rules []xdsresource.TLVRule) {
+func (s *served) believe(h *proxyprotocol.Header, cfg *xdsresource.ProxyProtocol) {
 	info := s.c.Info()
 	if h.Source.IsValid() {
 		info.RemoteAddr, info.LocalAddr = h.Source, h.Destination
 	}
+	state := filterstate.Fields{}
 	for _, tlv := range h.TLVs {
-		for _, r := range rules {
-			if r.Type == tlv.Type {
-				info.SetMetadata(r.Namespace, r.Key, text(tlv.Value))
+		if cfg.Pass.Passes(tlv.Type) {
+			info.ProxyTLVs = append(info.ProxyTLVs, proxyprotocol.TLV{Type: tlv.Type, Value: bytes.Clone(tlv.Value)})
+		}
+		for i := range cfg.Rules {
+			switch r := &cfg.Rules[i]; {
+			case r.Type != tlv.Type:
+			case cfg.ToFilterState:
+				state[r.Key] = text(r, tlv.Value)
+			default:
+				info.SetMetadata(r.Namespace, r.Key, text(r, tlv.Value))
 			}
 		}
+	}
+	if len(state) > 0 {
+		info.State.Put(filterstate.ProxyProtocolTLVs, state)
 	}
 }
 
 // text is a value as valid text: metadata is no place for bytes.
-func text(v []byte) string {
-	if utf8.Valid(v) {
+func text(r *xdsresource.TLVRule, v []byte) string {
+	switch {
+	case r.Base64:
+		return base64.StdEncoding.EncodeToString(v)
+	case utf8.Valid(v):
 		return string(v)
 	}
 	return strings.ToValidUTF8(string(v), "!")

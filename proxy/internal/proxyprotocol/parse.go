@@ -1,9 +1,10 @@
-// Package proxyprotocol reads the PROXY protocol's header, versions 1 and 2: who a connection comes
-// from when a load balancer has passed it on.
+// Package proxyprotocol reads and writes the PROXY protocol's header, versions 1 and 2: who a connection
+// comes from when a load balancer has passed it on.
 //
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt is what is meant by "the document"
-// below. It only looks at bytes: which connections may have a header, and what becomes of it, is the
-// listener's to say, which imports it.
+// below. It only knows bytes: which connections may have a header, and what becomes of it, is the
+// listener's to say, and what stands in one the upstream transport's. xdsresource, listener, conn and
+// transportsocket may import it.
 package proxyprotocol
 
 import (
@@ -97,7 +98,13 @@ func address1(family, ip, port string) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	p, err := strconv.ParseUint(port, 10, 16)
-	return netip.AddrPortFrom(a.Unmap(), uint16(p)), err == nil
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), err == nil && unicast(a)
+}
+
+// unicast reports whether a TCP connection can have an end at the address.
+func unicast(a netip.Addr) bool {
+	a = a.Unmap()
+	return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 func parse2(b []byte) (Header, int, error) {
@@ -142,6 +149,9 @@ func parse2(b []byte) (Header, int, error) {
 	if local {
 		h.Source, h.Destination = netip.AddrPort{}, netip.AddrPort{}
 		return h, n, nil
+	}
+	if !unicast(h.Source.Addr()) || !unicast(h.Destination.Addr()) {
+		return h, 0, ErrV2
 	}
 	var ok bool
 	if h.TLVs, ok = tlvs(rest); !ok {

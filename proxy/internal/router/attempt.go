@@ -1,7 +1,6 @@
 package router
 
 import (
-	"net"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
@@ -10,7 +9,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
-	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 )
 
 // attempt is one try to get an answer: a host, and the request to it. A request has one at a time,
@@ -98,8 +97,8 @@ func (r *router) attempt() {
 	req.Downstream = info.ConnectionID
 	r.held = req.Upgrade || req.Connect
 	info.UpstreamConnect = 0
-	if up := r.upstream(); (up.AutoSNI || up.AutoSANValidation) && host.Host.Transport != nil {
-		a.nameServer(up)
+	if t, ok := host.Host.Transport.(*transportsocket.Upstream); ok {
+		a.wish(t)
 	}
 	connpool.Ahead(r.loop, host.Local)
 	connpool.For(r.loop, host).Start(req)
@@ -126,22 +125,6 @@ func (r *router) noteHost(h *cluster.LocalHost) {
 	}
 	if p := r.retry.policy; p != nil && p.AvoidPreviousHosts {
 		r.avoid = append(r.avoid, &h.Load)
-	}
-}
-
-// nameServer asks for a connection whose TLS names the request's host (auto_sni,
-// auto_san_validation): the host that is sent, after rewriting, without its port.
-func (a *attempt) nameServer(up *xdsresource.UpstreamHTTP) {
-	a.r.rewriteHost(a.host)
-	name := string(a.r.h.Value(header.Authority))
-	if host, _, err := net.SplitHostPort(name); err == nil {
-		name = host
-	}
-	if up.AutoSNI {
-		a.req.SNI = name
-	}
-	if up.AutoSANValidation {
-		a.req.VerifyName = name
 	}
 }
 

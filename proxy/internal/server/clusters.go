@@ -40,9 +40,9 @@ func (s *Server) clusterConfig(workers []cluster.Worker) (cluster.Config, error)
 	at := s.boot.Node.GetLocality()
 	cfg := cluster.Config{
 		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
-		NewTransport: func(t *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(t, s.secrets) },
+		NewTransport: func(t *xdsresource.UpstreamTransport) (any, error) { return transportsocket.NewUpstream(t, s.secrets) },
 		Secure: func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error) {
-			return transport.(*transportsocket.Client).Secure(ctx, c, protocols)
+			return transport.(*transportsocket.Upstream).Secure(ctx, c, protocols)
 		},
 		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
 		Resolver:     cluster.NewResolver(s.boot.Resolver),

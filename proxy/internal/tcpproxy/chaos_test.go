@@ -58,7 +58,7 @@ func chaos(t *testing.T, mode string) {
 	w.cluster("outer", func(c *xdsresource.Cluster) {
 		c.BufferLimit = 16 << 10
 		if mode == "tls both" {
-			c.TLS = &xdsresource.UpstreamTLS{}
+			c.Transport = &xdsresource.UpstreamTransport{TLS: &xdsresource.UpstreamTLS{}}
 		}
 	}, back)
 	var down *xdsresource.DownstreamTLS

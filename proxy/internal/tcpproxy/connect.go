@@ -142,9 +142,8 @@ func (s *session) connect() {
 	s.info.UpstreamConnect = s.loop.Now()
 	o := conn.Upstream(s.local.Config())
 	o.Addresses = h.Host.Info().Addresses
-	if t, ok := h.Host.Transport.(*transportsocket.Client); ok {
-		o.TLS = t
-		s.info.UpstreamTLS = true
+	if t, ok := h.Host.Transport.(*transportsocket.Upstream); ok {
+		s.wish(t, &o)
 	}
 	s.local.Inc(cluster.CxTotal)
 	s.local.GaugeAdd(cluster.CxActive, 1)
@@ -168,6 +167,23 @@ func (s *session) waited(why cluster.Stat) {
 	s.host.OnWaiting(-1)
 	s.local.Release(cluster.Pending, false)
 	s.local.Inc(why)
+}
+
+// wish says what the connection wants of its transport: what filters have left in the filter state, and
+// who its client is.
+func (s *session) wish(t *transportsocket.Upstream, o *conn.DialOptions) {
+	down := s.down.Info()
+	o.TLS = t.TLS
+	if t.TLS != nil {
+		s.info.UpstreamTLS = true
+		o.Wish.ServerName = filterstate.String(down.State.Get(filterstate.UpstreamServerName))
+		o.Wish.Names = filterstate.String(down.State.Get(filterstate.UpstreamSubjectAltNames))
+		o.Wish.ALPN = filterstate.String(down.State.Get(filterstate.ApplicationProtocols))
+	}
+	if t.Proxy != nil {
+		o.Wish.Client = t.ClientOf(down.RemoteAddr, down.LocalAddr, down.ProxyTLVs)
+		o.Header = t.Header(&o.Wish, down.ProxyTLVs, s.host.Host.Info().TLVs, s.local.CountLostTLVs)
+	}
 }
 
 // release gives back what connect took for the attempt; remote: the host ended it.

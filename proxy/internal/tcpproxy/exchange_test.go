@@ -55,7 +55,7 @@ func TestExchange(t *testing.T) {
 				Exchange{Downstream: peerExchange, Preamble: preamble(t, "server")},
 				&xdsresource.DownstreamTLS{CommonTLS: secret})
 			w.cluster("server", func(c *xdsresource.Cluster) {
-				c.TLS = &xdsresource.UpstreamTLS{CommonTLS: xdsresource.CommonTLS{ALPN: []string{peerExchange, "istio"}}}
+				c.Transport = &xdsresource.UpstreamTransport{TLS: &xdsresource.UpstreamTLS{CommonTLS: xdsresource.CommonTLS{ALPN: []string{peerExchange, "istio"}}}}
 				if tt.filter {
 					c.Filters = []xdsresource.NetworkFilter{{Name: "x", Config: &xdsresource.TCPMetadataExchange{Protocol: peerExchange}}}
 				}

@@ -55,7 +55,7 @@ func newWorld(t testing.TB) *world {
 	w.store.Attach(0, w.loop.Post)
 	w.clusters = cluster.New(cluster.Config{
 		Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: slog.New(slog.DiscardHandler),
-		NewTransport: func(u *xdsresource.UpstreamTLS) (any, error) { return transportsocket.NewClient(u, nil) },
+		NewTransport: func(u *xdsresource.UpstreamTransport) (any, error) { return transportsocket.NewUpstream(u, nil) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

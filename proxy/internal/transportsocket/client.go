@@ -20,8 +20,8 @@ import (
 // is not given.
 const defaultSessions = 64
 
-// maxNames bounds the configurations kept for different server names of one client.
-const maxNames = 1024
+// maxWishes bounds the configurations kept for different wishes of one client.
+const maxWishes = 1024
 
 // Client is the dialling side of TLS for one cluster. It may be used by all workers.
 type Client struct {
@@ -35,10 +35,8 @@ type clientConfig struct {
 	trust *trust
 
 	mu     sync.Mutex
-	byName map[nameKey]*tls.Config
+	byWish map[Wish]*tls.Config
 }
-
-type nameKey struct{ sni, verify, alpn string }
 
 // NewClient builds a client; see NewServer for secrets. As in Envoy the peer is not verified
 // when no validation context is configured, and its name only against SAN matchers.
@@ -89,75 +87,76 @@ func (c *Client) rebuild(cur *current) error {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(n)
 	cfg.ServerName = c.cfg.SNI
 	cfg.InsecureSkipVerify = true // VerifyConnection does it, against the bundle and the matchers
-	cc := &clientConfig{base: cfg, trust: cur.trust, byName: map[nameKey]*tls.Config{}}
-	cfg.VerifyConnection = cc.verifier("")
+	cc := &clientConfig{base: cfg, trust: cur.trust, byWish: map[Wish]*tls.Config{}}
+	cfg.VerifyConnection = cc.verifier(nil)
 	c.config.Store(cc)
 	return nil
 }
 
-func (cc *clientConfig) verifier(name string) func(tls.ConnectionState) error {
+// verifier checks the host's certificate; it must have one of names, where there are any.
+func (cc *clientConfig) verifier(names []string) func(tls.ConnectionState) error {
 	return func(st tls.ConnectionState) error {
 		if cc.trust != nil {
 			if err := cc.trust.verify(st.PeerCertificates, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
 				return err
 			}
 		}
-		if name == "" {
+		if len(names) == 0 {
 			return nil
 		}
 		if len(st.PeerCertificates) == 0 {
 			return errNoCertificate
 		}
-		return st.PeerCertificates[0].VerifyHostname(name)
+		return hasName(st.PeerCertificates[0], names)
 	}
 }
 
-// named returns the configuration for a server name other than the configured one.
-func (cc *clientConfig) named(k nameKey) *tls.Config {
+// wished returns the configuration for a wish.
+func (cc *clientConfig) wished(w Wish) *tls.Config {
+	w.Client = ClientEnds{} // which TLS does not tell of
+	if w.Nothing() {
+		return cc.base
+	}
 	cc.mu.Lock()
 	defer cc.mu.Unlock()
-	if cfg, ok := cc.byName[k]; ok {
+	if cfg, ok := cc.byWish[w]; ok {
 		return cfg
 	}
 	cfg := cc.base.Clone()
-	if k.sni != "" {
-		cfg.ServerName = k.sni
+	if w.ServerName != "" {
+		cfg.ServerName = w.ServerName
 	}
-	if k.alpn != "" {
-		cfg.NextProtos = strings.Split(k.alpn, ",")
+	if w.ALPN != "" {
+		cfg.NextProtos = strings.Split(w.ALPN, ",")
 	}
-	cfg.VerifyConnection = cc.verifier(k.verify)
-	if len(cc.byName) < maxNames {
-		cc.byName[k] = cfg
+	if w.Names != "" {
+		cfg.VerifyConnection = cc.verifier(strings.Split(w.Names, ","))
+	}
+	if len(cc.byWish) < maxWishes {
+		cc.byWish[w] = cfg
 	}
 	return cfg
 }
 
-// NewSession begins a session on a connected socket. sni overrides the configured name;
-// verify is a DNS name that the certificate must have besides; both may be empty. alpn replaces
-// the configured protocols; nil: it does not.
-func (c *Client) NewSession(l *eventloop.Loop, fd int, sni, verify string, alpn []string) *Session {
+// NewSession begins a session on a connected socket. first goes out before the handshake.
+func (c *Client) NewSession(l *eventloop.Loop, fd int, w Wish, first []byte) *Session {
 	x := newSession(l, fd)
 	x.begin(false)
+	x.hs.out = first
 	cc := c.config.Load()
 	var cfg *tls.Config
-	switch {
-	case cc == nil:
-		err := c.m.why()
-		x.hs.refuse(err)
+	if cc == nil {
+		x.hs.refuse(c.m.why())
 		cfg = &tls.Config{InsecureSkipVerify: true}
-	case sni != "" && sni != c.cfg.SNI || verify != "" || len(alpn) > 0:
-		cfg = cc.named(nameKey{sni, verify, strings.Join(alpn, ",")})
-	default:
-		cfg = cc.base
+	} else {
+		cfg = cc.wished(w)
 	}
 	x.tc = tls.Client((*sock)(x), cfg)
 	return x
 }
 
-// Secure shakes hands over a connection of the standard library: health checks run beside the
-// loops. protocols replace the ALPN of the configuration unless they are empty.
-func (c *Client) Secure(ctx context.Context, nc net.Conn, protocols []string) (*tls.Conn, error) {
+// secure shakes hands over a connection of the standard library.
+func (c *Client) secure(ctx context.Context, nc net.Conn, protocols []string) (*tls.Conn, error) {
 	cc := c.config.Load()
 	if cc == nil {
 		return nil, c.m.why()

@@ -168,6 +168,16 @@ func (t *trust) chainRevoked(chain []*x509.Certificate) bool {
 	return false
 }
 
+// hasName reports whether a certificate is for one of names, which are of hosts, addresses or URIs.
+func hasName(c *x509.Certificate, names []string) error {
+	for _, n := range names {
+		if c.VerifyHostname(n) == nil || matchSAN(&xdsresource.SANMatcher{Value: xdsresource.StringMatch{Value: n}}, c) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w %s: %s", errSAN, strings.Join(names, ", "), describeSANs(c))
+}
+
 func matchSANs(ms []xdsresource.SANMatcher, c *x509.Certificate) bool {
 	for i := range ms {
 		if matchSAN(&ms[i], c) {

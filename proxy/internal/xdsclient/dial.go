@@ -31,6 +31,7 @@ type Secrets interface {
 // connect timeout and its TLS settings. Each connection uses the newest secrets.
 type Dialer struct {
 	cluster *xdsresource.Cluster
+	tls     *xdsresource.UpstreamTLS // nil: plain text
 	next    atomic.Uint32
 
 	mu      sync.Mutex
@@ -51,10 +52,14 @@ func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("cluster %q has no endpoint to dial", c.Name)
 	}
-	t := c.TLS
-	if t == nil {
+	if c.Transport == nil {
 		return d, nil
 	}
+	if c.Transport.Proxy != nil {
+		return nil, fmt.Errorf("cluster %q: transport_socket: the PROXY protocol is not supported towards a control plane or collector", c.Name)
+	}
+	d.tls = c.Transport.TLS
+	t := d.tls
 	if len(t.Certificates) > 1 {
 		return nil, fmt.Errorf("cluster %q: more than one client certificate is not supported", c.Name)
 	}
@@ -100,7 +105,7 @@ func (d *Dialer) arrived() {
 // waitForSecrets returns when everything that TLS needs is there. The agent that serves the
 // secrets may still be asking for them.
 func (d *Dialer) waitForSecrets(ctx context.Context) error {
-	t := d.cluster.TLS
+	t := d.tls
 	for {
 		d.mu.Lock()
 		ok := (len(t.Certificates) == 0 || d.cert != nil) && (t.Validation == nil || d.trust != nil)
@@ -128,7 +133,7 @@ func (d *Dialer) Close() {
 // opened.
 func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
-	if d.cluster.TLS != nil {
+	if d.tls != nil {
 		if err := d.waitForSecrets(ctx); err != nil {
 			return nil, err
 		}
@@ -139,8 +144,8 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		creds = credentials.NewTLS(cfg)
 	}
 	authority := d.cluster.Name
-	if d.cluster.TLS != nil && d.cluster.TLS.SNI != "" {
-		authority = d.cluster.TLS.SNI
+	if d.tls != nil && d.tls.SNI != "" {
+		authority = d.tls.SNI
 	}
 	return grpc.NewClient("passthrough:///"+d.cluster.Name,
 		grpc.WithTransportCredentials(creds),
@@ -161,7 +166,7 @@ func (d *Dialer) Transport(ctx context.Context) (*http.Transport, error) {
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.connect(ctx, "") },
 		MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true,
 	}
-	if d.cluster.TLS == nil {
+	if d.tls == nil {
 		return t, nil
 	}
 	if err := d.waitForSecrets(ctx); err != nil {
@@ -213,7 +218,7 @@ func (d *Dialer) connect(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 func (d *Dialer) tlsConfig() (*tls.Config, error) {
-	t := d.cluster.TLS
+	t := d.tls
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cfg := &tls.Config{ServerName: t.SNI, MinVersion: t.MinVersion, MaxVersion: t.MaxVersion, NextProtos: []string{"h2"}}

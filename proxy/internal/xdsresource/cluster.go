@@ -3,6 +3,8 @@ package xdsresource
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 )
 
 // ClusterType is cluster.v3.Cluster.DiscoveryType.
@@ -81,8 +83,8 @@ type Cluster struct {
 	// goes at once, though it passes its health checks.
 	RemoveHealthyHosts bool
 
-	TLS                      *UpstreamTLS           // nil: raw_buffer
-	TLSMatches               []TransportSocketMatch // transport_socket_matches, first match wins
+	Transport                *UpstreamTransport     // nil: raw_buffer
+	TransportMatches         []TransportSocketMatch // transport_socket_matches, first match wins
 	HTTP                     UpstreamHTTP
 	Bind                     *Bind // nil: the system chooses where connections come from
 	TCPKeepalive             *TCPKeepalive
@@ -205,7 +207,8 @@ type TCPKeepalive struct {
 type TransportSocketMatch struct {
 	Name  string
 	Match map[string]string // endpoint metadata "envoy.transport_socket_match"
-	TLS   *UpstreamTLS      // nil: raw_buffer
+	// Transport is nil for raw_buffer.
+	Transport *UpstreamTransport
 }
 
 // HealthStatus is core.v3.HealthStatus.
@@ -251,6 +254,8 @@ type Endpoint struct {
 	Weight   uint32 // default 1
 	Metadata Metadata
 	Check    EndpointCheck
+	// TLVs are for the PROXY protocol's headers that this endpoint gets.
+	TLVs []proxyprotocol.TLV
 }
 
 // EndpointCheck is endpoint.v3.Endpoint.HealthCheckConfig.

@@ -76,13 +76,19 @@ type ProxyProtocol struct {
 	AllowWithout bool    // connections without a header are served as they are
 	Disallowed   [3]bool // versions that count as no header
 	StatPrefix   string
-	Rules        []TLVRule
+	// Rules say where extensions of the header go: to the connection's dynamic metadata, or with
+	// ToFilterState to its filter state.
+	Rules         []TLVRule
+	ToFilterState bool
+	// Pass are the extensions that are kept for headers to hosts.
+	Pass TLVFilter
 }
 
-// TLVRule says where an extension of the header goes: a key of the connection's dynamic metadata.
+// TLVRule is the key that the value of an extension goes to. Namespace is that of metadata.
 type TLVRule struct {
 	Type           byte
 	Namespace, Key string
+	Base64         bool // the value is encoded; else what is no valid UTF-8 is replaced
 }
 
 // FilterChainMatch is listener.v3.FilterChainMatch. Empty lists match everything.

@@ -361,7 +361,7 @@ var harmlessFields = []harmlessField{
 		"only V3 exists; a stream that broke is opened again, with back-off"},
 	{"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", "formatters", "the operators of Envoy's formatter extensions are built in"},
 	{"envoy.config.core.v3.GrpcService", "timeout", "streams have no deadline"},
-	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it, of which there are none here"},
+	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it; of those that do, an endpoint's PROXY protocol reads its own"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "content_type", "read where bodies are formatted, meaningless in logs"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "formatters", "the operators of Envoy's formatter extensions are built in"},
 

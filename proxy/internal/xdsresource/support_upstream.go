@@ -78,6 +78,12 @@ var upstreamFields = map[string]string{
 		enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
 		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
 
+	"envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": "config transport_socket tlv_as_pool_key",
+	"envoy.config.core.v3.ProxyProtocolConfig":                                            "version pass_through_tlvs added_tlvs",
+	"envoy.config.core.v3.ProxyProtocolPassThroughTLVs":                                   "match_type tlv_type",
+	"envoy.config.core.v3.TlvEntry":                                                       "type value",
+	"envoy.config.core.v3.PerHostConfig":                                                  "added_tlvs",
+
 	// Health checks.
 	"envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "event_log_path",
 	"envoy.config.core.v3.HealthCheck": `name event_logger timeout interval initial_jitter interval_jitter interval_jitter_percent

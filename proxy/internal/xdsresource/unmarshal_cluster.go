@@ -68,15 +68,15 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	c.TrackBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets() //nolint:staticcheck // the older form
 	c.TrackSizes = m.GetTrackClusterStats().GetRequestResponseSizes()
 	c.RemoveHealthyHosts = m.GetIgnoreHealthOnHostRemoval()
-	c.TLS = p.upstreamTransportSocket("transport_socket", m.GetTransportSocket())
+	c.Transport = p.upstreamTransport("transport_socket", m.GetTransportSocket())
 	for i, ts := range m.GetTransportSocketMatches() {
 		here := at("transport_socket_matches", i)
 		match := map[string]string{}
 		p.stringStruct(join(here, "match"), ts.GetMatch(), match)
-		c.TLSMatches = append(c.TLSMatches, TransportSocketMatch{
-			Name:  ts.GetName(),
-			Match: match,
-			TLS:   p.upstreamTransportSocket(join(here, "transport_socket"), ts.GetTransportSocket()),
+		c.TransportMatches = append(c.TransportMatches, TransportSocketMatch{
+			Name:      ts.GetName(),
+			Match:     match,
+			Transport: p.upstreamTransport(join(here, "transport_socket"), ts.GetTransportSocket()),
 		})
 	}
 	c.Bind = p.bind("upstream_bind_config", m.GetUpstreamBindConfig())

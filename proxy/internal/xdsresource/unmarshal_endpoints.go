@@ -58,6 +58,7 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 				Weight:   max(uint32Or(e.GetLoadBalancingWeight(), 1), 1),
 				Metadata: metadata(e.GetMetadata()),
 				Check:    p.endpointCheck(join(ep, "endpoint.health_check_config"), e.GetEndpoint().GetHealthCheckConfig()),
+				TLVs:     p.hostTLVs(join(ep, "metadata"), e.GetMetadata()),
 			})
 		}
 		out.Localities = append(out.Localities, loc)

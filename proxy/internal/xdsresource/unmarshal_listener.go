@@ -113,7 +113,11 @@ func (p *parser) proxyProtocol(path string, a *anypb.Any) *ProxyProtocol {
 	if !p.message(path, a, &m) {
 		return nil
 	}
-	out := &ProxyProtocol{AllowWithout: m.GetAllowRequestsWithoutProxyProtocol(), StatPrefix: m.GetStatPrefix()}
+	out := &ProxyProtocol{
+		AllowWithout: m.GetAllowRequestsWithoutProxyProtocol(), StatPrefix: m.GetStatPrefix(),
+		ToFilterState: m.GetTlvLocation() == proxyprotocolv3.ProxyProtocol_FILTER_STATE,
+		Pass:          p.tlvFilter(join(path, "pass_through_tlvs"), m.GetPassThroughTlvs()),
+	}
 	for _, v := range m.GetDisallowedVersions() {
 		out.Disallowed[1+int(v)] = true // V1 is 0
 	}
@@ -127,6 +131,7 @@ func (p *parser) proxyProtocol(path string, a *anypb.Any) *ProxyProtocol {
 		}
 		kv := r.GetOnTlvPresent()
 		rule := TLVRule{Type: byte(r.GetTlvType()), Namespace: kv.GetMetadataNamespace(), Key: kv.GetKey()}
+		rule.Base64 = kv.GetValueStringEncoding() == proxyprotocolv3.ProxyProtocol_KeyValuePair_BASE64
 		if rule.Namespace == "" {
 			rule.Namespace = "envoy.filters.listener.proxy_protocol"
 		}

@@ -299,11 +299,11 @@ transport_socket_matches:
 	if o := c.Outlier; o.Consecutive5xx != 10 || o.Interval != 5*time.Second || o.MaxEjectionTime != 300*time.Second || o.EnforcingSuccessRate != 100 {
 		t.Errorf("outlier = %+v", o)
 	}
-	m := c.TLSMatches
-	if len(m) != 2 || m[0].Match["tlsMode"] != "istio" || m[1].TLS != nil {
+	m := c.TransportMatches
+	if len(m) != 2 || m[0].Match["tlsMode"] != "istio" || m[1].Transport != nil {
 		t.Fatalf("matches = %+v", m)
 	}
-	ctx := m[0].TLS
+	ctx := m[0].Transport.TLS
 	if ctx.Certificates[0].SDS != "default" || ctx.Certificates[0].SDSCluster != "sds-grpc" || ctx.Validation.SDS != "ROOTCA" || ctx.Validation.SDSCluster != "" ||
 		ctx.MinVersion != tls.VersionTLS12 || len(ctx.ExtraSANs) != 1 || !ctx.ExtraSANs[0].Value.Match("spiffe://cluster.local/ns/istioinaction/sa/catalog") {
 		t.Errorf("tls = %+v", ctx)
