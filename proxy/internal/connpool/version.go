@@ -27,6 +27,8 @@ func (p *Pool) alpn(t *transportsocket.Client) string {
 		return "h2,http/1.1"
 	case v == xdsresource.UpstreamHTTP2:
 		return "h2"
+	default:
+		return "http/1.1"
 	}
 	return ""
 }

@@ -8,6 +8,7 @@ package filterstate
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 )
 
 // Object is a value of the filter state. String is its serialised form, which matchers and format
@@ -34,10 +35,25 @@ type IP netip.Addr
 // String implements Object; Envoy writes a port in any case.
 func (a IP) String() string { return netip.AddrPortFrom(netip.Addr(a), 0).String() }
 
-// Names are the names of servers or protocols, in order (envoy.network.application_protocols, envoy.network.upstream_subject_alt_names).
+// Names are the names of servers or protocols, in order, joined by commas.
 type Names string
 
-// String implements Object: they are joined by commas.
+// NamesOf reads a list; what is empty is no name.
+func NamesOf(text string) Names {
+	var b strings.Builder
+	for n := range strings.SplitSeq(text, ",") {
+		if n = strings.TrimSpace(n); n == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(n)
+	}
+	return Names(b.String())
+}
+
+// String implements Object.
 func (n Names) String() string { return string(n) }
 
 // Fields is an object of named values.

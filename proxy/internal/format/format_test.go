@@ -182,7 +182,7 @@ func TestErrors(t *testing.T) {
 		"%METADATA(X:y)%":      `metadata type "X"`,
 		"%DYNAMIC_METADATA()%": "needs NAMESPACE",
 		"%GRPC_STATUS(x)%":     "none of",
-		"%FILTER_STATE(x:y)%":  "%FILTER_STATE(x:y)%: \"y\" is neither PLAIN nor TYPED",
+		"%FILTER_STATE(x:y)%":  "%FILTER_STATE(x:y)%: \"y\" is none of PLAIN, TYPED, FIELD:name",
 		"%DURATION:0%":         "is not a length",
 	} {
 		_, err := Compile(in)

@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcweb"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/headermutation"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/healthcheck"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istioalpn"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/istiostats"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
@@ -201,6 +202,12 @@ var httpFilters = map[string]httpFilter{
 		},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
 			return jwtauthn.New(cfg, jwtauthn.Deps{Scope: at.scope, Manager: at.manager.StatPrefix, Store: s.keys, Workers: s.cfg.Workers}), nil
+		},
+	},
+	"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig": {
+		xdsresource.HTTPFilterType{Name: istioalpn.Name, Parse: istioalpn.ParseConfig},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			return istioalpn.New(cfg, s.clusters), nil
 		},
 	},
 	"stats.PluginConfig": {

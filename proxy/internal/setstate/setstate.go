@@ -40,7 +40,7 @@ func Compile(in []Value) (Setter, error) {
 		}
 		switch v.Factory {
 		case "envoy.string", "envoy.hashable_string", "envoy.network.ip", filterstate.TCPProxyCluster, filterstate.TCPIdleTimeoutMs,
-			filterstate.RateLimitHits:
+			filterstate.RateLimitHits, filterstate.UpstreamServerName, filterstate.UpstreamSubjectAltNames, filterstate.ApplicationProtocols:
 		default:
 			return nil, fmt.Errorf("[%d]: there is no object factory for %q; use envoy.string as factory_key", i, v.Factory)
 		}
@@ -82,6 +82,8 @@ func object(factory, text string) filterstate.Object {
 		return filterstate.IP(a)
 	case "envoy.hashable_string":
 		return filterstate.HashableText(text)
+	case filterstate.UpstreamSubjectAltNames, filterstate.ApplicationProtocols:
+		return filterstate.NamesOf(text)
 	case filterstate.TCPIdleTimeoutMs, filterstate.RateLimitHits:
 		if _, err := strconv.ParseUint(text, 10, 32); err != nil {
 			return nil

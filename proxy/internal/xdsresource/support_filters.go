@@ -99,11 +99,13 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute":            "mutations",
 	"envoy.extensions.filters.http.header_mutation.v3.Mutations": `request_mutations query_parameter_mutations
 		response_mutations response_trailers_mutations request_trailers_mutations`,
-	"envoy.config.common.mutation_rules.v3.HeaderMutation":               "remove append remove_on_match",
-	"envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch": "key_matcher",
-	"envoy.config.core.v3.KeyValueMutation":                              "append remove",
-	"envoy.config.core.v3.KeyValueAppend":                                "record action",
-	"envoy.config.core.v3.KeyValuePair":                                  "key value",
+	"envoy.config.common.mutation_rules.v3.HeaderMutation":                   "remove append remove_on_match",
+	"envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch":     "key_matcher",
+	"envoy.config.core.v3.KeyValueMutation":                                  "append remove",
+	"envoy.config.core.v3.KeyValueAppend":                                    "record action",
+	"envoy.config.core.v3.KeyValuePair":                                      "key value",
+	"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig":              "alpn_override",
+	"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig.AlpnOverride": "upstream_protocol alpn_override",
 	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession": `session_state strict stat_prefix
 		status_on_strict_destination_not_found`,
 	"envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "disabled stateful_session",

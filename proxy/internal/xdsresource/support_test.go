@@ -43,6 +43,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	_ "istio.io/api/envoy/config/filter/http/alpn/v2alpha1"
 )
 
 // TestSupportTableNamesRealFields holds every name of the tables against the protos: a typing
