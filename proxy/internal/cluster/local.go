@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -66,6 +67,7 @@ type Local struct {
 	shard    *stats.Shard
 	version  *version
 	detector *detector
+	tls      *transportsocket.Stats // made when first needed
 	seed     uint64
 	special  bool // Pick has more to look at than one set of hosts
 

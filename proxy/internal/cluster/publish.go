@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -44,6 +45,9 @@ func (m *Manager) publishOne(c *Cluster) {
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
 	v.transport = c.transport
+	if c.transport.secure() {
+		transportsocket.NewStats(c.scope, nil) // shown before there is anything to count
+	}
 	if c.transport.proxied() {
 		v.lostTLVs = c.scope.Counter("upstream.proxyprotocol.v2_tlvs_exceed_max_length")
 	}

@@ -90,10 +90,6 @@ const (
 	AssignmentStale
 	AssignmentTimeoutReceived
 	MaxHostWeight // gauge
-	TLSHandshake
-	TLSConnectionError
-	TLSVerifyError
-	TLSVerifySAN
 	CxOpen        // gauge: 1 while the circuit breaker of connections is open
 	RqPendingOpen // gauge
 	RqOpen        // gauge
@@ -185,8 +181,6 @@ var statSet = stats.NewSet(
 	gauge("membership_excluded"), gauge("membership_total"),
 	counter("update_attempt"), counter("update_success"), counter("update_failure"), counter("update_empty"),
 	counter("update_no_rebuild"), counter("assignment_stale"), counter("assignment_timeout_received"), gauge("max_host_weight"),
-	counter("ssl.handshake"), counter("ssl.connection_error"), counter("ssl.fail_verify_error"),
-	counter("ssl.fail_verify_san"),
 	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),
 	gauge("circuit_breakers.default.rq_open"), gauge("circuit_breakers.default.rq_retry_open"),
 	gauge("circuit_breakers.high.cx_open"), gauge("circuit_breakers.high.rq_pending_open"),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -74,6 +75,19 @@ func matchesAll(want map[string]string, have map[string]any) bool {
 	return true
 }
 
+// secure reports whether some host speaks TLS.
+func (t *transports) secure() bool {
+	if t.cfg != nil && t.cfg.TLS != nil {
+		return true
+	}
+	for i := range t.matches {
+		if c := t.matches[i].Transport; c != nil && c.TLS != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // proxied reports whether some host gets a PROXY protocol's header.
 func (t *transports) proxied() bool {
 	if t.cfg != nil && t.cfg.Proxy != nil {
@@ -85,6 +99,14 @@ func (t *transports) proxied() bool {
 		}
 	}
 	return false
+}
+
+// TLS counts the handshakes of the cluster's connections.
+func (l *Local) TLS() *transportsocket.Stats {
+	if l.tls == nil {
+		l.tls = transportsocket.NewStats(l.cluster.scope, l.shard)
+	}
+	return l.tls
 }
 
 // CountLostTLVs counts a PROXY protocol's header that had no room for all of its extensions.

@@ -99,6 +99,7 @@ func (c *Conn) onHandshakeDone(err error) {
 		return
 	}
 	c.loop.Disarm(&c.timer)
+	c.info.Staple = c.tls.Staple()
 	if err != nil {
 		kind := TLS
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 )
 
 // Info is what is known about a connection's ends. It is filled before the handler's first
@@ -38,12 +39,13 @@ type Info struct {
 	// FilterChain is the name of the listener's chain that serves the connection.
 	FilterChain string
 
-	TLS          *tls.ConnectionState // nil: raw
-	PeerURI      string               // first URI SAN of the peer's certificate: its SPIFFE identity
-	LocalURI     string               // first URI SAN of ours, on an accepted connection
-	PeerCertHash string               // hex SHA-256 of the peer's certificate
-	peerNames    *[]string            // see PeerNames
-	// LocalCertificate is ours, on an accepted connection; nil: none, or one of several.
+	TLS          *tls.ConnectionState   // nil: raw
+	PeerURI      string                 // first URI SAN of the peer's certificate: its SPIFFE identity
+	LocalURI     string                 // first URI SAN of ours, on an accepted connection
+	PeerCertHash string                 // hex SHA-256 of the peer's certificate
+	Staple       transportsocket.Staple // what the client of an accepted connection has asked for
+	peerNames    *[]string              // see PeerNames
+	// LocalCertificate is ours, on an accepted connection; nil: none.
 	LocalCertificate *x509.Certificate
 
 	// ProxyTLVs are the extensions of the PROXY protocol's header that the listener has kept for

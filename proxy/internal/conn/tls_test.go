@@ -110,7 +110,7 @@ func newServer(t testing.TB, c xdsresource.CommonTLS, p transportsocket.SecretPr
 
 func newClient(t testing.TB, c xdsresource.CommonTLS) *transportsocket.Client {
 	t.Helper()
-	x, err := transportsocket.NewClient(&xdsresource.UpstreamTLS{CommonTLS: c, SNI: "outbound_.80_._.catalog"}, nil)
+	x, err := transportsocket.NewClient(&xdsresource.UpstreamTLS{CommonTLS: c, SNI: "outbound_.80_._.catalog", MaxSessionKeys: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +224,10 @@ func (s *secrets) Certificate(_, _ string, changed func(xdsresource.TLSCertifica
 	if s.cert != nil {
 		changed(*s.cert)
 	}
+	return func() {}
+}
+
+func (s *secrets) TicketKeys(_, _ string, _ func(xdsresource.TicketKeys)) func() {
 	return func() {}
 }
 

@@ -42,6 +42,9 @@ func (c *Client) OnConnected(cn *conn.Conn) {
 	c.pool.local.CountAttempts(cn.Info().Attempts)
 	c.pool.connecting--
 	c.pool.local.Record(cluster.CxConnectMs, uint64(c.pool.loop.Now()-c.began)/1e6)
+	if st := cn.Info().TLS; st != nil {
+		c.pool.local.TLS().Done(st)
+	}
 	if c.pool.closed && c.pool.first == nil {
 		c.close()
 		return
@@ -338,7 +341,9 @@ func (c *Client) OnClose(cn *conn.Conn, err error) {
 	}
 	c.countDestroy()
 	var ce *conn.Error
-	errors.As(err, &ce)
+	if errors.As(err, &ce) && ce.Kind == conn.TLS {
+		p.local.TLS().Failed(err)
+	}
 	if c.connecting {
 		p.local.CountAttempts(cn.Info().Attempts)
 		p.connecting--

@@ -150,6 +150,7 @@ func (p *Pool) connect(high bool) bool {
 	o.Addresses = p.host.Host.Info().Addresses
 	if t, ok := p.host.Host.Transport.(*transportsocket.Upstream); ok {
 		o.TLS, o.Wish = t.TLS, p.name.wish
+		t.Complete(&o.Wish, p.host.Host.Hostname)
 		if t.TLS != nil && o.Wish.ALPN == "" {
 			o.Wish.ALPN = p.alpn(t.TLS)
 		}

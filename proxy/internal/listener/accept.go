@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -32,6 +33,7 @@ type worker struct {
 	// active counts the connections, for the other workers to read (exact balance); only kept
 	// up where that is asked for.
 	active atomic.Int64
+	tls    *transportsocket.Stats
 }
 
 // listen begins to accept; on the loop.

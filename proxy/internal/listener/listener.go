@@ -87,6 +87,7 @@ type Options struct {
 type Listener struct {
 	o         Options
 	log       *slog.Logger
+	scope     stats.Scope
 	stats     stats.Block
 	inspector stats.Block
 	// proxyErrors counts bad headers of all listeners together.
@@ -129,8 +130,8 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	scope := StatScope(o.Stats, cfg)
-	l.stats = scope.Block(statSet)
+	l.scope = StatScope(o.Stats, cfg)
+	l.stats = l.scope.Block(statSet)
 	l.inspector = o.Stats.Scope("tls_inspector").Block(inspectorSet)
 	l.proxyErrors = o.Stats.Counter("downstream_cx_proxy_proto_error")
 	c, err := l.compile(cfg, nil)
@@ -245,6 +246,7 @@ func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterCha
 	}}
 	var err error
 	if fc.TLS != nil {
+		transportsocket.NewStats(l.scope, nil) // shown before there is anything to count
 		if ch.tls, err = transportsocket.NewServer(fc.TLS, l.o.Secrets); err != nil {
 			return nil, fmt.Errorf("filter chain %q: transport socket: %w", fc.Name, err)
 		}

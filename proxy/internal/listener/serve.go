@@ -102,7 +102,8 @@ func (s *served) serve() {
 
 // OnConnected implements conn.ConnectHandler: the TLS handshake is done.
 func (s *served) OnConnected(c *conn.Conn) {
-	s.w.countHandshake(c.Info().TLS)
+	s.w.handshakes().Hello(c.Info().Staple)
+	s.w.handshakes().Done(c.Info().TLS)
 	s.serve()
 }
 
@@ -119,9 +120,12 @@ func (s *served) OnWritable(*conn.Conn) {}
 // OnClose implements conn.Handler: the connection ended before its handler saw it.
 func (s *served) OnClose(c *conn.Conn, err error) {
 	if s.ch != nil && s.ch.tls != nil && err != nil {
-		s.w.countHandshakeError(err)
+		s.w.handshakes().Hello(c.Info().Staple)
 		s.failure = err.Error()
 		if e, ok := errors.AsType[*conn.Error](err); ok {
+			if e.Kind == conn.TLS {
+				s.w.handshakes().Failed(err)
+			}
 			s.failure = e.TransportFailureReason()
 		}
 		if r, ok := s.ch.handler.(Refuser); ok {

@@ -1,11 +1,8 @@
 package listener
 
 import (
-	"crypto/tls"
-	"errors"
 	"strings"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -23,14 +20,6 @@ const (
 	noFilterChain
 	globalCxOverflow
 	overloadReject
-	sslConnectionError
-	sslHandshake
-	sslSessionReused
-	sslNoCertificate
-	sslFailNoCert
-	sslFailError
-	sslFailSAN
-	sslFailHash
 )
 
 var statSet = stats.NewSet(
@@ -43,14 +32,6 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "no_filter_chain_match"},
 	stats.Item{Name: "downstream_global_cx_overflow"},
 	stats.Item{Name: "downstream_cx_overload_reject"},
-	stats.Item{Name: "ssl.connection_error"},
-	stats.Item{Name: "ssl.handshake"},
-	stats.Item{Name: "ssl.session_reused"},
-	stats.Item{Name: "ssl.no_certificate"},
-	stats.Item{Name: "ssl.fail_verify_no_cert"},
-	stats.Item{Name: "ssl.fail_verify_error"},
-	stats.Item{Name: "ssl.fail_verify_san"},
-	stats.Item{Name: "ssl.fail_verify_cert_hash"},
 )
 
 // Statistics of the inspector, for all listeners together.
@@ -119,30 +100,10 @@ func (w *worker) inspected(i int)        { w.shard().Inc(w.l.inspector.Counter(i
 func (w *worker) record(i int, v uint64) { w.shard().Record(w.l.stats.Histogram(i), v) }
 func (w *worker) shard() *stats.Shard    { return w.l.o.Stats.Shard(w.loop.ID()) }
 
-func (w *worker) countHandshake(st *tls.ConnectionState) {
-	w.inc(sslHandshake)
-	if st.DidResume {
-		w.inc(sslSessionReused)
+// handshakes are the statistics of TLS, made when first needed.
+func (w *worker) handshakes() *transportsocket.Stats {
+	if w.tls == nil {
+		w.tls = transportsocket.NewStats(w.l.scope, w.shard())
 	}
-	if len(st.PeerCertificates) == 0 {
-		w.inc(sslNoCertificate)
-	}
-}
-
-func (w *worker) countHandshakeError(err error) {
-	var e *conn.Error
-	if !errors.As(err, &e) || e.Kind != conn.TLS {
-		return
-	}
-	w.inc(sslConnectionError)
-	switch transportsocket.Refusal(e.Err) {
-	case transportsocket.NoCertificate:
-		w.inc(sslFailNoCert)
-	case transportsocket.WrongName:
-		w.inc(sslFailSAN)
-	case transportsocket.WrongHash:
-		w.inc(sslFailHash)
-	case transportsocket.Untrusted:
-		w.inc(sslFailError)
-	}
+	return w.tls
 }

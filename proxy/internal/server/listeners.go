@@ -128,7 +128,7 @@ func (v *liveListener) needs() {
 	}
 	for _, fc := range chains {
 		if fc.TLS != nil {
-			for _, k := range tlsSecrets(&fc.TLS.CommonTLS) {
+			for _, k := range serverSecrets(fc.TLS) {
 				if !slices.Contains(v.secrets, k) {
 					v.secrets = append(v.secrets, k)
 				}

@@ -45,6 +45,7 @@ type secret struct {
 type subscription struct {
 	certificate func(xdsresource.TLSCertificate)
 	validation  func(xdsresource.ValidationContext)
+	tickets     func(xdsresource.TicketKeys)
 	any         func() // for warming
 }
 
@@ -60,6 +61,11 @@ func (s *secrets) Certificate(source, name string, changed func(xdsresource.TLSC
 // Validation subscribes to a validation context.
 func (s *secrets) Validation(source, name string, changed func(xdsresource.ValidationContext)) func() {
 	return s.add(secretKey{adsSource(source), name}, &subscription{validation: changed})
+}
+
+// TicketKeys subscribes to keys of session tickets.
+func (s *secrets) TicketKeys(source, name string, changed func(xdsresource.TicketKeys)) func() {
+	return s.add(secretKey{adsSource(source), name}, &subscription{tickets: changed})
 }
 
 // watch calls arrived whenever the secret has a value, the first time before it returns if
@@ -118,19 +124,21 @@ func (sub *subscription) tell(v *xdsresource.Secret) {
 		sub.certificate(*v.Certificate)
 	case sub.validation != nil && v.Validation != nil:
 		sub.validation(*v.Validation)
+	case sub.tickets != nil && v.Tickets != nil:
+		sub.tickets(v.Tickets)
 	case sub.any != nil:
 		sub.any()
 	}
 }
 
-// set stores a value and tells the subscribers.
-func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw *anypb.Any) {
+// set stores a value and tells the subscribers. It reports whether anybody still wants the secret.
+func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw *anypb.Any) bool {
 	s.mu.Lock()
 	e := s.byID[key]
 	if e == nil {
 		if key.source != xdsresource.SDSStatic {
 			s.mu.Unlock() // nobody wants it any more
-			return
+			return false
 		}
 		e = &secret{subs: map[*subscription]struct{}{}}
 		s.byID[key] = e
@@ -152,6 +160,7 @@ func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw 
 	for _, sub := range subs {
 		sub.tell(v)
 	}
+	return true
 }
 
 // known reports whether a secret has a value.
@@ -160,6 +169,15 @@ func (s *secrets) known(key secretKey) bool {
 	defer s.mu.Unlock()
 	e := s.byID[key]
 	return e != nil && e.value != nil
+}
+
+// serverSecrets lists the secrets that a server's TLS needs.
+func serverSecrets(c *xdsresource.DownstreamTLS) []secretKey {
+	out := tlsSecrets(&c.CommonTLS)
+	if c.Tickets != nil && c.Tickets.Inline == nil {
+		out = append(out, secretKey{adsSource(c.Tickets.SDSCluster), c.Tickets.SDS})
+	}
+	return out
 }
 
 // tlsSecrets lists the secrets that a TLS configuration needs.

@@ -75,17 +75,18 @@ func (s ServerState) String() string {
 
 // Server owns the live objects.
 type Server struct {
-	cfg     Config
-	boot    *bootstrap.Bootstrap
-	log     *slog.Logger
-	started time.Time
-	stats   *stats.Store
-	loops   []*eventloop.Loop
-	files   *accesslog.Files
-	secrets *secrets
-	routes  *routes
-	control *control
-	node    nodeInfo
+	cfg         Config
+	boot        *bootstrap.Bootstrap
+	log         *slog.Logger
+	started     time.Time
+	stats       *stats.Store
+	loops       []*eventloop.Loop
+	files       *accesslog.Files
+	secrets     *secrets
+	secretFiles *secretFiles
+	routes      *routes
+	control     *control
+	node        nodeInfo
 
 	clusters  *cluster.Manager
 	callouts  *asyncclient.Clients // for filters that ask somebody
@@ -143,6 +144,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.secrets = newSecrets(s.logger("secret"))
+	s.secretFiles = &secretFiles{s: s, cancels: map[secretKey]context.CancelFunc{}}
 	s.secrets.subscribe, s.secrets.unsubscribe = s.subscribeSecret, s.unsubscribeSecret
 	s.files = accesslog.NewFiles(s.stats, s.logger("file"))
 	if cfg.FileFlushInterval > 0 {

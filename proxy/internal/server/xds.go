@@ -77,7 +77,10 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 
 func (s *Server) applySecrets(source string, b xdsclient.Batch) {
 	for _, u := range b.Changed {
-		s.secrets.set(secretKey{source, u.Name}, u.Value.(*xdsresource.Secret), u.Version, u.Raw)
+		k, v := secretKey{source, u.Name}, u.Value.(*xdsresource.Secret)
+		if s.secrets.set(k, v, u.Version, u.Raw) {
+			s.secretFiles.follow(k, v, u.Version, u.Raw)
+		}
 	}
 }
 
@@ -87,6 +90,7 @@ func (s *Server) subscribeSecret(k secretKey) {
 }
 
 func (s *Server) unsubscribeSecret(k secretKey) {
+	s.secretFiles.forget(k)
 	s.control.post(func() { s.sources.unsubscribe(xdsresource.SourceOfSecret(k.source), xdsresource.TypeSecret, k.name) })
 }
 

@@ -180,6 +180,7 @@ func (s *session) wish(t *transportsocket.Upstream, o *conn.DialOptions) {
 		o.Wish.Names = filterstate.String(down.State.Get(filterstate.UpstreamSubjectAltNames))
 		o.Wish.ALPN = filterstate.String(down.State.Get(filterstate.ApplicationProtocols))
 	}
+	t.Complete(&o.Wish, s.host.Host.Hostname)
 	if t.Proxy != nil {
 		o.Wish.Client = t.ClientOf(down.RemoteAddr, down.LocalAddr, down.ProxyTLVs)
 		o.Header = t.Header(&o.Wish, down.ProxyTLVs, s.host.Host.Info().TLVs, s.local.CountLostTLVs)
@@ -224,7 +225,7 @@ func (s *session) connectFailed(err error) {
 			kind, remote = cluster.ResultConnectTimeout, false
 			s.local.Inc(cluster.CxConnectTimeout)
 		case conn.TLS:
-			s.local.Inc(cluster.TLSConnectionError)
+			s.local.TLS().Failed(err)
 		}
 	}
 	s.waited(cluster.RqPendingFailureEject)
@@ -279,7 +280,7 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s.info.UpstreamLocal, s.info.UpstreamRemote = i.LocalAddr, i.RemoteAddr
 	s.info.UpstreamURI, s.info.UpstreamTLSState, s.info.UpstreamConnectionID = i.PeerURI, i.TLS, i.ID
 	if i.TLS != nil {
-		s.local.Inc(cluster.TLSHandshake)
+		s.local.TLS().Done(i.TLS)
 	}
 	s.introduce()
 	if s.meter != nil {

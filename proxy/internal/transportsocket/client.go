@@ -13,12 +13,9 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/trust"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
-
-// defaultSessions is how many sessions a client keeps for resumption when max_session_keys
-// is not given.
-const defaultSessions = 64
 
 // maxWishes bounds the configurations kept for different wishes of one client.
 const maxWishes = 1024
@@ -32,7 +29,7 @@ type Client struct {
 
 type clientConfig struct {
 	base  *tls.Config
-	trust *trust
+	trust *trust.Trust
 
 	mu     sync.Mutex
 	byWish map[Wish]*tls.Config
@@ -45,7 +42,7 @@ func NewClient(cfg *xdsresource.UpstreamTLS, p SecretProvider) (*Client, error) 
 		return nil, fmt.Errorf("allow_renegotiation: renegotiation is not supported")
 	}
 	c := &Client{cfg: *cfg}
-	c.m.cfg = &c.cfg.CommonTLS
+	c.m.cfg, c.m.noNames = &c.cfg.CommonTLS, c.cfg.AutoSNISAN
 	c.m.rebuild = c.rebuild
 	if err := c.m.open(p); err != nil {
 		c.m.close()
@@ -74,17 +71,18 @@ func (c *Client) Err() error {
 }
 
 func (c *Client) rebuild(cur *current) error {
-	cfg := baseConfig(&c.cfg.CommonTLS, nil)
+	cfg := baseConfig(&c.cfg.CommonTLS)
+	if cfg.MaxVersion == 0 {
+		cfg.MaxVersion = max(cfg.MinVersion, tls.VersionTLS12) // Envoy's default for clients
+	}
 	if len(cur.certs) > 0 {
 		// Whatever authorities the server names, show what is configured, as Envoy does.
 		cert := cur.certs[0]
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
-	n := defaultSessions
-	if c.cfg.MaxSessionKeys > 0 {
-		n = int(c.cfg.MaxSessionKeys)
+	if n := c.cfg.MaxSessionKeys; n > 0 {
+		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(int(n))
 	}
-	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(n)
 	cfg.ServerName = c.cfg.SNI
 	cfg.InsecureSkipVerify = true // VerifyConnection does it, against the bundle and the matchers
 	cc := &clientConfig{base: cfg, trust: cur.trust, byWish: map[Wish]*tls.Config{}}
@@ -97,17 +95,17 @@ func (c *Client) rebuild(cur *current) error {
 func (cc *clientConfig) verifier(names []string) func(tls.ConnectionState) error {
 	return func(st tls.ConnectionState) error {
 		if cc.trust != nil {
-			if err := cc.trust.verify(st.PeerCertificates, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
+			if err := cc.trust.Verify(st.PeerCertificates, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
 				return err
 			}
 		}
-		if len(names) == 0 {
-			return nil
+		if err := trust.CheckKeyUsage(&st); err != nil || len(names) == 0 {
+			return err
 		}
 		if len(st.PeerCertificates) == 0 {
-			return errNoCertificate
+			return trust.ErrNoCertificate
 		}
-		return hasName(st.PeerCertificates[0], names)
+		return trust.HasName(st.PeerCertificates[0], names)
 	}
 }
 
@@ -171,9 +169,8 @@ func (c *Client) secure(ctx context.Context, nc net.Conn, protocols []string) (*
 }
 
 // baseConfig is what both sides share.
-func baseConfig(c *xdsresource.CommonTLS, certs []tls.Certificate) *tls.Config {
+func baseConfig(c *xdsresource.CommonTLS) *tls.Config {
 	cfg := &tls.Config{
-		Certificates:     certs,
 		NextProtos:       slices.Clone(c.ALPN),
 		MinVersion:       c.MinVersion,
 		MaxVersion:       c.MaxVersion,
@@ -185,15 +182,15 @@ func baseConfig(c *xdsresource.CommonTLS, certs []tls.Certificate) *tls.Config {
 	}
 	if cfg.MinVersion == 0 {
 		cfg.MinVersion = tls.VersionTLS12
-	}
-	if cfg.MaxVersion == 0 {
-		cfg.MaxVersion = tls.VersionTLS13
+		if cfg.MaxVersion != 0 {
+			cfg.MinVersion = min(cfg.MinVersion, cfg.MaxVersion)
+		}
 	}
 	if len(cfg.CurvePreferences) == 0 {
 		cfg.CurvePreferences = defaultCurves
 	}
 	if len(cfg.CipherSuites) == 0 {
-		cfg.CipherSuites = nil
+		cfg.CipherSuites = defaultSuites
 	}
 	return cfg
 }

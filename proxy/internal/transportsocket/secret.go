@@ -2,12 +2,11 @@ package transportsocket
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"sync"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/trust"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -18,27 +17,32 @@ type SecretProvider interface {
 	// Certificate returns if it is known already, and with each new value, from any
 	// goroutine, never two at once for one subscription. cancel ends the subscription.
 	Certificate(sdsCluster, name string, changed func(xdsresource.TLSCertificate)) (cancel func())
-	// Validation is the same for a validation context.
+	// Validation is the same for a validation context, TicketKeys for keys of session tickets.
 	Validation(sdsCluster, name string, changed func(xdsresource.ValidationContext)) (cancel func())
+	TicketKeys(sdsCluster, name string, changed func(xdsresource.TicketKeys)) (cancel func())
 }
 
 // material is the secrets of a Server or Client: values that change, and what is built from
 // them at each change.
 type material struct {
 	cfg     *xdsresource.CommonTLS
-	rebuild func(*current) error // under mu
+	noNames bool                                           // the context's names are not looked at
+	keys    *xdsresource.TLSSource[xdsresource.TicketKeys] // nil: none are configured
+	rebuild func(*current) error                           // under mu
 
 	mu      sync.Mutex
 	certs   []*tls.Certificate // by index of cfg.Certificates; nil: not known yet
-	trust   *trust             // nil: not known yet, or none configured
-	err     error              // why the last change was refused
+	trust   *trust.Trust       // nil: not known yet, or none configured
+	tickets xdsresource.TicketKeys
+	err     error // why the last change was refused
 	cancels []func()
 }
 
 // current is a complete set.
 type current struct {
-	certs []tls.Certificate
-	trust *trust // nil: the peer is not verified
+	certs   []tls.Certificate
+	trust   *trust.Trust // nil: the peer is not verified
+	tickets xdsresource.TicketKeys
 }
 
 // open parses what is inline and subscribes to the rest.
@@ -61,6 +65,14 @@ func (m *material) open(p SecretProvider) error {
 			errs = append(errs, fmt.Errorf("validation secret %q: no SDS here", v.SDS))
 		}
 	}
+	if k := m.keys; k != nil {
+		switch {
+		case k.Inline != nil:
+			m.tickets = *k.Inline
+		case p == nil:
+			errs = append(errs, fmt.Errorf("session ticket keys %q: no SDS here", k.SDS))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -76,6 +88,9 @@ func (m *material) open(p SecretProvider) error {
 		m.cancels = append(m.cancels, p.Validation(v.SDSCluster, v.SDS, func(c xdsresource.ValidationContext) {
 			_ = m.setValidation(c)
 		}))
+	}
+	if k := m.keys; k != nil && k.Inline == nil {
+		m.cancels = append(m.cancels, p.TicketKeys(k.SDSCluster, k.SDS, m.setTickets))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,7 +116,10 @@ func (m *material) setCertificate(i int, c xdsresource.TLSCertificate) error {
 }
 
 func (m *material) setValidation(v xdsresource.ValidationContext) error {
-	t, err := newTrust(v, m.cfg.ExtraSANs)
+	if v = v.Over(m.cfg.Default); m.noNames {
+		v.SANs = nil
+	}
+	t, err := trust.New(v)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
@@ -110,6 +128,13 @@ func (m *material) setValidation(v xdsresource.ValidationContext) error {
 	}
 	m.trust = t
 	return m.update()
+}
+
+func (m *material) setTickets(k xdsresource.TicketKeys) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tickets = k
+	_ = m.update() // kept in m.err
 }
 
 // missing names the first secret that has not arrived, or "".
@@ -122,6 +147,9 @@ func (m *material) missing() string {
 	if m.cfg.Validation != nil && m.trust == nil {
 		return fmt.Sprintf("validation secret %q", m.cfg.Validation.SDS)
 	}
+	if m.keys != nil && m.tickets == nil {
+		return fmt.Sprintf("session ticket keys %q", m.keys.SDS)
+	}
 	return ""
 }
 
@@ -130,7 +158,7 @@ func (m *material) update() error {
 	if m.missing() != "" {
 		return nil
 	}
-	c := &current{trust: m.trust}
+	c := &current{trust: m.trust, tickets: m.tickets}
 	for _, cert := range m.certs {
 		c.certs = append(c.certs, *cert)
 	}
@@ -149,27 +177,4 @@ func (m *material) why() error {
 		return fmt.Errorf("%s has not arrived from SDS", s)
 	}
 	return errors.New("no TLS configuration")
-}
-
-// parsePEM returns the certificates of a PEM bundle.
-func parsePEM(b []byte) ([]*x509.Certificate, error) {
-	var out []*x509.Certificate
-	for len(b) > 0 {
-		var blk *pem.Block
-		if blk, b = pem.Decode(b); blk == nil {
-			break
-		}
-		if blk.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(blk.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("no certificate in the PEM data")
-	}
-	return out, nil
 }

@@ -49,7 +49,8 @@ type Session struct {
 	gather  bool // records of the current write are collected, not sent one by one
 	ended   bool // close_notify was sent
 
-	local *x509.Certificate
+	chosen *choice // our certificate, on a server
+	staple Staple
 }
 
 func newSession(l *eventloop.Loop, fd int) *Session {
@@ -118,7 +119,15 @@ func (s *Session) State() *tls.ConnectionState {
 }
 
 // LocalCertificate is the certificate that a server shows; nil for none, and for a client.
-func (s *Session) LocalCertificate() *x509.Certificate { return s.local }
+func (s *Session) LocalCertificate() *x509.Certificate {
+	if s.chosen == nil {
+		return nil
+	}
+	return s.chosen.cert.Leaf
+}
+
+// Staple is what the client of a server has asked for.
+func (s *Session) Staple() Staple { return s.staple }
 
 // Abort makes a running handshake fail and detaches it from the descriptor, which may then be
 // closed. After the handshake it does nothing.

@@ -76,6 +76,22 @@ func (u *Upstream) ClientOf(remote, local netip.AddrPort, tlvs []proxyprotocol.T
 	return c
 }
 
+// Complete adds what the configuration has a host's own name do. hostname is the host's, "" when it has none.
+func (u *Upstream) Complete(w *Wish, hostname string) {
+	if u.TLS == nil {
+		return
+	}
+	cfg := &u.TLS.cfg
+	if cfg.AutoHostSNI && w.ServerName == "" && hostname != "" {
+		w.NameHost(hostname, true, false)
+	}
+	if cfg.AutoSNISAN && w.Names == "" {
+		if w.Names = w.ServerName; w.Names == "" {
+			w.Names = cfg.SNI
+		}
+	}
+}
+
 // Header returns what makes the PROXY protocol's header of a new connection, of its own ends; nil when there is none. client are the
 // extensions of the client's own header, and host those of the host. lost is called when some do not fit.
 func (u *Upstream) Header(w *Wish, client, host []proxyprotocol.TLV, lost func()) func(local, remote netip.AddrPort) []byte {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/trust"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -36,7 +36,7 @@ type Dialer struct {
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
-	trust   *xdsresource.ValidationContext
+	trust   *trust.Trust
 	cancels []func()
 	// changed is closed and replaced when a secret arrives.
 	changed chan struct{}
@@ -72,13 +72,12 @@ func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
 	}
 	if v := t.Validation; v != nil {
 		if v.Inline != nil {
-			d.trust = v.Inline
+			if err := d.setTrust(*v.Inline); err != nil {
+				return nil, fmt.Errorf("cluster %q: validation_context: %w", c.Name, err)
+			}
 		} else {
 			d.cancels = append(d.cancels, secrets.Validation(v.SDSCluster, v.SDS, func(v xdsresource.ValidationContext) {
-				d.mu.Lock()
-				d.trust = &v
-				d.arrived()
-				d.mu.Unlock()
+				_ = d.setTrust(v) // one that cannot be used leaves the last good one
 			}))
 		}
 	}
@@ -94,6 +93,18 @@ func (d *Dialer) setCert(c xdsresource.TLSCertificate) {
 	d.cert = &cert
 	d.arrived()
 	d.mu.Unlock()
+}
+
+func (d *Dialer) setTrust(v xdsresource.ValidationContext) error {
+	t, err := trust.New(v.Over(d.tls.Default))
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.trust = t
+	d.arrived()
+	d.mu.Unlock()
+	return nil
 }
 
 // arrived wakes whoever waits in Dial. The caller holds mu.
@@ -230,47 +241,9 @@ func (d *Dialer) tlsConfig() (*tls.Config, error) {
 	if t.Validation == nil {
 		return cfg, nil
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(d.trust.TrustedCA)
-	sans := append(append([]xdsresource.SANMatcher(nil), d.trust.SANs...), t.ExtraSANs...)
-	cfg.VerifyConnection = func(cs tls.ConnectionState) error { return verify(cs, pool, sans) }
+	bundle := d.trust
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		return bundle.Verify(cs.PeerCertificates, x509.ExtKeyUsageServerAuth, time.Now())
+	}
 	return cfg, nil
-}
-
-// verify holds the peer's chain against the bundle and its names against the matchers.
-func verify(cs tls.ConnectionState, roots *x509.CertPool, sans []xdsresource.SANMatcher) error {
-	if len(cs.PeerCertificates) == 0 {
-		return errors.New("the control plane showed no certificate")
-	}
-	leaf := cs.PeerCertificates[0]
-	inter := x509.NewCertPool()
-	for _, c := range cs.PeerCertificates[1:] {
-		inter.AddCert(c)
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: inter}); err != nil {
-		return err
-	}
-	if len(sans) == 0 {
-		return nil
-	}
-	names := map[string][]string{"DNS": leaf.DNSNames, "EMAIL": leaf.EmailAddresses}
-	for _, u := range leaf.URIs {
-		names["URI"] = append(names["URI"], u.String())
-	}
-	for _, ip := range leaf.IPAddresses {
-		names["IP"] = append(names["IP"], ip.String())
-	}
-	for _, m := range sans {
-		for kind, values := range names {
-			if m.Type != "" && m.Type != kind {
-				continue
-			}
-			for _, v := range values {
-				if m.Value.Match(v) {
-					return nil
-				}
-			}
-		}
-	}
-	return fmt.Errorf("the control plane's certificate is for %v, which none of the expected names matches", names)
 }

@@ -59,6 +59,8 @@ func (e *Error) Lines() []string {
 type parser struct {
 	dec      *Decoder
 	problems []Problem
+
+	files, directories []string // that were read, and those to be watched instead, for secrets
 }
 
 // bad records a problem at a path.

@@ -231,17 +231,22 @@ var supportedFields = map[string]string{
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
 
 	// TLS and secrets.
-	"envoy.config.core.v3.TransportSocket":                                                            "name typed_config",
-	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                                      "",
-	"envoy.extensions.transport_sockets.tls.v3.Secret":                                                "name tls_certificate validation_context",
-	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":                                  "common_tls_context require_client_certificate disable_stateless_session_resumption",
-	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                                    "common_tls_context sni allow_renegotiation max_session_keys enforce_rsa_key_usage",
+	"envoy.config.core.v3.TransportSocket":                                            "name typed_config",
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                      "",
+	"envoy.extensions.transport_sockets.tls.v3.Secret":                                "name tls_certificate validation_context session_ticket_keys",
+	"envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys":                  "keys",
+	"envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig":             "trust_domains trust_bundles",
+	"envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain": "name trust_bundle",
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": `common_tls_context require_client_certificate disable_stateless_session_resumption
+		session_ticket_keys session_ticket_keys_sds_secret_config session_timeout full_scan_certs_on_sni_mismatch ocsp_staple_policy`,
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                                    "common_tls_context sni allow_renegotiation max_session_keys auto_host_sni auto_sni_san_validation",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                                      `tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols`,
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
 	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":                                         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
-	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                                        "certificate_chain private_key",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                                        "certificate_chain private_key watched_directory",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": `trusted_ca verify_certificate_spki
-		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification`,
+		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification
+		allow_expired_certificate only_verify_leaf_cert_crl max_verify_depth suppress_client_ca_list custom_validator_config watched_directory`,
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 
@@ -388,7 +393,8 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.compression.zstd.decompressor.v3.Zstd", "chunk_size", "as above"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
-	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "prefer_client_ciphers disable_stateful_session_resumption", "crypto/tls chooses the cipher, and keeps no sessions"},
+	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "disable_stateful_session_resumption", "no session is kept here: clients keep them, in tickets"},
+	{"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "enforce_rsa_key_usage", "it is enforced always, as in Envoy"},
 }
 
 type harmlessField struct{ message, fields, why string }

@@ -157,6 +157,7 @@ func (p *parser) dataSource(path string, ds *corev3.DataSource) []byte {
 	case *corev3.DataSource_InlineString:
 		return []byte(s.InlineString)
 	case *corev3.DataSource_Filename:
+		p.files = append(p.files, s.Filename)
 		raw, err := p.dec.readFile(s.Filename)
 		if err != nil {
 			p.bad(join(path, "filename"), "%v", err)

@@ -305,7 +305,7 @@ transport_socket_matches:
 	}
 	ctx := m[0].Transport.TLS
 	if ctx.Certificates[0].SDS != "default" || ctx.Certificates[0].SDSCluster != "sds-grpc" || ctx.Validation.SDS != "ROOTCA" || ctx.Validation.SDSCluster != "" ||
-		ctx.MinVersion != tls.VersionTLS12 || len(ctx.ExtraSANs) != 1 || !ctx.ExtraSANs[0].Value.Match("spiffe://cluster.local/ns/istioinaction/sa/catalog") {
+		ctx.MinVersion != tls.VersionTLS12 || len(ctx.Default.SANs) != 1 || !ctx.Default.SANs[0].Value.Match("spiffe://cluster.local/ns/istioinaction/sa/catalog") {
 		t.Errorf("tls = %+v", ctx)
 	}
 }

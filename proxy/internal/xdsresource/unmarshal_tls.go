@@ -15,6 +15,10 @@ type Secret struct {
 	Name        string
 	Certificate *TLSCertificate
 	Validation  *ValidationContext
+	Tickets     TicketKeys
+	// Files are those that the secret was read from, and Directories where a move says that they
+	// have changed instead of one onto them.
+	Files, Directories []string
 }
 
 // Secret validates a secret from SDS. The error never contains key material.
@@ -26,10 +30,13 @@ func (d *Decoder) Secret(m *tlsv3.Secret) (*Secret, error) {
 	case *tlsv3.Secret_TlsCertificate:
 		s.Certificate = p.certificate("tls_certificate", t.TlsCertificate)
 	case *tlsv3.Secret_ValidationContext:
-		s.Validation = p.validationContext("validation_context", t.ValidationContext)
+		s.Validation = p.validationContext("validation_context", t.ValidationContext, true)
+	case *tlsv3.Secret_SessionTicketKeys:
+		s.Tickets = p.ticketKeys("session_ticket_keys", t.SessionTicketKeys)
 	default:
-		p.bad("", "neither tls_certificate nor validation_context is set; other kinds of secrets are not supported")
+		p.bad("", "none of tls_certificate, validation_context, session_ticket_keys is set; other kinds of secrets are not supported")
 	}
+	s.Files, s.Directories = p.files, p.directories
 	if err := p.finish("secret", m.GetName()); err != nil {
 		return nil, err
 	}
@@ -38,6 +45,7 @@ func (d *Decoder) Secret(m *tlsv3.Secret) (*Secret, error) {
 
 // certificate reads a chain and its key and checks that they belong together.
 func (p *parser) certificate(path string, m *tlsv3.TlsCertificate) *TLSCertificate {
+	p.watch(m.GetWatchedDirectory())
 	c := &TLSCertificate{
 		Chain: p.dataSource(join(path, "certificate_chain"), m.GetCertificateChain()),
 		Key:   p.dataSource(join(path, "private_key"), m.GetPrivateKey()),
@@ -48,7 +56,9 @@ func (p *parser) certificate(path string, m *tlsv3.TlsCertificate) *TLSCertifica
 	return c
 }
 
-func (p *parser) validationContext(path string, m *tlsv3.CertificateValidationContext) *ValidationContext {
+// validationContext reads a context, or with part one to which another one comes.
+func (p *parser) validationContext(path string, m *tlsv3.CertificateValidationContext, part bool) *ValidationContext {
+	p.watch(m.GetWatchedDirectory())
 	v := &ValidationContext{
 		TrustedCA:       p.dataSource(join(path, "trusted_ca"), m.GetTrustedCa()),
 		CRL:             p.dataSource(join(path, "crl"), m.GetCrl()),
@@ -56,6 +66,18 @@ func (p *parser) validationContext(path string, m *tlsv3.CertificateValidationCo
 		VerifySPKI:      m.GetVerifyCertificateSpki(),
 		VerifyHash:      m.GetVerifyCertificateHash(),
 		AcceptUntrusted: m.GetTrustChainVerification() == tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED,
+		AllowExpired:    m.GetAllowExpiredCertificate(),
+		OnlyLeafCRL:     m.GetOnlyVerifyLeafCertCrl(),
+		SuppressCAList:  m.GetSuppressClientCaList(),
+	}
+	if d := m.GetMaxVerifyDepth(); d != nil {
+		depth := d.GetValue()
+		v.MaxDepth = &depth
+	}
+	if c := m.GetCustomValidatorConfig(); c != nil {
+		v.SPIFFE = p.spiffe(join(path, "custom_validator_config.typed_config"), c)
+	} else if len(v.SANs) > 0 && len(v.TrustedCA) == 0 && !part {
+		p.bad(path, "names are checked without a trusted_ca, so that anybody can have them")
 	}
 	if len(v.TrustedCA) > 0 {
 		if err := checkBundle(v.TrustedCA); err != nil {
@@ -140,6 +162,30 @@ var curves = map[string]tls.CurveID{
 	"X25519MLKEM768": tls.X25519MLKEM768,
 }
 
+// CipherSuiteName is BoringSSL's name of a suite, "" for one that it does not have.
+func CipherSuiteName(id uint16) string {
+	switch id {
+	case tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256:
+		return tls.CipherSuiteName(id)
+	}
+	for name, suite := range cipherSuites {
+		if suite == id {
+			return name
+		}
+	}
+	return ""
+}
+
+// CurveName is BoringSSL's name of a key exchange, "" for one that it does not have.
+func CurveName(id tls.CurveID) string {
+	for name, curve := range curves {
+		if curve == id {
+			return name
+		}
+	}
+	return ""
+}
+
 func (p *parser) commonTLS(path string, m *tlsv3.CommonTlsContext) CommonTLS {
 	out := CommonTLS{ALPN: m.GetAlpnProtocols()}
 	params := m.GetTlsParams()
@@ -176,7 +222,7 @@ func (p *parser) commonTLS(path string, m *tlsv3.CommonTlsContext) CommonTLS {
 	}
 	switch v := m.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
-		out.Validation = &TLSSource[ValidationContext]{Inline: p.validationContext(join(path, "validation_context"), v.ValidationContext)}
+		out.Validation = &TLSSource[ValidationContext]{Inline: p.validationContext(join(path, "validation_context"), v.ValidationContext, false)}
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
 		s := sds[ValidationContext](p, join(path, "validation_context_sds_secret_config"), v.ValidationContextSdsSecretConfig)
 		out.Validation = &s
@@ -184,11 +230,9 @@ func (p *parser) commonTLS(path string, m *tlsv3.CommonTlsContext) CommonTLS {
 		here := join(path, "combined_validation_context")
 		s := sds[ValidationContext](p, join(here, "validation_context_sds_secret_config"), v.CombinedValidationContext.GetValidationContextSdsSecretConfig())
 		out.Validation = &s
-		def := v.CombinedValidationContext.GetDefaultValidationContext()
-		if def.GetTrustedCa() != nil || def.GetCrl() != nil || len(def.GetVerifyCertificateHash()) > 0 || len(def.GetVerifyCertificateSpki()) > 0 {
-			p.bad(join(here, "default_validation_context"), "only subject alternative names are supported here, the rest comes from the secret")
+		if def := v.CombinedValidationContext.GetDefaultValidationContext(); def != nil {
+			out.Default = p.validationContext(join(here, "default_validation_context"), def, true)
 		}
-		out.ExtraSANs = p.sans(join(here, "default_validation_context"), def)
 	}
 	return out
 }
@@ -257,6 +301,19 @@ func (p *parser) downstreamTransportSocket(path string, ts *corev3.TransportSock
 		CommonTLS:                  p.commonTLS(join(here, "common_tls_context"), m.GetCommonTlsContext()),
 		RequireClientCert:          boolOr(m.GetRequireClientCertificate(), false),
 		DisableStatelessResumption: m.GetDisableStatelessSessionResumption(),
+		SessionTimeout:             p.duration(join(here, "session_timeout"), m.GetSessionTimeout(), 0),
+		FullScan:                   boolOr(m.GetFullScanCertsOnSniMismatch(), false),
+	}
+	switch t := m.GetSessionTicketKeysType().(type) {
+	case *tlsv3.DownstreamTlsContext_SessionTicketKeys:
+		keys := p.ticketKeys(join(here, "session_ticket_keys"), t.SessionTicketKeys)
+		out.Tickets = &TLSSource[TicketKeys]{Inline: &keys}
+	case *tlsv3.DownstreamTlsContext_SessionTicketKeysSdsSecretConfig:
+		s := sds[TicketKeys](p, join(here, "session_ticket_keys_sds_secret_config"), t.SessionTicketKeysSdsSecretConfig)
+		out.Tickets = &s
+	}
+	if m.GetOcspStaplePolicy() == tlsv3.DownstreamTlsContext_MUST_STAPLE {
+		p.bad(join(here, "ocsp_staple_policy"), "MUST_STAPLE needs OCSP staples, which are not supported")
 	}
 	if len(out.Certificates) == 0 {
 		p.bad(join(here, "common_tls_context"), "a server needs a certificate: tls_certificates or tls_certificate_sds_secret_configs")
@@ -274,14 +331,13 @@ func (p *parser) upstreamTransportSocket(path string, ts *corev3.TransportSocket
 	if !p.message(here, ts.GetTypedConfig(), &m) {
 		return nil
 	}
-	if boolOr(m.GetEnforceRsaKeyUsage(), false) {
-		p.bad(join(here, "enforce_rsa_key_usage"), "is not supported: crypto/tls does not look at the key usage of certificates")
-	}
 	return &UpstreamTLS{
 		CommonTLS:          p.commonTLS(join(here, "common_tls_context"), m.GetCommonTlsContext()),
 		SNI:                m.GetSni(),
 		AllowRenegotiation: m.GetAllowRenegotiation(),
 		MaxSessionKeys:     uint32Or(m.GetMaxSessionKeys(), 1),
+		AutoHostSNI:        m.GetAutoHostSni(),
+		AutoSNISAN:         m.GetAutoSniSanValidation(),
 	}
 }
 

@@ -1,0 +1,135 @@
+// Package certtest makes authorities and certificates for tests. Only tests import it.
+package certtest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"testing"
+	"time"
+)
+
+// Authority signs certificates.
+type Authority struct {
+	Cert   *x509.Certificate
+	PEM    []byte
+	key    crypto.Signer
+	serial int64
+}
+
+// Pair is a certificate with its key.
+type Pair struct {
+	Cert       *x509.Certificate
+	Chain, Key []byte // PEM
+}
+
+// TLS is the pair for crypto/tls.
+func (p Pair) TLS(t testing.TB) tls.Certificate {
+	t.Helper()
+	c, err := tls.X509KeyPair(p.Chain, p.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func sign(t testing.TB, tmpl, parent *x509.Certificate, public any, signer crypto.Signer) (*x509.Certificate, []byte) {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, public, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func authority(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+}
+
+// New makes a root.
+func New(t testing.TB) *Authority {
+	t.Helper()
+	key := newKey(t)
+	tmpl := authority("root " + t.Name())
+	cert, raw := sign(t, tmpl, tmpl, key.Public(), key)
+	return &Authority{cert, raw, key, 1}
+}
+
+// Sub makes an authority that a has signed.
+func (a *Authority) Sub(t testing.TB, name string) *Authority {
+	t.Helper()
+	key := newKey(t)
+	a.serial++
+	tmpl := authority(name)
+	tmpl.SerialNumber = big.NewInt(a.serial)
+	cert, raw := sign(t, tmpl, a.Cert, key.Public(), a.key)
+	return &Authority{cert, raw, key, 100 * a.serial}
+}
+
+// Issue makes a certificate for both ends of TLS; change may be nil.
+func (a *Authority) Issue(t testing.TB, change func(*x509.Certificate)) Pair {
+	t.Helper()
+	return a.IssueFor(t, newKey(t), change)
+}
+
+// IssueFor is Issue for a key.
+func (a *Authority) IssueFor(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) Pair {
+	t.Helper()
+	a.serial++
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(a.serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if change != nil {
+		change(tmpl)
+	}
+	cert, chain := sign(t, tmpl, a.Cert, key.Public(), a.key)
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Pair{cert, chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})}
+}
+
+// CRL is a revocation list of serial numbers, good for an hour.
+func (a *Authority) CRL(t testing.TB, serials ...*big.Int) []byte {
+	t.Helper()
+	return a.CRLUntil(t, time.Now().Add(time.Hour), serials...)
+}
+
+// CRLUntil is CRL with an end.
+func (a *Authority) CRLUntil(t testing.TB, end time.Time, serials ...*big.Int) []byte {
+	t.Helper()
+	tmpl := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: end}
+	for _, s := range serials {
+		tmpl.RevokedCertificateEntries = append(tmpl.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: s, RevocationTime: time.Now().Add(-time.Minute)})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, tmpl, a.Cert, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+}
