@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -24,10 +25,16 @@ type authorizer struct {
 	o *origin
 }
 
-// serveAuthz serves until the returned server is stopped.
-func serveAuthz(o *origin, lis net.Listener) *grpc.Server {
-	srv := grpc.NewServer()
-	authv3.RegisterAuthorizationServer(srv, &authorizer{o: o})
+// serveAuthz serves until the returned server is closed. The service does not know the deadlines of its
+// callers: it would end a call at the same moment as they do.
+func serveAuthz(o *origin, lis net.Listener) *http.Server {
+	service := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(service, &authorizer{o: o})
+	srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Grpc-Timeout")
+		service.ServeHTTP(w, r)
+	})}
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	o.wg.Go(func() { _ = srv.Serve(noting{lis, o}) })
 	return srv
 }

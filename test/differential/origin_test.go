@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc"
 )
 
 // origin is the scripted server behind one proxy. What it received is compared, too.
@@ -25,7 +24,7 @@ type origin struct {
 	received []message
 	conns    map[net.Conn]bool
 	wg       sync.WaitGroup
-	grpc     *grpc.Server // of an authorizer; nil: none
+	grpc     *http.Server // of an authorizer; nil: none
 }
 
 // startOrigin listens. A name that begins with "tcp-" is no HTTP: "tcp-echo" sends back what
@@ -88,7 +87,7 @@ func (o *origin) accept() {
 
 func (o *origin) stop() {
 	if o.grpc != nil {
-		o.grpc.Stop()
+		_ = o.grpc.Close()
 	}
 	o.lis.Close()
 	o.dropConnections()
