@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	clusterv3svc "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -27,10 +30,13 @@ import (
 // ads is a small control plane over delta ADS: what is set goes to every stream that wants it.
 type ads struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	clusterv3svc.UnimplementedClusterDiscoveryServiceServer
 	t       *testing.T
 	addr    string
 	srv     *grpc.Server
 	answers chan *discoveryv3.DeltaDiscoveryRequest // ACKs and NACKs
+	// lazy keeps clusters for those who ask by name; silent does not tell them that there is none.
+	lazy, silent bool
 
 	mu        sync.Mutex
 	nonce     int
@@ -55,6 +61,7 @@ func startADS(t *testing.T) *ads {
 		resources: map[string]map[string]*anypb.Any{}, streams: map[*adsStream]bool{},
 	}
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(a.srv, a)
+	clusterv3svc.RegisterClusterDiscoveryServiceServer(a.srv, a)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.srv.Serve(lis) }()
 	t.Cleanup(func() { a.srv.Stop(); <-done })
@@ -62,6 +69,15 @@ func startADS(t *testing.T) *ads {
 }
 
 func (a *ads) DeltaAggregatedResources(st discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return a.serve(st)
+}
+
+// DeltaClusters is CDS on a stream of its own.
+func (a *ads) DeltaClusters(st clusterv3svc.ClusterDiscoveryService_DeltaClustersServer) error {
+	return a.serve(st)
+}
+
+func (a *ads) serve(st grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
 	s := &adsStream{send: make(chan *discoveryv3.DeltaDiscoveryResponse, 64), all: map[string]bool{}, want: map[string]map[string]bool{}}
 	a.mu.Lock()
 	a.streams[s] = true
@@ -103,21 +119,45 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 		s.all[url] = len(r.GetResourceNamesSubscribe()) == 0
 	}
 	names := map[string]bool{}
+	var missing []string
 	for _, n := range r.GetResourceNamesSubscribe() {
+		if n == "*" {
+			s.all[url] = true
+			continue
+		}
 		s.want[url][n], names[n] = true, true
+		if url == xdsresource.TypeCluster && a.resources[url][n] == nil && !a.silent {
+			missing = append(missing, n)
+		}
 	}
 	for _, n := range r.GetResourceNamesUnsubscribe() {
 		delete(s.want[url], n)
 	}
 	var out []string
 	for n := range a.resources[url] {
-		if s.all[url] || names[n] {
+		if a.everybody(s, url) || names[n] {
 			out = append(out, n)
 		}
 	}
-	if len(out) > 0 || s.all[url] {
-		a.push(s, url, out, nil)
+	if len(out)+len(missing) > 0 || s.all[url] {
+		a.push(s, url, out, missing)
 	}
+}
+
+// everybody reports whether a stream gets all of a type. The caller holds mu.
+func (a *ads) everybody(s *adsStream, url string) bool {
+	return s.all[url] && !(a.lazy && url == xdsresource.TypeCluster)
+}
+
+// wants lists the names of a type that streams ask for.
+func (a *ads) wants(url string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	names := map[string]bool{}
+	for s := range a.streams {
+		maps.Copy(names, s.want[url])
+	}
+	return strings.Join(slices.Sorted(maps.Keys(names)), " ")
 }
 
 // push sends resources to a stream. The caller holds mu.
@@ -142,7 +182,7 @@ func (a *ads) set(url, name string, m proto.Message) {
 	}
 	a.resources[url][name] = packed
 	for s := range a.streams {
-		if s.all[url] || s.want[url][name] {
+		if a.everybody(s, url) || s.want[url][name] {
 			a.push(s, url, []string{name}, nil)
 		}
 	}

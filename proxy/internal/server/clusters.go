@@ -90,6 +90,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 				}
 				cs.records.state(name, Active)
 				delete(cs.warming, name)
+				cs.s.onDemand.warm(name)
 				cs.checkIdle()
 			})
 		})
@@ -105,6 +106,9 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 		service = resource{cfg.EDSSource, cfg.EDSServiceName}
 	}
 	cs.useService(name, service)
+	if state == Active {
+		cs.s.onDemand.warm(name)
+	}
 	return nil
 }
 
@@ -170,22 +174,32 @@ func (cs *clusterSet) checkIdle() {
 }
 
 // apply takes a CDS response.
-func (cs *clusterSet) apply(b xdsclient.Batch) map[string]error {
+func (cs *clusterSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
 	errs := map[string]error{}
-	cs.version = b.Version
+	if cs.s.isCDS(src) {
+		cs.version = b.Version
+	}
 	for _, u := range b.Changed {
 		if rec := cs.records[u.Name]; rec != nil && rec.Static {
 			continue // a static cluster stays what the bootstrap says, as in Envoy
 		}
+		if !cs.s.onDemand.takes(src, u.Name) {
+			continue
+		}
 		if err := cs.update(u.Resource, u.Version, false); err != nil {
 			errs[u.Name] = err
+			cs.s.onDemand.gone(u.Name)
 		}
 	}
 	for _, f := range b.Failed {
 		cs.records.refuse(f.Name, f.Version, f.Raw.Raw, f.Err)
+		cs.s.onDemand.gone(f.Name)
 	}
 	for _, name := range b.Removed {
-		cs.remove(name)
+		if cs.s.onDemand.takes(src, name) {
+			cs.remove(name)
+			cs.s.onDemand.gone(name)
+		}
 	}
 	cs.checkIdle()
 	return errs

@@ -24,6 +24,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/localratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/metadataexchange"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/ondemand"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/ratelimit"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/setfilterstate"
@@ -184,6 +185,20 @@ var httpFilters = map[string]httpFilter{
 				return nil, err
 			}
 			return tap.New(cfg, w.(*tap.Writer), at.scope), nil
+		},
+	},
+	"envoy.extensions.filters.http.on_demand.v3.OnDemand": {
+		xdsresource.HTTPFilterType{
+			Name: ondemand.Name, Parse: ondemand.ParseConfig, ParseRoute: ondemand.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.on_demand.v3.PerRouteConfig"},
+		},
+		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
+			if c := cfg.(*ondemand.Config); c.Enabled {
+				if err := s.reachable(c.Source); err != nil {
+					return nil, err
+				}
+			}
+			return ondemand.New(cfg, s.onDemand), nil
 		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {

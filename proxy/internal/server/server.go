@@ -97,6 +97,7 @@ type Server struct {
 
 	// Of the control loop:
 	clusterSet   *clusterSet
+	onDemand     *onDemand
 	endpoints    *endpointSet
 	listeners    *listenerSet
 	routeRecords records[resource]
@@ -177,6 +178,7 @@ func New(cfg Config) (*Server, error) {
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
 	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
+	s.onDemand = newOnDemand(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
 	s.connected = s.stats.Gauge("control_plane.connected_state")

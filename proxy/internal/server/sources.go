@@ -33,6 +33,7 @@ type sourceKey struct {
 
 type openSource struct {
 	subscriber
+	all   bool // everything of its type is asked for
 	names map[string]bool
 	stop  context.CancelFunc
 }
@@ -61,6 +62,7 @@ func (ss *sources) subscribeAll(src xdsresource.ConfigSource, url string) error 
 	if err != nil {
 		return err
 	}
+	o.all = true
 	o.SubscribeAll(url)
 	return nil
 }
@@ -97,7 +99,7 @@ func (ss *sources) unsubscribe(src xdsresource.ConfigSource, url, name string) {
 		return
 	}
 	o.Unsubscribe(url, name)
-	if delete(o.names, name); len(o.names) == 0 {
+	if delete(o.names, name); len(o.names) == 0 && !o.all {
 		delete(ss.open, k)
 		o.stop()
 	}
@@ -171,7 +173,9 @@ func (h sourceHandler) Failed(url string, _ error) {
 	s.control.call(func() {
 		switch url {
 		case xdsresource.TypeCluster:
-			s.updates.cds.failed()
+			if s.isCDS(h.src) {
+				s.updates.cds.failed()
+			}
 		case xdsresource.TypeListener:
 			s.updates.lds.failed()
 			// A file that is wrong from the start brings nothing; those that wait for it go on.
@@ -206,9 +210,11 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 		refused := func() bool { return len(errs) > 0 || len(b.Failed) > 0 }
 		switch b.Type {
 		case xdsresource.TypeCluster:
-			errs = s.clusterSet.apply(b)
-			s.startListeners()
-			s.updates.cds.applied(b.Version, refused(), time.Since(began))
+			errs = s.clusterSet.apply(h.src, b)
+			if s.isCDS(h.src) {
+				s.startListeners()
+				s.updates.cds.applied(b.Version, refused(), time.Since(began))
+			}
 		case xdsresource.TypeEndpoints:
 			errs = s.endpoints.apply(h.src, b)
 		case xdsresource.TypeListener:

@@ -100,13 +100,14 @@ type Client struct {
 
 // typeState is what is wanted, held and still to be said for one type.
 type typeState struct {
-	wildcard bool
-	wanted   map[string]bool   // names, for types that are not wildcard
+	wildcard bool              // everything of the type
+	wanted   map[string]bool   // names, beside everything where the control plane keeps some for those who ask
 	versions map[string]string // accepted resources, by name
 	version  string            // of the last accepted response, state of the world only
 
 	// Of the current stream:
 	started bool            // the first request went out
+	named   bool            // a request had names, so that one without does not ask for everything
 	nonce   string          // of the last response, state of the world only
 	add     map[string]bool // to be subscribed with the next request
 	remove  map[string]bool
@@ -235,14 +236,21 @@ func (c *Client) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.types {
-		t.started, t.nonce, t.dirty = false, "", false
+		t.started, t.named, t.nonce, t.dirty = false, false, "", false
 		t.add, t.remove = map[string]bool{}, map[string]bool{}
 	}
 }
 
-// wantedNames returns the subscribed names in order. The caller holds mu.
-func (t *typeState) wantedNames() []string {
-	return slices.Sorted(maps.Keys(t.wanted))
+// subscribed returns the names of the first request of a stream, and of each in state of the world, in
+// order. None asks for everything, as long as the stream has had none; else that is called "*". The
+// caller holds mu.
+func (t *typeState) subscribed() []string {
+	names := slices.Sorted(maps.Keys(t.wanted))
+	t.named = t.named || len(names) > 0
+	if t.wildcard && t.named {
+		names = slices.Insert(names, 0, "*")
+	}
+	return names
 }
 
 var errClosed = errors.New("the control plane closed the stream")

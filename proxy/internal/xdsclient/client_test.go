@@ -297,3 +297,38 @@ func TestStateOfTheWorld(t *testing.T) {
 		t.Fatalf("NACK = %v", req)
 	}
 }
+
+// TestBesideAll: a name beside everything is subscribed as that, and a new stream asks for both.
+func TestBesideAll(t *testing.T) {
+	f := start(t, DeltaADS)
+	f.client.SubscribeAll(xdsresource.TypeCluster)
+	next(t, "request", f.server.deltaIn)
+	f.client.Subscribe(xdsresource.TypeCluster, "a")
+	if req := next(t, "request", f.server.deltaIn); !slices.Equal(req.GetResourceNamesSubscribe(), []string{"a"}) {
+		t.Fatalf("request = %v", req)
+	}
+	f.server.deltaOut <- nil
+	if req := next(t, "request", f.server.deltaIn); !slices.Equal(req.GetResourceNamesSubscribe(), []string{"*", "a"}) {
+		t.Fatalf("first request of the second stream = %v", req)
+	}
+	f.client.Unsubscribe(xdsresource.TypeCluster, "a")
+	if req := next(t, "request", f.server.deltaIn); !slices.Equal(req.GetResourceNamesUnsubscribe(), []string{"a"}) {
+		t.Fatalf("request = %v", req)
+	}
+}
+
+func TestBesideAllStateOfTheWorld(t *testing.T) {
+	f := start(t, SotwADS)
+	f.client.SubscribeAll(xdsresource.TypeCluster)
+	if req := next(t, "request", f.server.sotwIn); len(req.GetResourceNames()) != 0 {
+		t.Fatalf("request = %v", req)
+	}
+	f.client.Subscribe(xdsresource.TypeCluster, "a")
+	if req := next(t, "request", f.server.sotwIn); !slices.Equal(req.GetResourceNames(), []string{"*", "a"}) {
+		t.Fatalf("request = %v", req)
+	}
+	f.client.Unsubscribe(xdsresource.TypeCluster, "a")
+	if req := next(t, "request", f.server.sotwIn); !slices.Equal(req.GetResourceNames(), []string{"*"}) {
+		t.Fatalf("request = %v", req)
+	}
+}

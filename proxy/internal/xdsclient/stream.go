@@ -140,9 +140,7 @@ func (d *deltaTransport) request(t *typeState, typeURL string, first bool) error
 	}
 	if !t.started {
 		req.InitialResourceVersions = maps.Clone(t.versions)
-		if !t.wildcard { // a first request without names asks for all
-			req.ResourceNamesSubscribe = t.wantedNames()
-		}
+		req.ResourceNamesSubscribe = t.subscribed()
 	} else {
 		req.ResourceNamesSubscribe = slices.Sorted(maps.Keys(t.add))
 		req.ResourceNamesUnsubscribe = slices.Sorted(maps.Keys(t.remove))
@@ -176,18 +174,14 @@ func (s *sotwTransport) request(t *typeState, typeURL string, first bool) error 
 	if first {
 		req.Node = s.c.cfg.Node
 	}
-	if !t.wildcard {
-		req.ResourceNames = t.wantedNames()
-	}
+	req.ResourceNames = t.subscribed()
 	return s.s.Send(req)
 }
 
 func (s *sotwTransport) ack(t *typeState, r *response, detail *statuspb.Status) error {
 	req := &discoveryv3.DiscoveryRequest{TypeUrl: r.typeURL, ResponseNonce: r.nonce, VersionInfo: t.version, ErrorDetail: detail}
-	if !t.wildcard {
-		req.ResourceNames = t.wantedNames()
-		t.dirty = false // this request carries the names, too
-	}
+	req.ResourceNames = t.subscribed()
+	t.dirty = false // this request carries the names, too
 	return s.s.Send(req)
 }
 

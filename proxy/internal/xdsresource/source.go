@@ -54,6 +54,11 @@ func (d *Decoder) ConfigSource(m *corev3.ConfigSource) (ConfigSource, error) {
 	return out, p.finish("config source", "")
 }
 
+// ConfigSource reads a config source within a filter's configuration.
+func (r *FilterReader) ConfigSource(path string, m *corev3.ConfigSource) ConfigSource {
+	return r.p.configSource(path, m)
+}
+
 // configSource reads where a resource comes from. None, ads and self all mean ADS: whatever
 // holds the source came from there itself.
 func (p *parser) configSource(path string, m *corev3.ConfigSource) ConfigSource {

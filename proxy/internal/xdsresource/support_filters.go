@@ -128,6 +128,9 @@ var filterFields = map[string]string{
 		rate_limited_status response_headers_to_add status_on_error stat_prefix filter_enabled filter_enforced
 		failure_mode_deny_percent rate_limits metadata_namespace enable_retry_after_header`,
 	"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute":   "vh_rate_limits rate_limits domain",
+	"envoy.extensions.filters.http.on_demand.v3.OnDemand":            "odcds",
+	"envoy.extensions.filters.http.on_demand.v3.PerRouteConfig":      "odcds",
+	"envoy.extensions.filters.http.on_demand.v3.OnDemandCds":         "source timeout",
 	"envoy.config.ratelimit.v3.RateLimitServiceConfig":               "grpc_service transport_api_version",
 	"envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor":  "entries token_bucket shadow_mode",
 	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "key value",
