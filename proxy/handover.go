@@ -57,6 +57,7 @@ func (p *Proxy) connect(h *HotRestart) (err error) {
 type heir struct {
 	p     *Proxy
 	admin *adminAPI
+	leave func()
 }
 
 // CloseAdmin implements hotrestart.Handler.
@@ -77,12 +78,17 @@ func (h heir) Socket(listener, address string, worker int) int {
 // Drain implements hotrestart.Handler.
 func (h heir) Drain() { h.p.server.HandOver() }
 
-// Counters implements hotrestart.Handler.
+// Counters implements hotrestart.Handler. While this process still goes through the life of the one
+// before it, those connections count as well: ended before it, it would lose the other's counters.
 func (h heir) Counters() (map[string]uint64, int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return h.p.server.Counters(ctx)
+	counters, n := h.p.server.Counters(ctx)
+	return counters, n + h.p.before.Load()
 }
+
+// Leave implements hotrestart.Handler.
+func (h heir) Leave() { h.leave() }
 
 // Terminate implements hotrestart.Handler.
 func (h heir) Terminate() { h.p.Quit() }
@@ -97,23 +103,27 @@ func (p *Proxy) takeOver(ctx context.Context) {
 		return
 	case <-p.server.Ready():
 	}
+	p.before.Store(1)
+	defer p.before.Store(0)
 	if err := p.child.Drain(); err != nil {
 		log.Error("cannot ask the process before this one to drain", "error", err)
 		return
 	}
 	imp := p.server.Stats().NewImporter()
 	connections := p.server.Stats().Gauge("server.parent_connections")
-	fetch := func() (left int64) {
+	fetch := func() (left int64, err error) {
 		counters, n, err := p.child.Counters()
 		if err != nil {
-			return -1
+			return 0, err
 		}
 		p.server.Stats().Main().GaugeSet(connections, n)
+		p.before.Store(max(n, 1))
 		if !p.cfg.HotRestart.SkipParentStats {
 			imp.Add(counters)
 		}
-		return n
+		return n, nil
 	}
+	defer p.server.Stats().Main().GaugeSet(connections, 0)
 	every := p.cfg.HotRestart.every
 	if every == 0 {
 		every = importEvery
@@ -125,20 +135,23 @@ func (p *Proxy) takeOver(ctx context.Context) {
 	// A process that serves nobody any more need not wait for its time to be over. What was on its
 	// way when it was first seen empty has been accepted when it is seen so again.
 	for empty := 0; empty < 2; {
-		if empty++; fetch() != 0 {
+		n, err := fetch()
+		if err != nil {
+			log.Warn("the process before this one is gone, and what it counted last with it", "error", err)
+			return
+		}
+		if empty++; n != 0 {
 			empty = 0
 		}
 		select {
-		case <-ctx.Done():
-			return
 		case <-tick.C:
 			continue
+		case <-ctx.Done(): // nobody else would end it
 		case <-end.C:
+			_, _ = fetch() // if it fails, so does what follows
 		}
 		break
 	}
-	fetch()
-	p.server.Stats().Main().GaugeSet(connections, 0)
 	if err := p.child.Terminate(); err != nil {
 		log.Warn("the process before this one is gone already", "error", err)
 	}
@@ -236,10 +249,33 @@ func (p *Proxy) listenAdmin() (net.Listener, error) {
 	return lis, nil
 }
 
+// fade ends this process when its last connection has ended, or after the time that it would have
+// given to the one before it.
+func (p *Proxy) fade(ctx context.Context) {
+	tick := time.NewTicker(importEvery)
+	defer tick.Stop()
+	end := time.NewTimer(p.cfg.HotRestart.ParentShutdownTime)
+	defer end.Stop()
+	for {
+		if _, n := (heir{p: p}).Counters(); n == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			continue
+		case <-end.C:
+		}
+		break
+	}
+	p.Quit()
+}
+
 // handOver waits for the process after this one.
 func (p *Proxy) handOver(ctx context.Context, wg *sync.WaitGroup, a *adminAPI) {
 	if p.parent != nil {
-		wg.Go(func() { p.parent.Run(ctx, heir{p, a}) })
+		wg.Go(func() { p.parent.Run(ctx, heir{p, a, func() { wg.Go(func() { p.fade(ctx) }) }}) })
 	}
 	if p.child != nil {
 		wg.Go(func() { p.takeOver(ctx) })

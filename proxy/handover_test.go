@@ -155,6 +155,39 @@ func TestHandOverGivenUp(t *testing.T) {
 	g.wait(t)
 }
 
+// TestHandOverLeft: when a new process is gone after the old one has drained, the old one ends with its
+// last connection, and not before.
+func TestHandOverLeft(t *testing.T) {
+	base := rand.Uint32()
+	g := startGeneration(t, staticBootstrap("127.0.0.1:1"), base, 0, 1)
+	nc, err := net.Dial("tcp", g.ListenerAddrs()["main"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	eventually(t, "the connection is accepted", func() bool { return connections(g) == 1 })
+	c, err := hotrestart.Connect(hotrestart.Name("@lateen_domain_socket", base, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := nc.Write([]byte("GET /direct HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(nc); err != nil || !strings.Contains(string(answer), "\r\nconnection: close\r\n") {
+		t.Errorf("the last answer: %q %v", answer, err)
+	}
+	g.wait(t)
+}
+
+func connections(g *generation) int64 {
+	_, n := heir{p: g.Proxy}.Counters()
+	return n
+}
+
 func TestHandOverErrors(t *testing.T) {
 	text := []byte(`static_resources: {clusters: [{name: a, connect_timeout: 1s}]}`)
 	base := rand.Uint32()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/version"
@@ -80,6 +81,7 @@ type Proxy struct {
 	cfg    Config
 	parent *hotrestart.Parent // for the process after this one; nil: none may come
 	child  *hotrestart.Child  // of the process before this one; nil: there is none
+	before atomic.Int64       // connections of that process, at least 1 while it is there
 	quit   context.CancelFunc
 	quitMu sync.Mutex
 

@@ -38,7 +38,9 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "lateen-proxy")
-	out, err := exec.Command("go", "build", "-o", path, "../../cmd/lateen-proxy").CombinedOutput()
+	// LATEEN_E2E_BUILD=-race runs it with the race detector.
+	args := append([]string{"build", "-o", path}, strings.Fields(os.Getenv("LATEEN_E2E_BUILD"))...)
+	out, err := exec.Command("go", append(args, "../../cmd/lateen-proxy")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -47,16 +49,19 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil && os.Getenv("LATEEN_STRESS") != "" {
+	if path, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
 }
 
+// stressed reports whether the long forms of the tests are wanted.
+func stressed() bool { return os.Getenv("LATEEN_STRESS") != "" }
+
 // start runs the proxy before a backend, with options of its connection manager.
 func start(t *testing.T, backend http.Handler, options string) *proxy {
 	t.Helper()
-	if os.Getenv("LATEEN_STRESS") == "" {
+	if !stressed() {
 		t.Skip("takes minutes and gigabytes of traffic: run make stress, or set LATEEN_STRESS=1")
 	}
 	path, err := binary()
@@ -109,7 +114,7 @@ static_resources:
 			t.Logf("the proxy said:\n%s", log.String())
 		}
 	})
-	p.eventually("the proxy is up", func() bool {
+	eventually(t, "the proxy is up", func() bool {
 		at, err := os.ReadFile(admin)
 		if err != nil {
 			return false
@@ -166,13 +171,14 @@ func (p *proxy) resident() int64 {
 	return n * int64(os.Getpagesize())
 }
 
-func (p *proxy) eventually(what string, f func() bool) {
-	p.t.Helper()
-	for end := time.Now().Add(time.Minute); !f(); {
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); !f(); <-tick.C {
 		if time.Now().After(end) {
-			p.t.Fatalf("%s: not within a minute", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -13,7 +13,7 @@
 //  5. after the parent's time is over, asks it to end.
 //
 // A child that dies before step 3 changes nothing: the parent takes the admin API's address back and
-// goes on. The messages are JSON behind
+// goes on. When one dies later, the parent ends with its last connection. The messages are JSON behind
 // a length; the two processes may be of different versions, which the first message tells.
 //
 // The package moves descriptors and numbers; what they mean is known to proxy, who alone imports it.

@@ -26,6 +26,7 @@ type fake struct {
 func (f fake) CloseAdmin() { f.said <- "admin" }
 func (f fake) OpenAdmin()  { f.said <- "admin again" }
 func (f fake) Drain()      { f.said <- "drain" }
+func (f fake) Leave()      { f.said <- "leave" }
 func (f fake) Terminate()  { f.said <- "terminate" }
 
 func (f fake) Socket(listener, address string, worker int) int {
@@ -109,6 +110,44 @@ func TestConversation(t *testing.T) {
 	}
 	if err := c.Terminate(); err != nil || <-f.said != "terminate" {
 		t.Error(err)
+	}
+}
+
+// TestChildGone says what becomes of a parent whose child goes away, at each step.
+func TestChildGone(t *testing.T) {
+	f := fake{-1, make(chan string, 8)}
+	name := parent(t, f)
+	for _, tt := range []struct {
+		steps []func(*Child) error
+		want  string
+	}{
+		{[]func(*Child) error{(*Child).CloseAdmin}, "admin, admin again"},
+		{[]func(*Child) error{(*Child).CloseAdmin, (*Child).Drain}, "admin, drain, leave"},
+		{[]func(*Child) error{(*Child).Drain, (*Child).Terminate}, "drain, terminate"},
+	} {
+		c, err := Connect(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range tt.steps {
+			if err := step(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		// The next conversation begins when this one is over.
+		next, err := Connect(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Close()
+		var said []string
+		for len(f.said) > 0 {
+			said = append(said, <-f.said)
+		}
+		if got := strings.Join(said, ", "); got != tt.want {
+			t.Errorf("the parent did %q, not %q", got, tt.want)
+		}
 	}
 }
 

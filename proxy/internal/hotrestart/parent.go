@@ -21,6 +21,9 @@ type Handler interface {
 	Drain()
 	// Counters are all counters by name, and how many connections are left.
 	Counters() (map[string]uint64, int64)
+	// Leave ends the process when its last connection has: the child that asked for Drain is gone
+	// without asking for Terminate.
+	Leave()
 	// Terminate ends the process.
 	Terminate()
 }
@@ -73,9 +76,15 @@ func (p *Parent) serve(ctx context.Context, c *net.UnixConn, h Handler) {
 		p.log.Warn("refused a connection for a hand-over", "error", err)
 		return
 	}
-	admin := false // was given up, and the child does not serve yet
+	admin := false   // was given up, and the child does not serve yet
+	drained := false // and not terminated
 	defer func() {
-		if admin && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case drained:
+			p.log.Warn("the new process is gone: ending with the last connection")
+			h.Leave()
+		case admin:
 			p.log.Warn("the new process is gone before it served: going on")
 			h.OpenAdmin()
 		}
@@ -106,11 +115,11 @@ func (p *Parent) serve(ctx context.Context, c *net.UnixConn, h Handler) {
 		case opDrain:
 			p.log.Info("a new process serves: draining")
 			h.Drain()
-			admin = false
+			drained = true
 		case opStats:
 			r.Counters, r.Connections = h.Counters()
 		case opTerminate:
-			end, admin = true, false
+			end, admin, drained = true, false, false
 		default:
 			r.Error = fmt.Sprintf("unknown operation %q", q.Op)
 		}

@@ -261,8 +261,15 @@ func (w *worker) ask(which func(*chain) bool) {
 	})
 }
 
+// ask asks a connection to end: at once, or when its handler comes, after the inspection and the
+// handshake that go on.
 func (s *served) ask() {
-	if d, ok := s.c.Handler().(Drainer); ok && !s.asked {
+	h := s.c.Handler()
+	if h == conn.Handler(s) {
+		s.early = true
+		return
+	}
+	if d, ok := h.(Drainer); ok && !s.asked {
 		s.asked = true
 		d.Drain()
 	}

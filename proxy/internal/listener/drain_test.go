@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"crypto/tls"
 	"net"
 	"testing"
 	"time"
@@ -47,6 +48,43 @@ func TestGradualDrain(t *testing.T) {
 		t.Errorf("%d of %d connections were asked in the first quarter", early, n)
 	}
 	l.Close(0)
+}
+
+// TestDrainEarly: connections that have no handler yet when they are asked to end, because they are
+// looked at or shake hands, end when they get it, not when the time is over.
+func TestDrainEarly(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  xdsresource.Listener
+		up   func(net.Conn) net.Conn
+	}{
+		{"in a handshake", xdsresource.Listener{FilterChains: []*xdsresource.FilterChain{{Name: "a", TLS: certificate(t, "a.test")}}}, func(nc net.Conn) net.Conn {
+			return tls.Client(nc, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true})
+		}},
+		{"inspected", xdsresource.Listener{TLSInspector: true, FilterChains: []*xdsresource.FilterChain{{Name: "a"}}}, func(nc net.Conn) net.Conn {
+			_, _ = nc.Write([]byte("hello\n"))
+			return nc
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			l, addr := w.listener(&tt.cfg)
+			nc := dial(t, "tcp", addr)
+			for end := time.Now().Add(10 * time.Second); w.stat("downstream_cx_total") != "1"; {
+				if time.Now().After(end) {
+					t.Fatal("the connection was not accepted")
+				}
+			}
+			l.Drain(time.Hour, true)
+			w.settle()
+			nc = tt.up(nc)
+			for _, want := range []string{"a", "draining"} {
+				if got := greet(t, nc); got != want {
+					t.Errorf("the connection got %q, not %q", got, want)
+				}
+			}
+		})
+	}
 }
 
 func TestDiscourage(t *testing.T) {

@@ -25,6 +25,7 @@ type served struct {
 	proxied    bool // the PROXY protocol's header was read, or there is none
 	noChain    bool
 	asked      bool    // to end
+	early      bool    // asked before there was a handler
 	failure    string  // of the transport
 	counted    bool    // against the process's limit
 	placed     *worker // that counts it in active; nil: none does
@@ -92,7 +93,7 @@ func destination(info *conn.Info) netip.AddrPort {
 // serve hands the connection to the chain's handler.
 func (s *served) serve() {
 	s.ch.handler.OnNewConnection(s.c, &s.ch.ctx)
-	if s.w.discourage {
+	if s.w.discourage || s.early {
 		s.ask()
 	}
 	if s.c.In().Len() > 0 && !s.c.ReadPaused() {
