@@ -16,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/admin"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/hotrestart"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/server"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -96,7 +97,8 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Logger != nil {
 		handler = cfg.Logger.Handler()
 	}
-	boot, dec, err := load(cfg, slog.New(handler))
+	keys := runtimekey.NewRegistry()
+	boot, dec, err := load(cfg, slog.New(handler), keys)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +136,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.server, err = server.New(server.Config{
 		Predecessor: predecessor, RestartEpoch: epoch,
-		Bootstrap: boot, Decoder: dec, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
+		Bootstrap: boot, Decoder: dec, Keys: keys, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
 		TrimMemory: cfg.TuneProcess, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
 		FileFlushInterval: cfg.FileFlushInterval,
 	})
@@ -159,15 +161,15 @@ func Validate(cfg Config) error {
 	if log == nil {
 		log = slog.Default()
 	}
-	_, _, err := load(cfg, log)
+	_, _, err := load(cfg, log, nil)
 	return err
 }
 
-func load(cfg Config, log *slog.Logger) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
+func load(cfg Config, log *slog.Logger, keys *runtimekey.Registry) (*bootstrap.Bootstrap, *xdsresource.Decoder, error) {
 	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
 		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
 	}
-	dec := xdsresource.NewDecoder(server.Extensions())
+	dec := xdsresource.NewDecoder(server.Extensions()).WithRuntime(keys)
 	boot, err := bootstrap.Read(bootstrap.Source{
 		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster, Zone: cfg.ServiceZone,
 		UserAgent: "lateen", UserAgentVersion: version.Version(), AllowUnknown: cfg.AllowUnknownStatic,

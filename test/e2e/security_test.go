@@ -209,7 +209,7 @@ func TestCertificatesRotate(t *testing.T) {
 		return answer{body: line}, err
 	}, 1, 20*time.Millisecond)
 	tables := map[string]bool{}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		for line := range strings.Lines(m.must(t, "proxy-config", "secret", "deploy/catalog-v1.istioinaction")) {
 			if strings.HasPrefix(line, "default") {
 				tables[line] = true

@@ -3,6 +3,7 @@ package accesslog
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -47,7 +48,7 @@ func compileFilter(cfg *xdsresource.AccessLogFilter) (filter, error) {
 		return filterFunc(func(c *format.Context) bool { return c.Info.Trace.Sampled }), nil
 	case cfg.RuntimePercent != nil:
 		p := cfg.RuntimePercent
-		return filterFunc(func(*format.Context) bool { return rand.Uint32N(max(p.Denominator, 1)) < p.Numerator }), nil
+		return filterFunc(func(*format.Context) bool { return p.Hit(rand.Uint64()) }), nil
 	case cfg.Header != nil:
 		m := route.NewHeaderMatcher(cfg.Header)
 		return filterFunc(func(c *format.Context) bool { return c.Request != nil && m.Match(c.Request) }), nil
@@ -71,23 +72,22 @@ func compileFilter(cfg *xdsresource.AccessLogFilter) (filter, error) {
 }
 
 func compare(cfg *xdsresource.ComparisonFilter, value func(*format.Context) (int64, bool)) (filter, error) {
-	want := int64(cfg.Value)
-	var ok func(int64) bool
+	var ok func(got, want int64) bool
 	switch cfg.Op {
 	case "EQ", "=":
-		ok = func(v int64) bool { return v == want }
+		ok = func(got, want int64) bool { return got == want }
 	case "GE", ">=":
-		ok = func(v int64) bool { return v >= want }
+		ok = func(got, want int64) bool { return got >= want }
 	case "LE", "<=":
-		ok = func(v int64) bool { return v <= want }
+		ok = func(got, want int64) bool { return got <= want }
 	case "NE", "!=":
-		ok = func(v int64) bool { return v != want }
+		ok = func(got, want int64) bool { return got != want }
 	default:
 		return nil, fmt.Errorf("comparison %q is none of EQ, GE, LE, NE", cfg.Op)
 	}
 	return filterFunc(func(c *format.Context) bool {
 		v, have := value(c)
-		return have && ok(v)
+		return have && ok(v, int64(min(cfg.Key.Uint(uint64(cfg.Value)), math.MaxInt64)))
 	}), nil
 }
 

@@ -72,6 +72,7 @@ func New(cfg Config) *Admin {
 		{"/reopen_logs", "reopen access logs", true, a.reopenLogs},
 		{"/reset_counters", "reset all counters to zero", true, a.resetCounters},
 		{"/runtime", "print runtime values", false, a.runtime},
+		{"/runtime_modify", "Adds or modifies runtime values as passed in query parameters. To delete a previously added key, use an empty string as the value. Note that deletion only applies to overrides added via this endpoint; values loaded from disk can be modified via override but not deleted. E.g. ?key1=value1&key2=value2...", true, a.runtimeModify},
 		{"/server_info", "print server version/status information", false, a.serverInfo},
 		{"/stats", "print server stats (usedonly, filter, type, format: text, json or prometheus)", false, a.stats},
 		{"/stats/prometheus", "print server stats in prometheus format (usedonly, filter)", false, a.prometheus},
@@ -231,12 +232,6 @@ func (a *Admin) healthcheck(fail bool) func(http.ResponseWriter, *http.Request) 
 func (a *Admin) quitQuitQuit(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "OK")
 	a.quit()
-}
-
-// runtime has no layers to show: no runtime key is read.
-func (a *Admin) runtime(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(w, "{\n \"layers\": [],\n \"entries\": {}\n}\n")
 }
 
 func compileFull(re string) (*regexp.Regexp, error) { return regexp.Compile("^(?:" + re + ")$") }

@@ -17,7 +17,7 @@ func decoder() *xdsresource.Decoder {
 	return xdsresource.NewDecoder(xdsresource.Extensions{HTTP: map[string]xdsresource.HTTPFilterType{
 		"envoy.extensions.filters.http.router.v3.Router": {
 			Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true,
-			Parse: func(a *anypb.Any) (any, error) { return &routerv3.Router{}, nil },
+			Parse: func(*xdsresource.Decoder, *anypb.Any) (any, error) { return &routerv3.Router{}, nil },
 		},
 	}})
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -39,6 +40,8 @@ type Bootstrap struct {
 	// nowhere.
 	LDS, CDS *xdsresource.ConfigSource
 	Stats    Stats
+	// Runtime is the runtime's layers, the topmost last.
+	Runtime []xdsresource.RuntimeLayer
 	// Overload is the overload manager; nil: none.
 	Overload *xdsresource.Overload
 
@@ -99,6 +102,7 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.admin(m.GetAdmin())
 	l.dynamic(m.GetDynamicResources())
 	l.stats(m)
+	l.runtime(m.GetLayeredRuntime())
 	if o := m.GetOverloadManager(); o != nil {
 		var err error
 		if l.out.Overload, err = dec.Overload(o, func(name string) bool { _, ok := overload.ActionOf(name); return ok }); err != nil {
@@ -211,6 +215,18 @@ func (l *loader) stats(m *bootstrapv3.Bootstrap) {
 	}
 }
 
+func (l *loader) runtime(m *bootstrapv3.LayeredRuntime) {
+	var err error
+	if l.out.Runtime, err = l.dec.Runtime(m, l.out.Node.GetCluster()); err != nil {
+		l.nested("layered_runtime", err)
+	}
+	for i, r := range l.out.Runtime {
+		if r.Kind == runtimekey.RTDS {
+			l.reach(fmt.Sprintf("layered_runtime.layers[%d].rtds_layer.rtds_config", i), r.RTDS)
+		}
+	}
+}
+
 func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {
 	if d == nil {
 		return
@@ -232,13 +248,18 @@ func (l *loader) configSource(path string, m *corev3.ConfigSource) *xdsresource.
 		l.nested(path, err)
 		return nil
 	}
+	l.reach(path, src)
+	return &src
+}
+
+// reach sees to it that a source can be reached.
+func (l *loader) reach(path string, src xdsresource.ConfigSource) {
 	if src.ADS() && l.out.ADS == nil {
 		l.bad(path, "names ads, but dynamic_resources.ads_config is missing or wrong")
 	}
 	if src.Cluster != "" {
 		l.out.Control[src.Cluster] = nil
 	}
-	return &src
 }
 
 // source reads a gRPC config source and remembers the cluster that it names.

@@ -95,7 +95,7 @@ func (l *Local) newAggregate() *aggregate {
 	a := &aggregate{}
 	a.add(l.lm, l.cfg, map[string]bool{l.cluster.name: true})
 	if len(a.slots) > 0 {
-		a.set.spread(l.cfg.PanicThreshold)
+		a.set.spread(l.cfg.Panic())
 	}
 	return a
 }

@@ -195,7 +195,7 @@ func (m *Manager) onCheck(c *Cluster, h *Host, hc *hostCheck, r healthcheck.Resu
 		return time.Hour // the watch is being ended
 	}
 	ch := m.takeResult(c, h, hc, r)
-	return hc.session.Next(r.Outcome == healthcheck.Success, ch, m.hasTraffic(c), rand.Uint64N)
+	return c.cfg.Keys.ProbeInterval(hc.session.Next(r.Outcome == healthcheck.Success, ch, m.hasTraffic(c), rand.Uint64N))
 }
 
 // takeResult updates a host by a result, and the cluster if that changes it.

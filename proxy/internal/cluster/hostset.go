@@ -88,7 +88,7 @@ func buildHostSet(o *setOptions, hosts []*Host) *hostSet {
 	for p, hs := range byPrio {
 		s.prios = append(s.prios, buildPriority(o, uint32(p), hs))
 	}
-	s.spread(o.cfg.PanicThreshold)
+	s.spread(o.cfg.Panic())
 	if o.cfg.LB.HashTable() {
 		for i := range s.prios {
 			s.prios[i].table = buildTable(o, uint32(i), &s.prios[i])

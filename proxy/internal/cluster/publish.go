@@ -68,7 +68,7 @@ func (m *Manager) localZone(c *Cluster) *localZone {
 	if v == nil {
 		return nil
 	}
-	return newLocalZone(m.cfg.Locality, v.set, c.cfg.PanicThreshold, c.cfg.LB.Zone.ByWeight)
+	return newLocalZone(m.cfg.Locality, v.set, c.cfg.Panic(), c.cfg.LB.Zone.ByWeight)
 }
 
 // startSlowly begins the slow start of hosts that are healthy and new.

@@ -59,7 +59,7 @@ type zoneRouting struct {
 	off     bool
 	direct  bool
 	panic   bool // of the local cluster
-	enabled uint64
+	enabled *xdsresource.ZoneAware
 	fail    bool
 	// localShare of ten thousand requests stay; the others go where residual, which adds up
 	// what each locality has left, leads them.
@@ -69,14 +69,14 @@ type zoneRouting struct {
 
 // route computes the routing of a cluster's priority 0.
 func (z *localZone) route(cfg *xdsresource.ZoneAware, p *priority) *zoneRouting {
-	r := &zoneRouting{panic: z.panic, enabled: uint64(cfg.RoutingEnabled), fail: cfg.FailTrafficOnPanic}
+	r := &zoneRouting{panic: z.panic, enabled: cfg, fail: cfg.FailTrafficOnPanic}
 	loc := p.healthy.localities
 	switch {
 	case len(loc) < 2, z.places < 2 && !cfg.ForceDirect:
 		r.off = true
 	case !z.ownAny:
 		r.off, r.skip = true, LBLocalClusterNotOK
-	case len(p.healthy.hosts) < int(cfg.MinClusterSize):
+	case uint64(len(p.healthy.hosts)) < cfg.MinSizeKey.Uint(uint64(cfg.MinClusterSize)):
 		r.off, r.skip = true, LBZoneClusterTooSmall
 	}
 	if r.off {
@@ -127,7 +127,7 @@ func (r *zoneRouting) pick(l *Local, c *lb.Context) int {
 		return -1
 	}
 	x := lb.Next(c.Rand ^ 0x5851f42d4c957f2d)
-	if r.enabled < 100 && x%100 >= r.enabled {
+	if n := r.enabled.EnabledKey.Uint(uint64(r.enabled.RoutingEnabled)); n < 100 && x%100 >= n {
 		return -1
 	}
 	if r.panic {

@@ -3,6 +3,7 @@ package hcm
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/http2"
+	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -15,6 +16,10 @@ func (m *Manager) serve(w *worker, cn *conn.Conn) {
 		m.serveHTTP2(w, cn)
 	default:
 		m.serveHTTP1(w, cn, m.cfg.Codec == xdsresource.CodecAuto && alpn == "")
+	}
+	if m.deps.Overload.ShedsAt(overload.ShedCodec, w.loop.Rand(), w.shard) {
+		w.inc(rqOverloadClose)
+		cn.Close(conn.CloseNow)
 	}
 }
 

@@ -20,9 +20,7 @@ import (
 func (s *stream) prepare() bool {
 	cfg := s.w.m.cfg
 	s.limitRequests()
-	if o := s.w.m.deps.Overload; o != nil && o.Sheds(overload.StopAcceptingRequests, s.w.loop.Rand()) {
-		s.w.inc(rqOverloadClose)
-		s.Reply(httpfilter.Reply{Code: 503, Body: "envoy overloaded", Details: "overload", Flags: streaminfo.OverloadManager})
+	if s.shed() {
 		return false
 	}
 	if !s.req.Has(header.Authority) {
@@ -61,6 +59,24 @@ func (s *stream) prepare() bool {
 			s.countInterim()
 		}
 	}
+	return true
+}
+
+// shed answers a request that is one too many for the process.
+func (s *stream) shed() bool {
+	o := s.w.m.deps.Overload
+	reply := httpfilter.Reply{Code: 503, Body: "envoy overloaded", Details: "overload"}
+	switch {
+	case o == nil:
+		return false
+	case o.Sheds(overload.StopAcceptingRequests, s.w.loop.Rand()):
+		reply.Flags = streaminfo.OverloadManager
+	case o.ShedsAt(overload.ShedRequest, s.w.loop.Rand(), s.w.shard): // without a flag, as in Envoy
+	default:
+		return false
+	}
+	s.w.inc(rqOverloadClose)
+	s.Reply(reply)
 	return true
 }
 

@@ -9,9 +9,9 @@ func (c *http2Conn) due() earliest {
 	cfg := c.m.cfg
 	at := earliest(never)
 	if !c.draining {
-		at.until(c.began, cfg.MaxConnectionDuration)
+		at.until(c.began, c.m.longest())
 		if c.first == nil {
-			at.until(c.lastActive, cfg.IdleTimeout)
+			at.until(c.lastActive, c.m.idle())
 		}
 	}
 	for _, t := range [...]int64{c.awayAt, c.codec.Due()} {
@@ -33,17 +33,25 @@ func (c *http2Conn) watchStream(s *stream) {
 	c.armBefore(int64(at))
 }
 
+// watchAll is watch for the connection and all of its streams.
+func (c *http2Conn) watchAll() {
+	at := c.due()
+	for s := c.first; s != nil; s = s.next {
+		s.due(&at)
+	}
+	c.armBefore(int64(at))
+}
+
+// Rescale implements listener.Rescaler.
+func (c *http2Conn) Rescale() { c.watchAll() }
+
 func (c *http2Conn) onTimer() {
 	if c.c.Closed() {
 		return
 	}
 	c.overdue(c.w.loop.Now())
 	if !c.closing {
-		at := c.due()
-		for s := c.first; s != nil; s = s.next {
-			s.due(&at)
-		}
-		c.armBefore(int64(at))
+		c.watchAll()
 	}
 	c.flushLater()
 }
@@ -69,10 +77,10 @@ func (c *http2Conn) overdue(now int64) {
 	case c.awayAt != 0 && c.awayAt <= now:
 		c.goAway()
 	case c.draining:
-	case past(now, c.began, cfg.MaxConnectionDuration):
+	case past(now, c.began, c.m.longest()):
 		c.w.inc(cxMaxDuration)
 		c.drain()
-	case c.first == nil && past(now, c.lastActive, cfg.IdleTimeout):
+	case c.first == nil && past(now, c.lastActive, c.m.idle()):
 		c.w.inc(cxIdleTimeout)
 		c.drain()
 	}

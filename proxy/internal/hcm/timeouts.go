@@ -7,6 +7,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // never is a deadline that does not come.
@@ -24,10 +25,24 @@ func (e *earliest) until(from int64, d time.Duration) {
 
 func past(now, from int64, d time.Duration) bool { return d > 0 && from > 0 && from+int64(d) <= now }
 
+// idle is how long a connection without streams may stay, longest how long any may: under overload less
+// than configured.
+func (m *Manager) idle() time.Duration {
+	return m.deps.Overload.Scaled(xdsresource.ConnectionIdleTimer, m.cfg.IdleTimeout)
+}
+
+func (m *Manager) longest() time.Duration {
+	return m.deps.Overload.Scaled(xdsresource.ConnectionMaxTimer, m.cfg.MaxConnectionDuration)
+}
+
+func (m *Manager) streamIdle(d time.Duration) time.Duration {
+	return m.deps.Overload.Scaled(xdsresource.StreamIdleTimer, d)
+}
+
 // due adds the earliest time at which something of the stream is overdue.
 func (s *stream) due(e *earliest) {
 	cfg := s.w.m.cfg
-	e.until(s.lastActive, s.idleTimeout)
+	e.until(s.lastActive, s.w.m.streamIdle(s.idleTimeout))
 	e.until(s.info.Start, s.maxDuration)
 	if !s.requestDone {
 		e.until(s.info.Start, cfg.RequestTimeout)
@@ -44,7 +59,7 @@ func (s *stream) overdue(now int64) bool {
 	case !s.requestDone && past(now, s.info.Start, cfg.RequestTimeout):
 		s.w.inc(rqTimeout)
 		s.timeout(httpfilter.Reply{Code: 408, Body: "request timeout", Details: "request_overall_timeout"})
-	case past(now, s.lastActive, s.idleTimeout):
+	case past(now, s.lastActive, s.w.m.streamIdle(s.idleTimeout)):
 		s.w.inc(rqIdleTimeout)
 		s.timeout(httpfilter.Reply{Code: s.timeoutCode(), Body: "stream timeout", Details: "stream_idle_timeout", Flags: streaminfo.StreamIdleTimeout})
 	default:
@@ -58,24 +73,27 @@ func (c *http1Conn) due() int64 {
 	cfg := c.m.cfg
 	at := earliest(never)
 	if !c.draining {
-		at.until(c.began, cfg.MaxConnectionDuration)
+		at.until(c.began, c.m.longest())
 	}
 	switch {
 	case c.stream != nil:
 		c.stream.due(&at)
 	case c.headStart != 0:
 		at.until(c.headStart, cfg.RequestHeadersTimeout)
-		at.until(c.headStart, cfg.StreamIdleTimeout)
+		at.until(c.headStart, c.m.streamIdle(cfg.StreamIdleTimeout))
 		at.until(c.headStart, cfg.RequestTimeout)
 		at.until(c.headStart, cfg.MaxStreamDuration)
 		fallthrough
 	default:
-		at.until(c.lastActive, cfg.IdleTimeout)
+		at.until(c.lastActive, c.m.idle())
 	}
 	return int64(at)
 }
 
 func (c *http1Conn) watch() { c.armBefore(c.due()) }
+
+// Rescale implements listener.Rescaler.
+func (c *http1Conn) Rescale() { c.watch() }
 
 func (c *http1Conn) onTimer() {
 	now := c.w.loop.Now()
@@ -96,7 +114,7 @@ func (c *http1Conn) overdue(now int64) {
 	s := c.stream
 	switch {
 	case s != nil:
-		if !s.overdue(now) && past(now, c.began, cfg.MaxConnectionDuration) && !c.draining {
+		if !s.overdue(now) && past(now, c.began, c.m.longest()) && !c.draining {
 			c.w.inc(cxMaxDuration)
 			c.draining = true
 		}
@@ -109,13 +127,13 @@ func (c *http1Conn) overdue(now int64) {
 	case c.headStart != 0 && past(now, c.headStart, cfg.RequestTimeout):
 		c.w.inc(rqTimeout)
 		c.refuseLate("request timeout", "request_overall_timeout", 0)
-	case c.headStart != 0 && past(now, c.headStart, cfg.StreamIdleTimeout):
+	case c.headStart != 0 && past(now, c.headStart, c.m.streamIdle(cfg.StreamIdleTimeout)):
 		c.w.inc(rqIdleTimeout)
 		c.refuseLate("stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout)
-	case past(now, c.began, cfg.MaxConnectionDuration) && !c.draining:
+	case past(now, c.began, c.m.longest()) && !c.draining:
 		c.w.inc(cxMaxDuration)
 		c.close(conn.CloseAfterFlush)
-	case past(now, c.lastActive, cfg.IdleTimeout):
+	case past(now, c.lastActive, c.m.idle()):
 		c.w.inc(cxIdleTimeout)
 		c.close(conn.CloseAfterFlush)
 	}

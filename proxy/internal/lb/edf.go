@@ -40,12 +40,12 @@ func (b *edf) weight(i int) float64 {
 	h := b.hosts[i]
 	w := float64(max(h.Weight, 1))
 	if b.opts.Policy == xdsresource.LBLeastRequest {
-		switch load := float64(max(h.Active, 0) + 1); b.opts.Bias {
+		switch load, bias := float64(max(h.Active, 0)+1), b.opts.Bias.Now(); bias {
 		case 0: // plain weights
 		case 1:
 			w /= load
 		default:
-			w /= math.Pow(load, b.opts.Bias)
+			w /= math.Pow(load, bias)
 		}
 	}
 	if b.opts.SlowStart.Window > 0 {

@@ -65,7 +65,7 @@ type Options struct {
 	Policy    xdsresource.LBPolicy
 	Choices   uint32 // LEAST_REQUEST; below 2 means 2
 	FullScan  bool   // LEAST_REQUEST: look at all hosts
-	Bias      float64
+	Bias      xdsresource.Double
 	SlowStart xdsresource.SlowStart
 	Now       func() int64 // nanoseconds, for SlowStart only
 }

@@ -16,7 +16,9 @@ func loads(weights ...uint32) []*Load {
 	return out
 }
 
-func policy(p xdsresource.LBPolicy) Options { return Options{Policy: p, Choices: 2, Bias: 1} }
+func policy(p xdsresource.LBPolicy) Options {
+	return Options{Policy: p, Choices: 2, Bias: xdsresource.Double{Default: 1}}
+}
 
 // counts picks n times with fresh randomness.
 func counts(b Balancer, hosts, n int) []int {
@@ -78,7 +80,7 @@ func TestEDFModel(t *testing.T) {
 			hosts[i] = &Load{Weight: 1 + r.Uint32N(10), Active: r.IntN(5)}
 		}
 		o := policy(xdsresource.LBPolicy(seed % 2))
-		o.Bias = []float64{0, 0.5, 1, 2}[r.IntN(4)]
+		o.Bias.Default = []float64{0, 0.5, 1, 2}[r.IntN(4)]
 		b := newEDF(o, hosts, 0)
 		model := make([]deadline, len(hosts))
 		for _, d := range b.heap {
@@ -100,7 +102,7 @@ func TestEDFModel(t *testing.T) {
 			seq++
 			step := 1 / float64(hosts[want].Weight)
 			if o.Policy == xdsresource.LBLeastRequest {
-				step = math.Pow(float64(hosts[want].Active+1), o.Bias) / float64(hosts[want].Weight)
+				step = math.Pow(float64(hosts[want].Active+1), o.Bias.Now()) / float64(hosts[want].Weight)
 			}
 			if got := b.edfAt(want) - model[want].at; math.Abs(got-step) > 1e-9*model[want].at+1e-12 {
 				t.Fatalf("seed %d: the deadline moved by %v, want %v", seed, got, step)
@@ -135,8 +137,8 @@ func TestShares(t *testing.T) {
 		bias := []float64{0, 1, 1.5}[r.IntN(3)]
 		for _, o := range []Options{
 			{Policy: xdsresource.LBRoundRobin}, {Policy: xdsresource.LBRandom},
-			{Policy: xdsresource.LBLeastRequest, Choices: 1 + r.Uint32N(4), Bias: bias},
-			{Policy: xdsresource.LBLeastRequest, FullScan: true, Bias: bias},
+			{Policy: xdsresource.LBLeastRequest, Choices: 1 + r.Uint32N(4), Bias: xdsresource.Double{Default: bias}},
+			{Policy: xdsresource.LBLeastRequest, FullScan: true, Bias: xdsresource.Double{Default: bias}},
 		} {
 			near(t, counts(New(o, hosts, seed), len(hosts), 20000), shares(o, hosts, same))
 		}
@@ -155,7 +157,7 @@ func shares(o Options, hosts []*Load, same bool) []float64 {
 		case o.Policy == xdsresource.LBRoundRobin || !same:
 			out[i] = float64(h.Weight)
 			if o.Policy == xdsresource.LBLeastRequest {
-				out[i] /= math.Pow(float64(h.Active+1), o.Bias)
+				out[i] /= math.Pow(float64(h.Active+1), o.Bias.Now())
 			}
 		case o.FullScan:
 			if least := minActive(hosts); h.Active == least {
@@ -202,7 +204,7 @@ func TestSlowStart(t *testing.T) {
 	hosts := loads(1, 1)
 	hosts[1].HealthySince = now
 	o := Options{Policy: xdsresource.LBRoundRobin, Now: func() int64 { return now },
-		SlowStart: xdsresource.SlowStart{Window: 100e9, Aggression: 1, MinWeight: 0.1}}
+		SlowStart: xdsresource.SlowStart{Window: 100e9, Aggression: xdsresource.Double{Default: 1}, MinWeight: 0.1}}
 	b := New(o, hosts, 0)
 	for _, tt := range []struct {
 		at         int64
@@ -210,7 +212,7 @@ func TestSlowStart(t *testing.T) {
 		share      float64 // of the full weight
 	}{{0, 1, 0.1}, {5e9, 1, 0.1}, {25e9, 1, 0.25}, {80e9, 1, 0.8}, {100e9, 1, 1}, {25e9, 2, 0.5}, {64e9, 0.5, 0.4096}} {
 		now = 1e9 + tt.at
-		b.(*edf).opts.SlowStart.Aggression = tt.aggression
+		b.(*edf).opts.SlowStart.Aggression.Default = tt.aggression
 		counts(b, 2, 100) // deadlines set under the old weight pass
 		near(t, counts(b, 2, 20000), []float64{1 / (1 + tt.share), tt.share / (1 + tt.share)})
 	}

@@ -32,7 +32,7 @@ func (o *Options) started(h *Load) float64 {
 		return 1
 	}
 	part := float64(max(age, time.Millisecond)) / float64(o.SlowStart.Window)
-	if a := o.SlowStart.Aggression; a > 0 && a != 1 {
+	if a := o.SlowStart.Aggression.Now(); a > 0 && a != 1 {
 		part = math.Pow(part, 1/a)
 	}
 	return max(part, o.SlowStart.MinWeight)

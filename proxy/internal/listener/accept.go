@@ -140,7 +140,7 @@ func (w *worker) admit(cfg *xdsresource.Listener) (counted, ok bool) {
 	switch {
 	case o == nil:
 		return false, true
-	case !cfg.BypassOverload && o.Sheds(overload.RejectConnections, w.loop.Rand()):
+	case !cfg.BypassOverload && (o.Sheds(overload.RejectConnections, w.loop.Rand()) || o.ShedsAt(overload.ShedAccept, w.loop.Rand(), w.shard())):
 		w.inc(overloadReject)
 		return false, false
 	case cfg.IgnoreConnLimit:

@@ -41,6 +41,12 @@ type Drainer interface {
 	Drain()
 }
 
+// Rescaler may be implemented by the conn.Handler of a connection. Rescale is called on the loop when
+// the overload manager has made time-outs longer or shorter.
+type Rescaler interface {
+	Rescale()
+}
+
 // Context says where a connection came in. It is shared by all connections of a chain.
 type Context struct {
 	Listener  string // name
@@ -323,6 +329,19 @@ func (l *Listener) Discourage(yes bool) {
 			if yes {
 				w.ask(func(*chain) bool { return true })
 			}
+		})
+	}
+}
+
+// Rescale tells all connections that time-outs have another length.
+func (l *Listener) Rescale() {
+	for _, w := range l.workers {
+		w.loop.Post(func() {
+			w.each(func(sv *served) {
+				if h, ok := sv.c.Handler().(Rescaler); ok {
+					h.Rescale()
+				}
+			})
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // served is a connection as the listener sees it: first its handler, until the filter chain
@@ -77,7 +78,7 @@ func (s *served) choose(cfg *config) {
 	s.ch = ch
 	info.FilterChain = ch.fc.Name
 	if ch.tls != nil {
-		s.c.StartTLS(ch.tls, ch.fc.TransportSocketTimeout)
+		s.c.StartTLS(ch.tls, s.w.l.o.Overload.Scaled(xdsresource.TransportConnectTimer, ch.fc.TransportSocketTimeout))
 		return
 	}
 	s.serve()

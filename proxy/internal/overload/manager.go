@@ -20,32 +20,36 @@ type Manager struct {
 	gauges  map[string]stats.Gauge // pressure by monitor
 	active  [actions]stats.Gauge
 	scale   [actions]stats.Gauge
-	changed func() // something that is not read by the path has changed
+	changed func(accepting, timeouts bool) // something that is not read by the path has changed
 	shrunk  time.Time
 }
 
 // shrinkEvery is the least time between two attempts to give memory back.
 const shrinkEvery = 10 * time.Second
 
-// New returns a manager; changed is called, from Run, when accepting is to stop or to go on.
-func New(cfg *xdsresource.Overload, st *stats.Store, changed func()) *Manager {
+// New returns a manager of a state; changed is called, from Run, when accepting is to stop or to go on,
+// and when time-outs have another length.
+func New(cfg *xdsresource.Overload, state *State, st *stats.Store, changed func(accepting, timeouts bool)) *Manager {
 	m := &Manager{
-		cfg: cfg, state: &State{MaxConnections: cfg.MaxConnections}, heap: held, shrink: debug.FreeOSMemory,
+		cfg: cfg, state: state, heap: held, shrink: debug.FreeOSMemory,
 		main: st.Main(), gauges: map[string]stats.Gauge{}, changed: changed,
 	}
+	state.MaxConnections, state.scales = cfg.MaxConnections, cfg.Scales
 	scope := st.Scope("overload")
 	for name := range m.pressures() {
 		m.gauges[name] = scope.Scope(name).Gauge("pressure")
 	}
 	for a := range actions {
-		sub := scope.Scope("envoy.overload_actions." + a.Name())
-		m.active[a], m.scale[a] = sub.Gauge("active"), sub.Gauge("scale_percent")
+		sub := scope.Scope(a.Name())
+		m.scale[a] = sub.Gauge("scale_percent")
+		if a.point() {
+			state.shed[a] = sub.Counter("shed_load_count")
+		} else {
+			m.active[a] = sub.Gauge("active")
+		}
 	}
 	return m
 }
-
-// State is what the path reads.
-func (m *Manager) State() *State { return m.state }
 
 // held is the memory that the runtime has from the system and has not given back.
 func held() uint64 {
@@ -86,7 +90,7 @@ func (m *Manager) refresh(now time.Time) {
 	for name, p := range pressures {
 		m.main.GaugeSet(m.gauges[name], int64(min(p, 1)*100))
 	}
-	stopped := m.state.Value(StopAcceptingConnections) >= 1
+	stopped, reduced := m.state.Value(StopAcceptingConnections) >= 1, m.state.Value(ReduceTimeouts)
 	var next [actions]float64
 	for _, a := range m.cfg.Actions {
 		action, _ := ActionOf(a.Name) // names were checked when the bootstrap was read
@@ -100,11 +104,13 @@ func (m *Manager) refresh(now time.Time) {
 		if v >= 1 {
 			on = 1
 		}
-		m.main.GaugeSet(m.active[a], on)
+		if !Action(a).point() {
+			m.main.GaugeSet(m.active[a], on)
+		}
 		m.main.GaugeSet(m.scale[a], int64(v*100))
 	}
-	if (next[StopAcceptingConnections] >= 1) != stopped {
-		m.changed()
+	if accepting, timeouts := (next[StopAcceptingConnections] >= 1) != stopped, next[ReduceTimeouts] != reduced; accepting || timeouts {
+		m.changed(accepting, timeouts)
 	}
 	if next[ShrinkHeap] >= 1 && now.Sub(m.shrunk) >= shrinkEvery {
 		m.shrunk = now

@@ -13,11 +13,16 @@ func TestManager(t *testing.T) {
 	heap := xdsresource.MonitorHeap
 	st := stats.NewStore(stats.Options{})
 	changed, shrunk, used := 0, 0, uint64(0)
+	state := &State{}
 	m := New(&xdsresource.Overload{MaxHeap: 100, Actions: []xdsresource.OverloadAction{
 		{Name: "envoy.overload_actions.stop_accepting_requests", Triggers: []xdsresource.OverloadTrigger{{Monitor: heap, Scaling: 0.8, Saturation: 1}}},
 		{Name: "envoy.overload_actions.stop_accepting_connections", Triggers: []xdsresource.OverloadTrigger{{Monitor: heap, Scaling: 0.95, Saturation: 0.95}}},
 		{Name: "envoy.overload_actions.shrink_heap", Triggers: []xdsresource.OverloadTrigger{{Monitor: heap, Scaling: 0.5, Saturation: 0.5}}},
-	}}, st, func() { changed++ })
+	}}, state, st, func(accepting, _ bool) {
+		if accepting {
+			changed++
+		}
+	})
 	m.heap = func() uint64 { return used }
 	m.shrink = func() { shrunk++ }
 	now := time.Unix(1000, 0)
@@ -25,7 +30,7 @@ func TestManager(t *testing.T) {
 		t.Helper()
 		used = heap
 		m.refresh(now)
-		if v := m.State().Value(StopAcceptingRequests); v < requests-0.001 || v > requests+0.001 {
+		if v := state.Value(StopAcceptingRequests); v < requests-0.001 || v > requests+0.001 {
 			t.Errorf("at %d: stop_accepting_requests is %v, want %v", heap, v, requests)
 		}
 		if changed != stops || shrunk != shrinks {
@@ -50,6 +55,33 @@ func TestManager(t *testing.T) {
 	} {
 		if got, ok := snap.Value(name); !ok || got != want {
 			t.Errorf("%s = %d, want %d", name, got, want)
+		}
+	}
+}
+
+// TestScaled: a time-out goes from its length to its least with the action's state.
+func TestScaled(t *testing.T) {
+	s := &State{}
+	s.scales[xdsresource.ConnectionIdleTimer] = xdsresource.TimerScale{On: true, Timeout: 2 * time.Second, Share: -1}
+	s.scales[xdsresource.StreamIdleTimer] = xdsresource.TimerScale{On: true, Share: 0.1}
+	for _, tt := range []struct {
+		state float64
+		timer xdsresource.ScaledTimer
+		d     time.Duration
+		want  time.Duration
+	}{
+		{0, xdsresource.ConnectionIdleTimer, 10 * time.Second, 10 * time.Second},
+		{0.5, xdsresource.ConnectionIdleTimer, 10 * time.Second, 6 * time.Second},
+		{1, xdsresource.ConnectionIdleTimer, 10 * time.Second, 2 * time.Second},
+		{1, xdsresource.ConnectionIdleTimer, time.Second, time.Second}, // never longer
+		{0.5, xdsresource.StreamIdleTimer, 10 * time.Second, 5500 * time.Millisecond},
+		{1, xdsresource.StreamIdleTimer, 10 * time.Second, time.Second},
+		{1, xdsresource.StreamIdleTimer, 0, 0}, // none stays none
+		{1, xdsresource.ConnectionMaxTimer, 10 * time.Second, 10 * time.Second},
+	} {
+		s.set(ReduceTimeouts, tt.state)
+		if got := s.Scaled(tt.timer, tt.d); got != tt.want {
+			t.Errorf("timer %d of %v at %v: %v, want %v", tt.timer, tt.d, tt.state, got, tt.want)
 		}
 	}
 }

@@ -2,33 +2,54 @@ package overload
 
 import (
 	"math"
+	"strings"
 	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// Action is one of Envoy's overload actions.
+// Action is one of Envoy's overload actions, or of its load shed points: places where load may be
+// shed, each with triggers of its own.
 type Action uint8
 
-// Actions.
+// Actions, then points.
 const (
 	StopAcceptingRequests Action = iota
 	DisableKeepalive
 	StopAcceptingConnections
 	RejectConnections
 	ShrinkHeap
+	ReduceTimeouts
+	ShedAccept
+	ShedRequest
+	ShedCodec
 	actions
 )
 
+const (
+	actionPrefix = "envoy.overload_actions."
+	pointPrefix  = "envoy.load_shed_points."
+)
+
+// names are those of the configuration, and of statistics.
 var names = [actions]string{
-	"stop_accepting_requests", "disable_http_keepalive", "stop_accepting_connections", "reject_incoming_connections", "shrink_heap",
+	actionPrefix + "stop_accepting_requests", actionPrefix + "disable_http_keepalive", actionPrefix + "stop_accepting_connections",
+	actionPrefix + "reject_incoming_connections", actionPrefix + "shrink_heap", actionPrefix + "reduce_timeouts",
+	pointPrefix + "tcp_listener_accept", pointPrefix + "http_connection_manager_decode_headers", pointPrefix + "hcm_ondata_creating_codec",
 }
 
-// Name is the action's name in statistics; its configuration's is "envoy.overload_actions." before it.
+// Name is the action's name in configuration and statistics.
 func (a Action) Name() string { return names[a] }
 
-// ActionOf finds an action by its configured name.
+func (a Action) point() bool { return strings.HasPrefix(names[a], pointPrefix) }
+
+// ActionOf finds an action or a point by its configured name.
 func ActionOf(name string) (Action, bool) {
 	for i, n := range names {
-		if name == "envoy.overload_actions."+n {
+		if name == n {
 			return Action(i), true
 		}
 	}
@@ -37,10 +58,15 @@ func ActionOf(name string) (Action, bool) {
 
 // State holds the state of every action. Its zero value and a nil State are inactive.
 type State struct {
-	v [actions]atomic.Uint64 // bits of a float64
+	v    [actions]atomic.Uint64 // bits of a float64
+	shed [actions]stats.Counter // of points
 
-	// MaxConnections bounds the downstream connections of the process; 0: no bound.
+	scales [xdsresource.ScaledTimers]xdsresource.TimerScale
+
+	// MaxConnections bounds the downstream connections of the process; 0: MaxKey does, if it has a
+	// value (overload.global_downstream_max_connections of the runtime).
 	MaxConnections int64
+	MaxKey         *runtimekey.Key
 	connections    atomic.Int64
 }
 
@@ -59,14 +85,44 @@ func (s *State) Sheds(a Action, random uint64) bool {
 	return v > 0 && (v >= 1 || float64(random%1000000) < v*1000000)
 }
 
+// ShedsAt is Sheds for a point, which counts what it sheds.
+func (s *State) ShedsAt(point Action, random uint64, shard *stats.Shard) bool {
+	if !s.Sheds(point, random) {
+		return false
+	}
+	shard.Inc(s.shed[point])
+	return true
+}
+
 func (s *State) set(a Action, v float64) { s.v[a].Store(math.Float64bits(v)) }
+
+// Scaled is what a time-out is reduced to now: less, the more of a resource is used, down to its
+// configured minimum.
+func (s *State) Scaled(t xdsresource.ScaledTimer, d time.Duration) time.Duration {
+	if d <= 0 {
+		return d
+	}
+	v := s.Value(ReduceTimeouts)
+	if v <= 0 {
+		return d
+	}
+	least, ok := s.scales[t].Least(d)
+	if !ok {
+		return d
+	}
+	return max(least+time.Duration(float64(d-least)*(1-v)), 1) // 0 would be no time-out
+}
 
 // Connected counts a downstream connection, false when there are too many: it is not counted then.
 func (s *State) Connected() bool {
-	if s == nil || s.MaxConnections == 0 {
+	if s == nil {
 		return true
 	}
-	if s.connections.Add(1) > s.MaxConnections {
+	most := s.MaxConnections
+	if most == 0 {
+		most = int64(min(s.MaxKey.Uint(math.MaxInt64), math.MaxInt64))
+	}
+	if s.connections.Add(1) > most {
 		s.connections.Add(-1)
 		return false
 	}
@@ -75,7 +131,7 @@ func (s *State) Connected() bool {
 
 // Disconnected takes a connection back that Connected has counted.
 func (s *State) Disconnected() {
-	if s != nil && s.MaxConnections > 0 {
+	if s != nil {
 		s.connections.Add(-1)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -73,6 +74,7 @@ type Forward struct {
 	// Targets are the clusters to choose from; one, unless weighted.
 	Targets []Target
 	total   uint64
+	keyed   bool         // the runtime may override a weight
 	hash    []header.Key // by hash policy; set for those on headers
 }
 
@@ -92,6 +94,7 @@ type Target struct {
 	// ClusterHeader is the header naming the cluster.
 	ClusterHeader header.Key
 	Weight        uint32
+	weightKey     *runtimekey.Key // overrides Weight
 	MetadataMatch *xdsresource.MetadataMatch
 	HostRewrite   string // of the weighted cluster; "" leaves it to the route
 	// Header changes of all levels, in the order to be applied.
@@ -212,6 +215,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 		}
 		f.Targets = append(f.Targets, t)
 		f.total += uint64(t.Weight)
+		f.keyed = f.keyed || t.weightKey != nil
 	}
 	if f.total == 0 {
 		return nil, errors.New("the weights of its clusters sum to 0")
@@ -221,7 +225,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 
 func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, error) {
 	cfg, v, r := c.t.Config, e.VirtualHost, e.Route
-	t := Target{Cluster: w.Name, Weight: w.Weight, HostRewrite: w.HostRewrite}
+	t := Target{Cluster: w.Name, Weight: w.Weight, weightKey: w.WeightKey, HostRewrite: w.HostRewrite}
 	if w.ClusterHeader != "" {
 		t.ClusterHeader = header.KeyOf(w.ClusterHeader)
 	}
@@ -352,15 +356,34 @@ func (f *Forward) Pick(random uint64) *Target {
 	if len(f.Targets) == 1 {
 		return &f.Targets[0]
 	}
-	n := random % f.total
+	total := f.total
+	if f.keyed {
+		if total = f.weights(); total == 0 {
+			return &f.Targets[0]
+		}
+	}
+	n := random % total
 	for i := range f.Targets {
-		w := uint64(f.Targets[i].Weight)
+		w := f.Targets[i].weight()
 		if n < w {
 			return &f.Targets[i]
 		}
 		n -= w
 	}
 	return &f.Targets[len(f.Targets)-1]
+}
+
+// weights is the sum of what the runtime makes of the weights.
+func (f *Forward) weights() (sum uint64) {
+	for i := range f.Targets {
+		sum += f.Targets[i].weight()
+	}
+	return sum
+}
+
+// weight is what holds now. More than 32 bits cannot be configured, and would overflow the sum.
+func (t *Target) weight() uint64 {
+	return min(t.weightKey.Uint(uint64(t.Weight)), 1<<32-1)
 }
 
 // ClusterName returns the name of the target's cluster; empty when it should be named by a

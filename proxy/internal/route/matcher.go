@@ -142,7 +142,7 @@ func (m *match) check(r *Request, p *parts) miss {
 	if m.trivial {
 		return miss{}
 	}
-	if m.Fraction != nil && r.Random%uint64(max(m.Fraction.Denominator, 1)) >= uint64(m.Fraction.Numerator) {
+	if m.Fraction != nil && !m.Fraction.Hit(r.Random) {
 		return miss{cause: missFraction}
 	}
 	if m.GRPC && !isGRPC(r.Headers) {
@@ -445,8 +445,8 @@ func (m *match) explain(x miss, p *parts) string {
 	case missGRPC:
 		return "not a gRPC request"
 	case missFraction:
-		return "not in the fraction of " + strconv.FormatUint(uint64(m.Fraction.Numerator), 10) + " in " +
-			strconv.FormatUint(uint64(m.Fraction.Denominator), 10)
+		n, d := m.Fraction.Share()
+		return "not in the fraction of " + strconv.FormatUint(uint64(n), 10) + " in " + strconv.FormatUint(uint64(d), 10)
 	case missHeader:
 		return "header " + strconv.Quote(m.headers[x.index].Name) + " does not match " + describeHeader(m.headers[x.index].HeaderMatcher)
 	case missQuery:

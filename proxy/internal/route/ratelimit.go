@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -57,8 +58,7 @@ func ReadRateLimits(r *xdsresource.FilterReader, path string, in []xdsresource.R
 	return out
 }
 
-// CompileRateLimits compiles rate limits. Those with a disable_key stay: there is no runtime that
-// could set it.
+// CompileRateLimits compiles rate limits.
 func CompileRateLimits(in []xdsresource.RateLimit) (RateLimits, error) {
 	var out RateLimits
 	for i := range in {
@@ -109,6 +109,7 @@ type Described struct {
 	Node               string // our own cluster's name
 	Cluster            string // the route's
 	Done               bool   // the stream is over: the limits for its end are asked for
+	Local              bool   // for a local limiter: a route's limits with a disable_key are not for it, as in Envoy
 }
 
 func (d *Described) context() format.Context {
@@ -119,7 +120,10 @@ func (d *Described) context() format.Context {
 // nothing to say makes none.
 func (r RateLimits) Describe(dst []Descriptor, d *Described, stage uint32) []Descriptor {
 	for i := range r {
-		if r[i].Stage != stage || r[i].Done != d.Done {
+		if r[i].Stage != stage || r[i].Done != d.Done || r[i].DisableKey != "" && d.Local {
+			continue
+		}
+		if n := r[i].Enabled.Uint(100); n < 100 && rand.Uint64N(100) >= n {
 			continue
 		}
 		if one, ok := r[i].describe(d); ok && len(one.Entries) > 0 {

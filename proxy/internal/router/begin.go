@@ -58,6 +58,10 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	}
 	info.UpstreamCluster, info.Cluster = name, r.local.Config()
 	r.high = r.forward.PriorityHigh
+	if n := r.local.Config().Keys.Maintenance.Uint(0); n > 0 && r.loop.Rand()%100 < n {
+		r.maintenance()
+		return
+	}
 	if drop, all := r.local.Drops(r.loop.Rand()); drop {
 		r.drop(all)
 		return

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
@@ -113,6 +114,21 @@ func (r *router) noHost() {
 	r.reply(httpfilter.Reply{
 		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",
 		Flags: streaminfo.NoHealthyUpstream, Headers: r.sayAttempts,
+	})
+}
+
+// maintenance answers for a cluster that the runtime holds requests off.
+func (r *router) maintenance() {
+	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	r.local.Inc(cluster.RqMaintenanceMode)
+	r.reply(httpfilter.Reply{
+		Code: http.StatusServiceUnavailable, Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow,
+		Headers: func(h *header.Map) {
+			if !r.cfg.SuppressEnvoyHeaders {
+				h.SetString(header.XEnvoyOverloaded, "true")
+			}
+			r.failureHeaders(h)
+		},
 	})
 }
 

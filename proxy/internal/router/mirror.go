@@ -39,7 +39,7 @@ type mirror struct {
 func (r *router) beginMirrors(end bool) {
 	for i := range r.forward.Mirrors {
 		p := &r.forward.Mirrors[i]
-		if f := p.Fraction; f != nil && uint32(r.s.Random()%uint64(max(f.Denominator, 1))) >= f.Numerator {
+		if !p.Fraction.HitOr(r.s.Random(), true) {
 			continue
 		}
 		name := p.Cluster

@@ -207,6 +207,9 @@ func (r *router) takeRetry() bool {
 		r.s.Info().Set(streaminfo.UpstreamRetryLimitExceeded)
 		return false
 	}
+	if n := r.local.Config().Keys.UseRetry.Uint(100); n < 100 && r.loop.Rand()%100 >= n {
+		return false
+	}
 	if !r.local.Try(cluster.Retries, r.high) {
 		r.local.Inc(cluster.RqRetryOverflow)
 		r.s.Info().Set(streaminfo.UpstreamOverflow)
@@ -270,16 +273,27 @@ func (r *router) pause(timedOut bool) {
 		r.loop.Arm(&r.backOffTimer, d+time.Duration(r.loop.Rand()%uint64(d/2)))
 		return
 	}
-	base, most := 25*time.Millisecond, 250*time.Millisecond
-	if p := r.retry.policy; p != nil && p.BackOffBase > 0 {
-		base, most = p.BackOffBase, p.BackOffMax
-		if most <= 0 {
-			most = 10 * base
-		}
-	}
+	base, most := r.backOffTimes()
 	ceiling := min(base<<min(r.retry.made, 16)-base, most)
 	r.local.Inc(cluster.RqRetryBackoffExponential)
 	r.loop.Arm(&r.backOffTimer, time.Duration(r.loop.Rand()%uint64(max(ceiling, 1))))
+}
+
+// backOffTimes are the first and the longest pause between attempts.
+func (r *router) backOffTimes() (base, most time.Duration) {
+	base, most = 25*time.Millisecond, 250*time.Millisecond
+	p := r.retry.policy
+	if p == nil || p.BackOffBase <= 0 {
+		return base, most
+	}
+	base, most = p.BackOffBase, p.BackOffMax
+	if ms := p.BackOffKey.Uint(0); ms > 0 {
+		base, most = time.Duration(min(ms, 1<<20))*time.Millisecond, 0
+	}
+	if most <= 0 {
+		most = 10 * base
+	}
+	return base, most
 }
 
 func (r *router) onBackOff() {

@@ -86,7 +86,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs); err != nil {
 		return nil, err
 	}
-	deps.Overload = s.overloadState()
+	deps.Overload = s.load
 	if deps.Spans, err = s.spanReporter(cfg.Tracing); err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}

@@ -304,7 +304,7 @@ func (s *Server) reporter(cfg any, l *xdsresource.Listener) (*istiostats.Reporte
 
 // parseRouter reads the router's configuration; nil stands for the defaults, as in files for
 // Envoy 1.19.
-func parseRouter(a *anypb.Any) (any, error) {
+func parseRouter(_ *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	var m routerv3.Router
 	if a == nil {
 		return router.Config{}, nil
@@ -323,7 +323,7 @@ func parseRouter(a *anypb.Any) (any, error) {
 
 // parseTCPMetadataExchange reads Istio's network filter of that name, which comes as a
 // TypedStruct: its message is in no published Go module.
-func parseTCPMetadataExchange(a *anypb.Any) (any, error) {
+func parseTCPMetadataExchange(_ *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	_, v, ok, err := xdsresource.AsTypedStruct(a)
 	if err != nil {
 		return nil, err

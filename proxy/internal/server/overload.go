@@ -2,16 +2,23 @@ package server
 
 import "github.com/lateen-mesh/lateen/proxy/internal/overload"
 
-// overloadState is what the path reads; nil without an overload manager.
-func (s *Server) overloadState() *overload.State {
-	if s.overload == nil {
-		return nil
-	}
-	return s.overload.State()
+func (s *Server) acceptingStopped() bool {
+	return s.load.Value(overload.StopAcceptingConnections) >= 1
 }
 
-func (s *Server) acceptingStopped() bool {
-	return s.overloadState().Value(overload.StopAcceptingConnections) >= 1
+// overloadChanged takes what the overload manager has decided to the listeners; connections and
+// requests ask for the rest themselves.
+func (s *Server) overloadChanged(accepting, timeouts bool) {
+	s.control.post(func() {
+		if accepting {
+			s.pauseListeners()
+		}
+		if timeouts {
+			for _, v := range s.listeners.active {
+				v.l.Rescale()
+			}
+		}
+	})
 }
 
 // pauseListeners stops accepting, or goes on, as the overload manager has it now.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -47,6 +49,8 @@ type Config struct {
 	// many there were.
 	Predecessor  Predecessor
 	RestartEpoch uint32
+	// Keys are the runtime keys that the Decoder hands out; the server sets their values.
+	Keys *runtimekey.Registry
 	// StatsTags are fixed tags of all statistics, beside those of the bootstrap.
 	StatsTags []stats.TagRule
 }
@@ -91,6 +95,7 @@ type Server struct {
 	clusters  *cluster.Manager
 	callouts  *asyncclient.Clients // for filters that ask somebody
 	keys      *jwtauthn.Store      // that verify tokens
+	runtime   *runtimekey.Runtime
 	connected stats.Gauge
 	gauges    gauges
 	updates   updates
@@ -103,6 +108,8 @@ type Server struct {
 	routeRecords records[resource]
 	sources      *sources
 	overload     *overload.Manager // nil: none
+	load         *overload.State
+	rtds         *rtds
 	heir         *inheritance
 	ads          *xdsclient.Client
 	ldsAsked     bool
@@ -171,8 +178,11 @@ func New(cfg Config) (*Server, error) {
 	s.clusters = cluster.New(clusters)
 	s.callouts = asyncclient.New(asyncclient.Deps{Clusters: s.clusters, Stats: s.stats, Workers: cfg.Workers, LocalAddress: s.node.address})
 	s.keys = jwtauthn.NewStore(jwtauthn.StoreDeps{Fetch: jwtauthn.FetchThrough(s.callouts), Loops: s.loops, Stats: s.stats, Logger: s.logger("jwt")})
+	s.runtime = runtimekey.New(runtimeSources(cfg.Bootstrap.Runtime), cmp.Or(cfg.Keys, runtimekey.NewRegistry()), s.stats)
+	s.rtds = &rtds{s: s, waiting: map[resource]bool{}}
+	s.load = &overload.State{MaxKey: cfg.Keys.Key("overload.global_downstream_max_connections")}
 	if o := cfg.Bootstrap.Overload; o != nil {
-		s.overload = overload.New(o, s.stats, func() { s.control.post(s.pauseListeners) })
+		s.overload = overload.New(o, s.load, s.stats, s.overloadChanged)
 	}
 	s.heir = &inheritance{from: cfg.Predecessor, fds: map[inheritedKey]int{}}
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
@@ -213,6 +223,7 @@ func (s *Server) Run(ctx context.Context) error {
 	logs, cancelLogs := context.WithCancel(context.WithoutCancel(ctx))
 	base2.Go(func() { _ = s.files.Run(logs) })
 	s.wg.Go(func() { _ = s.clusters.Run(sub) })
+	s.watchRuntime(sub)
 	if s.overload != nil {
 		s.wg.Go(func() { s.overload.Run(sub) })
 	}
@@ -302,7 +313,8 @@ func (s *Server) bootStatic() {
 			s.startStatic()
 		}
 	}
-	s.clusterSet.whenIdle(start)
+	s.rtds.begin()
+	s.clusterSet.whenIdle(func() { s.rtds.whenAnswered(start) })
 	if !once {
 		s.after(initialFetch, start)
 	}
@@ -394,7 +406,7 @@ func (s *Server) closeAll() {
 func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
-		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.overloadState(), DrainGradually: !s.cfg.DrainImmediately,
+		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.load, DrainGradually: !s.cfg.DrainImmediately,
 		Connected: s.clients,
 	})
 }

@@ -183,6 +183,8 @@ func (h sourceHandler) Failed(url string, _ error) {
 				s.listeners.answered = true
 				s.checkReady()
 			}
+		case xdsresource.TypeRuntime:
+			s.rtds.answered(h.src)
 		case xdsresource.TypeRoute:
 			for r, st := range s.listeners.routeStats {
 				if r.source == h.src {
@@ -222,6 +224,8 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 			s.updates.lds.applied(b.Version, refused(), time.Since(began))
 		case xdsresource.TypeRoute:
 			errs = s.applyRoutes(h.src, b)
+		case xdsresource.TypeRuntime:
+			s.rtds.apply(h.src, b)
 		}
 	})
 	return errs

@@ -2,12 +2,13 @@ package tracing
 
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// Policy is the part of the connection manager's tracing configuration that decides, in parts of a million.
+// Policy is the part of the connection manager's tracing configuration that decides.
 type Policy struct {
-	client, random, overall uint32
+	client, random, overall xdsresource.FractionalPercent
 	ingress                 bool
 	format                  Format
 	separate                bool // never join the caller's span
@@ -22,9 +23,11 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
 	if t == nil {
 		return Policy{}
 	}
-	million := func(percent float64) uint32 { return uint32(min(100, max(0, percent)) * 10000) }
+	million := func(percent float64, key *runtimekey.Key) xdsresource.FractionalPercent {
+		return xdsresource.FractionalPercent{Numerator: uint32(min(100, max(0, percent)) * 10000), Denominator: 1000000, Key: key}
+	}
 	p := Policy{
-		client: million(t.ClientSampling), random: million(t.RandomSampling), overall: million(t.OverallSampling),
+		client: million(t.ClientSampling, t.ClientKey), random: million(t.RandomSampling, t.RandomKey), overall: million(t.OverallSampling, t.OverallKey),
 		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan, silent: t.NoPropagation,
 	}
 	switch c := t.Provider.(type) {
@@ -78,17 +81,18 @@ func (p Policy) Joins() bool { return p.ingress && !p.separate }
 // decide follows Envoy's order: forced by the operator's header, asked for by the client, else by chance; all bounded by the overall
 // share (docs of HttpConnectionManager.Tracing).
 func (p Policy) decide(h *header.Map, r Random) Sampling {
-	share := p.random
-	if h.Has(header.XClientTraceID) {
-		share = p.client
+	wanted := h.Has(header.XEnvoyForceTrace)
+	switch {
+	case wanted:
+	case h.Has(header.XClientTraceID):
+		wanted = p.client.Hit(r.Rand())
+	default:
+		wanted = p.random.Hit(r.Rand())
 	}
-	if h.Has(header.XEnvoyForceTrace) {
-		share = 1000000
+	if wanted && p.overall.Hit(r.Rand()) {
+		return Sampled
 	}
-	if share == 0 || p.overall == 0 || uint32(r.Rand()%1000000) >= share || uint32(r.Rand()%1000000) >= p.overall {
-		return NotSampled
-	}
-	return Sampled
+	return NotSampled
 }
 
 // Mirror is the span of a mirrored copy of a request whose span is c: a sibling call of the same application, so a child of the span

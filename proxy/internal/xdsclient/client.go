@@ -69,6 +69,8 @@ const (
 	DeltaRDS
 	SotwEDS
 	DeltaEDS
+	SotwRTDS
+	DeltaRTDS
 	DeltaSDS
 )
 

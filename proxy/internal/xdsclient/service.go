@@ -8,6 +8,7 @@ import (
 	endpointservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
 	listenerservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/listener/v3"
 	routeservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
+	runtimeservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"google.golang.org/grpc"
 
@@ -26,6 +27,8 @@ func ServiceOf(typeURL string, delta bool) Protocol {
 		sotw, incremental = SotwRDS, DeltaRDS
 	case xdsresource.TypeEndpoints:
 		sotw, incremental = SotwEDS, DeltaEDS
+	case xdsresource.TypeRuntime:
+		sotw, incremental = SotwRTDS, DeltaRTDS
 	case xdsresource.TypeSecret:
 		sotw, incremental = SotwSDS, DeltaSDS
 	default:
@@ -64,6 +67,10 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (transport, er
 		return sotw(c)(endpointservicev3.NewEndpointDiscoveryServiceClient(conn).StreamEndpoints(ctx))
 	case DeltaEDS:
 		return delta(c)(endpointservicev3.NewEndpointDiscoveryServiceClient(conn).DeltaEndpoints(ctx))
+	case SotwRTDS:
+		return sotw(c)(runtimeservicev3.NewRuntimeDiscoveryServiceClient(conn).StreamRuntime(ctx))
+	case DeltaRTDS:
+		return delta(c)(runtimeservicev3.NewRuntimeDiscoveryServiceClient(conn).DeltaRuntime(ctx))
 	}
 	panic("BUG: xdsclient: unknown protocol")
 }

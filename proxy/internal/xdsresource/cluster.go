@@ -1,10 +1,12 @@
 package xdsresource
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // ClusterType is cluster.v3.Cluster.DiscoveryType.
@@ -98,6 +100,41 @@ type Cluster struct {
 	Metadata        Metadata
 	// Filters are upstream network filters (Istio's metadata exchange).
 	Filters []NetworkFilter
+	Keys    ClusterKeys
+}
+
+// ClusterKeys are the runtime keys of clusters that have names of their own.
+type ClusterKeys struct {
+	// Maintenance is the percentage of requests that the cluster refuses
+	// (upstream.maintenance_mode.<name>).
+	Maintenance *runtimekey.Key
+	// Panic overrides PanicThreshold when hosts change (upstream.healthy_panic_threshold).
+	Panic *runtimekey.Key
+	// UseRetry is the percentage of retries that may be made (upstream.use_retry).
+	UseRetry *runtimekey.Key
+	// ProbeMin and ProbeMax bound the time between health checks, in milliseconds
+	// (health_check.min_interval, health_check.max_interval).
+	ProbeMin, ProbeMax *runtimekey.Key
+}
+
+func (p *parser) clusterKeys(name string) ClusterKeys {
+	k := p.dec.keys
+	return ClusterKeys{
+		Maintenance: k.Key("upstream.maintenance_mode." + name), Panic: k.Key("upstream.healthy_panic_threshold"),
+		UseRetry: k.Key("upstream.use_retry"), ProbeMin: k.Key("health_check.min_interval"), ProbeMax: k.Key("health_check.max_interval"),
+	}
+}
+
+// ProbeInterval bounds the time to the next health check.
+func (k *ClusterKeys) ProbeInterval(d time.Duration) time.Duration {
+	const most = math.MaxInt64 / uint64(time.Millisecond)
+	least, longest := k.ProbeMin.Uint(0), k.ProbeMax.Uint(most)
+	return max(min(d, time.Duration(min(longest, most))*time.Millisecond), time.Duration(min(least, most))*time.Millisecond)
+}
+
+// Panic is the panic threshold in percent that holds now.
+func (c *Cluster) Panic() float64 {
+	return min(100, float64(c.Keys.Panic.Uint(uint64(c.PanicThreshold))))
 }
 
 // DNS is how the names of a cluster are resolved.

@@ -5,16 +5,21 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
+
+// ParseFunc reads a filter's configuration, with Decoder.ReadFilter.
+type ParseFunc func(*Decoder, *anypb.Any) (any, error)
 
 // HTTPFilterType is what this package must know of an HTTP filter to judge its configuration.
 type HTTPFilterType struct {
 	// Parse reads the filter's own configuration. The Any is the filter's proto, or a
 	// TypedStruct for types without one. It is nil when the configuration has no
 	// typed_config and OptionalConfig is set.
-	Parse func(*anypb.Any) (any, error)
+	Parse ParseFunc
 	// ParseRoute reads typed_per_filter_config; nil: the filter takes none.
-	ParseRoute func(*anypb.Any) (any, error)
+	ParseRoute ParseFunc
 	// RouteTypes are further message names that a typed_per_filter_config of this filter may have.
 	RouteTypes []string
 	// Terminal is true for the router.
@@ -27,7 +32,7 @@ type HTTPFilterType struct {
 
 // NetworkFilterType is the same for a network filter.
 type NetworkFilterType struct {
-	Parse func(*anypb.Any) (any, error)
+	Parse ParseFunc
 	// Terminal is true for filters that consume the connection.
 	Terminal bool
 }
@@ -45,11 +50,20 @@ type Decoder struct {
 	ext           Extensions
 	readFile      func(string) ([]byte, error)
 	ignoreUnknown bool
+	keys          *runtimekey.Registry
 }
 
 // NewDecoder returns a decoder that knows the given filters.
 func NewDecoder(ext Extensions) *Decoder {
 	return &Decoder{ext: ext, readFile: os.ReadFile}
+}
+
+// WithRuntime returns a decoder whose configurations follow the runtime keys that they name. Without,
+// every key's default holds.
+func (d *Decoder) WithRuntime(keys *runtimekey.Registry) *Decoder {
+	c := *d
+	c.keys = keys
+	return &c
 }
 
 // IgnoringUnknown returns a decoder that leaves fields out which the protos of this program do

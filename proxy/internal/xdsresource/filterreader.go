@@ -1,7 +1,6 @@
 package xdsresource
 
 import (
-	"os"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -11,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // FilterReader reads the configuration of one HTTP filter for the filter's own package: it judges the message as resources are judged,
@@ -21,8 +22,11 @@ type FilterReader struct {
 }
 
 // ReadFilter unpacks a filter's configuration into msg. name is the filter's, for the error.
-func ReadFilter(name string, a *anypb.Any, msg proto.Message) *FilterReader {
-	r := &FilterReader{name: name, p: parser{dec: &Decoder{readFile: os.ReadFile}}}
+func (d *Decoder) ReadFilter(name string, a *anypb.Any, msg proto.Message) *FilterReader {
+	if d == nil {
+		d = NewDecoder(Extensions{})
+	}
+	r := &FilterReader{name: name, p: parser{dec: d}}
 	r.p.message("", a, msg)
 	return r
 }
@@ -71,11 +75,18 @@ func (r *FilterReader) Text(path string, m *corev3.SubstitutionFormatString) str
 	return r.p.textFormat(path, m)
 }
 
-// RuntimeFraction converts a percentage with its default; nil stays nil. There is no runtime that
-// could override it.
+// RuntimeFraction converts a percentage that the runtime may override; nil stays nil.
 func (r *FilterReader) RuntimeFraction(path string, f *corev3.RuntimeFractionalPercent) *FractionalPercent {
-	return r.p.fraction(path, f.GetDefaultValue())
+	return r.p.runtimeFraction(path, f)
 }
+
+// RuntimeFlag converts a flag that the runtime may override; def is what nil stands for.
+func (r *FilterReader) RuntimeFlag(f *corev3.RuntimeFeatureFlag, def bool) Flag {
+	return r.p.runtimeFlag(f, def)
+}
+
+// RuntimeKey is a key that the configuration names without a default beside it.
+func (r *FilterReader) RuntimeKey(name string) *runtimekey.Key { return r.p.dec.keys.Key(name) }
 
 // Duration converts a duration, def when it is absent.
 func (r *FilterReader) Duration(path string, d *durationpb.Duration, def time.Duration) time.Duration {

@@ -3,6 +3,8 @@ package xdsresource
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // CodecType is HttpConnectionManager.CodecType.
@@ -160,6 +162,9 @@ type Tracing struct {
 	ClientSampling  float64 // percent
 	RandomSampling  float64
 	OverallSampling float64
+	// These override the three: tracing.client_enabled, tracing.random_sampling and
+	// tracing.global_enabled of the runtime.
+	ClientKey, RandomKey, OverallKey *runtimekey.Key
 }
 
 // HTTPFilter is a named HTTP filter with the configuration that its own package parsed.

@@ -1,6 +1,10 @@
 package xdsresource
 
-import "time"
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
+)
 
 // LBPolicy is cluster.v3.Cluster.LbPolicy.
 type LBPolicy uint8
@@ -21,9 +25,9 @@ type LoadBalancing struct {
 	Policy LBPolicy
 
 	// LEAST_REQUEST.
-	Choices  uint32  // default 2
-	FullScan bool    // look at all hosts, not at Choices drawn ones
-	Bias     float64 // active_request_bias; default 1
+	Choices  uint32 // default 2
+	FullScan bool   // look at all hosts, not at Choices drawn ones
+	Bias     Double // active_request_bias; default 1
 
 	SlowStart SlowStart
 
@@ -60,18 +64,20 @@ func (l *LoadBalancing) HashTable() bool { return l.Policy == LBRingHash || l.Po
 // SlowStart lets a host that has become healthy take its share little by little.
 type SlowStart struct {
 	Window     time.Duration // 0: off
-	Aggression float64       // default 1
+	Aggression Double        // default 1
 	MinWeight  float64       // share of the weight to begin with; default 0.1
 }
 
 // ZoneAware is how requests stay in the proxy's own locality. It acts where the bootstrap
 // names a local cluster, and not where localities are weighted.
 type ZoneAware struct {
-	RoutingEnabled     uint32 // percent of requests; default 100
-	MinClusterSize     uint32 // default 6
-	FailTrafficOnPanic bool
-	ByWeight           bool // localities count by the weights of their hosts, not by their number
-	ForceDirect        bool // all to the own locality while it has a healthy host
+	RoutingEnabled uint32 // percent of requests; default 100
+	MinClusterSize uint32 // default 6
+	// These override the two: upstream.zone_routing.enabled and upstream.zone_routing.min_cluster_size.
+	EnabledKey, MinSizeKey *runtimekey.Key
+	FailTrafficOnPanic     bool
+	ByWeight               bool // localities count by the weights of their hosts, not by their number
+	ForceDirect            bool // all to the own locality while it has a healthy host
 }
 
 // SubsetFallback is what happens when no subset fits a request.

@@ -3,6 +3,8 @@ package xdsresource
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // Address is where a socket binds or connects. Exactly one form is set: an IP with a
@@ -213,10 +215,13 @@ type MetadataFilter struct {
 type ComparisonFilter struct {
 	Op    string
 	Value uint32
+	Key   *runtimekey.Key // overrides Value
 }
 
-// FractionalPercent is type.v3.FractionalPercent.
+// FractionalPercent is type.v3.FractionalPercent, and core.v3.RuntimeFractionalPercent: what decides
+// asks Hit or Share, which know what the runtime says.
 type FractionalPercent struct {
 	Numerator   uint32
-	Denominator uint32 // 100, 10000 or 1000000
+	Denominator uint32          // 100, 10000 or 1000000
+	Key         *runtimekey.Key // nil: nothing overrides them
 }

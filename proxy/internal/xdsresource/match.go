@@ -2,11 +2,6 @@ package xdsresource
 
 import "strings"
 
-// Hit reports whether a random number falls into the share; nil is nobody's.
-func (f *FractionalPercent) Hit(random uint64) bool {
-	return f != nil && random%uint64(max(f.Denominator, 1)) < uint64(f.Numerator)
-}
-
 // Match reports whether s matches. It is for places off the request path; compiled tables
 // have their own, faster forms.
 func (m *StringMatch) Match(s string) bool {

@@ -8,6 +8,7 @@ import (
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/tokenbucket"
 )
 
@@ -15,11 +16,14 @@ import (
 type RateLimit struct {
 	Stage      uint32
 	DisableKey string
-	Actions    []RateLimitAction
-	Limit      *RateLimitOverride // nil: none
-	Hits       *RateLimitHits     // nil: as many as the request is
-	Done       bool               // for the end of the stream
-	Headers    RateLimitHeaders
+	// Enabled is the percentage of requests that it holds for, of the runtime:
+	// ratelimit.<DisableKey>.http_filter_enabled. Without a value it holds for all.
+	Enabled *runtimekey.Key
+	Actions []RateLimitAction
+	Limit   *RateLimitOverride // nil: none
+	Hits    *RateLimitHits     // nil: as many as the request is
+	Done    bool               // for the end of the stream
+	Headers RateLimitHeaders
 }
 
 // RateLimitOverride is a limit that takes the place of the service's own.
@@ -123,6 +127,9 @@ func (p *parser) rateLimits(path string, in []*routev3.RateLimit) []RateLimit {
 		rl := RateLimit{
 			Stage: uint32Or(m.GetStage(), 0), DisableKey: m.GetDisableKey(), Done: m.GetApplyOnStreamDone(), Headers: RateLimitHeaders(m.GetXRatelimitOption()),
 			Limit: rateLimitOverride(m.GetLimit()), Hits: p.rateLimitHits(join(here, "hits_addend"), m.GetHitsAddend()),
+		}
+		if rl.DisableKey != "" {
+			rl.Enabled = p.dec.keys.Key("ratelimit." + rl.DisableKey + ".http_filter_enabled")
 		}
 		for j, a := range m.GetActions() {
 			rl.Actions = append(rl.Actions, p.rateLimitAction(at(join(here, "actions"), j), a))

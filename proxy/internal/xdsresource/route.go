@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // RouteConfig is a validated route.v3.RouteConfiguration.
@@ -156,6 +157,7 @@ type WeightedCluster struct {
 	Name                            string
 	ClusterHeader                   string
 	Weight                          uint32
+	WeightKey                       *runtimekey.Key // overrides Weight
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfigs                   map[string]any
 	MetadataMatch                   *MetadataMatch
@@ -287,6 +289,7 @@ type RetryPolicy struct {
 	StatusCodes              []int
 	Headers                  []HeaderMatcher // retriable_headers
 	RequestHeaders           []HeaderMatcher // retriable_request_headers
+	BackOffKey               *runtimekey.Key // overrides BackOffBase, in milliseconds, and ten times it BackOffMax
 	BackOffBase              time.Duration   // default 25ms
 	BackOffMax               time.Duration   // default 10 times the base
 	// ResetHeaders tell in a response when to come again (rate_limited_retry_back_off); the first

@@ -110,7 +110,7 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
 	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
 	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
-	"envoy.config.core.v3.RuntimeFractionalPercent":           "default_value",
+	"envoy.config.core.v3.RuntimeFractionalPercent":           "default_value runtime_key",
 	"envoy.type.v3.FractionalPercent":                         "numerator denominator",
 	"envoy.type.v3.Percent":                                   "value",
 	"envoy.type.v3.Int64Range":                                "start end",
@@ -170,7 +170,7 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RateLimit.Action.MetaData":                 "descriptor_key metadata_key default_value source skip_if_absent",
 	"envoy.type.metadata.v3.MetadataKey":                              "key path",
 	"envoy.type.metadata.v3.MetadataKey.PathSegment":                  "key",
-	"envoy.config.route.v3.WeightedCluster":                           "clusters total_weight",
+	"envoy.config.route.v3.WeightedCluster":                           "runtime_key_prefix clusters total_weight",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
 		typed_per_filter_config host_rewrite_literal`,
@@ -205,6 +205,7 @@ var supportedFields = map[string]string{
 
 	// HTTP filters.
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": `delay abort upstream_cluster headers max_active_faults
+		delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime abort_grpc_status_runtime max_active_faults_runtime
 		disable_downstream_cluster_stats`,
 	"envoy.extensions.filters.http.fault.v3.FaultAbort":               "http_status grpc_status header_abort percentage",
 	"envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort":   "",
@@ -273,7 +274,7 @@ var supportedFields = map[string]string{
 	"envoy.config.accesslog.v3.ComparisonFilter":                      "op value",
 	"envoy.config.accesslog.v3.NotHealthCheckFilter":                  "",
 	"envoy.config.accesslog.v3.TraceableFilter":                       "",
-	"envoy.config.accesslog.v3.RuntimeFilter":                         "percent_sampled",
+	"envoy.config.accesslog.v3.RuntimeFilter":                         "percent_sampled runtime_key",
 	"envoy.config.accesslog.v3.AndFilter":                             "filters",
 	"envoy.config.accesslog.v3.OrFilter":                              "filters",
 	"envoy.config.accesslog.v3.HeaderFilter":                          "header",
@@ -304,10 +305,17 @@ var supportedFields = map[string]string{
 	"opentelemetry.proto.common.v1.ArrayValue":    "values",
 	"opentelemetry.proto.common.v1.KeyValueList":  "values",
 	"opentelemetry.proto.common.v1.KeyValue":      "key value",
-	"envoy.config.core.v3.RuntimeUInt32":          "default_value",
+	"envoy.config.core.v3.RuntimeUInt32":          "default_value runtime_key",
+
+	// Runtime.
+	"envoy.config.bootstrap.v3.LayeredRuntime":         "layers",
+	"envoy.config.bootstrap.v3.RuntimeLayer":           "name static_layer disk_layer admin_layer rtds_layer",
+	"envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer": "symlink_root subdirectory append_service_cluster",
+	"envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": "name rtds_config",
+	"envoy.service.runtime.v3.Runtime":                 "name layer",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager layered_runtime use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":                                      "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":                                     "lds_config cds_config ads_config",
 	"envoy.config.metrics.v3.StatsConfig":                                                      "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
@@ -318,9 +326,12 @@ var supportedFields = map[string]string{
 	"envoy.config.metrics.v3.StatsSink":                                                        "name typed_config",
 	"envoy.config.metrics.v3.StatsdSink":                                                       "address tcp_cluster_name prefix",
 	"envoy.config.metrics.v3.DogStatsdSink":                                                    "address prefix max_bytes_per_datagram",
-	"envoy.config.overload.v3.OverloadManager":                                                 "refresh_interval resource_monitors actions",
+	"envoy.config.overload.v3.OverloadManager":                                                 "refresh_interval resource_monitors actions loadshed_points",
 	"envoy.config.overload.v3.ResourceMonitor":                                                 "name typed_config",
-	"envoy.config.overload.v3.OverloadAction":                                                  "name triggers",
+	"envoy.config.overload.v3.OverloadAction":                                                  "name triggers typed_config",
+	"envoy.config.overload.v3.LoadShedPoint":                                                   "name triggers",
+	"envoy.config.overload.v3.ScaleTimersOverloadActionConfig":                                 "timer_scale_factors",
+	"envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer":                      "timer min_timeout min_scale",
 	"envoy.config.overload.v3.Trigger":                                                         "name threshold scaled",
 	"envoy.config.overload.v3.ThresholdTrigger":                                                "value",
 	"envoy.config.overload.v3.ScaledTrigger":                                                   "scaling_threshold saturation_threshold",
@@ -346,8 +357,7 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []harmlessField{
-	{"envoy.config.bootstrap.v3.Bootstrap", "layered_runtime deferred_stat_options watchdog watchdogs",
-		"no runtime key is read; the rest is upkeep of Envoy's own process"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "deferred_stat_options watchdog watchdogs", "upkeep of Envoy's own process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "enable_worker_cpu_affinity memory_allocator_manager",
 		"hints for the speed of Envoy's process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "named in the log when the proxy starts: see bootstrap.Unread"},
@@ -379,12 +389,8 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods", "parser choice; there is one parser, and it takes any token as method"},
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
-	{"envoy.config.core.v3.RuntimeFractionalPercent", "runtime_key", "there is no runtime layer that could override the default"},
-	{"envoy.config.core.v3.RuntimeUInt32", "runtime_key", "as above"},
-	{"envoy.config.accesslog.v3.RuntimeFilter", "runtime_key use_independent_randomness", "as above; every decision draws its own random number"},
-	{"envoy.config.route.v3.WeightedCluster", "runtime_key_prefix", "there is no runtime layer that could override a weight"},
+	{"envoy.config.accesslog.v3.RuntimeFilter", "use_independent_randomness", "every decision draws its own random number"},
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "delayed_close_timeout", "how long a connection that is being closed may linger"},
-	{"envoy.config.core.v3.RuntimeFeatureFlag", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.extensions.compression.gzip.compressor.v3.Gzip", "memory_level compression_strategy window_bits chunk_size", "tuning of zlib's buffers and search; any window is read by every client"},
 	{"envoy.extensions.compression.brotli.compressor.v3.Brotli", "encoder_mode input_block_bits chunk_size disable_literal_context_modeling", "tuning of the encoder's search"},
 	{"envoy.extensions.compression.zstd.compressor.v3.Zstd", "strategy chunk_size", "as above"},

@@ -82,7 +82,7 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings":                           "context_extensions disable_request_body_buffering with_request_body grpc_service http_service",
 	"envoy.config.core.v3.RetryPolicy":                                                   "retry_back_off num_retries retry_on",
 	"envoy.config.core.v3.BackoffStrategy":                                               "base_interval max_interval",
-	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value",
+	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value runtime_key",
 	"envoy.extensions.compression.gzip.compressor.v3.Gzip":                               "compression_level",
 	"envoy.extensions.compression.brotli.compressor.v3.Brotli":                           "quality window_bits",
 	"envoy.extensions.compression.zstd.compressor.v3.Zstd":                               "compression_level enable_checksum",

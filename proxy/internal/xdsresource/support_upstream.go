@@ -43,7 +43,7 @@ var upstreamFields = map[string]string{
 		scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy`,
 	"envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector": "keys single_host_per_subset fallback_policy fallback_keys_subset",
 	"envoy.config.core.v3.HealthStatusSet":                            "statuses",
-	"envoy.config.core.v3.RuntimeDouble":                              "default_value",
+	"envoy.config.core.v3.RuntimeDouble":                              "default_value runtime_key",
 
 	// Balancing, the typed form.
 	"envoy.config.cluster.v3.LoadBalancingPolicy":                                                  "policies",
@@ -118,8 +118,8 @@ var upstreamFields = map[string]string{
 // upstreamHarmless continues harmlessFields.
 var upstreamHarmless = []harmlessField{
 	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
-	{"envoy.config.core.v3.RuntimeDouble", "runtime_key", "there is no runtime layer that could override the default"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections", "nothing prints the name of an interface, in Envoy only its mobile library reads it"},
+	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
 	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
 	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "names statistics of endpoints, which are refused (per_endpoint_stats)"},
 }

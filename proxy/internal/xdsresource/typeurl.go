@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -18,12 +19,13 @@ const (
 	TypeRoute     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	TypeCluster   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	TypeEndpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeRuntime   = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 	TypeSecret    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
 // shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
-// *Endpoints or *Secret).
+// *Endpoints, *Secret, or of the runtime map[string]*runtimekey.Value).
 type Resource struct {
 	Name  string
 	Raw   *anypb.Any
@@ -68,6 +70,15 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		if err = unpack(m); err == nil {
 			r.Name = m.GetClusterName()
 			r.Value, err = d.Endpoints(m)
+		}
+	case TypeRuntime:
+		m := &runtimev3.Runtime{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			p := &parser{dec: d}
+			p.check("", m)
+			r.Value = p.runtimeValues("layer", m.GetLayer())
+			err = p.finish("runtime", r.Name)
 		}
 	case TypeSecret:
 		m := &tlsv3.Secret{}

@@ -132,7 +132,7 @@ func (p *parser) comparison(m *accesslogv3.ComparisonFilter) *ComparisonFilter {
 	case accesslogv3.ComparisonFilter_NE:
 		op = "NE"
 	}
-	return &ComparisonFilter{Op: op, Value: m.GetValue().GetDefaultValue()}
+	return &ComparisonFilter{Op: op, Value: m.GetValue().GetDefaultValue(), Key: p.dec.keys.Key(m.GetValue().GetRuntimeKey())}
 }
 
 func (p *parser) accessLogFilter(path string, m *accesslogv3.AccessLogFilter) *AccessLogFilter {
@@ -156,8 +156,9 @@ func (p *parser) accessLogFilter(path string, m *accesslogv3.AccessLogFilter) *A
 	case *accesslogv3.AccessLogFilter_RuntimeFilter:
 		f.RuntimePercent = p.fraction(path, s.RuntimeFilter.GetPercentSampled())
 		if f.RuntimePercent == nil {
-			f.RuntimePercent = &FractionalPercent{Denominator: 100} // without a runtime layer the key's default is 0
+			f.RuntimePercent = &FractionalPercent{Denominator: 100}
 		}
+		f.RuntimePercent.Key = p.dec.keys.Key(s.RuntimeFilter.GetRuntimeKey())
 	case *accesslogv3.AccessLogFilter_AndFilter:
 		f.And = list(join(path, "and_filter"), s.AndFilter.GetFilters())
 	case *accesslogv3.AccessLogFilter_OrFilter:

@@ -193,7 +193,7 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 			p.bad(join(here, "typed_config"), "%v", err)
 			continue
 		}
-		cfg, err := ft.Parse(a)
+		cfg, err := ft.Parse(p.dec, a)
 		if err != nil {
 			p.badErr(join(here, "typed_config"), err)
 			continue

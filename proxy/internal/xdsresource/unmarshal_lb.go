@@ -16,21 +16,25 @@ import (
 // defaultLB is round robin with Envoy's defaults.
 func defaultLB() LoadBalancing {
 	return LoadBalancing{
-		Choices: 2, Bias: 1, RingMinSize: 1024, RingMaxSize: 8 << 20, MaglevTableSize: 65537,
-		SlowStart: SlowStart{Aggression: 1, MinWeight: 0.1},
+		Choices: 2, Bias: Double{Default: 1}, RingMinSize: 1024, RingMaxSize: 8 << 20, MaglevTableSize: 65537,
+		SlowStart: SlowStart{Aggression: Double{Default: 1}, MinWeight: 0.1},
 		Zone:      ZoneAware{RoutingEnabled: 100, MinClusterSize: 6},
 	}
 }
 
 // clusterLB reads the policy of a cluster in either form.
 func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
-	c.LB = defaultLB()
+	c.LB, c.Keys = defaultLB(), p.clusterKeys(m.GetName())
 	common := m.GetCommonLbConfig()
 	c.PanicThreshold = p.percent(common.GetHealthyPanicThreshold(), 50)
 	c.CloseOnHostChange = common.GetCloseConnectionsOnHostSetChange()
 	c.MergeWindow = p.duration("common_lb_config.update_merge_window", common.GetUpdateMergeWindow(), 0)
 	c.IgnoreNewHosts = common.GetIgnoreNewHostsUntilFirstHc()
 	c.OverrideStatus = overrideStatuses(common.GetOverrideHostStatus())
+	defer func() {
+		z := &c.LB.Zone // a typed policy replaces it
+		z.EnabledKey, z.MinSizeKey = p.dec.keys.Key("upstream.zone_routing.enabled"), p.dec.keys.Key("upstream.zone_routing.min_cluster_size")
+	}()
 	if m.GetLoadBalancingPolicy() != nil {
 		p.lbPolicies("load_balancing_policy", m.GetLoadBalancingPolicy(), &c.LB, 0)
 	} else {
@@ -103,9 +107,9 @@ func (p *parser) legacySlowStart(path string, s *clusterv3.Cluster_SlowStartConf
 func (p *parser) slowStart(path string, window *durationpb.Duration, aggression *corev3.RuntimeDouble, least *typev3.Percent, out *LoadBalancing) {
 	out.SlowStart.Window = p.duration(join(path, "slow_start_window"), window, 0).Truncate(time.Millisecond)
 	if aggression != nil {
-		out.SlowStart.Aggression = aggression.GetDefaultValue()
-		if out.SlowStart.Aggression <= 0 {
-			p.bad(join(path, "aggression"), "must be greater than 0, not %v", out.SlowStart.Aggression)
+		out.SlowStart.Aggression = p.runtimeDouble(aggression, 1)
+		if v := out.SlowStart.Aggression.Default; v <= 0 {
+			p.bad(join(path, "aggression"), "must be greater than 0, not %v", v)
 		}
 	}
 	out.SlowStart.MinWeight = p.percent(least, 10) / 100
@@ -115,8 +119,8 @@ func (p *parser) bias(path string, b *corev3.RuntimeDouble, out *LoadBalancing) 
 	if b == nil {
 		return
 	}
-	if out.Bias = b.GetDefaultValue(); out.Bias < 0 {
-		p.bad(path, "must not be negative, this is %v", out.Bias)
+	if out.Bias = p.runtimeDouble(b, 1); out.Bias.Default < 0 {
+		p.bad(path, "must not be negative, this is %v", out.Bias.Default)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestBothFormsOfBalancing(t *testing.T) {
 	}
 	slow := `{"slow_start_window": "60s", "aggression": {"default_value": 2, "runtime_key": "x"}, "min_weight_percent": {"value": 25}}`
 	zone := `"zone_aware_lb_config": {"routing_enabled": {"value": 80}, "min_cluster_size": 3, "fail_traffic_on_panic": true}`
-	slowStart := SlowStart{Window: time.Minute, Aggression: 2, MinWeight: 0.25}
+	slowStart := SlowStart{Window: time.Minute, Aggression: Double{Default: 2}, MinWeight: 0.25}
 	zoneAware := ZoneAware{RoutingEnabled: 80, MinClusterSize: 3, FailTrafficOnPanic: true}
 	for _, tt := range []struct {
 		name, old, new string
@@ -52,7 +52,7 @@ func TestBothFormsOfBalancing(t *testing.T) {
 			"least request", `"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 4, "active_request_bias": {"default_value": 0.5, "runtime_key": "x"}}, "common_lb_config": {"locality_weighted_lb_config": {}}`,
 			`least_request.v3.LeastRequest", "choice_count": 4, "active_request_bias": {"default_value": 0.5, "runtime_key": "x"}, "locality_lb_config": {"locality_weighted_lb_config": {}}`,
 			with(func(l *LoadBalancing) {
-				l.Policy, l.Choices, l.Bias, l.LocalityWeighted = LBLeastRequest, 4, 0.5, true
+				l.Policy, l.Choices, l.Bias, l.LocalityWeighted = LBLeastRequest, 4, Double{Default: 0.5}, true
 			}),
 		},
 		{"random", `"lb_policy": "RANDOM"`, `random.v3.Random"`, with(func(l *LoadBalancing) { l.Policy = LBRandom })},

@@ -190,7 +190,7 @@ func (p *parser) networkExtension(path, name string, a *anypb.Any, last bool) an
 		terminal = ft.Terminal
 		a, err := fromTypedStruct(a)
 		if err == nil {
-			cfg, err = ft.Parse(a)
+			cfg, err = ft.Parse(p.dec, a)
 		}
 		if err != nil {
 			p.badErr(here, err)

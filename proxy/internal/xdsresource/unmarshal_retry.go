@@ -83,6 +83,9 @@ func (p *parser) retryPolicy(path string, m *routev3.RetryPolicy) *RetryPolicy {
 	for i, o := range m.GetRetryOptionsPredicates() {
 		p.bad(at(join(path, "retry_options_predicates"), i), "retry options predicate %q (type %s) is not supported: Envoy itself has none", o.GetName(), TypeName(o.GetTypedConfig()))
 	}
+	if m.GetRetryBackOff() == nil {
+		r.BackOffKey = p.dec.keys.Key("upstream.base_retry_backoff_ms")
+	}
 	if b := m.GetRetryBackOff(); b != nil {
 		here := join(path, "retry_back_off")
 		r.BackOffBase = max(p.duration(join(here, "base_interval"), b.GetBaseInterval(), r.BackOffBase), time.Millisecond)

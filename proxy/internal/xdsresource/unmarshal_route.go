@@ -8,6 +8,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
 // RouteConfig validates a route configuration. The error is an *Error with every problem.
@@ -151,7 +153,7 @@ func (p *parser) routeMatch(path string, m *routev3.RouteMatch) RouteMatch {
 	out := RouteMatch{
 		CaseInsensitive: !boolOr(m.GetCaseSensitive(), true),
 		GRPC:            m.GetGrpc() != nil,
-		Fraction:        p.fraction(path, m.GetRuntimeFraction().GetDefaultValue()),
+		Fraction:        p.runtimeFraction(join(path, "runtime_fraction"), m.GetRuntimeFraction()),
 		Headers:         p.headerMatchers(join(path, "headers"), m.GetHeaders()),
 	}
 	switch s := m.GetPathSpecifier().(type) {
@@ -355,11 +357,16 @@ func (p *parser) weighted(path string, w *routev3.WeightedCluster) ([]WeightedCl
 			p.bad(here, "exactly one of name and cluster_header must be set")
 		}
 		weight := uint32Or(c.GetWeight(), 0)
+		var key *runtimekey.Key
+		if prefix := w.GetRuntimeKeyPrefix(); prefix != "" {
+			key = p.dec.keys.Key(prefix + "." + c.GetName())
+		}
 		total += uint64(weight)
 		out = append(out, WeightedCluster{
 			Name:            c.GetName(),
 			ClusterHeader:   strings.ToLower(c.GetClusterHeader()),
 			Weight:          weight,
+			WeightKey:       key,
 			RequestHeaders:  p.headerOps(here, "request_headers", c.GetRequestHeadersToAdd(), c.GetRequestHeadersToRemove()),
 			ResponseHeaders: p.headerOps(here, "response_headers", c.GetResponseHeadersToAdd(), c.GetResponseHeadersToRemove()),
 			FilterConfigs:   p.filterConfigs(join(here, "typed_per_filter_config"), c.GetTypedPerFilterConfig()),
@@ -389,7 +396,7 @@ func (p *parser) mirrors(path string, in []*routev3.RouteAction_RequestMirrorPol
 		mp := MirrorPolicy{
 			Cluster:                 m.GetCluster(),
 			ClusterHeader:           strings.ToLower(m.GetClusterHeader()),
-			Fraction:                p.fraction(path, m.GetRuntimeFraction().GetDefaultValue()),
+			Fraction:                p.runtimeFraction(join(path, "runtime_fraction"), m.GetRuntimeFraction()),
 			DisableShadowHostSuffix: m.GetDisableShadowHostSuffixAppend(),
 		}
 		if m.GetTraceSampled() != nil {
@@ -504,7 +511,7 @@ func (p *parser) filterConfigs(path string, in map[string]*anypb.Any) map[string
 			p.bad(here, "%v", err)
 			continue
 		}
-		cfg, err := ft.ParseRoute(a)
+		cfg, err := ft.ParseRoute(p.dec, a)
 		if err != nil {
 			p.badErr(here, err)
 			continue

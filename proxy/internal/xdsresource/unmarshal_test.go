@@ -31,12 +31,12 @@ import (
 // a TypedStruct.
 func testDecoder() *Decoder {
 	routerType := string((&routerv3.Router{}).ProtoReflect().Descriptor().FullName())
-	pass := func(a *anypb.Any) (any, error) { return TypeName(a), nil }
+	pass := func(_ *Decoder, a *anypb.Any) (any, error) { return TypeName(a), nil }
 	return NewDecoder(Extensions{
 		HTTP: map[string]HTTPFilterType{
-			routerType:           {Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: func(*anypb.Any) (any, error) { return "router", nil }, ParseRoute: pass},
+			routerType:           {Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: func(*Decoder, *anypb.Any) (any, error) { return "router", nil }, ParseRoute: pass},
 			"stats.PluginConfig": {Name: "istio.stats", Parse: pass},
-			"broken.Config":      {Name: "broken", Parse: func(*anypb.Any) (any, error) { return nil, errors.New("no good") }},
+			"broken.Config":      {Name: "broken", Parse: func(*Decoder, *anypb.Any) (any, error) { return nil, errors.New("no good") }},
 		},
 		Network: map[string]NetworkFilterType{"stats.PluginConfig": {Parse: pass}},
 	})
@@ -240,7 +240,7 @@ virtual_hosts:
 		f.Retry.BackOffBase != 25*time.Millisecond || f.Retry.BackOffMax != 250*time.Millisecond {
 		t.Errorf("retry = %+v", f.Retry)
 	}
-	if m := f.Mirrors[0]; m.Cluster != "b" || *m.TraceSampled || *m.Fraction != (FractionalPercent{100, 100}) {
+	if m := f.Mirrors[0]; m.Cluster != "b" || *m.TraceSampled || *m.Fraction != (FractionalPercent{Numerator: 100, Denominator: 100}) {
 		t.Errorf("mirror = %+v", m)
 	}
 	r = vh.Routes[1]

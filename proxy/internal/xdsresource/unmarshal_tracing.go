@@ -11,6 +11,8 @@ func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *T
 	t := &Tracing{
 		ClientSampling: p.percent(m.GetClientSampling(), 100), RandomSampling: p.percent(m.GetRandomSampling(), 100),
 		OverallSampling: p.percent(m.GetOverallSampling(), 100), Verbose: m.GetVerbose(), MaxPathTag: uint32Or(m.GetMaxPathTagLength(), 256),
+		ClientKey: p.dec.keys.Key("tracing.client_enabled"), RandomKey: p.dec.keys.Key("tracing.random_sampling"),
+		OverallKey:        p.dec.keys.Key("tracing.global_enabled"),
 		CustomTags:        p.customTags(join(path, "custom_tags"), m.GetCustomTags()),
 		SpawnUpstreamSpan: boolOr(m.GetSpawnUpstreamSpan(), false), NoPropagation: m.GetNoContextPropagation(),
 	}

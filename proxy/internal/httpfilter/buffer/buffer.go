@@ -28,16 +28,16 @@ type Config struct {
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &bufferv3.Buffer{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return &Config{MaxRequestBytes: int(m.GetMaxRequestBytes().GetValue())}, r.Err()
 }
 
 // ParseRouteConfig reads a BufferPerRoute.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &bufferv3.BufferPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return &Config{MaxRequestBytes: int(m.GetBuffer().GetMaxRequestBytes().GetValue()), Disabled: m.GetDisabled()}, r.Err()
 }
 

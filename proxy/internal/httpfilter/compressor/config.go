@@ -32,7 +32,7 @@ type Config struct {
 
 // side is what holds for one direction.
 type side struct {
-	Enabled   bool
+	Enabled   xdsresource.Flag
 	MinLength int
 	Types     []string // content types without parameters, lower case
 	Matchers  []xdsresource.StringMatch
@@ -49,9 +49,9 @@ var defaultTypes = strings.Fields(`application/javascript application/json appli
 	text/html text/plain text/xml`)
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &compressorv3.Compressor{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -82,10 +82,7 @@ func ParseConfig(a *anypb.Any) (any, error) {
 }
 
 func parseSide(r *xdsresource.FilterReader, path string, m *compressorv3.Compressor_CommonDirectionConfig, def bool) side {
-	s := side{Enabled: def, MinLength: 30}
-	if e := m.GetEnabled(); e != nil {
-		s.Enabled = e.GetDefaultValue().GetValue()
-	}
+	s := side{Enabled: r.RuntimeFlag(m.GetEnabled(), def), MinLength: 30}
 	if n := m.GetMinContentLength(); n != nil {
 		s.MinLength = int(n.GetValue())
 	}
@@ -129,9 +126,9 @@ func library(r *xdsresource.FilterReader, x *corev3.TypedExtensionConfig) compre
 }
 
 // ParseRouteConfig reads a CompressorPerRoute. It returns a *RouteConfig.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &compressorv3.CompressorPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &RouteConfig{Disabled: m.GetDisabled()}
 	if v := m.GetOverrides().GetResponseDirectionConfig().GetRemoveAcceptEncodingHeader(); v != nil {
 		b := v.GetValue()

@@ -133,10 +133,10 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, end bool) 
 	if rc != nil && rc.RemoveAcceptEncoding != nil {
 		remove = *rc.RemoveAcceptEncoding
 	}
-	if c.Response.Enabled && remove {
+	if c.Response.Enabled.On() && remove {
 		h.Remove(header.AcceptEncoding)
 	}
-	if c.Request.Enabled && !end {
+	if c.Request.Enabled.On() && !end {
 		if f.long(s, &c.Request, h, f.request) && c.Request.takes(h.Value(header.ContentType)) && !h.Has(header.ContentEncoding) && !h.Has(header.Upgrade) {
 			f.begin(s, h, &f.up)
 		} else {
@@ -158,7 +158,7 @@ func (f *filter) offer(s httpfilter.Stream, h *header.Map) {
 		f.listed = &f.own
 		state.Put(stateKey, f.listed)
 	}
-	if f.cfg.Response.Enabled {
+	if f.cfg.Response.Enabled.On() {
 		f.listed.configs = append(f.listed.configs, f.cfg)
 	}
 }
@@ -170,7 +170,7 @@ func (f *filter) OnResponseHeaders(s httpfilter.Stream, h *header.Map, end bool)
 		return httpfilter.Continue
 	}
 	sh := s.Shard()
-	large := c.Response.Enabled && f.long(s, &c.Response, h, f.response)
+	large := c.Response.Enabled.On() && f.long(s, &c.Response, h, f.response)
 	etagged := c.DisableOnETag && h.Has(header.ETag)
 	compressible := large && !h.Has(header.Upgrade) && c.Response.takes(h.Value(header.ContentType)) && !noTransform(h) &&
 		!etagged && !h.Has(header.ContentEncoding) && !slices.Contains(c.Uncompressible, s.Info().ResponseCode)

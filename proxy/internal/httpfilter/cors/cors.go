@@ -32,14 +32,14 @@ type Policy struct {
 }
 
 // ParseConfig reads the filter's own configuration, which has no fields: policies stand at routes.
-func ParseConfig(a *anypb.Any) (any, error) {
-	return nil, xdsresource.ReadFilter(Name, a, &corsv3.Cors{}).Err()
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
+	return nil, d.ReadFilter(Name, a, &corsv3.Cors{}).Err()
 }
 
 // ParseRouteConfig reads a cors.v3.CorsPolicy. It returns a *Policy.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &corsv3.CorsPolicy{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -48,9 +48,7 @@ func ParseRouteConfig(a *anypb.Any) (any, error) {
 		AllowCredentials: m.GetAllowCredentials().GetValue(), AllowPrivateNetwork: m.GetAllowPrivateNetworkAccess().GetValue(),
 		ForwardNotMatchingPreflights: m.GetForwardNotMatchingPreflights() == nil || m.GetForwardNotMatchingPreflights().GetValue(),
 	}
-	if e := m.GetFilterEnabled(); e != nil {
-		p.Enabled = r.Fraction("filter_enabled.default_value", e.GetDefaultValue())
-	}
+	p.Enabled = r.RuntimeFraction("filter_enabled", m.GetFilterEnabled())
 	for _, o := range m.GetAllowOriginStringMatch() {
 		p.Origins = append(p.Origins, r.StringMatch("allow_origin_string_match", o))
 	}
@@ -90,7 +88,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		return httpfilter.Continue
 	}
 	p, ok := s.FilterConfig().(*Policy)
-	if !ok || !f.enabled(p) {
+	if !ok || !p.Enabled.HitOr(f.loop.Rand(), true) {
 		return httpfilter.Continue
 	}
 	preflight := string(h.Value(header.Method)) == http.MethodOptions && len(h.Value(header.AccessControlRequestMethod)) > 0
@@ -120,11 +118,6 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		}
 	}})
 	return httpfilter.Stop
-}
-
-func (f *filter) enabled(p *Policy) bool {
-	e := p.Enabled
-	return e == nil || f.loop.Rand()%uint64(max(e.Denominator, 1)) < uint64(e.Numerator)
 }
 
 func (p *Policy) allows(origin string) bool {

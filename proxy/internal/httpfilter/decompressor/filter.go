@@ -38,7 +38,7 @@ type Config struct {
 }
 
 type side struct {
-	Enabled           bool
+	Enabled           xdsresource.Flag
 	IgnoreNoTransform bool
 }
 
@@ -50,9 +50,9 @@ var libraries = map[string]compression.Encoding{
 }
 
 // ParseConfig reads the filter's configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &decompressorv3.Decompressor{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -70,11 +70,7 @@ func ParseConfig(a *anypb.Any) (any, error) {
 	}
 	c.Encoding = e
 	read := func(m *decompressorv3.Decompressor_CommonDirectionConfig) side {
-		s := side{Enabled: true, IgnoreNoTransform: m.GetIgnoreNoTransformHeader()}
-		if e := m.GetEnabled(); e != nil {
-			s.Enabled = e.GetDefaultValue().GetValue()
-		}
-		return s
+		return side{Enabled: r.RuntimeFlag(m.GetEnabled(), true), IgnoreNoTransform: m.GetIgnoreNoTransformHeader()}
 	}
 	q := m.GetRequestDirectionConfig()
 	c.Request, c.Response = read(q.GetCommonConfig()), read(m.GetResponseDirectionConfig().GetCommonConfig())
@@ -138,7 +134,7 @@ type body struct {
 
 // OnRequestHeaders implements httpfilter.RequestHeaders.
 func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, end bool) httpfilter.Status {
-	if f.cfg.Advertise && f.cfg.Response.Enabled {
+	if f.cfg.Advertise && f.cfg.Response.Enabled.On() {
 		if v, ok := h.Join(nil, acceptKey); ok && len(v) > 0 {
 			h.SetBuilt(acceptKey, append(append(append(h.Build(), v...), ','), f.cfg.Encoding.String()...))
 		} else {
@@ -167,7 +163,7 @@ func (f *filter) begin(s httpfilter.Stream, d *side, b *body, h *header.Map, end
 	}
 	codings, _ := h.Join(nil, encodingKey)
 	first, rest, _ := strings.Cut(string(codings), ",")
-	if !d.Enabled || !strings.EqualFold(strings.TrimSpace(first), f.cfg.Encoding.String()) ||
+	if !d.Enabled.On() || !strings.EqualFold(strings.TrimSpace(first), f.cfg.Encoding.String()) ||
 		!d.IgnoreNoTransform && bytes.Contains(bytes.ToLower(h.Value(header.CacheControl)), []byte("no-transform")) {
 		s.Shard().Inc(b.block.Counter(notDecompressed))
 		return

@@ -33,7 +33,7 @@ type Config struct {
 	metadata, routeMetadata []string
 	enabled                 *xdsresource.FractionalPercent // nil: always
 	enabledMetadata         *xdsresource.MetadataMatcher   // nil: always
-	denyDisabled            bool                           // deny_at_disable
+	denyDisabled            xdsresource.Flag               // deny_at_disable
 	certificate, tlsSession bool
 	statPrefix, labelsKey   string
 	allowed                 *names // headers that the service is told; nil: all
@@ -90,9 +90,9 @@ func (n *names) has(name []byte) bool {
 func (n *names) empty() bool { return n == nil || len(n.exact) == 0 && len(n.other) == 0 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &extauthzv3.ExtAuthz{}
-	r := reader{xdsresource.ReadFilter(Name, a, m)}
+	r := reader{d.ReadFilter(Name, a, m)}
 	c := &Config{
 		body: r.bodyRules(m.GetWithRequestBody()), failureAllow: m.GetFailureModeAllow(), failureHeader: m.GetFailureModeAllowHeaderAdd(),
 		errorStatus: 403, clearRoute: m.GetClearRouteCache(), validate: m.GetValidateMutations(),
@@ -117,7 +117,7 @@ func ParseConfig(a *anypb.Any) (any, error) {
 		mm := r.MetadataMatcher("filter_enabled_metadata", f)
 		c.enabledMetadata = &mm
 	}
-	c.denyDisabled = m.GetDenyAtDisable().GetDefaultValue().GetValue()
+	c.denyDisabled = r.RuntimeFlag(m.GetDenyAtDisable(), false)
 	if m.GetAllowedHeaders() != nil {
 		c.allowed = r.names("allowed_headers", m.GetAllowedHeaders())
 	}

@@ -92,7 +92,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, end bool) 
 	f.s = s
 	if !f.enabled() {
 		f.inc(statDisabled)
-		if f.cfg.denyDisabled {
+		if f.cfg.denyDisabled.On() {
 			f.refuse(f.cfg.errorStatus, "ext_authz_error", "", nil)
 			return httpfilter.Stop
 		}

@@ -18,9 +18,9 @@ type RouteConfig struct {
 }
 
 // ParseRouteConfig reads what a route, virtual host or weighted cluster says of the filter.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &extauthzv3.ExtAuthzPerRoute{}
-	r := reader{xdsresource.ReadFilter(Name, a, m)}
+	r := reader{d.ReadFilter(Name, a, m)}
 	s := m.GetCheckSettings()
 	c := &RouteConfig{
 		disabled: m.GetDisabled(), extensions: s.GetContextExtensions(), noBody: s.GetDisableRequestBodyBuffering(), body: r.bodyRules(s.GetWithRequestBody()),

@@ -6,6 +6,7 @@
 package fault
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -31,8 +33,10 @@ type Config struct {
 	Headers []xdsresource.HeaderMatcher
 	// UpstreamCluster limits faults to requests for this cluster; "": all.
 	UpstreamCluster string
-	// MaxActive bounds the faults of this filter in progress at once; 0: no bound.
-	MaxActive int64
+	// MaxActive bounds the faults of this filter in progress at once; 0: no bound. MaxActiveKey
+	// overrides it.
+	MaxActive    int64
+	MaxActiveKey *runtimekey.Key
 
 	matchers []route.HeaderMatcher
 }
@@ -40,15 +44,17 @@ type Config struct {
 // Delay holds a share of the requests back.
 type Delay struct {
 	Fixed      time.Duration
-	FromHeader bool // x-envoy-fault-delay-request, in milliseconds, instead of Fixed
+	FixedKey   *runtimekey.Key // overrides Fixed, in milliseconds
+	FromHeader bool            // x-envoy-fault-delay-request, in milliseconds, instead of Fixed
 	Percent    xdsresource.FractionalPercent
 }
 
 // Abort answers a share of the requests with an error.
 type Abort struct {
-	Status     int  // HTTP status; 0 with GRPC or FromHeader
-	GRPC       *int // gRPC status instead, nil for none
-	FromHeader bool // x-envoy-fault-abort-request
+	Status     int             // HTTP status; 0 with GRPC or FromHeader
+	GRPC       *int            // gRPC status instead, nil for none
+	StatusKey  *runtimekey.Key // overrides Status, or GRPC
+	FromHeader bool            // x-envoy-fault-abort-request
 	Percent    xdsresource.FractionalPercent
 }
 
@@ -142,7 +148,8 @@ func (f *filter) delay(h *header.Map) time.Duration {
 	if d == nil {
 		return 0
 	}
-	length, share := d.Fixed, d.Percent
+	share := d.Percent
+	length := time.Duration(min(d.FixedKey.Uint(uint64(d.Fixed/time.Millisecond)), maxDelay)) * time.Millisecond
 	if d.FromHeader {
 		ms, err := strconv.ParseUint(string(h.Value(header.XEnvoyFaultDelayRequest)), 10, 32)
 		if err != nil {
@@ -157,8 +164,13 @@ func (f *filter) delay(h *header.Map) time.Duration {
 	return length
 }
 
+// maxDelay bounds what the runtime may ask for, in milliseconds: a day.
+const maxDelay = 24 * 60 * 60 * 1000
+
 // lowered is the share, or the smaller one that a header asks for.
 func lowered(share xdsresource.FractionalPercent, v []byte) xdsresource.FractionalPercent {
+	share.Numerator, share.Denominator = share.Share()
+	share.Key = nil
 	if n, err := strconv.ParseUint(string(v), 10, 32); err == nil && uint32(n) < share.Numerator {
 		share.Numerator = uint32(n)
 	}
@@ -166,7 +178,7 @@ func lowered(share xdsresource.FractionalPercent, v []byte) xdsresource.Fraction
 }
 
 func (f *filter) hit(p xdsresource.FractionalPercent) bool {
-	return p.Numerator > 0 && f.loop.Rand()%uint64(max(p.Denominator, 1)) < uint64(p.Numerator)
+	return p.Hit(f.loop.Rand())
 }
 
 // count takes a place among the active faults; false when all are taken.
@@ -175,7 +187,7 @@ func (f *filter) count() bool {
 		return true
 	}
 	n := f.factory.active.Add(1)
-	if most := f.cfg.MaxActive; most > 0 && n > most {
+	if most := int64(min(f.cfg.MaxActiveKey.Uint(f.cfg.mostActive()), math.MaxInt64)); n > most {
 		f.factory.active.Add(-1)
 		f.inc(overflow)
 		return false
@@ -199,7 +211,7 @@ func (f *filter) abort(h *header.Map) bool {
 	if a == nil {
 		return false
 	}
-	status, grpc, share := a.Status, a.GRPC, a.Percent
+	status, grpc, share := a.status(), a.grpc(), a.Percent
 	if a.FromHeader {
 		var ok bool
 		if status, grpc, ok = asked(h); !ok {
@@ -234,6 +246,30 @@ func asked(h *header.Map) (status int, grpc *int, ok bool) {
 	}
 	code := int(n)
 	return 0, &code, true
+}
+
+// status is the HTTP status; what is none in the runtime does not count.
+func (a *Abort) status() int {
+	if n := a.StatusKey.Uint(uint64(a.Status)); a.GRPC == nil && n >= 200 && n < 600 {
+		return int(n)
+	}
+	return a.Status
+}
+
+// grpc is the gRPC status; nil for none.
+func (a *Abort) grpc() *int {
+	if n := a.StatusKey.Uint(math.MaxUint64); a.GRPC != nil && n <= math.MaxInt32 {
+		code := int(n)
+		return &code
+	}
+	return a.GRPC
+}
+
+func (c *Config) mostActive() uint64 {
+	if c.MaxActive > 0 {
+		return uint64(c.MaxActive)
+	}
+	return math.MaxInt64
 }
 
 // OnComplete implements httpfilter.Completer.

@@ -18,9 +18,9 @@ type Config struct {
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &statsv3.FilterConfig{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{
 		EmitState: m.GetEmitFilterState(), UpstreamTime: m.GetEnableUpstreamStats(), Underscores: m.GetReplaceDotsInGrpcServiceName(),
 		AllMethods: m.GetStatsForAllMethods().GetValue(),

@@ -30,8 +30,8 @@ import (
 const Name = "envoy.filters.http.grpc_web"
 
 // ParseConfig reads the configuration, which says nothing.
-func ParseConfig(a *anypb.Any) (any, error) {
-	return nil, xdsresource.ReadFilter(Name, a, &webv3.GrpcWeb{}).Err()
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
+	return nil, d.ReadFilter(Name, a, &webv3.GrpcWeb{}).Err()
 }
 
 // New returns the factory for a filter chain.

@@ -38,18 +38,18 @@ type queryMutation struct {
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &headerv3.HeaderMutation{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := parse(r, m.GetMutations())
 	c.mostSpecificWins = m.GetMostSpecificHeaderMutationsWins()
 	return c, r.Err()
 }
 
 // ParseRouteConfig reads a HeaderMutationPerRoute.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &headerv3.HeaderMutationPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return parse(r, m.GetMutations()), r.Err()
 }
 

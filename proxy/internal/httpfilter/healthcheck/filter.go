@@ -42,9 +42,9 @@ type Minimum struct {
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &healthv3.HealthCheck{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{PassThrough: m.GetPassThroughMode().GetValue(), CacheTime: r.Duration("cache_time", m.GetCacheTime(), 0)}
 	if !c.PassThrough && c.CacheTime > 0 {
 		r.Bad("cache_time", "only answers that are passed through (pass_through_mode) can be kept")

@@ -28,9 +28,9 @@ const Name = "istio.alpn"
 type Config struct{ http1, http2 string }
 
 // ParseConfig reads an alpn.v2alpha1.FilterConfig. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &alpnpb.FilterConfig{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{}
 	for _, o := range m.GetAlpnOverride() {
 		list := strings.Join(o.GetAlpnOverride(), ",")

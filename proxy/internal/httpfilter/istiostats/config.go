@@ -32,7 +32,7 @@ type Override struct {
 }
 
 // ParseConfig reads a TypedStruct of typeURL.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	have, value, ok, err := xdsresource.AsTypedStruct(a)
 	switch {
 	case err != nil:
@@ -53,7 +53,7 @@ func ParseConfig(a *anypb.Any) (any, error) {
 }
 
 // ParseRouteConfig refuses: the filter has no configuration per route.
-func ParseRouteConfig(*anypb.Any) (any, error) {
+func ParseRouteConfig(_ *xdsresource.Decoder, _ *anypb.Any) (any, error) {
 	return nil, errors.New("istio.stats takes no configuration per route")
 }
 

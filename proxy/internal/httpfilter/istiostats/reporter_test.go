@@ -35,7 +35,7 @@ func config(t testing.TB, js string) *anypb.Any {
 
 func newReporter(t testing.TB, js string, d xdsresource.Direction) (*Reporter, *stats.Store) {
 	t.Helper()
-	cfg, err := ParseConfig(config(t, js))
+	cfg, err := ParseConfig(nil, config(t, js))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestConfig(t *testing.T) {
 		`{"reporter":"BAD"}`: "none of",
 		`{"metrics":[{"name":"requests_total","dimensions":{"a":"b"}}]}`: "dimensions is not supported",
 	} {
-		if _, err := ParseConfig(config(t, js)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseConfig(nil, config(t, js)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", js, err)
 		}
 	}

@@ -45,9 +45,9 @@ type RouteConfig struct {
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &jwtv3.JwtAuthentication{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -82,9 +82,9 @@ func ParseConfig(a *anypb.Any) (any, error) {
 }
 
 // ParseRouteConfig reads a PerRouteConfig. It returns a *RouteConfig.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &jwtv3.PerRouteConfig{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return &RouteConfig{disabled: m.GetDisabled(), requirement: m.GetRequirementName()}, r.Err()
 }
 

@@ -61,14 +61,14 @@ type rule struct {
 
 // ParseConfig reads the filter's own configuration; ParseRouteConfig a route's, which is of the
 // same type and must have a bucket.
-func ParseConfig(a *anypb.Any) (any, error) { return parse(a, false) }
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) { return parse(d, a, false) }
 
 // ParseRouteConfig reads a route's configuration.
-func ParseRouteConfig(a *anypb.Any) (any, error) { return parse(a, true) }
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) { return parse(d, a, true) }
 
-func parse(a *anypb.Any, ofRoute bool) (any, error) {
+func parse(d *xdsresource.Decoder, a *anypb.Any, ofRoute bool) (any, error) {
 	m := &localv3.LocalRateLimit{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

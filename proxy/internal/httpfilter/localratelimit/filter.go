@@ -166,6 +166,7 @@ func (f *filter) describe(s httpfilter.Stream, h *header.Map) []route.Descriptor
 	if e == nil || e.Forward == nil {
 		return nil
 	}
+	d.Local = true
 	f.list = e.Forward.Limits.Describe(f.list[:0], &d, c.Stage)
 	if e.Forward.VHostRateLimits || c.VHost == vhostInclude || c.VHost == vhostOverride && len(e.Forward.Limits) == 0 {
 		f.list = e.VirtualHost.Limits.Describe(f.list, &d, c.Stage)

@@ -26,7 +26,7 @@ type Config struct {
 }
 
 // ParseConfig reads a TypedStruct of typeURL.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	have, value, ok, err := xdsresource.AsTypedStruct(a)
 	switch {
 	case err != nil:
@@ -46,7 +46,7 @@ func ParseConfig(a *anypb.Any) (any, error) {
 }
 
 // ParseRouteConfig refuses: the filter has no configuration per route.
-func ParseRouteConfig(*anypb.Any) (any, error) {
+func ParseRouteConfig(_ *xdsresource.Decoder, _ *anypb.Any) (any, error) {
 	return nil, errors.New("istio.metadata_exchange takes no configuration per route")
 }
 

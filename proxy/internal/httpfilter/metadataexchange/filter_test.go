@@ -62,7 +62,7 @@ func vector(t testing.TB) string {
 
 func newFilter(t testing.TB, js string, d xdsresource.Direction) *filter {
 	t.Helper()
-	cfg, err := ParseConfig(config(t, js))
+	cfg, err := ParseConfig(nil, config(t, js))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,14 +170,14 @@ func TestConfigErrors(t *testing.T) {
 		`{"upstream_discovery":[{"baggage":{}}]}`:                  `method "baggage" is not supported`,
 		`{"upstream_propagation":[{"istio_headers":{"other":1}}]}`: "istio_headers.other",
 	} {
-		if _, err := ParseConfig(config(t, js)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseConfig(nil, config(t, js)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", js, err)
 		}
 	}
-	if _, err := ParseConfig(nil); err == nil {
+	if _, err := ParseConfig(nil, nil); err == nil {
 		t.Error("nothing accepted")
 	}
-	if _, err := ParseRouteConfig(nil); err == nil {
+	if _, err := ParseRouteConfig(nil, nil); err == nil {
 		t.Error("a route configuration accepted")
 	}
 }

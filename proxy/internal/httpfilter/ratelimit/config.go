@@ -50,9 +50,9 @@ const (
 var all = xdsresource.FractionalPercent{Numerator: 100, Denominator: 100}
 
 // ParseConfig reads the filter's configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &ratelimitv3.RateLimit{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -95,9 +95,9 @@ func status[T ~int32](code T, def int) int {
 }
 
 // ParseRouteConfig reads a route's configuration. It returns a *RouteConfig.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &ratelimitv3.RateLimitPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &RouteConfig{Domain: m.GetDomain(), Limits: route.ReadRateLimits(r, "rate_limits", r.RateLimits("rate_limits", m.GetRateLimits()))}
 	switch m.GetVhRateLimits() {
 	case ratelimitv3.RateLimitPerRoute_INCLUDE:

@@ -34,16 +34,16 @@ type Config struct {
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &rbacv3.RBAC{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return parse(r, "", m)
 }
 
 // ParseRouteConfig reads an RBACPerRoute. Without rbac in it, the route is open.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &rbacv3.RBACPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return parse(r, "rbac.", m.GetRbac())
 }
 

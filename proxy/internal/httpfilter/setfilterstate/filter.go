@@ -31,9 +31,9 @@ type Config struct {
 }
 
 // ParseConfig reads the configuration, the filter's own or a route's. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &setv3.Config{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{clearRoute: m.GetClearRouteCache(), set: Read(r, "on_request_headers", m.GetOnRequestHeaders())}
 	return c, r.Err()
 }

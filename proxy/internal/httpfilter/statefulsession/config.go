@@ -26,16 +26,16 @@ type Config struct {
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &sessionv3.StatefulSession{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return parse(r, "", m), r.Err()
 }
 
 // ParseRouteConfig reads a StatefulSessionPerRoute.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &sessionv3.StatefulSessionPerRoute{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if m.GetDisabled() {
 		return &Config{disabled: true}, r.Err()
 	}

@@ -37,9 +37,9 @@ type Format = configv3.OutputSink_Format
 const defaultMax = 1024
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &tapv3.Tap{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

@@ -28,17 +28,14 @@ type Config struct {
 	StatPrefix string
 	Max        uint64
 	Delay      time.Duration // before a connection beyond the limit is closed
-	Enabled    bool
+	Enabled    xdsresource.Flag
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &limitv3.ConnectionLimit{}
-	r := xdsresource.ReadFilter(Name, a, m)
-	c := &Config{StatPrefix: m.GetStatPrefix(), Max: m.GetMaxConnections().GetValue(), Delay: r.Duration("delay", m.GetDelay(), 0), Enabled: true}
-	if e := m.GetRuntimeEnabled(); e != nil {
-		c.Enabled = e.GetDefaultValue().GetValue()
-	}
+	r := d.ReadFilter(Name, a, m)
+	c := &Config{StatPrefix: m.GetStatPrefix(), Max: m.GetMaxConnections().GetValue(), Delay: r.Duration("delay", m.GetDelay(), 0), Enabled: r.RuntimeFlag(m.GetRuntimeEnabled(), true)}
 	return c, r.Err()
 }
 
@@ -59,7 +56,7 @@ func New(cfg any, s *stats.Store) networkfilter.Filter {
 
 // OnNewConnection implements networkfilter.Filter.
 func (f *filter) OnNewConnection(c *conn.Conn, _ *listener.Context) bool {
-	if !f.Enabled {
+	if !f.Enabled.On() {
 		return true
 	}
 	shard := f.store.Shard(c.Loop().ID())

@@ -19,9 +19,9 @@ const Name = "envoy.filters.network.direct_response"
 type Config struct{ Response []byte }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &directv3.Config{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	return &Config{r.DataSource("response", m.GetResponse())}, r.Err()
 }
 

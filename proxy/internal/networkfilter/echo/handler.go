@@ -16,8 +16,8 @@ import (
 const Name = "envoy.filters.network.echo"
 
 // ParseConfig reads the configuration, which has no fields.
-func ParseConfig(a *anypb.Any) (any, error) {
-	return nil, xdsresource.ReadFilter(Name, a, &echov3.Echo{}).Err()
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
+	return nil, d.ReadFilter(Name, a, &echov3.Echo{}).Err()
 }
 
 type handler struct{}

@@ -47,9 +47,9 @@ type Config struct {
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &extauthzv3.ExtAuthz{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{
 		StatPrefix: m.GetStatPrefix(), FailureAllow: m.GetFailureModeAllow(), Certificate: m.GetIncludePeerCertificate(),
 		TLSSession: m.GetIncludeTlsSession(), LabelsKey: m.GetBootstrapMetadataLabelsKey(), Metadata: m.GetMetadataContextNamespaces(),

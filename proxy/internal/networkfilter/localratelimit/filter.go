@@ -25,17 +25,14 @@ const Name = "envoy.filters.network.local_ratelimit"
 type Config struct {
 	StatPrefix string
 	Limit      tokenbucket.Limit
-	Enabled    bool
+	Enabled    xdsresource.Flag
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &localv3.LocalRateLimit{}
-	r := xdsresource.ReadFilter(Name, a, m)
-	c := &Config{StatPrefix: m.GetStatPrefix(), Enabled: true}
-	if e := m.GetRuntimeEnabled(); e != nil {
-		c.Enabled = e.GetDefaultValue().GetValue()
-	}
+	r := d.ReadFilter(Name, a, m)
+	c := &Config{StatPrefix: m.GetStatPrefix(), Enabled: r.RuntimeFlag(m.GetRuntimeEnabled(), true)}
 	if r.Err() == nil {
 		if c.Limit = r.TokenBucket("token_bucket", m.GetTokenBucket()); c.Limit.Interval < 50*time.Millisecond {
 			r.Bad("token_bucket.fill_interval", "must be at least 50ms")
@@ -63,7 +60,7 @@ func New(cfg any, s *stats.Store) networkfilter.Filter {
 
 // OnNewConnection implements networkfilter.Filter.
 func (f *filter) OnNewConnection(c *conn.Conn, _ *listener.Context) bool {
-	if !f.Enabled || f.bucket.Take(int64(c.Loop().WallNow().Sub(f.base))) {
+	if !f.Enabled.On() || f.bucket.Take(int64(c.Loop().WallNow().Sub(f.base))) {
 		return true
 	}
 	f.store.Shard(c.Loop().ID()).Inc(f.limited)

@@ -33,9 +33,9 @@ type Config struct {
 }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &rbacv3.RBAC{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	if m.GetEnforcementType() != rbacv3.RBAC_ONE_TIME_ON_FIRST_BYTE {
 		r.Bad("enforcement_type", "%v is not supported", m.GetEnforcementType())
 	}

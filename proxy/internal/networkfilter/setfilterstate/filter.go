@@ -27,9 +27,9 @@ const Name = "envoy.filters.network.set_filter_state"
 type Config struct{ new, handshake setstate.Setter }
 
 // ParseConfig reads the configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &setv3.Config{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := &Config{
 		new:       httpset.Read(r, "on_new_connection", m.GetOnNewConnection()),
 		handshake: httpset.Read(r, "on_downstream_tls_handshake", m.GetOnDownstreamTlsHandshake()),

@@ -20,8 +20,8 @@ import (
 const Name = "envoy.filters.network.sni_cluster"
 
 // ParseConfig reads the configuration, which has no fields.
-func ParseConfig(a *anypb.Any) (any, error) {
-	return nil, xdsresource.ReadFilter(Name, a, &sniv3.SniCluster{}).Err()
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
+	return nil, d.ReadFilter(Name, a, &sniv3.SniCluster{}).Err()
 }
 
 type filter struct{}
