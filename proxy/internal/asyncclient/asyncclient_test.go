@@ -380,8 +380,7 @@ func TestCancel(t *testing.T) {
 			w.do(cancel)
 			w.do(cancel)
 			cancel = start("c", "/503", 1)
-			for w.stat("cluster.c.upstream_rq_retry") == 0 {
-				time.Sleep(time.Millisecond)
+			for tick := time.Tick(time.Millisecond); w.stat("cluster.c.upstream_rq_retry") == 0; <-tick {
 			}
 			w.do(cancel)
 			w.wantStats(map[string]int64{"cluster.c.upstream_rq_active": 0, "cluster.c.upstream_rq_pending_active": 0})

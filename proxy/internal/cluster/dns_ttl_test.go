@@ -93,7 +93,7 @@ func TestLifetime(t *testing.T) {
 func TestSystemResolver(t *testing.T) {
 	as, _, err := SystemResolver().Resolve(t.Context(), "localhost", xdsresource.DNSV4Only)
 	if err != nil {
-		t.Skipf("localhost does not resolve here (%v); add it to /etc/hosts", err)
+		t.Skipf("localhost does not resolve here (%v); this makes the test run: echo 127.0.0.1 localhost >>/etc/hosts", err)
 	}
 	if len(as) == 0 || !as[0].Is4() || !as[0].IsLoopback() {
 		t.Errorf("localhost is %v", as)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 )
 
@@ -43,7 +44,12 @@ func TestHTTP2Deadlines(t *testing.T) {
 		// The timer fires while the request is under way, and is set for the end of the hour; the request ends later.
 		c.send("\x00\x00\x0e\x01\x04\x00\x00\x00\x01\x83\x86\x84\x01\x09127.0.0.1")
 		p.waitStat("http.t.downstream_rq_active", 1)
-		time.Sleep(5 * soon)
+		passed, timer := make(chan struct{}), &eventloop.Timer{}
+		p.do(func() {
+			timer.Init(func() { close(passed) })
+			p.loop.Arm(timer, 5*soon)
+		})
+		<-passed // and so has the connection's, on the same loop
 		c.send("\x00\x00\x00\x00\x01\x00\x00\x00\x01")
 		p.waitStat("http.t.downstream_rq_2xx", 1)
 	})

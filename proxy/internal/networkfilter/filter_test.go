@@ -60,9 +60,7 @@ func tcpServer(t *testing.T, name string) string {
 
 // TestEcho: everything comes back, also to a client that has ended its side. (Envoy closes then.)
 func TestEcho(t *testing.T) {
-	if proxytest.Envoy() {
-		t.Skip("differs from Envoy, on purpose")
-	}
+	proxytest.Differs(t, "its echo closes when the client has ended its side")
 	p := proxytest.Start(t, proxytest.Config{Terminal: echoes})
 	big := strings.Repeat("x", 3<<20)
 	c := p.Dial()

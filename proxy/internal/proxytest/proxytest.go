@@ -64,6 +64,14 @@ type Proxy struct {
 // Envoy reports whether tests run against Envoy itself.
 func Envoy() bool { return os.Getenv("PROXYTEST_ENVOY") != "" }
 
+// Differs skips a test against Envoy of which Envoy is known to differ, and says how.
+func Differs(t testing.TB, how string) {
+	t.Helper()
+	if Envoy() {
+		t.Skipf("Envoy differs: %s. Without PROXYTEST_ENVOY the test runs, on this proxy: env -u PROXYTEST_ENVOY go test -run '^%s$' .", how, t.Name())
+	}
+}
+
 func shift(yaml, indent string) string {
 	var b strings.Builder
 	if strings.TrimSpace(yaml) == "" {

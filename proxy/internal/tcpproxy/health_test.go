@@ -35,8 +35,7 @@ func TestHostFails(t *testing.T) {
 			}
 		}, back)
 		healthy := func(want int64) {
-			for w.stat("cluster.c.membership_healthy") != want {
-				time.Sleep(time.Millisecond)
+			for tick := time.Tick(time.Millisecond); w.stat("cluster.c.membership_healthy") != want; <-tick {
 			}
 		}
 		healthy(1)
