@@ -119,7 +119,7 @@ func (r *router) noHost() {
 
 // maintenance answers for a cluster that the runtime holds requests off.
 func (r *router) maintenance() {
-	r.local.CountResponse(http.StatusServiceUnavailable, r.internal())
+	r.countResponse(http.StatusServiceUnavailable)
 	r.local.Inc(cluster.RqMaintenanceMode)
 	r.reply(httpfilter.Reply{
 		Code: http.StatusServiceUnavailable, Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow,
@@ -127,7 +127,7 @@ func (r *router) maintenance() {
 			if !r.cfg.SuppressEnvoyHeaders {
 				h.SetString(header.XEnvoyOverloaded, "true")
 			}
-			r.failureHeaders(h)
+			r.sayAttempts(h)
 		},
 	})
 }
