@@ -21,17 +21,17 @@ type Config struct {
 const defaultTimeout = 5 * time.Second
 
 // ParseConfig reads the filter's configuration. It returns a *Config.
-func ParseConfig(a *anypb.Any) (any, error) {
+func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &ondemandv3.OnDemand{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := read(r, m.GetOdcds())
 	return c, r.Err()
 }
 
 // ParseRouteConfig reads a route's configuration. It returns a *Config, which replaces the filter's.
-func ParseRouteConfig(a *anypb.Any) (any, error) {
+func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &ondemandv3.PerRouteConfig{}
-	r := xdsresource.ReadFilter(Name, a, m)
+	r := d.ReadFilter(Name, a, m)
 	c := read(r, m.GetOdcds())
 	return c, r.Err()
 }
