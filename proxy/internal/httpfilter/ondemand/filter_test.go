@@ -172,8 +172,10 @@ func TestConfig(t *testing.T) {
 		"resource locator": {&ondemandv3.OnDemandCds{Source: overADS, ResourcesLocator: "xdstp://a/b"}, Config{}, "odcds.resources_locator: this field is not supported"},
 	} {
 		for kind, read := range map[string]func() (any, error){
-			"filter": func() (any, error) { return ParseConfig(pack(t, &ondemandv3.OnDemand{Odcds: test.odcds})) },
-			"route":  func() (any, error) { return ParseRouteConfig(pack(t, &ondemandv3.PerRouteConfig{Odcds: test.odcds})) },
+			"filter": func() (any, error) { return ParseConfig(nil, pack(t, &ondemandv3.OnDemand{Odcds: test.odcds})) },
+			"route": func() (any, error) {
+				return ParseRouteConfig(nil, pack(t, &ondemandv3.PerRouteConfig{Odcds: test.odcds}))
+			},
 		} {
 			got, err := read()
 			switch {
