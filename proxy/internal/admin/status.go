@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -11,9 +9,7 @@ import (
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/lateen-mesh/lateen/pkg/version"
 	"github.com/lateen-mesh/lateen/proxy/internal/server"
@@ -110,72 +106,6 @@ func addressProto(a xdsresource.Address) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(a.Port)},
 	}}}
-}
-
-// certs serves /certs: the certificates and trust bundles in use, without keys.
-func (a *Admin) certs(w http.ResponseWriter, _ *http.Request) {
-	v, ok := a.server.View()
-	if !ok {
-		http.Error(w, "the proxy is shutting down", http.StatusServiceUnavailable)
-		return
-	}
-	out := &adminv3.Certificates{}
-	for _, r := range v.Secrets {
-		var s tlsv3.Secret
-		if r.Raw == nil || r.Raw.UnmarshalTo(&s) != nil {
-			continue
-		}
-		c := &adminv3.Certificate{}
-		if t := s.GetTlsCertificate(); t != nil {
-			c.CertChain = details(inline(t.GetCertificateChain()))
-		}
-		if t := s.GetValidationContext(); t != nil {
-			c.CaCert = details(inline(t.GetTrustedCa()))
-		}
-		out.Certificates = append(out.Certificates, c)
-	}
-	a.writeJSON(w, out, true)
-}
-
-func inline(ds *corev3.DataSource) []byte {
-	if b := ds.GetInlineBytes(); b != nil {
-		return b
-	}
-	return []byte(ds.GetInlineString())
-}
-
-// details describes every certificate of a PEM text.
-func details(raw []byte) []*adminv3.CertificateDetails {
-	var out []*adminv3.CertificateDetails
-	for {
-		var block *pem.Block
-		block, raw = pem.Decode(raw)
-		if block == nil {
-			return out
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			continue
-		}
-		d := &adminv3.CertificateDetails{
-			SerialNumber:   fmt.Sprintf("%x", c.SerialNumber),
-			ValidFrom:      timestamppb.New(c.NotBefore),
-			ExpirationTime: timestamppb.New(c.NotAfter),
-		}
-		if left := time.Until(c.NotAfter); left > 0 {
-			d.DaysUntilExpiration = uint64(left / (24 * time.Hour))
-		}
-		for _, u := range c.URIs {
-			d.SubjectAltNames = append(d.SubjectAltNames, &adminv3.SubjectAlternateName{Name: &adminv3.SubjectAlternateName_Uri{Uri: u.String()}})
-		}
-		for _, n := range c.DNSNames {
-			d.SubjectAltNames = append(d.SubjectAltNames, &adminv3.SubjectAlternateName{Name: &adminv3.SubjectAlternateName_Dns{Dns: n}})
-		}
-		for _, ip := range c.IPAddresses {
-			d.SubjectAltNames = append(d.SubjectAltNames, &adminv3.SubjectAlternateName{Name: &adminv3.SubjectAlternateName_IpAddress{IpAddress: ip.String()}})
-		}
-		out = append(out, d)
-	}
 }
 
 // joinFlags writes failed health flags as /clusters shows them.

@@ -15,7 +15,7 @@ type gauges struct {
 	epoch, generation                                                             stats.Gauge
 	uptime, live, state, concurrency, memoryAllocated, memoryHeap, memoryPhysical stats.Gauge
 	listenersActive, listenersWarming, clustersActive, clustersWarming            stats.Gauge
-	listenersDraining, version                                                    stats.Gauge
+	listenersDraining, firstExpiry, version                                       stats.Gauge
 }
 
 func newGauges(st *stats.Store) gauges {
@@ -31,6 +31,7 @@ func newGauges(st *stats.Store) gauges {
 		listenersActive:   st.Gauge("listener_manager.total_listeners_active"),
 		listenersWarming:  st.Gauge("listener_manager.total_listeners_warming"),
 		listenersDraining: st.Gauge("listener_manager.total_listeners_draining"),
+		firstExpiry:       st.Gauge("server.days_until_first_cert_expiring"),
 		version:           st.Gauge("server.version"),
 		clustersActive:    st.Gauge("cluster_manager.active_clusters"),
 		clustersWarming:   st.Gauge("cluster_manager.warming_clusters"),
@@ -78,6 +79,7 @@ func (s *Server) UpdateGauges() {
 	runtime.ReadMemStats(&m)
 	main := s.stats.Main()
 	set := func(g stats.Gauge, v int) { main.GaugeSet(g, int64(v)) }
+	set(s.gauges.firstExpiry, s.firstExpiry(time.Now()))
 	set(s.gauges.uptime, int(time.Since(s.started)/time.Second))
 	state := s.State()
 	live := 0

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -30,6 +32,53 @@ type secrets struct {
 
 	mu   sync.Mutex
 	byID map[secretKey]*secret
+	// audited are the live configurations of TLS, in the order in which they came.
+	audited []*audit
+}
+
+type audit struct {
+	inventory func() transportsocket.Inventory
+}
+
+// Audit implements transportsocket.Auditor.
+func (s *secrets) Audit(inventory func() transportsocket.Inventory) (end func()) {
+	a := &audit{inventory}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.audited = append(s.audited, a)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.audited = slices.DeleteFunc(s.audited, func(b *audit) bool { return a == b })
+	}
+}
+
+// Certificates lists what the live configurations of TLS show and trust.
+func (s *Server) Certificates() []transportsocket.Inventory {
+	s.secrets.mu.Lock()
+	audited := slices.Clone(s.secrets.audited)
+	s.secrets.mu.Unlock()
+	out := make([]transportsocket.Inventory, len(audited))
+	for i, a := range audited {
+		out[i] = a.inventory()
+	}
+	return out
+}
+
+// noCertificate is what server.days_until_first_cert_expiring says when there is none.
+const noCertificate = math.MaxUint32
+
+// firstExpiry is in how many days the first certificate that is used or trusted expires, 0 when one has.
+func (s *Server) firstExpiry(now time.Time) int {
+	first := noCertificate
+	for _, inv := range s.Certificates() {
+		for _, b := range append(inv.Own, inv.Trusted) {
+			for _, c := range b.Certificates {
+				first = min(first, max(0, int(c.NotAfter.Sub(now)/(24*time.Hour))))
+			}
+		}
+	}
+	return first
 }
 
 type secret struct {

@@ -30,12 +30,14 @@ type material struct {
 	keys    *xdsresource.TLSSource[xdsresource.TicketKeys] // nil: none are configured
 	rebuild func(*current) error                           // under mu
 
-	mu      sync.Mutex
-	certs   []*tls.Certificate // by index of cfg.Certificates; nil: not known yet
-	trust   *trust.Trust       // nil: not known yet, or none configured
-	tickets xdsresource.TicketKeys
-	err     error // why the last change was refused
-	cancels []func()
+	mu        sync.Mutex
+	certs     []*tls.Certificate // by index of cfg.Certificates; nil: not known yet
+	paths     []string           // of certs
+	trust     *trust.Trust       // nil: not known yet, or none configured
+	trustPath string
+	tickets   xdsresource.TicketKeys
+	err       error // why the last change was refused
+	cancels   []func()
 }
 
 // current is a complete set.
@@ -48,6 +50,7 @@ type current struct {
 // open parses what is inline and subscribes to the rest.
 func (m *material) open(p SecretProvider) error {
 	m.certs = make([]*tls.Certificate, len(m.cfg.Certificates))
+	m.paths = make([]string, len(m.certs))
 	var errs []error
 	for i, src := range m.cfg.Certificates {
 		switch {
@@ -75,6 +78,9 @@ func (m *material) open(p SecretProvider) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if a, ok := p.(Auditor); ok {
+		m.cancels = append(m.cancels, a.Audit(m.inventory))
 	}
 	// Subscribing may call back at once, so nothing is locked here.
 	for i, src := range m.cfg.Certificates {
@@ -111,7 +117,7 @@ func (m *material) setCertificate(i int, c xdsresource.TLSCertificate) error {
 		m.err = fmt.Errorf("certificate: %w", err)
 		return m.err
 	}
-	m.certs[i] = &cert
+	m.certs[i], m.paths[i] = &cert, c.Path
 	return m.update()
 }
 
@@ -126,7 +132,7 @@ func (m *material) setValidation(v xdsresource.ValidationContext) error {
 		m.err = fmt.Errorf("validation context: %w", err)
 		return m.err
 	}
-	m.trust = t
+	m.trust, m.trustPath = t, v.Path
 	return m.update()
 }
 

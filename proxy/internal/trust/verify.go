@@ -31,7 +31,12 @@ type Trust struct {
 	revoked   revocations
 	domains   map[string]*x509.CertPool // of the SPIFFE validator, by trust domain; nil: there is none
 	announced *x509.CertPool
+	// anchors are all that is trusted, for people to look at.
+	anchors []*x509.Certificate
 }
+
+// Anchors are the certificates that are trusted, of all trust domains.
+func (t *Trust) Anchors() []*x509.Certificate { return t.anchors }
 
 // New reads a validation context.
 func New(v xdsresource.ValidationContext) (*Trust, error) {
@@ -98,6 +103,7 @@ func (t *Trust) pool(certs []*x509.Certificate) *x509.CertPool {
 	for _, c := range certs {
 		p.AddCert(t.timeless(c))
 	}
+	t.anchors = append(t.anchors, certs...)
 	return p
 }
 

@@ -19,11 +19,13 @@ type TLSSource[T any] struct {
 // TLSCertificate is a certificate chain with its key, PEM.
 type TLSCertificate struct {
 	Chain, Key []byte
+	Path       string // file of the chain; empty: it was inline
 }
 
 // ValidationContext is a trust bundle, PEM, with what the peer's certificate must show.
 type ValidationContext struct {
 	TrustedCA []byte
+	Path      string // file of TrustedCA; empty: it was inline
 	CRL       []byte
 	// SANs: a peer certificate must have a SAN matching one of these; empty: any.
 	SANs                   []SANMatcher

@@ -49,6 +49,7 @@ func (p *parser) certificate(path string, m *tlsv3.TlsCertificate) *TLSCertifica
 	c := &TLSCertificate{
 		Chain: p.dataSource(join(path, "certificate_chain"), m.GetCertificateChain()),
 		Key:   p.dataSource(join(path, "private_key"), m.GetPrivateKey()),
+		Path:  m.GetCertificateChain().GetFilename(),
 	}
 	if _, err := tls.X509KeyPair(c.Chain, c.Key); err != nil {
 		p.bad(path, "certificate and key cannot be used: %v", err)
@@ -61,6 +62,7 @@ func (p *parser) validationContext(path string, m *tlsv3.CertificateValidationCo
 	p.watch(m.GetWatchedDirectory())
 	v := &ValidationContext{
 		TrustedCA:       p.dataSource(join(path, "trusted_ca"), m.GetTrustedCa()),
+		Path:            m.GetTrustedCa().GetFilename(),
 		CRL:             p.dataSource(join(path, "crl"), m.GetCrl()),
 		SANs:            p.sans(path, m),
 		VerifySPKI:      m.GetVerifyCertificateSpki(),
