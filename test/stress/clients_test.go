@@ -217,6 +217,8 @@ func judge(resp *http.Response) error {
 	return err
 }
 
+//lint:file-ignore SA1019 http2Client serves connections that it dials itself; what replaces NewClientConn dials by itself.
+
 // http2Client has one connection at a time, too, and leaves it when the proxy says GOAWAY. Streams that
 // are on their way then must be served.
 type http2Client struct {
