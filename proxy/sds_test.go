@@ -207,7 +207,7 @@ func TestSecretsRotate(t *testing.T) {
 	if !strings.Contains(dump, "W3JlZGFjdGVkXQ==") || strings.Contains(dump, "PRIVATE KEY") { // "[redacted]"
 		t.Errorf("the dump of secrets does not hide the key:\n%s", dump)
 	}
-	if _, certs := p.admin("GET", "/certs"); !strings.Contains(normalise(certs), `"serial_number": "2"`) {
+	if _, certs := p.admin("GET", "/certs"); !strings.Contains(normalise(certs), `"serial_number": "02"`) {
 		t.Errorf("certs = %s", certs)
 	}
 }

@@ -27,7 +27,7 @@ type Clients struct {
 
 // New returns the clients of all workers.
 func New(d Deps) *Clients {
-	return &Clients{deps: d, stats: d.Stats.Scope("http.async-client").Block(statSet), byWorker: make([]*Client, d.Workers)}
+	return &Clients{deps: d, stats: Stats(d.Stats), byWorker: make([]*Client, d.Workers)}
 }
 
 // On returns the client of a loop. It is called on that loop.
@@ -57,3 +57,12 @@ func (c *Client) Local(name string) *cluster.Local { return c.clusters.Get(name)
 var statSet = stats.NewSet(stats.Item{Name: "rq_total"}, stats.Item{Name: "rq_direct_response"}, stats.Item{Name: "no_route"}, stats.Item{Name: "no_cluster"})
 
 const rqTotal = 0
+
+// Stats are the statistics of requests that the proxy sends by itself, "http.async-client.*". The router
+// counts its mirrored copies there as well, as in Envoy.
+func Stats(s *stats.Store) stats.Block {
+	return s.Scope("http").Tagged("envoy.http_conn_manager_prefix", "async-client").Block(statSet)
+}
+
+// CountRequest counts one of them.
+func CountRequest(s *stats.Shard, b stats.Block) { s.Add(b.Counter(rqTotal), 1) }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
@@ -59,7 +60,7 @@ func (r *router) beginMirrors(end bool) {
 		m := &mirror{loop: r.loop, local: local, host: host, limit: r.s.BufferLimit()}
 		m.body.Init(r.loop.Buffers())
 		if r.copies != (stats.Block{}) {
-			r.shard.Add(r.copies.Counter(0), 1)
+			asyncclient.CountRequest(r.shard, r.copies)
 		}
 		r.copyHead(m, p)
 		m.start(end, r.limits.global)

@@ -3,6 +3,7 @@ package router
 import (
 	"net/netip"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
@@ -38,7 +39,7 @@ func New(cfg Config, d Deps) httpfilter.Factory {
 	f := &factory{cfg: cfg, deps: d}
 	if d.Stats != nil {
 		f.stats = d.Scope.Block(statSet)
-		f.copies = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", "async-client").Block(copySet)
+		f.copies = asyncclient.Stats(d.Stats)
 	}
 	return f
 }

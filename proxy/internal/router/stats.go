@@ -26,8 +26,4 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "passthrough_internal_redirect_predicate"},
 )
 
-// copySet are statistics of requests that the proxy sends by itself, "http.async-client.*"; mirrored
-// ones are counted there, as in Envoy.
-var copySet = stats.NewSet(stats.Item{Name: "rq_total"})
-
 func (r *router) inc(i int) { r.shard.Add(r.stats.Counter(i), 1) }
