@@ -1,5 +1,5 @@
 # Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
-# conformance (3), fuzz (9) and stress (5): .ci/run.
+# conformance (3), fuzz (10) and stress (3): .ci/run.
 
 GO      ?= go
 BIN     := bin
@@ -55,12 +55,12 @@ conformance:
 bench:
 	$(GO) run ./test/bench -write docs/performance.md
 
-# Two targets at a time on two cores: some 9 minutes, 2 of them to build the instrumented binaries.
+# Two targets at a time on two cores: some 10 minutes, 2 of them to build the instrumented binaries.
 ## fuzz: run every fuzz target for FUZZTIME (30s)
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-# Some 5 minutes on two cores.
+# Some 3 minutes on two cores.
 ## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
