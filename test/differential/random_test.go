@@ -219,10 +219,18 @@ func (g *generator) listener(name string, does func() object) any {
 		route := func() object {
 			n++
 			text := fmt.Sprintf("%s/%d/%d", name, i, n)
+			match, action := g.match(), does()
+			if match.(object)["path_match_policy"] != nil { // there is no prefix, and both proxies say so
+				for _, kind := range []string{"redirect", "route"} {
+					if a, ok := action[kind].(object); ok {
+						delete(a, "prefix_rewrite")
+					}
+				}
+			}
 			return merge(object{
-				"name": text, "match": g.match(),
+				"name": text, "match": match,
 				"response_headers_to_add": []any{object{"header": object{"key": "x-route", "value": text}}},
-			}, does())
+			}, action)
 		}
 		if g.chance(30) {
 			host["matcher"] = g.matcher(route, 3)

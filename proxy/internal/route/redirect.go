@@ -64,27 +64,36 @@ func redirectHost(host, scheme, now []byte, newPort bool) []byte {
 
 func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, path []byte) []byte {
 	start := len(dst)
-	query := func() []byte {
-		if i := bytes.IndexByte(path, '?'); i >= 0 {
-			return path[i:]
+	only, _ := split(path)
+	// slash keeps a path apart from the host before it, as in Envoy.
+	slash := func(to string) {
+		if to == "" || to[0] != '/' {
+			dst = append(dst, '/')
 		}
-		return nil
 	}
 	switch {
 	case r.Path != "":
+		slash(r.Path)
 		dst = append(dst, r.Path...)
 		// A query in path_redirect takes the place of the request's and is never stripped.
 		if bytes.IndexByte(dst[start:], '?') >= 0 {
 			return dst
 		}
-		dst = append(dst, query()...)
-	case r.HasPrefixRewrite:
-		only, _ := split(path)
+		if i := bytes.IndexByte(path, '?'); i >= 0 {
+			dst = append(dst, path[i:]...)
+		}
+	case r.HasPrefixRewrite && r.PrefixRewrite != "":
+		slash(r.PrefixRewrite)
 		dst = append(dst, r.PrefixRewrite...)
 		dst = append(dst, only[min(e.matchedLen(only), len(only)):]...)
 		dst = append(dst, path[len(only):]...)
 	case r.RegexRewrite != nil:
-		dst, _ = e.rewrite(dst, path, "", r.RegexRewrite)
+		to, ok := e.rewrite(nil, path, "", r.RegexRewrite)
+		if !ok {
+			to = path
+		}
+		slash(string(to))
+		dst = append(dst, to...)
 	default:
 		dst = append(dst, path...)
 	}

@@ -35,7 +35,11 @@ func (e *Entry) rewrite(dst, path []byte, prefix string, regex *xdsresource.Rege
 		dst = append(dst, prefix...)
 		dst = append(dst, only[min(e.matchedLen(only), len(only)):]...)
 	case regex != nil:
-		dst = append(dst, regex.Regex.ReplaceAll(only, []byte(regex.Substitution))...)
+		to := regex.Regex.ReplaceAll(only, []byte(regex.Substitution))
+		if len(to) == 0 { // no path at all; as in Envoy the one that came stays
+			return dst, false
+		}
+		dst = append(dst, to...)
 	default:
 		return dst, false
 	}
