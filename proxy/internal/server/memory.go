@@ -64,13 +64,12 @@ const (
 	// The first connections after a quiet time run through all of the handshake, the filters and
 	// the first collection: 11 MB of text within 30 milliseconds. So after the start and after
 	// such a connection there are burstLooks looks, burstLook apart, each of which drops what is
-	// more than burstAbove, at most burstDrops times; and burstRest must lie between two bursts,
-	// so that a proxy that needs more than that for its work is not slowed down.
-	burstLook  = 2 * time.Millisecond
-	burstLooks = 200
+	// more than burstAbove; and burstRest must lie between two bursts. Looking every 2 ms made the
+	// peak little lower, and cost 10 ms of CPU each time.
+	burstLook  = 100 * time.Millisecond
+	burstLooks = 4
 	burstAbove = 8 << 20
-	burstDrops = 20
-	burstRest  = 10 * time.Second
+	burstRest  = time.Minute
 	// freeAfter is how long after the start the heap is given back once more, when the first
 	// connections have been served.
 	freeAfter = 4 * time.Second
@@ -86,7 +85,7 @@ func keepSmall(done, connected <-chan struct{}) {
 	defer look.Stop()
 	free := time.NewTimer(freeAfter)
 	defer free.Stop()
-	b := burst{looks: burstLooks, drops: burstDrops}
+	looks := burstLooks
 	began := time.Now()
 	// wake is connected where a burst may begin. At other times nobody receives, so that a
 	// connection finds the channel full, which costs it next to nothing.
@@ -101,16 +100,16 @@ func keepSmall(done, connected <-chan struct{}) {
 			drop(text)
 			continue
 		case <-wake:
-			began, b, wake = time.Now(), burst{looks: burstLooks, drops: burstDrops}, nil
+			began, looks, wake = time.Now(), burstLooks, nil
 			look.Reset(burstLook)
 			continue
 		case <-look.C:
 		}
-		if b.looks > 0 {
-			if b.look(residentFile()) {
+		if looks > 0 {
+			if residentFile() > burstAbove {
 				drop(text)
 			}
-			if b.looks == 0 {
+			if looks--; looks == 0 {
 				look.Reset(trimLook)
 			}
 			continue
@@ -131,20 +130,6 @@ func keepSmall(done, connected <-chan struct{}) {
 		}
 		seen = now
 	}
-}
-
-// burst is what is left of a burst.
-type burst struct{ looks, drops int }
-
-// look takes one look at the size of the resident file pages in bytes, and reports whether they
-// are to be dropped.
-func (b *burst) look(file uint64) bool {
-	b.looks--
-	if file <= burstAbove || b.drops == 0 {
-		return false
-	}
-	b.drops--
-	return true
 }
 
 // collections is how many the runtime has completed.

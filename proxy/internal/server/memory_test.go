@@ -49,20 +49,8 @@ func TestCollections(t *testing.T) {
 	}
 }
 
-// TestBurst: what is looked at too often to be dropped each time.
-func TestBurst(t *testing.T) {
-	b := burst{looks: 5, drops: 2}
-	for i, tt := range []struct {
-		file uint64
-		drop bool
-	}{
-		{burstAbove, false}, {burstAbove + 1, true}, {0, false}, {burstAbove + 1, true}, {burstAbove + 1, false},
-	} {
-		if got := b.look(tt.file); got != tt.drop {
-			t.Errorf("look %d at %d bytes: drop %v, want %v", i, tt.file, got, tt.drop)
-		}
-	}
-	if b.looks != 0 {
-		t.Errorf("%d looks left", b.looks)
+func TestResidentFile(t *testing.T) {
+	if all, file := Resident(), residentFile(); file == 0 || file >= all {
+		t.Errorf("%d bytes of files are resident, of %d", file, all)
 	}
 }
