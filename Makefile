@@ -1,5 +1,5 @@
-# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
-# conformance (3), fuzz (10) and stress (3): .ci/run.
+# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10) and
+# conformance (3): .ci/run. Before a release come fuzz (10) and stress (3).
 
 GO      ?= go
 BIN     := bin
