@@ -64,7 +64,7 @@ const (
 	// The first connections after a quiet time run through all of the handshake, the filters and
 	// the first collection: 11 MB of text within 30 milliseconds. So after the start and after
 	// such a connection there are burstLooks looks, burstLook apart, each of which drops what is
-	// more than burstAbove; and burstRest must lie between two bursts. Looking every 2 ms made the
+	// more than burstAbove; and burstRest must lie between two that clients cause. Looking every 2 ms made the
 	// peak little lower, and cost 10 ms of CPU each time.
 	burstLook  = 100 * time.Millisecond
 	burstLooks = 4
@@ -86,7 +86,7 @@ func keepSmall(done, connected <-chan struct{}) {
 	free := time.NewTimer(freeAfter)
 	defer free.Stop()
 	looks := burstLooks
-	began := time.Now()
+	var began time.Time // the last burst that a client has caused
 	// wake is connected where a burst may begin. At other times nobody receives, so that a
 	// connection finds the channel full, which costs it next to nothing.
 	var wake <-chan struct{}
