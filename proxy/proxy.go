@@ -64,10 +64,9 @@ type Config struct {
 	HotRestart *HotRestart
 	// ConfigPath is shown by /server_info; nothing is read from it.
 	ConfigPath string
-	// TuneProcess lets the proxy set the Go runtime of its process up for itself: the
-	// collector's pace, and giving back memory after the start. GOMAXPROCS is raised above the
-	// number of workers in any case: with less nothing else in the process would run.
-	TuneProcess bool
+	// Footprint keeps the process small, for a process that runs nothing but this proxy; nil: the Go
+	// runtime stays as it is.
+	Footprint *Footprint
 }
 
 // StatsTag is a tag with a fixed value.
@@ -89,6 +88,13 @@ type Proxy struct {
 	addrMu    sync.Mutex
 	adminAddr string
 }
+
+// Footprint is what keeps a proxy's process small.
+type Footprint = server.Footprint
+
+// NewFootprint sets the process up for one proxy: the Go runtime's collector, and the pages of the
+// program's file, of which it gives back what initialising has touched. The earlier it is called, the better.
+func NewFootprint() *Footprint { return server.NewFootprint() }
 
 // New reads the configuration. The error lists everything in it that is wrong or not
 // supported, by path. Nothing is started or bound, but for the socket of a hot restart.
@@ -112,9 +118,6 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = runtime.NumCPU()
 	}
-	if cfg.TuneProcess {
-		server.SetMemoryPolicy()
-	}
 	server.SetProcs(cfg.Concurrency)
 	p := &Proxy{cfg: cfg, boot: boot, levels: server.NewLevels(handler, level)}
 	if err := p.levels.SetList(cfg.ComponentLogLevels); err != nil {
@@ -137,7 +140,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.server, err = server.New(server.Config{
 		Predecessor: predecessor, RestartEpoch: epoch,
 		Bootstrap: boot, Decoder: dec, Keys: keys, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
-		TrimMemory: cfg.TuneProcess, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
+		Footprint: cfg.Footprint, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
 		FileFlushInterval: cfg.FileFlushInterval,
 	})
 	if err != nil {

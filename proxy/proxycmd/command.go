@@ -30,11 +30,13 @@ func New(name string) *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+		// Before anything that an agent or a large configuration needs.
+		PersistentPreRun: func(*cobra.Command, []string) { f.footprint = proxy.NewFootprint() },
+		RunE:             func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.register(cmd.Flags())
 	f.registerOthers(cmd.Flags())
-	cmd.AddCommand(agentcmd.New(runWithAgent)...)
+	cmd.AddCommand(agentcmd.New(f.runWithAgent)...)
 	return cmd
 }
 
@@ -43,9 +45,9 @@ const meshDrainTime = 45 * time.Second
 
 // runWithAgent runs the proxy that an agent has configured. In a mesh listeners change with what users apply, and a client that keeps its
 // connection is to see the change with its next request, not at some time within Envoy's ten minutes.
-func runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
+func (f *flags) runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
 	p, err := proxy.New(proxy.Config{
-		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, TuneProcess: true,
+		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, Footprint: f.footprint,
 		DrainTime: meshDrainTime, DrainImmediately: true,
 	})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 
 // flags are Envoy's (https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
 type flags struct {
+	footprint *proxy.Footprint // of the process, taken before anything runs
+
 	path, yaml, mode                                                           string
 	node, cluster, zone                                                        string
 	level, components, logFormat, logPath, adminPath                           string
@@ -121,7 +123,7 @@ func (f *flags) config() (proxy.Config, error) {
 		Overlay: []byte(f.yaml), Concurrency: f.concurrency, LogLevel: f.level, ComponentLogLevels: f.components,
 		ServiceNode: f.node, ServiceCluster: f.cluster, ServiceZone: f.zone, DrainTime: time.Duration(f.drain) * time.Second,
 		FileFlushInterval: time.Duration(f.flush) * time.Millisecond,
-		ConfigPath:        f.path, AdminAddressPath: f.adminPath, TuneProcess: true,
+		ConfigPath:        f.path, AdminAddressPath: f.adminPath, Footprint: f.footprint,
 		AllowUnknownStatic: f.allowStatic || f.allowUnknown, IgnoreUnknownDynamic: f.ignoreDyn,
 	}
 	switch {

@@ -199,10 +199,6 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 	c.SetOwner(sv)
 	w.add(sv)
 	w.inc(cxTotal)
-	select {
-	case w.l.o.Connected <- struct{}{}:
-	default:
-	}
 	w.gauge(cxActive, 1)
 	if dst.IsValid() && dst != c.Info().LocalAddr {
 		c.Info().OriginalDst = dst

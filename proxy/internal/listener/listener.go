@@ -81,9 +81,6 @@ type Options struct {
 	Inherited func(listener string, a xdsresource.Address, worker int, take bool) int
 	// Overload says when accepting is to stop or connections are to be refused; nil: never.
 	Overload *overload.State
-	// Connected is told of new connections, without waiting: what does not fit is not sent. nil:
-	// nobody is told.
-	Connected chan<- struct{}
 	// DrainGradually asks connections that drain to end at moments that are spread over the
 	// time they have, so that their clients do not all come back at once; else at the start.
 	DrainGradually bool

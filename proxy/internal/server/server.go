@@ -40,8 +40,8 @@ type Config struct {
 	DrainImmediately bool
 	// FileFlushInterval is how long an access-log line waits in memory at most. Default 1 s.
 	FileFlushInterval time.Duration
-	// TrimMemory gives back what the start needed once, and later what is idle.
-	TrimMemory bool
+	// Footprint gives back what the start needed once, and later what is idle; nil: nothing is.
+	Footprint *Footprint
 	// IgnoreUnknownDynamic leaves fields out of what xDS brings that the protos do not know. The
 	// Decoder must do likewise.
 	IgnoreUnknownDynamic bool
@@ -120,12 +120,10 @@ type Server struct {
 	exporters *exporters
 
 	// Of Run:
-	wg     sync.WaitGroup
-	endMu  sync.Mutex
-	ending bool          // nothing new is spawned
-	done   chan struct{} // closed when Run begins to end
-	// clients tells keepSmall of new connections; nil where nobody asks.
-	clients chan struct{}
+	wg      sync.WaitGroup
+	endMu   sync.Mutex
+	ending  bool          // nothing new is spawned
+	done    chan struct{} // closed when Run begins to end
 	stop    context.CancelCauseFunc
 	child   func() (context.Context, context.CancelFunc)
 	ready   chan struct{}
@@ -143,9 +141,6 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
 		stats: stats.NewStore(statsOptions(&cfg)), control: newControl(), routes: newRoutes(),
 		routeRecords: records[resource]{}, done: make(chan struct{}), ready: make(chan struct{}),
-	}
-	if cfg.TrimMemory {
-		s.clients = make(chan struct{}, 1)
 	}
 	var err error
 	if s.node, err = readNode(cfg.Bootstrap.Node); err != nil {
@@ -357,8 +352,8 @@ func (s *Server) checkReady() {
 	close(s.ready)
 	s.log.Info("ready", "listeners", len(s.listeners.active), "clusters", len(s.clusterSet.records), "after", time.Since(s.started).Round(time.Millisecond))
 	// Start-up is over: give back what only it needed.
-	if s.cfg.TrimMemory {
-		s.spawn(func() { keepSmall(s.done, s.clients) })
+	if f := s.cfg.Footprint; f != nil {
+		s.spawn(func() { f.keep(s.done) })
 	}
 }
 
@@ -407,7 +402,6 @@ func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, err
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
 		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.load, DrainGradually: !s.cfg.DrainImmediately,
-		Connected: s.clients,
 	})
 }
 
