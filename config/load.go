@@ -269,8 +269,9 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 	key := obj.Key()
 	problems := d.Problems()
 	// Rules are checked on what could be read even if something could not: one run tells all.
+	unread := problems
 	for _, v := range validate.Object(kind, meta, obj.Spec) {
-		if within(problems, prefix(path, v.Field)) {
+		if within(unread, prefix(path, v.Field)) {
 			continue // the value is missing because it could not be read
 		}
 		line, _ := obj.tree.Find(v.Field)
