@@ -261,7 +261,7 @@ spec:
   host: catalog
   trafficPolicy:
     loadBalancer: {simple: PASSTHROUGH}
-    proxyProtocol: {version: V2}
+    tunnel: {targetHost: a.example, targetPort: 443}
     portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]
   subsets:
   - name: v1
@@ -300,8 +300,7 @@ data:
 		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
 		"case.yaml:8: spec.http[0].match[0].statPrefix: has no effect yet",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect yet",
-		"case.yaml:18: spec.trafficPolicy.loadBalancer.simple: PASSTHROUGH has no effect yet; use UNSPECIFIED, LEAST_CONN, LEAST_REQUEST, ROUND_ROBIN, RANDOM",
-		"case.yaml:19: spec.trafficPolicy.proxyProtocol: has no effect yet",
+		"case.yaml:19: spec.trafficPolicy.tunnel: has no effect yet",
 		"case.yaml:24: spec.subsets[0].trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes: has no effect yet",
 		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
 	}

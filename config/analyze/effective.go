@@ -78,23 +78,17 @@ var effective = map[*schema.Kind][]string{
 // places where one can stand.
 func policyFields(places ...string) []string {
 	fields := []string{
-		"loadBalancer.simple=UNSPECIFIED,LEAST_CONN,LEAST_REQUEST,ROUND_ROBIN,RANDOM",
-		"loadBalancer.consistentHash.httpHeaderName", "loadBalancer.consistentHash.useSourceIp", "loadBalancer.consistentHash.httpQueryParameterName",
-		"loadBalancer.consistentHash.httpCookie.name", "loadBalancer.consistentHash.httpCookie.path", "loadBalancer.consistentHash.httpCookie.ttl",
-		"loadBalancer.consistentHash.ringHash", "loadBalancer.consistentHash.maglev", "loadBalancer.consistentHash.minimumRingSize",
-		"loadBalancer.localityLbSetting.enabled", "loadBalancer.localityLbSetting.failover",
+		"loadBalancer.simple", "loadBalancer.consistentHash", "loadBalancer.localityLbSetting", "loadBalancer.zoneAwareLbSetting",
+		"loadBalancer.warmup", "loadBalancer.warmupDurationSecs",
 		"outlierDetection.consecutive5xxErrors", "outlierDetection.consecutiveGatewayErrors", "outlierDetection.consecutiveErrors",
 		"outlierDetection.consecutiveLocalOriginFailures", "outlierDetection.splitExternalLocalOriginErrors",
 		"outlierDetection.interval", "outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionPercent", "outlierDetection.minHealthPercent",
-		"connectionPool.tcp.maxConnections", "connectionPool.tcp.connectTimeout", "connectionPool.tcp.maxConnectionDuration", "connectionPool.tcp.tcpKeepalive",
-		"connectionPool.http.http1MaxPendingRequests", "connectionPool.http.http2MaxRequests", "connectionPool.http.maxRequestsPerConnection",
-		"connectionPool.http.maxRetries", "connectionPool.http.idleTimeout", "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE",
-		"connectionPool.http.useClientProtocol",
+		"connectionPool",
 		"tls.mode", "tls.clientCertificate", "tls.privateKey", "tls.caCertificates", "tls.subjectAltNames", "tls.sni", "tls.insecureSkipVerify", "tls.caCrl",
 	}
 	var out []string
 	for _, p := range places {
-		extra := []string{"retryBudget.percent", "retryBudget.minRetryConcurrency"}
+		extra := []string{"retryBudget.percent", "retryBudget.minRetryConcurrency", "proxyProtocol"}
 		if strings.HasSuffix(p, "portLevelSettings") {
 			extra = []string{"port"}
 		}
@@ -111,6 +105,7 @@ var effectiveMesh = []string{
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
 	"defaultConfig.tracing.sampling", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
-	"localityLbSetting.enabled", "localityLbSetting.failover",
+	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
+	"defaultTrafficPolicy.outlierDetection",
 	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "extensionProviders.name", "extensionProviders.envoyFileAccessLog",
 }

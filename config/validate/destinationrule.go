@@ -3,6 +3,9 @@ package validate
 //lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are checked as well.
 
 import (
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -61,11 +64,18 @@ func (c *checker) trafficPolicy(p *field.Path, t *networking.TrafficPolicy) {
 		if tn.Protocol != "" && tn.Protocol != "CONNECT" && tn.Protocol != "POST" {
 			c.add(at.Child("protocol"), "%q is not a way to tunnel; use CONNECT or POST", tn.Protocol)
 		}
-		c.host(at.Child("targetHost"), tn.TargetHost, plainHost)
+		if tn.TargetHost == "" {
+			c.add(at.Child("targetHost"), "missing; name the host that connections are tunnelled to")
+		} else if _, err := netip.ParseAddr(tn.TargetHost); err != nil {
+			c.host(at.Child("targetHost"), tn.TargetHost, plainHost)
+		}
 		c.port(at.Child("targetPort"), int64(tn.TargetPort), false)
 	}
-	if b := t.RetryBudget; b != nil && b.Percent != nil {
-		c.percent(p.Child("retryBudget", "percent"), b.Percent.Value)
+	if b := t.RetryBudget; b != nil {
+		if b.Percent != nil {
+			c.percent(p.Child("retryBudget", "percent"), b.Percent.Value)
+		}
+		c.duration(p.Child("retryBudget", "budgetInterval"), b.BudgetInterval, notNegative)
 	}
 }
 
@@ -92,6 +102,32 @@ func (c *checker) loadBalancer(p *field.Path, l *networking.LoadBalancerSettings
 	if s := l.LocalityLbSetting; s != nil {
 		c.locality(p.Child("localityLbSetting"), s)
 	}
+	if z := l.ZoneAwareLbSetting; z != nil {
+		at := p.Child("zoneAwareLbSetting")
+		if l.LocalityLbSetting != nil {
+			c.add(at, "cannot be combined with localityLbSetting; remove one")
+		}
+		for i, f := range z.Failover {
+			c.failover(at.Child("failover").Index(i), f.GetFrom(), f.GetTo())
+		}
+		for i, label := range z.FailoverPriority {
+			if placeLabel(label) {
+				c.add(at.Child("failoverPriority").Index(i), "%q has no place here: regions and zones are seen to without it", label)
+			}
+		}
+		if n := z.MinClusterSize; n != nil && n.Value == 0 {
+			c.add(at.Child("minClusterSize"), "0 is too small; the least is 1")
+		}
+	}
+}
+
+// placeLabel reports whether a label of failoverPriority says where a workload runs.
+func placeLabel(label string) bool {
+	switch key, _, _ := strings.Cut(label, "="); key {
+	case "topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone":
+		return true
+	}
+	return false
 }
 
 func (c *checker) consistentHash(p *field.Path, h *networking.LoadBalancerSettings_ConsistentHashLB) {
@@ -127,14 +163,24 @@ func prime(n uint64) bool {
 }
 
 func (c *checker) locality(p *field.Path, s *networking.LocalityLoadBalancerSetting) {
-	if len(s.Distribute) > 0 && (len(s.Failover) > 0) {
-		c.add(p, "set either distribute or failover")
+	if len(s.Distribute) > 0 && len(s.Failover)+len(s.FailoverPriority) > 0 {
+		c.add(p, "set either distribute or failover and failoverPriority")
 	}
+	if len(s.Failover) > 0 {
+		for i, label := range s.FailoverPriority {
+			if placeLabel(label) {
+				c.add(p.Child("failoverPriority").Index(i), "%q cannot be combined with failover, which is by place; remove one", label)
+			}
+		}
+	}
+	var from []string
 	for i, d := range s.Distribute {
 		at := p.Child("distribute").Index(i)
 		if d.From == "" {
 			c.add(at.Child("from"), "missing; name a locality such as region/zone")
 		}
+		from = append(from, d.From)
+		c.localities(at.Child("to"), slices.Sorted(maps.Keys(d.To)))
 		var sum uint64
 		for loc, w := range d.To {
 			if w == 0 || w > 100 {
@@ -146,17 +192,51 @@ func (c *checker) locality(p *field.Path, s *networking.LocalityLoadBalancerSett
 			c.add(at.Child("to"), "the shares add up to %d; make it 100", sum)
 		}
 	}
+	c.localities(p.Child("distribute"), from)
 	for i, f := range s.Failover {
-		at := p.Child("failover").Index(i)
-		if f.From == f.To {
-			c.add(at.Child("to"), "from and to are both %q; name another region to fail over to", f.To)
+		c.failover(p.Child("failover").Index(i), f.GetFrom(), f.GetTo())
+	}
+}
+
+func (c *checker) failover(at *field.Path, from, to string) {
+	if from == to {
+		c.add(at.Child("to"), "from and to are both %q; name another region to fail over to", to)
+	}
+	for name, r := range map[string]string{"from": from, "to": to} {
+		if strings.ContainsAny(r, "/*") {
+			c.add(at.Child(name), "%q: failover is between regions; give a region alone", r)
 		}
-		for name, r := range map[string]string{"from": f.From, "to": f.To} {
-			if strings.ContainsAny(r, "/*") {
-				c.add(at.Child(name), "%q: failover is between regions; give a region alone", r)
+	}
+}
+
+// localities checks the form of localities (region/zone/subzone, where "*" may stand last), and
+// that none lies in another: it would not be clear which of the two counts.
+func (c *checker) localities(p *field.Path, list []string) {
+	for i, a := range list {
+		parts := strings.Split(a, "/")
+		if star := slices.Index(parts, "*"); len(parts) > 3 || star >= 0 && star != len(parts)-1 || slices.Contains(parts, "") && a != "" {
+			c.add(p, "%q is not a locality; write region/zone/subzone, region/zone/* or region/*", a)
+		}
+		for _, b := range list[:i] {
+			if within(a, b) || within(b, a) {
+				c.add(p, "%q and %q overlap; remove one", b, a)
 			}
 		}
 	}
+}
+
+// within reports whether locality a lies in b.
+func within(a, b string) bool {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	for i, part := range bs {
+		if part == "*" {
+			return true
+		}
+		if i >= len(as) || as[i] != part {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) connectionPool(p *field.Path, s *networking.ConnectionPoolSettings) {
@@ -191,6 +271,9 @@ func (c *checker) connectionPool(p *field.Path, s *networking.ConnectionPoolSett
 		natural(at.Child("maxConcurrentStreams"), h.MaxConcurrentStreams)
 		c.duration(at.Child("idleTimeout"), h.IdleTimeout, notNegative)
 		if k := h.Http2KeepAlive; k != nil {
+			if k.Interval == nil || k.Timeout == nil {
+				c.add(at.Child("http2KeepAlive"), "needs both interval and timeout")
+			}
 			c.duration(at.Child("http2KeepAlive", "interval"), k.Interval, atLeastMillisecond)
 			c.duration(at.Child("http2KeepAlive", "timeout"), k.Timeout, atLeastMillisecond)
 		}
@@ -228,9 +311,6 @@ func (c *checker) clientTLS(p *field.Path, t *networking.ClientTLSSettings) {
 	switch t.Mode {
 	case networking.ClientTLSSettings_MUTUAL:
 		if t.CredentialName != "" {
-			if t.ClientCertificate != "" || t.PrivateKey != "" || t.CaCertificates != "" {
-				c.add(p.Child("credentialName"), "cannot be combined with certificate files; remove one")
-			}
 			break
 		}
 		if t.ClientCertificate == "" {
@@ -246,6 +326,10 @@ func (c *checker) clientTLS(p *field.Path, t *networking.ClientTLSSettings) {
 				c.add(p.Child(name), "has no meaning with mode ISTIO_MUTUAL, which uses the mesh's certificates; remove it")
 			}
 		}
+	}
+	if t.CredentialName != "" && t.Mode != networking.ClientTLSSettings_ISTIO_MUTUAL &&
+		(t.ClientCertificate != "" || t.PrivateKey != "" || t.CaCertificates != "" || t.CaCrl != "") {
+		c.add(p.Child("credentialName"), "cannot be combined with certificate files; remove one")
 	}
 	if t.InsecureSkipVerify.GetValue() && t.Mode != networking.ClientTLSSettings_DISABLE && t.CaCertificates != "" {
 		c.add(p.Child("insecureSkipVerify"), "cannot be combined with caCertificates; remove one")

@@ -13,6 +13,12 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	c.duration(root.Child("connectTimeout"), mc.ConnectTimeout, atLeastMillisecond)
 	c.duration(root.Child("tcpKeepalive", "time"), mc.GetTcpKeepalive().GetTime(), positive)
 	c.duration(root.Child("tcpKeepalive", "interval"), mc.GetTcpKeepalive().GetInterval(), positive)
+	c.duration(root.Child("dnsRefreshRate"), mc.DnsRefreshRate, atLeastMillisecond)
+	if l := mc.LocalityLbSetting; l != nil {
+		c.locality(root.Child("localityLbSetting"), l)
+	}
+	c.connectionPool(root.Child("defaultTrafficPolicy", "connectionPool"), mc.GetDefaultTrafficPolicy().GetConnectionPool())
+	c.outlier(root.Child("defaultTrafficPolicy", "outlierDetection"), mc.GetDefaultTrafficPolicy().GetOutlierDetection())
 	c.port(root.Child("proxyListenPort"), int64(mc.ProxyListenPort), true)
 	c.port(root.Child("proxyInboundListenPort"), int64(mc.ProxyInboundListenPort), true)
 	c.port(root.Child("proxyHttpPort"), int64(mc.ProxyHttpPort), true)

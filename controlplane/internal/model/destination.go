@@ -38,164 +38,53 @@ func (d *DestinationRule) Subset(name string) (Subset, bool) {
 	return Subset{}, false
 }
 
-// TrafficPolicy says how endpoints of a destination are used. Nil parts are inherited.
-type TrafficPolicy struct {
-	LoadBalancer   *LoadBalancer
-	ConnectionPool *ConnectionPool
-	Outlier        *Outlier
-	TLS            *ClientTLS
-	Ports          []PortPolicy
-}
-
-// PortPolicy overrides a TrafficPolicy for one port.
-type PortPolicy struct {
-	Port   uint32
-	Policy TrafficPolicy
-}
-
-// ForPort returns the policy in force for a port: the port's own, and for parts that it does
-// not set, Istio's rule: port-level settings replace the destination-level ones as a whole.
-func (p *TrafficPolicy) ForPort(port uint32) *TrafficPolicy {
-	if p == nil {
-		return nil
+// PolicyFor returns the policy in force for a port of the host, or of one of its subsets; nil
+// when there is none. The caller must not change it.
+//
+// Port-level settings replace the policy that they stand in as a whole: what they leave out is
+// a default, not inherited. A subset's policy overrides the rule's part by part, and one for
+// the port overrides all of its parts.
+func (d *DestinationRule) PolicyFor(subset *Subset, port uint32) *TrafficPolicy {
+	base, _ := d.Policy.forPort(port)
+	if subset == nil || subset.Policy == nil {
+		return base
 	}
-	for i := range p.Ports {
-		if p.Ports[i].Port == port {
-			out := p.Ports[i].Policy
-			return &out
-		}
+	own, whole := subset.Policy.forPort(port)
+	if base == nil {
+		return own
 	}
-	return p
-}
-
-// Merge returns parent overridden by child, part by part.
-func (p *TrafficPolicy) Merge(child *TrafficPolicy) *TrafficPolicy {
-	if p == nil {
-		return child
+	out := *base
+	if own.LoadBalancer != nil || whole {
+		out.LoadBalancer = own.LoadBalancer
 	}
-	if child == nil {
-		return p
+	if own.ConnectionPool != nil || whole {
+		out.ConnectionPool = own.ConnectionPool
 	}
-	out := *p
-	if child.LoadBalancer != nil {
-		out.LoadBalancer = child.LoadBalancer
+	if own.Outlier != nil || whole {
+		out.Outlier = own.Outlier
 	}
-	if child.ConnectionPool != nil {
-		out.ConnectionPool = child.ConnectionPool
+	if own.TLS != nil || whole {
+		out.TLS = own.TLS
 	}
-	if child.Outlier != nil {
-		out.Outlier = child.Outlier
+	if own.ProxyProtocol != ProxyProtocolNone {
+		out.ProxyProtocol = own.ProxyProtocol
 	}
-	if child.TLS != nil {
-		out.TLS = child.TLS
-	}
-	if child.Ports != nil {
-		out.Ports = child.Ports
+	if own.RetryBudget != nil {
+		out.RetryBudget = own.RetryBudget
 	}
 	return &out
 }
 
-// LBPolicy is a load balancing policy.
-type LBPolicy uint8
-
-// Load balancing policies. LBDefault is LEAST_REQUEST.
-const (
-	LBDefault LBPolicy = iota
-	LBRoundRobin
-	LBLeastRequest
-	LBRandom
-	LBPassthrough
-	LBRingHash
-	LBMaglev
-)
-
-// LoadBalancer chooses endpoints.
-type LoadBalancer struct {
-	Policy      LBPolicy
-	Hash        *ConsistentHash // for LBRingHash and LBMaglev
-	MinRingSize uint64
-	TableSize   uint64
-	SlowStart   time.Duration // warm-up; 0: off
-	// Locality is localityLbSetting; nil: the mesh's.
-	Locality *LocalityLB
-}
-
-// LocalityLB is locality-aware balancing.
-type LocalityLB struct {
-	Enabled          bool
-	FailoverPriority []string
-	Failover         map[string]string // region to region
-	Distribute       map[string]map[string]uint32
-}
-
-// ConsistentHash says what is hashed; exactly one source is set.
-type ConsistentHash struct {
-	Header     string
-	CookieName string
-	CookiePath string
-	CookieTTL  *time.Duration
-	SourceIP   bool
-	Query      string
-}
-
-// ConnectionPool limits connections. Zero numbers mean "not given".
-type ConnectionPool struct {
-	MaxConnections         int32
-	ConnectTimeout         time.Duration
-	Keepalive              *Keepalive
-	MaxConnectionDuration  time.Duration
-	TCPIdleTimeout         *time.Duration
-	MaxPendingRequests     int32
-	MaxRequests            int32
-	MaxRequestsPerConn     int32
-	MaxRetries             int32
-	IdleTimeout            time.Duration
-	H2Upgrade              bool // h2UpgradePolicy: UPGRADE
-	UseClientProtocol      bool
-	MaxConcurrentStreams   int32
-	RetryBudgetPercent     float64
-	RetryBudgetConcurrency uint32
-}
-
-// Keepalive is TCP keep-alive.
-type Keepalive struct {
-	Probes         uint32
-	Time, Interval time.Duration
-}
-
-// Outlier is outlier detection. Nil numbers are not given.
-type Outlier struct {
-	Consecutive5xx       *uint32
-	ConsecutiveGateway   *uint32
-	ConsecutiveLocal     *uint32
-	SplitLocal           bool
-	Interval             time.Duration
-	BaseEjection         time.Duration
-	MaxEjectionPercent   *uint32
-	MinHealthPercent     uint32
-	ConsecutiveErrorsOld uint32 // deprecated consecutiveErrors: gateway errors in Istio
-}
-
-// TLSKind is a client's TLS mode.
-type TLSKind uint8
-
-// Client TLS modes.
-const (
-	TLSDisable TLSKind = iota
-	TLSSimple
-	TLSMutual
-	TLSIstioMutual
-)
-
-// ClientTLS is how a client connects.
-type ClientTLS struct {
-	Mode               TLSKind
-	ClientCertificate  string // file
-	PrivateKey         string
-	CACertificates     string
-	CredentialName     string
-	SANs               []string
-	SNI                string
-	InsecureSkipVerify bool
-	CRL                string
+// TunnelFor returns how connections to the host, or to one of its subsets, are tunnelled; nil
+// when they are not. A subset does not inherit the rule's tunnel, and port-level settings have
+// none.
+func (d *DestinationRule) TunnelFor(subset *Subset) *Tunnel {
+	p := d.Policy
+	if subset != nil {
+		p = subset.Policy
+	}
+	if p == nil {
+		return nil
+	}
+	return p.Tunnel
 }

@@ -101,36 +101,6 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// TestRulePrecedence: the client's namespace, then the service's, then the root's; in each the
-// most specific host.
-func TestRulePrecedence(t *testing.T) {
-	s := &Snapshot{Mesh: DefaultMesh()}
-	rule := func(ns, host string, export ExportTo) Edit[*DestinationRule] {
-		return Edit[*DestinationRule]{Key: ns + "/" + host, Value: &DestinationRule{Namespace: ns, Host: host, Name: ns + ":" + host, ExportTo: export}}
-	}
-	const host = "a.server.svc.cluster.local"
-	all := []Edit[*DestinationRule]{
-		rule("client", "*.svc.cluster.local", nil),
-		rule("server", host, nil),
-		rule("server", "*.server.svc.cluster.local", nil),
-		rule("istio-system", "*", nil),
-		rule("hidden", host, ExportTo{"hidden"}),
-	}
-	s.MergedRules = s.MergedRules.Apply(all)
-	for _, c := range []struct{ serviceNS, proxyNS, want string }{
-		{"server", "client", "client:*.svc.cluster.local"},
-		{"server", "else", "server:" + host},
-		{"server", "server", "server:" + host},
-		{"hidden", "else", "istio-system:*"},
-		{"hidden", "hidden", "hidden:" + host},
-		{"server", "istio-system", "server:" + host},
-	} {
-		if got := s.Rule(host, c.serviceNS, c.proxyNS, nil); got == nil || got.Name != c.want {
-			t.Errorf("%+v: got %v", c, got)
-		}
-	}
-}
-
 func TestMTLSPrecedence(t *testing.T) {
 	s := &Snapshot{Mesh: DefaultMesh()}
 	pa := func(ns, name string, sel map[string]string, mode MTLSMode, ports map[uint32]MTLSMode) Edit[*PeerAuthentication] {

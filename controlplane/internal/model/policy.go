@@ -117,6 +117,10 @@ type Mesh struct {
 	Tracing        bool           // enableTracing, true
 	TraceSampling  float64        // percent, 1
 	Keepalive      *Keepalive
+	H2Upgrade      bool            // h2UpgradePolicy: UPGRADE
+	DNSRefresh     time.Duration   // dnsRefreshRate, 60s
+	DefaultPool    *ConnectionPool // defaultTrafficPolicy; nil: none
+	DefaultOutlier *Outlier
 	DetectTimeout  time.Duration // protocolDetectionTimeout, 0: none
 	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.
 	DefaultRetries *Retries
@@ -126,7 +130,7 @@ type Mesh struct {
 	// DefaultLogProviders are defaultProviders.accessLogging.
 	DefaultLogProviders                                   []string
 	ServiceExportTo, VirtualServiceExportTo, RuleExportTo []string
-	Locality                                              *LocalityLB
+	Locality                                              *LocalityLB // localityLbSetting; enabled when nothing is said
 	Rev                                                   uint64
 }
 
@@ -141,6 +145,7 @@ type LogProvider struct {
 func DefaultMesh() *Mesh {
 	return &Mesh{
 		TrustDomain: "cluster.local", Domain: "cluster.local", RootNamespace: "istio-system",
-		ConnectTimeout: 10 * time.Second, AutoMTLS: true, Tracing: true, TraceSampling: 1,
+		ConnectTimeout: 10 * time.Second, AutoMTLS: true, Tracing: true, TraceSampling: 1, DNSRefresh: time.Minute,
+		Locality: &LocalityLB{Enabled: true},
 	}
 }

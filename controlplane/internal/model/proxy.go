@@ -137,6 +137,19 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	return p, nil
 }
 
+// IPv6Only reports whether the proxy has no IPv4 address.
+func (p *Proxy) IPv6Only() bool {
+	return !slices.ContainsFunc(p.IPs, func(ip string) bool { return !strings.Contains(ip, ":") })
+}
+
+// Label is the value of one of the proxy's labels, those of its place included.
+func (p *Proxy) Label(key string) string {
+	if key == ClusterLabel && p.ClusterID != "" {
+		return p.ClusterID
+	}
+	return placeLabel(key, p.Locality, p.Network, p.Labels)
+}
+
 // parseInbound reads "3000=127.0.0.1:41234,8080=127.0.0.1:41235".
 func parseInbound(s string) (map[uint32]string, error) {
 	if s == "" {
@@ -174,6 +187,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	if p.Own {
 		b = append(b, "|own"...)
 	}
+	if p.IPv6Only() {
+		b = append(b, "|6"...)
+	}
 	b = append(b, '|')
 	b = append(b, p.Locality.Region...)
 	b = append(b, '/')
@@ -188,7 +204,7 @@ func (s *Snapshot) Scope(p *Proxy) string {
 		}
 	}
 	for _, key := range s.RuleLabels {
-		if v, ok := p.Labels[key]; ok {
+		if v := p.Label(key); v != "" {
 			b = append(b, '|')
 			b = append(b, key...)
 			b = append(b, '=')

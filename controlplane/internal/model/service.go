@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -195,6 +196,52 @@ func ParseLocality(s string) Locality {
 	return Locality{parts[0], parts[1], parts[2]}
 }
 
+// String is "region/zone/subzone" without what is missing at the end.
+func (l Locality) String() string {
+	switch {
+	case l.SubZone != "":
+		return l.Region + "/" + l.Zone + "/" + l.SubZone
+	case l.Zone != "":
+		return l.Region + "/" + l.Zone
+	}
+	return l.Region
+}
+
+// Matches reports whether l lies in "region/zone/subzone", where "*" and what is left out
+// stand for any.
+func (l Locality) Matches(pattern string) bool {
+	p := ParseLocality(pattern)
+	return (p.Region == "*" || p.Region == l.Region) &&
+		(p.Zone == "" || p.Zone == "*" || p.Zone == l.Zone) &&
+		(p.SubZone == "" || p.SubZone == "*" || p.SubZone == l.SubZone)
+}
+
+// Labels that say where something runs. Workloads have them by their place, whether or not
+// they are written.
+const (
+	RegionLabel  = "topology.kubernetes.io/region"
+	ZoneLabel    = "topology.kubernetes.io/zone"
+	SubZoneLabel = "topology.istio.io/subzone"
+	NetworkLabel = "topology.istio.io/network"
+	ClusterLabel = "topology.istio.io/cluster"
+)
+
+// placeLabel is a label's value by place, else by what is written.
+func placeLabel(key string, l Locality, network string, labels map[string]string) string {
+	v := ""
+	switch key {
+	case RegionLabel:
+		v = l.Region
+	case ZoneLabel:
+		v = l.Zone
+	case SubZoneLabel:
+		v = l.SubZone
+	case NetworkLabel:
+		v = network
+	}
+	return cmp.Or(v, labels[key])
+}
+
 // Instance is one endpoint of a service port.
 type Instance struct {
 	Address        string // IP, DNS name or "unix://path"
@@ -215,6 +262,11 @@ type Instance struct {
 	Ports map[string]uint32
 }
 
+// Label is the value of one of the instance's labels, those of its place included.
+func (in *Instance) Label(key string) string {
+	return placeLabel(key, in.Locality, in.Network, in.Labels)
+}
+
 // EndpointSet is all endpoints of one service. It is apart from Service so that a change of
 // endpoints does not touch what depends only on the service.
 type EndpointSet struct {
@@ -222,7 +274,9 @@ type EndpointSet struct {
 	Instances []Instance
 	// Accounts are the distinct SPIFFE ids of the instances, sorted.
 	Accounts []string
-	Rev      uint64
+	// Mutual: there are instances, and all can be reached with mTLS.
+	Mutual bool
+	Rev    uint64
 }
 
 // Workload is something that runs: a WorkloadEntry.

@@ -3,7 +3,6 @@ package model
 import (
 	"sort"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -26,9 +25,9 @@ type Snapshot struct {
 
 	// Indexes, derived by the builder.
 
-	// MergedRules holds destination rules by namespace/host, those of one namespace and host
-	// merged. Hosts may be wildcards.
-	MergedRules Table[*DestinationRule]
+	// MergedRules holds destination rules by namespace/host, oldest first; those of them for
+	// the same workloads and clients are merged. Hosts may be wildcards.
+	MergedRules Table[[]*DestinationRule]
 	// MeshRules holds virtual services bound to sidecars by host, oldest first.
 	MeshRules Table[[]*VirtualService]
 	// GatewayRules holds virtual services by gateway ("namespace/name"), oldest first.
@@ -181,66 +180,6 @@ func visible(in []*Service, s *Snapshot, ns string) []*Service {
 		}
 	}
 	return out
-}
-
-// patterns calls f with host, then with the wildcards that cover it, most specific first,
-// until f returns true.
-func patterns(host string, f func(string) bool) {
-	if f(host) {
-		return
-	}
-	rest := strings.TrimPrefix(host, "*.")
-	if rest != host && f("*."+rest) {
-		return
-	}
-	for {
-		_, tail, ok := strings.Cut(rest, ".")
-		if !ok {
-			break
-		}
-		rest = tail
-		if f("*." + rest) {
-			return
-		}
-	}
-	f("*")
-}
-
-// Rule returns the destination rule in force for a service as seen by a proxy: of the proxy's
-// namespace, else of the service's, else of the root namespace; in each the one with the most
-// specific host. Nil when there is none.
-// https://istio.io/latest/docs/ops/best-practices/traffic-management/#cross-namespace-configuration
-func (s *Snapshot) Rule(host, serviceNS, proxyNS string, labels map[string]string) *DestinationRule {
-	try := func(ns string, own bool) *DestinationRule {
-		var found *DestinationRule
-		patterns(host, func(pattern string) bool {
-			for _, key := range []string{ns + "/" + pattern + "#", ns + "/" + pattern} {
-				r, ok := s.MergedRules.Get(key)
-				if !ok || (!own && !r.ExportTo.Visible(proxyNS)) {
-					continue
-				}
-				if r.WorkloadSelector != nil && (ns != proxyNS || !LabelsMatch(r.WorkloadSelector, labels)) {
-					continue
-				}
-				found = r
-				return true
-			}
-			return false
-		})
-		return found
-	}
-	// A proxy's own rules come first, except in the root namespace, whose rules are defaults.
-	if proxyNS != s.Mesh.RootNamespace {
-		if r := try(proxyNS, true); r != nil {
-			return r
-		}
-	}
-	if serviceNS != "" && (serviceNS != proxyNS || proxyNS == s.Mesh.RootNamespace) {
-		if r := try(serviceNS, false); r != nil {
-			return r
-		}
-	}
-	return try(s.Mesh.RootNamespace, false)
 }
 
 // MeshRule returns the virtual service that sidecars of namespace ns use for a host: the most

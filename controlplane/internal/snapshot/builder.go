@@ -35,11 +35,11 @@ type Builder struct {
 	telemetries *collection[model.Telemetry]
 
 	labels labelIndex
-	// opaqueRoutes and idleRules count the virtual services with rules for opaque bytes and the
-	// destination rules with tcpIdle. While there are any, every rule may hide one of them
+	// opaqueRoutes and opaqueRules count the virtual services with rules for opaque bytes and the
+	// destination rules with an opaquePolicy. While there are any, every rule may hide one of them
 	// (the most specific host wins), so that listeners depend on all.
-	opaqueRoutes, idleRules int
-	ruleLabels              map[string]int // label name to the number of rules that ask for it
+	opaqueRoutes, opaqueRules int
+	ruleLabels                map[string]int // label name to the number of rules that ask for it
 }
 
 type objectID struct {

@@ -63,6 +63,12 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		mark(&ch.Workloads, d.key)
 	}
 	s.RuleLabels = sortedKeys(b.ruleLabels)
+	for _, label := range b.mesh.Locality.ClientLabels() {
+		if _, asked := b.ruleLabels[label]; !asked {
+			s.RuleLabels = append(s.RuleLabels, label)
+		}
+	}
+	slices.Sort(s.RuleLabels)
 	if slices.Equal(s.RuleLabels, old.RuleLabels) {
 		s.RuleLabels = old.RuleLabels
 	}
@@ -183,7 +189,7 @@ func (b *Builder) deriveEndpoints(s, old *model.Snapshot, again map[string]bool,
 				}
 				// Clients pin the identities that a service's endpoints may have: a new
 				// one changes the cluster.
-				if !slices.Equal(set.Accounts, prev.Accounts) {
+				if !slices.Equal(set.Accounts, prev.Accounts) || set.Mutual != prev.Mutual {
 					mark(&ch.Hosts, hostOf(key))
 				}
 			}
@@ -254,6 +260,7 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 	if len(accounts) > 0 {
 		set.Accounts = sortedKeys(accounts)
 	}
+	set.Mutual = len(set.Instances) > 0 && !slices.ContainsFunc(set.Instances, func(e model.Instance) bool { return e.TLS != model.TLSModeIstio })
 	return set
 }
 
@@ -316,11 +323,11 @@ func at[V any](m map[string]map[string]V, key string) map[string]V {
 // indexRules keeps destination rules merged by namespace and host.
 func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRule], ch *model.Change) {
 	touched := map[string]bool{}
-	before := b.idleRules
+	before := b.opaqueRules
 	for _, d := range diffs {
-		b.idleRules += count(d.new != nil && tcpIdle(d.new)) - count(d.old != nil && tcpIdle(d.old))
+		b.opaqueRules += count(opaquePolicy(d.new)) - count(opaquePolicy(d.old))
 	}
-	if before+b.idleRules > 0 {
+	if before+b.opaqueRules > 0 {
 		for _, d := range diffs {
 			for _, r := range []*model.DestinationRule{d.old, d.new} {
 				if r != nil {
@@ -339,7 +346,7 @@ func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRu
 		}
 		b.countLabels(ruleLabels(d.old), ruleLabels(d.new))
 	}
-	var edits []model.Edit[*model.DestinationRule]
+	var edits []model.Edit[[]*model.DestinationRule]
 	for key := range touched {
 		ns, _, _ := strings.Cut(key, "/")
 		var rules []*model.DestinationRule
@@ -348,16 +355,8 @@ func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRu
 				rules = append(rules, r)
 			}
 		}
-		if len(rules) == 0 {
-			edits = append(edits, model.Edit[*model.DestinationRule]{Key: key, Delete: true})
-			continue
-		}
 		model.SortDestinationRules(rules)
-		merged := mergeRules(rules)
-		if len(rules) > 1 {
-			merged.Rev = b.next()
-		}
-		edits = append(edits, model.Edit[*model.DestinationRule]{Key: key, Value: merged})
+		edits = append(edits, model.Edit[[]*model.DestinationRule]{Key: key, Value: mergeRules(rules, b.next), Delete: len(rules) == 0})
 	}
 	s.MergedRules = s.MergedRules.Apply(edits)
 }
@@ -369,38 +368,8 @@ func count(is bool) int {
 	return 0
 }
 
-// tcpIdle reports whether a rule has the one setting that listeners read.
-func tcpIdle(r *model.DestinationRule) bool {
-	has := func(p *model.TrafficPolicy) bool {
-		return p.ConnectionPool != nil && p.ConnectionPool.TCPIdleTimeout != nil
-	}
-	if r.Policy == nil {
-		return false
-	}
-	for i := range r.Policy.Ports {
-		if has(&r.Policy.Ports[i].Policy) {
-			return true
-		}
-	}
-	return has(r.Policy)
-}
-
-// ruleKey is a rule's key in Snapshot.MergedRules; rules for some workloads only are kept
-// apart, under a key that sorts beside it.
-func ruleKey(r *model.DestinationRule) string {
-	k := r.Namespace + "/" + r.Host
-	if r.WorkloadSelector != nil {
-		k += "#"
-	}
-	return k
-}
-
-func ruleLabels(r *model.DestinationRule) []string {
-	if r == nil {
-		return nil
-	}
-	return sortedKeys(r.WorkloadSelector)
-}
+// ruleKey is a rule's key in Snapshot.MergedRules.
+func ruleKey(r *model.DestinationRule) string { return r.Namespace + "/" + r.Host }
 
 // indexRoutes keeps virtual services by host (for sidecars) and by gateway.
 func (b *Builder) indexRoutes(s *model.Snapshot, diffs []diff[model.VirtualService], ch *model.Change) {

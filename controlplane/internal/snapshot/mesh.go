@@ -74,7 +74,14 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	m.Keepalive, m.DetectTimeout = keepalive(in.TcpKeepalive), duration(in.ProtocolDetectionTimeout)
 	m.ServiceExportTo, m.VirtualServiceExportTo = slices.Clone(in.DefaultServiceExportTo), slices.Clone(in.DefaultVirtualServiceExportTo)
 	m.RuleExportTo = slices.Clone(in.DefaultDestinationRuleExportTo)
-	m.Locality = localityLB(in.LocalityLbSetting)
+	if in.LocalityLbSetting != nil {
+		m.Locality = localityLB(in.LocalityLbSetting)
+	}
+	m.H2Upgrade = in.H2UpgradePolicy == meshconfig.MeshConfig_UPGRADE
+	if d := duration(in.DnsRefreshRate); d > 0 {
+		m.DNSRefresh = d
+	}
+	m.DefaultPool, m.DefaultOutlier = connectionPool(in.DefaultTrafficPolicy.GetConnectionPool()), outlier(in.DefaultTrafficPolicy.GetOutlierDetection())
 	if in.DefaultHttpRetryPolicy != nil {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
@@ -100,7 +107,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	effective := map[string]bool{}
 	for _, f := range []string{"trustDomain", "rootNamespace", "outboundTrafficPolicy", "accessLogFile", "accessLogFormat", "accessLogEncoding",
 		"connectTimeout", "enableAutoMtls", "enableTracing", "defaultConfig", "tcpKeepalive", "protocolDetectionTimeout",
-		"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting",
+		"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy",
 		"defaultHttpRetryPolicy", "defaultProviders", "extensionProviders"} {
 		effective[f] = true
 	}

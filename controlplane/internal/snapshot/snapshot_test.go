@@ -151,7 +151,7 @@ kind: DestinationRule
 metadata: {name: dr}
 spec:
   host: catalog
-  trafficPolicy: {proxyProtocol: {version: V2}}
+  trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}
 ---
 apiVersion: v1
 kind: Service
@@ -164,7 +164,7 @@ spec:
 		got = append(got, p.String())
 	}
 	want := []string{
-		"DestinationRule shop/dr (t.yaml:17): spec.trafficPolicy.proxyProtocol",
+		"DestinationRule shop/dr (t.yaml:15): spec.workloadSelector",
 		"Service shop/dns (t.yaml:23): spec.ports[0].protocol",
 		"VirtualService shop/vs (t.yaml:9): spec.http[0].delegate",
 	}

@@ -4,12 +4,9 @@ package translate
 
 import (
 	"math"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -27,8 +24,7 @@ type clusterInput struct {
 	// literal: the proxy has no original destinations; an ORIGINAL_DST cluster takes the
 	// address from a header (see allowAny).
 	literal bool
-	own     bool           // model.Proxy.Own
-	local   model.Locality // of the proxy, for priorities
+	client  *model.Proxy // for what depends on who asks: TLS credentials, priorities
 }
 
 type clusterKind uint8
@@ -53,6 +49,9 @@ func (in *clusterInput) requests() bool {
 	return in.port.Protocol.IsHTTP() || (in.port.Protocol == model.ProtocolAuto && in.literal)
 }
 
+// router reports whether the cluster is a gateway's.
+func (in *clusterInput) router() bool { return in.client.Type == model.Router }
+
 func (in *clusterInput) name() string {
 	return ClusterName(in.port.Number, in.subsetName(), in.svc.Host)
 }
@@ -65,18 +64,13 @@ func (in *clusterInput) key() string {
 	}
 	if in.set != nil {
 		k.str(in.set.Accounts...)
+		k.flag(in.set.Mutual)
 		if in.kind == kindStrictDNS || in.kind == kindLogicalDNS {
 			k.num(in.set.Rev)
-			k.str(in.local.Region, in.local.Zone, in.local.SubZone)
+			in.localityKey(k)
 		}
 	}
-	if in.literal {
-		k.num(1)
-	}
-	if in.own {
-		k.num(2)
-	}
-	return k.String()
+	return k.flag(in.literal, in.router(), in.client.IPv6Only()).String()
 }
 
 // noOriginalDst reports whether the proxy never sees where a connection was going: explicit
@@ -92,6 +86,10 @@ func clusterKindOf(svc *model.Service, policy *model.TrafficPolicy, p *model.Pro
 	case model.ResolutionDNSRR:
 		return kindLogicalDNS
 	case model.ResolutionPassthrough:
+		// A gateway knows no original destination, and must not learn one from a header.
+		if p.Type == model.Router {
+			return kindEDS
+		}
 		return kindOriginalDst
 	}
 	if svc.Headless && !noOriginalDst(p) {
@@ -110,9 +108,9 @@ func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clus
 	set, _ := s.Endpoints.Get(svc.Key())
 	var out []clusterInput
 	for _, port := range svc.Ports {
-		in := clusterInput{mesh: s.Mesh, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), own: p.Own, local: p.Locality}
+		in := clusterInput{mesh: s.Mesh, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), client: p}
 		if rule != nil {
-			in.policy = rule.Policy.ForPort(port.Number)
+			in.policy = rule.PolicyFor(nil, port.Number)
 		}
 		in.kind = clusterKindOf(svc, in.policy, p)
 		out = append(out, in)
@@ -122,7 +120,7 @@ func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clus
 		for i := range rule.Subsets {
 			sub := in
 			sub.subset = &rule.Subsets[i]
-			sub.policy = rule.Policy.Merge(sub.subset.Policy).ForPort(port.Number)
+			sub.policy = rule.PolicyFor(sub.subset, port.Number)
 			sub.kind = clusterKindOf(svc, sub.policy, p)
 			out = append(out, sub)
 		}
@@ -145,17 +143,15 @@ func (in *clusterInput) build() *clusterv3.Cluster {
 		ConnectTimeout:  seconds(in.mesh.ConnectTimeout),
 		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
 		LbPolicy:        clusterv3.Cluster_LEAST_REQUEST,
-		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
-			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
-				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
-			},
-		},
-		Metadata: metadata(in.istioMetadata(), in.origin()),
+		CommonLbConfig:  &clusterv3.Cluster_CommonLbConfig{},
+		Metadata:        metadata(in.istioMetadata(), in.origin()),
 	}
+	localityWeighted(c)
 	in.discovery(c)
 	in.applyPolicy(c)
 	in.protocolOptions(c)
 	in.applyTLS(c)
+	in.sendProxyHeader(c)
 	if !speaksHTTP(in.port) && !in.svc.External {
 		c.Filters = []*clusterv3.Filter{{Name: metadataExchangeFilter, TypedConfig: tcpMetadataExchange()}}
 	}
@@ -184,11 +180,11 @@ func (in *clusterInput) istioMetadata() map[string]any {
 	if in.svc.External {
 		m["external"] = true
 	}
+	if t := in.tls(); t != nil && (t.Mode == model.TLSSimple || t.Mode == model.TLSMutual) {
+		m["alpn_override"] = "false" // TLS of the user's own: not to be taken for the mesh's
+	}
 	return m
 }
-
-// dnsRefresh is Istio's default dnsRefreshRate.
-const dnsRefresh = 60 * time.Second
 
 func (in *clusterInput) discovery(c *clusterv3.Cluster) {
 	switch in.kind {
@@ -202,7 +198,12 @@ func (in *clusterInput) discovery(c *clusterv3.Cluster) {
 		}
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: t}
 		c.DnsLookupFamily = clusterv3.Cluster_V4_ONLY
-		c.DnsRefreshRate = seconds(dnsRefresh)
+		// With addresses of both families names are resolved to IPv4, as in Istio without dual
+		// stack.
+		if in.client.IPv6Only() {
+			c.DnsLookupFamily = clusterv3.Cluster_V6_ONLY
+		}
+		c.DnsRefreshRate = seconds(in.mesh.DNSRefresh)
 		c.RespectDnsTtl = true
 		c.LoadAssignment = in.assignment()
 		if in.kind == kindLogicalDNS && !oneEndpoint(c.LoadAssignment) {
@@ -212,6 +213,12 @@ func (in *clusterInput) discovery(c *clusterv3.Cluster) {
 		}
 	case kindOriginalDst:
 		originalDst(c, in.literal)
+		if t := in.port.Target; in.svc.Resolution == model.ResolutionPassthrough && t != 0 {
+			if c.GetOriginalDstLbConfig() == nil {
+				c.LbConfig = &clusterv3.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &clusterv3.Cluster_OriginalDstLbConfig{}}
+			}
+			c.GetOriginalDstLbConfig().UpstreamPortOverride = u32(t)
+		}
 	}
 }
 
@@ -267,149 +274,4 @@ func passthrough(mesh *model.Mesh, literal bool) *clusterv3.Cluster {
 	originalDst(c, literal)
 	useDownstreamProtocol(c)
 	return c
-}
-
-func (in *clusterInput) applyPolicy(c *clusterv3.Cluster) {
-	pol := in.policy
-	if pol == nil {
-		pol = &model.TrafficPolicy{}
-	}
-	keep := in.mesh.Keepalive
-	if cp := pol.ConnectionPool; cp != nil {
-		th := c.CircuitBreakers.Thresholds[0]
-		if cp.ConnectTimeout > 0 {
-			c.ConnectTimeout = seconds(cp.ConnectTimeout)
-		}
-		if cp.MaxConnections > 0 {
-			th.MaxConnections = u32(uint32(cp.MaxConnections))
-		}
-		if cp.MaxPendingRequests > 0 {
-			th.MaxPendingRequests = u32(uint32(cp.MaxPendingRequests))
-		}
-		if cp.MaxRequests > 0 {
-			th.MaxRequests = u32(uint32(cp.MaxRequests))
-		}
-		if cp.MaxRetries > 0 {
-			th.MaxRetries = u32(uint32(cp.MaxRetries))
-		}
-		if cp.RetryBudgetPercent > 0 {
-			th.RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(cp.RetryBudgetPercent)}
-			if cp.RetryBudgetConcurrency > 0 {
-				th.RetryBudget.MinRetryConcurrency = u32(cp.RetryBudgetConcurrency)
-			}
-		}
-		if cp.Keepalive != nil {
-			keep = cp.Keepalive
-		}
-	}
-	if keep != nil {
-		k := &corev3.TcpKeepalive{}
-		if keep.Probes > 0 {
-			k.KeepaliveProbes = u32(keep.Probes)
-		}
-		if keep.Time > 0 {
-			k.KeepaliveTime = u32(uint32(keep.Time / time.Second))
-		}
-		if keep.Interval > 0 {
-			k.KeepaliveInterval = u32(uint32(keep.Interval / time.Second))
-		}
-		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: k}
-	}
-	in.applyOutlier(c, pol.Outlier)
-	if in.kind != kindOriginalDst {
-		in.applyLoadBalancer(c, pol.LoadBalancer)
-	}
-}
-
-func (in *clusterInput) applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
-	if o == nil {
-		return
-	}
-	enforced := func(v uint32) uint32 {
-		if v > 0 {
-			return 100
-		}
-		return 0
-	}
-	// Istio turns detection by success rate off: it is not part of its API.
-	d := &clusterv3.OutlierDetection{EnforcingSuccessRate: u32(0)}
-	if v := o.Consecutive5xx; v != nil {
-		d.Consecutive_5Xx, d.EnforcingConsecutive_5Xx = u32(*v), u32(enforced(*v))
-	}
-	switch {
-	case o.ConsecutiveGateway != nil:
-		d.ConsecutiveGatewayFailure, d.EnforcingConsecutiveGatewayFailure = u32(*o.ConsecutiveGateway), u32(enforced(*o.ConsecutiveGateway))
-	case o.ConsecutiveErrorsOld > 0:
-		d.ConsecutiveGatewayFailure, d.EnforcingConsecutiveGatewayFailure = u32(o.ConsecutiveErrorsOld), u32(100)
-	}
-	if o.SplitLocal {
-		d.SplitExternalLocalOriginErrors = true
-		if v := o.ConsecutiveLocal; v != nil {
-			d.ConsecutiveLocalOriginFailure, d.EnforcingConsecutiveLocalOriginFailure = u32(*v), u32(enforced(*v))
-		}
-		if !in.own { // our proxy has no such detector to switch off
-			d.EnforcingLocalOriginSuccessRate = u32(0)
-		}
-	}
-	if o.Interval > 0 {
-		d.Interval = seconds(o.Interval)
-	}
-	if o.BaseEjection > 0 {
-		d.BaseEjectionTime = seconds(o.BaseEjection)
-	}
-	if o.MaxEjectionPercent != nil {
-		d.MaxEjectionPercent = u32(min(*o.MaxEjectionPercent, 100))
-	}
-	c.OutlierDetection = d
-	if c.CommonLbConfig != nil {
-		// minHealthPercent defaults to 0 and is written as such: with outlier detection,
-		// panic routing is off unless asked for.
-		c.CommonLbConfig.HealthyPanicThreshold = percent(float64(min(o.MinHealthPercent, 100)))
-	}
-}
-
-func (in *clusterInput) applyLoadBalancer(c *clusterv3.Cluster, lb *model.LoadBalancer) {
-	if lb == nil {
-		return
-	}
-	var slow *clusterv3.Cluster_SlowStartConfig
-	if lb.SlowStart > 0 && !in.own {
-		slow = &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: seconds(lb.SlowStart)}
-	}
-	switch lb.Policy {
-	case model.LBRoundRobin:
-		c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
-		if slow != nil {
-			c.LbConfig = &clusterv3.Cluster_RoundRobinLbConfig_{RoundRobinLbConfig: &clusterv3.Cluster_RoundRobinLbConfig{SlowStartConfig: slow}}
-		}
-	case model.LBRandom:
-		c.LbPolicy = clusterv3.Cluster_RANDOM
-	case model.LBRingHash:
-		c.LbPolicy = clusterv3.Cluster_RING_HASH
-		size := lb.MinRingSize
-		if size == 0 {
-			size = 1024 // Istio's default minimumRingSize
-		}
-		c.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{RingHashLbConfig: &clusterv3.Cluster_RingHashLbConfig{MinimumRingSize: u64(min(size, 8<<20))}}
-	case model.LBMaglev:
-		c.LbPolicy = clusterv3.Cluster_MAGLEV
-		cfg := &clusterv3.Cluster_MaglevLbConfig{}
-		if lb.TableSize > 0 {
-			cfg.TableSize = u64(min(lb.TableSize, 5000011))
-		}
-		c.LbConfig = &clusterv3.Cluster_MaglevLbConfig_{MaglevLbConfig: cfg}
-	default:
-		c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
-		if slow != nil {
-			c.LbConfig = &clusterv3.Cluster_LeastRequestLbConfig_{LeastRequestLbConfig: &clusterv3.Cluster_LeastRequestLbConfig{SlowStartConfig: slow}}
-		}
-	}
-}
-
-// idle returns a duration unless it was not given.
-func idle(d time.Duration) *durationpb.Duration {
-	if d <= 0 {
-		return nil
-	}
-	return seconds(d)
 }

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"cmp"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -28,54 +30,81 @@ func explicitHTTP1(o *httpv3.HttpProtocolOptions) {
 	}}
 }
 
-func explicitHTTP2(o *httpv3.HttpProtocolOptions, maxStreams int32) {
-	h2 := &corev3.Http2ProtocolOptions{}
-	if maxStreams > 0 {
-		h2.MaxConcurrentStreams = u32(uint32(maxStreams))
-	}
+func explicitHTTP2(o *httpv3.HttpProtocolOptions, h2 *corev3.Http2ProtocolOptions) {
 	o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: h2},
 	}}
 }
 
-func downstreamProtocol(o *httpv3.HttpProtocolOptions) {
+func downstreamProtocol(o *httpv3.HttpProtocolOptions, h2 *corev3.Http2ProtocolOptions) {
 	o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
-		HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
-		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: h2,
 	}}
 }
 
 func useDownstreamProtocol(c *clusterv3.Cluster) {
 	o := &httpv3.HttpProtocolOptions{}
-	downstreamProtocol(o)
+	downstreamProtocol(o, &corev3.Http2ProtocolOptions{})
 	setHTTPOptions(c, o)
 }
 
-// protocolOptions says which HTTP version the endpoints are spoken to. A plain HTTP/1.1 port
-// with no settings needs none.
-func (in *clusterInput) protocolOptions(c *clusterv3.Cluster) {
-	cp := &model.ConnectionPool{}
-	if in.policy != nil && in.policy.ConnectionPool != nil {
-		cp = in.policy.ConnectionPool
+// upstreamHTTP is the version of HTTP that endpoints are spoken to in.
+type upstreamHTTP uint8
+
+const (
+	upstreamHTTP1 upstreamHTTP = iota
+	upstreamHTTP2
+	upstreamAsClient
+)
+
+// version chooses it: the client's where the policy says so, HTTP/2 where the port or an
+// upgrade says so, and the client's where a sidecar has to detect the protocol. A gateway
+// offers HTTP/2 to everyone, which says nothing about the service: there it is HTTP/1.1.
+func (in *clusterInput) version() upstreamHTTP {
+	cp := in.connectionPool()
+	upgrade := cp.H2Upgrade == model.H2UpgradeYes ||
+		cp.H2Upgrade == model.H2UpgradeDefault && in.mesh.H2Upgrade && in.port.Protocol.IsHTTP()
+	switch {
+	case cp.UseClientProtocol:
+		return upstreamAsClient
+	case in.port.Protocol.IsHTTP2(), upgrade:
+		return upstreamHTTP2
+	case in.port.Protocol == model.ProtocolAuto && !in.router():
+		return upstreamAsClient
 	}
-	o := &httpv3.HttpProtocolOptions{}
-	common := &corev3.HttpProtocolOptions{IdleTimeout: idle(cp.IdleTimeout), MaxConnectionDuration: idle(cp.MaxConnectionDuration)}
+	return upstreamHTTP1
+}
+
+// protocolOptions says which HTTP version the endpoints are spoken to, and how long
+// connections live. A plain HTTP/1.1 port with no settings needs none.
+func (in *clusterInput) protocolOptions(c *clusterv3.Cluster) {
+	cp := in.connectionPool()
+	o := &httpv3.HttpProtocolOptions{UpstreamHttpProtocolOptions: in.serverName()}
+	settings := o.UpstreamHttpProtocolOptions != nil
+	common := &corev3.HttpProtocolOptions{IdleTimeout: optional(cmp.Or(cp.IdleTimeout, cp.TCPIdleTimeout)), MaxConnectionDuration: optional(cp.MaxConnectionDuration)}
 	if cp.MaxRequestsPerConn > 0 {
 		common.MaxRequestsPerConnection = u32(uint32(cp.MaxRequestsPerConn))
 	}
-	settings := common.IdleTimeout != nil || common.MaxConnectionDuration != nil || common.MaxRequestsPerConnection != nil
-	if settings {
-		o.CommonHttpProtocolOptions = common
+	if common.IdleTimeout != nil || common.MaxConnectionDuration != nil || common.MaxRequestsPerConnection != nil {
+		o.CommonHttpProtocolOptions, settings = common, true
 	}
-	switch {
-	case in.port.Protocol.IsHTTP2(), cp.H2Upgrade && in.port.Protocol == model.ProtocolHTTP:
-		explicitHTTP2(o, cp.MaxConcurrentStreams)
-	case cp.UseClientProtocol, in.port.Protocol == model.ProtocolAuto:
-		downstreamProtocol(o)
-	case settings:
-		explicitHTTP1(o)
+	h2 := &corev3.Http2ProtocolOptions{}
+	if k := cp.HTTP2Keepalive; k != nil && k.Timeout != nil && *k.Timeout > 0 {
+		h2.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: optional(k.Interval), Timeout: seconds(*k.Timeout)}
+	}
+	switch in.version() {
+	case upstreamHTTP2:
+		if cp.MaxConcurrentStreams > 0 {
+			h2.MaxConcurrentStreams = u32(uint32(cp.MaxConcurrentStreams))
+		}
+		explicitHTTP2(o, h2)
+	case upstreamAsClient:
+		downstreamProtocol(o, h2)
 	default:
-		return
+		if !settings {
+			return
+		}
+		explicitHTTP1(o)
 	}
 	setHTTPOptions(c, o)
 }

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"sort"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -29,7 +28,8 @@ func endpoints(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) 
 		if in.port.Number != port || in.subsetName() != subset || in.kind != kindEDS {
 			continue
 		}
-		k := (&keyHash{}).num(in.mesh.Rev).str(in.local.Region, in.local.Zone, in.local.SubZone)
+		k := (&keyHash{}).num(in.mesh.Rev)
+		in.localityKey(k)
 		if in.set != nil {
 			k.num(in.set.Rev)
 		}
@@ -51,81 +51,8 @@ func edsNames(s *model.Snapshot, p *model.Proxy, svc *model.Service) []string {
 	return out
 }
 
-// assignment groups the endpoints of the cluster's port and subset by locality.
-func (in *clusterInput) assignment() *endpointv3.ClusterLoadAssignment {
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: in.name()}
-	if in.set == nil {
-		return out
-	}
-	groups := map[model.Locality]*endpointv3.LocalityLbEndpoints{}
-	var order []model.Locality
-	for i := range in.set.Instances {
-		e := &in.set.Instances[i]
-		if e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) {
-			continue
-		}
-		g := groups[e.Locality]
-		if g == nil {
-			g = &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{Region: e.Locality.Region, Zone: e.Locality.Zone, SubZone: e.Locality.SubZone}}
-			groups[e.Locality] = g
-			order = append(order, e.Locality)
-		}
-		g.LbEndpoints = append(g.LbEndpoints, lbEndpoint(e))
-	}
-	sort.Slice(order, func(i, j int) bool { return localityString(order[i]) < localityString(order[j]) })
-	for _, l := range order {
-		g := groups[l]
-		total := uint32(0)
-		for _, e := range g.LbEndpoints {
-			total += e.LoadBalancingWeight.GetValue()
-		}
-		g.LoadBalancingWeight = u32(total)
-		out.Endpoints = append(out.Endpoints, g)
-	}
-	in.prioritize(out)
-	return out
-}
-
-func localityString(l model.Locality) string { return l.Region + "/" + l.Zone + "/" + l.SubZone }
-
-// prioritize prefers near localities, as Istio does where outlier detection can tell that
-// they fail. The priorities are numbered without gaps, which Envoy demands.
-func (in *clusterInput) prioritize(a *endpointv3.ClusterLoadAssignment) {
-	if in.policy == nil || in.policy.Outlier == nil || in.local.Region == "" || len(a.Endpoints) < 2 {
-		return
-	}
-	setting := in.mesh.Locality
-	if lb := in.policy.LoadBalancer; lb != nil && lb.Locality != nil {
-		setting = lb.Locality
-	}
-	if setting != nil && (!setting.Enabled || len(setting.Distribute) > 0) {
-		return
-	}
-	rank := func(l *corev3.Locality) uint32 {
-		switch {
-		case l.Region != in.local.Region:
-			if setting != nil && setting.Failover[in.local.Region] == l.Region {
-				return 3
-			}
-			return 4
-		case l.Zone != in.local.Zone:
-			return 2
-		case l.SubZone != in.local.SubZone:
-			return 1
-		}
-		return 0
-	}
-	used := [5]bool{}
-	for _, g := range a.Endpoints {
-		used[rank(g.Locality)] = true
-	}
-	for _, g := range a.Endpoints {
-		for r := uint32(0); r < rank(g.Locality); r++ {
-			if used[r] {
-				g.Priority++
-			}
-		}
-	}
+func toLocality(l model.Locality) *corev3.Locality {
+	return &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
 }
 
 func lbEndpoint(e *model.Instance) *endpointv3.LbEndpoint {
@@ -137,14 +64,10 @@ func lbEndpoint(e *model.Instance) *endpointv3.LbEndpoint {
 	if e.TLS == model.TLSModeIstio {
 		fields["envoy.transport_socket_match"] = toStruct(map[string]any{"tlsMode": "istio"})
 	}
-	weight := e.Weight
-	if weight == 0 {
-		weight = 1
-	}
 	return &endpointv3.LbEndpoint{
 		HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: addr}},
 		HealthStatus:        corev3.HealthStatus_HEALTHY,
-		LoadBalancingWeight: u32(weight),
+		LoadBalancingWeight: u32(weight(e)),
 		Metadata:            &corev3.Metadata{FilterMetadata: fields},
 	}
 }

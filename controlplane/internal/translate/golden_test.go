@@ -27,12 +27,14 @@ type node struct {
 	ID       string         `json:"id"`
 	Cluster  string         `json:"cluster"`
 	Region   string         `json:"region"`
+	Zone     string         `json:"zone"`
+	SubZone  string         `json:"subzone"`
 	Metadata map[string]any `json:"metadata"`
 }
 
 func (n node) proxy(t testing.TB) *model.Proxy {
 	t.Helper()
-	p, err := model.ParseProxy(n.ID, n.Cluster, n.Metadata, model.Locality{Region: n.Region})
+	p, err := model.ParseProxy(n.ID, n.Cluster, n.Metadata, model.Locality{Region: n.Region, Zone: n.Zone, SubZone: n.SubZone})
 	if err != nil {
 		t.Fatal(err)
 	}

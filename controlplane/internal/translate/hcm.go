@@ -1,14 +1,11 @@
 package translate
 
 import (
-	"time"
-
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -80,40 +77,3 @@ func tracing(s *model.Snapshot, p *model.Proxy) *hcmv3.HttpConnectionManager_Tra
 		ClientSampling: &typev3.Percent{Value: 100}, RandomSampling: percent(sampling), OverallSampling: &typev3.Percent{Value: 100},
 	}
 }
-
-// tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
-// where to.
-func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	return tcpFiltersIdle(d, statPrefix, clusters, nil, logs)
-}
-
-// tcpFiltersIdle is tcpFilters with connectionPool.tcp.idleTimeout; nil is Envoy's default of
-// an hour.
-func tcpFiltersIdle(d direction, statPrefix string, clusters []weightedCluster, idle *time.Duration, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	tp := &tcpproxyv3.TcpProxy{StatPrefix: statPrefix, AccessLog: logs}
-	if idle != nil {
-		tp.IdleTimeout = seconds(*idle)
-	}
-	if len(clusters) == 1 {
-		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: clusters[0].name}
-	} else {
-		w := &tcpproxyv3.TcpProxy_WeightedCluster{}
-		for _, c := range clusters {
-			w.Clusters = append(w.Clusters, &tcpproxyv3.TcpProxy_WeightedCluster_ClusterWeight{Name: c.name, Weight: c.weight})
-		}
-		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
-	}
-	var out []*listenerv3.Filter
-	if d == inbound {
-		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
-	}
-	return append(out, networkFilter(statsFilter, stats(d)), networkFilter(tcpProxyFilter, toAny(tp)))
-}
-
-// weightedCluster is a share of connections.
-type weightedCluster struct {
-	name   string
-	weight uint32
-}
-
-func toCluster(name string) []weightedCluster { return []weightedCluster{{name, 1}} }

@@ -115,7 +115,7 @@ func secureChains(s *model.Snapshot, p *model.Proxy, g *gatewayListener, name st
 					continue
 				}
 				if to := rc.shares(t.Destinations); len(to) > 0 {
-					put(&listenerv3.FilterChain{Filters: tcpFilters(gateway, to[0].name, to, logs),
+					put(&listenerv3.FilterChain{Filters: tcpFiltersWith(gateway, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), logs),
 						Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin)})
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -75,14 +76,11 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	for _, sp := range servedPorts(s, p) {
 		app := appAddress(p, sp.target)
 		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol)).str(app.String(), p.Interception)
-		if p.Own {
-			k.num(2)
-		}
 		for _, svc := range sp.services {
 			k.num(svc.Rev)
 		}
 		out = append(out, Resource{Name: inboundName(sp.target), Key: k.String(), build: func() proto.Message {
-			return inboundCluster(mesh, p.Interception == model.InterceptNone, p.Own, sp, app)
+			return inboundCluster(mesh, p.Interception == model.InterceptNone, sp, app)
 		}})
 	}
 	if p.Interception != model.InterceptNone {
@@ -118,7 +116,7 @@ func passthroughBind() *corev3.BindConfig {
 	}}
 }
 
-func inboundCluster(mesh *model.Mesh, explicit, own bool, sp servedPort, app netip.AddrPort) *clusterv3.Cluster {
+func inboundCluster(mesh *model.Mesh, explicit bool, sp servedPort, app netip.AddrPort) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name: inboundName(sp.target), ConnectTimeout: seconds(mesh.ConnectTimeout),
 		CircuitBreakers:    &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
@@ -142,8 +140,9 @@ func inboundCluster(mesh *model.Mesh, explicit, own bool, sp servedPort, app net
 	}
 	switch {
 	case sp.port.Protocol.IsHTTP2():
-		in := clusterInput{port: sp.port, own: own}
-		in.protocolOptions(c)
+		o := &httpv3.HttpProtocolOptions{}
+		explicitHTTP2(o, &corev3.Http2ProtocolOptions{})
+		setHTTPOptions(c, o)
 	case sp.port.Protocol == model.ProtocolAuto:
 		useDownstreamProtocol(c)
 	}

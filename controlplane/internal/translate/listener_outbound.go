@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"sort"
 	"strconv"
-	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -172,21 +171,16 @@ func tcpChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*ac
 	if rules != nil && o.sp.Protocol.IsTLS() {
 		out = append(out, rc.tlsChains(outbound, rules, nil, logs)...)
 	}
+	dest := model.Destination{Host: o.svc.Host, Port: o.sp.Number}
 	to := toCluster(ClusterName(o.sp.Number, "", o.svc.Host))
 	if rules != nil {
 		if t := rc.tcpRule(rules); t != nil {
 			if w := rc.shares(t.Destinations); len(w) > 0 {
-				to = w
+				to, dest = w, t.Destinations[0].Destination
 			}
 		}
 	}
-	var idle *time.Duration
-	if rule := s.Rule(o.svc.Host, o.svc.Namespace, p.Namespace, p.Labels); rule != nil {
-		if pol := rule.Policy.ForPort(o.sp.Number); pol != nil && pol.ConnectionPool != nil {
-			idle = pol.ConnectionPool.TCPIdleTimeout
-		}
-	}
-	return append(out, &listenerv3.FilterChain{Filters: tcpFiltersIdle(outbound, to[0].name, to, idle, logs)})
+	return append(out, &listenerv3.FilterChain{Filters: tcpFiltersWith(outbound, to[0].name, to, rc.tcpPolicy(dest), logs)})
 }
 
 // tcpRule is the first tcp rule that concerns the client and the port.
@@ -238,7 +232,7 @@ func (rc *routeContext) tlsChains(d direction, vs *model.VirtualService, admit f
 			m = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
 		}
 		out = append(out, &listenerv3.FilterChain{
-			FilterChainMatch: m, Filters: tcpFilters(d, to[0].name, to, logs),
+			FilterChainMatch: m, Filters: tcpFiltersWith(d, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), logs),
 			Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin),
 		})
 	}

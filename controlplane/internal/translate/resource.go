@@ -242,6 +242,17 @@ func (k *keyHash) str(ss ...string) *keyHash {
 	return k
 }
 
+func (k *keyHash) flag(vs ...bool) *keyHash {
+	for _, v := range vs {
+		b := byte(0)
+		if v {
+			b = 1
+		}
+		k.buf = append(k.buf, b)
+	}
+	return k
+}
+
 func (k *keyHash) String() string {
 	sum := sha256.Sum256(k.buf)
 	return hex.EncodeToString(sum[:16])

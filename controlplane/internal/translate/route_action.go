@@ -164,15 +164,15 @@ func (rc *routeContext) hashPolicy(d model.Destination) []*routev3.RouteAction_H
 	if rule == nil {
 		return nil
 	}
-	pol := rule.Policy
-	if sub, ok := rule.Subset(d.Subset); ok {
-		pol = pol.Merge(sub.Policy)
-	}
 	port := d.Port
 	if port == 0 {
 		port = rc.port
 	}
-	pol = pol.ForPort(port)
+	var subset *model.Subset
+	if sub, ok := rule.Subset(d.Subset); ok {
+		subset = &sub
+	}
+	pol := rule.PolicyFor(subset, port)
 	if pol == nil || pol.LoadBalancer == nil || pol.LoadBalancer.Hash == nil {
 		return nil
 	}
@@ -181,10 +181,10 @@ func (rc *routeContext) hashPolicy(d model.Destination) []*routev3.RouteAction_H
 	switch {
 	case h.Header != "":
 		out.PolicySpecifier = &routev3.RouteAction_HashPolicy_Header_{Header: &routev3.RouteAction_HashPolicy_Header{HeaderName: h.Header}}
-	case h.CookieName != "":
-		c := &routev3.RouteAction_HashPolicy_Cookie{Name: h.CookieName, Path: h.CookiePath}
-		if h.CookieTTL != nil {
-			c.Ttl = seconds(*h.CookieTTL)
+	case h.Cookie != nil:
+		c := &routev3.RouteAction_HashPolicy_Cookie{Name: h.Cookie.Name, Path: h.Cookie.Path, Ttl: optional(h.Cookie.TTL)}
+		for _, a := range h.Cookie.Attributes {
+			c.Attributes = append(c.Attributes, &routev3.RouteAction_HashPolicy_CookieAttribute{Name: a.Name, Value: a.Value})
 		}
 		out.PolicySpecifier = &routev3.RouteAction_HashPolicy_Cookie_{Cookie: c}
 	case h.SourceIP:

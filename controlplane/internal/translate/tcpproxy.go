@@ -1,0 +1,79 @@
+package translate
+
+import (
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// weightedCluster is a share of connections.
+type weightedCluster struct {
+	name   string
+	weight uint32
+}
+
+func toCluster(name string) []weightedCluster { return []weightedCluster{{name, 1}} }
+
+// tcpPolicy is what of a destination's policy the listener carries out. Nil: Envoy's defaults,
+// an idle timeout of an hour and no limit.
+type tcpPolicy struct {
+	idle, duration *time.Duration
+}
+
+// tcpPolicy finds it for the first of several destinations: it belongs to the listener, not to
+// a cluster.
+func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
+	ns := ""
+	if svc := rc.snap.Service(d.Host, rc.proxy.Namespace); svc != nil {
+		ns = svc.Namespace
+	}
+	rule := rc.snap.Rule(d.Host, ns, rc.proxy.Namespace, rc.proxy.Labels)
+	if rule == nil {
+		return tcpPolicy{}
+	}
+	var subset *model.Subset
+	if sub, ok := rule.Subset(d.Subset); ok {
+		subset = &sub
+	}
+	port := d.Port
+	if port == 0 {
+		port = rc.port
+	}
+	pol := rule.PolicyFor(subset, port)
+	if pol == nil || pol.ConnectionPool == nil {
+		return tcpPolicy{}
+	}
+	return tcpPolicy{idle: pol.ConnectionPool.TCPIdleTimeout, duration: pol.ConnectionPool.MaxConnectionDuration}
+}
+
+// tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
+// where to.
+func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	return tcpFiltersWith(d, statPrefix, clusters, tcpPolicy{}, logs)
+}
+
+// tcpFiltersWith is tcpFilters with a destination's policy.
+func tcpFiltersWith(d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	tp := &tcpproxyv3.TcpProxy{
+		StatPrefix: statPrefix, AccessLog: logs,
+		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
+	}
+	if len(clusters) == 1 {
+		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: clusters[0].name}
+	} else {
+		w := &tcpproxyv3.TcpProxy_WeightedCluster{}
+		for _, c := range clusters {
+			w.Clusters = append(w.Clusters, &tcpproxyv3.TcpProxy_WeightedCluster_ClusterWeight{Name: c.name, Weight: c.weight})
+		}
+		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
+	}
+	var out []*listenerv3.Filter
+	if d == inbound {
+		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
+	}
+	return append(out, networkFilter(statsFilter, stats(d)), networkFilter(tcpProxyFilter, toAny(tp)))
+}
