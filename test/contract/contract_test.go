@@ -38,11 +38,12 @@ type testCase struct {
 }
 
 func TestScenarios(t *testing.T) {
-	dirs, err := filepath.Glob("testdata/*")
-	if err != nil || len(dirs) == 0 {
+	files, err := filepath.Glob("testdata/*/cases.yaml")
+	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenarios: %v", err)
 	}
-	for _, dir := range dirs {
+	for _, file := range files {
+		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			raw, err := os.ReadFile(filepath.Join(dir, "cases.yaml"))
 			if err != nil {

@@ -1,0 +1,172 @@
+package decision
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// rowHeader carries which question of which row a request belongs to, and doHeader what the application does with it.
+const (
+	rowHeader = "x-row"
+	doHeader  = "x-do"
+)
+
+// seen is a request as an application saw it.
+type seen struct {
+	app, path, host, protocol string
+	header                    http.Header
+}
+
+// mirrored reports whether the request is a copy.
+func (s *seen) mirrored() bool {
+	host, _, _ := strings.Cut(s.host, ":")
+	return strings.HasSuffix(host, "-shadow")
+}
+
+// origin is all applications of a world. They answer, and keep what they were asked.
+type origin struct {
+	mu   sync.Mutex
+	seen map[string][]seen // by question
+}
+
+// asked returns what has arrived of a question.
+func (o *origin) asked(question string) []seen {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen[question]
+}
+
+// record keeps a request and returns how many of its question came before, copies apart.
+func (o *origin) record(s seen) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id, before := s.header.Get(rowHeader), 0
+	for i := range o.seen[id] {
+		if !o.seen[id][i].mirrored() {
+			before++
+		}
+	}
+	o.seen[id] = append(o.seen[id], s)
+	return before
+}
+
+// startApps runs every application of a table.
+func startApps(t *testing.T, apps []App) *origin {
+	o := &origin{seen: map[string][]seen{}}
+	cert := certificate(t)
+	for i := range apps {
+		a := &apps[i]
+		for _, p := range a.Ports {
+			l, err := net.Listen("tcp", net.JoinHostPort(a.Address, strconv.FormatUint(uint64(p.Target), 10)))
+			if err != nil {
+				t.Fatalf("%s: %v", a.Name, err)
+			}
+			switch p.Speaks {
+			case "http":
+				o.serveHTTP(t, l, a.Name)
+			case "tcp", "banner":
+				serveBytes(t, l, a.Name, p.Speaks == "banner")
+			case "tls":
+				serveBytes(t, tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), a.Name, false)
+			default:
+				t.Fatalf("%s speaks %q, which is not http, tcp, banner or tls", a.Name, p.Speaks)
+			}
+		}
+	}
+	return o
+}
+
+func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
+	srv := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		before := o.record(seen{name, r.URL.RequestURI(), r.Host, r.Proto, r.Header.Clone()})
+		w.Header().Set("x-app", name)
+		status := http.StatusOK
+		switch what, arg, _ := strings.Cut(r.Header.Get(doHeader), " "); what {
+		case "":
+		case "sleep":
+			d, _ := time.ParseDuration(arg)
+			select {
+			case <-time.After(d):
+			case <-r.Context().Done():
+			}
+		default:
+			limits := map[string]int{"": 1 << 30, "once": 1, "twice": 2}
+			if before < limits[arg] {
+				status, _ = strconv.Atoi(what)
+			}
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, name)
+	})
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		srv.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	})
+}
+
+// serveBytes answers each line with the application's name, or says it at once.
+func serveBytes(t *testing.T, l net.Listener, name string, first bool) {
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				stop := context.AfterFunc(ctx, func() { c.Close() })
+				defer stop()
+				if first {
+					fmt.Fprintln(c, name)
+				}
+				for lines := bufio.NewScanner(c); lines.Scan(); {
+					fmt.Fprintln(c, name)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		l.Close()
+		wg.Wait()
+	})
+}
+
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "application"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}

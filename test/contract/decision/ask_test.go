@@ -1,0 +1,173 @@
+package decision
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/test/internal/testnet"
+)
+
+// answer is what came back for one question.
+type answer struct {
+	question string // its id
+	from     string // the client's ip:port, by which the access log knows it
+	app      string // who answered
+	resp     *http.Response
+	body     string
+	took     time.Duration
+	ended    bool // without a byte
+}
+
+// patience is how long a client waits for an answer.
+const patience = 20 * time.Second
+
+// place is where a row's client is, and so how it connects.
+type place struct {
+	w     *world
+	where string
+}
+
+// dial connects as the row's client would to host:port.
+func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
+	t.Helper()
+	dialer, target := testnet.Dialer(testnet.Outbound), ""
+	switch name, inbound := at(p.where); {
+	case p.where == "gateway":
+		dialer = &net.Dialer{}
+		_, port, err := net.SplitHostPort(hostPort)
+		if err != nil {
+			return nil, err
+		}
+		if to := gatewayPorts[port]; to != "" {
+			port = to
+		}
+		target = net.JoinHostPort(gatewayAddress, port)
+	case inbound:
+		dialer = testnet.Dialer(testnet.Inbound)
+		_, port, err := net.SplitHostPort(hostPort)
+		if err != nil {
+			return nil, err
+		}
+		a := p.w.app(t, name)
+		target = net.JoinHostPort(a.Address, a.targetPort(t, port))
+	default:
+		var err error
+		if target, err = p.w.leads(hostPort); err != nil {
+			return nil, err
+		}
+	}
+	if r.To != "" {
+		target = r.To
+	}
+	return dialer.DialContext(t.Context(), "tcp", target)
+}
+
+func at(where string) (name string, ok bool) { return strings.CutPrefix(where, "at ") }
+
+// ask makes one request or connection.
+func (p place) ask(t *testing.T, r *Row, id string) (answer, error) {
+	t.Helper()
+	if r.Connect != "" {
+		return p.connect(t, r, id)
+	}
+	return p.request(t, r, id)
+}
+
+func (p place) request(t *testing.T, r *Row, id string) (answer, error) {
+	t.Helper()
+	method, target, ok := strings.Cut(r.Request, " ")
+	if !ok {
+		return answer{}, fmt.Errorf("request %q is not METHOD URL", r.Request)
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return answer{}, err
+	}
+	out := answer{question: id}
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols),
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: u.Hostname()}}
+	transport.Protocols.SetHTTP1(r.HTTP != "2")
+	transport.Protocols.SetUnencryptedHTTP2(r.HTTP == "2")
+	transport.Protocols.SetHTTP2(r.HTTP == "2")
+	transport.DialContext = func(_ context.Context, _, hostPort string) (net.Conn, error) {
+		c, err := p.dial(t, r, hostPort)
+		if err == nil {
+			out.from = c.LocalAddr().String()
+		}
+		return c, err
+	}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), method, u.String(), nil)
+	if err != nil {
+		return answer{}, err
+	}
+	for k, v := range r.Headers {
+		if strings.EqualFold(k, "host") {
+			req.Host = v
+			continue
+		}
+		req.Header.Set(k, v)
+	}
+	req.Header.Set(rowHeader, id)
+	if r.Do != "" {
+		req.Header.Set(doHeader, r.Do)
+	}
+	client := &http.Client{Transport: transport, Timeout: patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	begin := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		if r.End == "closed" {
+			out.ended = true
+			return out, nil
+		}
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	out.resp, out.body, out.took = resp, string(body), time.Since(begin)
+	for _, s := range p.w.origin.asked(id) {
+		if !s.mirrored() {
+			out.app = s.app // the last try
+		}
+	}
+	return out, err
+}
+
+func (p place) connect(t *testing.T, r *Row, id string) (answer, error) {
+	t.Helper()
+	c, err := p.dial(t, r, r.Connect)
+	if err != nil {
+		return answer{}, err
+	}
+	defer c.Close()
+	out := answer{question: id, from: c.LocalAddr().String()}
+	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(patience)); err != nil {
+		return answer{}, err
+	}
+	if r.SNI != "" {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: r.SNI})
+	}
+	if r.Say != "" || r.SNI != "" {
+		if _, err := fmt.Fprintln(c, r.Say); err != nil && r.End == "" {
+			return answer{}, err
+		}
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	out.app, out.took = strings.TrimSpace(line), time.Since(begin)
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		return answer{}, err
+	}
+	out.ended = err != nil && line == ""
+	return out, nil
+}

@@ -1,0 +1,272 @@
+package decision
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/test/internal/testnet"
+)
+
+func TestMain(m *testing.M) {
+	testnet.Enter()
+	goleak.VerifyTestMain(m)
+}
+
+// TestDecisions asks every row of every file.
+func TestDecisions(t *testing.T) {
+	tables, err := ReadAll(Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tables) == 0 {
+		t.Fatal("there are no tables")
+	}
+	if why := testnet.Missing(); why != "" {
+		t.Skip(why)
+	}
+	for _, table := range tables {
+		t.Run(table.Name, func(t *testing.T) { run(t, table) })
+	}
+}
+
+// run starts a table's world and, one after the other, the proxies at which its rows are decided. The rows of a proxy are asked in their
+// order; what the log says is judged when all have been asked, because it is written in batches.
+func run(t *testing.T, table *Table) {
+	w := startWorld(t, table)
+	var places []string
+	for i := range table.Rows {
+		if where := table.Rows[i].Where(); where != "" && !slices.Contains(places, where) {
+			places = append(places, where)
+		}
+	}
+	for _, where := range places {
+		w.runAt(t, where)
+	}
+	for i := range table.Rows {
+		if r := &table.Rows[i]; r.Object != "" {
+			t.Run(r.Name, func(t *testing.T) { w.checkObject(t, r) })
+		}
+	}
+}
+
+func (w *world) runAt(t *testing.T, where string) {
+	before, err := os.ReadFile(w.log)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	stop := w.startProxy(t, w.nodeAt(t, where), ours)
+	defer stop()
+	p := place{w, where}
+	answers := map[*Row][]answer{}
+	for i := range w.table.Rows {
+		r := &w.table.Rows[i]
+		if r.Where() != where {
+			continue
+		}
+		for n := range max(r.Times, 1) {
+			a, err := p.ask(t, r, fmt.Sprintf("%d-%d", i, n))
+			if err != nil {
+				t.Run(r.Name, func(t *testing.T) { t.Fatal(err) })
+				answers[r] = nil
+				break
+			}
+			answers[r] = append(answers[r], a)
+		}
+	}
+	log := w.logged(t, len(before), answers)
+	for i := range w.table.Rows {
+		if r := &w.table.Rows[i]; answers[r] != nil {
+			t.Run(r.Name, func(t *testing.T) { w.check(t, r, answers[r], log) })
+		}
+	}
+}
+
+// entry is a line of the access log.
+type entry struct{ cluster, route, flags string }
+
+// logged waits for the log's lines about answers to rows that ask for them.
+func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[string]entry {
+	t.Helper()
+	want := map[string]bool{}
+	for r, list := range answers {
+		if r.Cluster+r.Route+r.Flags == "" {
+			continue
+		}
+		for _, a := range list {
+			want[a.from] = true
+		}
+	}
+	found := map[string]entry{}
+	eventually(func() bool {
+		raw, err := os.ReadFile(w.log)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(raw[min(skip, len(raw)):]) {
+			if f := strings.Fields(string(line)); len(f) == 4 && bytes.HasSuffix(line, []byte("\n")) {
+				found[f[0]] = entry{f[1], f[2], f[3]}
+				delete(want, f[0])
+			}
+		}
+		return len(want) == 0
+	})
+	return found
+}
+
+// eventually waits until something holds; the checks that follow say what does not.
+func eventually(holds func() bool) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !holds() && time.Now().Before(deadline); {
+		<-tick.C
+	}
+}
+
+func (w *world) check(t *testing.T, r *Row, answers []answer, log map[string]entry) {
+	for _, a := range answers {
+		if r.Connect != "" || a.ended {
+			if ended := r.End == "closed"; a.ended != ended {
+				t.Errorf("the connection ended without a byte: %v, want %v", a.ended, ended)
+			}
+		}
+		if r.App != "" && a.app != r.App {
+			t.Errorf("answered by %q, want %q", a.app, r.App)
+		}
+		if a.took < time.Duration(r.After) || r.Within > 0 && a.took > time.Duration(r.Within) {
+			t.Errorf("took %v, want at least %v and at most %v", a.took, time.Duration(r.After), time.Duration(r.Within))
+		}
+		if r.Request != "" && a.resp != nil {
+			w.checkAnswer(t, r, a)
+		}
+		l, logged := log[a.from]
+		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}} {
+			switch {
+			case f.want != "" && !logged:
+				t.Errorf("the access log has no line for it; want %s %q", f.what, f.want)
+			case f.want != "" && f.got != f.want:
+				t.Errorf("%s %q, want %q", f.what, f.got, f.want)
+			}
+		}
+	}
+	if r.Split != nil {
+		checkSplit(t, r, answers)
+	}
+}
+
+func (w *world) checkAnswer(t *testing.T, r *Row, a answer) {
+	if a.resp.StatusCode != r.Status {
+		t.Errorf("status %d, want %d; body %q", a.resp.StatusCode, r.Status, a.body)
+	}
+	if got := a.resp.Header.Get("location"); got != r.Location {
+		t.Errorf("location %q, want %q", got, r.Location)
+	}
+	if r.Body != "" && a.body != r.Body {
+		t.Errorf("body %q, want %q", a.body, r.Body)
+	}
+	for name, want := range r.Response {
+		if got := strings.Join(a.resp.Header.Values(name), ","); got != want {
+			t.Errorf("response header %s is %q, want %q", name, got, want)
+		}
+	}
+	copies := func() (tries int, last seen, mirrored map[string]int) {
+		mirrored = map[string]int{}
+		for _, s := range w.origin.asked(a.question) {
+			if s.mirrored() {
+				mirrored[s.app]++
+				continue
+			}
+			tries++
+			last = s
+		}
+		return tries, last, mirrored
+	}
+	eventually(func() bool { // copies are not waited for by the client
+		_, _, mirrored := copies()
+		for app, n := range r.Mirrored {
+			if mirrored[app] < n {
+				return false
+			}
+		}
+		return true
+	})
+	tries, last, mirrored := copies()
+	for name, want := range r.Seen {
+		got := strings.Join(last.header.Values(name), ",")
+		switch name {
+		case "path":
+			got = last.path
+		case "host":
+			got = last.host
+		case "protocol":
+			got = last.protocol
+		}
+		if tries == 0 || got != want {
+			t.Errorf("the application saw %s %q, want %q (of %d requests)", name, got, want, tries)
+		}
+	}
+	if r.Tries > 0 && tries != r.Tries {
+		t.Errorf("%d tries, want %d", tries, r.Tries)
+	}
+	for app, n := range mirrored {
+		if r.Mirrored[app] != n {
+			t.Errorf("%s got %d copies, want %d", app, n, r.Mirrored[app])
+		}
+	}
+	for app, n := range r.Mirrored {
+		if mirrored[app] != n {
+			t.Errorf("%s got %d copies, want %d", app, mirrored[app], n)
+		}
+	}
+}
+
+// checkSplit holds shares to five standard deviations of chance, which fails once in a million runs.
+func checkSplit(t *testing.T, r *Row, answers []answer) {
+	got := map[string]int{}
+	for _, a := range answers {
+		got[a.app]++
+	}
+	for app := range got {
+		if _, known := r.Split[app]; !known {
+			t.Errorf("%d answered by %q, which is not in split", got[app], app)
+		}
+	}
+	n := float64(len(answers))
+	for app, percent := range r.Split {
+		p := float64(percent) / 100
+		if most := 5 * math.Sqrt(n*p*(1-p)); math.Abs(float64(got[app])-n*p) > most {
+			t.Errorf("%d of %d answered by %s, want %d %%, give or take %.0f", got[app], len(answers), app, percent, most)
+		}
+	}
+}
+
+// checkObject looks for what a row says of an object among everything that is said.
+func (w *world) checkObject(t *testing.T, r *Row) {
+	var said []string
+	text := r.Refused
+	if r.Refused != "" {
+		for _, p := range w.table.Refused {
+			said = append(said, p.Key.String()+": "+p.Field+": "+p.Text)
+		}
+	} else {
+		text = r.Reported
+		said = w.reports(t)
+		for _, m := range analyze.Set(w.table.Objects, analyze.Options{}) {
+			said = append(said, m.Key.String()+": "+m.Field+": "+m.Text)
+		}
+	}
+	for _, s := range said {
+		if strings.HasPrefix(s, r.Object+": "+r.Field) && strings.Contains(s, text) {
+			return
+		}
+	}
+	t.Errorf("nothing says of %s: %s %q; what is said:\n%s", r.Object, r.Field, text, strings.Join(said, "\n"))
+}

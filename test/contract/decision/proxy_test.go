@@ -1,0 +1,94 @@
+package decision
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/agent"
+	"github.com/lateen-mesh/lateen/pkg/jointoken"
+	"github.com/lateen-mesh/lateen/proxy"
+)
+
+// node is who a proxy says it is.
+type node struct {
+	kind            string // agent.Sidecar or agent.Router
+	name, namespace string
+	address         string
+	labels          map[string]string
+}
+
+// nodeAt is the proxy at which a place's rows are decided.
+func (w *world) nodeAt(t *testing.T, where string) node {
+	t.Helper()
+	if where == "gateway" {
+		return node{agent.Router, "istio-ingressgateway-1", "istio-system", gatewayAddress, gatewayLabels()}
+	}
+	if name, ok := at(where); ok {
+		a := w.app(t, name)
+		return node{agent.Sidecar, a.Name, a.Namespace, a.Address, a.Labels}
+	}
+	for i, c := range w.table.Clients {
+		if c.Name == where {
+			return node{agent.Sidecar, c.Name, c.Namespace, fmt.Sprintf("10.10.1.%d", i+1), c.Labels}
+		}
+	}
+	t.Fatalf("there is no client %q", where)
+	return node{}
+}
+
+// proxyKind runs a proxy on a bootstrap until ctx ends. ready is closed when it serves what the control plane told it first.
+type proxyKind func(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error
+
+// ours runs Lateen's proxy in this process.
+func ours(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error {
+	p, err := proxy.New(proxy.Config{Bootstrap: bootstrap, Concurrency: 1, Logger: logger(t), LogLevel: "warning", FileFlushInterval: 10 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-p.Ready():
+			close(ready)
+		case <-ctx.Done():
+		}
+	}()
+	return p.Run(ctx)
+}
+
+// startProxy runs a proxy with its agent, as in a pod, until the returned function is called.
+func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
+	t.Helper()
+	key, err := jointoken.ReadKey(w.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jointoken.Mint(key, n.namespace, "default", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	tokenFile := filepath.Join(dir, "token")
+	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]any{}
+	for k, v := range n.labels {
+		labels[k] = v
+	}
+	ready := make(chan struct{})
+	a, err := agent.New(agent.Config{
+		Type: n.kind, Name: n.name, Namespace: n.namespace, IP: netip.MustParseAddr(n.address),
+		Metadata:  map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"},
+		Discovery: w.secure, RootCertFile: filepath.Join(w.ca, "root-cert.pem"), TokenFile: tokenFile, Dir: dir, Concurrency: 1, Logger: logger(t),
+		RunProxy: func(ctx context.Context, bootstrap []byte) error { return kind(ctx, t, bootstrap, ready) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, n.name, a.Run, ready)
+}
