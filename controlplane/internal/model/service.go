@@ -154,12 +154,14 @@ type Service struct {
 	Selector   map[string]string // workloads by label, same namespace; nil: none
 	Headless   bool
 	// Alias is the target of an ExternalName service; such services have DNS resolution.
-	Alias   string
-	SANs    []string   // ServiceEntry.subjectAltNames
-	Inline  []Instance // ServiceEntry.endpoints (Port filled per service port by the builder)
-	Created time.Time
-	Origin  Origin
-	Rev     uint64 // changes exactly when the service does
+	Alias string
+	// Registry names the registry that the service comes from ("Consul", "Nomad"), as a Registration; "" for objects.
+	Registry string
+	SANs     []string   // ServiceEntry.subjectAltNames
+	Inline   []Instance // ServiceEntry.endpoints (Port filled per service port by the builder)
+	Created  time.Time
+	Origin   Origin
+	Rev      uint64 // changes exactly when the service does
 }
 
 // Key is the key of a service in Snapshot.Services.
@@ -256,8 +258,10 @@ type Instance struct {
 	Weight         uint32 // 0: 1
 	// TLS is what a client should use: the workload's ability, minus ports on which
 	// PeerAuthentication disables mTLS.
-	TLS    TLSMode
-	Origin Origin
+	TLS TLSMode
+	// Unhealthy endpoints are known and get no traffic: the registry's checks say so.
+	Unhealthy bool
+	Origin    Origin
 	// Ports is how an inline endpoint maps port names; consumed by the builder.
 	Ports map[string]uint32
 }

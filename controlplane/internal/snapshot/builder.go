@@ -34,7 +34,8 @@ type Builder struct {
 	peerAuths   *collection[model.PeerAuthentication]
 	telemetries *collection[model.Telemetry]
 
-	labels labelIndex
+	registered registrations
+	labels     labelIndex
 	// opaqueRoutes and opaqueRules count the virtual services with rules for opaque bytes and the
 	// destination rules with an opaquePolicy. While there are any, every rule may hide one of them
 	// (the most specific host wins), so that listeners depend on all.
@@ -58,7 +59,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(),
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(), registered: newRegistrations(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
 		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),
@@ -96,6 +97,10 @@ func (b *Builder) Problems() []Problem {
 func (b *Builder) Update(events ...Event) (*model.Snapshot, *model.Change) {
 	ch := &model.Change{From: b.snap.Version}
 	for _, e := range events {
+		if e.Service != "" {
+			b.register(e, ch)
+			continue
+		}
 		b.apply(e, ch)
 	}
 	return b.flush(ch)
@@ -126,6 +131,7 @@ func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
 			b.apply(Event{Source: id.source, Key: st.object.Key(), Object: st.object}, ch)
 		}
 	}
+	b.registered.each(func(source string, r *model.Registration) { b.register(Register(source, r), ch) })
 	ch.Objects = []model.ObjectKey{{Kind: "MeshConfig", Name: "mesh"}}
 	for _, key := range b.snap.Services.Keys() {
 		b.services.dirty[key] = true

@@ -44,6 +44,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		mark(&ch.Hosts, hostOf(d.key))
 		mark(&ch.ListenerHosts, hostOf(d.key))
 	}
+	b.registered.settle(again)
 	b.affectedByWorkloads(&s, workloads, again)
 	b.affectedByPolicies(&s, peerAuths, again)
 	b.deriveEndpoints(&s, old, again, ch)
@@ -222,10 +223,19 @@ func (b *Builder) deriveEndpoints(s, old *model.Snapshot, again map[string]bool,
 	s.ServicesOf = s.ServicesOf.Apply(index)
 }
 
-// endpoints builds a service's endpoint set: inline endpoints, then selected workloads by name.
+// endpoints builds a service's endpoint set: inline endpoints, then registered ones, then selected workloads by name.
 func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.EndpointSet {
 	set := &model.EndpointSet{Key: svc.Key()}
 	accounts := map[string]bool{}
+	put := func(e model.Instance) {
+		if e.TLS == model.TLSModeIstio {
+			accounts[model.SPIFFE(b.mesh.TrustDomain, e.Namespace, e.ServiceAccount)] = true
+		}
+		if e.TLS == model.TLSModeIstio && s.MTLS(e.Namespace, e.Labels, e.Port) == model.MTLSDisable {
+			e.TLS = model.TLSModeDisabled
+		}
+		set.Instances = append(set.Instances, e)
+	}
 	add := func(in model.Instance, ports map[string]uint32) {
 		for _, p := range svc.Ports {
 			e := in
@@ -236,18 +246,13 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 			if strings.HasPrefix(e.Address, "unix://") {
 				e.Port = 0
 			}
-			if e.TLS == model.TLSModeIstio && s.MTLS(e.Namespace, e.Labels, e.Port) == model.MTLSDisable {
-				e.TLS = model.TLSModeDisabled
-			}
-			set.Instances = append(set.Instances, e)
-		}
-		if in.TLS == model.TLSModeIstio {
-			accounts[model.SPIFFE(b.mesh.TrustDomain, in.Namespace, in.ServiceAccount)] = true
+			put(e)
 		}
 	}
 	for _, in := range svc.Inline {
 		add(in, in.Ports)
 	}
+	b.registered.instances(svc, put)
 	for _, w := range b.labels.chosen(s, svc) {
 		if w.Address == "" {
 			continue

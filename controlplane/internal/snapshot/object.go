@@ -20,6 +20,11 @@ type Event struct {
 	Key    config.Key
 	// Object is the new form; it must not be modified any more.
 	Object *config.Object
+
+	// Service, when it is not "", makes this the event of a registry's service with that key; Key and Object are not read.
+	Service string
+	// Registration is the new form; it must not be modified any more.
+	Registration *model.Registration
 }
 
 // Set makes the event of a new or changed object.
@@ -30,6 +35,16 @@ func Set(source string, o *config.Object) Event {
 // Delete makes the event of a removed object.
 func Delete(source string, key config.Key) Event {
 	return Event{Source: source, Key: key, Delete: true}
+}
+
+// Register makes the event of a registry's new or changed service.
+func Register(source string, r *model.Registration) Event {
+	return Event{Source: source, Service: r.Key(), Registration: r}
+}
+
+// Unregister makes the event of a registry's service that is gone, by the key of the service.
+func Unregister(source, key string) Event {
+	return Event{Source: source, Service: key, Delete: true}
 }
 
 // Problem is something in an object that has no effect, by name.

@@ -68,7 +68,8 @@ func (in *clusterInput) groups() []*group {
 	byLocality := map[model.Locality]*group{}
 	for i := range in.set.Instances {
 		e := &in.set.Instances[i]
-		if e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) {
+		// An endpoint that its registry's checks fail is left out, as Istio does: in Envoy's panic mode it would get traffic.
+		if e.Unhealthy || e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) {
 			continue
 		}
 		g := byLocality[e.Locality]

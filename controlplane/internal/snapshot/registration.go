@@ -1,0 +1,86 @@
+package snapshot
+
+import (
+	"math"
+	"time"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// registrations keeps what registries have registered, and which services' endpoints are to be derived again.
+type registrations struct {
+	bySource map[string]map[string]*model.Registration // key of the service to source to registration
+	touched  map[string]bool
+}
+
+func newRegistrations() registrations {
+	return registrations{bySource: map[string]map[string]*model.Registration{}, touched: map[string]bool{}}
+}
+
+// register puts a registry's service into the collection. Its endpoints are apart: a change of them alone leaves the service as it is.
+func (b *Builder) register(e Event, ch *model.Change) {
+	owner := e.Source + "|registration"
+	old := b.registered.bySource[e.Service][e.Source]
+	if e.Delete {
+		if old == nil {
+			return
+		}
+		ch.Objects = append(ch.Objects, registrationKey(old))
+		b.registered.set(e.Service, e.Source, nil)
+		b.services.set(e.Service, owner, nil)
+		return
+	}
+	ch.Objects = append(ch.Objects, registrationKey(e.Registration))
+	b.registered.set(e.Service, e.Source, e.Registration)
+	svc := *e.Registration.Service
+	svc.ExportTo = exportTo(nil, b.mesh.ServiceExportTo, svc.Namespace)
+	// The oldest definition of a host counts. What a registry has found yields to what somebody has written.
+	svc.Created = time.Unix(math.MaxInt32, 0)
+	b.services.set(e.Service, owner, &svc)
+}
+
+func registrationKey(r *model.Registration) model.ObjectKey {
+	return model.ObjectKey{Kind: r.Service.Origin.Kind, Namespace: r.Service.Namespace, Name: r.Service.Name}
+}
+
+func (r *registrations) set(key, source string, v *model.Registration) {
+	r.touched[key] = true
+	if v != nil {
+		at(r.bySource, key)[source] = v
+		return
+	}
+	delete(r.bySource[key], source)
+	if len(r.bySource[key]) == 0 {
+		delete(r.bySource, key)
+	}
+}
+
+// settle adds the services whose registrations changed since the last call.
+func (r *registrations) settle(again map[string]bool) {
+	for key := range r.touched {
+		again[key] = true
+	}
+	clear(r.touched)
+}
+
+// instances calls f with the registered endpoints of a service that comes from a registry, in the order of the sources.
+func (r *registrations) instances(svc *model.Service, f func(model.Instance)) {
+	if svc.Registry == "" {
+		return // defined by an object, which says itself where its endpoints are
+	}
+	sources := r.bySource[svc.Key()]
+	for _, source := range sortedKeys(sources) {
+		for _, in := range sources[source].Instances {
+			f(in)
+		}
+	}
+}
+
+// each calls f with every registration, in a stable order.
+func (r *registrations) each(f func(source string, v *model.Registration)) {
+	for _, key := range sortedKeys(r.bySource) {
+		for _, source := range sortedKeys(r.bySource[key]) {
+			f(source, r.bySource[key][source])
+		}
+	}
+}
