@@ -25,6 +25,7 @@ type controlPlaneFlags struct {
 	address, grpcAddr, secureAddr, httpAddr    string
 	certTTL                                    time.Duration
 	instance, logLevel, logFormat              string
+	registries                                 registryFlags
 }
 
 // newControlPlaneCommand returns `lateen control-plane`.
@@ -36,6 +37,7 @@ func newControlPlaneCommand() *cobra.Command {
 		Long: "Serve configuration and certificates to proxies, in the foreground: xDS and certificates over TLS on 15012, plaintext xDS for this\n" +
 			"machine on 15010, debugging pages and metrics on 15014. Objects are read from a folder of YAML and followed as it changes.",
 		Example: "  lateen control-plane --config-dir ./mesh\n" +
+			"  lateen control-plane --consul-addr 127.0.0.1:8500\n" +
 			"  curl localhost:15014/debug/syncz",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +56,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.StringVar(&f.secureAddr, "secure-grpc-addr", "", "address of xDS and certificates over TLS; \"none\" for no such listener (default ADDRESS:15012)")
 	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
 	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
+	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -91,10 +94,14 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 			return flag
 		}
 	}
+	consul, err := f.registries.consulCatalogs()
+	if err != nil {
+		return err
+	}
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
+		Consul: consul, WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

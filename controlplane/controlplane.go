@@ -23,6 +23,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 	"github.com/lateen-mesh/lateen/pkg/log"
@@ -38,6 +39,9 @@ type Config struct {
 	MeshFile string
 	// CADir holds the certificate authority; made at the first start.
 	CADir string
+
+	// Consul are catalogues whose services are services of the mesh.
+	Consul []ConsulCatalog
 
 	// GRPCAddr is for plaintext xDS. Whoever reaches it is served, so it belongs on loopback. "" for none.
 	GRPCAddr string
@@ -61,12 +65,14 @@ type ControlPlane struct {
 	ca       *ca.CA
 	store    *file.Store
 	registry *file.Store // nil without WorkloadsDir
+	others   []registry
 	pipeline *pipeline
 	xds      *xdsserver.Server
 	debug    *debug.Server
 
-	ready chan struct{}
-	addrs Addresses // set before ready is closed
+	loaded chan struct{} // closed when every store and registry has been read
+	ready  chan struct{}
+	addrs  Addresses // set before ready is closed
 }
 
 // Addresses are where a control plane listens; nil for what was not asked for.
@@ -88,7 +94,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	c := &ControlPlane{cfg: cfg, log: cfg.Logger, ready: make(chan struct{})}
+	c := &ControlPlane{cfg: cfg, log: cfg.Logger, loaded: make(chan struct{}), ready: make(chan struct{})}
 
 	var err error
 	if c.ca, err = ca.Open(ca.Options{
@@ -100,13 +106,17 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.WorkloadsDir != "" {
 		c.registry = local.New(cfg.WorkloadsDir, log.Scope(cfg.Logger, "registry"))
 	}
+	if c.others, err = newRegistries(cfg, log.Scope(cfg.Logger, "registry"), reg); err != nil {
+		return nil, err
+	}
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg)
 	c.xds = xdsserver.New(xdsserver.Options{
-		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Instance: cfg.Instance,
+		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
 	})
 	c.debug = debug.New(debug.Options{
-		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Problems: c.pipeline.problems,
+		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Registries: c.registryStatus,
+		Problems: c.pipeline.problems,
 		Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
 	})
 	return c, nil
@@ -158,25 +168,31 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	g := lifecycle.NewGroup(ctx)
 	waiting := 1
 	g.Go("config store", func(ctx context.Context) error {
-		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, "config", b) })
+		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: "config", batch: b}) })
 	})
 	if c.registry != nil {
 		waiting++
 		g.Go("registry", func(ctx context.Context) error {
-			return c.registry.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, local.Source, b) })
+			return c.registry.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: local.Source, batch: b}) })
 		})
 	}
-	loaded := make(chan struct{})
+	for _, r := range c.others {
+		waiting++
+		g.Go(r.Name(), func(ctx context.Context) error {
+			return r.Run(ctx, func(d watch.Delta) { c.pipeline.add(ctx, sourced{source: r.Name(), delta: d}) })
+		})
+	}
 	g.Go("push", func(ctx context.Context) error {
-		return c.pipeline.run(ctx, waiting, loaded, func(v served) { c.xds.Push(v) })
+		return c.pipeline.run(ctx, waiting, c.loaded, func(v served) { c.xds.Push(v) })
 	})
-	// A proxy that came before the stores were read would be told that there is nothing.
+	// Certificates and debugging pages are served while a registry is away at the start; streams of xDS wait for c.loaded: a proxy that was
+	// told before that there is nothing would drop what it has.
+	c.serve(g, l)
 	select {
-	case <-loaded:
+	case <-c.loaded:
 	case <-g.Context().Done():
 		return g.Wait()
 	}
-	c.serve(g, l)
 	c.log.Info("control plane is ready", "version", fmt.Sprint(c.pipeline.view.Load().Version()),
 		"grpc", addrText(c.addrs.GRPC), "secureGRPC", addrText(c.addrs.SecureGRPC), "http", addrText(c.addrs.HTTP))
 	close(c.ready)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
@@ -27,7 +28,7 @@ type served struct{ *xdscache.View }
 
 var _ xdsserver.View = served{}
 
-// pipeline turns batches of the stores into views, one after the other.
+// pipeline turns batches of the stores and deltas of the registries into views, one after the other.
 type pipeline struct {
 	log      *slog.Logger
 	cache    *xdscache.Cache
@@ -41,10 +42,11 @@ type pipeline struct {
 	meshProblems []snapshot.Problem
 }
 
-// sourced is a batch and the store it came from.
+// sourced is a store's batch or a registry's delta, and where it came from.
 type sourced struct {
 	source string
 	batch  file.Batch
+	delta  watch.Delta
 }
 
 func newPipeline(log *slog.Logger, reg prometheus.Registerer) *pipeline {
@@ -53,10 +55,10 @@ func newPipeline(log *slog.Logger, reg prometheus.Registerer) *pipeline {
 	return p
 }
 
-// add hands a store's batch over. It blocks while a push is being made.
-func (p *pipeline) add(ctx context.Context, source string, b file.Batch) {
+// add hands something over. It blocks while a push is being made.
+func (p *pipeline) add(ctx context.Context, s sourced) {
 	select {
-	case p.incoming <- sourced{source, b}:
+	case p.incoming <- s:
 	case <-ctx.Done():
 	}
 }
@@ -122,6 +124,12 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 		for _, key := range s.batch.Deleted {
 			events = append(events, snapshot.Delete(s.source, key))
 			p.metrics.events.WithLabelValues(key.Kind.Name, "delete").Inc()
+		}
+		for _, r := range s.delta.Changed {
+			events = append(events, snapshot.Register(s.source, r))
+		}
+		for _, key := range s.delta.Removed {
+			events = append(events, snapshot.Unregister(s.source, key))
 		}
 	}
 	if len(events) > 0 {

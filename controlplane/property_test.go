@@ -79,7 +79,7 @@ func (b *bench) set(objects map[string]string) {
 		}
 	}
 	b.objects = maps.Clone(objects)
-	b.p.update([]sourced{{"config", batch}}, func(v served) { b.xds.Push(v) })
+	b.p.update([]sourced{{source: "config", batch: batch}}, func(v served) { b.xds.Push(v) })
 }
 
 func node(t *testing.T, kind, name, ns, ip string, labels map[string]any) *corepb.Node {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
@@ -31,15 +32,17 @@ type Store struct {
 	Store *file.Store
 }
 
-// Options are what the pages read. All but Registerer are required.
+// Options are what the pages read. All but Registerer and Registries are required.
 type Options struct {
-	XDS      *xdsserver.Server
-	View     func() *xdscache.View
-	Cache    *xdscache.Cache
-	Stores   []Store
-	Problems func() []snapshot.Problem
-	Instance string
-	Gatherer prometheus.Gatherer
+	XDS    *xdsserver.Server
+	View   func() *xdscache.View
+	Cache  *xdscache.Cache
+	Stores []Store
+	// Registries returns how the registries outside of the stores are doing.
+	Registries func() []watch.Status
+	Problems   func() []snapshot.Problem
+	Instance   string
+	Gatherer   prometheus.Gatherer
 	// Registerer gets the metric pilot_info.
 	Registerer prometheus.Registerer
 	Ready      func() bool
@@ -73,6 +76,7 @@ func New(opts Options) *Server {
 	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE, and ?types=clusters,routes", s.configDump)
 	s.page("/debug/push_status", "the view that is served, how far proxies are with it, and what could not be taken into it", s.pushStatus)
 	s.page("/debug/registryz", "services", s.registryz)
+	s.page("/debug/registries", "registries outside of the mesh, with the state of the connection and what has no effect", s.registries)
 	s.page("/debug/endpointz", "endpoints by service and port", s.endpointz)
 	s.page("/debug/instancesz", "workloads", s.instancesz)
 	s.page("/debug/configz", "objects in force: ?kind=VirtualService, ?namespace=NS", s.configz)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 )
 
 // servicePort and serviceJSON have the keys of Istio's registryz.
@@ -51,6 +52,9 @@ func (s *Server) registryz(w http.ResponseWriter, _ *http.Request) {
 			Attributes: serviceAttributes{ServiceRegistry: "External", Name: svc.Name, Namespace: svc.Namespace},
 			Selector:   svc.Selector, Origin: svc.Origin.String(),
 		}
+		if svc.Registry != "" {
+			j.Attributes.ServiceRegistry = svc.Registry
+		}
 		if svc.Mesh {
 			j.Attributes.ServiceRegistry = "Kubernetes"
 		}
@@ -61,6 +65,14 @@ func (s *Server) registryz(w http.ResponseWriter, _ *http.Request) {
 			j.EndpointsCount = len(set.Instances)
 		}
 		out = append(out, j)
+	}
+	writeJSON(w, out)
+}
+
+func (s *Server) registries(w http.ResponseWriter, _ *http.Request) {
+	out := []watch.Status{}
+	if s.opts.Registries != nil {
+		out = append(out, s.opts.Registries()...)
 	}
 	writeJSON(w, out)
 }
@@ -76,6 +88,7 @@ type endpointJSON struct {
 	Locality    string            `json:"locality,omitempty"`
 	Weight      uint32            `json:"weight,omitempty"`
 	TLSMode     string            `json:"tlsMode"`
+	Health      string            `json:"health"`
 	ServicePort uint32            `json:"servicePort"`
 }
 
@@ -87,11 +100,14 @@ func (s *Server) endpointz(w http.ResponseWriter, _ *http.Request) {
 		for _, in := range set.Instances {
 			e := endpointJSON{
 				Service: fmt.Sprintf("%s:%d", host, in.ServicePort), Address: in.Address, Port: in.Port, Labels: in.Labels, Account: in.ServiceAccount,
-				Namespace: in.Namespace, Workload: in.Workload, Weight: in.Weight, TLSMode: "disabled", ServicePort: in.ServicePort,
+				Namespace: in.Namespace, Workload: in.Workload, Weight: in.Weight, TLSMode: "disabled", Health: "healthy", ServicePort: in.ServicePort,
 				Locality: strings.Trim(in.Locality.Region+"/"+in.Locality.Zone+"/"+in.Locality.SubZone, "/"),
 			}
 			if in.TLS == model.TLSModeIstio {
 				e.TLSMode = "istio"
+			}
+			if in.Unhealthy {
+				e.Health = "unhealthy"
 			}
 			out = append(out, e)
 		}

@@ -29,6 +29,9 @@ type Options struct {
 	View View
 	// Authenticate returns who calls, for streams that come over TLS. Others are taken as they are: their listener is for loopback.
 	Authenticate func(ctx context.Context) (spiffe.ID, error)
+	// Begun, when it is not nil, is closed once the view is worth serving; streams wait for it. A proxy that is told before what there is
+	// would drop what it has.
+	Begun <-chan struct{}
 	// Instance names this control plane, as in the column ISTIOD of proxy-status.
 	Instance string
 	// AckTimeout is how long later types and removals wait for the answer to earlier ones. Default 5 s.

@@ -70,6 +70,13 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 		s.log.Warn("xDS stream refused", "err", err)
 		return err
 	}
+	if s.opts.Begun != nil {
+		select {
+		case <-s.opts.Begun:
+		case <-g.Context().Done():
+			return ended(g.Context().Err())
+		}
+	}
 	now := s.opts.Now()
 	st := &stream{
 		server: s, id: fmt.Sprintf("%s-%d", proxy.ID, s.nextID.Add(1)), proxy: proxy, caller: caller, since: now,

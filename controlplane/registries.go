@@ -1,0 +1,54 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/consul"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
+)
+
+// ConsulCatalog says which Consul catalogue is read, and how.
+type ConsulCatalog = consul.Options
+
+// registry gives services that no object of the mesh defines, as plain values.
+type registry interface {
+	// Name is the source of its services, another one for each registry.
+	Name() string
+	// Run calls sink with everything, and then with each change, until ctx ends.
+	Run(ctx context.Context, sink func(watch.Delta)) error
+	Status() watch.Status
+}
+
+// newRegistries makes the registries of the configuration; it asks them nothing.
+func newRegistries(cfg Config, log *slog.Logger, reg prometheus.Registerer) ([]registry, error) {
+	if len(cfg.Consul) == 0 {
+		return nil, nil
+	}
+	metrics := watch.NewMetrics(reg)
+	var out []registry
+	names := map[string]bool{}
+	for _, opts := range cfg.Consul {
+		r, err := consul.New(opts, log, metrics)
+		if err != nil {
+			return nil, err
+		}
+		if names[r.Name()] {
+			return nil, fmt.Errorf("control plane: the registry %q is given twice", r.Name())
+		}
+		names[r.Name()] = true
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (c *ControlPlane) registryStatus() []watch.Status {
+	out := []watch.Status{}
+	for _, r := range c.others {
+		out = append(out, r.Status())
+	}
+	return out
+}
