@@ -83,7 +83,7 @@ func validateWithEnvoy(t *testing.T, envoy, dir string, all map[string][]Resourc
 	}
 	boot = certificateFiles.ReplaceAllFunc(boot, func(b []byte) []byte {
 		f := "cert.pem"
-		if bytes.Contains(b, []byte(".key")) {
+		if bytes.Contains(b, []byte("key")) {
 			f = "key.pem"
 		}
 		return []byte(`"` + filepath.Join(dir, f) + `"`)
