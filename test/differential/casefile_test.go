@@ -72,6 +72,7 @@ const (
 	stepSend  stepKind = iota
 	stepRead           // wait for a complete response
 	stepPause          // wait
+	stepStay           // wait, though the other side may have ended
 	stepEOF            // close the writing side
 	stepClose          // close
 	stepReset          // reset
@@ -244,6 +245,10 @@ func (c *testCase) directive(word, arg string, args []string) (err error) {
 	case "pause":
 		d, err := time.ParseDuration(arg)
 		add(step{kind: stepPause, pause: d})
+		return err
+	case "stay":
+		d, err := time.ParseDuration(arg)
+		add(step{kind: stepStay, pause: d})
 		return err
 	case "eof":
 		add(step{kind: stepEOF})

@@ -142,6 +142,13 @@ func (c *testCase) play(addr string, certs *certificates) (out seen, err error) 
 			for end := time.Now().Add(s.pause); time.Until(end) > 0 && in.end == ""; {
 				in.more(time.Until(end))
 			}
+		case stepStay:
+			for end := time.Now().Add(s.pause); time.Until(end) > 0; {
+				if in.end != "" {
+					time.Sleep(time.Until(end)) // what this client does
+				}
+				in.more(time.Until(end))
+			}
 		case stepEOF:
 			conn.(interface{ CloseWrite() error }).CloseWrite()
 		case stepClose:

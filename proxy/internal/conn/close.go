@@ -2,6 +2,7 @@ package conn
 
 import (
 	"syscall"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 )
@@ -13,10 +14,9 @@ type CloseMode uint8
 const (
 	// CloseNow closes at once; pending output is dropped.
 	CloseNow CloseMode = iota
-	// CloseAfterFlush writes what is pending, half-closes, and waits up to
-	// DelayedCloseTimeout for the peer's end, discarding what it sends. So the peer can read
-	// all of an answer that was given before its request had been read in full (RFC 9112,
-	// section 9.6).
+	// CloseAfterFlush writes what is pending, half-closes, and waits for the peer's end,
+	// discarding what it sends, as long as SetDelayedClose says. So the peer can read all of an
+	// answer that was given before its request had been read in full (RFC 9112, section 9.6).
 	CloseAfterFlush
 	// CloseFlushed writes what is pending and closes without waiting for the peer: for
 	// connections whose input has been read in full.
@@ -42,6 +42,7 @@ func (c *Conn) Close(mode CloseMode) {
 	c.mode = mode
 	c.handlerPaused()
 	c.armLinger()
+	c.endWrite = true // what is pending now is all
 	if c.Pending() > 0 && !c.waitOut {
 		c.write()
 		if c.state == closed {
@@ -59,15 +60,35 @@ func (c *Conn) handlerPaused() {
 	c.loop.SetInterestNow(&c.fd, c.interest())
 }
 
+// SetDelayedClose sets how long a closing connection waits: for the peer to take some of the
+// pending output, and then, in mode CloseAfterFlush, for the peer's end. The default is
+// DelayedCloseTimeout. 0 waits for output as long as it takes, and not for the peer's end.
+func (c *Conn) SetDelayedClose(d time.Duration) { c.patience = d }
+
+// GaveUp reports whether the connection was closed because that time was over.
+func (c *Conn) GaveUp() bool { return c.gaveUp }
+
+// PeerLeft reports whether the peer was the one who ended a closing connection.
+func (c *Conn) PeerLeft() bool { return c.peerLeft }
+
 func (c *Conn) armLinger() {
-	c.timer.Init(func() { c.fail(nil) })
-	c.loop.Arm(&c.timer, DelayedCloseTimeout)
+	c.timer.Init(func() {
+		c.gaveUp = true
+		c.fail(nil)
+	})
+	c.waitOn()
+}
+
+// waitOn begins the patience anew.
+func (c *Conn) waitOn() {
+	if c.patience > 0 {
+		c.loop.Arm(&c.timer, c.patience)
+	}
 }
 
 // finishOutput ends our direction once everything is written.
 func (c *Conn) finishOutput() {
 	if !c.wroteEnd {
-		c.endWrite = true
 		c.shutdownWrite()
 		return
 	}
@@ -76,11 +97,11 @@ func (c *Conn) finishOutput() {
 
 // afterLingerFlush decides what a closing connection still waits for.
 func (c *Conn) afterLingerFlush() {
-	if c.mode == CloseFlushed || c.eof || c.rawEOF {
+	if c.mode == CloseFlushed || c.patience <= 0 || c.eof || c.rawEOF {
 		c.fail(nil)
 		return
 	}
-	c.loop.Arm(&c.timer, DelayedCloseTimeout)
+	c.waitOn()
 }
 
 // fail closes the descriptor now and calls OnClose at the end of this iteration. A nil err

@@ -11,8 +11,8 @@ import (
 // DefaultBufferLimit is Envoy's per_connection_buffer_limit_bytes default, 1 MiB.
 const DefaultBufferLimit = 1 << 20
 
-// DelayedCloseTimeout is how long CloseAfterFlush waits for the peer's end, Envoy's
-// delayed_close_timeout default.
+// DelayedCloseTimeout is the patience of a closing connection where SetDelayedClose has not set
+// another: Envoy's default of delayed_close_timeout.
 const DelayedCloseTimeout = time.Second
 
 // DefaultHandshakeTimeout bounds a TLS handshake where nothing else is configured, so that
@@ -84,9 +84,12 @@ type Conn struct {
 	flush     bool // deferred: FlushLater
 	writable  bool // deferred: OnWritable
 	connected bool // deferred: OnConnected of a connection that connected at once
+	gaveUp    bool // the patience of closing has ended
+	peerLeft  bool // the peer ended while closing waited
 	notify    bool // deferred: OnClose
 
-	limit    int // high watermark in bytes; the low one is half
+	limit    int           // high watermark in bytes; the low one is half
+	patience time.Duration // of a closing connection; see SetDelayedClose
 	readSize int
 	err      error  // for OnClose
 	broken   *Error // writing failed; what is left to read ends the connection
@@ -185,7 +188,7 @@ func (c *Conn) SetBufferLimit(n int) {
 }
 
 func newConn(l *eventloop.Loop, limit int, h Handler) *Conn {
-	c := &Conn{loop: l, handler: h, readSize: minRead}
+	c := &Conn{loop: l, handler: h, readSize: minRead, patience: DelayedCloseTimeout}
 	c.SetBufferLimit(limit)
 	c.in.Init(l.Buffers())
 	c.out.Init(l.Buffers())

@@ -517,34 +517,6 @@ func TestCloseModes(t *testing.T) {
 	}
 }
 
-// TestLingerTimeout: a peer that never ends does not keep a closing connection.
-func TestLingerTimeout(t *testing.T) {
-	h := start(t)
-	closed := make(chan error, 1)
-	ln := h.serve(t, "tcp4", nil, func() *recorder {
-		r := record()
-		r.closed = closed
-		r.data = func(c *Conn, eof bool) {
-			c.In().Drain(c.In().Len())
-			c.Out().AppendString("bye")
-			c.Close(CloseAfterFlush)
-		}
-		return r
-	})
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	_, _ = nc.Write([]byte("x"))
-	if got, err := io.ReadAll(nc); err != nil || string(got) != "bye" {
-		t.Fatal(string(got), err)
-	}
-	if err := <-closed; err != nil {
-		t.Errorf("OnClose(%v)", err)
-	}
-}
-
 func TestPeerReset(t *testing.T) {
 	for _, paused := range []bool{false, true} {
 		t.Run(map[bool]string{true: "paused", false: "reading"}[paused], func(t *testing.T) {

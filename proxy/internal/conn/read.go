@@ -274,8 +274,7 @@ func (c *Conn) discard() {
 		return
 	}
 	if e != 0 || n == 0 {
-		c.eof = true
-		c.rawEOF = true
+		c.eof, c.rawEOF, c.peerLeft = true, true, true
 		if e != 0 || c.wroteEnd {
 			c.fail(nil)
 			return

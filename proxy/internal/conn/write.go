@@ -123,7 +123,7 @@ func (c *Conn) afterWrite() {
 		c.loop.SetInterestNow(&c.fd, c.interest())
 	}
 	if c.state == lingering && left > 0 {
-		c.loop.Arm(&c.timer, DelayedCloseTimeout) // counts from the last progress
+		c.waitOn() // counts from the last progress
 	}
 	if left > c.limit {
 		c.above = true

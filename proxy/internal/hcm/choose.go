@@ -10,6 +10,7 @@ import (
 // serve gives a new connection its codec, as codec_type says. AUTO is what the handshake has
 // agreed on (ALPN), and without that what the first bytes are.
 func (m *Manager) serve(w *worker, cn *conn.Conn) {
+	cn.SetDelayedClose(m.cfg.DelayedCloseTimeout)
 	alpn := cn.Info().ALPN
 	switch {
 	case m.cfg.Codec == xdsresource.CodecHTTP2, m.cfg.Codec == xdsresource.CodecAuto && alpn == "h2":

@@ -59,12 +59,15 @@ func (c *connection) gone(cn *conn.Conn, err error) {
 	w := c.w
 	w.loop.Disarm(&c.timer)
 	w.inc(cxDestroy)
-	if c.localClose {
+	if c.localClose && !cn.PeerLeft() {
 		w.inc(cxDestroyLocal)
 	} else {
 		w.inc(cxDestroyRemote)
 	}
 	w.gauge(cxActive, -1)
+	if cn.GaveUp() {
+		w.inc(cxDelayedClose)
+	}
 	if c.version != 0 {
 		w.gauge(c.version, -1)
 	}

@@ -62,7 +62,7 @@ func base(upstreams ...string) *setup {
 	s := &setup{hcm: xdsresource.HTTPConnectionManager{
 		StatPrefix: "t", ServerName: "envoy", GenerateRequestID: true, UseRemoteAddress: true,
 		InternalAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
-		IdleTimeout:       time.Hour, StreamIdleTimeout: 5 * time.Minute, MaxRequestHeadersKB: 60, MaxHeadersCount: 100,
+		IdleTimeout:       time.Hour, StreamIdleTimeout: 5 * time.Minute, MaxRequestHeadersKB: 60, MaxHeadersCount: 100, DelayedCloseTimeout: time.Second,
 	}}
 	s.clusters = []*xdsresource.Cluster{staticCluster("up", upstreams...)}
 	s.routes = []*xdsresource.Route{route("up")}

@@ -25,6 +25,7 @@ const (
 	cxProtocolError
 	cxDrainClose
 	cxIdleTimeout
+	cxDelayedClose
 	cxMaxDuration
 	cxMaxRequests
 	cxUpgradesTotal
@@ -67,6 +68,7 @@ var statSet = stats.NewSet(
 	counter("downstream_cx_destroy"), counter("downstream_cx_destroy_remote"), counter("downstream_cx_destroy_local"),
 	counter("downstream_cx_destroy_active_rq"), counter("downstream_cx_destroy_remote_active_rq"), counter("downstream_cx_destroy_local_active_rq"),
 	counter("downstream_cx_protocol_error"), counter("downstream_cx_drain_close"), counter("downstream_cx_idle_timeout"),
+	counter("downstream_cx_delayed_close_timeout"),
 	counter("downstream_cx_max_duration_reached"), counter("downstream_cx_max_requests_reached"),
 	counter("downstream_cx_upgrades_total"), gauge("downstream_cx_upgrades_active"),
 	counter("downstream_rq_total"), counter("downstream_rq_http1_total"), counter("downstream_rq_http2_total"), gauge("downstream_rq_active"), counter("downstream_rq_completed"),

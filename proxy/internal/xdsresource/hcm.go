@@ -117,6 +117,10 @@ type HTTPConnectionManager struct {
 	HTTP2                HTTP2Options
 	DrainTimeout         time.Duration // HTTP/2: between the first GOAWAY and the last; default 5s
 
+	// DelayedCloseTimeout is how long a connection that we close waits for its client to read what
+	// is left, and then for its end. 0: for the first without end, for the second not at all.
+	DelayedCloseTimeout time.Duration // default 1s
+
 	AccessLogs     []AccessLog
 	Tracing        *Tracing        // nil: no tracing
 	UpgradeTypes   map[string]bool // lower-case upgrade name to enabled

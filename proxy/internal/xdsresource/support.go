@@ -37,7 +37,7 @@ var supportedFields = map[string]string{
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
-		internal_address_config drain_timeout`,
+		internal_address_config drain_timeout delayed_close_timeout`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":                                 "unix_sockets cidr_ranges",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":                              "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                                                         "config_source route_config_name",
@@ -390,7 +390,6 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.Http2ProtocolOptions", "use_oghttp2_codec", "which of Envoy's codecs; there is one here"},
 
 	{"envoy.config.accesslog.v3.RuntimeFilter", "use_independent_randomness", "every decision draws its own random number"},
-	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "delayed_close_timeout", "how long a connection that is being closed may linger"},
 	{"envoy.extensions.compression.gzip.compressor.v3.Gzip", "memory_level compression_strategy window_bits chunk_size", "tuning of zlib's buffers and search; any window is read by every client"},
 	{"envoy.extensions.compression.brotli.compressor.v3.Brotli", "encoder_mode input_block_bits chunk_size disable_literal_context_modeling", "tuning of the encoder's search"},
 	{"envoy.extensions.compression.zstd.compressor.v3.Zstd", "strategy chunk_size", "as above"},

@@ -118,6 +118,7 @@ func (p *parser) hcmProtocol(path string, m *hcmv3.HttpConnectionManager, h *HTT
 	}
 	h.HTTP2 = p.http2(join(path, "http2_protocol_options"), m.GetHttp2ProtocolOptions(), m.GetStreamErrorOnInvalidHttpMessage())
 	h.DrainTimeout = p.duration(join(path, "drain_timeout"), m.GetDrainTimeout(), 5*time.Second)
+	h.DelayedCloseTimeout = p.duration(join(path, "delayed_close_timeout"), m.GetDelayedCloseTimeout(), time.Second)
 	if o := m.GetHttpProtocolOptions(); o != nil {
 		h.HTTP1, h.AcceptHTTP10, h.AllowChunkedLength = p.http1(join(path, "http_protocol_options"), o)
 		h.DefaultHostForHTTP10 = o.GetDefaultHostForHttp_10()

@@ -324,6 +324,7 @@ func TestHTTP2Options(t *testing.T) {
       codec_type: HTTP2
       stream_error_on_invalid_http_message: true
       drain_timeout: 3s
+      delayed_close_timeout: 0s
       http2_protocol_options:
         max_concurrent_streams: 100
         initial_stream_window_size: 65536
@@ -349,8 +350,8 @@ func TestHTTP2Options(t *testing.T) {
 		PlainStrings: true, MaxEmptyFrames: &zero, MaxWindowUpdates: 7,
 		Keepalive: &HTTP2Keepalive{Interval: 30 * time.Second, JitterPercent: 20, Timeout: 5 * time.Second},
 	}
-	if h.Codec != CodecHTTP2 || h.DrainTimeout != 3*time.Second || !reflect.DeepEqual(h.HTTP2, want) {
-		t.Errorf("codec %v, drain timeout %v, options %+v, want %+v", h.Codec, h.DrainTimeout, h.HTTP2, want)
+	if h.Codec != CodecHTTP2 || h.DrainTimeout != 3*time.Second || h.DelayedCloseTimeout != 0 || !reflect.DeepEqual(h.HTTP2, want) {
+		t.Errorf("codec %v, drain timeout %v, delayed close %v, options %+v, want %+v", h.Codec, h.DrainTimeout, h.DelayedCloseTimeout, h.HTTP2, want)
 	}
 }
 
