@@ -94,14 +94,18 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 			return flag
 		}
 	}
-	consul, err := f.registries.consulCatalogs()
+	consul, err := f.registries.consul.catalogs()
+	if err != nil {
+		return err
+	}
+	nomad, err := f.registries.nomad.clusters()
 	if err != nil {
 		return err
 	}
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -42,6 +42,8 @@ type Config struct {
 
 	// Consul are catalogues whose services are services of the mesh.
 	Consul []ConsulCatalog
+	// Nomad are clusters whose own services are services of the mesh.
+	Nomad []NomadCluster
 
 	// GRPCAddr is for plaintext xDS. Whoever reaches it is served, so it belongs on loopback. "" for none.
 	GRPCAddr string

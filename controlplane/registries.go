@@ -8,8 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/consul"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/nomad"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 )
+
+// NomadCluster says which Nomad's services are read, and how.
+type NomadCluster = nomad.Options
 
 // ConsulCatalog says which Consul catalogue is read, and how.
 type ConsulCatalog = consul.Options
@@ -25,22 +29,31 @@ type registry interface {
 
 // newRegistries makes the registries of the configuration; it asks them nothing.
 func newRegistries(cfg Config, log *slog.Logger, reg prometheus.Registerer) ([]registry, error) {
-	if len(cfg.Consul) == 0 {
+	if len(cfg.Consul)+len(cfg.Nomad) == 0 {
 		return nil, nil
 	}
 	metrics := watch.NewMetrics(reg)
 	var out []registry
-	names := map[string]bool{}
 	for _, opts := range cfg.Consul {
 		r, err := consul.New(opts, log, metrics)
 		if err != nil {
 			return nil, err
 		}
+		out = append(out, r)
+	}
+	for _, opts := range cfg.Nomad {
+		r, err := nomad.New(opts, log, metrics)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	names := map[string]bool{}
+	for _, r := range out {
 		if names[r.Name()] {
 			return nil, fmt.Errorf("control plane: the registry %q is given twice", r.Name())
 		}
 		names[r.Name()] = true
-		out = append(out, r)
 	}
 	return out, nil
 }
