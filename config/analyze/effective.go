@@ -21,15 +21,14 @@ var effective = map[*schema.Kind][]string{
 		"spec.selector", "spec.clusterIP", "spec.clusterIPs", "spec.externalName",
 		"spec.type=ClusterIP,NodePort,LoadBalancer,ExternalName",
 		// What `kubectl get -o yaml` says of every Service.
-		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",
+		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.trafficDistribution=PreferClose,PreferSameZone", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",
 	},
 	schema.ServiceEntry: {
 		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS,DNS_ROUND_ROBIN",
-		"ports.protocol=HTTP,HTTPS,TCP,TLS",
-		"endpoints.address", "endpoints.ports", "endpoints.labels", "endpoints.weight", "endpoints.serviceAccount", "endpoints.locality",
-		"workloadSelector", "exportTo", "subjectAltNames",
+		"ports.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,HTTP_PROXY,MONGO,MYSQL,REDIS,TCP,TLS",
+		"endpoints", "workloadSelector", "exportTo", "subjectAltNames",
 	},
-	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality"},
+	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality", "network"},
 	schema.Gateway: {
 		"selector", "servers.bind", "servers.name", "servers.hosts",
 		"servers.port.number", "servers.port.name", "servers.port.protocol=HTTP,HTTPS,TLS,TCP",

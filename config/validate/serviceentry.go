@@ -42,19 +42,41 @@ func serviceEntry(c *checker, root *field.Path, spec any) {
 	case se.Resolution == networking.ServiceEntry_NONE && len(se.Endpoints) > 0:
 		c.add(root.Child("endpoints"), "have no meaning with resolution NONE; use STATIC or DNS")
 	case se.Resolution == networking.ServiceEntry_STATIC && len(se.Endpoints) == 0 && se.WorkloadSelector == nil:
-		// The addresses then serve as endpoints, as in Istio, unless there are none.
+		// With addresses it is a host that clients may know before it has endpoints.
 		if len(se.Addresses) == 0 {
 			c.add(root.Child("endpoints"), "missing; resolution STATIC needs endpoints or a workloadSelector")
 		}
 	case dns && len(se.Endpoints) == 0 && se.WorkloadSelector == nil && wild:
 		c.add(root.Child("hosts"), "a wildcard cannot be resolved; name the host in full, or give endpoints")
+	case se.Resolution == networking.ServiceEntry_DNS_ROUND_ROBIN && len(se.Endpoints) > 1:
+		c.add(root.Child("endpoints"), "%d are too many for DNS_ROUND_ROBIN, which resolves one name; use DNS", len(se.Endpoints))
+	case se.Resolution == networking.ServiceEntry_DYNAMIC_DNS && !allWild(se.Hosts):
+		c.add(root.Child("hosts"), "DYNAMIC_DNS is for wildcard hosts alone; use DNS")
 	case dns && prefix:
 		c.add(root.Child("addresses"), "subnets have no meaning with resolution %s; give single addresses", se.Resolution)
 	}
 	for i, e := range se.Endpoints {
-		c.endpoint(root.Child("endpoints").Index(i), e, ports, dns)
+		at := root.Child("endpoints").Index(i)
+		c.endpoint(at, e, ports, dns)
+		if strings.HasPrefix(e.Address, "unix://") {
+			if dns {
+				c.add(at.Child("address"), "a Unix socket has no name to resolve; use resolution STATIC")
+			}
+			if len(se.Ports) != 1 {
+				c.add(at.Child("address"), "a Unix socket is one endpoint, for one port; the entry has %d", len(se.Ports))
+			}
+		}
 	}
 	c.exportTo(root.Child("exportTo"), se.ExportTo)
+}
+
+func allWild(hosts []string) bool {
+	for _, h := range hosts {
+		if !strings.HasPrefix(h, "*") {
+			return false
+		}
+	}
+	return true
 }
 
 // entryPorts checks the ports and returns their names.

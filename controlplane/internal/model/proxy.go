@@ -50,6 +50,8 @@ type Proxy struct {
 	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
 	// interception NONE and nothing given there is none.
 	HTTPProxy netip.AddrPort
+	// DNSCapture: the agent answers the workload's DNS queries (DNS_CAPTURE).
+	DNSCapture bool
 	// Own is true for proxies of this project, which say so by node metadata that begins
 	// with LATEEN_. What only Envoy can do yet is not sent to them.
 	Own bool
@@ -91,6 +93,12 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	set(&p.Namespace, "NAMESPACE")
 	p.ServiceAccount, p.WorkloadName = str("SERVICE_ACCOUNT"), str("WORKLOAD_NAME")
 	p.ClusterID, p.Network, p.IstioVersion = str("CLUSTER_ID"), str("NETWORK"), str("ISTIO_VERSION")
+	switch v := metadata["DNS_CAPTURE"].(type) {
+	case bool:
+		p.DNSCapture = v
+	case string:
+		p.DNSCapture = strings.EqualFold(v, "true")
+	}
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
 	p.Bind = "0.0.0.0"
@@ -135,6 +143,11 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		return nil, &NodeError{id, err.Error()}
 	}
 	return p, nil
+}
+
+// HasIPv6 reports whether the proxy has an IPv6 address.
+func (p *Proxy) HasIPv6() bool {
+	return slices.ContainsFunc(p.IPs, func(ip string) bool { return strings.Contains(ip, ":") })
 }
 
 // IPv6Only reports whether the proxy has no IPv4 address.
@@ -187,8 +200,14 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	if p.Own {
 		b = append(b, "|own"...)
 	}
-	if p.IPv6Only() {
+	if p.HasIPv6() {
 		b = append(b, "|6"...)
+		if p.IPv6Only() {
+			b = append(b, "only"...)
+		}
+	}
+	if p.DNSCapture {
+		b = append(b, "|dns"...)
 	}
 	b = append(b, '|')
 	b = append(b, p.Locality.Region...)

@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -46,7 +47,7 @@ func ParseProtocol(s string) (p Protocol, ok bool) {
 		return ProtocolTLS, true
 	case "https":
 		return ProtocolHTTPS, true
-	case "http":
+	case "http", "http_proxy":
 		return ProtocolHTTP, true
 	case "http2", "kubernetes.io/h2c":
 		return ProtocolHTTP2, true
@@ -145,27 +146,59 @@ type Service struct {
 	Name      string // Service name; for a ServiceEntry its host, as Istio names it
 	// Mesh is true for services of the mesh's own registries (core/v1 Service), which have
 	// short names; false for ServiceEntry hosts.
-	Mesh       bool
-	Addresses  []string // virtual addresses; empty for headless services and most ServiceEntries
-	Ports      []Port
-	Resolution Resolution
-	External   bool // MESH_EXTERNAL: no mTLS, no identity
-	ExportTo   ExportTo
-	Selector   map[string]string // workloads by label, same namespace; nil: none
-	Headless   bool
+	Mesh      bool
+	Addresses []string       // virtual addresses; empty for headless services and most ServiceEntries
+	Ranges    []netip.Prefix // subnets, masked: a ServiceEntry's addresses that are not single
+	// Auto are the IPv4 and the IPv6 address that the mesh gives a ServiceEntry's host that has
+	// none (AutoAllocate), for proxies that answer their workload's DNS queries.
+	AutoAllocate bool
+	Auto         []string
+	Ports        []Port
+	Resolution   Resolution
+	External     bool // MESH_EXTERNAL: no mTLS, no identity
+	ExportTo     ExportTo
+	Selector     map[string]string // workloads by label, same namespace; nil: none
+	Headless     bool
 	// Alias is the target of an ExternalName service; such services have DNS resolution.
 	Alias string
 	// Registry names the registry that the service comes from ("Consul", "Nomad"), as a Registration; "" for objects.
 	Registry string
 	SANs     []string   // ServiceEntry.subjectAltNames
 	Inline   []Instance // ServiceEntry.endpoints (Port filled per service port by the builder)
-	Created  time.Time
-	Origin   Origin
-	Rev      uint64 // changes exactly when the service does
+	// PreferClose: trafficDistribution; clients use the endpoints nearest to them.
+	PreferClose bool
+	// Parts are the definitions of the host where the namespace has several: ports and
+	// endpoints of all count, all else of the first. Nil: there is one.
+	Parts   []*Service
+	Created time.Time
+	Origin  Origin
+	Rev     uint64 // changes exactly when the service does
+}
+
+// AddressesFor returns the virtual addresses by which a proxy's workload may call the service.
+func (s *Service) AddressesFor(p *Proxy) []string {
+	if len(s.Auto) == 0 || !p.DNSCapture {
+		return s.Addresses
+	}
+	var out []string
+	for _, a := range s.Auto {
+		if six := strings.Contains(a, ":"); six && p.HasIPv6() || !six && !p.IPv6Only() {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Key is the key of a service in Snapshot.Services.
 func (s *Service) Key() string { return s.Host + "/" + s.Namespace }
+
+// Definitions are the parts of the service, or itself.
+func (s *Service) Definitions() []*Service {
+	if s.Parts == nil {
+		return []*Service{s}
+	}
+	return s.Parts
+}
 
 // Port returns the port with that number.
 func (s *Service) Port(number uint32) (Port, bool) {

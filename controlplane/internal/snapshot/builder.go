@@ -36,6 +36,7 @@ type Builder struct {
 
 	registered registrations
 	labels     labelIndex
+	vips       vips
 	// opaqueRoutes and opaqueRules count the virtual services with rules for opaque bytes and the
 	// destination rules with an opaquePolicy. While there are any, every rule may hide one of them
 	// (the most specific host wins), so that listeners depend on all.
@@ -59,7 +60,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(), registered: newRegistrations(),
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
 		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),
@@ -67,6 +68,12 @@ func New() *Builder {
 		gateways:    newCollection(func(v *model.Gateway) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
+	}
+	b.services.join = joinServices
+	b.services.finish = func(s *model.Service) {
+		if s.AutoAllocate {
+			s.Auto = b.vips.addresses(s.Namespace + "/" + s.Host)
+		}
 	}
 	b.mesh.Rev = b.next()
 	b.snap = &model.Snapshot{Mesh: b.mesh}
@@ -246,6 +253,8 @@ type collection[V any] struct {
 	// byNamespace are the keys of each namespace, for keys of the form host/namespace.
 	byNamespace map[string]map[string]bool
 	meta        func(*V) (rev *uint64, created time.Time)
+	join        func(oldestFirst []*V) *V // makes one value of several; nil: the first counts
+	finish      func(*V)                  // adds to a value what depends on others; may be nil
 }
 
 func newCollection[V any](meta func(*V) (*uint64, time.Time)) *collection[V] {
@@ -270,17 +279,26 @@ func (c *collection[V]) set(key, owner string, v *V) {
 	c.owners[key][owner] = v
 }
 
+// winner returns the value that counts for a key: that of the oldest owner, or what join makes
+// of all.
 func (c *collection[V]) winner(key string) *V {
-	var best *V
-	var bestOwner string
-	var bestAge time.Time
-	for owner, v := range c.owners[key] {
-		_, age := c.meta(v)
-		if best == nil || age.Before(bestAge) || age.Equal(bestAge) && owner < bestOwner {
-			best, bestOwner, bestAge = v, owner, age
-		}
+	owners := sortedKeys(c.owners[key])
+	if len(owners) == 0 {
+		return nil
 	}
-	return best
+	all := make([]*V, 0, len(owners))
+	for _, owner := range owners {
+		all = append(all, c.owners[key][owner])
+	}
+	slices.SortStableFunc(all, func(a, b *V) int {
+		_, ac := c.meta(a)
+		_, bc := c.meta(b)
+		return ac.Compare(bc)
+	})
+	if c.join != nil && len(all) > 1 {
+		return c.join(all)
+	}
+	return all[0]
 }
 
 // diff is one key whose value differs from that in the table.
@@ -306,6 +324,9 @@ func (c *collection[V]) flush(t model.Table[*V], next func() uint64) (model.Tabl
 			// The owner's value stays as it is: it may become the table's again later.
 			n := new(V)
 			*n = *v
+			if c.finish != nil {
+				c.finish(n)
+			}
 			rev, _ := c.meta(n)
 			if had {
 				oldRev, _ := c.meta(old)

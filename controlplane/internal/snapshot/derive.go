@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -22,6 +23,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	var gateways []diff[model.Gateway]
 	var peerAuths []diff[model.PeerAuthentication]
 	var telemetries []diff[model.Telemetry]
+	b.allocate()
 	// A service that is only marked dirty because the mesh changed has no diff, but its
 	// endpoints may differ all the same.
 	again := map[string]bool{}
@@ -83,6 +85,24 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	ch.To = s.Version
 	b.snap = &s
 	return b.snap, ch
+}
+
+// allocate settles which of the services that may have changed have addresses of the mesh's
+// giving. One that comes or goes can move others.
+func (b *Builder) allocate() {
+	for _, key := range sortedKeys(b.services.dirty) {
+		host, ns := hostOf(key), namespaceOf(key)
+		v := b.services.winner(key)
+		wanted := v != nil && v.AutoAllocate
+		var created time.Time
+		if wanted {
+			created = v.Created
+		}
+		for _, moved := range b.vips.set(ns+"/"+host, created, wanted) {
+			ns, host, _ := strings.Cut(moved, "/")
+			b.services.dirty[host+"/"+ns] = true
+		}
+	}
 }
 
 func mark(set *map[string]bool, key string) {
@@ -236,8 +256,8 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 		}
 		set.Instances = append(set.Instances, e)
 	}
-	add := func(in model.Instance, ports map[string]uint32) {
-		for _, p := range svc.Ports {
+	add := func(of *model.Service, in model.Instance, ports map[string]uint32) {
+		for _, p := range of.Ports {
 			e := in
 			e.Ports, e.ServicePort, e.Port = nil, p.Number, targetPort(p, ports)
 			if e.Port == 0 {
@@ -249,18 +269,20 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 			put(e)
 		}
 	}
-	for _, in := range svc.Inline {
-		add(in, in.Ports)
-	}
 	b.registered.instances(svc, put)
-	for _, w := range b.labels.chosen(s, svc) {
-		if w.Address == "" {
-			continue
+	for _, of := range svc.Definitions() {
+		for _, in := range of.Inline {
+			add(of, in, in.Ports)
 		}
-		add(model.Instance{
-			Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
-			Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
-		}, w.Ports)
+		for _, w := range b.labels.chosen(s, of) {
+			if w.Address == "" {
+				continue
+			}
+			add(of, model.Instance{
+				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
+				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
+			}, w.Ports)
+		}
 	}
 	if len(accounts) > 0 {
 		set.Accounts = sortedKeys(accounts)

@@ -50,17 +50,27 @@ func (x labelIndex) workload(d diff[model.Workload]) {
 }
 
 func (x labelIndex) service(d diff[model.Service]) {
-	if d.old != nil && len(d.old.Selector) > 0 {
-		drop(x.services, firstLabel(d.old), d.key)
+	for _, k := range firstLabels(d.old) {
+		drop(x.services, k, d.key)
 	}
-	if d.new != nil && len(d.new.Selector) > 0 {
-		put(x.services, firstLabel(d.new), d.key)
+	for _, k := range firstLabels(d.new) {
+		put(x.services, k, d.key)
 	}
 }
 
-func firstLabel(s *model.Service) labelKey {
-	k := sortedKeys(s.Selector)[0]
-	return labelKey{s.Namespace, k, s.Selector[k]}
+// firstLabels are the first label of each of the service's selectors.
+func firstLabels(s *model.Service) []labelKey {
+	if s == nil {
+		return nil
+	}
+	var out []labelKey
+	for _, part := range s.Definitions() {
+		if len(part.Selector) > 0 {
+			k := sortedKeys(part.Selector)[0]
+			out = append(out, labelKey{part.Namespace, k, part.Selector[k]})
+		}
+	}
+	return out
 }
 
 // chosen returns the workloads that a service selects, by name.

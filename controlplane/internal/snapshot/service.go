@@ -89,30 +89,41 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	default:
 		out.Addresses, _ = addresses(append([]string{s.Spec.ClusterIP}, s.Spec.ClusterIPs...))
 	}
+	if d := s.Spec.TrafficDistribution; d != nil {
+		out.PreferClose = preferClose(*d)
+	}
+	if a := o.Annotations[trafficDistribution]; a != "" {
+		out.PreferClose = preferClose(a)
+	}
 	if len(s.Spec.Selector) > 0 && out.Alias == "" {
 		out.Selector = cloneMap(s.Spec.Selector)
 	}
 	return out
 }
 
-// addresses keeps the virtual addresses that are single, each once; what else was given is
-// returned apart.
-func addresses(list []string) (single, others []string) {
+// addresses sorts virtual addresses into single ones and subnets, each once. What is neither is
+// left out; validation names it.
+func addresses(list []string) (single []string, subnets []netip.Prefix) {
 	for _, a := range list {
 		ip, err := netip.ParseAddr(a)
 		if err != nil {
-			if pfx, perr := netip.ParsePrefix(a); perr == nil && pfx.IsSingleIP() {
-				ip, err = pfx.Addr(), nil
+			subnet, err := netip.ParsePrefix(a)
+			switch {
+			case err != nil:
+				continue
+			case !subnet.IsSingleIP():
+				if subnet = subnet.Masked(); !slices.Contains(subnets, subnet) {
+					subnets = append(subnets, subnet)
+				}
+				continue
 			}
+			ip = subnet.Addr()
 		}
-		switch {
-		case err != nil && a != "":
-			others = append(others, a)
-		case err == nil && !slices.Contains(single, ip.String()):
+		if !slices.Contains(single, ip.String()) {
 			single = append(single, ip.String())
 		}
 	}
-	return single, others
+	return single, subnets
 }
 
 // serviceEntry converts a ServiceEntry: one service for each host.
@@ -121,14 +132,10 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		Namespace: o.Namespace,
 		External:  s.Location == networking.ServiceEntry_MESH_EXTERNAL,
 		ExportTo:  exportTo(s.ExportTo, b.mesh.ServiceExportTo, o.Namespace),
-		SANs:      slices.Clone(s.SubjectAltNames),
-		Created:   o.Created, Origin: o.origin(),
+		SANs:      slices.Clone(s.SubjectAltNames), PreferClose: preferClose(o.Annotations[trafficDistribution]),
+		Created: o.Created, Origin: o.origin(),
 	}
-	var ranges []string
-	base.Addresses, ranges = addresses(s.Addresses)
-	for _, r := range ranges {
-		p.add("spec.addresses", "the range %s has no effect yet; connections to it go by host name or pass as unknown", r)
-	}
+	base.Addresses, base.Ranges = addresses(s.Addresses)
 	switch s.Resolution {
 	case networking.ServiceEntry_NONE:
 		base.Resolution = model.ResolutionPassthrough
@@ -177,11 +184,18 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 			Origin: o.at(indexed("spec.endpoints", i)),
 		})
 	}
+	// Without resolution the address is where the client was going, so that it must be real.
+	allocates := base.Resolution != model.ResolutionPassthrough && len(s.Addresses) == 0 &&
+		!strings.EqualFold(o.Labels[autoAllocateLabel], "false")
 	dns := base.Resolution == model.ResolutionDNS || base.Resolution == model.ResolutionDNSRR
+	if base.Resolution == model.ResolutionStatic && len(base.Inline) == 0 && base.Selector == nil {
+		p.add("spec.endpoints", "are missing: with resolution STATIC nothing answers")
+	}
 	var out []*model.Service
 	for _, host := range s.Hosts {
 		svc := base
 		svc.Host, svc.Name = strings.ToLower(host), strings.ToLower(host)
+		svc.AutoAllocate = allocates && !strings.HasPrefix(host, "*")
 		if dns && len(base.Inline) == 0 && base.Selector == nil {
 			if strings.HasPrefix(host, "*") {
 				p.add("spec.hosts", "%q cannot be resolved: a wildcard with resolution DNS needs endpoints", host)
@@ -194,8 +208,41 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 	return out
 }
 
-// tlsModeLabel is the label by which a workload says that its proxy terminates mTLS.
-const tlsModeLabel = "security.istio.io/tlsMode"
+// joinServices makes one service of several definitions of a host in a namespace, as Istio
+// does: the mesh's own registry before ServiceEntries, then the oldest, with the ports and
+// the endpoints of all. What a foreign registry has found counts only where nobody has
+// written anything.
+func joinServices(all []*model.Service) *model.Service {
+	found := func(s *model.Service) bool { return s.Registry != "" }
+	if all = slices.Clone(all); !found(all[0]) {
+		all = slices.DeleteFunc(all, found)
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	slices.SortStableFunc(all, func(a, b *model.Service) int { return count(b.Mesh) - count(a.Mesh) })
+	out := *all[0]
+	out.Ports, out.Parts = slices.Clone(out.Ports), all
+	for _, m := range all[1:] {
+		for _, p := range m.Ports {
+			if _, dup := out.Port(p.Number); !dup {
+				out.Ports = append(out.Ports, p)
+			}
+		}
+	}
+	return &out
+}
+
+// Labels and annotations that say something about an object.
+const (
+	tlsModeLabel        = "security.istio.io/tlsMode" // whether a workload's proxy terminates mTLS
+	localityLabel       = "istio-locality"            // "region.zone.subzone", where no locality is given
+	trafficDistribution = "networking.istio.io/traffic-distribution"
+	autoAllocateLabel   = "networking.istio.io/enable-autoallocate-ip"
+)
+
+// preferClose reads a trafficDistribution; PreferSameZone is Kubernetes' newer name.
+func preferClose(value string) bool { return value == "PreferClose" || value == "PreferSameZone" }
 
 // workload converts a WorkloadEntry, or an endpoint of a ServiceEntry.
 func (b *Builder) workload(o object, e *networking.WorkloadEntry, labels map[string]string) *model.Workload {
@@ -203,10 +250,18 @@ func (b *Builder) workload(o object, e *networking.WorkloadEntry, labels map[str
 		Namespace: o.Namespace, Name: o.Name, Address: e.Address, ServiceAccount: e.ServiceAccount,
 		Labels: cloneMap(labels), Ports: cloneMap(e.Ports), Network: e.Network, Weight: e.Weight, Origin: o.origin(),
 	}
-	if l := e.Locality; l != "" {
-		w.Locality = model.ParseLocality(l)
+	switch {
+	case e.Locality != "":
+		w.Locality = model.ParseLocality(e.Locality)
+	case labels[localityLabel] != "":
+		// Dots where no slash is: a label's value has none.
+		w.Locality = model.ParseLocality(strings.ReplaceAll(labels[localityLabel], ".", "/"))
 	}
-	if labels[tlsModeLabel] == "istio" {
+	if w.Network == "" {
+		w.Network = labels[model.NetworkLabel]
+	}
+	// A workload with an identity has a proxy, unless it says otherwise.
+	if mode, said := labels[tlsModeLabel]; mode == "istio" || !said && e.ServiceAccount != "" {
 		w.TLS = model.TLSModeIstio
 	}
 	return w

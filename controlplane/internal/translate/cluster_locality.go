@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,10 +12,16 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
+// preferClose is what a service's trafficDistribution means.
+var preferClose = &model.LocalityLB{Enabled: true, FailoverPriority: []string{model.NetworkLabel, model.RegionLabel, model.ZoneLabel, model.SubZoneLabel}}
+
 // locality is the setting in force; nil when locality plays no part. A rule's replaces the
-// mesh's as a whole.
+// service's and the mesh's as a whole.
 func (in *clusterInput) locality() *model.LocalityLB {
 	l := in.mesh.Locality
+	if in.svc.PreferClose {
+		l = preferClose
+	}
 	if lb := in.balancer(); lb != nil && lb.Locality != nil {
 		l = lb.Locality
 	}
@@ -69,7 +76,7 @@ func (in *clusterInput) groups() []*group {
 	for i := range in.set.Instances {
 		e := &in.set.Instances[i]
 		// An endpoint that its registry's checks fail is left out, as Istio does: in Envoy's panic mode it would get traffic.
-		if e.Unhealthy || e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) {
+		if e.Unhealthy || e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) || !in.reaches(e) {
 			continue
 		}
 		g := byLocality[e.Locality]
@@ -87,7 +94,7 @@ func (in *clusterInput) groups() []*group {
 	case len(l.Distribute) > 0:
 		out = distribute(l.Distribute, in.client.Locality, out)
 	// Without outlier detection nobody would notice that a locality fails.
-	case in.outlier() != nil:
+	case in.outlier() != nil || l == preferClose:
 		if len(l.FailoverPriority) > 0 {
 			out = in.byLabels(l.FailoverPriority, out)
 		}
@@ -97,6 +104,16 @@ func (in *clusterInput) groups() []*group {
 		prioritize(out)
 	}
 	return out
+}
+
+// reaches reports whether an endpoint can be in a cluster of this kind: names only where they
+// are resolved, sockets of the proxy's own host only where nothing is.
+func (in *clusterInput) reaches(e *model.Instance) bool {
+	if strings.HasPrefix(e.Address, "unix://") {
+		return in.kind == kindEDS
+	}
+	_, err := netip.ParseAddr(e.Address)
+	return err == nil || in.kind != kindEDS
 }
 
 // distribute gives localities the shares that the client's own is to have of them, and drops

@@ -2,10 +2,12 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"sort"
 	"strconv"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -20,7 +22,20 @@ type outboundListener struct {
 	svc   *model.Service // for bytes, and for the origin
 	sp    model.Port
 	bind  bool // its own socket; otherwise connections are handed over by original destination
+	// ranges are services of bytes on subnets: what is going there is theirs, whatever else the
+	// listener serves. With nothing but these svc is nil.
+	ranges []outboundRange
 }
+
+// outboundRange is a service that has a whole subnet.
+type outboundRange struct {
+	subnet netip.Prefix
+	svc    *model.Service
+	sp     model.Port
+}
+
+// anyAddress is the address of listeners for connections to wherever they were going.
+const anyAddress = "0.0.0.0"
 
 // sidecarOutbound lists a sidecar's outbound listeners, by port and address.
 //
@@ -56,15 +71,27 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []outboundListener {
 			if speaksHTTP(sp) {
 				l.route = strconv.FormatUint(uint64(sp.Number), 10)
 			}
-			addresses := []string{"0.0.0.0"}
+			addresses := []string{anyAddress}
 			switch {
 			case explicit:
 				addresses = []string{p.IP}
-			case l.route == "" && len(svc.Addresses) > 0:
-				addresses = svc.Addresses
+			case l.route == "":
+				if list := svc.AddressesFor(p); len(list)+len(svc.Ranges) > 0 {
+					addresses = list
+				}
+				for _, subnet := range svc.Ranges {
+					k := slot{anyAddress, sp.Number}
+					i, shared := found[k]
+					if !shared {
+						i = len(out)
+						found[k] = i
+						out = append(out, outboundListener{ip: anyAddress, port: sp.Number})
+					}
+					out[i].addRange(outboundRange{subnet, svc, sp})
+				}
 			}
 			for _, ip := range addresses {
-				if a, err := netip.ParseAddr(ip); err != nil || !a.Is4() {
+				if a, err := netip.ParseAddr(ip); err != nil || a.Is6() && !p.HasIPv6() {
 					continue
 				}
 				l.ip = ip
@@ -73,7 +100,8 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []outboundListener {
 					// Several services on one socket: requests are told apart by host;
 					// bytes cannot be, so they yield to requests, else the first by name
 					// has the socket.
-					if out[i].route == "" && l.route != "" {
+					if out[i].svc == nil || out[i].route == "" && l.route != "" {
+						l.ranges = out[i].ranges
 						out[i] = l
 					}
 					continue
@@ -90,6 +118,13 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []outboundListener {
 		return out[i].ip < out[j].ip
 	})
 	return out
+}
+
+// addRange adds a subnet; of two services with the same one the first by name has it.
+func (o *outboundListener) addRange(r outboundRange) {
+	if !slices.ContainsFunc(o.ranges, func(have outboundRange) bool { return have.subnet == r.subnet }) {
+		o.ranges = append(o.ranges, r)
+	}
 }
 
 func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
@@ -118,18 +153,35 @@ func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener
 			l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
 			l.ListenerFilters = []*listenerv3.ListenerFilter{inspectTLS(), inspectHTTP()}
 			detect(l, s.Mesh)
+		case o.svc == nil:
+			l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
+			l.Metadata = metadata(nil, o.ranges[0].svc.Origin)
 		default:
 			l.FilterChains = tcpChains(s, p, o, logs)
-			if len(l.FilterChains) == 0 {
-				continue
-			}
-			l.ListenerFilters = inspectors(l.FilterChains)
-			if len(l.ListenerFilters) > 0 {
-				detect(l, s.Mesh)
-			}
 			l.Metadata = metadata(nil, o.svc.Origin)
 		}
+		l.FilterChains = append(rangeChains(s, p, o, logs), l.FilterChains...)
+		if o.route == "" {
+			if l.ListenerFilters = inspectors(l.FilterChains); len(l.ListenerFilters) > 0 {
+				detect(l, s.Mesh)
+			}
+		}
 		out = append(out, listenerLogs(l, noRoute))
+	}
+	return out
+}
+
+// rangeChains are the filter chains of services that have subnets.
+func rangeChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
+	var out []*listenerv3.FilterChain
+	for _, r := range o.ranges {
+		for _, c := range tcpChains(s, p, outboundListener{port: o.port, svc: r.svc, sp: r.sp}, logs) {
+			if c.FilterChainMatch == nil {
+				c.FilterChainMatch = &listenerv3.FilterChainMatch{}
+			}
+			c.FilterChainMatch.PrefixRanges = []*corev3.CidrRange{{AddressPrefix: r.subnet.Addr().String(), PrefixLen: u32(uint32(r.subnet.Bits()))}}
+			out = append(out, c)
+		}
 	}
 	return out
 }

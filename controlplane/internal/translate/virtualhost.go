@@ -175,7 +175,7 @@ func serviceDomains(svc *model.Service, p *model.Proxy) []string {
 		}
 		out = append(out, svc.Name+"."+svc.Namespace+".svc", svc.Name+"."+svc.Namespace)
 	}
-	for _, a := range svc.Addresses {
+	for _, a := range svc.AddressesFor(p) {
 		if ip, err := netip.ParseAddr(a); err == nil && ip.Is6() {
 			a = "[" + a + "]"
 		}
