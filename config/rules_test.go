@@ -1,8 +1,11 @@
 package config
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/pkg/certtest"
 )
 
 // rule is one object and what is wrong with it: "field: text", where text is part of the
@@ -171,6 +174,9 @@ func TestDestinationRuleRules(t *testing.T) {
 
 func TestGatewayRules(t *testing.T) {
 	server := func(s string) string { return "spec: {servers: [{" + s + "}]}" }
+	tls := func(s string) string {
+		return server("port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {" + s + "}")
+	}
 	checkRules(t, "apiVersion: networking.istio.io/v1alpha3\nkind: Gateway", []rule{
 		{"smallest", server("port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']"), ""},
 		{"no servers", "spec: {selector: {istio: ingressgateway}}", "spec.servers: missing"},
@@ -185,12 +191,46 @@ func TestGatewayRules(t *testing.T) {
 		{"simple without certificate", server("port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE}"), "spec.servers[0].tls.credentialName: missing"},
 		{"simple", server("port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}"), ""},
 		{"mutual without ca", server("port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k}"), "spec.servers[0].tls.caCertificates: missing"},
-		{"passthrough with secret", server("port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH, credentialName: c}"), "spec.servers[0].tls.credentialName: no meaning with mode PASSTHROUGH"},
+		{"passthrough with secret", server("port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH, credentialName: c}"), ""},
+		{"mesh mutual with secret", tls("mode: ISTIO_MUTUAL, credentialName: c"), "spec.servers[0].tls.credentialName: no meaning with mode ISTIO_MUTUAL"},
+		{"mesh mutual with roots", tls("mode: ISTIO_MUTUAL, caCertificates: /ca"), "spec.servers[0].tls.caCertificates: no meaning with mode ISTIO_MUTUAL"},
+		{"optional mutual without ca", tls("mode: OPTIONAL_MUTUAL, serverCertificate: /c, privateKey: /k"), "spec.servers[0].tls.caCertificates: missing; mode OPTIONAL_MUTUAL"},
+		{"two secrets", tls("mode: SIMPLE, credentialNames: [rsa, ecdsa]"), ""},
+		{"three secrets", tls("mode: SIMPLE, credentialNames: [a, b, c]"), "spec.servers[0].tls.credentialNames: at most 2"},
+		{"secret without a name", tls("mode: SIMPLE, credentialNames: ['']"), "spec.servers[0].tls.credentialNames[0]: empty"},
+		{"two ways", tls("mode: SIMPLE, credentialName: a, credentialNames: [b]"), "spec.servers[0].tls: set one of"},
+		{"several files", tls("mode: SIMPLE, tlsCertificates: [{serverCertificate: /a, privateKey: /b}, {serverCertificate: /c, privateKey: /d}]"), ""},
+		{"file without key", tls("mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]"), "spec.servers[0].tls.tlsCertificates[0].privateKey: missing"},
+		{"no file", tls("mode: SIMPLE, tlsCertificates: [{}]"), "spec.servers[0].tls.tlsCertificates[0]: names neither"},
+		{"roots of a file", tls("mode: SIMPLE, tlsCertificates: [{serverCertificate: /a, privateKey: /b, caCertificates: /c}]"), "spec.servers[0].tls.tlsCertificates[0].caCertificates: no meaning"},
+		{"pins", tls("mode: MUTUAL, credentialName: c, verifyCertificateSpki: ['" + strings.Repeat("A", 43) + "='], verifyCertificateHash: ['" + strings.Repeat("ab:", 31) + "ab', '" + strings.Repeat("ab", 32) + "']"), ""},
+		{"bad key pin", tls("mode: MUTUAL, credentialName: c, verifyCertificateSpki: [abc]"), "spec.servers[0].tls.verifyCertificateSpki[0]: is not the SHA-256"},
+		{"bad certificate pin", tls("mode: MUTUAL, credentialName: c, verifyCertificateHash: [abcd]"), "spec.servers[0].tls.verifyCertificateHash[0]: is not the SHA-256"},
+		{"http3", server("port: {number: 443, name: h3, protocol: HTTP3}, hosts: ['*']"), "spec.servers[0].port.protocol: HTTP/3 is not supported"},
+		{"default endpoint", server("port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], defaultEndpoint: '127.0.0.1:80'"), ""},
 		{"redirect", server("port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}"), ""},
 		{"tls on http", server("port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}"), "spec.servers[0].tls: no meaning with protocol HTTP"},
 		{"tls versions", server("port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}"), "spec.servers[0].tls.minProtocolVersion: above maxProtocolVersion"},
 		{"port names", "spec: {servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, hosts: ['*']}]}", "spec.servers[1].port.name: as well"},
 		{"bind", server("bind: here, port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']"), "spec.servers[0].bind: not an address"},
+	})
+}
+
+func TestSecretRules(t *testing.T) {
+	ca := certtest.New(t)
+	a, b := ca.Issue(t, nil), ca.Issue(t, nil)
+	entry := func(name string, value []byte) string {
+		return "  " + name + ": " + base64.StdEncoding.EncodeToString(value) + "\n"
+	}
+	checkRules(t, "apiVersion: v1\nkind: Secret", []rule{
+		{"anything", "data: {password: c2VjcmV0}", ""},
+		{"tls", "type: kubernetes.io/tls\ndata:\n" + entry("tls.crt", a.Chain) + entry("tls.key", a.Key) + entry("ca.crt", ca.PEM), ""},
+		{"no key", "type: kubernetes.io/tls\ndata:\n" + entry("tls.crt", a.Chain), "data[tls.key]: missing"},
+		{"key of another", "type: kubernetes.io/tls\ndata:\n" + entry("tls.crt", a.Chain) + entry("tls.key", b.Key), "data[tls.crt]: private key does not match"},
+		{"key of another as text", "type: kubernetes.io/tls\nstringData: {tls.crt: x, tls.key: y}", "stringData[tls.crt]: certificate and key cannot be used"},
+		{"bad roots", "type: kubernetes.io/tls\ndata:\n" + entry("tls.crt", a.Chain) + entry("tls.key", a.Key) + entry("ca.crt", []byte("x")), "data[ca.crt]: holds no certificate"},
+		// Whatever an Opaque Secret holds is for its users to judge.
+		{"opaque", "type: Opaque\ndata:\n" + entry("tls.crt", []byte("x")) + entry("tls.key", []byte("y")), ""},
 	})
 }
 

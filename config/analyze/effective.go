@@ -31,10 +31,13 @@ var effective = map[*schema.Kind][]string{
 	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality", "network"},
 	schema.Gateway: {
 		"selector", "servers.bind", "servers.name", "servers.hosts",
-		"servers.port.number", "servers.port.name", "servers.port.protocol=HTTP,HTTPS,TLS,TCP",
-		// Certificates come from files so far; credentialName needs SDS for gateways.
-		"servers.tls.httpsRedirect", "servers.tls.mode=PASSTHROUGH,SIMPLE,MUTUAL,OPTIONAL_MUTUAL,ISTIO_MUTUAL",
-		"servers.tls.serverCertificate", "servers.tls.privateKey", "servers.tls.caCertificates", "servers.tls.subjectAltNames",
+		// The commands of MONGO, MYSQL and REDIS are not read: they are TCP, and the control plane says so.
+		"servers.port.number", "servers.port.name", "servers.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,TLS,TCP,MONGO,MYSQL,REDIS",
+		"servers.tls.mode=PASSTHROUGH,SIMPLE,MUTUAL,OPTIONAL_MUTUAL,ISTIO_MUTUAL", "servers.tls.httpsRedirect",
+		"servers.tls.credentialName", "servers.tls.credentialNames", "servers.tls.caCertCredentialName",
+		"servers.tls.serverCertificate", "servers.tls.privateKey", "servers.tls.caCertificates", "servers.tls.caCrl",
+		"servers.tls.tlsCertificates.serverCertificate", "servers.tls.tlsCertificates.privateKey",
+		"servers.tls.subjectAltNames", "servers.tls.verifyCertificateSpki", "servers.tls.verifyCertificateHash", "servers.tls.insecureSkipVerify",
 		"servers.tls.minProtocolVersion", "servers.tls.maxProtocolVersion", "servers.tls.cipherSuites",
 	},
 	schema.VirtualService: {
@@ -102,7 +105,7 @@ func policyFields(places ...string) []string {
 var effectiveMesh = []string{
 	"trustDomain", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
-	"defaultConfig.tracing.sampling", "tcpKeepalive", "protocolDetectionTimeout",
+	"defaultConfig.tracing.sampling", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
 	"defaultTrafficPolicy.outlierDetection",

@@ -1,11 +1,13 @@
 package validate
 
 import (
+	"errors"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/lateen-mesh/lateen/config/credential"
 	"github.com/lateen-mesh/lateen/config/internal/field"
 	"github.com/lateen-mesh/lateen/config/schema"
 )
@@ -69,6 +71,30 @@ func service(c *checker, root *field.Path, spec any) {
 		if port.NodePort != 0 {
 			c.port(at.Child("nodePort"), int64(port.NodePort), false)
 		}
+	}
+}
+
+// secret checks what a Secret of type kubernetes.io/tls must hold. Other types hold anything.
+func secret(c *checker, root *field.Path, spec any) {
+	s := spec.(*corev1.Secret)
+	if s.Type != corev1.SecretTypeTLS {
+		return
+	}
+	for _, entry := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		_, inData := s.Data[entry]
+		_, inText := s.StringData[entry]
+		if !inData && !inText {
+			c.add(root.Child("data", entry), "missing; a Secret of type %s needs %s and %s", s.Type, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
+		}
+	}
+	_, err := credential.Parse(s)
+	var entry *credential.EntryError
+	if errors.As(err, &entry) {
+		at := "data"
+		if _, ok := s.StringData[entry.Entry]; ok {
+			at = "stringData"
+		}
+		c.add(root.Child(at, entry.Entry), "%s", entry.Reason)
 	}
 }
 

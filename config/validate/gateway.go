@@ -1,6 +1,9 @@
 package validate
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"net/netip"
 	"strings"
 
@@ -36,9 +39,6 @@ func (c *checker) server(p *field.Path, s *networking.Server) {
 			c.add(p.Child("bind"), "%q is not an address", s.Bind)
 		}
 	}
-	if s.DefaultEndpoint != "" {
-		c.add(p.Child("defaultEndpoint"), "has no meaning; route with a VirtualService")
-	}
 	if len(s.Hosts) == 0 {
 		c.add(p.Child("hosts"), `missing; name the hosts that are served, or "*"`)
 	}
@@ -53,7 +53,12 @@ func (c *checker) server(p *field.Path, s *networking.Server) {
 	if s.Port.Name == "" {
 		c.add(p.Child("port", "name"), "missing; a port needs a name")
 	}
-	c.protocol(p.Child("port", "protocol"), s.Port.Protocol)
+	switch strings.ToUpper(s.Port.Protocol) {
+	case "HTTP3", "HTTP/3", "QUIC":
+		c.add(p.Child("port", "protocol"), "HTTP/3 is not supported; use HTTPS, whose clients speak HTTP/2")
+	default:
+		c.protocol(p.Child("port", "protocol"), s.Port.Protocol)
+	}
 	c.serverTLS(p, s)
 }
 
@@ -92,11 +97,15 @@ func (c *checker) serverTLS(p *field.Path, s *networking.Server) {
 	switch tls.Mode {
 	case networking.ServerTLSSettings_SIMPLE, networking.ServerTLSSettings_MUTUAL, networking.ServerTLSSettings_OPTIONAL_MUTUAL:
 		c.serverCertificates(at, tls)
-	case networking.ServerTLSSettings_PASSTHROUGH, networking.ServerTLSSettings_AUTO_PASSTHROUGH, networking.ServerTLSSettings_ISTIO_MUTUAL:
-		for name, v := range map[string]string{"credentialName": tls.CredentialName, "serverCertificate": tls.ServerCertificate,
-			"privateKey": tls.PrivateKey} {
-			if v != "" {
-				c.add(at.Child(name), "has no meaning with mode %s; remove it", tls.Mode)
+		c.clientChecks(at, tls)
+	case networking.ServerTLSSettings_ISTIO_MUTUAL:
+		for name, set := range map[string]bool{
+			"credentialName": tls.CredentialName != "", "credentialNames": len(tls.CredentialNames) > 0, "serverCertificate": tls.ServerCertificate != "",
+			"privateKey": tls.PrivateKey != "", "caCertificates": tls.CaCertificates != "", "tlsCertificates": len(tls.TlsCertificates) > 0,
+			"caCertCredentialName": tls.CaCertCredentialName != "",
+		} {
+			if set {
+				c.add(at.Child(name), "has no meaning with mode ISTIO_MUTUAL, which uses the gateway's own identity; remove it")
 			}
 		}
 	}
@@ -104,15 +113,9 @@ func (c *checker) serverTLS(p *field.Path, s *networking.Server) {
 		tls.MinProtocolVersion > tls.MaxProtocolVersion {
 		c.add(at.Child("minProtocolVersion"), "%s is above maxProtocolVersion %s", tls.MinProtocolVersion, tls.MaxProtocolVersion)
 	}
-	seen := map[string]bool{}
-	for i, suite := range tls.CipherSuites {
-		if seen[suite] {
-			c.add(at.Child("cipherSuites").Index(i), "%q is given twice; remove one", suite)
-		}
-		seen[suite] = true
-	}
 }
 
+// serverCertificates checks that a server has certificates, in one way of four.
 func (c *checker) serverCertificates(at *field.Path, tls *networking.ServerTLSSettings) {
 	ways := 0
 	for _, set := range []bool{tls.CredentialName != "", len(tls.CredentialNames) > 0, tls.ServerCertificate != "" || tls.PrivateKey != "", len(tls.TlsCertificates) > 0} {
@@ -127,13 +130,57 @@ func (c *checker) serverCertificates(at *field.Path, tls *networking.ServerTLSSe
 		c.add(at.Child("credentialName"), "missing; mode %s needs the name of a secret, or files in serverCertificate and privateKey", tls.Mode)
 		return
 	}
-	if tls.ServerCertificate != "" && tls.PrivateKey == "" {
+	c.certificateFiles(at, tls.ServerCertificate, tls.PrivateKey)
+	for i, f := range tls.TlsCertificates {
+		here := at.Child("tlsCertificates").Index(i)
+		c.certificateFiles(here, f.GetServerCertificate(), f.GetPrivateKey())
+		if f.GetServerCertificate() == "" && f.GetPrivateKey() == "" {
+			c.add(here, "names neither a certificate nor a key")
+		}
+		if f.GetCaCertificates() != "" {
+			c.add(here.Child("caCertificates"), "has no meaning: roots for clients are the same for all certificates; use tls.caCertificates")
+		}
+	}
+	// Two are for RSA and ECDSA keys beside each other.
+	if len(tls.CredentialNames) > 2 {
+		c.add(at.Child("credentialNames"), "%d secrets; at most 2 are allowed", len(tls.CredentialNames))
+	}
+	if len(tls.TlsCertificates) > 2 {
+		c.add(at.Child("tlsCertificates"), "%d certificates; at most 2 are allowed", len(tls.TlsCertificates))
+	}
+	for i, name := range tls.CredentialNames {
+		if name == "" {
+			c.add(at.Child("credentialNames").Index(i), "empty; name a secret")
+		}
+	}
+}
+
+func (c *checker) certificateFiles(at *field.Path, certificate, key string) {
+	if certificate != "" && key == "" {
 		c.add(at.Child("privateKey"), "missing; a certificate file needs its key")
 	}
-	if tls.ServerCertificate == "" && tls.PrivateKey != "" {
+	if certificate == "" && key != "" {
 		c.add(at.Child("serverCertificate"), "missing; a key file needs its certificate")
 	}
-	if tls.Mode == networking.ServerTLSSettings_MUTUAL && tls.ServerCertificate != "" && tls.CaCertificates == "" {
-		c.add(at.Child("caCertificates"), "missing; mode MUTUAL must know which CAs sign its clients")
+}
+
+// clientChecks checks what is asked of clients' certificates.
+func (c *checker) clientChecks(at *field.Path, tls *networking.ServerTLSSettings) {
+	if tls.Mode == networking.ServerTLSSettings_SIMPLE {
+		return
+	}
+	fromFiles := tls.ServerCertificate != "" || len(tls.TlsCertificates) > 0
+	if fromFiles && tls.CaCertificates == "" && tls.CaCertCredentialName == "" {
+		c.add(at.Child("caCertificates"), "missing; mode %s must know which CAs sign its clients", tls.Mode)
+	}
+	for i, pin := range tls.VerifyCertificateSpki {
+		if sum, err := base64.StdEncoding.DecodeString(pin); err != nil || len(sum) != sha256.Size {
+			c.add(at.Child("verifyCertificateSpki").Index(i), "%q is not the SHA-256 of a public key in base64 (44 characters)", pin)
+		}
+	}
+	for i, pin := range tls.VerifyCertificateHash {
+		if sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", "")); err != nil || len(sum) != sha256.Size {
+			c.add(at.Child("verifyCertificateHash").Index(i), "%q is not the SHA-256 of a certificate in hex (64 digits, with or without colons)", pin)
+		}
 	}
 }

@@ -104,6 +104,7 @@ func (c *checker) qualifiedName(p *field.Path, key string) {
 // rules holds the check of each kind that has rules beyond its types.
 var rules = map[*schema.Kind]func(*checker, *field.Path, any){
 	schema.Service:               service,
+	schema.Secret:                secret,
 	schema.Gateway:               gateway,
 	schema.VirtualService:        virtualService,
 	schema.DestinationRule:       destinationRule,
