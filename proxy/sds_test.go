@@ -249,3 +249,55 @@ func TestDrainListeners(t *testing.T) {
 		t.Error("a draining connection was kept alive")
 	}
 }
+
+// TestMissingSecretHoldsNobodyUp: a listener one of whose certificates does not come within its time serves the others, and the
+// one as soon as it does come.
+func TestMissingSecretHoldsNobodyUp(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer backend.Close()
+	agent, path := startSDS(t)
+	manager := func(text string) string {
+		_, rest, _ := strings.Cut(text, "    - filters:\n")
+		rest, _, _ = strings.Cut(rest, "  clusters:\n")
+		return rest
+	}
+	text := staticBootstrap(backend.Listener.Addr().String())
+	chain := `    - filter_chain_match: {server_names: [%s]}
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - {name: %s, sds_config: {initial_fetch_timeout: %s, api_config_source: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: sds-grpc}}]}}}
+      filters:
+`
+	filters := manager(text)
+	text = strings.Replace(text, "    filter_chains:\n    - filters:\n"+filters, `    listener_filters:
+    - name: envoy.filters.listener.tls_inspector
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}
+    filter_chains:
+`+fmt.Sprintf(chain, "localhost", "default", "0s")+filters+fmt.Sprintf(chain, "late.localhost", "late", "0.1s")+filters, 1) + fmt.Sprintf(`
+  - name: sds-grpc
+    load_assignment: {cluster_name: sds-grpc, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: %s}}}}]}]}
+`, path)
+	agent.set(certificate(t, 1))
+	p := run(t, text)
+	dial := func(name string) error {
+		c, err := tls.Dial("tcp", p.ListenerAddrs()["main"], &tls.Config{InsecureSkipVerify: true, ServerName: name})
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := dial("localhost"); err != nil {
+		t.Errorf("the server that has its certificate: %v", err)
+	}
+	if err := dial("late.localhost"); err == nil {
+		t.Error("a server without a certificate took a connection")
+	}
+	late := certificate(t, 2)
+	late.Name = "late"
+	agent.set(late)
+	eventually(t, "the late certificate is used", func() bool { return dial("late.localhost") == nil })
+}

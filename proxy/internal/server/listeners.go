@@ -45,7 +45,9 @@ type liveListener struct {
 	rec     Record
 	l       *listener.Listener // nil for a version that will replace the active one in place
 	routes  []routeNeed
-	secrets []secretKey
+	secrets []secretNeed
+	// gaveUp holds the secrets that were waited for long enough.
+	gaveUp  map[secretKey]bool
 	keys    []jwtauthn.SourceKey
 	cancels []func()
 }
@@ -73,7 +75,7 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 		delete(ls.refused, r.Name)
 		return nil
 	}
-	next := &liveListener{cfg: cfg, rec: rec}
+	next := &liveListener{cfg: cfg, rec: rec, gaveUp: map[secretKey]bool{}}
 	next.needs()
 	ls.s.keys.Sweep()
 	// Built before it is warm, so that what cannot work is refused at once. A version that
@@ -128,9 +130,9 @@ func (v *liveListener) needs() {
 	}
 	for _, fc := range chains {
 		if fc.TLS != nil {
-			for _, k := range serverSecrets(fc.TLS) {
-				if !slices.Contains(v.secrets, k) {
-					v.secrets = append(v.secrets, k)
+			for _, n := range serverSecrets(fc.TLS) {
+				if !slices.ContainsFunc(v.secrets, func(o secretNeed) bool { return o.secretKey == n.secretKey }) {
+					v.secrets = append(v.secrets, n)
 				}
 			}
 		}
@@ -176,8 +178,14 @@ func (ls *listenerSet) acquire(v *liveListener) {
 			ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
 		}
 	}
-	for _, k := range v.secrets {
-		v.cancels = append(v.cancels, ls.s.secrets.watch(k, func() { ls.s.control.post(ls.arrived) }))
+	for _, n := range v.secrets {
+		v.cancels = append(v.cancels, ls.s.secrets.watch(n.secretKey, func() { ls.s.control.post(ls.arrived) }))
+		if n.wait > 0 && !ls.s.secrets.answered(n.secretKey) {
+			v.cancels = append(v.cancels, ls.s.afterUnless(n.wait, func() {
+				v.gaveUp[n.secretKey] = true
+				ls.arrived()
+			}))
+		}
 	}
 	for _, k := range v.keys {
 		v.cancels = append(v.cancels, ls.s.keys.Use(k, ls.fetched))
@@ -219,9 +227,9 @@ func (ls *listenerSet) missing(v *liveListener) []string {
 			out = append(out, "route configuration "+r.name)
 		}
 	}
-	for _, k := range v.secrets {
-		if !ls.s.secrets.known(k) {
-			out = append(out, "secret "+k.name)
+	for _, n := range v.secrets {
+		if !ls.s.secrets.answered(n.secretKey) && !v.gaveUp[n.secretKey] {
+			out = append(out, "secret "+n.name)
 		}
 	}
 	for _, k := range v.keys {

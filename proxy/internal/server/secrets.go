@@ -86,6 +86,8 @@ type secret struct {
 	version string
 	updated time.Time
 	raw     *anypb.Any
+	// absent: the source says that there is none, or none that can be used.
+	absent bool
 	// notify serialises the calls of subscribers, which the interface promises.
 	notify sync.Mutex
 	subs   map[*subscription]struct{}
@@ -117,8 +119,8 @@ func (s *secrets) TicketKeys(source, name string, changed func(xdsresource.Ticke
 	return s.add(secretKey{adsSource(source), name}, &subscription{tickets: changed})
 }
 
-// watch calls arrived whenever the secret has a value, the first time before it returns if
-// there is one already.
+// watch calls arrived whenever the secret has a value or its source says that there is none, the
+// first time before it returns if there is a value already.
 func (s *secrets) watch(key secretKey, arrived func()) func() {
 	return s.add(key, &subscription{any: arrived})
 }
@@ -197,7 +199,7 @@ func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw 
 	defer e.notify.Unlock()
 	s.mu.Lock()
 	rotated := e.value != nil
-	e.value, e.version, e.updated, e.raw = v, version, time.Now(), raw
+	e.value, e.version, e.updated, e.raw, e.absent = v, version, time.Now(), raw, false
 	subs := make([]*subscription, 0, len(e.subs))
 	for sub := range e.subs {
 		subs = append(subs, sub)
@@ -212,35 +214,58 @@ func (s *secrets) set(key secretKey, v *xdsresource.Secret, version string, raw 
 	return true
 }
 
-// known reports whether a secret has a value.
-func (s *secrets) known(key secretKey) bool {
+// setAbsent notes that a secret's source has none of that name. What waits for it goes on without: its handshakes fail, by the
+// name of the secret, and others are not held up. A value that was there before stays in use, as in Envoy: a certificate that is being
+// replaced by deletion and creation must not cost a connection.
+func (s *secrets) setAbsent(key secretKey) {
+	s.mu.Lock()
+	e := s.byID[key]
+	if e == nil || e.value != nil {
+		s.mu.Unlock()
+		return
+	}
+	e.absent = true
+	subs := make([]*subscription, 0, len(e.subs))
+	for sub := range e.subs {
+		subs = append(subs, sub)
+	}
+	s.mu.Unlock()
+	s.log.Warn("there is no such secret, or none that can be used; connections that need it will fail", "name", key.name)
+	for _, sub := range subs {
+		if sub.any != nil {
+			sub.any()
+		}
+	}
+}
+
+// answered reports whether a secret has a value, or will not have one for now.
+func (s *secrets) answered(key secretKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.byID[key]
-	return e != nil && e.value != nil
+	return e != nil && (e.value != nil || e.absent)
+}
+
+// secretNeed is a secret that a listener waits for, and how long it does; 0: for ever.
+type secretNeed struct {
+	secretKey
+	wait time.Duration
 }
 
 // serverSecrets lists the secrets that a server's TLS needs.
-func serverSecrets(c *xdsresource.DownstreamTLS) []secretKey {
-	out := tlsSecrets(&c.CommonTLS)
-	if c.Tickets != nil && c.Tickets.Inline == nil {
-		out = append(out, secretKey{adsSource(c.Tickets.SDSCluster), c.Tickets.SDS})
+func serverSecrets(c *xdsresource.DownstreamTLS) []secretNeed {
+	var out []secretNeed
+	for _, cert := range c.Certificates {
+		out = appendNeed(out, &cert)
 	}
-	return out
+	return appendNeed(appendNeed(out, c.Validation), c.Tickets)
 }
 
-// tlsSecrets lists the secrets that a TLS configuration needs.
-func tlsSecrets(c *xdsresource.CommonTLS) []secretKey {
-	var out []secretKey
-	for _, cert := range c.Certificates {
-		if cert.Inline == nil {
-			out = append(out, secretKey{adsSource(cert.SDSCluster), cert.SDS})
-		}
+func appendNeed[T any](out []secretNeed, s *xdsresource.TLSSource[T]) []secretNeed {
+	if s == nil || s.Inline != nil {
+		return out
 	}
-	if c.Validation != nil && c.Validation.Inline == nil {
-		out = append(out, secretKey{adsSource(c.Validation.SDSCluster), c.Validation.SDS})
-	}
-	return out
+	return append(out, secretNeed{secretKey{adsSource(s.SDSCluster), s.SDS}, s.FetchTimeout})
 }
 
 // view lists what is known and what is waited for, in order of name.

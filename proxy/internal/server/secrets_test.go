@@ -27,14 +27,41 @@ func TestSecretsTellSubscribers(t *testing.T) {
 	}
 	cancel1()
 	cancel1() // twice must not count twice
-	if !s.known(key) {
+	if !s.answered(key) {
 		t.Error("the secret went with its first subscriber")
 	}
 	cancel2()
-	if s.known(key) {
+	if s.answered(key) {
 		t.Error("the secret stayed without subscribers")
 	}
 	if want := []string{"+default", "-default"}; !slices.Equal(calls, want) {
 		t.Errorf("source was told %v, want %v", calls, want)
+	}
+}
+
+// TestAbsentSecrets: a source that has no such secret is an answer; one that takes away what it gave is not listened to.
+func TestAbsentSecrets(t *testing.T) {
+	s := newSecrets(slog.New(slog.DiscardHandler))
+	s.subscribe, s.unsubscribe = func(secretKey) {}, func(secretKey) {}
+	key := secretKey{"", "kubernetes://shop"}
+	s.setAbsent(key) // nobody asked
+	if s.answered(key) {
+		t.Error("answered before it was asked for")
+	}
+	told := 0
+	defer s.watch(key, func() { told++ })()
+	s.setAbsent(key)
+	if told != 1 || !s.answered(key) {
+		t.Errorf("told %d times, answered %v", told, s.answered(key))
+	}
+	s.set(key, &xdsresource.Secret{Certificate: &xdsresource.TLSCertificate{Chain: []byte("one")}}, "1", nil)
+	s.setAbsent(key)
+	if told != 2 || !s.answered(key) {
+		t.Errorf("told %d times, answered %v", told, s.answered(key))
+	}
+	var got string
+	defer s.Certificate("ads", key.name, func(c xdsresource.TLSCertificate) { got = string(c.Chain) })()
+	if got != "one" {
+		t.Errorf("after the removal the value is %q", got)
 	}
 }

@@ -370,6 +370,22 @@ func (s *Server) after(d time.Duration, f func()) {
 	})
 }
 
+// afterUnless is after, unless it is cancelled before.
+func (s *Server) afterUnless(d time.Duration, f func()) (cancel func()) {
+	cancelled := make(chan struct{})
+	s.spawn(func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			s.control.post(f)
+		case <-cancelled:
+		case <-s.done:
+		}
+	})
+	return sync.OnceFunc(func() { close(cancelled) })
+}
+
 // barrier waits until all workers have done what was posted to them before.
 func (s *Server) barrier() {
 	var wg sync.WaitGroup

@@ -82,6 +82,12 @@ func (s *Server) applySecrets(source string, b xdsclient.Batch) {
 			s.secretFiles.follow(k, v, u.Version, u.Raw)
 		}
 	}
+	for _, name := range b.Removed {
+		s.secrets.setAbsent(secretKey{source, name})
+	}
+	for _, f := range b.Failed {
+		s.secrets.setAbsent(secretKey{source, f.Name})
+	}
 }
 
 // subscribeSecret reaches a secret's source. It is called without locks, from any goroutine.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/certtest"
+	"github.com/lateen-mesh/lateen/pkg/certtest"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 

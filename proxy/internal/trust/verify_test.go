@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/certtest"
+	"github.com/lateen-mesh/lateen/pkg/certtest"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 

@@ -367,7 +367,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.core.v3.GrpcService", "initial_metadata retry_policy", "metadata is sent; the stream has its own back-off"},
 	{"envoy.config.core.v3.GrpcService.EnvoyGrpc", "authority max_receive_message_length skip_envoy_headers", "the authority is the cluster's name or its SNI"},
 	{"envoy.config.core.v3.ConfigSource", "initial_fetch_timeout resource_api_version",
-		"resources are always V3; how long a missing one holds a listener or cluster in warming differs, never what it serves"},
+		"resources are always V3; a missing secret holds a listener in warming as long as is said; for others that time differs, never what is served"},
 	{"envoy.config.core.v3.ConfigSource", "self",
 		"means the source that the holder came from, which is the one ADS stream here"},
 	{"envoy.config.core.v3.ApiConfigSource", "transport_api_version set_node_on_first_message_only request_timeout",

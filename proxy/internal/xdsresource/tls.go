@@ -13,7 +13,10 @@ type TLSSource[T any] struct {
 	// SDSCluster names the SDS config source: "" or "ads" for the ADS stream, SDSStatic, or what
 	// ConfigSource.SecretSource returns.
 	SDSCluster string
-	Inline     *T
+	// FetchTimeout is how long what refers to the secret waits for its first value
+	// (initial_fetch_timeout, default 15 s); 0: for ever.
+	FetchTimeout time.Duration
+	Inline       *T
 }
 
 // TLSCertificate is a certificate chain with its key, PEM.

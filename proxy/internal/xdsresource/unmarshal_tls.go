@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
@@ -247,8 +248,12 @@ func sds[T any](p *parser, path string, m *tlsv3.SdsSecretConfig) TLSSource[T] {
 		return out
 	}
 	out.SDSCluster = p.configSource(join(path, "sds_config"), m.GetSdsConfig()).SecretSource()
+	out.FetchTimeout = p.duration(join(path, "sds_config.initial_fetch_timeout"), m.GetSdsConfig().GetInitialFetchTimeout(), defaultFetchTimeout)
 	return out
 }
+
+// defaultFetchTimeout is ConfigSource.initial_fetch_timeout when it is not given.
+const defaultFetchTimeout = 15 * time.Second
 
 // SDSStatic is the SDSCluster of secrets that stand in the bootstrap itself.
 const SDSStatic = "static"
