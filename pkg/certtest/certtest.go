@@ -1,4 +1,5 @@
-// Package certtest makes authorities and certificates for tests. Only tests import it.
+// Package certtest makes authorities, certificates, revocation lists and Secrets for tests, of the data plane and the control plane alike.
+// It is no part of any program: only tests import it.
 package certtest
 
 import (
@@ -6,11 +7,19 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
+	"fmt"
+	"maps"
 	"math/big"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -132,4 +141,48 @@ func (a *Authority) CRLUntil(t testing.TB, end time.Time, serials ...*big.Int) [
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+}
+
+// Pool trusts the authority alone.
+func (a *Authority) Pool() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(a.Cert)
+	return p
+}
+
+// RSA makes a key of the other kind that servers have.
+func RSA(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Names is a change for Issue: the certificate is for these names, which are DNS names, addresses or URIs by their form. The first is its
+// common name as well.
+func Names(names ...string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.Subject.CommonName = names[0]
+		for _, n := range names {
+			if ip := net.ParseIP(n); ip != nil {
+				c.IPAddresses = append(c.IPAddresses, ip)
+			} else if u, err := url.Parse(n); err == nil && u.Scheme != "" {
+				c.URIs = append(c.URIs, u)
+			} else {
+				c.DNSNames = append(c.DNSNames, n)
+			}
+		}
+	}
+}
+
+// Secret writes a Kubernetes Secret as YAML.
+func Secret(namespace, name, kind string, entries map[string][]byte) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s}\ntype: %s\ndata:\n", name, namespace, kind)
+	for _, k := range slices.Sorted(maps.Keys(entries)) {
+		fmt.Fprintf(&b, "  %s: %s\n", k, base64.StdEncoding.EncodeToString(entries[k]))
+	}
+	return b.String()
 }

@@ -61,47 +61,6 @@ type AccessLogging struct {
 	Disabled  *bool
 }
 
-// Gateway is a set of servers on the proxies that its selector chooses.
-type Gateway struct {
-	Namespace string
-	Name      string
-	Selector  map[string]string
-	Servers   []Server
-	Created   time.Time
-	Origin    Origin
-	Rev       uint64
-}
-
-// Key is the key of a gateway in Snapshot.Gateways.
-func (g *Gateway) Key() string { return g.Namespace + "/" + g.Name }
-
-// Server is one port of a gateway.
-type Server struct {
-	Port     uint32
-	PortName string
-	Protocol Protocol
-	// Hosts are "ns/host", with "*" for any namespace and the gateway's own resolved.
-	Hosts         []string
-	Bind          string
-	TLS           *ServerTLS
-	Name          string
-	Origin        Origin
-	HTTPSRedirect bool
-}
-
-// ServerTLS is a gateway server's TLS.
-type ServerTLS struct {
-	Mode           string // SIMPLE, MUTUAL, PASSTHROUGH, ISTIO_MUTUAL, OPTIONAL_MUTUAL, AUTO_PASSTHROUGH
-	Certificate    string // file
-	PrivateKey     string
-	CACertificates string
-	CredentialName string
-	SANs           []string
-	MinVersion     string
-	MaxVersion     string
-	Ciphers        []string
-}
-
 // Mesh is the mesh-wide configuration with defaults applied.
 type Mesh struct {
 	TrustDomain    string // cluster.local
@@ -131,7 +90,9 @@ type Mesh struct {
 	DefaultLogProviders                                   []string
 	ServiceExportTo, VirtualServiceExportTo, RuleExportTo []string
 	Locality                                              *LocalityLB // localityLbSetting; enabled when nothing is said
-	Rev                                                   uint64
+	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.
+	Topology Topology
+	Rev      uint64
 }
 
 // LogProvider is a file access log.

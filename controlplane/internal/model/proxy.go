@@ -52,6 +52,14 @@ type Proxy struct {
 	HTTPProxy netip.AddrPort
 	// DNSCapture: the agent answers the workload's DNS queries (DNS_CAPTURE).
 	DNSCapture bool
+	// Verified is true when the node proved its namespace and service account by a certificate
+	// of the mesh.
+	Verified bool
+	// Topology is gatewayTopology of the node's own proxy configuration (PROXY_CONFIG); nil:
+	// the mesh's.
+	Topology *Topology
+	// Unprivileged proxies cannot listen below port 1024 (UNPRIVILEGED_POD).
+	Unprivileged bool
 	// Own is true for proxies of this project, which say so by node metadata that begins
 	// with LATEEN_. What only Envoy can do yet is not sent to them.
 	Own bool
@@ -135,6 +143,14 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		}
 		p.HTTPProxy = ap
 	}
+	p.Unprivileged = str("UNPRIVILEGED_POD") == "true"
+	if c, ok := metadata["PROXY_CONFIG"].(map[string]any); ok {
+		t, err := parseTopology(c["gatewayTopology"])
+		if err != nil {
+			return nil, &NodeError{id, "PROXY_CONFIG: " + err.Error()}
+		}
+		p.Topology = t
+	}
 	for k := range metadata {
 		p.Own = p.Own || strings.HasPrefix(k, "LATEEN_")
 	}
@@ -161,6 +177,28 @@ func (p *Proxy) Label(key string) string {
 		return p.ClusterID
 	}
 	return placeLabel(key, p.Locality, p.Network, p.Labels)
+}
+
+// parseTopology reads gatewayTopology as JSON-like values; nil when there is none.
+func parseTopology(v any) (*Topology, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, nil
+	}
+	t := &Topology{}
+	if n, ok := m["numTrustedProxies"].(float64); ok {
+		if n < 0 || n > 1<<16 {
+			return nil, fmt.Errorf("gatewayTopology.numTrustedProxies %v is not a number of proxies", n)
+		}
+		t.TrustedProxies = uint32(n)
+	}
+	if s, ok := m["forwardClientCertDetails"].(string); ok {
+		if t.ForwardClientCert, ok = ParseForwardClientCert(s); !ok {
+			return nil, fmt.Errorf("gatewayTopology.forwardClientCertDetails %q is not known", s)
+		}
+	}
+	_, t.ProxyProtocol = m["proxyProtocol"].(map[string]any)
+	return t, nil
 }
 
 // parseInbound reads "3000=127.0.0.1:41234,8080=127.0.0.1:41235".

@@ -20,6 +20,7 @@ type Snapshot struct {
 	VirtualServices     Table[*VirtualService]  // by namespace/name
 	DestinationRules    Table[*DestinationRule] // by namespace/name
 	Gateways            Table[*Gateway]         // by namespace/name
+	Credentials         Table[*Credential]      // by namespace/name
 	PeerAuthentications Table[*PeerAuthentication]
 	Telemetries         Table[*Telemetry]
 
@@ -64,6 +65,8 @@ type Change struct {
 	RouteHosts map[string]bool
 	// Gateways is set when Gateway objects or rules bound to one changed.
 	Gateways map[string]bool
+	// Credentials are the Secrets ("namespace/name") whose certificates changed.
+	Credentials map[string]bool
 	// Policies is set when a PeerAuthentication or Telemetry changed: the namespaces
 	// concerned ("" for the whole mesh).
 	Policies map[string]bool
@@ -74,7 +77,7 @@ type Change struct {
 // Empty reports whether nothing changed.
 func (c *Change) Empty() bool {
 	return !c.All && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
-		len(c.Gateways) == 0 && len(c.Policies) == 0 && len(c.Workloads) == 0
+		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Workloads) == 0
 }
 
 // Merge adds what o touched to c; o follows c.
@@ -87,7 +90,7 @@ func (c *Change) Merge(o *Change) {
 		src map[string]bool
 	}{
 		{&c.Hosts, o.Hosts}, {&c.ListenerHosts, o.ListenerHosts}, {&c.EndpointHosts, o.EndpointHosts}, {&c.RouteHosts, o.RouteHosts},
-		{&c.Gateways, o.Gateways}, {&c.Policies, o.Policies}, {&c.Workloads, o.Workloads},
+		{&c.Gateways, o.Gateways}, {&c.Credentials, o.Credentials}, {&c.Policies, o.Policies}, {&c.Workloads, o.Workloads},
 	} {
 		if len(p.src) == 0 {
 			continue

@@ -31,6 +31,7 @@ type Builder struct {
 	routes      *collection[model.VirtualService]
 	rules       *collection[model.DestinationRule]
 	gateways    *collection[model.Gateway]
+	credentials *collection[model.Credential]
 	peerAuths   *collection[model.PeerAuthentication]
 	telemetries *collection[model.Telemetry]
 
@@ -66,6 +67,7 @@ func New() *Builder {
 		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		rules:       newCollection(func(v *model.DestinationRule) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		gateways:    newCollection(func(v *model.Gateway) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		credentials: newCollection(func(v *model.Credential) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
@@ -208,6 +210,12 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = b.gateway(o, spec, p)
 		}
 		b.gateways.set(path, owner, v)
+	case "Secret":
+		var v *model.Credential
+		if spec, ok := specOf[corev1.Secret](e); ok {
+			v = b.secret(o, spec, p)
+		}
+		b.credentials.set(path, owner, v)
 	case "PeerAuthentication":
 		var v *model.PeerAuthentication
 		if spec, ok := specOf[security.PeerAuthentication](e); ok {

@@ -21,6 +21,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	var routes []diff[model.VirtualService]
 	var rules []diff[model.DestinationRule]
 	var gateways []diff[model.Gateway]
+	var credentials []diff[model.Credential]
 	var peerAuths []diff[model.PeerAuthentication]
 	var telemetries []diff[model.Telemetry]
 	b.allocate()
@@ -37,6 +38,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.VirtualServices, routes = b.routes.flush(s.VirtualServices, b.next)
 	s.DestinationRules, rules = b.rules.flush(s.DestinationRules, b.next)
 	s.Gateways, gateways = b.gateways.flush(s.Gateways, b.next)
+	s.Credentials, credentials = b.credentials.flush(s.Credentials, b.next)
 	s.PeerAuthentications, peerAuths = b.peerAuths.flush(s.PeerAuthentications, b.next)
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
 
@@ -55,6 +57,9 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	b.indexRoutes(&s, routes, ch)
 	for _, d := range gateways {
 		mark(&ch.Gateways, d.key)
+	}
+	for _, d := range credentials {
+		mark(&ch.Credentials, d.key)
 	}
 	for _, d := range peerAuths {
 		mark(&ch.Policies, policyScope(d.key, b.mesh))
@@ -76,7 +81,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		s.RuleLabels = old.RuleLabels
 	}
 
-	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(peerAuths)+len(telemetries) > 0
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries) > 0
 	if ch.Empty() && !differs {
 		ch.To, ch.Objects = old.Version, nil
 		return old, ch

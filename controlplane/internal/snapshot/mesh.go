@@ -71,6 +71,11 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)
 		}
 	}
+	if t := in.DefaultConfig.GetGatewayTopology(); t != nil {
+		m.Topology = model.Topology{
+			TrustedProxies: t.NumTrustedProxies, ForwardClientCert: model.ForwardClientCert(t.ForwardClientCertDetails), ProxyProtocol: t.ProxyProtocol != nil,
+		}
+	}
 	m.Keepalive, m.DetectTimeout = keepalive(in.TcpKeepalive), duration(in.ProtocolDetectionTimeout)
 	m.ServiceExportTo, m.VirtualServiceExportTo = slices.Clone(in.DefaultServiceExportTo), slices.Clone(in.DefaultVirtualServiceExportTo)
 	m.RuleExportTo = slices.Clone(in.DefaultDestinationRuleExportTo)

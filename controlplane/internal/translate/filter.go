@@ -4,9 +4,11 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -25,6 +27,8 @@ const (
 	tlsInspector           = "envoy.filters.listener.tls_inspector"
 	httpInspector          = "envoy.filters.listener.http_inspector"
 	originalDstFilter      = "envoy.filters.listener.original_dst"
+	proxyProtocolFilter    = "envoy.filters.listener.proxy_protocol"
+	grpcWebFilter          = "envoy.filters.http.grpc_web"
 )
 
 // direction is whose traffic a listener carries.
@@ -49,6 +53,11 @@ func httpFilters(d direction) []*hcmv3.HttpFilter {
 		filter(statsFilter, stats(d)),
 		filter(routerFilter, toAny(&routerv3.Router{})),
 	}
+}
+
+// grpcWebFilters turn gRPC-Web of browsers into gRPC.
+func grpcWebFilters() []*hcmv3.HttpFilter {
+	return []*hcmv3.HttpFilter{{Name: grpcWebFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&grpcwebv3.GrpcWeb{})}}}
 }
 
 // peerMetadata exchanges who the peers are, by headers (B1, B6): on the way in from clients,
@@ -102,4 +111,9 @@ func inspectHTTP() *listenerv3.ListenerFilter {
 
 func restoreOriginalDst() *listenerv3.ListenerFilter {
 	return listenerFilter(originalDstFilter, &originaldstv3.OriginalDst{})
+}
+
+// readProxyProtocol takes the client's address from the head of the connection.
+func readProxyProtocol() *listenerv3.ListenerFilter {
+	return listenerFilter(proxyProtocolFilter, &proxyprotocolv3.ProxyProtocol{})
 }

@@ -6,81 +6,119 @@ import (
 	"strconv"
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
 // gatewayServer is one server of one Gateway object.
 type gatewayServer struct {
-	gw  *model.Gateway
-	srv *model.Server
+	gw   *model.Gateway
+	srv  *model.Server
+	port uint32 // that the proxy listens on
+}
+
+// routeName is the name of the server's route configuration, "" for one without requests.
+func (g gatewayServer) routeName() string {
+	bind := ""
+	if g.srv.Bind != "" {
+		bind = "." + g.srv.Bind
+	}
+	switch {
+	case g.srv.Protocol.IsHTTP():
+		return "http." + strconv.FormatUint(uint64(g.port), 10) + bind
+	case g.srv.TerminatesHTTP():
+		return strings.Join([]string{"https", strconv.FormatUint(uint64(g.srv.Port), 10), g.srv.PortName, g.gw.Name, g.gw.Namespace}, ".") + bind
+	}
+	return ""
 }
 
 // gatewayListener is one socket of a gateway with all servers that share it.
 type gatewayListener struct {
 	bind    string
-	port    uint32 // that the proxy listens on
-	servers []gatewayServer
+	port    uint32
+	servers []gatewayServer // of one kind: plain HTTP, TLS, or a lone TCP server
 }
 
-// plain reports whether the socket carries HTTP in the clear; a socket is of the kind of its
-// oldest server, and servers of another kind on it are left out.
+// plain reports whether the socket carries HTTP in the clear.
 func (l *gatewayListener) plain() bool { return l.servers[0].srv.Protocol.IsHTTP() }
 
-func plainRouteName(port uint32) string { return "http." + strconv.FormatUint(uint64(port), 10) }
-
-func secureRouteName(g gatewayServer) string {
-	return strings.Join([]string{"https", strconv.FormatUint(uint64(g.srv.Port), 10), g.srv.PortName, g.gw.Name, g.gw.Namespace}, ".")
-}
-
-// terminates reports whether requests can be read behind the server's TLS.
-func (g gatewayServer) terminates() bool {
-	return g.srv.Protocol == model.ProtocolHTTPS && g.srv.TLS != nil && g.srv.TLS.Mode != "PASSTHROUGH" && g.srv.TLS.Mode != "AUTO_PASSTHROUGH"
-}
-
+// routeNames are the route configurations that the socket's chains refer to.
 func (l *gatewayListener) routeNames() []string {
 	if l.plain() {
-		return []string{plainRouteName(l.port)}
+		return []string{l.servers[0].routeName()}
 	}
 	var out []string
 	for _, g := range l.servers {
-		if g.terminates() {
-			out = append(out, secureRouteName(g))
+		if name := g.routeName(); name != "" {
+			out = append(out, name)
 		}
 	}
 	return out
 }
 
-// gatewayListeners groups the servers of all gateways that select the proxy, by socket. The
-// port that users write is the one of the gateway's Service; the proxy listens on what that
-// maps to (C4).
+// admits reports whether a server can be added to those that have the socket: HTTP in the
+// clear goes with its like, TLS with TLS, and TCP with nothing. config/analyze reports the
+// servers that are turned away, by the same rules.
+func (l *gatewayListener) admits(g gatewayServer) bool {
+	if len(l.servers) == 0 {
+		return true
+	}
+	if first := l.servers[0].srv; first.TLS == nil {
+		return first.Protocol.IsHTTP() && g.srv.Protocol.IsHTTP()
+	}
+	name := g.routeName()
+	return g.srv.TLS != nil && (name == "" || !slices.ContainsFunc(l.servers, func(o gatewayServer) bool { return o.routeName() == name }))
+}
+
+// claims are the hosts that servers with TLS settings have on a socket. A server that wants a
+// host of an older one's is left out whole, as in Istio: which of two certificates a client would
+// see must not depend on anything but age.
+type claims map[model.ServerHost]bool
+
+func (c claims) take(srv *model.Server) bool {
+	if srv.TLS == nil && !srv.HTTPSRedirect {
+		return true
+	}
+	for _, h := range srv.Hosts {
+		if c[h] {
+			return false
+		}
+	}
+	for _, h := range srv.Hosts {
+		c[h] = true
+	}
+	return true
+}
+
+// gatewayListeners groups the servers of all gateways that select the proxy by socket, oldest
+// gateway first. The port that users write is the one of the gateway's Service; the proxy
+// listens on what that maps to (C4).
 func gatewayListeners(s *model.Snapshot, p *model.Proxy) []*gatewayListener {
 	type socket struct {
 		bind string
 		port uint32
 	}
 	found := map[socket]*gatewayListener{}
+	taken := map[socket]claims{}
 	var out []*gatewayListener
 	for _, gw := range s.GatewaysFor(p) {
 		for i := range gw.Servers {
-			srv := &gw.Servers[i]
-			bind := srv.Bind
-			if bind == "" {
-				bind = p.Bind
+			g := gatewayServer{gw, &gw.Servers[i], gatewayTargetPort(s, p, gw.Servers[i].Port)}
+			if p.Unprivileged && g.port < 1024 {
+				continue // the kernel would refuse it, and with it the listener's news
 			}
-			k := socket{bind, gatewayTargetPort(s, p, srv.Port)}
+			k := socket{gatewayBind(p, g.srv), g.port}
 			l := found[k]
 			if l == nil {
 				l = &gatewayListener{bind: k.bind, port: k.port}
-				found[k] = l
-				out = append(out, l)
+				found[k], taken[k] = l, claims{}
 			}
-			if len(l.servers) > 0 && l.servers[0].srv.Protocol.IsHTTP() != srv.Protocol.IsHTTP() {
+			if !l.admits(g) || !taken[k].take(g.srv) {
 				continue
 			}
-			l.servers = append(l.servers, gatewayServer{gw, srv})
+			if len(l.servers) == 0 {
+				out = append(out, l)
+			}
+			l.servers = append(l.servers, g)
 		}
 	}
 	sort.SliceStable(out, func(i, j int) bool {
@@ -90,6 +128,14 @@ func gatewayListeners(s *model.Snapshot, p *model.Proxy) []*gatewayListener {
 		return out[i].bind < out[j].bind
 	})
 	return out
+}
+
+// gatewayBind is the address of a server. All addresses mean those that the proxy may use.
+func gatewayBind(p *model.Proxy, srv *model.Server) string {
+	if srv.Bind == "" || srv.Bind == "0.0.0.0" {
+		return p.Bind
+	}
+	return srv.Bind
 }
 
 // gatewayTargetPort maps a port through the Services that select the gateway's proxy; without
@@ -115,83 +161,24 @@ func gatewayTargetPort(s *model.Snapshot, p *model.Proxy, port uint32) uint32 {
 	return port
 }
 
-// gatewayHost is a virtual host of a gateway while it is gathered.
-type gatewayHost struct {
-	host     string
-	port     uint32
-	sources  []gatewaySource
-	redirect bool // httpsRedirect
-}
-
-type gatewaySource struct {
-	gateway string
-	port    uint32
-	rules   *model.VirtualService
-}
-
-// gatewayHosts gathers the virtual hosts of some servers: each host of a virtual service that
-// a server admits, with the rules of all virtual services for it, oldest first.
-func gatewayHosts(s *model.Snapshot, p *model.Proxy, servers []gatewayServer) []*gatewayHost {
-	found := map[string]*gatewayHost{}
-	get := func(host string, port uint32) *gatewayHost {
-		h := found[host]
-		if h == nil {
-			h = &gatewayHost{host: host, port: port}
-			found[host] = h
+// serves reports whether a virtual service has a host that the server serves for its namespace.
+func (g gatewayServer) serves(vs *model.VirtualService) bool {
+	for _, sh := range g.srv.Hosts {
+		if !sh.Admits(vs.Namespace) {
+			continue
 		}
-		return h
-	}
-	for _, g := range servers {
-		if g.srv.HTTPSRedirect {
-			for _, sh := range g.srv.Hosts {
-				_, host, _ := strings.Cut(sh, "/")
-				get(host, g.srv.Port).redirect = true
+		for _, list := range [][]string{vs.Hosts, vs.ShortHosts} {
+			if slices.ContainsFunc(list, func(h string) bool { _, ok := narrower(h, sh.Host); return ok }) {
+				return true
 			}
-		}
-		for _, vs := range s.RulesForGateway(g.gw.Key(), p.Namespace) {
-			if len(vs.HTTP) == 0 {
-				continue
-			}
-			for _, vh := range slices.Concat(vs.Hosts, vs.ShortHosts) {
-				for _, sh := range g.srv.Hosts {
-					ns, serverHost, _ := strings.Cut(sh, "/")
-					if ns != "*" && ns != vs.Namespace {
-						continue
-					}
-					host, ok := narrower(vh, serverHost)
-					if !ok {
-						continue
-					}
-					h := get(host, g.srv.Port)
-					h.redirect = h.redirect || g.srv.HTTPSRedirect
-					src := gatewaySource{g.gw.Key(), g.srv.Port, vs}
-					if !hasSource(h.sources, src) {
-						h.sources = append(h.sources, src)
-					}
-				}
-			}
-		}
-	}
-	out := make([]*gatewayHost, 0, len(found))
-	for _, h := range found {
-		// Servers were visited one by one; merged rules are ordered by age.
-		sort.SliceStable(h.sources, func(i, j int) bool {
-			a, b := h.sources[i].rules, h.sources[j].rules
-			return a != b && a.Created.Before(b.Created)
-		})
-		out = append(out, h)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].host < out[j].host })
-	return out
-}
-
-func hasSource(list []gatewaySource, src gatewaySource) bool {
-	for _, s := range list {
-		if s == src {
-			return true
 		}
 	}
 	return false
+}
+
+// admitsName reports whether a virtual service of namespace ns may route a server name.
+func (g gatewayServer) admitsName(ns, name string) bool {
+	return slices.ContainsFunc(g.srv.Hosts, func(h model.ServerHost) bool { return h.Admits(ns) && covers(h.Host, name) })
 }
 
 // narrower returns the hosts that two patterns have in common, which is the more specific of
@@ -213,70 +200,4 @@ func covers(wide, narrow string) bool {
 	}
 	suffix, ok := strings.CutPrefix(wide, "*")
 	return ok && strings.HasSuffix(narrow, suffix) && len(strings.TrimPrefix(narrow, "*")) >= len(suffix)
-}
-
-// gatewayRouteConfig makes "http.8080" or "https.443.name.gateway.namespace".
-func gatewayRouteConfig(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) {
-	var servers []gatewayServer
-	for _, l := range gatewayListeners(s, p) {
-		if l.plain() {
-			if plainRouteName(l.port) == name {
-				servers = append(servers, l.servers...)
-			}
-			continue
-		}
-		for _, g := range l.servers {
-			if g.terminates() && secureRouteName(g) == name {
-				servers = append(servers, g)
-			}
-		}
-	}
-	if len(servers) == 0 {
-		return Resource{}, false
-	}
-	hosts := gatewayHosts(s, p, servers)
-	k := (&keyHash{}).str(s.Scope(p), name).num(s.Mesh.Rev)
-	for _, g := range servers {
-		k.num(g.gw.Rev, uint64(g.srv.Port))
-	}
-	for _, h := range hosts {
-		k.str(h.host).num(uint64(h.port))
-		for _, src := range h.sources {
-			k.str(src.gateway).num(uint64(src.port))
-			rulesKey(k, s, p, src.rules)
-		}
-	}
-	fallback := servers[0].srv.Port
-	return Resource{Name: name, Key: k.String(), build: func() proto.Message {
-		return gatewayRoutes(s, p, name, hosts, fallback)
-	}}, true
-}
-
-func gatewayRoutes(s *model.Snapshot, p *model.Proxy, name string, hosts []*gatewayHost, port uint32) *routev3.RouteConfiguration {
-	out := &routev3.RouteConfiguration{
-		Name: name, ValidateClusters: boolean(false),
-		MaxDirectResponseBodySizeBytes: u32(1 << 20), IgnorePortInHostMatching: true,
-	}
-	for _, h := range hosts {
-		vh := &routev3.VirtualHost{Name: hostPort(h.host, h.port), Domains: []string{h.host}, IncludeRequestAttemptCount: true}
-		if h.redirect {
-			vh.RequireTls = routev3.VirtualHost_ALL
-		}
-		for _, src := range h.sources {
-			rc := &routeContext{snap: s, proxy: p, gateway: src.gateway, port: src.port}
-			vh.Routes = append(vh.Routes, rc.httpRoutes(src.rules)...)
-		}
-		if len(h.sources) > 1 {
-			vh.Routes = sortGatewayRoutes(vh.Routes)
-		}
-		if len(vh.Routes) == 0 && !h.redirect {
-			continue // no rule concerns this port
-		}
-		out.VirtualHosts = append(out.VirtualHosts, vh)
-	}
-	if len(out.VirtualHosts) == 0 {
-		// Nothing is bound to the port: an empty virtual host, which answers 404.
-		out.VirtualHosts = []*routev3.VirtualHost{{Name: hostPort("blackhole", port), Domains: []string{"*"}}}
-	}
-	return out
 }

@@ -17,6 +17,10 @@ const serverName = "istio-envoy"
 // connectionManager makes the HTTP connection manager of a filter chain, with either a route
 // configuration by name or one inline.
 func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *listenerv3.Filter {
+	return networkFilter(hcmFilter, toAny(managerOf(s, p, d, statPrefix, rds, inline, logs)))
+}
+
+func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
 		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: httpFilters(d),
 		ServerName: serverName, AccessLog: logs, NormalizePath: boolean(true),
@@ -28,20 +32,34 @@ func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefi
 		Tracing:                      tracing(s, p),
 		InternalAddressConfig:        internalAddresses(),
 	}
-	switch d {
-	case inbound:
+	if d == inbound {
 		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
 		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Dns: true, Uri: true}
-	case gateway:
-		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
-		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Cert: true, Dns: true, Uri: true}
 	}
 	if inline != nil {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inline}
 	} else {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: rds}}
 	}
-	return networkFilter(hcmFilter, toAny(m))
+	return m
+}
+
+// forwardClientCert are Envoy's values for Istio's.
+var forwardClientCert = map[model.ForwardClientCert]hcmv3.HttpConnectionManager_ForwardClientCertDetails{
+	model.ForwardUndefined: hcmv3.HttpConnectionManager_SANITIZE_SET, model.ForwardSanitize: hcmv3.HttpConnectionManager_SANITIZE,
+	model.ForwardOnly: hcmv3.HttpConnectionManager_FORWARD_ONLY, model.ForwardAppend: hcmv3.HttpConnectionManager_APPEND_FORWARD,
+	model.ForwardSanitizeSet: hcmv3.HttpConnectionManager_SANITIZE_SET, model.ForwardAlwaysOnly: hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY,
+}
+
+// applyTopology tells a gateway's connection manager what stands before it: whose word on the client's address counts, and what becomes
+// of a certificate that somebody else has seen.
+func applyTopology(m *hcmv3.HttpConnectionManager, t model.Topology) {
+	m.XffNumTrustedHops = t.TrustedProxies
+	m.ForwardClientCertDetails = forwardClientCert[t.ForwardClientCert]
+	switch m.ForwardClientCertDetails {
+	case hcmv3.HttpConnectionManager_APPEND_FORWARD, hcmv3.HttpConnectionManager_SANITIZE_SET:
+		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Cert: true, Dns: true, Uri: true}
+	}
 }
 
 // internalAddresses are those whose requests come from within (x-envoy-internal): private networks and loopback, as Envoy took them to be

@@ -4,12 +4,9 @@ package translate
 
 import (
 	"slices"
-	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -17,6 +14,7 @@ import (
 // buildGatewayListeners makes a listener for each socket of a gateway.
 func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
 	logs, noRoute := accessLogs(s, p, gateway)
+	topology := s.TopologyOf(p)
 	var out []*listenerv3.Listener
 	names := map[string]bool{}
 	for _, g := range gatewayListeners(s, p) {
@@ -33,18 +31,23 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 		if names[l.Name] {
 			continue
 		}
+		c := &gatewayChains{s: s, p: p, listener: l.Name, logs: logs, topology: topology, names: map[string]bool{}}
 		if g.plain() {
-			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
-				connectionManager(s, p, gateway, "outbound_"+l.Name, plainRouteName(g.port), nil, logs)}}}
+			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{c.manager(g.servers[0], "")}}}
 		} else {
-			l.FilterChains = secureChains(s, p, g, l.Name, logs)
-			if len(l.FilterChains) == 0 {
+			for _, gs := range g.servers {
+				c.add(gs)
+			}
+			if l.FilterChains = c.out; len(l.FilterChains) == 0 {
 				continue // no rule gives the connections a place to go
 			}
-			l.ListenerFilters = inspectors(l.FilterChains)
-			if len(l.ListenerFilters) > 0 {
-				detect(l, s.Mesh)
-			}
+		}
+		if topology.ProxyProtocol {
+			l.ListenerFilters = append(l.ListenerFilters, readProxyProtocol())
+		}
+		if inspect := inspectors(l.FilterChains); len(inspect) > 0 {
+			l.ListenerFilters = append(l.ListenerFilters, inspect...)
+			detect(l, s.Mesh)
 		}
 		names[l.Name] = true
 		out = append(out, listenerLogs(l, noRoute))
@@ -52,116 +55,104 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 	return out
 }
 
-// secureChains are the chains of a socket for TLS or bytes. Of several servers that claim a
-// server name the oldest has it.
-func secureChains(s *model.Snapshot, p *model.Proxy, g *gatewayListener, name string, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
-	var out []*listenerv3.FilterChain
-	claimed := map[string]bool{}
-	put := func(c *listenerv3.FilterChain) {
-		m := c.FilterChainMatch
-		key := m.GetTransportProtocol()
-		var kept []string
-		for _, n := range m.GetServerNames() {
-			if !claimed[n] {
-				claimed[n] = true
-				kept = append(kept, n)
-			}
-		}
-		if len(m.GetServerNames()) > 0 {
-			if len(kept) == 0 {
-				return
-			}
-			m.ServerNames = kept
-		} else {
-			if claimed["|"+key] {
-				return
-			}
-			claimed["|"+key] = true
-		}
-		out = append(out, c)
-	}
-	for _, gs := range g.servers {
-		hosts := serverHosts(gs.srv)
-		switch {
-		case gs.terminates():
-			socket := gatewayTLS(s.Mesh, gs.srv.TLS)
-			if socket == nil {
-				continue // reported when the Gateway was read
-			}
-			m := &listenerv3.FilterChainMatch{ServerNames: hosts}
-			if contains(hosts, "*") {
-				m = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
-			}
-			put(&listenerv3.FilterChain{
-				FilterChainMatch: m, TransportSocket: socket,
-				Filters:  []*listenerv3.Filter{connectionManager(s, p, gateway, "outbound_"+name, secureRouteName(gs), nil, logs)},
-				Metadata: metadata(nil, gs.srv.Origin),
-			})
-		case gs.srv.Protocol.IsTLS() && gs.srv.TLS.Mode == "PASSTHROUGH":
-			admit := func(sni string) bool {
-				return slices.ContainsFunc(hosts, func(h string) bool { return covers(h, sni) })
-			}
-			for _, vs := range s.RulesForGateway(gs.gw.Key(), p.Namespace) {
-				rc := &routeContext{snap: s, proxy: p, gateway: gs.gw.Key(), port: gs.srv.Port}
-				for _, c := range rc.tlsChains(gateway, vs, admit, logs) {
-					put(c)
-				}
-			}
-		case gs.srv.Protocol == model.ProtocolTCP && gs.srv.TLS == nil:
-			for _, vs := range s.RulesForGateway(gs.gw.Key(), p.Namespace) {
-				rc := &routeContext{snap: s, proxy: p, gateway: gs.gw.Key(), port: gs.srv.Port}
-				t := rc.tcpRule(vs)
-				if t == nil {
-					continue
-				}
-				if to := rc.shares(t.Destinations); len(to) > 0 {
-					put(&listenerv3.FilterChain{Filters: tcpFiltersWith(gateway, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), logs),
-						Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin)})
-				}
-			}
-		}
-	}
-	return out
+// gatewayChains makes the filter chains of one socket.
+type gatewayChains struct {
+	s        *model.Snapshot
+	p        *model.Proxy
+	listener string // name
+	logs     []*accesslogv3.AccessLog
+	topology model.Topology
+	out      []*listenerv3.FilterChain
+	names    map[string]bool // server names that have a chain; "" stands for all others
 }
 
-func serverHosts(srv *model.Server) []string {
-	var out []string
-	for _, h := range srv.Hosts {
-		_, host, _ := strings.Cut(h, "/")
-		out = append(out, host)
+// put adds a chain for the server names that no chain has yet: Envoy refuses a listener in which two
+// chains have one. Hosts of different namespaces may come to the same name here.
+func (c *gatewayChains) put(chain *listenerv3.FilterChain) {
+	m := chain.FilterChainMatch
+	free := func(n string) bool { taken := c.names[n]; c.names[n] = true; return !taken }
+	if len(m.GetServerNames()) == 0 {
+		if free("") {
+			c.out = append(c.out, chain)
+		}
+		return
 	}
-	return out
+	if m.ServerNames = slices.DeleteFunc(m.ServerNames, func(n string) bool { return !free(n) }); len(m.ServerNames) > 0 {
+		c.out = append(c.out, chain)
+	}
 }
 
-// gatewayTLS is the transport socket of a server with certificates in files, or with the
-// mesh's own (ISTIO_MUTUAL). Nil: the server cannot be served.
-func gatewayTLS(mesh *model.Mesh, t *model.ServerTLS) *corev3.TransportSocket {
-	if t.Mode == "ISTIO_MUTUAL" {
-		return inboundTLS(mesh, alpnServerHTTP)
-	}
-	if t.Certificate == "" || t.PrivateKey == "" {
-		return nil
-	}
-	params := tlsParams()
-	if v, ok := tlsv3.TlsParameters_TlsProtocol_value[strings.Replace(t.MinVersion, "TLSV", "TLSv", 1)]; ok && t.MinVersion != "" {
-		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(v)
-	}
-	if v, ok := tlsv3.TlsParameters_TlsProtocol_value[strings.Replace(t.MaxVersion, "TLSV", "TLSv", 1)]; ok && t.MaxVersion != "" {
-		params.TlsMaximumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(v)
-	}
-	params.CipherSuites = t.Ciphers
-	common := &tlsv3.CommonTlsContext{
-		TlsParams: params, AlpnProtocols: []string{"http/1.1"},
-		TlsCertificates: []*tlsv3.TlsCertificate{{CertificateChain: file(t.Certificate), PrivateKey: file(t.PrivateKey)}},
-	}
-	ctx := &tlsv3.DownstreamTlsContext{CommonTlsContext: common}
-	if t.Mode == "MUTUAL" || t.Mode == "OPTIONAL_MUTUAL" {
-		if t.CACertificates == "" {
-			return nil
+// add makes the chains of one server with TLS, or of one for opaque bytes.
+func (c *gatewayChains) add(gs gatewayServer) {
+	switch {
+	case gs.srv.TerminatesHTTP():
+		c.put(&listenerv3.FilterChain{
+			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, gs.srv),
+			Filters:  []*listenerv3.Filter{c.manager(gs, gs.srv.Name)},
+			Metadata: metadata(nil, gs.srv.Origin),
+		})
+	case gs.srv.TerminatesTCP():
+		if chain := c.tcpChain(gs); chain != nil {
+			chain.FilterChainMatch, chain.TransportSocket = serverNameMatch(gs.srv.Names()), serverSocket(c.s.Mesh, gs.srv)
+			if gs.srv.TLS.Mode == model.ServerIstioMutual {
+				chain.Filters = append([]*listenerv3.Filter{networkFilter(metadataExchangeFilter, tcpMetadataExchange())}, chain.Filters...)
+			}
+			c.put(chain)
 		}
-		v := &tlsv3.CertificateValidationContext{TrustedCa: file(t.CACertificates), MatchSubjectAltNames: exactMatchers(t.SANs)}
-		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
-		ctx.RequireClientCertificate = boolean(t.Mode == "MUTUAL")
+	case gs.srv.TLS == nil:
+		if chain := c.tcpChain(gs); chain != nil {
+			c.put(chain)
+		}
+	case gs.srv.TLS.Mode == model.ServerPassthrough:
+		for _, vs := range c.rules(gs) {
+			rc := &routeContext{snap: c.s, proxy: c.p, gateway: gs.gw.Key(), port: gs.srv.Port}
+			admit := func(name string) bool { return gs.admitsName(vs.Namespace, name) }
+			for _, chain := range rc.tlsChains(gateway, vs, admit, c.logs) {
+				c.put(chain)
+			}
+		}
 	}
-	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(ctx)}}
+}
+
+// rules are the virtual services of a server, oldest first.
+func (c *gatewayChains) rules(gs gatewayServer) []*model.VirtualService {
+	return slices.DeleteFunc(c.s.RulesForGateway(gs.gw.Key(), c.p.Namespace), func(vs *model.VirtualService) bool { return !gs.serves(vs) })
+}
+
+// tcpChain is where a server's bytes go: as the first tcp rule of its virtual services says; nil
+// when there is none.
+func (c *gatewayChains) tcpChain(gs gatewayServer) *listenerv3.FilterChain {
+	for _, vs := range c.rules(gs) {
+		rc := &routeContext{snap: c.s, proxy: c.p, gateway: gs.gw.Key(), port: gs.srv.Port}
+		t := rc.tcpRule(vs)
+		if t == nil {
+			continue
+		}
+		if to := rc.shares(t.Destinations); len(to) > 0 {
+			return &listenerv3.FilterChain{Filters: tcpFiltersWith(gateway, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), c.logs),
+				Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin)}
+		}
+	}
+	return nil
+}
+
+// manager is the connection manager of a server. An empty prefix of statistics is that of the listener.
+func (c *gatewayChains) manager(gs gatewayServer, prefix string) *listenerv3.Filter {
+	if prefix == "" {
+		prefix = "outbound_" + c.listener
+	}
+	m := managerOf(c.s, c.p, gateway, prefix, gs.routeName(), nil, c.logs)
+	applyTopology(m, c.topology)
+	if gs.srv.Protocol == model.ProtocolGRPCWeb {
+		m.HttpFilters = append(grpcWebFilters(), m.HttpFilters...)
+	}
+	return networkFilter(hcmFilter, toAny(m))
+}
+
+// serverNameMatch matches TLS connections by server name; "*" matches those without one as well.
+func serverNameMatch(hosts []string) *listenerv3.FilterChainMatch {
+	if slices.Contains(hosts, "*") {
+		return &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
+	}
+	return &listenerv3.FilterChainMatch{ServerNames: hosts}
 }

@@ -18,6 +18,7 @@ const (
 	ClusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	RouteType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	EndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // Resource is one resource that a proxy should have. It is cheap: the message is made by
@@ -46,6 +47,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           destination rules; of the proxy its Scope
 //	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
 //	           detection); of the proxy its Scope
+//	Secrets    the Secret, and gateways that select the proxy
 
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {

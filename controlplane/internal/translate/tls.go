@@ -70,7 +70,11 @@ func file(name string) *corev3.DataSource {
 
 // inboundTLS is what a sidecar serves mTLS with: any client whose identity is of the mesh.
 func inboundTLS(mesh *model.Mesh, alpn []string) *corev3.TransportSocket {
-	sans := []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + mesh.TrustDomain + "/"}}}
-	ctx := &tlsv3.DownstreamTlsContext{CommonTlsContext: meshIdentity(alpn, sans), RequireClientCertificate: boolean(true)}
+	ctx := &tlsv3.DownstreamTlsContext{CommonTlsContext: meshIdentity(alpn, meshMembers(mesh)), RequireClientCertificate: boolean(true)}
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(ctx)}}
+}
+
+// meshMembers matches every identity of the mesh.
+func meshMembers(mesh *model.Mesh) []*matcherv3.StringMatcher {
+	return []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + mesh.TrustDomain + "/"}}}
 }

@@ -87,6 +87,9 @@ func (v *View) Resources(p *Proxy, typeURL string, names []string) *Set {
 		return v.scope(p).routes(v, p, names)
 	case translate.EndpointType:
 		return v.scope(p).endpoints(v, p, names)
+	case translate.SecretType:
+		// Never all of them: there is no list of what a proxy may read but what it knows to ask for.
+		return v.cache.encodeAll(translate.SecretType, translate.Secrets(v.snap, p.Proxy, names))
 	default:
 		return nil
 	}

@@ -33,6 +33,7 @@ func proxyOf(node *corepb.Node, id spiffe.ID) (*model.Proxy, error) {
 	if p.ServiceAccount == "" {
 		p.ServiceAccount = id.ServiceAccount
 	}
+	p.Verified = true
 	if p.ServiceAccount != id.ServiceAccount {
 		return nil, status.Error(codes.PermissionDenied,
 			fmt.Sprintf("node %q has SERVICE_ACCOUNT %q and the caller is %s", p.ID, p.ServiceAccount, id))

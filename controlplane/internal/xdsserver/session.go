@@ -86,10 +86,10 @@ func (s *session) offer(v View) {
 	}
 }
 
-// viewFor returns the view that a type is served from. Endpoints are always of the latest: they refer to nothing, and must not wait for
-// a proxy that is slow to take up something else.
+// viewFor returns the view that a type is served from. Endpoints and secrets are always of the latest: they refer to nothing, and must
+// not wait for a proxy that is slow to take up something else.
 func (s *session) viewFor(w *watch) View {
-	if w.place == placeEndpoint {
+	if w.place.free() {
 		return s.latest
 	}
 	return s.pinned
@@ -116,7 +116,7 @@ func (s *session) send(now time.Time) *response {
 func (s *session) step(now time.Time) *response {
 	firstsDone := true
 	for _, w := range s.watches {
-		if !w.place.first() && (!firstsDone || s.awaitsEndpoints(now)) {
+		if !w.place.first() && !w.place.free() && (!firstsDone || s.awaitsEndpoints(now)) {
 			return nil
 		}
 		if r := s.add(w, now); r != nil {

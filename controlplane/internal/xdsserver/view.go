@@ -10,6 +10,7 @@ const (
 	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeSecret   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	TypeECDS     = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
@@ -28,6 +29,7 @@ type place int
 const (
 	placeCluster place = iota
 	placeEndpoint
+	placeSecret
 	placeListener
 	placeRoute
 	placeOther
@@ -39,6 +41,8 @@ func placeOf(typeURL string) place {
 		return placeCluster
 	case TypeEndpoint:
 		return placeEndpoint
+	case TypeSecret:
+		return placeSecret
 	case TypeListener:
 		return placeListener
 	case TypeRoute:
@@ -50,3 +54,10 @@ func placeOf(typeURL string) place {
 
 // first says that the type is sent before, and removed after, those that refer to it.
 func (p place) first() bool { return p <= placeEndpoint }
+
+// free says that the type refers to nothing and waits for nothing: it is served from the latest view, whatever else is being carried
+// through. A cluster or listener that is being warmed may be waiting for it.
+func (p place) free() bool { return p == placeEndpoint || p == placeSecret }
+
+// named says that clients ask for the type by name alone; there is no "all".
+func (p place) named() bool { return p == placeEndpoint || p == placeRoute || p == placeSecret }

@@ -205,7 +205,7 @@ func (w *watch) setNames(names []string) {
 		}
 		next[name] = struct{}{}
 	}
-	if len(names) == 0 && len(w.names) == 0 && w.place != placeEndpoint && w.place != placeRoute {
+	if len(names) == 0 && len(w.names) == 0 && !w.place.named() {
 		all = true
 	}
 	if all == w.all && maps.Equal(next, w.names) {

@@ -1,5 +1,5 @@
 // Package xdstest is an ADS client for tests that subscribes as Envoy does: clusters, then their endpoints, then listeners, then the routes
-// that they name; it acknowledges everything, or refuses what a test tells it to, and keeps what it was given.
+// and secrets that they name; it acknowledges everything, or refuses what a test tells it to, and keeps what it was given.
 //
 // It checks nothing by itself; tests give it a Check that sees the state after each response. Only tests import it.
 package xdstest
@@ -16,6 +16,7 @@ import (
 	corepb "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerpb "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmpb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlspb "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -28,6 +29,7 @@ const (
 	EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	LDS = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // State is what a client has: by type, by name. Tests must not change it.
@@ -98,7 +100,7 @@ func (r Response) String() string {
 	for _, n := range r.Removed {
 		names = append(names, "-"+n)
 	}
-	short := map[string]string{CDS: "cds", EDS: "eds", LDS: "lds", RDS: "rds"}[r.Type]
+	short := map[string]string{CDS: "cds", EDS: "eds", LDS: "lds", RDS: "rds", SDS: "sds"}[r.Type]
 	return fmt.Sprintf("%s%v", short, names)
 }
 
@@ -289,7 +291,7 @@ func (c *Client) follow(answering string) error {
 	begin := c.first
 	c.first = false
 	var reqs []func() error
-	for _, t := range []string{CDS, EDS, LDS, RDS} {
+	for _, t := range []string{CDS, EDS, LDS, SDS, RDS} {
 		names, wanted := want[t]
 		old, had := c.want[t]
 		if !wanted || had && slices.Equal(old, names) {
@@ -379,7 +381,7 @@ func nameOf(a *anypb.Any) (string, error) {
 	return "", errors.New("a resource without a name: " + a.TypeUrl)
 }
 
-// AsEnvoy subscribes to all clusters and listeners, and to the endpoints and routes that they name.
+// AsEnvoy subscribes to all clusters and listeners, and to the endpoints, secrets and routes that they name.
 func AsEnvoy(s State) map[string][]string {
 	want := map[string][]string{CDS: nil}
 	if s[CDS] == nil {
@@ -392,7 +394,38 @@ func AsEnvoy(s State) map[string][]string {
 	if names := RouteNames(s); len(names) > 0 || s[RDS] != nil {
 		want[RDS] = names
 	}
+	if names := SecretNames(s); len(names) > 0 || s[SDS] != nil {
+		want[SDS] = names
+	}
 	return want
+}
+
+// SecretNames returns the names of the secrets on this stream that the listeners need, sorted.
+func SecretNames(s State) []string {
+	out := []string{}
+	add := func(list ...*tlspb.SdsSecretConfig) {
+		for _, c := range list {
+			if c.GetSdsConfig().GetAds() != nil {
+				out = append(out, c.Name)
+			}
+		}
+	}
+	for _, a := range s[LDS] {
+		var l listenerpb.Listener
+		if a.UnmarshalTo(&l) != nil {
+			continue
+		}
+		for _, chain := range l.FilterChains {
+			var ctx tlspb.DownstreamTlsContext
+			if chain.GetTransportSocket().GetTypedConfig().UnmarshalTo(&ctx) != nil {
+				continue
+			}
+			add(ctx.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs()...)
+			add(ctx.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // EndpointNames returns the names of the load assignments that the clusters need, sorted.

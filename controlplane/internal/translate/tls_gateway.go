@@ -1,0 +1,101 @@
+package translate
+
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
+import (
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// What gateways offer by ALPN, to clients from outside and, for bytes, from the mesh.
+var (
+	alpnGateway    = []string{"h2", "http/1.1"}
+	alpnGatewayTCP = []string{"istio-peer-exchange", "h2", "http/1.1"}
+)
+
+// serverSocket is the transport socket of a server that terminates TLS.
+func serverSocket(mesh *model.Mesh, srv *model.Server) *corev3.TransportSocket {
+	t := srv.TLS
+	ctx := &tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual || t.Mode == model.ServerIstioMutual)}
+	if t.Mode == model.ServerIstioMutual {
+		ctx.CommonTlsContext = meshServer(mesh, srv)
+	} else {
+		ctx.CommonTlsContext = ownServer(t)
+	}
+	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(ctx)}}
+}
+
+// meshServer shows the gateway's own identity of the mesh, and wants the client's.
+func meshServer(mesh *model.Mesh, srv *model.Server) *tlsv3.CommonTlsContext {
+	alpn := alpnGateway
+	if srv.TerminatesTCP() {
+		alpn = alpnGatewayTCP
+	}
+	sans := exactMatchers(srv.TLS.SANs)
+	if len(sans) == 0 {
+		sans = meshMembers(mesh)
+	}
+	c := meshIdentity(alpn, sans)
+	if srv.TLS.CRLFile != "" {
+		c.GetCombinedValidationContext().DefaultValidationContext.Crl = file(srv.TLS.CRLFile)
+	}
+	return c
+}
+
+// ownServer shows certificates of the gateway's own, from Secrets or files.
+func ownServer(t *model.ServerTLS) *tlsv3.CommonTlsContext {
+	c := &tlsv3.CommonTlsContext{TlsParams: serverParams(t), AlpnProtocols: slices.Clone(alpnGateway)}
+	for _, name := range t.Credentials {
+		c.TlsCertificateSdsSecretConfigs = append(c.TlsCertificateSdsSecretConfigs, credentialSecret(name))
+	}
+	for _, f := range t.Files {
+		c.TlsCertificates = append(c.TlsCertificates, &tlsv3.TlsCertificate{CertificateChain: file(f.Certificate), PrivateKey: file(f.Key)})
+	}
+	if !t.Mode.ChecksClients() {
+		return c
+	}
+	v := &tlsv3.CertificateValidationContext{
+		MatchSubjectAltNames: exactMatchers(t.SANs), VerifyCertificateSpki: t.SPKI, VerifyCertificateHash: t.Hashes,
+	}
+	if t.CRLFile != "" {
+		v.Crl = file(t.CRLFile)
+	}
+	if t.AcceptUntrusted {
+		v.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+	}
+	if t.CACredential != "" {
+		c.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+			DefaultValidationContext: v, ValidationContextSdsSecretConfig: credentialSecret(t.CACredential),
+		}}
+		return c
+	}
+	v.TrustedCa = file(t.CAFile)
+	c.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+	return c
+}
+
+func serverParams(t *model.ServerTLS) *tlsv3.TlsParameters {
+	params := tlsParams()
+	if t.MinVersion != 0 {
+		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(t.MinVersion)
+	}
+	if t.MaxVersion != 0 {
+		params.TlsMaximumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(t.MaxVersion)
+		params.TlsMinimumProtocolVersion = min(params.TlsMinimumProtocolVersion, params.TlsMaximumProtocolVersion)
+	}
+	params.CipherSuites = t.Ciphers
+	return params
+}
+
+// credentialSecret refers to a secret of the control plane's. Unlike the workload's own certificate it may not exist, so the proxy
+// waits for its default time alone: a listener has other servers than the one that lacks a certificate.
+func credentialSecret(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}}
+}
