@@ -55,6 +55,10 @@ conformance:
 bench:
 	$(GO) run ./test/bench -write docs/performance.md
 
+## bench-controlplane: measure what changes cost the control plane; writes docs/performance.md
+bench-controlplane:
+	$(GO) run ./test/controlplanebench -write docs/performance.md
+
 # Two targets at a time on two cores: some 10 minutes, 2 of them to build the instrumented binaries.
 ## fuzz: run every fuzz target for FUZZTIME (30s)
 fuzz:
@@ -65,4 +69,4 @@ fuzz:
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
 
-.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench fuzz stress
+.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench bench-controlplane fuzz stress

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	services, proxies []int
+	endpoints         int
+	rounds            int
+	sotw              bool
+	program, write    string
+	limit             time.Duration
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o := options{services: []int{1000}, proxies: []int{100, 1000}}
+	flag.Func("services", "comma-separated numbers of services (default 1000)", numbers(&o.services))
+	flag.Func("proxies", "comma-separated numbers of proxies (default 100,1000)", numbers(&o.proxies))
+	flag.IntVar(&o.endpoints, "endpoints", 10, "endpoints of each service")
+	flag.IntVar(&o.rounds, "rounds", 3, "times that an endpoint and a weight are changed; the fastest counts")
+	flag.BoolVar(&o.sotw, "sotw", false, "state-of-the-world streams instead of delta")
+	flag.StringVar(&o.program, "program", "", "the program that has the command control-plane (default: built from cmd/lateen)")
+	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
+	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "time that a change may take")
+	flag.Parse()
+	if err := bench(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "controlplanebench:", err)
+		os.Exit(1)
+	}
+}
+
+func numbers(to *[]int) func(string) error {
+	return func(text string) error {
+		*to = nil
+		for _, field := range strings.Split(text, ",") {
+			n, err := strconv.Atoi(field)
+			if err != nil || n <= 0 {
+				return errors.New("want numbers above 0, such as 100,1000")
+			}
+			*to = append(*to, n)
+		}
+		return nil
+	}
+}
+
+func bench(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "controlplanebench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if o.program == "" {
+		o.program = filepath.Join(dir, "lateen")
+		build := exec.CommandContext(ctx, "go", "build", "-o", o.program, "./cmd/lateen")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("build: %w", err)
+		}
+	}
+	var tables []table
+	for _, services := range o.services {
+		for _, proxies := range o.proxies {
+			t, err := one(ctx, o, filepath.Join(dir, fmt.Sprintf("%d-%d", services, proxies)), services, proxies)
+			if err != nil {
+				return fmt.Errorf("%d services, %d proxies: %w", services, proxies, err)
+			}
+			fmt.Print(t)
+			tables = append(tables, t)
+		}
+	}
+	if o.write == "" {
+		return nil
+	}
+	return writeReport(o.write, o, tables)
+}
+
+// one measures a fresh server on a fresh mesh.
+func one(ctx context.Context, o options, dir string, services, proxies int) (table, error) {
+	m := &mesh{dir: filepath.Join(dir, "config"), services: services, endpoints: o.endpoints}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		return table{}, err
+	}
+	if err := m.write(); err != nil {
+		return table{}, err
+	}
+	begin := time.Now()
+	s, err := startServer(ctx, o.program, m.dir, dir)
+	if err != nil {
+		return table{}, err
+	}
+	defer s.stop()
+	t := table{services: services, proxies: proxies, loaded: time.Since(begin), empty: s.resident()}
+	t.results, err = run(ctx, o, m, s, proxies)
+	return t, err
+}
