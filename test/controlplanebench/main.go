@@ -19,6 +19,7 @@ type options struct {
 	services, proxies []int
 	endpoints         int
 	rounds            int
+	changes           []string
 	sotw              bool
 	program, write    string
 	limit             time.Duration
@@ -32,11 +33,13 @@ func main() {
 	flag.Func("proxies", "comma-separated numbers of proxies (default 100,1000)", numbers(&o.proxies))
 	flag.IntVar(&o.endpoints, "endpoints", 10, "endpoints of each service")
 	flag.IntVar(&o.rounds, "rounds", 3, "times that an endpoint and a weight are changed; the fastest counts")
+	changes := flag.String("changes", "endpoint,weight,added,removed,idle,reopened", "comma-separated changes to measure after the cold start")
 	flag.BoolVar(&o.sotw, "sotw", false, "state-of-the-world streams instead of delta")
 	flag.StringVar(&o.program, "program", "", "the program that has the command control-plane (default: built from cmd/lateen)")
 	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
 	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "time that a change may take")
 	flag.Parse()
+	o.changes = strings.Split(*changes, ",")
 	if err := bench(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "controlplanebench:", err)
 		os.Exit(1)

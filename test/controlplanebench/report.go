@@ -19,9 +19,9 @@ type table struct {
 func (t table) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n### %d services, %d proxies\n\nThe control plane was ready after %.1f s, with %d MB.\n\n", t.services, t.proxies, t.loaded.Seconds(), t.empty>>20)
-	b.WriteString("| change | proxies | first ms | median ms | last ms | CPU s | sent MB | messages | resident MB |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| change | proxies | first ms | median ms | last ms | at rest ms | CPU s | sent MB | messages | resident MB |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range t.results {
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %.3f | %.2f | %d | %d |\n", r.name, r.proxies, ms(r.first), ms(r.median), ms(r.last),
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %.3f | %.2f | %d | %d |\n", r.name, r.proxies, ms(r.first), ms(r.median), ms(r.last), ms(r.busy),
 			r.cpu.Seconds(), float64(r.bytes)/1e6, r.messages, r.resident>>20)
 	}
 	return b.String()

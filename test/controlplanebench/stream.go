@@ -50,17 +50,14 @@ func (p *proxy) open(ctx context.Context) {
 	p.synced.Store(false)
 	go func() {
 		defer close(p.ended)
-		if err := p.run(ctx); err != nil && ctx.Err() == nil {
+		err := p.run(ctx)
+		if ctx.Err() == nil {
 			p.fleet.fail(fmt.Errorf("proxy %s: %w", p.node.GetId(), err))
 		}
 	}()
 }
 
-func (p *proxy) close() {
-	p.cancel()
-	<-p.ended
-}
-
+// run lasts until the stream ends.
 func (p *proxy) run(ctx context.Context) error {
 	method := "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 	if p.fleet.sotw {

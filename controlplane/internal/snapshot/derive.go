@@ -45,6 +45,9 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range services {
 		b.labels.service(d)
 		again[d.key] = true
+		if endpointsOnly(d) {
+			continue // deriveEndpoints says whom that concerns
+		}
 		mark(&ch.Hosts, hostOf(d.key))
 		mark(&ch.ListenerHosts, hostOf(d.key))
 	}
@@ -398,6 +401,17 @@ func count(is bool) int {
 		return 1
 	}
 	return 0
+}
+
+// endpointsOnly says that a service differs in nothing but the endpoints that its object lists, which change most often of all.
+func endpointsOnly(d diff[model.Service]) bool {
+	if d.old == nil || d.new == nil || d.old.Parts != nil || d.new.Parts != nil {
+		return false
+	}
+	was, is := *d.old, *d.new
+	was.Inline, is.Inline = nil, nil
+	was.Rev = is.Rev
+	return reflect.DeepEqual(&was, &is)
 }
 
 // ruleKey is a rule's key in Snapshot.MergedRules.

@@ -99,6 +99,30 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// A ServiceEntry that lists another endpoint concerns those who have its endpoints, and not its clusters, routes and listeners.
+func TestListedEndpointsAreApart(t *testing.T) {
+	entry := func(spec string) []Event {
+		return events(t, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: db}\nspec:\n  hosts: [db.example.com]\n  ports: [{number: 80, name: http, protocol: HTTP}]\n  "+spec+"\n")
+	}
+	const host = "db.example.com"
+	b := New()
+	b.Update(entry("resolution: STATIC\n  endpoints: [{address: 10.0.0.1}]")...)
+	s, ch := b.Update(entry("resolution: STATIC\n  endpoints: [{address: 10.0.0.2}]")...)
+	if ch.Hosts[host] || ch.ListenerHosts[host] || !ch.EndpointHosts[host] {
+		t.Errorf("another endpoint: %+v", ch)
+	}
+	if set, _ := s.Endpoints.Get(host + "/shop"); !slices.Equal(describe(set), []string{"80=10.0.0.2:80"}) {
+		t.Errorf("endpoints are %v", describe(set))
+	}
+	if _, ch = b.Update(entry("resolution: STATIC\n  location: MESH_INTERNAL\n  endpoints: [{address: 10.0.0.2}]")...); !ch.Hosts[host] || !ch.ListenerHosts[host] {
+		t.Errorf("another location: %+v", ch)
+	}
+	b.Update(entry("resolution: DNS\n  endpoints: [{address: a.example.com}]")...)
+	if _, ch = b.Update(entry("resolution: DNS\n  endpoints: [{address: b.example.com}]")...); !ch.Hosts[host] {
+		t.Errorf("another name to look up, which is in the cluster: %+v", ch)
+	}
+}
+
 func TestUnchangedObjectChangesNothing(t *testing.T) {
 	b := New()
 	s, _ := b.Update(events(t, catalog+workload("w1", "127.0.1.1", ""))...)

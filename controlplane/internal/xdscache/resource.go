@@ -21,8 +21,9 @@ type Resource struct {
 	Endpoints string
 	// any is the serialised google.protobuf.Any, nil for a resource of which only the version is known (see Known).
 	any []byte
-	// deltaHead is what stands before any in an envoy.service.discovery.v3.Resource.
-	deltaHead []byte
+	// delta is a whole element of DeltaDiscoveryResponse.resources, which ends with any; sotwHead is what stands before any in one of
+	// DiscoveryResponse.resources.
+	delta, sotwHead []byte
 }
 
 // The field numbers of what is written by hand here. Tests read it back with the generated types.
@@ -56,12 +57,12 @@ func FromValue(name, typeURL string, value []byte) *Resource {
 	sum.Write([]byte{0})
 	sum.Write(value)
 	r := &Resource{Name: name, Version: hex.EncodeToString(sum.Sum(nil)[:8])}
-	r.any = make([]byte, 0, len(typeURL)+len(value)+16)
-	r.any = protowire.AppendTag(r.any, anyTypeURL, protowire.BytesType)
-	r.any = protowire.AppendString(r.any, typeURL)
+	body := make([]byte, 0, len(typeURL)+len(value)+16)
+	body = protowire.AppendTag(body, anyTypeURL, protowire.BytesType)
+	body = protowire.AppendString(body, typeURL)
 	if len(value) > 0 {
-		r.any = protowire.AppendTag(r.any, anyValue, protowire.BytesType)
-		r.any = protowire.AppendBytes(r.any, value)
+		body = protowire.AppendTag(body, anyValue, protowire.BytesType)
+		body = protowire.AppendBytes(body, value)
 	}
 	head := make([]byte, 0, len(name)+len(r.Version)+16)
 	head = protowire.AppendTag(head, resourceVersion, protowire.BytesType)
@@ -69,7 +70,13 @@ func FromValue(name, typeURL string, value []byte) *Resource {
 	head = protowire.AppendTag(head, resourceName, protowire.BytesType)
 	head = protowire.AppendString(head, name)
 	head = protowire.AppendTag(head, resourceResource, protowire.BytesType)
-	r.deltaHead = protowire.AppendVarint(head, uint64(len(r.any)))
+	head = protowire.AppendVarint(head, uint64(len(body)))
+	r.delta = make([]byte, 0, len(head)+len(body)+8)
+	r.delta = protowire.AppendTag(r.delta, resourcesField, protowire.BytesType)
+	r.delta = protowire.AppendVarint(r.delta, uint64(len(head)+len(body)))
+	r.delta = append(append(r.delta, head...), body...)
+	r.any = r.delta[len(r.delta)-len(body):]
+	r.sotwHead = protowire.AppendVarint(protowire.AppendTag(nil, resourcesField, protowire.BytesType), uint64(len(body)))
 	return r
 }
 
@@ -95,15 +102,7 @@ func (r *Resource) Any() (*anypb.Any, error) {
 const resourcesField = 2
 
 // AppendSotW appends the pieces of one element of DiscoveryResponse.resources. The resource's bytes are shared, not copied.
-func (r *Resource) AppendSotW(parts [][]byte) [][]byte {
-	head := protowire.AppendTag(make([]byte, 0, 8), resourcesField, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(r.any)))
-	return append(parts, head, r.any)
-}
+func (r *Resource) AppendSotW(parts [][]byte) [][]byte { return append(parts, r.sotwHead, r.any) }
 
-// AppendDelta appends the pieces of one element of DeltaDiscoveryResponse.resources. The resource's bytes are shared, not copied.
-func (r *Resource) AppendDelta(parts [][]byte) [][]byte {
-	head := protowire.AppendTag(make([]byte, 0, 8), resourcesField, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(r.deltaHead)+len(r.any)))
-	return append(parts, head, r.deltaHead, r.any)
-}
+// AppendDelta appends one element of DeltaDiscoveryResponse.resources. The resource's bytes are shared, not copied.
+func (r *Resource) AppendDelta(parts [][]byte) [][]byte { return append(parts, r.delta) }

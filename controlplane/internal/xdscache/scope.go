@@ -27,7 +27,17 @@ type state struct {
 	cds     *Set
 	eds     *Set
 	rds     map[string]*Resource // nil value: the name does not exist
+
+	// What several proxies have that differ little: clusters by the version of their own ones, endpoints by what is subscribed to.
+	joined   map[string]*Set
+	selected map[*Names]*Set
 }
+
+// maxShared bounds the memory for what proxies share. minShared is from how many names on it is worth it.
+const (
+	maxShared = 256
+	minShared = 64
+)
 
 func (v *View) scope(p *Proxy) *scope {
 	key := v.snap.Scope(p.Proxy)
@@ -105,7 +115,8 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 	}
 }
 
-func (s *scope) clusters(v *View, p *Proxy) *Set {
+// clusters returns the scope's clusters with a proxy's own ones.
+func (s *scope) clusters(v *View, p *Proxy, own *Set) *Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.at(v, p)
@@ -116,42 +127,53 @@ func (s *scope) clusters(v *View, p *Proxy) *Set {
 		}
 		st.cds = v.cache.encodeAll(translate.ClusterType, all)
 	}
-	return st.cds
-}
-
-// endpoints returns the assignments of the names; those that were not asked for before are derived and kept.
-func (s *scope) endpoints(v *View, p *Proxy, names []string) *Set {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.at(v, p)
-	if names == nil {
-		names = translate.EndpointNames(v.snap, p.Proxy)
-		slices.Sort(names)
+	if own.Len() == 0 {
+		return st.cds
 	}
-	found := st.eds.Select(names)
-	if found.Len() == len(names) {
-		return found
-	}
-	var missing []string
-	for _, name := range names {
-		if found.Get(name) == nil {
-			missing = append(missing, name)
+	set := st.joined[own.Version()]
+	if set == nil {
+		set = st.cds.Union(own)
+		if st.joined == nil || len(st.joined) >= maxShared {
+			st.joined = map[string]*Set{}
 		}
+		st.joined[own.Version()] = set
 	}
-	fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, missing))
-	if fresh.Len() == 0 {
-		return found
-	}
-	st.eds = fresh.Union(st.eds)
-	return st.eds.Select(names)
+	return set
 }
 
-func (s *scope) routes(v *View, p *Proxy, names []string) *Set {
+// endpoints returns the assignments that are subscribed to; those that were not asked for before are derived and kept.
+func (s *scope) endpoints(v *View, p *Proxy, sub Subscription) *Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.at(v, p)
-	if names == nil {
-		names = translate.RouteNames(v.snap, p.Proxy)
+	names := sub.Names
+	if sub.All {
+		names = names.Union(NewNames(translate.EndpointNames(v.snap, p.Proxy)))
+	}
+	if set := st.selected[names]; set != nil {
+		return set
+	}
+	if missing := st.eds.Missing(names); missing.Len() > 0 {
+		fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, missing.All()))
+		st.eds = fresh.Union(st.eds)
+	}
+	set := st.eds.Select(names)
+	if names.Len() >= minShared {
+		if st.selected == nil || len(st.selected) >= maxShared {
+			st.selected = map[*Names]*Set{}
+		}
+		st.selected[names] = set
+	}
+	return set
+}
+
+func (s *scope) routes(v *View, p *Proxy, sub Subscription) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	names := sub.Names.All()
+	if sub.All {
+		names = sub.Names.Union(NewNames(translate.RouteNames(v.snap, p.Proxy))).All()
 	}
 	var missing []string
 	for _, name := range names {

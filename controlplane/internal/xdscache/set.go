@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unsafe"
+	"weak"
 )
 
 // Set is resources of one type, one for a name, in the order of names. It is immutable and shared by all that need the same; the nil Set
@@ -15,6 +18,23 @@ type Set struct {
 
 	once    sync.Once
 	version string
+
+	indexOnce sync.Once
+	index     map[string]int // made when a client first states what it has
+
+	// whole is the first byte of what Delta returned last, while a stream is sending it.
+	mu    sync.Mutex
+	whole weak.Pointer[byte]
+	size  int
+
+	// last is the comparison that was asked for last, since many proxies go from one set to the next together.
+	last atomic.Pointer[comparison]
+}
+
+// comparison is what leads from another set to this one.
+type comparison struct {
+	from weak.Pointer[Set]
+	diff Diff
 }
 
 // NewSet returns a set of the resources. Of several with one name the last counts. It keeps the slice.
@@ -40,6 +60,28 @@ func (s *Set) All() []*Resource {
 
 // Len is the number of resources.
 func (s *Set) Len() int { return len(s.All()) }
+
+// Delta returns all elements of DeltaDiscoveryResponse.resources, one after the other. Proxies that start together share them: they are
+// thousands of pieces otherwise, each with a buffer of gRPC's. The caller must not change them.
+func (s *Set) Delta() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first := s.whole.Value(); first != nil {
+		return unsafe.Slice(first, s.size)
+	}
+	size := 0
+	for _, r := range s.res {
+		size += len(r.delta)
+	}
+	all := make([]byte, 0, size)
+	for _, r := range s.res {
+		all = append(all, r.delta...)
+	}
+	if size > 0 {
+		s.whole, s.size = weak.Make(unsafe.SliceData(all)), size
+	}
+	return all
+}
 
 // Get returns the resource of a name, nil when there is none.
 func (s *Set) Get(name string) *Resource {
@@ -69,19 +111,47 @@ func (s *Set) Version() string {
 	return s.version
 }
 
-// Select returns the resources with these names, which must be sorted. Names without a resource are left out.
-func (s *Set) Select(names []string) *Set {
-	out := &Set{res: make([]*Resource, 0, min(len(names), s.Len()))}
+// Select returns the resources with these names; the same set when they are all. Names without a resource are left out.
+func (s *Set) Select(names *Names) *Set {
+	var out *Set
 	all, i := s.All(), 0
-	for _, name := range names {
+	for _, name := range names.All() {
+		from := i
 		for i < len(all) && all[i].Name < name {
 			i++
 		}
+		if i > from && out == nil {
+			out = &Set{res: append(make([]*Resource, 0, min(names.Len(), s.Len())), all[:from]...)}
+		}
 		if i < len(all) && all[i].Name == name {
-			out.res = append(out.res, all[i])
+			if out != nil {
+				out.res = append(out.res, all[i])
+			}
+			i++
 		}
 	}
-	return out
+	switch {
+	case out != nil:
+		return out
+	case i < len(all):
+		return &Set{res: all[:i:i]}
+	}
+	return s
+}
+
+// Missing returns the names without a resource.
+func (s *Set) Missing(names *Names) *Names {
+	var out []string
+	all := s.All()
+	for _, name := range names.All() {
+		for len(all) > 0 && all[0].Name < name {
+			all = all[1:]
+		}
+		if len(all) == 0 || all[0].Name != name {
+			out = append(out, name)
+		}
+	}
+	return NewNames(out)
 }
 
 // Without returns the set less one name; the same set when it does not have it.
@@ -98,10 +168,10 @@ func (s *Set) Without(drop func(name string) bool) *Set {
 	return out
 }
 
-// Union returns the resources of both; of a name in both, that of s.
+// Union returns the resources of both; of a name in both, that of s. It is s itself when o has no other names.
 func (s *Set) Union(o *Set) *Set {
 	a, b := s.All(), o.All()
-	if len(b) == 0 {
+	if s == o || !s.lacksNameOf(o) {
 		return s
 	}
 	out := &Set{res: make([]*Resource, 0, len(a)+len(b))}
@@ -118,6 +188,73 @@ func (s *Set) Union(o *Set) *Set {
 	return out
 }
 
+func (s *Set) lacksNameOf(o *Set) bool {
+	all := s.All()
+	for _, r := range o.All() {
+		for len(all) > 0 && all[0] != r && all[0].Name < r.Name {
+			all = all[1:]
+		}
+		if len(all) == 0 || all[0] != r && all[0].Name != r.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// Stated is what a client that was here before says that it has.
+type Stated struct{ Name, Version string }
+
+// Held returns what a client has that states it, of the names for which wanted is true: resources of s where name and version are
+// equal, others of which only that is known. It is s itself when the client has just that. It keeps none of the strings.
+func (s *Set) Held(stated []Stated, wanted func(name string) bool) *Set {
+	if s.is(stated) {
+		return s
+	}
+	index := s.byName()
+	had := make([]*Resource, 0, len(stated))
+	for _, x := range stated {
+		if !wanted(x.Name) {
+			continue
+		}
+		if i, ok := index[x.Name]; ok && s.res[i].Version == x.Version {
+			had = append(had, s.res[i])
+			continue
+		}
+		had = append(had, Known(strings.Clone(x.Name), strings.Clone(x.Version)))
+	}
+	return NewSet(had)
+}
+
+// is says that the stated are the set, each once.
+func (s *Set) is(stated []Stated) bool {
+	if len(stated) != s.Len() {
+		return false
+	}
+	index, seen := s.byName(), make([]bool, len(stated))
+	for _, x := range stated {
+		i, ok := index[x.Name]
+		if !ok || seen[i] || s.res[i].Version != x.Version {
+			return false
+		}
+		seen[i] = true
+	}
+	return true
+}
+
+// byName returns the place of each name.
+func (s *Set) byName() map[string]int {
+	if s == nil {
+		return nil
+	}
+	s.indexOnce.Do(func() {
+		s.index = make(map[string]int, len(s.res))
+		for i, r := range s.res {
+			s.index[r.Name] = i
+		}
+	})
+	return s.index
+}
+
 // Diff says what leads from one set to another.
 type Diff struct {
 	// Changed are the resources of the new set that the old lacks or has in another version.
@@ -126,8 +263,23 @@ type Diff struct {
 	Removed []*Resource
 }
 
-// Compare returns what leads from old to new. Equal pointers cost nothing.
+// Compare returns what leads from old to new. Equal pointers cost nothing, and neither does what was asked for last. The caller must not
+// change the slices.
 func Compare(old, new *Set) Diff {
+	if old == new || new == nil {
+		return compare(old, new)
+	}
+	if c := new.last.Load(); c != nil && old != nil && c.from.Value() == old {
+		return c.diff
+	}
+	d := compare(old, new)
+	if old != nil {
+		new.last.Store(&comparison{weak.Make(old), d})
+	}
+	return d
+}
+
+func compare(old, new *Set) Diff {
 	var d Diff
 	if old == new {
 		return d
@@ -135,12 +287,14 @@ func Compare(old, new *Set) Diff {
 	a, b := old.All(), new.All()
 	for len(a) > 0 || len(b) > 0 {
 		switch {
+		case len(a) > 0 && len(b) > 0 && a[0] == b[0]:
+			a, b = a[1:], b[1:]
 		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
 			d.Removed, a = append(d.Removed, a[0]), a[1:]
 		case len(a) == 0 || b[0].Name < a[0].Name:
 			d.Changed, b = append(d.Changed, b[0]), b[1:]
 		default:
-			if a[0] != b[0] && a[0].Version != b[0].Version {
+			if a[0].Version != b[0].Version {
 				d.Changed = append(d.Changed, b[0])
 			}
 			a, b = a[1:], b[1:]

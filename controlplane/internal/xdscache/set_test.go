@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
+	"unsafe"
 
 	clusterpb "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -31,6 +33,11 @@ func TestBytesAreWhatTheGeneratedTypesRead(t *testing.T) {
 	var sotw discoverypb.DiscoveryResponse
 	if err := proto.Unmarshal(bytes.Join(b.AppendSotW(a.AppendSotW(nil)), nil), &sotw); err != nil {
 		t.Fatal(err)
+	}
+	set := NewSet([]*Resource{b, a})
+	first, again := set.Delta(), set.Delta()
+	if !bytes.Equal(first, raw) || unsafe.SliceData(first) != unsafe.SliceData(again) {
+		t.Error("the set's bytes are not its resources', or are made each time")
 	}
 	for i, want := range []*Resource{a, b} {
 		got := delta.Resources[i]
@@ -89,7 +96,7 @@ func TestCompareProperty(t *testing.T) {
 		if want := state(new); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
-		if union := new.Union(old); union.Len() != len(state(old))+len(state(new))-len(state(old.Select(names(new)))) {
+		if union := new.Union(old); union.Len() != len(state(old))+len(state(new))-len(state(old.Select(NewNames(names(new))))) {
 			t.Fatalf("union of %v and %v has %d", state(new), state(old), union.Len())
 		}
 		if d := Compare(new, new.Union(old)); slices.ContainsFunc(d.Changed, func(r *Resource) bool { return new.Get(r.Name) != nil }) || len(d.Removed) != 0 {
@@ -111,7 +118,7 @@ func TestSet(t *testing.T) {
 	if got := fmt.Sprint(names(s)); got != "[a b c]" || s.Get("a").Version != "2" || s.Get("d") != nil {
 		t.Errorf("set is %s", got)
 	}
-	if got := fmt.Sprint(names(s.Select([]string{"", "a", "c", "x"}))); got != "[a c]" {
+	if got := fmt.Sprint(names(s.Select(NewNames([]string{"x", "", "a", "c"})))); got != "[a c]" {
 		t.Errorf("Select gave %s", got)
 	}
 	if s.Without(func(n string) bool { return n == "x" }) != s {
@@ -124,4 +131,66 @@ func TestSet(t *testing.T) {
 	if none.Len() != 0 || none.Get("a") != nil || none.Version() == s.Version() || len(Compare(none, s).Changed) != 3 {
 		t.Error("the nil set is not empty")
 	}
+}
+
+// TestSharing: what is equal stays the same, so that proxies share it and comparing costs nothing.
+func TestSharing(t *testing.T) {
+	s := NewSet([]*Resource{Known("a", "1"), Known("b", "1"), Known("c", "1")})
+	if s.Select(NewNames([]string{"a", "b", "c", "d"})) != s {
+		t.Error("selecting everything copies")
+	}
+	if got := names(s.Select(NewNames([]string{"a", "b"}))); fmt.Sprint(got) != "[a b]" {
+		t.Errorf("selecting the first gave %v", got)
+	}
+	if got := names(s.Select(NewNames([]string{"b", "c"}))); fmt.Sprint(got) != "[b c]" {
+		t.Errorf("selecting the last gave %v", got)
+	}
+	if s.Union(s.Select(NewNames([]string{"b"}))) != s || s.Union(nil) != s {
+		t.Error("a union that adds nothing copies")
+	}
+	if got := s.Missing(NewNames([]string{"a", "aa", "c", "d"})).All(); fmt.Sprint(got) != "[aa d]" {
+		t.Errorf("missing are %v", got)
+	}
+	all := func(string) bool { return true }
+	if s.Held([]Stated{{"c", "1"}, {"a", "1"}, {"b", "1"}}, all) != s {
+		t.Error("a client that has everything does not have the set itself")
+	}
+	held := s.Held([]Stated{{"a", "1"}, {"a", "1"}, {"b", "2"}}, all)
+	if fmt.Sprint(names(held)) != "[a b]" || held.Get("a") != s.Get("a") || held.Get("b").Version != "2" {
+		t.Errorf("held is %v", names(held))
+	}
+	if got := names(s.Held([]Stated{{"a", "1"}, {"b", "1"}}, func(n string) bool { return n != "a" })); fmt.Sprint(got) != "[b]" {
+		t.Errorf("of what is wanted, held is %v", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	n := NewNames([]string{"c", "a", "c", "b"})
+	for _, tt := range []struct {
+		name string
+		got  *Names
+		want string
+	}{
+		{"NewNames", n, "[a b c]"},
+		{"Minus", n.Minus(NewNames([]string{"b", "x"})), "[a c]"},
+		{"Minus all", n.Minus(n), "[]"},
+		{"Union", n.Union(NewNames([]string{"x", "b", "0"})), "[0 a b c x]"},
+		{"Union with none", (*Names)(nil).Union(n), "[a b c]"},
+	} {
+		if got := fmt.Sprint(tt.got.All()); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if n.Minus(NewNames([]string{"x"})) != n || n.Union(NewNames([]string{"a"})) != n {
+		t.Error("names are copied for nothing")
+	}
+	if !n.Has("b") || n.Has("bb") || (*Names)(nil).Has("a") {
+		t.Error("Has is wrong")
+	}
+	var table NameTable
+	one := table.Of(NewNames([]string{"a", "b"}))
+	if table.Of(NewNames([]string{"b", "a"})) != one || table.Of(n) == one {
+		t.Error("equal names are not one")
+	}
+	runtime.KeepAlive(one)
 }

@@ -74,29 +74,28 @@ type owned struct {
 // NewProxy returns a proxy of which nothing has been derived yet.
 func NewProxy(p *model.Proxy) *Proxy { return &Proxy{Proxy: p} }
 
-// Resources returns what the proxy is to have of a type: all when names is nil, else those of the names (sorted) that exist. A type that
-// is not known has none.
-func (v *View) Resources(p *Proxy, typeURL string, names []string) *Set {
+// Resources returns what the proxy is to have of a type, of what it subscribes to. A type that is not known has nothing.
+func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	var set *Set
 	switch typeURL {
 	case translate.ClusterType:
-		set = v.scope(p).clusters(v, p).Union(v.inbound(p))
+		set = v.scope(p).clusters(v, p, v.inbound(p))
 	case translate.ListenerType:
 		set = v.listenersOf(p)
 	case translate.RouteType:
-		return v.scope(p).routes(v, p, names)
+		return v.scope(p).routes(v, p, sub)
 	case translate.EndpointType:
-		return v.scope(p).endpoints(v, p, names)
+		return v.scope(p).endpoints(v, p, sub)
 	case translate.SecretType:
 		// Never all of them: there is no list of what a proxy may read but what it knows to ask for.
-		return v.cache.encodeAll(translate.SecretType, translate.Secrets(v.snap, p.Proxy, names))
+		return v.cache.encodeAll(translate.SecretType, translate.Secrets(v.snap, p.Proxy, sub.Names.All()))
 	default:
 		return nil
 	}
-	if names != nil {
-		return set.Select(names)
+	if sub.All {
+		return set
 	}
-	return set
+	return set.Select(sub.Names)
 }
 
 func (v *View) listenersOf(p *Proxy) *Set {

@@ -3,6 +3,7 @@ package xdscache
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestProxiesShareBytes(t *testing.T) {
 		url   string
 		names []string
 	}{{translate.ClusterType, names}, {translate.EndpointType, names}, {translate.RouteType, []string{"80"}}} {
-		one, two := v.Resources(a, typ.url, typ.names), v.Resources(b, typ.url, typ.names)
+		one, two := v.Resources(a, typ.url, byName(typ.names)), v.Resources(b, typ.url, byName(typ.names))
 		if one.Len() != len(typ.names) || two.Len() != len(typ.names) {
 			t.Fatalf("%s: %d and %d resources, want %d", typ.url, one.Len(), two.Len(), len(typ.names))
 		}
@@ -87,8 +88,8 @@ func TestWhatDidNotChangeStaysTheSame(t *testing.T) {
 	names := []string{clusterName("api"), clusterName("web")}
 	get := func(v *View) map[string]*Set {
 		return map[string]*Set{
-			translate.ClusterType: v.Resources(p, translate.ClusterType, nil), translate.ListenerType: v.Resources(p, translate.ListenerType, nil),
-			translate.RouteType: v.Resources(p, translate.RouteType, []string{"80"}), translate.EndpointType: v.Resources(p, translate.EndpointType, names),
+			translate.ClusterType: v.Resources(p, translate.ClusterType, Everything), translate.ListenerType: v.Resources(p, translate.ListenerType, Everything),
+			translate.RouteType: v.Resources(p, translate.RouteType, byName([]string{"80"})), translate.EndpointType: v.Resources(p, translate.EndpointType, byName(names)),
 		}
 	}
 	old := get(before)
@@ -118,12 +119,12 @@ func TestWhatDidNotChangeStaysTheSame(t *testing.T) {
 func TestManyChangesAtOnce(t *testing.T) {
 	m := newMesh(t)
 	p := proxy(t, "web-1", "10.1.0.1")
-	m.apply(serviceYAML("web")).Resources(p, translate.ClusterType, nil)
+	m.apply(serviceYAML("web")).Resources(p, translate.ClusterType, Everything)
 	// More than a view remembers, none of them asked for.
 	for i := range maxChanges + 10 {
 		m.apply(serviceYAML(fmt.Sprint("s", i)))
 	}
-	set := m.v.Resources(p, translate.ClusterType, nil)
+	set := m.v.Resources(p, translate.ClusterType, Everything)
 	for i := range maxChanges + 10 {
 		if set.Get(clusterName(fmt.Sprint("s", i))) == nil {
 			t.Fatalf("the cluster of s%d is missing", i)
@@ -138,7 +139,7 @@ func TestUnusedIsCollected(t *testing.T) {
 	m.apply(serviceYAML("web"))
 	for i := range 100 {
 		v := m.apply(workloadYAML("web-1", "web", fmt.Sprintf("10.1.1.%d", i)))
-		if v.Resources(p, translate.EndpointType, []string{clusterName("web")}).Len() != 1 {
+		if v.Resources(p, translate.EndpointType, byName([]string{clusterName("web")})).Len() != 1 {
 			t.Fatal("no endpoints")
 		}
 	}
@@ -151,4 +152,9 @@ func TestUnusedIsCollected(t *testing.T) {
 		t.Errorf("%d resources are kept", n)
 	}
 	runtime.KeepAlive(p)
+}
+
+// byName subscribes to names, nil being everything.
+func byName(names []string) Subscription {
+	return Subscription{All: names == nil, Names: NewNames(slices.Clone(names))}
 }

@@ -21,7 +21,7 @@ func (f *frame) append(parts ...[]byte) {
 }
 
 // Codec returns the codec that a gRPC server with this package's service must be made with (grpc.ForceServerCodecV2). It passes on what
-// is serialised already and leaves all else to gRPC's own codec for protobuf, whose name it bears.
+// is serialised already, reads delta requests by hand, and leaves all else to gRPC's own codec for protobuf, whose name it bears.
 func Codec() encoding.CodecV2 {
 	return codec{encoding.GetCodecV2(proto.Name)}
 }
@@ -38,4 +38,12 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		out = append(out, mem.SliceBuffer(p))
 	}
 	return out, nil
+}
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	r, ok := v.(*wireRequest)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	return r.unmarshal(string(data.Materialize()))
 }

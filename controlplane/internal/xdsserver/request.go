@@ -1,10 +1,11 @@
 package xdsserver
 
 import (
-	"errors"
 	"fmt"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 )
 
 // Bounds on what one client may ask; beyond them its stream ends.
@@ -31,22 +32,11 @@ type request struct {
 
 	// Delta: what is added to and taken from the subscription, and what the client has from before.
 	subscribe, unsubscribe []string
-	initial                map[string]string
+	initial                []xdscache.Stated
 
 	// SotW: the whole subscription, and the version that the client has.
 	names   []string
 	version string
-}
-
-func fromDelta(r *discoverypb.DeltaDiscoveryRequest) (request, error) {
-	req := request{
-		typeURL: r.GetTypeUrl(), nonce: r.GetResponseNonce(), subscribe: r.GetResourceNamesSubscribe(),
-		unsubscribe: r.GetResourceNamesUnsubscribe(), initial: r.GetInitialResourceVersions(),
-	}
-	if r.GetErrorDetail() != nil {
-		req.refusal = refusalText(r.GetErrorDetail().GetMessage())
-	}
-	return req, errors.Join(checkNames(req.subscribe), checkNames(req.unsubscribe), checkCount(len(req.initial)))
 }
 
 func fromSotW(r *discoverypb.DiscoveryRequest) (request, error) {

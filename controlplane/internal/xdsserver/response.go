@@ -27,12 +27,16 @@ func (r *response) encode(identifier string) *frame {
 		f.append(appendControlPlane(tail, sotwControlPlane, identifier))
 		return &f
 	}
-	parts := make([][]byte, 0, 3*len(r.res))
-	for _, res := range r.res {
-		parts = res.AppendDelta(parts)
-	}
 	f.append(appendString(nil, deltaVersion, r.version))
-	f.append(parts...)
+	if r.whole != nil {
+		f.append(r.whole.Delta())
+	} else {
+		parts := make([][]byte, 0, len(r.res))
+		for _, res := range r.res {
+			parts = res.AppendDelta(parts)
+		}
+		f.append(parts...)
+	}
 	tail := appendString(nil, deltaTypeURL, r.watch.typeURL)
 	tail = appendString(tail, deltaNonce, r.nonce)
 	for _, name := range r.removed {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 	"github.com/lateen-mesh/lateen/pkg/version"
 )
@@ -55,6 +56,7 @@ type Server struct {
 	slots chan struct{}
 
 	view    atomic.Pointer[pushed]
+	names   xdscache.NameTable
 	nextID  atomic.Uint64
 	mu      sync.Mutex
 	streams map[*stream]struct{}
@@ -136,12 +138,12 @@ func (s *Server) View() View { return s.view.Load().view }
 // DeltaAggregatedResources serves a delta stream.
 func (s *Server) DeltaAggregatedResources(g discoverypb.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	return s.serve(g, false, func() (message, error) {
-		m, err := g.Recv()
-		if err != nil {
+		var m wireRequest
+		if err := g.RecvMsg(&m); err != nil {
 			return message{}, err
 		}
-		req, err := fromDelta(m)
-		return message{m.GetNode(), req}, invalid(err)
+		req, err := m.request()
+		return message{m.node, req}, invalid(err)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
@@ -17,6 +18,7 @@ type session struct {
 	ackTimeout time.Duration
 	started    time.Time
 
+	names   *xdscache.NameTable
 	watches []*watch // in the order of sending, by place and then by first request
 
 	latest View // the newest view offered
@@ -25,7 +27,8 @@ type session struct {
 
 	// awaited names the load assignments of clusters that were just added: the client has yet to subscribe to them, or to answer for them.
 	// What refers to the clusters waits until then, awaitedUntil at the longest, since a client may have no use for a cluster.
-	awaited      map[string]struct{}
+	awaited      *xdscache.Names
+	awaitedOf    *xdscache.Set // what was looked at last
 	awaitedUntil time.Time
 
 	nonces uint64
@@ -40,11 +43,12 @@ type response struct {
 	nonce   string
 	version string // SotW: version_info; delta: system_version_info
 	res     []*xdscache.Resource
-	removed []string // delta only
+	whole   *xdscache.Set // delta only: a set whose resources are just res, else nil
+	removed []string      // delta only
 }
 
-func newSession(p *xdscache.Proxy, v View, sotw bool, ackTimeout time.Duration, now time.Time) *session {
-	return &session{sotw: sotw, proxy: p, latest: v, pinned: v, ackTimeout: ackTimeout, started: now}
+func newSession(p *xdscache.Proxy, v View, sotw bool, names *xdscache.NameTable, ackTimeout time.Duration, now time.Time) *session {
+	return &session{sotw: sotw, proxy: p, latest: v, pinned: v, names: names, ackTimeout: ackTimeout, started: now}
 }
 
 func (s *session) watch(typeURL string) *watch {
@@ -70,7 +74,7 @@ func (s *session) request(req request) error {
 	if len(s.watches) >= maxTypes {
 		return fmt.Errorf("the stream watches %d types already and wants %q as well", maxTypes, req.typeURL)
 	}
-	w := newWatch(req.typeURL, s.sotw)
+	w := newWatch(strings.Clone(req.typeURL), s.sotw, s.names)
 	i := len(s.watches)
 	for i > 0 && s.watches[i-1].place > w.place {
 		i--
@@ -146,31 +150,28 @@ func (s *session) waiting(w *watch, now time.Time) bool {
 // the same name may still be subscribed by mistake, and one that has not may be about to ask: in both cases a route to the cluster would come
 // too early if only what is in flight were waited for.
 func (s *session) awaitsEndpoints(now time.Time) bool {
-	if len(s.awaited) == 0 {
+	if s.awaited.Len() == 0 {
 		return false
 	}
-	eds := s.watch(TypeEndpoint)
-	for name := range s.awaited {
-		if eds != nil && eds.have.Get(name) != nil {
-			delete(s.awaited, name)
-		}
+	if eds := s.watch(TypeEndpoint); eds != nil && eds.have != s.awaitedOf {
+		s.awaited, s.awaitedOf = eds.have.Missing(s.awaited), eds.have
 	}
 	if !now.Before(s.awaitedUntil) {
-		clear(s.awaited)
+		s.awaited = nil
 	}
-	return len(s.awaited) > 0
+	return s.awaited.Len() > 0
 }
 
 // await notes the endpoints that newly added clusters need.
 func (s *session) await(before *xdscache.Set, sent []*xdscache.Resource, now time.Time) {
+	var names []string
 	for _, r := range sent {
-		if r.Endpoints == "" || before.Get(r.Name) != nil {
-			continue
+		if r.Endpoints != "" && before.Get(r.Name) == nil {
+			names = append(names, r.Endpoints)
 		}
-		if s.awaited == nil {
-			s.awaited = map[string]struct{}{}
-		}
-		s.awaited[r.Endpoints] = struct{}{}
+	}
+	if len(names) > 0 {
+		s.awaited, s.awaitedOf = s.names.Of(s.awaited.Union(xdscache.NewNames(names))), nil
 		s.awaitedUntil = now.Add(subscribeTime)
 	}
 }
@@ -182,17 +183,18 @@ func (s *session) forgetEndpoints(removed []*xdscache.Resource) {
 	if eds == nil {
 		return
 	}
-	gone := map[string]struct{}{}
+	var names []string
 	for _, r := range removed {
 		if r.Endpoints != "" {
-			gone[r.Endpoints] = struct{}{}
-			delete(s.awaited, r.Endpoints)
+			names = append(names, r.Endpoints)
 		}
 	}
-	if len(gone) == 0 {
+	gone := xdscache.NewNames(names)
+	if gone.Len() == 0 {
 		return
 	}
-	kept := eds.have.Without(func(name string) bool { _, ok := gone[name]; return ok })
+	s.awaited = s.awaited.Minus(gone)
+	kept := eds.have.Without(gone.Has)
 	if kept != eds.have {
 		eds.have = kept
 		eds.settled = 0
@@ -238,7 +240,7 @@ func (s *session) removals(w *watch) bool {
 // add returns a response with what the client lacks of a type. Of clusters and endpoints it removes nothing yet.
 func (s *session) add(w *watch, now time.Time) *response {
 	v := s.viewFor(w)
-	if w.settled == v.Version() && !w.force && len(w.ask) == 0 || s.waiting(w, now) {
+	if w.settled == v.Version() && !w.force && w.ask.Len() == 0 || s.waiting(w, now) {
 		return nil
 	}
 	target := w.target(v, s.proxy)
@@ -247,13 +249,8 @@ func (s *session) add(w *watch, now time.Time) *response {
 		target, diff = s.holdEndpoints(w, v, target, diff)
 	}
 	removes := len(diff.Removed) > 0 && !w.place.first() && (!w.sotw || w.fullState())
-	var missing []string
-	for name := range w.ask {
-		if target.Get(name) == nil {
-			missing = append(missing, name)
-		}
-	}
-	clear(w.ask)
+	missing := target.Missing(w.ask).All()
+	w.ask = nil
 	w.settled = v.Version()
 	if !w.force && len(diff.Changed) == 0 && !removes && (w.sotw || len(missing) == 0) {
 		if !w.place.first() {
@@ -276,6 +273,9 @@ func (s *session) add(w *watch, now time.Time) *response {
 		r.res, r.version = diff.Changed, w.have.Version()
 	default:
 		r.res = diff.Changed
+		if len(r.res) > 1 && len(r.res) == target.Len() {
+			r.whole = target
+		}
 		for _, name := range missing {
 			if before.Get(name) == nil {
 				r.removed = append(r.removed, name)
@@ -394,7 +394,7 @@ func (s *session) deadline(now time.Time) (time.Time, bool) {
 		}
 	}
 	held := false
-	if len(s.awaited) > 0 {
+	if s.awaited.Len() > 0 {
 		soonest(s.awaitedUntil)
 	}
 	for _, w := range s.watches {

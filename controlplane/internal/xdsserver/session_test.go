@@ -2,8 +2,6 @@ package xdsserver
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +24,11 @@ type fakeView struct {
 
 func (v *fakeView) Version() uint64 { return v.version }
 
-func (v *fakeView) Resources(_ *xdscache.Proxy, typeURL string, names []string) *xdscache.Set {
-	if names == nil {
+func (v *fakeView) Resources(_ *xdscache.Proxy, typeURL string, sub xdscache.Subscription) *xdscache.Set {
+	if sub.All {
 		return v.types[typeURL]
 	}
-	return v.types[typeURL].Select(names)
+	return v.types[typeURL].Select(sub.Names)
 }
 
 var short = map[string]string{"cds": TypeCluster, "eds": TypeEndpoint, "lds": TypeListener, "rds": TypeRoute}
@@ -65,7 +63,7 @@ type harness struct {
 
 func newHarness(t *testing.T, sotw bool, v View) *harness {
 	now := time.Unix(1000, 0)
-	return &harness{t: t, s: newSession(xdscache.NewProxy(&model.Proxy{}), v, sotw, 5*time.Second, now), now: now, last: map[string]string{}}
+	return &harness{t: t, s: newSession(xdscache.NewProxy(&model.Proxy{}), v, sotw, &xdscache.NameTable{}, 5*time.Second, now), now: now, last: map[string]string{}}
 }
 
 // out returns everything that the session sends now, as "cds[a b -c]" words.
@@ -113,10 +111,7 @@ func (h *harness) do(line string) string {
 		h.req(f[1], func(r *request) {
 			for _, n := range f[2:] {
 				if name, version, ok := strings.Cut(n, "@"); ok {
-					if r.initial == nil {
-						r.initial = map[string]string{}
-					}
-					r.initial[name] = version
+					r.initial = append(r.initial, xdscache.Stated{Name: name, Version: version})
 				} else if name, ok := strings.CutPrefix(n, "-"); ok {
 					r.unsubscribe = append(r.unsubscribe, name)
 				} else {
@@ -133,7 +128,7 @@ func (h *harness) do(line string) string {
 				r.refusal = "bad"
 			}
 			if w := h.s.watch(r.typeURL); w.sotw {
-				r.names = slices.Sorted(maps.Keys(w.names))
+				r.names = w.names.All()
 			}
 		})
 	case "view":
@@ -397,7 +392,7 @@ func TestSessionScripts(t *testing.T) {
 
 // TestBounds: a client cannot make a stream grow without end.
 func TestBounds(t *testing.T) {
-	s := newSession(xdscache.NewProxy(&model.Proxy{}), view(1, ""), false, time.Second, time.Unix(0, 0))
+	s := newSession(xdscache.NewProxy(&model.Proxy{}), view(1, ""), false, nil, time.Second, time.Unix(0, 0))
 	for i := range maxTypes {
 		if err := s.request(request{typeURL: fmt.Sprint("type", i)}); err != nil {
 			t.Fatal(err)
@@ -420,11 +415,11 @@ func TestBounds(t *testing.T) {
 		"a long name": {ResourceNamesSubscribe: []string{strings.Repeat("x", maxNameBytes+1)}},
 		"many names":  {ResourceNamesUnsubscribe: append(names, "one more")},
 	} {
-		if _, err := fromDelta(r); err == nil {
+		if _, err := fromDelta(t, r); err == nil {
 			t.Errorf("%s was taken", what)
 		}
 	}
-	long, err := fromDelta(&discoverypb.DeltaDiscoveryRequest{ErrorDetail: &statuspb.Status{Message: strings.Repeat("x", 1<<20)}})
+	long, err := fromDelta(t, &discoverypb.DeltaDiscoveryRequest{ErrorDetail: &statuspb.Status{Message: strings.Repeat("x", 1<<20)}})
 	if err != nil || len(long.refusal) > maxErrorText+10 {
 		t.Errorf("%d bytes of a refusal are kept, %v", len(long.refusal), err)
 	}

@@ -80,7 +80,7 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 	now := s.opts.Now()
 	st := &stream{
 		server: s, id: fmt.Sprintf("%s-%d", proxy.ID, s.nextID.Add(1)), proxy: proxy, caller: caller, since: now,
-		wake: make(chan struct{}, 1), session: newSession(xdscache.NewProxy(proxy), s.View(), sotw, s.opts.AckTimeout, now),
+		wake: make(chan struct{}, 1), session: newSession(xdscache.NewProxy(proxy), s.View(), sotw, &s.names, s.opts.AckTimeout, now),
 	}
 	if p, ok := peer.FromContext(g.Context()); ok {
 		st.address = p.Addr.String()

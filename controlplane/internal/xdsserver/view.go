@@ -18,9 +18,9 @@ const (
 type View interface {
 	// Version grows with every view.
 	Version() uint64
-	// Resources returns what a proxy is to have of a type: everything when names is nil, else those of the names (sorted) that exist.
+	// Resources returns what a proxy is to have of a type, of what it subscribes to.
 	// Equal content should be the same pointers, which makes comparing cheap. A type that is not known has no resources.
-	Resources(p *xdscache.Proxy, typeURL string, names []string) *xdscache.Set
+	Resources(p *xdscache.Proxy, typeURL string, sub xdscache.Subscription) *xdscache.Set
 }
 
 // place is where a type stands in the order of sending.

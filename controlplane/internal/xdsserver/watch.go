@@ -2,7 +2,6 @@ package xdsserver
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -22,16 +21,16 @@ type watch struct {
 	sotw    bool
 
 	// Subscription.
-	all    bool
-	names  map[string]struct{}
-	sorted []string // of names; nil when it must be made again
+	all   bool
+	names *xdscache.Names
+	table *xdscache.NameTable // through which clients share names
 
 	// have is what the client was sent, or said that it has.
 	have *xdscache.Set
 	// force wants a response even if there is nothing to say: a client's first request must be answered.
 	force bool
 	// ask are names that were just asked for; those that do not exist are answered as removed.
-	ask map[string]struct{}
+	ask *xdscache.Names
 
 	// settled is the view of which the client has everything but removals, 0 when the subscription changed since.
 	settled uint64
@@ -47,8 +46,8 @@ type watch struct {
 	known    bool   // the client was up to date when it came, and nothing had to be sent
 }
 
-func newWatch(typeURL string, sotw bool) *watch {
-	return &watch{typeURL: typeURL, place: placeOf(typeURL), sotw: sotw, names: map[string]struct{}{}, ask: map[string]struct{}{}}
+func newWatch(typeURL string, sotw bool, table *xdscache.NameTable) *watch {
+	return &watch{typeURL: typeURL, place: placeOf(typeURL), sotw: sotw, table: table}
 }
 
 // fullState says that a SotW response carries everything and what it lacks is removed, which is so for listeners and clusters only
@@ -58,34 +57,24 @@ func (w *watch) fullState() bool {
 }
 
 // changed marks that what the client wants is not what it had wanted.
-func (w *watch) changed() { w.sorted, w.settled, w.removed = nil, 0, 0 }
+func (w *watch) changed() { w.settled, w.removed = 0, 0 }
 
-// wanted returns the subscription as a View takes it.
-func (w *watch) wanted() []string {
-	if w.all {
-		return nil
-	}
-	if w.sorted == nil {
-		w.sorted = slices.AppendSeq(make([]string, 0, len(w.names)), maps.Keys(w.names))
-		slices.Sort(w.sorted)
-	}
-	return w.sorted
+// subscription is what the client wants, as a View takes it.
+func (w *watch) subscription() xdscache.Subscription {
+	return xdscache.Subscription{All: w.all, Names: w.names}
 }
 
 // target returns what the client is to have at a view. A SotW client cannot be told that endpoints do not exist, so it gets an empty
 // assignment: its cluster would warm for ever otherwise.
 func (w *watch) target(v View, p *xdscache.Proxy) *xdscache.Set {
-	names := w.wanted()
-	set := v.Resources(p, w.typeURL, names)
-	if !w.sotw || w.place != placeEndpoint || len(names) == set.Len() {
+	set := v.Resources(p, w.typeURL, w.subscription())
+	if !w.sotw || w.place != placeEndpoint || w.names.Len() == set.Len() {
 		return set
 	}
 	var missing []*xdscache.Resource
-	for _, name := range names {
-		if set.Get(name) == nil {
-			if r, err := xdscache.Encode(name, &endpointpb.ClusterLoadAssignment{ClusterName: name}); err == nil {
-				missing = append(missing, r)
-			}
+	for _, name := range set.Missing(w.names).All() {
+		if r, err := xdscache.Encode(name, &endpointpb.ClusterLoadAssignment{ClusterName: name}); err == nil {
+			missing = append(missing, r)
 		}
 	}
 	return set.Union(xdscache.NewSet(missing))
@@ -110,27 +99,16 @@ func (w *watch) first(req request, v View, p *xdscache.Proxy) error {
 	if err := w.subscribe(req.subscribe); err != nil {
 		return err
 	}
-	for _, name := range req.unsubscribe {
-		w.drop(name)
-	}
+	w.unsubscribe(req.unsubscribe)
 	if len(req.initial) == 0 {
 		w.force = true
 		return nil
 	}
 	w.known = true
-	t := w.target(v, p)
-	had := make([]*xdscache.Resource, 0, len(req.initial))
-	for name, version := range req.initial {
-		if _, wants := w.names[name]; !wants && !w.all {
-			continue // it has what it no longer wants, and will drop that by itself
-		}
-		if r := t.Get(name); r != nil && r.Version == version {
-			had = append(had, r)
-			continue
-		}
-		had = append(had, xdscache.Known(name, version))
-	}
-	w.have = xdscache.NewSet(had)
+	w.have = w.target(v, p).Held(req.initial, func(name string) bool {
+		// What it has and no longer wants it will drop by itself.
+		return w.all || w.names.Has(name)
+	})
 	return nil
 }
 
@@ -147,79 +125,63 @@ func (w *watch) next(req request) error {
 		return err
 	}
 	// Whatever is subscribed to is sent, even if it was before: the client may have forgotten it in between.
-	again := map[string]struct{}{}
-	for _, name := range req.subscribe {
-		again[name] = struct{}{}
-	}
-	w.have = w.have.Without(func(name string) bool { _, ok := again[name]; return ok })
-	for _, name := range req.unsubscribe {
-		w.drop(name)
-	}
-	gone := map[string]struct{}{}
-	for _, name := range req.unsubscribe {
-		if !w.all {
-			gone[name] = struct{}{}
-		}
-	}
-	w.have = w.have.Without(func(name string) bool { _, ok := gone[name]; return ok })
+	again := w.ask
+	w.have = w.have.Without(again.Has)
+	w.unsubscribe(req.unsubscribe)
 	return nil
 }
 
 func (w *watch) subscribe(names []string) error {
 	w.changed()
-	for _, name := range names {
-		if name == wildcard {
-			w.all = true
-			continue
-		}
-		w.names[name] = struct{}{}
-		w.ask[name] = struct{}{}
+	asked := names
+	if i := slices.Index(names, wildcard); i >= 0 {
+		w.all = true
+		asked = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == wildcard })
 	}
-	if len(w.names) > maxNames {
-		return fmt.Errorf("%s: subscribed to %d names, and %d are allowed", w.typeURL, len(w.names), maxNames)
+	added := w.table.Of(xdscache.NewNames(asked))
+	w.names, w.ask = w.table.Of(w.names.Union(added)), w.ask.Union(added)
+	if w.names.Len() > maxNames {
+		return fmt.Errorf("%s: subscribed to %d names, and %d are allowed", w.typeURL, w.names.Len(), maxNames)
 	}
 	return nil
 }
 
-func (w *watch) drop(name string) {
-	w.changed()
-	if name == wildcard {
-		w.all = false
-		// What only the wildcard brought is no longer wanted; the client drops it by itself.
-		w.have = w.have.Without(func(n string) bool { _, ok := w.names[n]; return !ok })
+// unsubscribe takes names out of a delta subscription. What the client has of them it drops by itself.
+func (w *watch) unsubscribe(names []string) {
+	if len(names) == 0 {
 		return
 	}
-	delete(w.names, name)
-	delete(w.ask, name)
+	w.changed()
+	gone := xdscache.NewNames(slices.Clone(names))
+	if gone.Has(wildcard) && w.all {
+		w.all = false
+		// What only the wildcard brought is no longer wanted.
+		w.have = w.have.Without(func(n string) bool { return !w.names.Has(n) })
+	}
+	w.names, w.ask = w.table.Of(w.names.Minus(gone)), w.ask.Minus(gone)
+	if !w.all {
+		w.have = w.have.Without(gone.Has)
+	}
 }
 
 // setNames takes a SotW subscription, which is whole each time. No names at all mean everything, for types that have that, until names
 // were given once.
 func (w *watch) setNames(names []string) {
-	next := make(map[string]struct{}, len(names))
-	all := false
-	for _, name := range names {
-		if name == wildcard {
-			all = true
-			continue
-		}
-		next[name] = struct{}{}
-	}
-	if len(names) == 0 && len(w.names) == 0 && !w.place.named() {
+	all := slices.Contains(names, wildcard)
+	next := w.table.Of(xdscache.NewNames(slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == wildcard })))
+	if len(names) == 0 && w.names.Len() == 0 && !w.place.named() {
 		all = true
 	}
-	if all == w.all && maps.Equal(next, w.names) {
+	if all == w.all && slices.Equal(next.All(), w.names.All()) {
 		return
 	}
-	for name := range next {
-		if _, had := w.names[name]; !had {
-			w.force = true
-		}
+	before := w.names
+	if next.Minus(before).Len() > 0 {
+		w.force = true
 	}
 	// A name that was not asked for a moment ago is not with the client, whatever it was sent before; nor is one that it gave up.
 	w.have = w.have.Without(func(n string) bool {
-		_, had := w.names[n]
-		_, wants := next[n]
+		had, wants := before.Has(n), next.Has(n)
 		return wants && !had && !w.all || !wants && !all
 	})
 	w.all, w.names = all, next
@@ -237,7 +199,7 @@ func (w *watch) answer(req request) bool {
 	w.inFlight = false
 	w.refusal = req.refusal
 	if req.refusal == "" {
-		w.acked = req.nonce
+		w.acked = w.nonce
 	}
 	return true
 }

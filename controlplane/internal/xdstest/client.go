@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -134,7 +135,7 @@ func Start(ctx context.Context, conn grpc.ClientConnInterface, opts Options) (*C
 		c.cancel()
 		return nil, err
 	}
-	if err := c.follow(""); err != nil {
+	if err := c.follow(""); err != nil && !errors.Is(err, io.EOF) { // after io.EOF, receiving says why the stream has ended
 		c.cancel()
 		return nil, err
 	}
