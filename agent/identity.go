@@ -62,6 +62,11 @@ func newIdentity(want spiffe.ID, key []byte, answer []string, extraRoots []byte)
 		return nil, fmt.Errorf("the certificate authority answered %d certificates, want the leaf and the root at least", len(certs))
 	}
 	root := certs[len(certs)-1]
+	if block, _ := pem.Decode(root); block != nil {
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, fmt.Errorf("the root in the certificate authority's answer: %w", err)
+		}
+	}
 	id := &Identity{Key: key, Chain: bytes.Join(certs[:len(certs)-1], nil), Roots: root}
 	if !bytes.Contains(extraRoots, root) {
 		id.Roots = append(bytes.Clone(root), extraRoots...)

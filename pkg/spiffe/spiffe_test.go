@@ -69,7 +69,9 @@ func TestFromCertificate(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add("spiffe://cluster.local/ns/shop/sa/web")
+	for _, s := range []string{"spiffe://cluster.local/ns/shop/sa/web", "spiffe://a/ns/b/sa/c/d", "SPIFFE://a/ns/b/sa/c", "spiffe://a:1/ns/b/sa/c?x#y", "spiffe://%61/ns//sa/.."} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, uri string) {
 		id, err := Parse(uri)
 		if err == nil && id.String() != uri {

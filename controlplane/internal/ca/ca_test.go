@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -245,10 +246,53 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
+// FuzzParseCSR: a request that is signed well is taken only when it asks for no name but the caller's,
+// whatever its extensions hold.
 func FuzzParseCSR(f *testing.F) {
-	f.Add(csr(f, newKey(f), x509.CertificateRequest{URIs: []*url.URL{web.URL()}}))
-	f.Fuzz(func(t *testing.T, text string) {
-		_, _ = parseCSR(text, web)
+	key := newKey(f)
+	kinds := []asn1.ObjectIdentifier{oidBasicConstraints, oidSubjectAltName, oidKeyUsage, oidExtKeyUsage, {1, 2, 3}}
+	read := func(t testing.TB, text string) *x509.CertificateRequest {
+		block, _ := pem.Decode([]byte(text))
+		r, err := x509.ParseCertificateRequest(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	other := spiffe.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "catalog"}
+	for _, names := range []x509.CertificateRequest{
+		{URIs: []*url.URL{web.URL()}},
+		{URIs: []*url.URL{web.URL(), other.URL()}},
+		{DNSNames: []string{"istiod.istio-system.svc"}, IPAddresses: []net.IP{{10, 0, 0, 1}}, EmailAddresses: []string{"a@b"}},
+	} {
+		san := read(f, csr(f, key, names)).Extensions[0].Value
+		f.Add(san, uint8(0), []byte{0x30, 0})
+		f.Add(san, uint8(0), []byte{0x30, 3, 1, 1, 0xff})
+		f.Add(san, uint8(1), san)
+		f.Add(san, uint8(4), []byte{5, 0})
+	}
+	f.Fuzz(func(t *testing.T, san []byte, kind uint8, value []byte) {
+		r := x509.CertificateRequest{ExtraExtensions: []pkix.Extension{{Id: oidSubjectAltName, Value: san}}}
+		oid := kinds[int(kind)%len(kinds)]
+		if len(value) > 0 {
+			r.ExtraExtensions = append(r.ExtraExtensions, pkix.Extension{Id: oid, Value: value})
+		}
+		text := csr(t, key, r)
+		if _, err := parseCSR(text, web); err != nil {
+			return
+		}
+		got := read(t, text)
+		if len(got.DNSNames)+len(got.IPAddresses)+len(got.EmailAddresses) > 0 {
+			t.Errorf("names that no workload has: %q %v %q", got.DNSNames, got.IPAddresses, got.EmailAddresses)
+		}
+		for _, u := range got.URIs {
+			if u.String() != web.URL().String() {
+				t.Errorf("%s was asked for", u)
+			}
+		}
+		if len(value) > 0 && (oid.Equal(kinds[4]) || oid.Equal(oidBasicConstraints) && bytes.Contains(value, []byte{1, 1, 0xff})) {
+			t.Errorf("extension %v: %x was asked for", oid, value)
+		}
 	})
 }
 

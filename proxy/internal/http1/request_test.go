@@ -13,6 +13,19 @@ import (
 // parseAll parses a request and its body, feeding step bytes at a time. It returns the head
 // as text, the body, and what is left.
 func parseAll(in string, step int, l *Limits) (head, body, rest string, m Message, err error) {
+	return readAll(in, step, func(b []byte, h *header.Map, m *Message, scanned *int) (int, *Error) {
+		return ParseRequest(b, h, m, l, scanned)
+	})
+}
+
+// parseAllOfResponse is parseAll for the answer to a HEAD request, a CONNECT or another.
+func parseAllOfResponse(in string, step int, head, connect bool) (fields, body, rest string, m Message, err error) {
+	return readAll(in, step, func(b []byte, h *header.Map, m *Message, scanned *int) (int, *Error) {
+		return ParseResponse(b, h, m, &Limits{}, head, connect, scanned)
+	})
+}
+
+func readAll(in string, step int, parse func([]byte, *header.Map, *Message, *int) (int, *Error)) (head, body, rest string, m Message, err error) {
 	var h header.Map
 	buf := make([]byte, 0, len(in))
 	scanned, n := 0, 0
@@ -24,7 +37,7 @@ func parseAll(in string, step int, l *Limits) (head, body, rest string, m Messag
 		buf = append(buf, in[:k]...)
 		in = in[k:]
 		var e *Error
-		n, e = ParseRequest(buf, &h, &m, l, &scanned)
+		n, e = parse(buf, &h, &m, &scanned)
 		if e != nil {
 			return "", "", "", m, e
 		}
@@ -47,6 +60,9 @@ func parseAll(in string, step int, l *Limits) (head, body, rest string, m Messag
 		pending = pending[k:]
 		if b.Done() || k > 0 {
 			continue
+		}
+		if len(in) == 0 && b.EndsWithClose() {
+			break
 		}
 		if len(in) == 0 {
 			return sb.String(), string(out), "", m, errIncomplete

@@ -124,25 +124,47 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// FuzzResponse holds the same of responses.
 func FuzzResponse(f *testing.F) {
-	f.Add([]byte("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"))
-	f.Add([]byte("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"))
-	f.Fuzz(func(t *testing.T, in []byte) {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: a\r\n\r\n5;x=\"y\"\r\nhello\r\n0\r\na: b\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nconnection: x, keep-alive\r\nx: y\r\n\r\nuntil the end",
+		"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nx",
+		"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n",
+	} {
+		f.Add([]byte(s), uint8(3), uint8(0))
+		f.Add([]byte(s), uint8(0), uint8(1))
+	}
+	f.Fuzz(func(t *testing.T, in []byte, step, to uint8) {
+		head, connect := to%3 == 1, to%3 == 2
+		head1, body1, rest1, m1, err1 := parseAllOfResponse(string(in), len(in)+1, head, connect)
+		head2, body2, rest2, m2, err2 := parseAllOfResponse(string(in), int(step)+1, head, connect)
+		if err1 == nil != (err2 == nil) || err1 == nil && (head1 != head2 || body1 != body2 || rest1 != rest2 || m1 != m2) {
+			t.Fatalf("differs by cut:\n%q %q %q %v\n%q %q %q %v", head1, body1, rest1, err1, head2, body2, rest2, err2)
+		}
+		if err1 != nil || m1.Framing == Tunnel {
+			return
+		}
 		var h header.Map
 		var m Message
 		scanned := 0
-		n, err := ParseResponse(in, &h, &m, &Limits{}, false, false, &scanned)
-		if err != nil || n == 0 {
-			return
+		if n, err := ParseResponse(append([]byte(nil), in...), &h, &m, &Limits{}, head, connect, &scanned); err != nil || n == 0 {
+			t.Fatalf("second parse: %d, %v", n, err)
 		}
-		var b Body
-		b.Start(&m)
-		for p := in[n:]; !b.Done(); {
-			_, k, err := b.Next(p)
-			if err != nil || k == 0 {
-				return
-			}
-			p = p[k:]
+		chunked := m.Framing == Chunked || m.Framing == UntilClose
+		var out iobuf.Buffer
+		AppendResponse(&out, &h, &Head{Status: m.Status, Chunked: chunked})
+		if chunked {
+			AppendChunk(&out, []byte(body1))
+			AppendLastChunk(&out, nil)
+		} else {
+			out.AppendString(body1)
+		}
+		_, body3, rest3, m3, err3 := parseAllOfResponse(string(out.Bytes()), 1<<20, head, connect)
+		if err3 != nil || body3 != body1 || rest3 != "" || (m3.Framing == Chunked) != chunked || m3.Status != m.Status {
+			t.Fatalf("written anew: %q\nbody %q rest %q %+v: %v", out.Bytes(), body3, rest3, m3, err3)
 		}
 	})
 }

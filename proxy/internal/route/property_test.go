@@ -214,8 +214,10 @@ func (g gen) request() (host, path string, pairs []string) {
 	return host, path, pairs
 }
 
-func check(t *testing.T, seed uint64) {
-	g := gen{rand.New(rand.NewPCG(seed, 99))}
+// check makes a table and requests, and fails when the reference decides otherwise.
+func check(t *testing.T, of string, source rand.Source) {
+	t.Helper()
+	g := gen{rand.New(source)}
 	cfg := g.table()
 	tbl := compile(t, cfg)
 	for range 20 {
@@ -237,23 +239,50 @@ func check(t *testing.T, seed uint64) {
 			got = e.Name
 		}
 		if got != want {
-			t.Fatalf("seed %d: %s%s %q: route %q, reference %q\n%s", seed, host, path, pairs, got, want, tbl.Explain(r))
+			t.Fatalf("%s: %s%s %q: route %q, reference %q\n%s", of, host, path, pairs, got, want, tbl.Explain(r))
 		}
 		if tbl.Explain(r).Entry != e {
-			t.Fatalf("seed %d: Explain and Match disagree", seed)
+			t.Fatalf("%s: Explain and Match disagree", of)
 		}
 	}
 }
 
 func TestAgainstReference(t *testing.T) {
 	for seed := range uint64(3000) {
-		check(t, seed)
+		check(t, fmt.Sprint("seed ", seed), rand.NewPCG(seed, 99))
+	}
+}
+
+// choices lets a fuzzer steer what is made at random: each byte is one choice, and when there are no
+// more, a generator goes on.
+type choices struct {
+	bytes []byte
+	then  rand.Source
+}
+
+func chosen(b []byte) *choices { return &choices{b, rand.NewPCG(uint64(len(b)), 99)} }
+
+func (c *choices) Uint64() uint64 {
+	if len(c.bytes) == 0 {
+		return c.then.Uint64()
+	}
+	b := c.bytes[0]
+	c.bytes = c.bytes[1:]
+	return uint64(b) * 0x0101010101010101 // rand.Rand may look at any of the bits
+}
+
+// addChoices gives a fuzz target some to begin with.
+func addChoices(f *testing.F) {
+	for i := range byte(100) {
+		b := make([]byte, 300)
+		_, _ = rand.NewChaCha8([32]byte{i}).Read(b)
+		f.Add(b)
 	}
 }
 
 func FuzzAgainstReference(f *testing.F) {
-	f.Add(uint64(1))
-	f.Fuzz(check)
+	addChoices(f)
+	f.Fuzz(func(t *testing.T, b []byte) { check(t, fmt.Sprintf("choices %x", b), chosen(b)) })
 }
 
 // FuzzRequest: no request makes the decision panic, whatever its bytes.

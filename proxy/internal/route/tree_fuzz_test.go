@@ -13,11 +13,9 @@ import (
 
 // FuzzMatcher compares matchers with a plain reading of what they are documented to mean.
 func FuzzMatcher(f *testing.F) {
-	for i := range uint64(200) {
-		f.Add(i)
-	}
-	f.Fuzz(func(t *testing.T, seed uint64) {
-		g := matcherGen{r: rand.New(rand.NewPCG(seed, 0))}
+	addChoices(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g := matcherGen{r: rand.New(chosen(b))}
 		m := g.matcher(3)
 		tbl := compile(t, &xdsresource.RouteConfig{VirtualHosts: []*xdsresource.VirtualHost{{Name: "v", Domains: []string{"*"}, Matcher: m}}})
 		for range 20 {

@@ -136,17 +136,22 @@ func TestStartAllocatesNothing(t *testing.T) {
 	}
 }
 
+// FuzzExtract: what is read of a request is written so that the next hop reads the same.
 func FuzzExtract(f *testing.F) {
-	f.Add(trace, span, "1", trace+"-"+span+"-1")
-	f.Add("", "", "", "0")
-	f.Fuzz(func(t *testing.T, traceID, spanID, sampled, single string) {
-		h := headers("x-b3-traceid", traceID, "x-b3-spanid", spanID, "x-b3-sampled", sampled, "b3", single)
-		c := Extract(h, B3)
+	f.Add(uint8(B3), trace, span, "1", trace+"-"+span+"-1")
+	f.Add(uint8(B3), "", "", "", "0")
+	f.Add(uint8(B3), "", "", "", trace+"-"+span+"-d-"+span)
+	f.Add(uint8(W3C), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "rojo=00f067aa0ba902b7", "", "")
+	f.Add(uint8(W3C), "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-x", "", "", "")
+	f.Add(uint8(B3AndW3C), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", span, "1", "")
+	f.Fuzz(func(t *testing.T, format uint8, trace, span, sampled, single string) {
+		h := headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", sampled, "b3", single, "traceparent", trace, "tracestate", span)
+		c := Extract(h, Format(format%3))
 		if !c.Valid() {
 			return
 		}
 		c.Inject(h)
-		again := Extract(h, B3)
+		again := Extract(h, c.Format)
 		if again.Sampling == Sampled && c.Sampling == Debug {
 			again.Sampling = Debug // the debug flag is not written anew
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
@@ -281,12 +282,34 @@ func TestKeyUsage(t *testing.T) {
 	}
 }
 
-// FuzzNew: whatever stands in a bundle or list is read or refused.
+// FuzzNew: whatever stands in a bundle or list is read or refused, and none that is read makes a
+// stranger's certificate good.
 func FuzzNew(f *testing.F) {
+	der := func(text []byte) []byte {
+		block, _ := pem.Decode(text)
+		return block.Bytes
+	}
 	ca := certtest.New(f)
-	f.Add(ca.PEM, ca.CRL(f))
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), []byte{})
-	f.Fuzz(func(_ *testing.T, bundle, crl []byte) {
-		_, _ = New(xdsresource.ValidationContext{TrustedCA: bundle, CRL: crl})
+	leaf, foreign := ca.Issue(f, nil).Cert, certtest.New(f).Issue(f, nil).Cert
+	f.Add(ca.Cert.Raw, der(ca.CRL(f, leaf.SerialNumber)))
+	f.Add(ca.Cert.Raw, []byte{})
+	f.Add(leaf.Raw, []byte{0x30, 0})
+	f.Fuzz(func(t *testing.T, bundle, crl []byte) {
+		v := xdsresource.ValidationContext{TrustedCA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bundle})}
+		if len(crl) > 0 {
+			v.CRL = pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: crl})
+		}
+		trust, err := New(v)
+		if (trust == nil) == (err == nil) {
+			t.Fatalf("%v with %v", trust, err)
+		}
+		if trust == nil {
+			return
+		}
+		now := time.Now()
+		_ = trust.Verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth, now) // must not panic
+		if trust.Verify([]*x509.Certificate{foreign}, x509.ExtKeyUsageClientAuth, now) == nil {
+			t.Errorf("bundle %x makes a stranger's certificate good", bundle)
+		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,17 +43,22 @@ func testDecoder() *Decoder {
 	})
 }
 
+// encode makes a resource of YAML.
+func encode(m proto.Message, text string) (*anypb.Any, error) {
+	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	if err := protojson.Unmarshal(asJSON, m); err != nil {
+		return nil, err
+	}
+	return anypb.New(m)
+}
+
 // decode reads a resource from YAML and judges it.
 func decode(t *testing.T, m proto.Message, text string) (any, error) {
 	t.Helper()
-	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := protojson.Unmarshal(asJSON, m); err != nil {
-		t.Fatal(err)
-	}
-	a, err := anypb.New(m)
+	a, err := encode(m, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +79,15 @@ filter_chains:
       rds: {route_config_name: "80", config_source: {ads: {}, resource_api_version: V3}}
 `
 
-// TestRefusals holds the path and the reason of what is refused.
-func TestRefusals(t *testing.T) {
+// refusal is a resource that is refused, and what is said of it.
+type refusal struct {
+	name string
+	msg  func() proto.Message
+	text string
+	want []string
+}
+
+func refusals() []refusal {
 	listener := func() proto.Message { return &listenerv3.Listener{} }
 	cluster := func() proto.Message { return &clusterv3.Cluster{} }
 	routes := func() proto.Message { return &routev3.RouteConfiguration{} }
@@ -84,12 +97,7 @@ func TestRefusals(t *testing.T) {
 	}
 	const at = "virtual_hosts[0].routes[0]"
 	hcm := "filter_chains[0].filters[0].typed_config"
-	tests := []struct {
-		name string
-		msg  func() proto.Message
-		text string
-		want []string
-	}{
+	return []refusal{
 		{"listener without chains", listener, "name: l\naddress: {socket_address: {address: 1.2.3.4, port_value: 80}}", []string{"filter_chains: a listener needs at least one"}},
 		{"listener by host name", listener, strings.Replace(hcmYAML, "0.0.0.0", "example.com", 1), []string{`address.socket_address.address: "example.com" is not an IP address`}},
 		{"udp", listener, strings.Replace(hcmYAML, "address: 0.0.0.0,", "address: 0.0.0.0, protocol: UDP,", 1), []string{"address.socket_address.protocol: only TCP"}},
@@ -175,7 +183,11 @@ virtual_hosts:
 		{"priorities with a gap", endpoints, "cluster_name: c\nendpoints: [{priority: 0}, {priority: 2}]", []string{"priorities must count from 0"}},
 		{"endpoint by name", endpoints, "cluster_name: c\nendpoints: [{lb_endpoints: [{endpoint_name: x}]}]", []string{"endpoints[0].lb_endpoints[0].endpoint_name: this field is not supported"}},
 	}
-	for _, tt := range tests {
+}
+
+// TestRefusals holds the path and the reason of what is refused.
+func TestRefusals(t *testing.T) {
+	for _, tt := range refusals() {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := decode(t, tt.msg(), tt.text)
 			var e *Error
@@ -396,11 +408,34 @@ func TestSecretErrorsHideTheKey(t *testing.T) {
 	}
 }
 
+// FuzzDecode: whatever a control plane sends is taken or refused with reasons. Each seed is a whole
+// resource with one mistake.
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte("\n\x01l"), uint8(0))
+	types := []string{TypeListener, TypeRoute, TypeCluster, TypeEndpoints, TypeSecret}
+	add := func(m proto.Message, text string) {
+		a, err := encode(m, text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(a.Value, uint8(slices.Index(types, a.TypeUrl)))
+	}
+	add(&listenerv3.Listener{}, hcmYAML)
+	for _, r := range refusals() {
+		add(r.msg(), r.text)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, kind uint8) {
-		types := []string{TypeListener, TypeRoute, TypeCluster, TypeEndpoints, TypeSecret}
-		a := &anypb.Any{TypeUrl: types[int(kind)%len(types)], Value: raw}
-		_, _ = testDecoder().Decode(a) // must not panic
+		_, err := testDecoder().Decode(&anypb.Any{TypeUrl: types[int(kind)%len(types)], Value: raw})
+		if err == nil {
+			return
+		}
+		var e *Error
+		if !errors.As(err, &e) || len(e.Problems) == 0 {
+			t.Fatalf("%T without a problem: %v", err, err)
+		}
+		for _, p := range e.Problems {
+			if p.Reason == "" {
+				t.Errorf("%q: no reason", p.Path)
+			}
+		}
 	})
 }
