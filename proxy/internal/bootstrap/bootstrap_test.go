@@ -214,16 +214,15 @@ func TestADSCluster(t *testing.T) {
 // FuzzParse: whatever stands in a bootstrap is read, or refused with reasons.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{simple, adsBootstrap, `{"node":{"id":"x","metadata":{"a":1}}}`, "admin: {address: {pipe: {path: '@a'}}, profile_path: x}", `
-cluster_manager: {local_cluster_name: c, outlier_detection: {event_log_path: /dev/null}, upstream_bind_config: {source_address: {address: ::1, port_value: 0}}}
+cluster_manager: {local_cluster_name: c, outlier_detection: {event_log_path: /dev/null}, upstream_bind_config: {source_address: {address: "::1", port_value: 0}}}
 stats_config: {use_all_default_tags: true, stats_tags: [{tag_name: a, regex: '^a\.((.*)\.)b'}, {tag_name: b, fixed_value: c}], stats_matcher: {inclusion_list: {patterns: [{prefix: a}]}}}
 stats_flush_interval: 5s
-layered_runtime: {layers: [{name: s, static_layer: {a: {b: 1, c: {numerator: 1, denominator: HUNDRED}}}}, {name: admin, admin_layer: {}}, {name: r, rtds_layer: {name: r, rtds_config: {ads: {}}}}]}
+layered_runtime: {layers: [{name: s, static_layer: {a: {b: 1, c: {numerator: 1, denominator: HUNDRED}}}}, {name: admin, admin_layer: {}}]}
 overload_manager:
   refresh_interval: 0.25s
   resource_monitors: [{name: envoy.resource_monitors.fixed_heap, typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 100000000}}]
   actions: [{name: envoy.overload_actions.stop_accepting_requests, triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.95}}]}]
 static_resources:
-  secrets: [{name: s, validation_context: {trusted_ca: {inline_string: x}}}]
   clusters: [{name: c, type: STATIC, load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: "::1", port_value: 80}}}}]}]}}]
 `} {
 		f.Add([]byte(text))
