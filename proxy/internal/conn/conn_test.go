@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
@@ -468,6 +469,58 @@ func TestBackpressure(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReadWithinLimit: however much has come, one read brings no more than the buffer limit.
+func TestReadWithinLimit(t *testing.T) {
+	const limit = 32 << 10
+	h := start(t)
+	conns := make(chan *Conn, 1)
+	got, most := 0, 0
+	ln := h.serve(t, "tcp", nil, func() *recorder {
+		r := record()
+		r.data = func(c *Conn, eof bool) {
+			if got == 0 {
+				c.SetBufferLimit(limit)
+				c.PauseRead()
+				conns <- c
+			}
+			got += c.In().Len()
+			most = max(most, c.In().Len())
+			c.In().Drain(c.In().Len())
+			if eof {
+				c.Close(CloseNow)
+			}
+		}
+		return r
+	})
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = nc.Write([]byte("x"))
+	c := <-conns
+	const size = 4 << 20
+	go func() {
+		_, _ = nc.Write(make([]byte, size))
+		_ = nc.(*net.TCPConn).CloseWrite()
+	}()
+	for waiting := 0; waiting < limit*3/2; {
+		h.do(func() { waiting, err = unix.IoctlGetInt(c.fd.Sys(), unix.SIOCINQ) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.do(c.ResumeRead)
+	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	h.do(func() {
+		if got != size+1 || most > limit || most <= minRead {
+			t.Errorf("%d of %d bytes came, up to %d at once; the limit is %d", got, size+1, most, limit)
+		}
+	})
 }
 
 func TestCloseModes(t *testing.T) {

@@ -8,7 +8,8 @@ import (
 )
 
 // One read for each readiness event. The size asked for grows while reads fill it and falls
-// back when they do not, so that small messages use small hot blocks and bodies few calls.
+// back when they do not, so that small messages use small hot blocks and bodies few calls. It
+// does not grow beyond the buffer limit: what one read brings would be more than may wait.
 const (
 	minRead = 16 << 10
 	maxRead = 256 << 10
@@ -114,6 +115,9 @@ func (c *Conn) recv(buf readBuffer) (int, bool) {
 		want = min(want, minRead/4) // room behind a partial message is enough
 	}
 	p := buf.Reserve(want)
+	if most := max(minRead, c.limit); len(p) > most {
+		p = p[:most] // the block is larger
+	}
 	n, e := sysRecv(c.fd.Sys(), p)
 	switch {
 	case e == 0 && n > 0:
@@ -143,7 +147,7 @@ func (c *Conn) recv(buf readBuffer) (int, bool) {
 	}
 	c.bytesIn += uint64(n)
 	if n == len(p) {
-		c.readSize = min(c.readSize*4, maxRead)
+		c.readSize = max(minRead, min(c.readSize*4, maxRead, c.limit))
 		return n, true
 	}
 	c.loop.ShortRead(&c.fd)
