@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -44,7 +45,8 @@ func TestNoAllocationPerRequest(t *testing.T) {
 			t.Fatalf("%q, %v", buf[:n], err)
 		}
 	}
-	const warm, rounds = 2000, 5000
+	_ = c.SetDeadline(time.Now().Add(5 * time.Minute)) // a round is milliseconds on a machine that does much else
+	const warm, rounds = 1000, 3000
 	for range warm {
 		round()
 	}
@@ -56,7 +58,7 @@ func TestNoAllocationPerRequest(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	// The runtime itself allocates a little now and then; one allocation per request would
-	// be 5,000.
+	// be 3,000.
 	if n := after.Mallocs - before.Mallocs; n > rounds/20 {
 		t.Errorf("%d allocations in %d requests", n, rounds)
 	}
