@@ -49,7 +49,9 @@ func knownPeers(o options) []peer {
 					return filepath.Abs(o.proxy)
 				}
 				out := filepath.Join(os.TempDir(), "lateen-bench-proxy")
-				b, err := exec.CommandContext(ctx, "go", "build", "-o", out, "./cmd/lateen-proxy").CombinedOutput()
+				build := exec.CommandContext(ctx, "go", "build", "-o", out, "./cmd/lateen-proxy")
+				build.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build` does
+				b, err := build.CombinedOutput()
 				if err != nil {
 					return "", fmt.Errorf("build: %v\n%s", err, b)
 				}
