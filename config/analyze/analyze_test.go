@@ -298,7 +298,6 @@ data:
 		"case.yaml:34: spec.publishNotReadyAddresses: has no effect yet",
 		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect yet",
 		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
-		"case.yaml:8: spec.http[0].match[0].statPrefix: has no effect yet",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect yet",
 		"case.yaml:19: spec.trafficPolicy.tunnel: has no effect yet",
 		"case.yaml:24: spec.subsets[0].trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes: has no effect yet",

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // MeshGateway is the gateway name that means "every sidecar".
 const MeshGateway = "mesh"
@@ -139,7 +142,9 @@ type Redirect struct {
 // DirectResponse answers without an upstream.
 type DirectResponse struct {
 	Status uint32
-	Body   []byte
+	// The body; at most one is set.
+	Text  string
+	Bytes []byte
 }
 
 // Rewrite changes path and authority before forwarding.
@@ -152,13 +157,16 @@ type Rewrite struct {
 
 // Retries is a retry policy.
 type Retries struct {
-	Attempts             int32 // 0: no retries
-	PerTryTimeout        time.Duration
-	RetryOn              string
-	IgnorePreviousHosts  bool
-	BackOff              time.Duration // 0: Envoy's default of 25 ms
-	DefaultRetryOn       bool          // RetryOn was not given
-	RetriableStatusCodes []uint32      // digits found in RetryOn, as in Istio
+	Attempts      int32 // 0: no retries
+	PerTryTimeout time.Duration
+	RetryOn       string
+	// IgnorePreviousHosts prefers hosts that were not tried; PreviousHostsGiven tells it from
+	// the default, which is true but where a client's requests stick to a host.
+	IgnorePreviousHosts, PreviousHostsGiven bool
+	RemoteLocalities                        bool          // other priorities first
+	BackOff                                 time.Duration // 0: Envoy's default of 25 ms
+	DefaultRetryOn                          bool          // RetryOn was not given
+	RetriableStatusCodes                    []uint32      // digits found in RetryOn, as in Istio
 }
 
 // Percent is a percentage; the zero value is 0 %.
@@ -176,32 +184,33 @@ type Fault struct {
 // Mirror sends a copy of requests elsewhere.
 type Mirror struct {
 	Destination
-	// Percent is of the requests; Explicit tells 100 given from 100 by default, because
-	// Istio writes the two differently.
+	// Percent is of the requests; Explicit tells a given percentage from a whole number,
+	// because Istio writes the two differently.
 	Percent  Percent
 	Explicit bool
 }
 
 // CORS is a cross-origin policy.
 type CORS struct {
-	AllowOrigins     []StringMatch
-	AllowMethods     []string
-	AllowHeaders     []string
-	ExposeHeaders    []string
-	MaxAge           time.Duration
-	MaxAgeSet        bool
-	AllowCredentials *bool
-	// ForwardNotMatching is unmatchedPreflights FORWARD; nil when not given.
-	ForwardNotMatching *bool
+	AllowOrigins      []StringMatch
+	AllowMethods      []string
+	AllowHeaders      []string
+	ExposeHeaders     []string
+	MaxAge            time.Duration
+	MaxAgeSet         bool
+	AllowCredentials  *bool
+	IgnoreNotMatching bool // unmatchedPreflights IGNORE: such requests are not forwarded
 }
 
 // L4Match matches connections.
 type L4Match struct {
-	SNIHosts        []string // TLS only
+	SNIHosts        []string       // TLS only
+	Subnets         []netip.Prefix // of the destination; nil: any
 	Port            uint32
 	SourceLabels    map[string]string
 	SourceNamespace string
 	Gateways        []string
+	Origin          Origin
 }
 
 // L4Destination is a Destination with its share of connections.

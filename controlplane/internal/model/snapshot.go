@@ -185,21 +185,31 @@ func visible(in []*Service, s *Snapshot, ns string) []*Service {
 	return out
 }
 
-// MeshRule returns the virtual service that sidecars of namespace ns use for a host: the most
-// specific host wins; among equals first the namespace's own private ones, then those exported
-// to it by name, then public ones, each oldest first.
-func (s *Snapshot) MeshRule(host, ns string) *VirtualService {
-	var found *VirtualService
+// MeshRulesFor returns the virtual services of sidecars of namespace ns for a host, in the
+// order in which they count: those for its most specific name alone, be it the host itself or
+// a wildcard; among them first the namespace's own private ones, then those exported to it by
+// name, then public ones, each oldest first. The first of them that has routes for a client is
+// in force, as in Istio.
+func (s *Snapshot) MeshRulesFor(host, ns string) []*VirtualService {
+	var found []*VirtualService
 	patterns(host, func(pattern string) bool {
-		list, _ := s.MeshRules.Get(pattern)
-		best := 3
+		found = s.MeshRulesAt(pattern, ns)
+		return len(found) > 0
+	})
+	return found
+}
+
+// MeshRulesAt is MeshRulesFor a host or wildcard as virtual services name it.
+func (s *Snapshot) MeshRulesAt(pattern, ns string) []*VirtualService {
+	var found []*VirtualService
+	list, _ := s.MeshRules.Get(pattern)
+	for rank := range 3 {
 		for _, v := range list {
-			if r := exportRank(v, ns); r < best {
-				best, found = r, v
+			if exportRank(v, ns) == rank {
+				found = append(found, v)
 			}
 		}
-		return found != nil
-	})
+	}
 	return found
 }
 

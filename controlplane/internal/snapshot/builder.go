@@ -38,6 +38,7 @@ type Builder struct {
 	registered registrations
 	labels     labelIndex
 	vips       vips
+	delegation delegation
 	// opaqueRoutes and opaqueRules count the virtual services with rules for opaque bytes and the
 	// destination rules with an opaquePolicy. While there are any, every rule may hide one of them
 	// (the most specific host wins), so that listeners depend on all.
@@ -62,6 +63,7 @@ type objectState struct {
 func New() *Builder {
 	b := &Builder{
 		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
+		delegation:  newDelegation(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
 		routes:      newCollection(func(v *model.VirtualService) (*uint64, time.Time) { return &v.Rev, v.Created }),
@@ -148,6 +150,11 @@ func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
 	return b.flush(ch)
 }
 
+// ownerOf is how collections call an object.
+func ownerOf(id objectID) string {
+	return id.source + "|" + id.key.Kind + "|" + id.key.Namespace + "/" + id.key.Name
+}
+
 // apply puts one object's values into the collections.
 func (b *Builder) apply(e Event, ch *model.Change) {
 	key := model.ObjectKey{Kind: e.Key.Kind.Name, Namespace: e.Key.Namespace, Name: e.Key.Name}
@@ -158,7 +165,7 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 	}
 	ch.Objects = append(ch.Objects, key)
 	path := key.Namespace + "/" + key.Name
-	owner := e.Source + "|" + key.Kind + "|" + path
+	owner := ownerOf(id)
 
 	var st objectState
 	var o object
@@ -193,6 +200,7 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 		}
 		b.workloads.set(path, owner, v)
 	case "VirtualService":
+		b.delegation.note(id, st.object)
 		var v *model.VirtualService
 		if spec, ok := specOf[networking.VirtualService](e); ok {
 			v = b.virtualService(o, spec, p)

@@ -12,6 +12,7 @@ import (
 
 // flush settles the collections and derives what depends on what changed.
 func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
+	b.convertRoots()
 	old := b.snap
 	s := *old
 	s.Mesh = b.mesh

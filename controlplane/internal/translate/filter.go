@@ -21,6 +21,7 @@ const (
 	statsFilter            = "istio.stats"
 	faultFilter            = "envoy.filters.http.fault"
 	corsFilter             = "envoy.filters.http.cors"
+	jwtFilter              = "envoy.filters.http.jwt_authn"
 	routerFilter           = "envoy.filters.http.router"
 	hcmFilter              = "envoy.filters.network.http_connection_manager"
 	tcpProxyFilter         = "envoy.filters.network.tcp_proxy"

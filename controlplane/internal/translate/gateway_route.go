@@ -21,6 +21,7 @@ type gatewayHost struct {
 type gatewaySource struct {
 	gateway string
 	port    uint32
+	tls     bool // requests come over TLS
 	rules   *model.VirtualService
 }
 
@@ -54,7 +55,7 @@ func gatewayHosts(s *model.Snapshot, p *model.Proxy, servers []gatewayServer) []
 					}
 					h := get(host, g.srv.Port)
 					h.redirect = h.redirect || g.srv.HTTPSRedirect
-					src := gatewaySource{g.gw.Key(), g.srv.Port, vs}
+					src := gatewaySource{g.gw.Key(), g.srv.Port, g.srv.TerminatesHTTP(), vs}
 					if !hasSource(h.sources, src) {
 						h.sources = append(h.sources, src)
 					}
@@ -132,7 +133,7 @@ func gatewayRoutes(s *model.Snapshot, p *model.Proxy, name string, hosts []*gate
 			vh.RequireTls = routev3.VirtualHost_ALL
 		}
 		for _, src := range h.sources {
-			rc := &routeContext{snap: s, proxy: p, gateway: src.gateway, port: src.port}
+			rc := &routeContext{snap: s, proxy: p, gateway: src.gateway, port: src.port, tls: src.tls}
 			vh.Routes = append(vh.Routes, rc.httpRoutes(src.rules)...)
 		}
 		if len(h.sources) > 1 {

@@ -100,36 +100,7 @@ func (d dice) object() *config.Object {
 			Locality: d.of("", "eu/a", "us")}
 	case 5:
 		o.Kind = schema.VirtualService
-		v := &networking.VirtualService{Hosts: []string{d.host(), d.host()}, ExportTo: d.export()}
-		switch d.IntN(4) {
-		case 0:
-			v.Gateways = []string{"istio-system/a"}
-		case 1:
-			v.Gateways = []string{"b", "mesh"}
-		}
-		for i, n := 0, d.IntN(3); i < n; i++ {
-			r := &networking.HTTPRoute{Route: []*networking.HTTPRouteDestination{{Destination: d.destination(), Weight: int32(d.IntN(3))}}}
-			if d.IntN(2) == 0 {
-				r.Route = append(r.Route, &networking.HTTPRouteDestination{Destination: d.destination(), Weight: int32(d.IntN(3))})
-			}
-			switch d.IntN(4) {
-			case 0:
-				r.Match = []*networking.HTTPMatchRequest{{SourceLabels: map[string]string{d.of("app", "version"): d.of("a", "v1")}}}
-			case 1:
-				r.Match = []*networking.HTTPMatchRequest{{Port: uint32(80 + d.IntN(2))}, {Uri: &networking.StringMatch{MatchType: &networking.StringMatch_Prefix{Prefix: "/x"}}}}
-			}
-			if d.IntN(3) == 0 {
-				r.Mirror = d.destination()
-			}
-			v.Http = append(v.Http, r)
-		}
-		if d.IntN(4) == 0 {
-			v.Tcp = []*networking.TCPRoute{{Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
-		}
-		if d.IntN(4) == 0 {
-			v.Tls = []*networking.TLSRoute{{Match: []*networking.TLSMatchAttributes{{SniHosts: []string{"ext.example.com"}}}, Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
-		}
-		o.Spec = v
+		o.Spec = d.virtualService()
 	case 6:
 		o.Kind = schema.DestinationRule
 		r := &networking.DestinationRule{Host: d.host(), ExportTo: d.export(), TrafficPolicy: &networking.TrafficPolicy{}}
@@ -175,6 +146,51 @@ func (d dice) object() *config.Object {
 	}
 	o.APIVersion = o.Kind.APIVersion()
 	return o
+}
+
+// virtualService is one with hosts, some of whose rules delegate, or a delegate.
+func (d dice) virtualService() *networking.VirtualService {
+	v := &networking.VirtualService{Hosts: []string{d.host(), d.host()}, ExportTo: d.export()}
+	if d.IntN(4) == 0 {
+		v.Hosts = nil
+	} else {
+		v.Gateways = [][]string{nil, nil, {"istio-system/a"}, {"b", "mesh"}}[d.IntN(4)]
+	}
+	for i, n := 0, d.IntN(3); i < n; i++ {
+		v.Http = append(v.Http, d.httpRoute(len(v.Hosts) > 0))
+	}
+	if len(v.Hosts) == 0 {
+		return v
+	}
+	if d.IntN(4) == 0 {
+		v.Tcp = []*networking.TCPRoute{{Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
+	}
+	if d.IntN(4) == 0 {
+		v.Tls = []*networking.TLSRoute{{Match: []*networking.TLSMatchAttributes{{SniHosts: []string{"ext.example.com"}}}, Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
+	}
+	return v
+}
+
+func (d dice) httpRoute(root bool) *networking.HTTPRoute {
+	r := &networking.HTTPRoute{}
+	if root && d.IntN(3) == 0 {
+		r.Delegate = &networking.Delegate{Name: d.of("a", "b", "c"), Namespace: d.of("", "shop")}
+	} else {
+		r.Route = []*networking.HTTPRouteDestination{{Destination: d.destination(), Weight: int32(d.IntN(3))}}
+		if d.IntN(2) == 0 {
+			r.Route = append(r.Route, &networking.HTTPRouteDestination{Destination: d.destination(), Weight: int32(d.IntN(3))})
+		}
+		if d.IntN(3) == 0 {
+			r.Mirror = d.destination()
+		}
+	}
+	switch d.IntN(4) {
+	case 0:
+		r.Match = []*networking.HTTPMatchRequest{{SourceLabels: map[string]string{d.of("app", "version"): d.of("a", "v1")}}}
+	case 1:
+		r.Match = []*networking.HTTPMatchRequest{{Port: uint32(80 + d.IntN(2))}, {Uri: &networking.StringMatch{MatchType: &networking.StringMatch_Prefix{Prefix: "/x"}}}}
+	}
+	return r
 }
 
 func (d dice) mesh() *model.Mesh {

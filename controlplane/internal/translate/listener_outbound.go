@@ -218,7 +218,10 @@ func catchAllListener(s *model.Snapshot, logs []*accesslogv3.AccessLog) *listene
 // service itself.
 func tcpChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
 	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: o.sp.Number}
-	rules := s.MeshRule(o.svc.Host, p.Namespace)
+	var rules *model.VirtualService
+	if all := s.MeshRulesFor(o.svc.Host, p.Namespace); len(all) > 0 {
+		rules = all[0]
+	}
 	var out []*listenerv3.FilterChain
 	if rules != nil && o.sp.Protocol.IsTLS() {
 		out = append(out, rc.tlsChains(outbound, rules, nil, logs)...)
@@ -243,7 +246,7 @@ func (rc *routeContext) tcpRule(vs *model.VirtualService) *model.TCPRoute {
 			return t
 		}
 		for j := range t.Matches {
-			if rc.appliesL4(vs, &t.Matches[j]) {
+			if rc.appliesL4(&t.Matches[j]) {
 				return t
 			}
 		}
@@ -251,12 +254,13 @@ func (rc *routeContext) tcpRule(vs *model.VirtualService) *model.TCPRoute {
 	return nil
 }
 
-func (rc *routeContext) appliesL4(vs *model.VirtualService, m *model.L4Match) bool {
-	gateways := m.Gateways
-	if gateways == nil {
-		gateways = vs.Gateways
+// appliesL4 decides what is known when the configuration is made. A gateway's clients are
+// unknown, so that it does not ask who they are.
+func (rc *routeContext) appliesL4(m *model.L4Match) bool {
+	if m.Port != 0 && m.Port != rc.port || len(m.Gateways) > 0 && !contains(m.Gateways, rc.gateway) || len(m.Subnets) > 0 {
+		return false
 	}
-	return rc.client(gateways, m.SourceLabels, m.SourceNamespace) && (m.Port == 0 || m.Port == rc.port)
+	return rc.gateway != model.MeshGateway || rc.isClient(m.SourceLabels, m.SourceNamespace)
 }
 
 // tlsChains are chains by server name, for the tls rules that concern the client. admit (may
@@ -267,7 +271,7 @@ func (rc *routeContext) tlsChains(d direction, vs *model.VirtualService, admit f
 		t := &vs.TLS[i]
 		var names []string
 		for j := range t.Matches {
-			if rc.appliesL4(vs, &t.Matches[j]) {
+			if rc.appliesL4(&t.Matches[j]) {
 				for _, n := range t.Matches[j].SNIHosts {
 					if admit == nil || admit(n) {
 						names = append(names, n)

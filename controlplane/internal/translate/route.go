@@ -22,6 +22,8 @@ type routeContext struct {
 	// port is the port that requests are addressed to: the service's, or the gateway
 	// server's as written.
 	port uint32
+	// tls: the gateway's server terminates TLS, so requests are https.
+	tls bool
 }
 
 // httpRoutes translates the rules of a virtual service in order. Rules behind one that
@@ -38,7 +40,7 @@ func (rc *routeContext) httpRoutes(vs *model.VirtualService) []*routev3.Route {
 		}
 		for j := range rule.Matches {
 			m := &rule.Matches[j]
-			if !rc.applies(vs, m) {
+			if !rc.applies(m) {
 				continue
 			}
 			r := rc.httpRoute(vs, rule, m)
@@ -55,33 +57,26 @@ func (rc *routeContext) httpRoutes(vs *model.VirtualService) []*routev3.Route {
 }
 
 // applies decides what is known when the configuration is made: the gateway, the port, and
-// who the client is.
-func (rc *routeContext) applies(vs *model.VirtualService, m *model.HTTPMatch) bool {
-	gateways := m.Gateways
-	if gateways == nil {
-		gateways = vs.Gateways
-	}
-	return rc.client(gateways, m.SourceLabels, m.SourceNamespace) && (m.Port == 0 || m.Port == rc.port)
-}
-
-func (rc *routeContext) client(gateways []string, labels map[string]string, ns string) bool {
-	found := len(gateways) == 0
-	for _, g := range gateways {
-		found = found || g == rc.gateway
-	}
-	if !found {
+// who the client is. A match that names gateways asks for nothing else of the client, as in
+// Istio; one that does not compares the labels and namespace of the proxy, a gateway's too.
+func (rc *routeContext) applies(m *model.HTTPMatch) bool {
+	if m.Port != 0 && m.Port != rc.port {
 		return false
 	}
-	if rc.gateway != model.MeshGateway {
-		return true // source conditions are for sidecars only
+	if len(m.Gateways) > 0 {
+		return contains(m.Gateways, rc.gateway)
 	}
+	return rc.isClient(m.SourceLabels, m.SourceNamespace)
+}
+
+func (rc *routeContext) isClient(labels map[string]string, ns string) bool {
 	return model.LabelsMatch(labels, rc.proxy.Labels) && (ns == "" || ns == rc.proxy.Namespace)
 }
 
 // catchAll reports whether a route matches every request.
 func catchAll(r *routev3.Route) bool {
 	m := r.Match
-	if len(m.Headers)+len(m.QueryParameters) > 0 {
+	if len(m.Headers)+len(m.QueryParameters)+len(m.DynamicMetadata) > 0 {
 		return false
 	}
 	switch p := m.PathSpecifier.(type) {
@@ -104,19 +99,20 @@ func (rc *routeContext) httpRoute(vs *model.VirtualService, rule *model.HTTPRout
 		origin = m.Origin
 	}
 	out.Metadata = metadata(map[string]any{"config": vs.Origin.IstioPath()}, origin)
+	// A destination's changes of headers are made after the route's.
+	authority := setHeaders(out, rule.Headers)
 	switch {
 	case rule.Redirect != nil:
-		out.Action = redirect(rule.Redirect)
+		out.Action = rc.redirect(rule.Redirect)
 	case rule.Direct != nil:
 		out.Action = directResponse(rule.Direct)
 	default:
-		forward := rc.forward(rule, out)
+		forward := rc.forward(rule, out, authority)
 		if forward == nil {
 			return nil
 		}
 		out.Action = forward
 	}
-	applyHeaders(out, rule.Headers)
 	perFilter := map[string]*anypb.Any{}
 	if f := faultConfig(rule.Fault); f != nil {
 		perFilter[faultFilter] = toAny(f)
@@ -127,9 +123,7 @@ func (rc *routeContext) httpRoute(vs *model.VirtualService, rule *model.HTTPRout
 	if len(perFilter) > 0 {
 		out.TypedPerFilterConfig = perFilter
 	}
-	if out.GetRoute() != nil {
-		out.Decorator = &routev3.Decorator{Operation: operation(out, vs.Name, rc.port)}
-	}
+	out.Decorator = &routev3.Decorator{Operation: operation(out, vs.Name, rc.port)}
 	return out
 }
 
@@ -169,17 +163,27 @@ func routeMatch(m *model.HTTPMatch) *routev3.RouteMatch {
 		out.CaseSensitive = nil // has no effect on a regex
 	}
 	for _, h := range m.Headers {
+		if claim := claimMatch(h); claim != nil {
+			out.DynamicMetadata = append(out.DynamicMetadata, claim)
+			continue
+		}
 		out.Headers = append(out.Headers, headerMatch(h.Name, h.Match))
 	}
 	for _, h := range m.WithoutHeaders {
+		if claim := claimMatch(h); claim != nil {
+			claim.Invert = true
+			out.DynamicMetadata = append(out.DynamicMetadata, claim)
+			continue
+		}
 		hm := headerMatch(h.Name, h.Match)
 		hm.InvertMatch = true
-		if _, present := hm.HeaderMatchSpecifier.(*routev3.HeaderMatcher_PresentMatch); !present {
+		if !hm.GetPresentMatch() {
 			// A request that lacks the header is without the value.
 			hm.TreatMissingHeaderAsEmpty = true
 		}
 		out.Headers = append(out.Headers, hm)
 	}
+	sort.SliceStable(out.Headers, func(i, j int) bool { return out.Headers[i].Name < out.Headers[j].Name })
 	for _, pseudo := range []struct {
 		name string
 		m    model.StringMatch
@@ -206,10 +210,10 @@ func stringMatcher(m model.StringMatch) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: m.Value}}
 }
 
-// anything reports whether a match asks for presence only.
+// anything reports whether a match asks for presence only. The regular expression "*", which
+// is none, is Istio's way to write that.
 func anything(m model.StringMatch) bool {
-	return m.Kind == model.MatchNone || (m.Kind == model.MatchPrefix && m.Value == "") ||
-		(m.Kind == model.MatchRegex && (m.Value == "*" || m.Value == ".*"))
+	return m.Kind == model.MatchNone || m.Kind == model.MatchPrefix && m.Value == "" || m.Kind == model.MatchRegex && m.Value == "*"
 }
 
 func headerMatch(name string, m model.StringMatch) *routev3.HeaderMatcher {
@@ -232,25 +236,26 @@ func queryMatch(q model.NamedMatch) *routev3.QueryParameterMatcher {
 	return out
 }
 
-// applyHeaders puts header changes on a route. Setting host or :authority rewrites the
-// authority.
-func applyHeaders(r *routev3.Route, h model.Headers) {
+// setHeaders puts header changes on a route and returns the authority that they set.
+func setHeaders(r *routev3.Route, h model.Headers) (authority string) {
 	add, remove, authority := headerOptions(h.Request)
 	r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, add...)
 	r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, remove...)
-	if ra := r.GetRoute(); ra != nil && authority != "" {
-		ra.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: authority}
-	}
 	add, remove, _ = headerOptions(h.Response)
 	r.ResponseHeadersToAdd = append(r.ResponseHeadersToAdd, add...)
 	r.ResponseHeadersToRemove = append(r.ResponseHeadersToRemove, remove...)
+	return authority
 }
 
+// headerOptions translates the changes of one direction. Setting host or :authority rewrites
+// the authority; other pseudo-headers are the proxy's own business.
 func headerOptions(c model.HeaderChanges) (add []*corev3.HeaderValueOption, remove []string, authority string) {
 	put := func(list []model.HeaderValue, action corev3.HeaderValueOption_HeaderAppendAction) {
 		for _, v := range list {
-			if n := strings.ToLower(v.Name); n == "host" || n == ":authority" {
+			if isAuthority(v.Name) && authority == "" {
 				authority = v.Value
+			}
+			if isInternal(v.Name) {
 				continue
 			}
 			add = append(add, &corev3.HeaderValueOption{
@@ -261,7 +266,20 @@ func headerOptions(c model.HeaderChanges) (add []*corev3.HeaderValueOption, remo
 	}
 	put(c.Set, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 	put(c.Add, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
-	return add, append(remove, c.Remove...), authority
+	for _, name := range c.Remove {
+		if !isInternal(name) {
+			remove = append(remove, name)
+		}
+	}
+	return add, remove, authority
+}
+
+func isAuthority(name string) bool {
+	return strings.EqualFold(name, "host") || strings.EqualFold(name, ":authority")
+}
+
+func isInternal(name string) bool {
+	return strings.HasPrefix(name, ":") || strings.EqualFold(name, "host")
 }
 
 // sortGatewayRoutes puts routes that match everything behind the others: virtual services of

@@ -3,6 +3,7 @@ package translate
 //lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -10,54 +11,45 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previoushosts "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	previouspriorities "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// forward translates a rule's destinations. Nil: there is nowhere to go and nothing to answer.
-func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route) *routev3.Route_Route {
+// forward translates a rule's destinations. authority is what the rule's header changes set it
+// to, if anything. Nil: there is nowhere to go and nothing to answer.
+func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route, authority string) *routev3.Route_Route {
 	if len(rule.Destinations) == 0 {
 		return nil
 	}
-	a := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: rc.retryPolicy(rule.Retries)}
+	a := &routev3.RouteAction{Timeout: seconds(rule.Timeout)}
 	a.MaxGrpcTimeout = seconds(rule.Timeout)
+	if rw := rule.Rewrite; rw != nil {
+		applyRewrite(a, rw)
+		authority = cmp.Or(rw.Authority, authority)
+	}
+	sticky := false
 	if len(rule.Destinations) == 1 {
 		d := &rule.Destinations[0]
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: rc.cluster(d.Destination)}
-		applyDestinationHeaders(r, a, d.Headers)
+		// The route's authority counts before the destination's, so that it makes no
+		// difference how many destinations there are.
+		authority = cmp.Or(authority, setHeaders(r, d.Headers))
 		a.HashPolicy = rc.hashPolicy(d.Destination)
+		sticky = a.HashPolicy != nil
 	} else {
-		w := &routev3.WeightedCluster{}
-		total := uint32(0)
-		for i := range rule.Destinations {
-			d := &rule.Destinations[i]
-			if d.Weight == 0 {
-				continue
-			}
-			cw := &routev3.WeightedCluster_ClusterWeight{Name: rc.cluster(d.Destination), Weight: u32(d.Weight)}
-			var authority string
-			cw.RequestHeadersToAdd, cw.RequestHeadersToRemove, authority = headerOptions(d.Headers.Request)
-			cw.ResponseHeadersToAdd, cw.ResponseHeadersToRemove, _ = headerOptions(d.Headers.Response)
-			if authority != "" {
-				cw.HostRewriteSpecifier = &routev3.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: authority}
-			}
-			w.Clusters = append(w.Clusters, cw)
-			total += d.Weight
-			if a.HashPolicy == nil {
-				a.HashPolicy = rc.hashPolicy(d.Destination)
-			}
+		w := rc.weighted(rule.Destinations, a)
+		if w == nil {
+			return nil
 		}
-		if total == 0 {
-			return nil // validation refuses it; there is no share to give
-		}
-		w.TotalWeight = u32(total)
 		a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: w}
 	}
-	if rw := rule.Rewrite; rw != nil {
-		applyRewrite(a, rw)
+	if authority != "" {
+		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: authority}
 	}
+	a.RetryPolicy = rc.retryPolicy(rule.Retries, sticky)
 	for i := range rule.Mirrors {
 		if m := rc.mirror(&rule.Mirrors[i]); m != nil {
 			a.RequestMirrorPolicies = append(a.RequestMirrorPolicies, m)
@@ -66,13 +58,31 @@ func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route) *routev
 	return &routev3.Route_Route{Route: a}
 }
 
-func applyDestinationHeaders(r *routev3.Route, a *routev3.RouteAction, h model.Headers) {
-	add, remove, authority := headerOptions(h.Request)
-	r.RequestHeadersToAdd, r.RequestHeadersToRemove = add, remove
-	if authority != "" {
-		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: authority}
+// weighted shares requests among destinations; nil when nobody has a share.
+func (rc *routeContext) weighted(list []model.HTTPDestination, a *routev3.RouteAction) *routev3.WeightedCluster {
+	w := &routev3.WeightedCluster{}
+	total := uint32(0)
+	for i := range list {
+		d := &list[i]
+		if d.Weight == 0 {
+			continue
+		}
+		cw := &routev3.WeightedCluster_ClusterWeight{Name: rc.cluster(d.Destination), Weight: u32(d.Weight)}
+		var authority string
+		cw.RequestHeadersToAdd, cw.RequestHeadersToRemove, authority = headerOptions(d.Headers.Request)
+		cw.ResponseHeadersToAdd, cw.ResponseHeadersToRemove, _ = headerOptions(d.Headers.Response)
+		if authority != "" {
+			cw.HostRewriteSpecifier = &routev3.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: authority}
+		}
+		w.Clusters = append(w.Clusters, cw)
+		total += d.Weight
+		a.HashPolicy = append(a.HashPolicy, rc.hashPolicy(d.Destination)...)
 	}
-	r.ResponseHeadersToAdd, r.ResponseHeadersToRemove, _ = headerOptions(h.Response)
+	if total == 0 {
+		return nil // validation refuses it
+	}
+	w.TotalWeight = u32(total)
+	return w
 }
 
 // cluster names the cluster of a destination. Without a port it is the service's only one,
@@ -96,19 +106,16 @@ func applyRewrite(a *routev3.RouteAction, rw *model.Rewrite) {
 	case rw.URI != "":
 		a.PrefixRewrite = rw.URI
 	}
-	if rw.Authority != "" {
-		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: rw.Authority}
-	}
 }
 
-// mirror translates a mirror. Its default fraction is written as 100 of 100 (D8); a given
+// mirror translates a mirror. A whole number, such as the default, is written as it is (D8); a
 // percentage in millionths. Copies are not sampled anew.
 func (rc *routeContext) mirror(m *model.Mirror) *routev3.RouteAction_RequestMirrorPolicy {
-	fraction := &typev3.FractionalPercent{Numerator: 100}
+	if m.Percent <= 0 {
+		return nil
+	}
+	fraction := &typev3.FractionalPercent{Numerator: uint32(m.Percent)}
 	if m.Explicit {
-		if m.Percent <= 0 {
-			return nil
-		}
 		fraction = millionths(float64(m.Percent))
 	}
 	return &routev3.RouteAction_RequestMirrorPolicy{
@@ -121,29 +128,36 @@ func (rc *routeContext) mirror(m *model.Mirror) *routev3.RouteAction_RequestMirr
 // defaultRetryOn is what Istio retries on when nothing was said (D16).
 const defaultRetryOn = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 
-// retryPolicy translates retries; nil is the mesh's default. No policy means no retries.
-func (rc *routeContext) retryPolicy(in *model.Retries) *routev3.RetryPolicy {
+// retryPolicy translates retries; nil is the mesh's default. No policy means no retries. Where
+// requests stick to a host they are tried there again, unless told otherwise.
+func (rc *routeContext) retryPolicy(in *model.Retries, sticky bool) *routev3.RetryPolicy {
 	if in == nil {
 		in = rc.snap.Mesh.DefaultRetries
 	}
 	if in == nil {
-		in = &model.Retries{Attempts: 2, DefaultRetryOn: true, IgnorePreviousHosts: true}
+		in = &model.Retries{Attempts: 2, DefaultRetryOn: true}
 	}
 	if in.Attempts <= 0 {
 		return nil
 	}
 	out := &routev3.RetryPolicy{
 		RetryOn: in.RetryOn, NumRetries: u32(uint32(in.Attempts)), RetriableStatusCodes: in.RetriableStatusCodes,
+		HostSelectionRetryMaxAttempts: 5,
 	}
 	if in.DefaultRetryOn {
 		out.RetryOn, out.RetriableStatusCodes = defaultRetryOn, []uint32{http.StatusServiceUnavailable}
 	}
-	if in.IgnorePreviousHosts {
+	if in.IgnorePreviousHosts || !in.PreviousHostsGiven && !sticky {
 		out.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: toAny(&previoushosts.PreviousHostsPredicate{})},
 		}}
-		out.HostSelectionRetryMaxAttempts = 5
+	}
+	if in.RemoteLocalities {
+		out.RetryPriority = &routev3.RetryPolicy_RetryPriority{
+			Name:       "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{TypedConfig: toAny(&previouspriorities.PreviousPrioritiesConfig{UpdateFrequency: 2})},
+		}
 	}
 	if in.PerTryTimeout > 0 {
 		out.PerTryTimeout = seconds(in.PerTryTimeout)
@@ -199,7 +213,7 @@ func (rc *routeContext) hashPolicy(d model.Destination) []*routev3.RouteAction_H
 	return []*routev3.RouteAction_HashPolicy{out}
 }
 
-func redirect(in *model.Redirect) *routev3.Route_Redirect {
+func (rc *routeContext) redirect(in *model.Redirect) *routev3.Route_Redirect {
 	out := &routev3.RedirectAction{HostRedirect: in.Authority, PortRedirect: in.Port}
 	switch {
 	case in.PrefixURI != "":
@@ -209,6 +223,14 @@ func redirect(in *model.Redirect) *routev3.Route_Redirect {
 	}
 	if in.Scheme != "" {
 		out.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: strings.ToLower(in.Scheme)}
+	}
+	scheme := cmp.Or(out.GetSchemeRedirect(), map[bool]string{true: "https", false: "http"}[rc.tls])
+	if in.PortFromReq {
+		out.PortRedirect = rc.port // requests to other ports have other routes
+	}
+	// A scheme's own port is not written.
+	if scheme == "http" && out.PortRedirect == 80 || scheme == "https" && out.PortRedirect == 443 {
+		out.PortRedirect = 0
 	}
 	switch in.Code {
 	case 0, http.StatusMovedPermanently:
@@ -230,8 +252,11 @@ func directResponse(in *model.DirectResponse) *routev3.Route_DirectResponse {
 	if in.Status < 200 || in.Status > 599 {
 		out.Status = http.StatusInternalServerError // outside what a response can be
 	}
-	if in.Body != nil {
-		out.Body = &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: in.Body}}
+	switch {
+	case in.Text != "":
+		out.Body = &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: in.Text}}
+	case in.Bytes != nil:
+		out.Body = &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: in.Bytes}}
 	}
 	return &routev3.Route_DirectResponse{DirectResponse: out}
 }

@@ -65,9 +65,6 @@ func corsConfig(c *model.CORS) *corsv3.CorsPolicy {
 		FilterEnabled: &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}},
 	}
 	for _, o := range c.AllowOrigins {
-		if o.Kind == model.MatchExact && o.Value == "*" { // the old form of "any"
-			o = model.StringMatch{Kind: model.MatchRegex, Value: ".*"}
-		}
 		out.AllowOriginStringMatch = append(out.AllowOriginStringMatch, stringMatcher(o))
 	}
 	if c.MaxAgeSet {
@@ -76,8 +73,6 @@ func corsConfig(c *model.CORS) *corsv3.CorsPolicy {
 	if c.AllowCredentials != nil {
 		out.AllowCredentials = boolean(*c.AllowCredentials)
 	}
-	if c.ForwardNotMatching != nil {
-		out.ForwardNotMatchingPreflights = boolean(*c.ForwardNotMatching)
-	}
+	out.ForwardNotMatchingPreflights = boolean(!c.IgnoreNotMatching)
 	return out
 }

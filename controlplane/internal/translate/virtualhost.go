@@ -4,6 +4,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -106,22 +107,23 @@ func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost 
 	}
 	var out []virtualHost
 	for _, svc := range services {
-		rules := s.MeshRule(svc.Host, p.Namespace)
-		if rules != nil && len(rules.HTTP) == 0 {
-			rules = nil
-		}
+		all := s.MeshRulesFor(svc.Host, p.Namespace)
 		for _, sp := range svc.Ports {
 			if !speaksHTTP(sp) || (!explicit && sp.Number != port) {
 				continue
 			}
-			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rules, domains: serviceDomains(svc, p)})
+			rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: sp.Number}
+			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rc.inForce(all), domains: serviceDomains(svc, p)})
 		}
 	}
-	if explicit || port == 80 {
-		// Hosts of virtual services that are no services are served on port 80.
-		for _, host := range s.MeshRules.Keys() {
-			if rules := s.MeshRule(host, p.Namespace); rules != nil && len(rules.HTTP) > 0 && !isService(s, p, host) {
-				out = append(out, virtualHost{host: host, port: 80, rules: rules, domains: []string{host}})
+	for _, host := range s.MeshRules.Keys() {
+		if len(covered(host, services)) > 0 {
+			continue // its services have virtual hosts
+		}
+		for _, n := range rulePorts(s, p, host, services, port) {
+			rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: n}
+			if rules := rc.inForce(s.MeshRulesAt(host, p.Namespace)); rules != nil {
+				out = append(out, virtualHost{host: host, port: n, rules: rules, domains: []string{host}})
 			}
 		}
 	}
@@ -147,22 +149,79 @@ func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost 
 	return kept
 }
 
-// isService reports whether a virtual service's host has virtual hosts as a service already:
-// itself, or for a wildcard some service below it.
-func isService(s *model.Snapshot, p *model.Proxy, host string) bool {
-	if s.Service(host, p.Namespace) != nil {
-		return true
+// inForce is the first of some virtual services that has routes for the client; nil for none.
+func (rc *routeContext) inForce(list []*model.VirtualService) *model.VirtualService {
+	for _, v := range list {
+		if rc.concerns(v) {
+			return v
+		}
 	}
-	suffix, wildcard := strings.CutPrefix(host, "*")
-	if !wildcard {
-		return false
-	}
-	for _, svc := range s.Services.Values() {
-		if strings.HasSuffix(svc.Host, suffix) && svc.ExportTo.Visible(p.Namespace) {
+	return nil
+}
+
+// concerns reports whether a virtual service has routes for the client.
+func (rc *routeContext) concerns(v *model.VirtualService) bool {
+	for i := range v.HTTP {
+		rule := &v.HTTP[i]
+		if len(rule.Destinations) == 0 && rule.Redirect == nil && rule.Direct == nil {
+			continue
+		}
+		if len(rule.Matches) == 0 {
 			return true
+		}
+		for j := range rule.Matches {
+			if rc.applies(&rule.Matches[j]) {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// rulePorts are the ports on which a virtual service's host that is no service is served: 80,
+// and those of the services that the same virtual services are for. port limits them; 0 does
+// not.
+func rulePorts(s *model.Snapshot, p *model.Proxy, host string, services []*model.Service, port uint32) []uint32 {
+	var out []uint32
+	add := func(n uint32) {
+		if (port == 0 || n == port) && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	add(80)
+	for _, v := range s.MeshRulesAt(host, p.Namespace) {
+		if len(v.Hosts) == 1 {
+			continue
+		}
+		for _, h := range v.Hosts {
+			for _, svc := range covered(h, services) {
+				for _, sp := range svc.Ports {
+					if speaksHTTP(sp) {
+						add(sp.Number)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// covered are those of some services, sorted by host, that a virtual service's host names.
+func covered(host string, services []*model.Service) []*model.Service {
+	if strings.HasPrefix(host, "*") {
+		var out []*model.Service
+		for _, svc := range services {
+			if covers(host, svc.Host) {
+				out = append(out, svc)
+			}
+		}
+		return out
+	}
+	i := sort.Search(len(services), func(i int) bool { return services[i].Host >= host })
+	if i < len(services) && services[i].Host == host {
+		return services[i : i+1]
+	}
+	return nil
 }
 
 // serviceDomains are the names by which clients call a service (D15): its FQDN, the shorter
@@ -248,7 +307,7 @@ func (rc *routeContext) defaultRoute(svc *model.Service) *routev3.Route {
 	d := model.Destination{Host: svc.Host, Port: rc.port}
 	a := &routev3.RouteAction{
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: rc.cluster(d)},
-		Timeout:          seconds(notimeout), RetryPolicy: rc.retryPolicy(nil), HashPolicy: rc.hashPolicy(d),
+		Timeout:          seconds(notimeout), RetryPolicy: rc.retryPolicy(nil, false), HashPolicy: rc.hashPolicy(d),
 	}
 	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{

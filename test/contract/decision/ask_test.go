@@ -40,6 +40,7 @@ type place struct {
 func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	t.Helper()
 	dialer, target := testnet.Dialer(testnet.Outbound), ""
+	source := outsideAddress
 	switch name, inbound := at(p.where); {
 	case p.where == "gateway":
 		dialer = &net.Dialer{}
@@ -60,11 +61,13 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 		a := p.w.app(t, name)
 		target = net.JoinHostPort(a.Address, a.targetPort(t, port))
 	default:
+		source = p.w.nodeAt(t, p.where).address
 		var err error
 		if target, err = p.w.leads(hostPort); err != nil {
 			return nil, err
 		}
 	}
+	dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
 	if r.To != "" {
 		target = r.To
 	}

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/controlplane"
 	"github.com/lateen-mesh/lateen/test/internal/testnet"
@@ -28,6 +29,7 @@ import (
 
 const (
 	gatewayAddress = "10.10.0.2"
+	outsideAddress = "10.99.0.1"  // of who has no sidecar
 	nobody         = "10.250.0.1" // where names lead that nobody defines
 )
 
@@ -42,16 +44,28 @@ type world struct {
 	ca     string // its certificate authority's folder
 	log    string // the access log of all proxies
 	hosts  map[string][]string
-	debug  string // URL of the control plane's pages
+	// objects are the table's and those made for it.
+	objects *config.Set
+	debug   string // URL of the control plane's pages
+	ports   *ports
+}
+
+// ports gives each client's end of a connection another one: a connection is known by it in the access log, and no two follow each other
+// within the time that the kernel keeps ends apart.
+type ports struct{ used int }
+
+func (p *ports) next() int {
+	p.used++
+	return 20000 + p.used
 }
 
 // What the access log of every proxy says, in the order of entry's fields.
 const logFormat = `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS%\n`
 
-func startWorld(t *testing.T, table *Table) *world {
+func startWorld(t *testing.T, table *Table, p *ports) *world {
 	t.Helper()
 	state := t.TempDir()
-	w := &world{table: table, log: filepath.Join(state, "access.log"), ca: filepath.Join(state, "ca")}
+	w := &world{table: table, ports: p, log: filepath.Join(state, "access.log"), ca: filepath.Join(state, "ca")}
 	generated, err := w.generate()
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +188,13 @@ spec:
 		w.name(a.Service(), a.Namespace, ip)
 	}
 	w.resolveObjects()
-	return []byte(strings.Join(docs, "---\n")), nil
+	text := []byte(strings.Join(docs, "---\n"))
+	made, err := config.Load([]config.File{{Name: "generated.yaml", Data: text}}, config.LoadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	w.objects = w.table.Objects.With(made)
+	return text, nil
 }
 
 func (w *world) entryFor(name string) bool {
