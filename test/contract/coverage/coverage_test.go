@@ -20,7 +20,7 @@ import (
 )
 
 // kinds are those with a table.
-var kinds = []*schema.Kind{schema.VirtualService}
+var kinds = []*schema.Kind{schema.Gateway, schema.VirtualService}
 
 const (
 	module = "../../.."

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/agent"
 	"github.com/lateen-mesh/lateen/test/internal/testnet"
 )
 
@@ -25,6 +26,8 @@ type answer struct {
 	body     string
 	took     time.Duration
 	ended    bool // without a byte
+	refused  bool // TLS did not come about
+	tls      *tls.ConnectionState
 }
 
 // patience is how long a client waits for an answer.
@@ -42,7 +45,7 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	dialer, target := testnet.Dialer(testnet.Outbound), ""
 	source := outsideAddress
 	switch name, inbound := at(p.where); {
-	case p.where == "gateway":
+	case p.where == "gateway" || strings.HasPrefix(p.where, "gateway "):
 		dialer = &net.Dialer{}
 		_, port, err := net.SplitHostPort(hostPort)
 		if err != nil {
@@ -71,7 +74,45 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	if r.To != "" {
 		target = r.To
 	}
-	return dialer.DialContext(t.Context(), "tcp", target)
+	c, err := dialer.DialContext(t.Context(), "tcp", target)
+	if err != nil || r.Proxy == "" {
+		return c, err
+	}
+	host, port, err := net.SplitHostPort(r.Proxy)
+	if err == nil {
+		_, err = fmt.Fprintf(c, "PROXY TCP4 %s 10.0.0.1 %s 443\r\n", host, port)
+	}
+	return c, err
+}
+
+// tls is the row's client, for host.
+func (p place) tls(t *testing.T, r *Row, host string) (*tls.Config, error) {
+	return p.w.table.certs.tlsConfig(r, host, func() (tls.Certificate, error) {
+		id, err := agent.Join(t.Context(), p.w.joins(t, "default"))
+		if err != nil {
+			return tls.Certificate{}, err
+		}
+		return id.Certificate, nil
+	})
+}
+
+// end is how it ended where nothing came.
+func (a *answer) end() string {
+	switch {
+	case a.refused:
+		return "refused"
+	case a.ended:
+		return "closed"
+	}
+	return ""
+}
+
+// failed judges an error of a row that expects one.
+func (a *answer) failed(r *Row, err error) bool {
+	// The server's alert, or what the client has against the server's certificate.
+	a.refused = strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ")
+	a.ended = !a.refused
+	return r.End != ""
 }
 
 func at(where string) (name string, ok bool) { return strings.CutPrefix(where, "at ") }
@@ -96,8 +137,11 @@ func (p place) request(t *testing.T, r *Row, id string) (answer, error) {
 		return answer{}, err
 	}
 	out := answer{question: id}
-	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols),
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: u.Hostname()}}
+	cfg, err := p.tls(t, r, u.Hostname())
+	if err != nil {
+		return answer{}, err
+	}
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols), TLSClientConfig: cfg}
 	transport.Protocols.SetHTTP1(r.HTTP != "2")
 	transport.Protocols.SetUnencryptedHTTP2(r.HTTP == "2")
 	transport.Protocols.SetHTTP2(r.HTTP == "2")
@@ -129,15 +173,14 @@ func (p place) request(t *testing.T, r *Row, id string) (answer, error) {
 	begin := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		if r.End == "closed" {
-			out.ended = true
+		if out.failed(r, err) {
 			return out, nil
 		}
 		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	out.resp, out.body, out.took = resp, string(body), time.Since(begin)
+	out.resp, out.body, out.took, out.tls = resp, string(body), time.Since(begin), resp.TLS
 	for _, s := range p.w.origin.asked(id) {
 		if !s.mirrored() {
 			out.app = s.app // the last try
@@ -158,8 +201,20 @@ func (p place) connect(t *testing.T, r *Row, id string) (answer, error) {
 	if err := c.SetDeadline(begin.Add(patience)); err != nil {
 		return answer{}, err
 	}
-	if r.SNI != "" {
-		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: r.SNI})
+	if r.SNI != "" || r.TLS != nil {
+		cfg, err := p.tls(t, r, r.SNI)
+		if err != nil {
+			return answer{}, err
+		}
+		tc := tls.Client(c, cfg)
+		if err := tc.HandshakeContext(t.Context()); err != nil {
+			if out.failed(r, err) {
+				return out, nil
+			}
+			return answer{}, err
+		}
+		state := tc.ConnectionState()
+		c, out.tls = tc, &state
 	}
 	if r.Say != "" || r.SNI != "" {
 		if _, err := fmt.Fprintln(c, r.Say); err != nil && r.End == "" {
@@ -171,6 +226,8 @@ func (p place) connect(t *testing.T, r *Row, id string) (answer, error) {
 	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
 		return answer{}, err
 	}
-	out.ended = err != nil && line == ""
+	if err != nil && line == "" {
+		out.failed(r, err)
+	}
 	return out, nil
 }

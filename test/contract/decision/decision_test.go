@@ -2,6 +2,7 @@ package decision
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"os"
@@ -134,11 +135,10 @@ func eventually(holds func() bool) {
 
 func (w *world) check(t *testing.T, r *Row, answers []answer, log map[string]entry) {
 	for _, a := range answers {
-		if r.Connect != "" || a.ended {
-			if ended := r.End == "closed"; a.ended != ended {
-				t.Errorf("the connection ended without a byte: %v, want %v", a.ended, ended)
-			}
+		if got := a.end(); got != r.End {
+			t.Errorf("the connection ended %q, want %q", got, r.End)
 		}
+		w.checkTLS(t, r, a)
 		if r.App != "" && a.app != r.App {
 			t.Errorf("answered by %q, want %q", a.app, r.App)
 		}
@@ -160,6 +160,21 @@ func (w *world) check(t *testing.T, r *Row, answers []answer, log map[string]ent
 	}
 	if r.Split != nil {
 		checkSplit(t, r, answers)
+	}
+}
+
+func (w *world) checkTLS(t *testing.T, r *Row, a answer) {
+	var shows, speaks, version, suite string
+	if s := a.tls; s != nil {
+		shows, speaks, version, suite = s.PeerCertificates[0].Subject.CommonName, s.NegotiatedProtocol, strings.TrimPrefix(tls.VersionName(s.Version), "TLS "), tls.CipherSuiteName(s.CipherSuite)
+		if speaks == "" {
+			speaks = "none"
+		}
+	}
+	for _, f := range []struct{ what, got, want string }{{"certificate", shows, r.Shows}, {"ALPN", speaks, r.Speaks}, {"version", version, r.Version}, {"suite", suite, r.Suite}} {
+		if f.want != "" && f.got != f.want {
+			t.Errorf("%s %q, want %q", f.what, f.got, f.want)
+		}
 	}
 }
 
@@ -260,7 +275,7 @@ func (w *world) checkObject(t *testing.T, r *Row) {
 	} else {
 		text = r.Reported
 		said = w.reports(t)
-		for _, m := range analyze.Set(w.objects, analyze.Options{}) {
+		for _, m := range append(analyze.Set(w.objects, analyze.Options{}), analyze.Effects(w.objects.All())...) {
 			said = append(said, m.Key.String()+": "+m.Field+": "+m.Text)
 		}
 	}

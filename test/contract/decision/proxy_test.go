@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,14 @@ func (w *world) nodeAt(t *testing.T, where string) node {
 	t.Helper()
 	if where == "gateway" {
 		return node{agent.Router, "istio-ingressgateway-1", "istio-system", gatewayAddress, gatewayLabels()}
+	}
+	if name, ok := strings.CutPrefix(where, "gateway "); ok {
+		for _, g := range w.table.Gateways {
+			if g.Name == name {
+				return node{agent.Router, g.Name, g.Namespace, gatewayAddress, g.Labels}
+			}
+		}
+		t.Fatalf("there is no gateway %q", name)
 	}
 	if name, ok := at(where); ok {
 		a := w.app(t, name)
@@ -60,14 +69,14 @@ func ours(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- stru
 	return p.Run(ctx)
 }
 
-// startProxy runs a proxy with its agent, as in a pod, until the returned function is called.
-func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
+// joins are the parts of an agent's configuration by which it becomes a member of the mesh.
+func (w *world) joins(t *testing.T, namespace string) agent.Config {
 	t.Helper()
 	key, err := jointoken.ReadKey(w.ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := jointoken.Mint(key, n.namespace, "default", time.Now(), time.Hour)
+	token, err := jointoken.Mint(key, namespace, "default", time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,17 +85,24 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return agent.Config{
+		Namespace: namespace, Discovery: w.secure, RootCertFile: filepath.Join(w.ca, "root-cert.pem"), TokenFile: tokenFile, Dir: dir, Logger: logger(t),
+	}
+}
+
+// startProxy runs a proxy with its agent, as in a pod, until the returned function is called.
+func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
+	t.Helper()
 	labels := map[string]any{}
 	for k, v := range n.labels {
 		labels[k] = v
 	}
 	ready := make(chan struct{})
-	a, err := agent.New(agent.Config{
-		Type: n.kind, Name: n.name, Namespace: n.namespace, IP: netip.MustParseAddr(n.address),
-		Metadata:  map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"},
-		Discovery: w.secure, RootCertFile: filepath.Join(w.ca, "root-cert.pem"), TokenFile: tokenFile, Dir: dir, Concurrency: 1, Logger: logger(t),
-		RunProxy: func(ctx context.Context, bootstrap []byte) error { return kind(ctx, t, bootstrap, ready) },
-	})
+	cfg := w.joins(t, n.namespace)
+	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
+	cfg.Metadata = map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"}
+	cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error { return kind(ctx, t, bootstrap, ready) }
+	a, err := agent.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

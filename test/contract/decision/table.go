@@ -34,6 +34,8 @@ type Table struct {
 	// Refused are the mistakes in objects that are not right; Text is all objects as written.
 	Refused config.Problems `json:"-"`
 	Text    []byte          `json:"-"`
+
+	certs *certificates
 }
 
 // Head is what a file says before its objects.
@@ -43,6 +45,9 @@ type Head struct {
 	Apps    []App               `json:"apps"`    // applications that run
 	Clients []Client            `json:"clients"` // besides "client"
 	Names   map[string][]string `json:"names"`   // what DNS says
+
+	Certificates []Certificate `json:"certificates"`
+	Gateways     []Client      `json:"gateways"` // besides the one in istio-system
 }
 
 // App is an application that runs. In short form it is its name: "catalog-v1" is version v1 of service catalog.
@@ -118,7 +123,8 @@ type Client struct {
 type Row struct {
 	Name string `json:"name"`
 
-	// From is who asks: a client's name (default "client"), or "gateway" for somebody outside who asks at the gateway. At is an application
+	// From is who asks: a client's name (default "client"), or "gateway" for somebody outside who asks at the gateway, "gateway NAME" for
+	// one of the head. At is an application
 	// at whose sidecar the request arrives, sent by somebody without a sidecar. Together with one of these comes Request or Connect.
 	From string `json:"from"`
 	At   string `json:"at"`
@@ -131,6 +137,9 @@ type Row struct {
 	Connect string `json:"connect"` // host:port, for a connection of bytes
 	Say     string `json:"say"`     // what the client says first; empty: it waits for the server
 	SNI     string `json:"sni"`     // the client speaks TLS and asks for this name
+
+	TLS   *ClientTLS `json:"tls"`   // how the client speaks TLS; a connection of bytes does so only with this or sni
+	Proxy string     `json:"proxy"` // the address of which a PROXY protocol header speaks
 
 	To    string `json:"to"`    // where the connection goes, ip:port; default: where the name leads
 	Times int    `json:"times"` // default once
@@ -150,7 +159,11 @@ type Row struct {
 	Mirrored map[string]int    `json:"mirrored"` // who got copies, and how many
 	After    Duration          `json:"after"`    // the answer takes at least so long
 	Within   Duration          `json:"within"`   // and at most so long
-	End      string            `json:"end"`      // "closed": the connection ends without a byte
+	End      string            `json:"end"`      // "closed": the connection ends without a byte; "refused": TLS does not come about
+	Shows    string            `json:"shows"`    // the certificate that the server showed, by its common name
+	Speaks   string            `json:"speaks"`   // what ALPN came to; "none" for nothing
+	Version  string            `json:"version"`  // of TLS
+	Suite    string            `json:"suite"`    // of TLS, in IANA's name
 
 	// Instead of asking: an object that is refused, or of which something is reported. The text is part of the message.
 	Object   string `json:"object"` // Kind namespace/name
@@ -212,12 +225,16 @@ func Read(path string) (*Table, error) {
 	}
 	t := &Table{Name: strings.TrimSuffix(filepath.Base(path), ".yaml")}
 	var objects [][]byte
+	t.certs = &certificates{}
 	for i, doc := range bytes.Split(text, []byte("\n---\n")) {
 		var keys map[string]any
 		if err := yaml.Unmarshal(doc, &keys); err != nil {
 			return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
 		}
 		if _, object := keys["kind"]; object {
+			if doc, err = t.certs.fill(doc); err != nil {
+				return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
+			}
 			objects = append(objects, doc)
 			continue
 		}
@@ -228,18 +245,25 @@ func Read(path string) (*Table, error) {
 		if err := strict(js, t); err != nil {
 			return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
 		}
+		if t.certs.issued == nil {
+			if t.certs, err = newCertificates(t.Name, t.Certificates); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+		}
 	}
 	t.Text = bytes.Join(objects, []byte("\n---\n"))
 	set, err := config.Load([]config.File{{Name: t.Name + ".yaml", Data: t.Text}}, config.LoadOptions{})
 	t.Objects, t.Refused = set, config.AsProblems(err)
 	t.Clients = append([]Client{{Name: "client"}}, t.Clients...)
-	for i := range t.Clients {
-		c := &t.Clients[i]
-		if c.Namespace == "" {
-			c.Namespace = "default"
-		}
-		if c.Labels == nil {
-			c.Labels = map[string]string{"app": c.Name}
+	for _, list := range [][]Client{t.Clients, t.Gateways} {
+		for i := range list {
+			c := &list[i]
+			if c.Namespace == "" {
+				c.Namespace = "default"
+			}
+			if c.Labels == nil {
+				c.Labels = map[string]string{"app": c.Name}
+			}
 		}
 	}
 	for i := range t.Apps {
@@ -292,6 +316,8 @@ func (t *Table) check() error {
 			bad("row %q needs refused or reported", r.Name)
 		case r.Request != "" && r.Status == 0 && r.End == "":
 			bad("row %q needs a status, or end", r.Name)
+		case r.End != "" && r.End != "closed" && r.End != "refused":
+			bad("row %q: end %q is neither closed nor refused", r.Name, r.End)
 		case r.Connect != "" && r.App == "" && r.Split == nil && r.End == "":
 			bad("row %q needs app, split or end", r.Name)
 		}

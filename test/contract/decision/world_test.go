@@ -91,6 +91,11 @@ func startWorld(t *testing.T, table *Table, p *ports) *world {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() {
+		if err := table.certs.remove(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := testnet.SetHosts(table.Names); err != nil {
 		t.Fatal(err)
 	}

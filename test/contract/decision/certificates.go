@@ -1,0 +1,319 @@
+package decision
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Certificate is one that a table needs: of a server that a gateway shows, or of a client.
+type Certificate struct {
+	Name string   `json:"name"`
+	For  []string `json:"for"` // DNS names and URIs; default: the name
+	By   string   `json:"by"`  // the authority that signs it, made when it is first named; default "authority"
+	Key  string   `json:"key"` // "ecdsa" (default) or "rsa"
+	// Revoked: it is in its authority's revocation list. Expired: its time is over.
+	Revoked bool `json:"revoked"`
+	Expired bool `json:"expired"`
+}
+
+// defaultAuthority signs what does not say who does.
+const defaultAuthority = "authority"
+
+// authority signs certificates.
+type authority struct {
+	cert    *x509.Certificate
+	key     *ecdsa.PrivateKey
+	pem     []byte
+	serial  int64
+	revoked []x509.RevocationListEntry
+}
+
+// issued is a certificate with its key, PEM.
+type issued struct {
+	leaf       *x509.Certificate
+	chain, key []byte
+}
+
+func (c issued) tls() (tls.Certificate, error) { return tls.X509KeyPair(c.chain, c.key) }
+
+// certificates are all of a table, made anew each time that it is read.
+type certificates struct {
+	dir         string // of the files
+	authorities map[string]*authority
+	issued      map[string]issued
+}
+
+func newCertificates(table string, list []Certificate) (*certificates, error) {
+	c := &certificates{
+		dir:         filepath.Join(os.TempDir(), fmt.Sprintf("lateen-decision-%d", os.Getpid()), table),
+		authorities: map[string]*authority{}, issued: map[string]issued{},
+	}
+	for _, w := range list {
+		if err := c.issue(w); err != nil {
+			return nil, fmt.Errorf("certificate %q: %w", w.Name, err)
+		}
+	}
+	return c, nil
+}
+
+func (c *certificates) authority(name string) (*authority, error) {
+	if name == "" {
+		name = defaultAuthority
+	}
+	if a := c.authorities[name]; a != nil {
+		return a, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{cert: cert, key: key, pem: encode("CERTIFICATE", der), serial: 1}
+	c.authorities[name] = a
+	return a, nil
+}
+
+func (c *certificates) issue(w Certificate) error {
+	a, err := c.authority(w.By)
+	if err != nil {
+		return err
+	}
+	var key crypto.Signer
+	switch w.Key {
+	case "", "ecdsa":
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "rsa":
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	default:
+		err = fmt.Errorf("key %q is neither ecdsa nor rsa", w.Key)
+	}
+	if err != nil {
+		return err
+	}
+	a.serial++
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: w.Name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if w.Expired {
+		template.NotAfter = now.Add(-time.Minute)
+	}
+	for _, name := range append(w.For, w.Name)[:max(len(w.For), 1)] {
+		if u, err := url.Parse(name); err == nil && u.Scheme != "" {
+			template.URIs = append(template.URIs, u)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if w.Revoked {
+		a.revoked = append(a.revoked, x509.RevocationListEntry{SerialNumber: leaf.SerialNumber, RevocationTime: now.Add(-time.Minute)})
+	}
+	c.issued[w.Name] = issued{leaf, encode("CERTIFICATE", der), encode("PRIVATE KEY", raw)}
+	return nil
+}
+
+func (a *authority) crl() ([]byte, error) {
+	now := time.Now()
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour), RevokedCertificateEntries: a.revoked,
+	}, a.cert, a.key)
+	return encode("X509 CRL", der), err
+}
+
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+// reference is what stands in objects for what is made here: $(webapp.crt), $(clients.crl.file), $(alice.spki).
+var reference = regexp.MustCompile(`\$\(([\w-]+)\.(crt|key|ca|crl|spki|hash)(\.file)?\)`)
+
+// fill puts certificates into an object's text.
+func (c *certificates) fill(doc []byte) ([]byte, error) {
+	var failed error
+	out := reference.ReplaceAllFunc(doc, func(ref []byte) []byte {
+		m := reference.FindStringSubmatch(string(ref))
+		text, err := c.part(m[1], m[2], m[3] != "")
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("%s: %w", ref, err)
+		}
+		return []byte(text)
+	})
+	return out, failed
+}
+
+// part is a part of a certificate or of an authority: base64, as a Secret has it, the name of a file, or a fingerprint as Gateways have it.
+func (c *certificates) part(name, part string, file bool) (string, error) {
+	raw, err := c.raw(name, part)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case part == "spki":
+		return base64.StdEncoding.EncodeToString(raw), nil
+	case part == "hash":
+		return hex.EncodeToString(raw), nil
+	case !file:
+		return base64.StdEncoding.EncodeToString(raw), nil
+	}
+	path := filepath.Join(c.dir, name+"."+part)
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, raw, 0o600)
+}
+
+func (c *certificates) raw(name, part string) ([]byte, error) {
+	if part == "ca" || part == "crl" {
+		a := c.authorities[name]
+		switch {
+		case a == nil:
+			return nil, fmt.Errorf("no certificate is signed by %q", name)
+		case part == "crl":
+			return a.crl()
+		}
+		return a.pem, nil
+	}
+	i, ok := c.issued[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no certificate %q in the head", name)
+	}
+	switch part {
+	case "crt":
+		return i.chain, nil
+	case "key":
+		return i.key, nil
+	case "spki":
+		sum := sha256.Sum256(i.leaf.RawSubjectPublicKeyInfo)
+		return sum[:], nil
+	}
+	sum := sha256.Sum256(i.leaf.Raw)
+	return sum[:], nil
+}
+
+// remove takes the files away.
+func (c *certificates) remove() error { return os.RemoveAll(c.dir) }
+
+// ClientTLS is how a row's client speaks TLS.
+type ClientTLS struct {
+	SNI    string   `json:"sni"`    // default: the host of the request
+	As     string   `json:"as"`     // the certificate that it shows; "mesh": one of the mesh, of namespace default
+	Trusts string   `json:"trusts"` // the authority that it trusts; default: it takes any certificate
+	Offers []string `json:"offers"` // by ALPN
+	Min    string   `json:"min"`    // "1.0" to "1.3"
+	Max    string   `json:"max"`
+	Suites []string `json:"suites"` // of TLS 1.2, in IANA's names
+}
+
+// UnmarshalJSON takes the short form as well, which is the SNI.
+func (c *ClientTLS) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return strict(b, &c.SNI)
+	}
+	type plain ClientTLS
+	return strict(b, (*plain)(c))
+}
+
+var tlsVersions = map[string]uint16{"": 0, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// tlsConfig is a row's client for host; mesh is its certificate when it is one of the mesh.
+func (c *certificates) tlsConfig(r *Row, host string, mesh func() (tls.Certificate, error)) (*tls.Config, error) {
+	t := r.TLS
+	if t == nil {
+		t = &ClientTLS{}
+	}
+	out := &tls.Config{InsecureSkipVerify: t.Trusts == "", ServerName: host, NextProtos: t.Offers, MinVersion: tls.VersionTLS10}
+	if t.SNI != "" {
+		out.ServerName = t.SNI
+	}
+	var ok bool
+	if out.MaxVersion, ok = tlsVersions[t.Max]; !ok {
+		return nil, fmt.Errorf("tls.max %q is not a version", t.Max)
+	}
+	if t.Min != "" {
+		if out.MinVersion, ok = tlsVersions[t.Min]; !ok {
+			return nil, fmt.Errorf("tls.min %q is not a version", t.Min)
+		}
+	}
+	if t.Trusts != "" {
+		a := c.authorities[t.Trusts]
+		if a == nil {
+			return nil, fmt.Errorf("no certificate is signed by %q", t.Trusts)
+		}
+		out.RootCAs = x509.NewCertPool()
+		out.RootCAs.AddCert(a.cert)
+	}
+	for _, name := range t.Suites {
+		id := suite(name)
+		if id == 0 {
+			return nil, fmt.Errorf("tls.suites: %q is not known", name)
+		}
+		out.CipherSuites = append(out.CipherSuites, id)
+	}
+	if t.As == "" {
+		return out, nil
+	}
+	var cert tls.Certificate
+	var err error
+	if i, known := c.issued[t.As]; known {
+		cert, err = i.tls()
+	} else if t.As == "mesh" {
+		cert, err = mesh()
+	} else {
+		err = fmt.Errorf("there is no certificate %q in the head", t.As)
+	}
+	// Shown whatever the server says that it accepts, as a client with one certificate does.
+	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	return out, err
+}
+
+func suite(name string) uint16 {
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		if strings.EqualFold(s.Name, name) {
+			return s.ID
+		}
+	}
+	return 0
+}
