@@ -52,6 +52,11 @@ conformance:
 	cd test/conformance/h2spec && $(GO) test -count=1 ./...
 	cd test/conformance/grpcinterop && $(GO) test -count=1 ./...
 
+# The first run builds a Consul server: some 8 minutes of two cores.
+## registries: run the control plane on a real Consul server
+registries:
+	LATEEN_REGISTRIES=1 $(GO) test -count=1 -timeout 60m -v ./test/registries
+
 ## bench: measure the proxy side by side with nginx, HAProxy and Envoy; writes docs/performance.md
 bench:
 	$(GO) run ./test/bench -write docs/performance.md
@@ -70,4 +75,4 @@ fuzz:
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
 
-.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance bench bench-controlplane fuzz stress
+.PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance registries bench bench-controlplane fuzz stress

@@ -8,6 +8,7 @@ package consul
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -42,6 +43,19 @@ type service struct {
 
 // New starts a stand-in on a free port of loopback.
 func New() *Server {
+	s, err := NewAt("127.0.0.1:0")
+	if err != nil {
+		panic("stand-in for Consul: " + err.Error()) // as httptest does
+	}
+	return s
+}
+
+// NewAt starts a stand-in at an address.
+func NewAt(addr string) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{index: 10, listAt: 10, services: map[string]*service{}, news: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/catalog/services", s.catalog)
@@ -49,7 +63,7 @@ func New() *Server {
 	mux.HandleFunc("PUT /v1/agent/service/register", s.register)
 	mux.HandleFunc("PUT /v1/agent/service/deregister/{id}", s.deregister)
 	mux.HandleFunc("PUT /v1/agent/check/update/{id}", s.update)
-	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		down, token := s.down, s.token
 		s.mu.Unlock()
@@ -62,8 +76,9 @@ func New() *Server {
 			s.queries.Add(1)
 			mux.ServeHTTP(w, r)
 		}
-	}))
-	return s
+	})}}
+	s.http.Start()
+	return s, nil
 }
 
 // Addr is the address, host:port.

@@ -114,7 +114,7 @@ func (c *client) Service(ctx context.Context, name string, q watch.Query) (watch
 func explain(err error) error {
 	var status api.StatusError
 	if !errors.As(err, &status) {
-		return err
+		return transport.Plain(err)
 	}
 	switch status.Code {
 	case http.StatusForbidden, http.StatusUnauthorized:

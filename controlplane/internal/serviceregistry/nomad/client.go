@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/transport"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 )
 
@@ -148,7 +149,7 @@ func (c *client) get(ctx context.Context, path []string, namespace string, q wat
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, transport.Plain(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -7,10 +7,12 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -56,6 +58,15 @@ func New(opts Options) (*http.Client, error) {
 		c.Transport = withToken
 	}
 	return c, nil
+}
+
+// Plain takes the query from the front of a client's error, which says it with an index that is another one each time.
+func Plain(err error) error {
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		return outer.Err
+	}
+	return err
 }
 
 // bounded refuses answers that are larger than any registry.

@@ -22,7 +22,9 @@ const (
 	quickQueries = 32
 	// rotation is how long it takes at most to ask for every service once when there are more of them than Slots.
 	rotation = 5 * time.Second
-	// keepTime is how long services stay that servers which began anew do not know.
+	// idlePause is the time between two answers without news, over all services.
+	idlePause = 100 * time.Millisecond
+	// keepTime is how long services stay that servers which began anew do not know, or a token that may see less than before.
 	keepTime = time.Minute
 )
 
@@ -96,7 +98,10 @@ func (w *Watcher) Run(ctx context.Context, sink func(Delta)) error {
 	services := make(chan heard)
 	followers := map[string]context.CancelFunc{}
 	start := func(names []string) {
-		w.followed.Add(int64(len(names)))
+		if n := int(w.followed.Add(int64(len(names)))); w.crowded(n) && !w.crowded(n-len(names)) {
+			w.log.Warn("there are more services than queries may wait at once; they take turns, and a change is seen within seconds instead of at once",
+				"services", n, "queries", w.opts.Slots)
+		}
 		for _, name := range names {
 			own, stop := context.WithCancel(ctx)
 			followers[name] = stop
@@ -119,7 +124,7 @@ func (w *Watcher) Run(ctx context.Context, sink func(Delta)) error {
 	defer kept.Stop()
 	hold := func() {
 		if !b.holding {
-			w.log.Warn("the registry began anew; services that it does not know yet are kept for a while", "for", keepTime)
+			w.log.Warn("the registry began anew, or may be read in part only; services that it no longer tells of are kept for a while", "for", keepTime)
 		}
 		b.hold()
 		kept.Reset(keepTime)
@@ -136,7 +141,7 @@ func (w *Watcher) Run(ctx context.Context, sink func(Delta)) error {
 		case <-ctx.Done():
 			return nil
 		case l := <-lists:
-			if l.back {
+			if l.doubtful && begun {
 				hold()
 			}
 			follow, leave := b.list(l.names)
@@ -187,7 +192,8 @@ func drain(services <-chan heard, hear func(heard)) {
 // listed is a list on its way to the book.
 type listed struct {
 	names []string
-	back  bool
+	// doubtful says that what is missing may be there all the same: the index went backwards, or the list has a new warning.
+	doubtful bool
 }
 
 // followList asks for the list of names, again and again.
@@ -216,7 +222,7 @@ func (w *Watcher) followList(ctx context.Context, lists chan<- listed) {
 		}
 		pause, anew := c.answer(l.Index, time.Now())
 		select {
-		case lists <- listed{l.Names, anew}:
+		case lists <- listed{l.Names, anew || warn}:
 		case <-ctx.Done():
 			return
 		}
@@ -289,15 +295,21 @@ func (w *Watcher) enter(ctx context.Context, q Query) (leave func()) {
 	}
 }
 
-// turn is how long a query for a service may wait: as long as it likes while there are slots to spare, else its share of the rotation. It is
-// shorter already before the last slot is taken, so that the first service without one gets its turn.
+// turn is how long a query for a service may wait. When many more services come, those that wait leave their slots only when this is over; so
+// it is no longer than it takes for ten answers a second, without news, over all services. With more services than slots it is the share of
+// the rotation.
 func (w *Watcher) turn() time.Duration {
 	n := int(w.followed.Load())
-	if w.slots == nil || n <= w.opts.Slots*3/4 {
+	switch {
+	case w.slots == nil:
 		return w.opts.Wait
+	case w.crowded(n):
+		return min(w.opts.Wait, rotation*time.Duration(w.opts.Slots)/time.Duration(n))
 	}
-	return min(w.opts.Wait, rotation, rotation*time.Duration(w.opts.Slots)/time.Duration(n))
+	return min(w.opts.Wait, max(rotation, time.Duration(n)*idlePause))
 }
+
+func (w *Watcher) crowded(n int) bool { return w.slots != nil && n > w.opts.Slots }
 
 // ask bounds a query that is not answered at all.
 func ask[T any](ctx context.Context, q Query, f func(context.Context, Query) (T, error)) (T, error) {

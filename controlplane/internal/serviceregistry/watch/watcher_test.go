@@ -24,6 +24,7 @@ type catalogue struct {
 	news     chan struct{}
 	down     error
 	hang     bool
+	warning  string
 	lists    int
 	reads    map[string]int
 	most     int // queries for services that waited at one time
@@ -114,7 +115,7 @@ func (c *catalogue) List(ctx context.Context, q Query) (List, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lists++
-	return List{Index: c.listAt, Names: slices.Sorted(maps.Keys(c.services))}, nil
+	return List{Index: c.listAt, Names: slices.Sorted(maps.Keys(c.services)), Warning: c.warning}, nil
 }
 
 func (c *catalogue) Service(ctx context.Context, name string, q Query) (Service, error) {
@@ -364,9 +365,56 @@ func TestMoreServicesThanSlots(t *testing.T) {
 			c.put(name, 7)
 			w.after(rotation+rotation/2, name+"=7")
 		}
+		clear(c.reads)
+		w.after(time.Minute)
+		if n := c.reads["s000"]; n < 10 || n > 14 {
+			t.Errorf("a service was read %d times in a minute, want about 12", n)
+		}
 		if c.most > 20 {
 			t.Errorf("%d queries waited at one time, want at most 20", c.most)
 		}
+	})
+}
+
+// TestManyServicesAtOnce: services that wait give up their slots when many more come.
+func TestManyServicesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCatalogue()
+		for i := range 20 {
+			c.put(fmt.Sprintf("a%03d", i), 1)
+		}
+		w := watchOf(t, c, 20)
+		defer w.stop()
+		time.Sleep(time.Minute)
+		for i := range 180 {
+			c.put(fmt.Sprintf("b%03d", i), 1)
+		}
+		time.Sleep(2 * rotation)
+		synctest.Wait()
+		w.mu.Lock()
+		w.deltas = nil
+		w.mu.Unlock()
+		c.put("b150", 7)
+		w.after(rotation+rotation/2, "b150=7")
+	})
+}
+
+// TestWarning: a token that may suddenly read nothing does not take the services away at once.
+func TestWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCatalogue("a", "b")
+		w := watchOf(t, c, 0)
+		defer w.stop()
+		w.after(0, "a=1 b=1")
+		c.warning = "may not read all"
+		c.remove("b")
+		w.after(keepTime / 2)
+		if s := w.w.Status(); s.Warning != "may not read all" {
+			t.Errorf("status %+v", s)
+		}
+		w.after(keepTime, "-b")
+		c.remove("a") // the warning is an old one
+		w.after(time.Second, "-a")
 	})
 }
 
