@@ -195,9 +195,7 @@ func (b *Body) Trailers(h *header.Map) (bool, *Error) {
 	if err := f.parse(b.tail, h); err != nil {
 		return false, err
 	}
-	// RFC 9110, 6.5.1: nothing that framing, routing or authentication rests on.
-	if f.hosts+f.lengths+f.encodings > 0 || f.close || f.keepAlive || f.upgrade || f.nominates || f.hasUpgrade ||
-		h.Has(header.TE) || h.Has(header.Trailer) || h.Has(header.Authorization) || h.Has(header.SetCookie) {
+	if h.BarredFromTrailers() {
 		return false, ErrTrailer
 	}
 	return h.Len() > 0, nil

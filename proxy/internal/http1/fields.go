@@ -194,8 +194,8 @@ func (f *fields) host(h *header.Map, m *Message) *Error {
 	switch {
 	case f.hosts > 1:
 		return ErrHostDuplicate
-	case f.hosts == 0 && m.Minor == 1 && !m.Absolute:
-		return ErrHostMissing
+	case f.hosts == 0 && m.Minor == 1:
+		return ErrHostMissing // also where the target names one (RFC 9112, 3.2)
 	case f.hosts == 1 && m.Absolute:
 		k := header.Key{ID: header.Authority}
 		i := h.Find(k, 0)

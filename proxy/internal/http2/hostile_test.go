@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // Answers to hostile input.
@@ -183,6 +185,56 @@ var hostile = []struct {
 	{"8.5", "CONNECT", headers(1, eh, block(":method CONNECT", ":authority a:1")), ok()},
 	{"RFC 8441 4", ":protocol that was not offered", headers(1, eh, block(":method CONNECT", ":protocol websocket", ":scheme http", ":path /", ":authority a")), onStream(ProtocolError)},
 
+	// What research on desynchronisation has found to work where HTTP/2 becomes HTTP/1 (H2.CL, H2.TE, requests in names and values).
+	{"8.1.1", "DATA with content-length 0", headers(1, eh, post("content-length 0")) + data(1, es, "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"), onStream(ProtocolError)},
+	{"8.1.1", "DATA of GET beyond content-length", headers(1, eh, get("content-length 1")) + data(1, es, "GET /"), onStream(ProtocolError)},
+	{"RFC 9110 8.6", "content-length as a list", headers(1, eh, post("content-length 4, 4")), onStream(ProtocolError)},
+	{"RFC 9110 8.6", "content-length without digits", headers(1, eh, post()+"\x00\x0econtent-length\x00"), onStream(ProtocolError)},
+	{"RFC 9110 8.6", "content-length in hexadecimal", headers(1, eh, post("content-length 0x4")), onStream(ProtocolError)},
+	{"8.2.2", "transfer-encoding of another kind", headers(1, eh, post("transfer-encoding identity")), onStream(ProtocolError)},
+	{"8.2.2", "transfer-encoding beside content-length", headers(1, eh, post("content-length 4", "transfer-encoding chunked")), onStream(ProtocolError)},
+	{"8.2.2", "te chunked", headers(1, es|eh, get("te chunked")), onStream(ProtocolError)},
+	{"8.2.2", "te twice", headers(1, es|eh, get("te trailers", "te chunked")), onStream(ProtocolError)},
+	{"8.2.2", "transfer-encoding in trailers", headers(1, eh, post()) + headers(1, es|eh, block("transfer-encoding chunked")), onStream(ProtocolError)},
+	{"8.2.2", "connection in trailers", headers(1, eh, post()) + headers(1, es|eh, block("connection close")), onStream(ProtocolError)},
+	{"RFC 9110 6.5.1", "host in trailers", headers(1, eh, post()) + headers(1, es|eh, block("host b.example")), onStream(ProtocolError)},
+	{"RFC 9110 6.5.1", "authorization in trailers", headers(1, eh, post()) + headers(1, es|eh, block("authorization Basic eA==")), onStream(ProtocolError)},
+	{"RFC 9110 6.5.1", "cookie in trailers", headers(1, eh, post()) + headers(1, es|eh, block("cookie a=b")), onStream(ProtocolError)},
+	{"RFC 9110 6.5.1", "expect in trailers", headers(1, eh, post()) + headers(1, es|eh, block("expect 100-continue")), onStream(ProtocolError)},
+	{"8.2.1", "a header in a value", headers(1, es|eh, get("x a\r\ntransfer-encoding: chunked")), onStream(ProtocolError)},
+	{"8.2.1", "a request in a value", headers(1, es|eh, get("x a\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\nx: y")), onStream(ProtocolError)},
+	{"8.2.1", "a value that begins with CRLF", headers(1, es|eh, get()+"\x00\x01x\x03\r\na"), onStream(ProtocolError)},
+	{"8.2.1", "a value that ends in CR", headers(1, es|eh, get("x a\r")), onStream(ProtocolError)},
+	{"8.2.1", "CRLF in a cookie", headers(1, es|eh, get("cookie a=b", "cookie c=d\r\nx: y")), onStream(ProtocolError)},
+	{"8.2.1", "CRLF in a Huffman code", headers(1, es|eh, get()+huffman("x", "a\r\ny: z")), onStream(ProtocolError)},
+	{"8.2.1", "a header in a name", headers(1, es|eh, get()+"\x00\x1dx: y\r\ntransfer-encoding: chun\x01k"), onStream(ProtocolError)},
+	{"8.2.1", "CR in a name", headers(1, es|eh, get()+"\x00\x02x\r\x01a"), onStream(ProtocolError)},
+	{"8.2.1", "a name that ends in a colon", headers(1, es|eh, get()+"\x00\x12transfer-encoding:\x07chunked"), onStream(ProtocolError)},
+	{"8.2.1", "a name that ends in a space", headers(1, es|eh, get()+"\x00\x12transfer-encoding \x07chunked"), onStream(ProtocolError)},
+	{"8.2.1", "a name that ends in a tab", headers(1, es|eh, get()+"\x00\x12transfer-encoding\t\x07chunked"), onStream(ProtocolError)},
+	{"8.2.1", "a byte above ASCII in a name", headers(1, es|eh, get()+"\x00\x12transfer-encoding\x8d\x07chunked"), onStream(ProtocolError)},
+	{"8.2.1", "upper case in transfer-encoding", headers(1, es|eh, get("Transfer-Encoding chunked")), onStream(ProtocolError)},
+	{"8.2.1", "a bad field out of the table", headers(1, es|eh, get()+"\x40\x01x\x04a\r\nb") + headers(3, es|eh, get()+"\xbe"), onStream(ProtocolError)},
+	{"8.3.1", "CRLF in :path", headers(1, es|eh, block(":method GET", ":scheme http", ":path /a HTTP/1.1\r\nhost: b\r\nx: y", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "LF in :path", headers(1, es|eh, block(":method GET", ":scheme http", ":path /a\nb", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "tab in :path", headers(1, es|eh, block(":method GET", ":scheme http", ":path /a\tb", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "NUL in :path", headers(1, es|eh, block(":method GET", ":scheme http", ":path /a\x00", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "CRLF in :method", headers(1, es|eh, block(":method GET\r\nx:", ":scheme http", ":path /", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "empty :method", headers(1, es|eh, "\x02\x00"+block(":scheme http", ":path /", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "a target in :method", headers(1, es|eh, block(":method GET http://b/", ":scheme http", ":path /", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "CRLF in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority a\r\nx: y")), onStream(ProtocolError)},
+	{"8.3.1", "space in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority a b")), onStream(ProtocolError)},
+	{"8.3.1", "fragment in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority a#b")), onStream(ProtocolError)},
+	{"8.3.1", "backslash in :authority", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", ":authority a\\b")), onStream(ProtocolError)},
+	{"8.3.1", "a target in :scheme", headers(1, es|eh, block(":method GET", ":scheme http://b/x?", ":path /", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "CRLF in :scheme", headers(1, es|eh, block(":method GET", ":scheme http\r\nx: y", ":path /", ":authority a")), onStream(ProtocolError)},
+	{"8.3.1", "host that differs by its port", headers(1, es|eh, get("host a.example:81")), onStream(ProtocolError)},
+	{"8.3.1", "CRLF in host", headers(1, es|eh, block(":method GET", ":scheme http", ":path /", "host a\r\nx: y")), onStream(ProtocolError)},
+	{"8.3.1", "two hosts, the first of which equals :authority", headers(1, es|eh, get("host a.example", "host b.example")), onStream(ProtocolError)},
+	{"8.3", "pseudo-header that looks like a header", headers(1, es|eh, get(":transfer-encoding chunked")), onStream(ProtocolError)},
+	{"RFC 8441 4", ":protocol with GET", headers(1, es|eh, get(":protocol websocket")), onStream(ProtocolError)},
+	{"8.5", "CONNECT to a path", headers(1, eh, block(":method CONNECT", ":authority a:1/x")), onStream(ProtocolError)},
+
 	// Abuse.
 	{"10.5", "header list too large", headers(1, es|eh, get("x "+rep("a", 10000))), onStream(InternalError)},
 	{"10.5", "too many headers", headers(1, es|eh, get(strings.Split(rep("x a,", 20)+"x a", ",")...)), onStream(InternalError)},
@@ -199,13 +251,23 @@ var hostile = []struct {
 	{"10.5", "reset by own fault", many(250, func(id uint32) string { return headers(id, eh, post()) + frameOf(frameWindowUpdate, 0, id, u32(0)) }), onConn(EnhanceYourCalm)},
 }
 
+// huffman is a field that is not indexed, both parts in the code.
+func huffman(name, value string) string {
+	b := []byte{0}
+	for _, s := range []string{name, value} {
+		b = append(b, 0x80|byte(hpack.HuffmanEncodeLength(s)))
+		b = hpack.AppendHuffmanString(b, s)
+	}
+	return string(b)
+}
+
 // hostileConfig is small enough for every limit to be reached in one row.
 func hostileConfig() *Config {
 	return &Config{Server: true, StreamErrors: true, MaxConcurrentStreams: 4, StreamWindow: 65535, ConnWindow: 200000, MaxHeaderBytes: 8000, MaxHeaders: 20}
 }
 
 func TestHostile(t *testing.T) {
-	if len(hostile) < 70 {
+	if len(hostile) < 150 {
 		t.Fatalf("only %d rows", len(hostile))
 	}
 	for _, tt := range hostile {
@@ -261,6 +323,20 @@ func TestMalformedEndsConnection(t *testing.T) {
 	c, _ = start(t, &Config{Server: true})
 	if err := c.Feed([]byte(headers(1, es|eh, get())+data(1, 0, "x")), 2); err != nil {
 		t.Errorf("DATA behind the end: %v", err)
+	}
+}
+
+// TestBadFieldOutOfTheTable: a field that was refused stays in the compression's table, which both ends
+// must keep alike, and is refused each time that it is named.
+func TestBadFieldOutOfTheTable(t *testing.T) {
+	c, _ := start(t, hostileConfig())
+	bad := headers(1, es|eh, get()+"\x40\x01x\x04a\r\nb")
+	if err := c.Feed([]byte(bad+headers(3, es|eh, get()+"\xbe")+headers(5, es|eh, get())), 2); err != nil {
+		t.Fatal(err)
+	}
+	sent := newReader().read(t, pull(c))
+	if strings.Count(sent, "RST_STREAM") != 2 || strings.Contains(sent, "RST_STREAM 5") {
+		t.Errorf("streams 1 and 3 are to be reset:\n%s", sent)
 	}
 }
 

@@ -103,11 +103,8 @@ func (m *message) header(id header.ID, name, v []byte) *StreamError {
 			return ErrConnectionHeader
 		}
 	}
-	if m.kind == blockTrailers {
-		switch id {
-		case header.Authority, header.ContentLength, header.TE, header.Trailer:
-			return ErrTrailerField
-		}
+	if m.kind == blockTrailers && id.BarredFromTrailers() {
+		return ErrTrailerField
 	}
 	switch id {
 	case header.Cookie:
