@@ -293,7 +293,7 @@ func (p *proxy) dial() *client {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute)) // tests run where much else does
 	p.t.Cleanup(func() { c.Close() })
 	return &client{Conn: c, t: p.t, r: bufio.NewReader(c)}
 }
