@@ -19,6 +19,7 @@ import (
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	clusterv3svc "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	routeservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -62,6 +63,7 @@ func startADS(t *testing.T) *ads {
 	}
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(a.srv, a)
 	clusterv3svc.RegisterClusterDiscoveryServiceServer(a.srv, a)
+	routeservicev3.RegisterVirtualHostDiscoveryServiceServer(a.srv, a)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.srv.Serve(lis) }()
 	t.Cleanup(func() { a.srv.Stop(); <-done })
@@ -126,7 +128,7 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 			continue
 		}
 		s.want[url][n], names[n] = true, true
-		if url == xdsresource.TypeCluster && a.resources[url][n] == nil && !a.silent {
+		if (url == xdsresource.TypeCluster || url == xdsresource.TypeVirtualHost) && a.resources[url][n] == nil && !a.silent {
 			missing = append(missing, n)
 		}
 	}

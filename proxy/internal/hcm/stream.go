@@ -357,6 +357,18 @@ func (s *stream) nameCluster() {
 // ClearRoute implements httpfilter.Stream.
 func (s *stream) ClearRoute() { s.routed = false }
 
+// Routes implements httpfilter.Stream.
+func (s *stream) Routes() *route.Table {
+	s.Route()
+	return s.table
+}
+
+// RenewRoutes implements httpfilter.Stream.
+func (s *stream) RenewRoutes() {
+	s.table = s.w.m.routes()
+	s.ClearRoute()
+}
+
 // traceRoute tells the next hop which operation the route is (Envoy's decorator): an egress
 // proxy names it, the ingress proxy of the other side takes the name.
 func (s *stream) traceRoute() {

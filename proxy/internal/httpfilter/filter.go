@@ -103,6 +103,10 @@ type Stream interface {
 	// Target is the cluster chosen by the route, nil when the route does not forward.
 	Target() *route.Target
 	ClearRoute()
+	// Routes is the table that the route is looked up in, nil for none. RenewRoutes takes the
+	// current one in its place and clears the route.
+	Routes() *route.Table
+	RenewRoutes()
 	// FilterConfig is the filter's most specific per-route configuration (weighted cluster,
 	// route, virtual host, route table), by the name that the filter has in the configuration;
 	// nil when there is none.

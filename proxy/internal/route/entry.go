@@ -318,6 +318,11 @@ func (t *Table) Match(r *Request) *Entry {
 	return nil
 }
 
+// HasHost reports whether a virtual host serves a request.
+func (t *Table) HasHost(h *header.Map) bool {
+	return t.hosts.find(h.Value(header.Authority), t.Config.IgnorePortInHostMatching) != nil
+}
+
 func (p *parts) init(r *Request) {
 	p.path, p.query = split(r.Headers.Value(header.Path))
 	p.connect = string(r.Headers.Value(header.Method)) == "CONNECT"

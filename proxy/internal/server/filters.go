@@ -194,11 +194,11 @@ var httpFilters = map[string]httpFilter{
 		},
 		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
 			if c := cfg.(*ondemand.Config); c.Enabled {
-				if err := s.reachable(c.Source); err != nil {
+				if err := s.reachable(c.Source, "odcds.source"); err != nil {
 					return nil, err
 				}
 			}
-			return ondemand.New(cfg, s.onDemand), nil
+			return ondemand.New(cfg, s.onDemand, s.virtualHosts), nil
 		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {

@@ -202,6 +202,7 @@ func (ls *listenerSet) release(v *liveListener) {
 		delete(ls.routeStats, r.resource)
 		// The table itself stays for connections that are draining.
 		delete(ls.s.routeRecords, r.resource)
+		ls.s.virtualHosts.dropRoutes(r.resource)
 		ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
 	}
 	for _, cancel := range v.cancels {

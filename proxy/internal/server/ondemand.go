@@ -66,13 +66,13 @@ func (w *waiter) answer(found bool) {
 	})
 }
 
-// reachable says what is wrong with a source, if anything is.
-func (s *Server) reachable(src xdsresource.ConfigSource) error {
+// reachable says what is wrong with a source that a field names, if anything is.
+func (s *Server) reachable(src xdsresource.ConfigSource, field string) error {
 	switch {
 	case src.ADS() && s.boot.ADS == nil:
-		return fmt.Errorf("odcds.source names ads, but dynamic_resources.ads_config is missing")
+		return fmt.Errorf("%s names ads, but dynamic_resources.ads_config is missing", field)
 	case src.Cluster != "" && s.boot.Control[src.Cluster] == nil:
-		return fmt.Errorf("odcds.source: cluster %q is not a static cluster of the bootstrap that a config source there names", src.Cluster)
+		return fmt.Errorf("%s: cluster %q is not a static cluster of the bootstrap that a config source there names", field, src.Cluster)
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func (o *onDemand) add(src xdsresource.ConfigSource, name string, w *waiter) {
 	}
 	c := o.waited[name]
 	if c == nil {
-		if err := o.s.reachable(src); err != nil {
+		if err := o.s.reachable(src, "odcds.source"); err != nil {
 			if !o.wrong[src] {
 				o.wrong[src] = true
 				o.s.logger("config").Error("no cluster can be asked for on demand", "error", err)

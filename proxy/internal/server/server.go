@@ -103,6 +103,7 @@ type Server struct {
 	// Of the control loop:
 	clusterSet   *clusterSet
 	onDemand     *onDemand
+	virtualHosts *virtualHosts
 	endpoints    *endpointSet
 	listeners    *listenerSet
 	routeRecords records[resource]
@@ -184,6 +185,7 @@ func New(cfg Config) (*Server, error) {
 	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
 	s.onDemand = newOnDemand(s)
+	s.virtualHosts = newVirtualHosts(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
 	s.connected = s.stats.Gauge("control_plane.connected_state")

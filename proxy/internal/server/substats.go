@@ -80,6 +80,7 @@ func (s *subscriptionStats) failed() {
 
 // routeStats are those of a route configuration from RDS.
 type routeStats struct {
+	statPrefix string // of the connection manager
 	*subscriptionStats
 	reload, empty stats.Counter
 	reloadTime    stats.Gauge
@@ -88,6 +89,17 @@ type routeStats struct {
 func newRouteStats(st *stats.Store, r routeNeed) *routeStats {
 	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", r.statPrefix).Scope("rds").Tagged("envoy.rds_route_config", r.name)
 	return &routeStats{
+		statPrefix:        r.statPrefix,
+		subscriptionStats: newSubscriptionStats(scope, r.source),
+		reload:            scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
+	}
+}
+
+// newHostStats registers the statistics of a route configuration's virtual hosts that come by themselves.
+func newHostStats(st *stats.Store, r resource, statPrefix string) *routeStats {
+	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("vhds").Scope(r.name)
+	return &routeStats{
+		statPrefix:        statPrefix,
 		subscriptionStats: newSubscriptionStats(scope, r.source),
 		reload:            scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
-	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -54,15 +53,13 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 	for _, u := range b.Changed {
 		began := time.Now()
 		r := resource{src, u.Name}
-		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
+		err := s.virtualHosts.setRoutes(r, u.Value.(*xdsresource.RouteConfig), u.Version, u.Raw)
 		s.listeners.routeStats[r].applied(u.Version, err != nil, time.Since(began))
 		if err != nil {
 			errs[u.Name] = err
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
 			continue
 		}
-		s.routes.set(r, t)
-		s.routeRecords.accept(r, u.Version, u.Raw, false, Active)
 		s.listeners.arrived()
 	}
 	for _, f := range b.Failed {

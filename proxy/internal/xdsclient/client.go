@@ -20,6 +20,8 @@ import (
 type Update struct {
 	xdsresource.Resource
 	Version string
+	// Aliases are other names that it was asked for by; virtual hosts alone have them.
+	Aliases []string
 }
 
 // Failure is a resource that arrived and was refused.
@@ -72,6 +74,7 @@ const (
 	SotwRTDS
 	DeltaRTDS
 	DeltaSDS
+	DeltaVHDS
 )
 
 // Config is what a client needs. All fields but Metadata and the back-off are required.

@@ -3,6 +3,7 @@ package xdsclient
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -16,6 +17,7 @@ import (
 // rawResource is a resource as it came. name may be empty in state of the world.
 type rawResource struct {
 	name, version string
+	aliases       []string
 	body          *anypb.Any
 }
 
@@ -46,7 +48,7 @@ func (c *Client) respond(tr transport, r *response) error {
 			continue
 		}
 		// A name that was given back while the response was on its way is not held.
-		if t.wildcard || t.wanted[u.Name] {
+		if t.wildcard || t.wanted[u.Name] || slices.ContainsFunc(u.Aliases, func(n string) bool { return t.wanted[n] }) {
 			t.versions[u.Name] = u.Version
 		}
 	}
@@ -102,10 +104,21 @@ func judge(dec *xdsresource.Decoder, r *response) Batch {
 			}
 			raw.name, body = w.GetName(), w.GetResource()
 		}
+		// The names of virtual hosts are their route configuration's and a host; one without content says that
+		// there is none of these names
+		// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds).
+		loose := r.typeURL == xdsresource.TypeVirtualHost
+		if loose && body == nil {
+			b.Removed = append(append(b.Removed, raw.name), raw.aliases...)
+			continue
+		}
 		res, err := decode(dec, r.typeURL, body)
 		name := res.Name
 		if raw.name != "" {
 			name = raw.name
+		}
+		if loose {
+			res.Name = name
 		}
 		if err == nil && res.Name != name {
 			err = fmt.Errorf("resource %q calls itself %q", raw.name, res.Name)
@@ -118,7 +131,7 @@ func judge(dec *xdsresource.Decoder, r *response) Batch {
 			b.Failed = append(b.Failed, Failure{Name: name, Version: raw.version, Err: err, Raw: res})
 			continue
 		}
-		b.Changed = append(b.Changed, Update{Resource: res, Version: raw.version})
+		b.Changed = append(b.Changed, Update{Resource: res, Version: raw.version, Aliases: raw.aliases})
 	}
 	return b
 }

@@ -25,6 +25,8 @@ func ServiceOf(typeURL string, delta bool) Protocol {
 		sotw, incremental = SotwCDS, DeltaCDS
 	case xdsresource.TypeRoute:
 		sotw, incremental = SotwRDS, DeltaRDS
+	case xdsresource.TypeVirtualHost:
+		return DeltaVHDS // the service has no other variant
 	case xdsresource.TypeEndpoints:
 		sotw, incremental = SotwEDS, DeltaEDS
 	case xdsresource.TypeRuntime:
@@ -63,6 +65,8 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (transport, er
 		return sotw(c)(routeservicev3.NewRouteDiscoveryServiceClient(conn).StreamRoutes(ctx))
 	case DeltaRDS:
 		return delta(c)(routeservicev3.NewRouteDiscoveryServiceClient(conn).DeltaRoutes(ctx))
+	case DeltaVHDS:
+		return delta(c)(routeservicev3.NewVirtualHostDiscoveryServiceClient(conn).DeltaVirtualHosts(ctx))
 	case SotwEDS:
 		return sotw(c)(endpointservicev3.NewEndpointDiscoveryServiceClient(conn).StreamEndpoints(ctx))
 	case DeltaEDS:

@@ -159,7 +159,7 @@ func (d *deltaTransport) recv() (*response, error) {
 	}
 	r := &response{typeURL: m.GetTypeUrl(), nonce: m.GetNonce(), version: m.GetSystemVersionInfo(), removed: m.GetRemovedResources()}
 	for _, res := range m.GetResources() {
-		r.resources = append(r.resources, rawResource{name: res.GetName(), version: res.GetVersion(), body: res.GetResource()})
+		r.resources = append(r.resources, rawResource{name: res.GetName(), version: res.GetVersion(), aliases: res.GetAliases(), body: res.GetResource()})
 	}
 	return r, nil
 }

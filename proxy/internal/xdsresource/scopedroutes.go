@@ -90,7 +90,7 @@ func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration, fr
 	case m.GetRouteConfiguration() != nil && s.RouteConfigName != "":
 		p.bad(path, "route_configuration and route_configuration_name exclude each other")
 	case m.GetRouteConfiguration() != nil:
-		s.Routes = p.routeConfig(join(path, "route_configuration"), m.GetRouteConfiguration())
+		s.Routes = p.inlineRoutes(join(path, "route_configuration"), m.GetRouteConfiguration())
 	case s.RouteConfigName == "":
 		p.bad(path, "route_configuration or route_configuration_name is required")
 	}

@@ -81,7 +81,8 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
 		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
 		max_direct_response_body_size_bytes request_mirror_policies internal_only_headers ignore_port_in_host_matching typed_per_filter_config
-		metadata`,
+		metadata vhds`,
+	"envoy.config.route.v3.Vhds": "config_source",
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits

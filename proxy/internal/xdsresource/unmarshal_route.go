@@ -23,6 +23,9 @@ func (d *Decoder) RouteConfig(m *routev3.RouteConfiguration) (*RouteConfig, erro
 	return rc, nil
 }
 
+// defaultDirectBody is how long the body of a direct response may be, in bytes.
+const defaultDirectBody = 4096
+
 func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteConfig {
 	rc := &RouteConfig{
 		Name:                            m.GetName(),
@@ -31,7 +34,7 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		MostSpecificHeaderMutationsWins: m.GetMostSpecificHeaderMutationsWins(),
 		IgnorePortInHostMatching:        m.GetIgnorePortInHostMatching(),
 		InternalOnlyHeaders:             lower(m.GetInternalOnlyHeaders()),
-		MaxDirectResponseBodySize:       uint32Or(m.GetMaxDirectResponseBodySizeBytes(), 4096),
+		MaxDirectResponseBodySize:       uint32Or(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody),
 		FilterConfigs:                   p.filterConfigs(join(path, "typed_per_filter_config"), m.GetTypedPerFilterConfig()),
 		Metadata:                        metadata(m.GetMetadata()),
 	}
@@ -52,6 +55,9 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 			domains[dom] = out.Name
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, out)
+	}
+	if m.GetVhds() != nil {
+		rc.VHDS, rc.mirrors = p.vhds(join(path, "vhds"), m.GetVhds()), mirrors
 	}
 	return rc
 }

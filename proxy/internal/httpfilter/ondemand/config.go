@@ -11,7 +11,7 @@ import (
 
 // Config is a validated on_demand.v3.OnDemand or PerRouteConfig.
 type Config struct {
-	Enabled bool // there is an odcds; else requests pass
+	Enabled bool // there is an odcds; else requests to unknown clusters pass
 	// Source is asked for clusters: ADS, or a cluster that serves them over gRPC.
 	Source  xdsresource.ConfigSource
 	Timeout time.Duration // of one request's wait

@@ -1,14 +1,15 @@
-// Package ondemand is the HTTP filter envoy.filters.http.on_demand: a request to a cluster that is not
-// known waits until the control plane has been asked for it.
+// Package ondemand is the HTTP filter envoy.filters.http.on_demand: a request to a host that has no virtual host, or to a cluster
+// that is not known, waits until the control plane has been asked for it.
 //
-// When the cluster is there and warm the request goes on, to it; when there is none, or it does not come
-// in time, the request goes on as well, and the router answers it. How clusters are fetched is their
-// owner's matter. Routes are not fetched on demand: virtual hosts (VHDS) are refused where a route
-// configuration asks for them, and so is resources_locator here. Only server imports it.
+// When what is missing is there the request goes on; when there is none, or it does not come in time, the request goes on as well, and
+// the router answers it. Virtual hosts are asked for where the route configuration has a vhds, clusters where this filter has an odcds.
+// How they are fetched is their owners' matter. resources_locator is refused. Only server imports it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/on_demand_updates_filter
 package ondemand
 
 import (
+	"strings"
+
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
@@ -27,18 +28,37 @@ type Clusters interface {
 	Want(src xdsresource.ConfigSource, name string, l *eventloop.Loop, done func(found bool)) (cancel func())
 }
 
+// Hosts fetches virtual hosts. Its method is called on event loops.
+type Hosts interface {
+	// WantHost asks for the virtual host of a host, in lower case and with the port that it came with, in a route configuration
+	// that has a vhds. done is called once, on the loop and not within WantHost, when the configuration has it or there is
+	// none; never after cancel.
+	WantHost(rc *xdsresource.RouteConfig, host string, l *eventloop.Loop, done func(found bool)) (cancel func())
+}
+
 // New returns the factory for a filter chain.
-func New(cfg any, c Clusters) httpfilter.Factory { return &factory{cfg.(*Config), c} }
+func New(cfg any, c Clusters, h Hosts) httpfilter.Factory { return &factory{cfg.(*Config), c, h} }
 
 type factory struct {
 	cfg      *Config
 	clusters Clusters
+	hosts    Hosts
 }
 
 // NewFilter implements httpfilter.Factory.
 func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 	x := &filter{factory: f, loop: l}
 	x.done = func(bool) { x.goOn() }
+	x.hostDone = func(found bool) {
+		x.cancel = nil
+		if found {
+			x.s.RenewRoutes()
+			if x.wait(x.s) {
+				return // now for the cluster
+			}
+		}
+		x.goOn()
+	}
 	x.timer.Init(func() {
 		x.cancel()
 		x.goOn()
@@ -49,34 +69,53 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 // filter serves one stream at a time.
 type filter struct {
 	*factory
-	loop   *eventloop.Loop
-	timer  eventloop.Timer
-	done   func(bool)
-	s      httpfilter.Stream
-	cancel func() // nil: nothing is waited for
+	loop           *eventloop.Loop
+	timer          eventloop.Timer
+	done, hostDone func(bool)
+	s              httpfilter.Stream
+	cancel         func() // nil: nothing is waited for
 }
 
 // OnRequestHeaders implements httpfilter.RequestHeaders.
 func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	if t := s.Routes(); t != nil && t.Config.VHDS != nil && !t.HasHost(h) {
+		if host := h.Value(header.Authority); len(host) > 0 && len(host) <= maxHost {
+			f.s = s
+			f.cancel = f.hosts.WantHost(t.Config, strings.ToLower(string(host)), f.loop, f.hostDone)
+			f.loop.Arm(&f.timer, defaultTimeout)
+			return httpfilter.Stop
+		}
+	}
+	if f.wait(s) {
+		return httpfilter.Stop
+	}
+	return httpfilter.Continue
+}
+
+// maxHost is the longest host that is asked for: a DNS name and a port.
+const maxHost = 253 + 1 + 5
+
+// wait asks for the cluster of the route, if it is not known.
+func (f *filter) wait(s httpfilter.Stream) bool {
 	cfg := f.cfg
 	if own, ok := s.FilterConfig().(*Config); ok {
 		cfg = own
 	}
 	if !cfg.Enabled {
-		return httpfilter.Continue
+		return false
 	}
 	t := s.Target()
 	if t == nil {
-		return httpfilter.Continue
+		return false
 	}
-	name := t.ClusterName(h)
+	name := t.ClusterName(s.RequestHeaders())
 	if name == "" || f.clusters.Known(f.loop, name) {
-		return httpfilter.Continue
+		return false
 	}
 	f.s = s
 	f.cancel = f.clusters.Want(cfg.Source, name, f.loop, f.done)
 	f.loop.Arm(&f.timer, cfg.Timeout)
-	return httpfilter.Stop
+	return true
 }
 
 // goOn lets the request pass, whatever has come of its cluster: the router sees for itself.

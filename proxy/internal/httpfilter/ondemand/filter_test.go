@@ -1,6 +1,7 @@
 package ondemand
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -37,14 +38,20 @@ func (c *clusters) Want(src xdsresource.ConfigSource, name string, _ *eventloop.
 // stream is as much of a stream as the filter uses.
 type stream struct {
 	httpfilter.Stream
+	table     *route.Table
 	target    *route.Target
+	head      *header.Map
+	renewed   int
 	own       any
 	continued int
 }
 
-func (s *stream) Target() *route.Target { return s.target }
-func (s *stream) FilterConfig() any     { return s.own }
-func (s *stream) ContinueRequest()      { s.continued++ }
+func (s *stream) Routes() *route.Table        { return s.table }
+func (s *stream) RenewRoutes()                { s.renewed++ }
+func (s *stream) RequestHeaders() *header.Map { return s.head }
+func (s *stream) Target() *route.Target       { return s.target }
+func (s *stream) FilterConfig() any           { return s.own }
+func (s *stream) ContinueRequest()            { s.continued++ }
 
 var (
 	ads  = xdsresource.ConfigSource{}
@@ -52,7 +59,21 @@ var (
 	on   = &Config{Enabled: true, Source: ads, Timeout: time.Second}
 )
 
+// hosts writes down what it is asked for.
+type hosts struct {
+	asked     []string
+	done      func(bool)
+	cancelled int
+}
+
+func (h *hosts) WantHost(rc *xdsresource.RouteConfig, host string, _ *eventloop.Loop, done func(bool)) func() {
+	h.asked, h.done = append(h.asked, rc.Name+"/"+host), done
+	return func() { h.cancelled++ }
+}
+
 type fixture struct {
+	h *hosts
+
 	*filter
 	loop *eventloop.Loop
 	now  time.Time
@@ -66,10 +87,10 @@ func newFixture(t *testing.T, cfg *Config) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	x := &fixture{loop: l, now: time.Unix(1, 0), c: &clusters{}}
+	x := &fixture{loop: l, now: time.Unix(1, 0), c: &clusters{}, h: &hosts{}}
 	l.SetClock(func() time.Time { return x.now })
 	l.UpdateNow()
-	x.filter = New(cfg, x.c).NewFilter(l).(*filter)
+	x.filter = New(cfg, x.c, x.h).NewFilter(l).(*filter)
 	return x
 }
 
@@ -108,7 +129,7 @@ func TestWhoWaits(t *testing.T) {
 			if test.to != "" {
 				h.AddName("x-to", []byte(test.to))
 			}
-			status := x.OnRequestHeaders(&stream{target: test.target, own: test.own}, h, true)
+			status := x.OnRequestHeaders(&stream{target: test.target, own: test.own, head: h}, h, true)
 			if got := strings.Join(x.c.asked, ","); got != test.want || x.c.source != test.source {
 				t.Errorf("asked %+v for %q, want %+v for %q", x.c.source, got, test.source, test.want)
 			}
@@ -132,7 +153,7 @@ func TestGoesOn(t *testing.T) {
 		"early":    {func(*stream) { x.pass(t, 900*time.Millisecond) }, 0, 1}, // cancelled by the end
 		"ends":     {func(*stream) {}, 0, 1},
 	} {
-		s := &stream{target: &route.Target{Cluster: "far"}}
+		s := &stream{target: &route.Target{Cluster: "far"}, head: &header.Map{}}
 		x.c.cancelled = 0
 		if x.OnRequestHeaders(s, &header.Map{}, true) != httpfilter.Stop {
 			t.Fatalf("%s: not stopped", name)
@@ -145,6 +166,49 @@ func TestGoesOn(t *testing.T) {
 		}
 		if x.timer.Armed() || x.s != nil {
 			t.Errorf("%s: the filter keeps something of the stream", name)
+		}
+	}
+}
+
+// TestHosts: a request waits for its virtual host where the routes are asked for hosts, and then for the cluster that it leads to.
+func TestHosts(t *testing.T) {
+	table, err := route.Compile(&xdsresource.RouteConfig{
+		Name: "rc", VHDS: &xdsresource.ConfigSource{}, VirtualHosts: []*xdsresource.VirtualHost{{Name: "here", Domains: []string{"here"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		host, asked string
+		happens     func(*fixture, *stream)
+		want        string
+	}{
+		"there":             {"here", "", func(*fixture, *stream) {}, "renewed 0, continued 0, cancelled 0 and 0"},
+		"found, no cluster": {"A:80", "rc/a:80", func(x *fixture, _ *stream) { x.h.done(true) }, "renewed 1, continued 1, cancelled 0 and 0"},
+		"none":              {"a", "rc/a", func(x *fixture, _ *stream) { x.h.done(false) }, "renewed 0, continued 1, cancelled 0 and 0"},
+		"time-out":          {"a", "rc/a", func(x *fixture, _ *stream) { x.pass(t, 6*time.Second) }, "renewed 0, continued 1, cancelled 1 and 0"},
+		"ends":              {"a", "rc/a", func(*fixture, *stream) {}, "renewed 0, continued 0, cancelled 1 and 0"},
+		"then the cluster":  {"a", "rc/a", func(x *fixture, s *stream) { s.target = &route.Target{Cluster: "far"}; x.h.done(true); x.c.done(true) }, "renewed 1, continued 1, cancelled 0 and 0"},
+		"the cluster late": {"a", "rc/a", func(x *fixture, s *stream) {
+			s.target = &route.Target{Cluster: "far"}
+			x.h.done(true)
+			x.pass(t, 2*time.Second)
+		}, "renewed 1, continued 1, cancelled 0 and 1"},
+		"too long to be one": {strings.Repeat("a", 300), "", func(*fixture, *stream) {}, "renewed 0, continued 0, cancelled 0 and 0"},
+	} {
+		x := newFixture(t, on)
+		h := &header.Map{}
+		h.Set(header.Authority, []byte(test.host))
+		s := &stream{table: table, head: h}
+		status := x.OnRequestHeaders(s, h, true)
+		if got := strings.Join(x.h.asked, ","); got != test.asked || (status == httpfilter.Stop) != (test.asked != "") {
+			t.Errorf("%s: asked for %q, status %d", name, got, status)
+		}
+		test.happens(x, s)
+		x.OnComplete(s)
+		x.pass(t, 10*time.Second)
+		if got := fmt.Sprintf("renewed %d, continued %d, cancelled %d and %d", s.renewed, s.continued, x.h.cancelled, x.c.cancelled); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
 }
