@@ -123,6 +123,43 @@ func TestConsul(t *testing.T) {
 	}
 }
 
+// TestConsulSidecar: a proxy that has the name of an instance in Consul serves what that instance does.
+func TestConsulSidecar(t *testing.T) {
+	agent := standIn(t)
+	r := start(t, func(c *Config) { c.Consul = []ConsulCatalog{{Address: agent.Addr()}} })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: node(t, "sidecar", "web-1", "default", "10.0.1.1", nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	serves := func(port int) func(xdstest.State) bool {
+		return func(s xdstest.State) bool {
+			for _, p := range []int{8080, 9090} {
+				if (s[xdstest.CDS][fmt.Sprintf("inbound|%d||", p)] != nil) != (p == port) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	agent.Put(instance("web", "web-1", "10.0.1.1", "passing"))
+	if err := c.Until(ctx, serves(8080)); err != nil {
+		t.Fatal(err)
+	}
+	moved := instance("web", "web-1", "10.0.1.1", "passing")
+	moved.Service.Port, moved.Service.Meta["port"] = 9090, "8080" // at another port of its own, called as before
+	agent.Put(moved)
+	if err := c.Until(ctx, serves(9090)); err != nil {
+		t.Fatal(err)
+	}
+	agent.Delete("web", "web-1")
+	if err := c.Until(ctx, serves(0)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (r *running) registries() []watch.Status {
 	r.t.Helper()
 	_, page := r.page("/debug/registries")

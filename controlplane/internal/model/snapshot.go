@@ -316,16 +316,40 @@ func (s *Snapshot) Telemetry(ns string, labels map[string]string) []*Telemetry {
 	return out
 }
 
-// WorkloadOf finds the workload that a proxy stands in front of: by namespace and name, else
-// by address. Nil when it is not registered.
+// WorkloadOf finds the workload that a proxy stands in front of: by namespace and name, among workloads and then among the instances that
+// registries have given, else by address. Nil when it is not registered.
 func (s *Snapshot) WorkloadOf(p *Proxy) *Workload {
 	if w, ok := s.Workloads.Get(p.Namespace + "/" + p.Name); ok {
+		return w
+	}
+	if w := s.registered(p); w != nil {
 		return w
 	}
 	for _, w := range s.Workloads.Prefix(p.Namespace + "/") {
 		for _, ip := range p.IPs {
 			if w.Address == ip {
 				return w
+			}
+		}
+	}
+	return nil
+}
+
+// registered makes a workload of the registry's instance that has the proxy's name.
+func (s *Snapshot) registered(p *Proxy) *Workload {
+	keys, _ := s.ServicesOf.Get(p.Namespace + "/" + p.Name)
+	for _, key := range keys {
+		set, ok := s.Endpoints.Get(key)
+		if !ok {
+			continue
+		}
+		for i := range set.Instances {
+			in := &set.Instances[i]
+			if in.Workload == p.Name && in.Namespace == p.Namespace {
+				return &Workload{
+					Namespace: in.Namespace, Name: in.Workload, Address: in.Address, Labels: in.Labels, ServiceAccount: in.ServiceAccount,
+					Locality: in.Locality, Weight: in.Weight, TLS: in.TLS, Origin: in.Origin,
+				}
 			}
 		}
 	}

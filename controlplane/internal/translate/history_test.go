@@ -321,11 +321,15 @@ func TestHistories(t *testing.T) {
 			proxies := historyProxies(t)
 			clients := make([]client, len(proxies))
 			b, mesh := snapshot.New(), model.DefaultMesh()
-			objects := map[config.Key]*config.Object{}
+			objects, registries := map[config.Key]*config.Object{}, registered{}
 			keyed := map[string][]byte{}
 			for step := range steps {
 				var events []snapshot.Event
 				for range 1 + d.IntN(3) {
+					if d.IntN(4) == 0 {
+						events = append(events, registries.change(d))
+						continue
+					}
 					o := d.object()
 					if d.IntN(3) == 0 {
 						delete(objects, o.Key())
@@ -344,7 +348,7 @@ func TestHistories(t *testing.T) {
 				}
 				fresh := snapshot.New()
 				fresh.SetMesh(mesh)
-				var all []snapshot.Event
+				all := registries.events()
 				for _, o := range objects {
 					all = append(all, snapshot.Set("config", o))
 				}
@@ -383,7 +387,7 @@ func TestHistories(t *testing.T) {
 				if t.Failed() {
 					var names []string
 					for _, e := range events {
-						names = append(names, fmt.Sprint(e.Key, " delete=", e.Delete))
+						names = append(names, fmt.Sprint(e.Key, e.Service, " delete=", e.Delete))
 					}
 					sort.Strings(names)
 					t.Fatalf("after step %d: %v", step, names)

@@ -172,7 +172,11 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	router := p.Type == model.Router
 	w := p.Namespace + "/" + p.Name
 	own := c.Workloads[w]
-	if _, registered := s.Workloads.Get(w); !registered {
+	if _, known := s.Workloads.Get(w); known {
+		// found by its name
+	} else if _, registered := s.ServicesOf.Get(w); registered {
+		own = own || ownHosts(c.EndpointHosts, s, w) // a registry's instance, whose labels and ports are those of its endpoints
+	} else {
 		// The proxy's workload is found by address (model.Snapshot.WorkloadOf): any of the
 		// namespace may be it, or have been.
 		for k := range c.Workloads {

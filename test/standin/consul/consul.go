@@ -131,6 +131,24 @@ func (s *Server) Put(e *api.ServiceEntry) {
 	})
 }
 
+// Delete takes an instance of any node away and reports whether there was one.
+func (s *Server) Delete(name, id string) (found bool) {
+	s.change(func() {
+		sv := s.services[name]
+		if sv == nil {
+			return
+		}
+		for key, e := range sv.instances {
+			if e.Service.ID == id {
+				delete(sv.instances, key)
+				s.index++
+				sv.at, s.listAt, found = s.index, s.index, true
+			}
+		}
+	})
+	return found
+}
+
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	var in api.AgentServiceRegistration
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
