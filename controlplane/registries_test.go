@@ -17,6 +17,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
 	"github.com/lateen-mesh/lateen/test/standin/consul"
+	"github.com/lateen-mesh/lateen/test/standin/nomad"
 )
 
 // instance is one of a service in a stand-in Consul.
@@ -168,6 +169,59 @@ func (r *running) registries() []watch.Status {
 		r.t.Fatalf("%v:\n%s", err, page)
 	}
 	return out
+}
+
+// TestNomadBesideConsul: two registries; a service of each, and one that both have.
+func TestNomadBesideConsul(t *testing.T) {
+	agent, other := standIn(t), nomad.New()
+	t.Cleanup(other.Close)
+	agent.Put(instance("web", "web-1", "10.0.1.1", "passing", "version|v1"))
+	agent.Put(instance("both", "both-1", "10.0.1.2", "passing"))
+	for _, name := range []string{"api", "both"} {
+		other.Put(nomad.Registration{ID: name + "-1", ServiceName: name, Namespace: "default", AllocID: name, Address: "10.0.2.1", Port: 23001,
+			Tags: []string{"port|8080", "protocol|http"}})
+	}
+	r := start(t, func(c *Config) {
+		c.Consul = []ConsulCatalog{{Address: agent.Addr(), Domain: "mesh"}}
+		c.Nomad = []NomadCluster{{Address: other.Addr(), Domain: "mesh", CheckInterval: 50 * time.Millisecond}}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: webNode(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	until := func(host string, want ...string) {
+		t.Helper()
+		var got []string
+		if err := c.Until(ctx, func(s xdstest.State) bool {
+			got = addressesOf(t, s, "outbound|8080||"+host)
+			return slices.Equal(got, want)
+		}); err != nil {
+			t.Fatalf("%s: endpoints %v, want %v: %v", host, got, want, err)
+		}
+	}
+	until("web.service.mesh", "10.0.1.1")
+	until("api.service.mesh", "10.0.2.1")
+	until("both.service.mesh", "10.0.1.2", "10.0.2.1")
+	other.Put(nomad.Registration{ID: "both-2", ServiceName: "both", Namespace: "default", AllocID: "new", Address: "10.0.2.2", Port: 23002,
+		Tags: []string{"port|8080", "protocol|http"}})
+	other.Remove("both-1")
+	until("both.service.mesh", "10.0.1.2", "10.0.2.2")
+	other.Remove("both-2")
+	until("both.service.mesh", "10.0.1.2")
+	if _, page := r.page("/debug/registryz"); !strings.Contains(page, `"ServiceRegistry": "Nomad"`) || !strings.Contains(page, `"ServiceRegistry": "Consul"`) {
+		t.Errorf("/debug/registryz does not tell the registries:\n%s", page)
+	}
+	if got := r.registries(); len(got) != 2 || !got[0].Connected || !got[1].Connected {
+		t.Errorf("registries %+v", got)
+	}
+
+	cfg := Config{ConfigDir: t.TempDir(), CADir: t.TempDir(), GRPCAddr: "127.0.0.1:0", Consul: []ConsulCatalog{{Address: "x:1"}, {Address: "x:1"}}}
+	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("one registry twice: %v", err)
+	}
 }
 
 // TestConsulAwayAtTheStart: certificates are issued and the pages say what is waited for; a proxy is told nothing before Consul was read.

@@ -63,12 +63,12 @@ func start(t testing.TB, extra string) *server {
 	s := &server{t: t, bin: bin, addr: fmt.Sprintf("127.0.0.1:%d", port), args: []string{
 		"agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn"}}
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"ports.hcl": fmt.Sprintf("ports { http = %d, dns = -1, grpc = -1, grpc_tls = -1, serf_lan = %d, serf_wan = %d, server = %d }",
+	for i, text := range []string{
+		fmt.Sprintf("ports { http = %d, dns = -1, grpc = -1, grpc_tls = -1, serf_lan = %d, serf_wan = %d, server = %d }",
 			port, freePort(t), freePort(t), freePort(t)),
-		"extra.hcl": extra,
+		extra, // of equal settings the later counts
 	} {
-		file := filepath.Join(dir, name)
+		file := filepath.Join(dir, fmt.Sprintf("%d.hcl", i))
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

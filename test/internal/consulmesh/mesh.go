@@ -2,10 +2,11 @@
 // versions, a check that fails, a Consul that goes and comes back. It is run on a stand-in by test/contract and on a real Consul by
 // test/registries, so that what holds on the one is known to hold on the other.
 //
-// It registers through Consul's own API and asks the gateway as a client would; it fakes nothing itself.
+// The objects and the gateway are those of samples/consul. It registers through Consul's own API and asks the gateway as a client would; it fakes nothing itself.
 package consulmesh
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,37 +37,6 @@ type Mesh struct {
 	agent   *api.Client
 }
 
-// config routes web.example to the subsets of a service in Consul: by header to v2, else to v1, and /any to all.
-const config = `apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: web, namespace: istio-system}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: [web.example]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: istio-system}
-spec:
-  hosts: [web.example]
-  gateways: [web]
-  http:
-  - match: [{uri: {prefix: /any}}]
-    route: [{destination: {host: web.service.consul}}]
-  - match: [{headers: {x-version: {exact: v2}}}]
-    route: [{destination: {host: web.service.consul, subset: v2}}]
-  - route: [{destination: {host: web.service.consul, subset: v1}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: web, namespace: default}
-spec:
-  host: web.service.consul
-  subsets:
-  - {name: v1, labels: {version: v1}}
-  - {name: v2, labels: {version: v2}}
-`
-
 // Start runs a control plane and a gateway on a Consul agent. Services are registered at addr; the control plane follows catalog, which is that
 // of addr unless it says another address.
 func Start(t testing.TB, addr string, catalog controlplane.ConsulCatalog) *Mesh {
@@ -75,12 +46,10 @@ func Start(t testing.TB, addr string, catalog controlplane.ConsulCatalog) *Mesh 
 	m.agent = agentAt(t, addr, os.Getenv(api.HTTPTokenEnvName))
 	m.gateway = freeAddr(t)
 	_, port, _ := net.SplitHostPort(m.gateway)
-	number := 0
-	fmt.Sscan(port, &number)
 	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config", "web.yaml"), fmt.Appendf(nil, config, number), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config", "web.yaml"), sample(t, "web.yaml", "8080", port), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -97,7 +66,8 @@ func Start(t testing.TB, addr string, catalog controlplane.ConsulCatalog) *Mesh 
 	run(t, "control plane", cp.Run, cp.Ready())
 	m.debug = cp.Addresses().HTTP.String()
 	p, err := proxy.New(proxy.Config{
-		Bootstrap: fmt.Appendf(nil, bootstrap, cp.Addresses().GRPC.(*net.TCPAddr).Port), Concurrency: 1, Logger: log, LogLevel: "warning",
+		Bootstrap:   sample(t, "gateway.yaml", "15010", strconv.Itoa(cp.Addresses().GRPC.(*net.TCPAddr).Port)),
+		Concurrency: 1, Logger: log, LogLevel: "warning",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,31 +76,18 @@ func Start(t testing.TB, addr string, catalog controlplane.ConsulCatalog) *Mesh 
 	return m
 }
 
-const bootstrap = `
-node:
-  id: router~127.0.0.1~gateway.istio-system~istio-system.svc.cluster.local
-  cluster: gateway.istio-system
-  metadata: {NAME: gateway, NAMESPACE: istio-system, INSTANCE_IPS: 127.0.0.1, LATEEN_BIND: 127.0.0.1, LABELS: {istio: ingressgateway}}
-dynamic_resources:
-  ads_config:
-    api_type: DELTA_GRPC
-    transport_api_version: V3
-    grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]
-  lds_config: {ads: {}, resource_api_version: V3}
-  cds_config: {ads: {}, resource_api_version: V3}
-static_resources:
-  clusters:
-  - name: xds-grpc
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {}}
-    load_assignment:
-      cluster_name: xds-grpc
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}}]}]
-`
+// sample reads a file of samples/consul and puts a port of this run in the place of its own.
+func sample(t testing.TB, name, old, port string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "samples", "consul", name)) // from the folder of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(raw, []byte(old)); n == 0 {
+		t.Fatalf("%s has no %q", name, old)
+	}
+	return bytes.ReplaceAll(raw, []byte(old), []byte(port))
+}
 
 // agentAt is a client of the agent, to register with.
 func agentAt(t testing.TB, addr, token string) *api.Client {
@@ -301,6 +258,23 @@ func (m *Mesh) Registry() Registry {
 func (m *Mesh) Eventually(what string, ok func() bool) {
 	m.t.Helper()
 	m.eventually(func() string { return what }, ok)
+}
+
+// Endpoint is what /debug/endpointz says of one.
+type Endpoint struct {
+	Service  string `json:"svc"`
+	Address  string
+	Port     uint32
+	Locality string
+	Health   string
+}
+
+// Endpoints reads all endpoints.
+func (m *Mesh) Endpoints() []Endpoint {
+	m.t.Helper()
+	var out []Endpoint
+	m.Page("/debug/endpointz", &out)
+	return out
 }
 
 func (m *Mesh) eventually(what func() string, ok func() bool) {
