@@ -19,7 +19,7 @@ import (
 
 // newDemoCommand returns `lateen demo`, with stop and status below it.
 func newDemoCommand() *cobra.Command {
-	var port int
+	var cfg demo.Config
 	var detach bool
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -33,22 +33,30 @@ the mesh. Prints what runs where and what to try, then stays in the foreground; 
 				return fmt.Errorf("find this program: %w", err)
 			}
 			if detach {
-				args := []string{"demo", "--gateway-port", strconv.Itoa(port)}
+				args := []string{"demo", "--gateway-port", strconv.Itoa(cfg.GatewayPort)}
+				for flag, port := range map[string]int{"--gateway-tls-port": cfg.GatewayTLSPort, "--gateway-tcp-port": cfg.GatewayTCPPort} {
+					if port != 0 {
+						args = append(args, flag, strconv.Itoa(port))
+					}
+				}
 				if given := givenStateDir(cmd); given != "" {
 					args = append(args, "--state-dir", given)
 				}
 				return demo.Detach(cmd.Context(), executable, args, stateDir(cmd), cmd.OutOrStdout())
 			}
-			return runDemo(cmd, executable, port)
+			cfg.Executable = executable
+			return runDemo(cmd, cfg)
 		},
 	}
-	cmd.Flags().IntVar(&port, "gateway-port", 8080, "port of 127.0.0.1 where the ingress gateway listens")
+	cmd.Flags().IntVar(&cfg.GatewayPort, "gateway-port", 8080, "port of 127.0.0.1 where the ingress gateway listens for port 80 of the mesh")
+	cmd.Flags().IntVar(&cfg.GatewayTLSPort, "gateway-tls-port", 0, "the same for port 443 (default 8443, or the next that is free)")
+	cmd.Flags().IntVar(&cfg.GatewayTCPPort, "gateway-tcp-port", 0, "the same for port 31400 (default 31400, or the next that is free)")
 	cmd.Flags().BoolVar(&detach, "detach", false, "return once the mesh serves and leave it running; end it with 'lateen demo stop'")
 	cmd.AddCommand(newDemoStopCommand(), newDemoStatusCommand())
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, executable string, port int) error {
+func runDemo(cmd *cobra.Command, cfg demo.Config) error {
 	dir := stateDir(cmd)
 	logger, closeLog, err := demoLogger(dir)
 	if err != nil {
@@ -59,9 +67,7 @@ func runDemo(cmd *cobra.Command, executable string, port int) error {
 	if err != nil {
 		return err
 	}
-	cfg := demo.Config{
-		StateDir: dir, StateFlag: givenStateDir(cmd), GatewayPort: port, Executable: executable, Out: cmd.OutOrStdout(), Logger: logger,
-	}
+	cfg.StateDir, cfg.StateFlag, cfg.Out, cfg.Logger = dir, givenStateDir(cmd), cmd.OutOrStdout(), logger
 	if ready != nil {
 		defer ready.Close()
 		cfg.Out = ready
@@ -141,6 +147,6 @@ func printDemoStatus(out io.Writer, run *runfile.Run, all []demo.ProcessStatus) 
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\ngateway: http://%s   addresses: %s.0.0/16\n", run.Gateway, run.Block)
+	_, err := fmt.Fprintf(out, "\ngateway: http://%s, port 443 at %s, port 31400 at %s   addresses: %s.0.0/16\n", run.Gateway, run.GatewayTLS, run.GatewayTCP, run.Block)
 	return err
 }

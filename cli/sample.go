@@ -21,9 +21,9 @@ import (
 func newSampleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sample",
-		Short: "Make the apps of the sample shop fail or slow down, see what they received, or run one",
+		Short: "Make the apps of the sample shop fail or slow down, see what they received, run one, or make a certificate to try TLS with",
 	}
-	cmd.AddCommand(newSampleFaultCommand(), newSampleRequestsCommand(), newSampleServeCommand())
+	cmd.AddCommand(newSampleFaultCommand(), newSampleRequestsCommand(), newSampleServeCommand(), newSampleCertificateCommand())
 	return cmd
 }
 
@@ -141,7 +141,7 @@ func newSampleRequestsCommand() *cobra.Command {
 }
 
 func newSampleServeCommand() *cobra.Command {
-	var address string
+	var address, certificate, key string
 	cmd := &cobra.Command{
 		Use:       "serve APP",
 		Short:     "Run one app of the shop: " + strings.Join(sample.Kinds(), ", "),
@@ -155,9 +155,14 @@ func newSampleServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return sample.Run(cmd.Context(), sample.Config{Kind: args[0], Address: address, Getenv: os.Getenv, Logger: log.Scope(logger, args[0])})
+			return sample.Run(cmd.Context(), sample.Config{
+				Kind: args[0], Address: address, Certificate: certificate, Key: key, Getenv: os.Getenv, Logger: log.Scope(logger, args[0]),
+			})
 		},
 	}
 	cmd.Flags().StringVar(&address, "address", "", "IP:PORT to listen on (default all addresses and the app's own port)")
+	cmd.Flags().StringVar(&certificate, "certificate", "", "file with a certificate, with which the app ends TLS itself")
+	cmd.Flags().StringVar(&key, "key", "", "file with the certificate's key")
+	cmd.MarkFlagsRequiredTogether("certificate", "key")
 	return cmd
 }

@@ -89,7 +89,7 @@ func TestSampleMistakes(t *testing.T) {
 
 func TestDemoStatusTable(t *testing.T) {
 	var out strings.Builder
-	run := &runfile.Run{Block: "127.77", Gateway: "127.0.0.1:8080"}
+	run := &runfile.Run{Block: "127.77", Gateway: "127.0.0.1:8080", GatewayTLS: "127.0.0.1:8443", GatewayTCP: "127.0.0.1:31400"}
 	err := printDemoStatus(&out, run, []demo.ProcessStatus{
 		{Name: "control-plane", PID: 12, State: "ready", Log: "/l/control-plane.log"},
 		{Name: "forum-1", State: "restarting", Log: "/l/forum-1.log"},
@@ -98,7 +98,7 @@ func TestDemoStatusTable(t *testing.T) {
 control-plane   12    ready        /l/control-plane.log
 forum-1         -     restarting   /l/forum-1.log
 
-gateway: http://127.0.0.1:8080   addresses: 127.77.0.0/16
+gateway: http://127.0.0.1:8080, port 443 at 127.0.0.1:8443, port 31400 at 127.0.0.1:31400   addresses: 127.77.0.0/16
 `
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%s", err, out.String())

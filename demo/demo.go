@@ -30,8 +30,11 @@ type Config struct {
 	StateDir string
 	// StateFlag is what the user wrote as --state-dir, "" for nothing; the table repeats it.
 	StateFlag string
-	// GatewayPort is where the gateway listens, on 127.0.0.1.
+	// GatewayPort is where the gateway listens for port 80 of the mesh, on 127.0.0.1.
 	GatewayPort int
+	// GatewayTLSPort and GatewayTCPPort are where it listens for 443 and 31400, once a Gateway asks for them. 0: 8443 and 31400, or the next
+	// that are free.
+	GatewayTLSPort, GatewayTCPPort int
 	// Executable is the program whose commands are run: `lateen` itself.
 	Executable string
 	// Out gets the table, once the mesh serves.
@@ -53,6 +56,16 @@ func New(cfg Config) (*Demo, error) {
 	if cfg.GatewayPort < 1 || cfg.GatewayPort > 65535 {
 		return nil, fmt.Errorf("--gateway-port %d: want 1 to 65535", cfg.GatewayPort)
 	}
+	for _, g := range cfg.gatewayPorts() {
+		if g.chosen < 0 || g.chosen > 65535 {
+			return nil, fmt.Errorf("--%s %d: want 1 to 65535", g.flag, g.chosen)
+		}
+		for _, other := range cfg.gatewayPorts() {
+			if g.flag != other.flag && g.chosen != 0 && g.chosen == other.chosen {
+				return nil, fmt.Errorf("--%s and --%s are both %d: choose two ports", g.flag, other.flag, g.chosen)
+			}
+		}
+	}
 	abs, err := filepath.Abs(cfg.StateDir)
 	if err != nil {
 		return nil, fmt.Errorf("state folder %s: %w", cfg.StateDir, err)
@@ -61,6 +74,11 @@ func New(cfg Config) (*Demo, error) {
 	d := &Demo{cfg: cfg}
 	d.block = func() (string, error) { return chooseBlock(preferredBlock(abs), blockIsFree) }
 	return d, nil
+}
+
+// gatewayPorts are those for 80, 443 and 31400 of the mesh.
+func (c *Config) gatewayPorts() [3]gatewayPort {
+	return [3]gatewayPort{{"gateway-port", c.GatewayPort, c.GatewayPort}, {"gateway-tls-port", c.GatewayTLSPort, 8443}, {"gateway-tcp-port", c.GatewayTCPPort, 31400}}
 }
 
 // Run starts the mesh and keeps it running until ctx ends, then ends every process of it.
@@ -75,14 +93,17 @@ func (d *Demo) Run(ctx context.Context) error {
 		return err
 	}
 	defer held.release()
-	if err := gatewayPortTaken(d.cfg.GatewayPort); err != nil {
-		return err
+	var ports gatewayPorts
+	for i, g := range d.cfg.gatewayPorts() {
+		if ports[i], err = g.free(ports[:i]); err != nil {
+			return err
+		}
 	}
 	block, err := d.block()
 	if err != nil {
 		return err
 	}
-	p := newPlan(d.cfg.StateDir, block, d.cfg.GatewayPort, d.cfg.Executable)
+	p := newPlan(d.cfg.StateDir, block, ports, d.cfg.Executable)
 	p.stateFlag = d.cfg.StateFlag
 	if err := p.seed(); err != nil {
 		return err

@@ -64,13 +64,22 @@ func TestGatewayPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := ln.Addr().(*net.TCPAddr).Port
-	err = gatewayPortTaken(port)
-	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) || !strings.Contains(err.Error(), "--gateway-port") {
+	chosen := gatewayPort{"gateway-port", port, port}
+	if _, err = chosen.free(nil); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) || !strings.Contains(err.Error(), "--gateway-port") {
 		t.Errorf("got %v", err)
 	}
+	// Nobody chose it: another one will do, and not one that is spoken for.
+	usual := gatewayPort{"gateway-tls-port", 0, port}
+	next, err := usual.free(nil)
+	if err != nil || next <= port {
+		t.Errorf("the next after %d is %d, %v", port, next, err)
+	}
+	if other, err := usual.free([]int{next}); err != nil || other <= next {
+		t.Errorf("the next after %d is %d, %v", next, other, err)
+	}
 	ln.Close()
-	if err := gatewayPortTaken(port); err != nil {
-		t.Errorf("a free port: %v", err)
+	if got, err := chosen.free(nil); err != nil || got != port {
+		t.Errorf("a free port: %d, %v", got, err)
 	}
 }
 
@@ -102,13 +111,13 @@ func TestLock(t *testing.T) {
 
 func testPlan(t *testing.T) *plan {
 	t.Helper()
-	return newPlan(t.TempDir(), "127.77", 8080, "/bin/lateen")
+	return newPlan(t.TempDir(), "127.77", gatewayPorts{8080, 8443, 31400}, "/bin/lateen")
 }
 
 func TestPlan(t *testing.T) {
 	p := testPlan(t)
 	run := p.runFile([]supervise.Status{{Name: "control-plane", PID: 7, Log: "/l"}})
-	if run.Gateway != "127.0.0.1:8080" || run.XDSTLS != "127.77.0.1:15012" || len(run.Proxies) != 5 || len(run.Apps) != 5 || run.Processes[0].PID != 7 {
+	if run.Gateway != "127.0.0.1:8080" || run.GatewayTLS != "127.0.0.1:8443" || run.GatewayTCP != "127.0.0.1:31400" || run.XDSTLS != "127.77.0.1:15012" || len(run.Proxies) != 5 || len(run.Apps) != 5 || run.Processes[0].PID != 7 {
 		t.Errorf("%+v", run)
 	}
 	names := map[string]bool{}
@@ -173,7 +182,7 @@ func TestSeed(t *testing.T) {
 	if err := os.Remove(p.path("config", "istioinaction", "service", "forum.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	again := newPlan(p.stateDir, p.block, 9090, p.executable)
+	again := newPlan(p.stateDir, p.block, gatewayPorts{9090, 9443, 9400}, p.executable)
 	if err := again.seed(); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +276,7 @@ func TestTable(t *testing.T) {
 
 func TestGoRun(t *testing.T) {
 	for path, want := range map[string]bool{"/tmp/go-build12/b001/exe/lateen": true, "/usr/local/bin/lateen": false, "/x/exe/lateen": false} {
-		p := newPlan(t.TempDir(), "127.77", 8080, path)
+		p := newPlan(t.TempDir(), "127.77", gatewayPorts{8080, 8443, 31400}, path)
 		if p.goRun != want || strings.HasPrefix(p.command(), "go run ./cmd/lateen") != want {
 			t.Errorf("%s: %v, %s", path, p.goRun, p.command())
 		}
@@ -298,6 +307,17 @@ func TestBadPort(t *testing.T) {
 	for _, port := range []int{0, -1, 65536} {
 		if _, err := New(Config{GatewayPort: port, Logger: quiet()}); err == nil || !strings.Contains(err.Error(), "--gateway-port") {
 			t.Errorf("%d: %v", port, err)
+		}
+	}
+}
+
+func TestPortsAreDifferent(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"--gateway-tls-port": {GatewayPort: 8080, GatewayTLSPort: 8080}, "--gateway-tcp-port": {GatewayPort: 8080, GatewayTCPPort: -1},
+	} {
+		cfg.Logger = quiet()
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 }

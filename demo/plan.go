@@ -38,21 +38,28 @@ type workload struct {
 	Env            []string // of the app, beyond what all get
 }
 
+// gatewayPorts are where the gateway listens for ports 80, 443 and 31400 of the mesh.
+type gatewayPorts [3]int
+
+func (g gatewayPorts) http() int { return g[0] }
+func (g gatewayPorts) tls() int  { return g[1] }
+func (g gatewayPorts) tcp() int  { return g[2] }
+
 // plan is everything that runs and where, from the block and the flags alone.
 type plan struct {
-	stateDir    string
-	block       string
-	gatewayPort int
-	executable  string
-	goRun       bool   // the program was started by `go run`
-	stateFlag   string // what the user gave as --state-dir, for the commands that the table suggests
-	fresh       bool   // the configuration is the one that seed wrote in this run
-	begun       time.Time
-	workloads   []workload
+	gatewayPorts
+	stateDir   string
+	block      string
+	executable string
+	goRun      bool   // the program was started by `go run`
+	stateFlag  string // what the user gave as --state-dir, for the commands that the table suggests
+	fresh      bool   // the configuration is the one that seed wrote in this run
+	begun      time.Time
+	workloads  []workload
 }
 
-func newPlan(stateDir, block string, gatewayPort int, executable string) *plan {
-	p := &plan{stateDir: stateDir, block: block, gatewayPort: gatewayPort, executable: executable, goRun: madeByGoRun(executable)}
+func newPlan(stateDir, block string, ports gatewayPorts, executable string) *plan {
+	p := &plan{stateDir: stateDir, block: block, gatewayPorts: ports, executable: executable, goRun: madeByGoRun(executable)}
 	if p.goRun && runtime.GOOS == "linux" {
 		// `go run` deletes its program when it ends, which is before a detached demo does. The running program's file stays within reach
 		// under this name (proc(5)), also for the processes that are started again later.
@@ -96,7 +103,9 @@ func (p *plan) controlPlane(port int) string {
 	return net.JoinHostPort(p.block+".0.1", strconv.Itoa(port))
 }
 
-func (p *plan) gateway() string { return net.JoinHostPort(gatewayBind, strconv.Itoa(p.gatewayPort)) }
+func gatewayAddress(port int) string { return net.JoinHostPort(gatewayBind, strconv.Itoa(port)) }
+
+func (p *plan) gateway() string { return gatewayAddress(p.http()) }
 
 // usersAddress is where the service outside the mesh listens.
 func (p *plan) usersAddress() string { return p.block + ".2.1:8000" }
@@ -108,7 +117,7 @@ func (w workload) app() string       { return net.JoinHostPort(w.AppIP, strconv.
 // runFile is run.json for the plan, with the processes as they are now.
 func (p *plan) runFile(statuses []supervise.Status) *runfile.Run {
 	run := &runfile.Run{
-		PID: os.Getpid(), Block: p.block, Gateway: p.gateway(),
+		PID: os.Getpid(), Block: p.block, Gateway: p.gateway(), GatewayTLS: gatewayAddress(p.tls()), GatewayTCP: gatewayAddress(p.tcp()),
 		XDS: p.controlPlane(15010), XDSTLS: p.controlPlane(15012), Debug: p.controlPlane(15014),
 	}
 	for _, w := range p.workloads {

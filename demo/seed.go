@@ -13,14 +13,14 @@ import (
 )
 
 // seed fills config/ with the shop's objects when nobody has put anything there yet. The gateway's Service is always written anew: its
-// target port is --gateway-port.
+// target ports are --gateway-port and its like.
 func (p *plan) seed() error {
 	empty, err := holdsNoFile(statedir.ConfigDir(p.stateDir))
 	if err != nil {
 		return err
 	}
 	p.fresh = empty
-	files := []config.File{{Name: "gateway service", Data: fmt.Appendf(nil, gatewayService, p.gatewayPort)}}
+	files := []config.File{{Name: "gateway service", Data: fmt.Appendf(nil, gatewayService, p.http(), p.tls(), p.tcp())}}
 	if empty {
 		paths, err := fs.Glob(shop.FS, "base/*.yaml")
 		if err != nil {
@@ -53,7 +53,8 @@ func (p *plan) seed() error {
 	return nil
 }
 
-const gatewayService = `# Written by lateen demo at each start: the gateway listens on --gateway-port of this machine for port 80 of the mesh.
+const gatewayService = `# Written by lateen demo at each start: for ports 80, 443 and 31400 of the mesh the gateway listens on --gateway-port, --gateway-tls-port and
+# --gateway-tcp-port of this machine.
 apiVersion: v1
 kind: Service
 metadata:
@@ -69,6 +70,12 @@ spec:
   ports:
   - name: http2
     port: 80
+    targetPort: %d
+  - name: https
+    port: 443
+    targetPort: %d
+  - name: tcp
+    port: 31400
     targetPort: %d
 `
 

@@ -15,7 +15,8 @@ func writeTable(out io.Writer, p *plan) error {
 	fmt.Fprintf(w, "control plane\t%s\thttp://%s\n", p.controlPlane(15012), p.controlPlane(15014))
 	for _, wl := range p.workloads {
 		if wl.Kind == "" {
-			fmt.Fprintf(w, "gateway\thttp://localhost:%d\thttp://%s\n", p.gatewayPort, wl.admin())
+			fmt.Fprintf(w, "gateway\thttp://localhost:%d\thttp://%s\n", p.http(), wl.admin())
+			fmt.Fprintf(w, "  its ports 443 and 31400\tlocalhost:%d, localhost:%d\t\n", p.tls(), p.tcp())
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s:%d\thttp://%s\n", wl.Deployment, wl.IP, wl.Port, wl.admin())
@@ -32,7 +33,7 @@ The shop is open. Try:
   %[2]s proxy-config routes deploy/webapp.%[3]s
   %[2]s apply -f samples/shop/mesh/catalog-subsets.yaml -f samples/shop/mesh/catalog-90-10.yaml
   %[2]s sample fault --app catalog --version v1 --rate 0.5 --status 500
-`, p.gatewayPort, me, shopNamespace)
+`, p.http(), me, shopNamespace)
 	_, err := io.WriteString(out, b.String())
 	return err
 }

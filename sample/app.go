@@ -2,6 +2,7 @@ package sample
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,8 @@ type Config struct {
 	Kind string
 	// Address to listen on, "IP:PORT"; an empty IP means all addresses.
 	Address string
+	// Certificate and Key are files with which the app ends TLS itself; empty: it speaks in the clear.
+	Certificate, Key string
 	// Getenv reads the app's environment; os.Getenv in a process. Which variables matter is said at each app.
 	Getenv func(string) string
 	Logger *slog.Logger
@@ -51,6 +54,14 @@ func Run(ctx context.Context, cfg Config) error {
 
 // Serve is Run on a listener that is already open; it closes it.
 func Serve(ctx context.Context, cfg Config, ln net.Listener) error {
+	if cfg.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
+		if err != nil {
+			ln.Close()
+			return fmt.Errorf("%s: %w", cfg.Kind, err)
+		}
+		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}})
+	}
 	if cfg.Kind == "tcp-echo" {
 		return serveEcho(ctx, cfg, ln)
 	}

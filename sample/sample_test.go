@@ -33,13 +33,18 @@ func env(pairs ...string) func(string) string {
 // start serves an app for the length of the test and returns its address.
 func start(t *testing.T, kind string, getenv func(string) string) string {
 	t.Helper()
+	return startWith(t, Config{Kind: kind, Getenv: getenv})
+}
+
+func startWith(t *testing.T, cfg Config) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	cfg := Config{Kind: kind, Getenv: getenv, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	go func() { done <- Serve(ctx, cfg, ln) }()
 	t.Cleanup(func() {
 		cancel()

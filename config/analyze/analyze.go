@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	mesh "istio.io/api/mesh/v1alpha1"
 
@@ -61,6 +62,7 @@ const (
 	SubsetSelectsNone   = "IST0173" // DestinationRuleSubsetNotSelectPods
 	NoEffect            = "LAT0001" // a field that parses and is stored, and does nothing yet
 	UnknownProvider     = "LAT0003" // a Telemetry names a provider that the mesh's settings do not define
+	ExpiredCredential   = "LAT0004" // the certificate in a gateway's Secret is not valid now
 	PolicyConflict      = "LAT0002" // two policies for the same workloads, of which one counts
 )
 
@@ -95,6 +97,8 @@ type Options struct {
 	// Mesh is the mesh's settings; nil stands for the defaults. ConfigMap istio-system/istio
 	// in the set counts before it.
 	Mesh *mesh.MeshConfig
+	// Now judges certificates. Zero means the present.
+	Now time.Time
 	// Domain is the suffix of services' names. Empty means cluster.local.
 	Domain string
 }
@@ -105,6 +109,9 @@ func Set(s *config.Set, opts Options) []Message {
 	a := &analyzer{set: s, opts: opts}
 	if a.opts.Domain == "" {
 		a.opts.Domain = "cluster.local"
+	}
+	if a.opts.Now.IsZero() {
+		a.opts.Now = time.Now()
 	}
 	a.index()
 	for _, o := range s.List(schema.VirtualService) {

@@ -117,7 +117,51 @@ apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: again}
 spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [query.example.com]}]}
-`, "IST0145 Error spec.servers[0]: both serve host query.example.com"},
+`, ""},
+		{"same host twice with TLS", `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a}
+spec: {selector: {istio: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: b}
+spec: {selector: {istio: other, app: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: ["*/A.com"], tls: {mode: PASSTHROUGH}}]}
+`, "IST0145 Error spec.servers[0]: Gateway shop/a (servers[0]) as well: both serve host a.com"},
+		{"same host with TLS for two namespaces", `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a}
+spec: {selector: {istio: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [x/a.com], tls: {mode: PASSTHROUGH}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: b}
+spec: {selector: {istio: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [y/a.com], tls: {mode: PASSTHROUGH}}]}
+`, "IST0145 Error spec.servers[0]: tells no namespaces apart"},
+		{"the younger one yields", `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a, creationTimestamp: "2025-02-01T00:00:00Z"}
+spec: {selector: {istio: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: b, creationTimestamp: "2025-01-01T00:00:00Z"}
+spec: {selector: {istio: other}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]}
+`, "IST0145 Error spec.servers[0]: is used by Gateway shop/b"},
+		{"same host for other proxies", `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a}
+spec: {selector: {app: one}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: b}
+spec: {selector: {app: two}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]}
+`, ""},
 		{"other host on the port", `
 apiVersion: networking.istio.io/v1
 kind: Gateway

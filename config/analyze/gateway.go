@@ -1,13 +1,13 @@
 package analyze
 
 import (
-	"fmt"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/credential"
 	"github.com/lateen-mesh/lateen/config/schema"
 )
 
@@ -15,25 +15,81 @@ func (a *analyzer) gateway(o *config.Object) {
 	gw := o.Spec.(*networking.Gateway)
 	a.gatewaySelector(o, gw)
 	for i, s := range gw.Servers {
-		f := indexed("spec.servers", i)
-		name := s.Tls.GetCredentialName()
-		if name == "" || strings.Contains(name, "://") {
+		a.serverCredentials(o, gw, indexed("spec.servers", i)+".tls", s.Tls)
+	}
+}
+
+// serverCredentials finds Secrets that a server needs and that are not there, or of no use.
+func (a *analyzer) serverCredentials(o *config.Object, gw *networking.Gateway, field string, t *networking.ServerTLSSettings) {
+	checks := t.GetMode() == networking.ServerTLSSettings_MUTUAL || t.GetMode() == networking.ServerTLSSettings_OPTIONAL_MUTUAL
+	if t == nil || !checks && t.Mode != networking.ServerTLSSettings_SIMPLE {
+		return
+	}
+	names, at := t.CredentialNames, func(i int) string { return indexed(field+".credentialNames", i) }
+	if len(names) == 0 && t.CredentialName != "" {
+		names, at = []string{t.CredentialName}, func(int) string { return field + ".credentialName" }
+	}
+	for i, name := range names {
+		if strings.Contains(name, "://") {
 			continue
 		}
-		// The secret has to be in the namespace of the gateway's workload, which is where its
-		// Service is.
-		namespaces := []string{"istio-system"}
-		for _, svc := range a.gatewayServices(gw) {
-			namespaces = append(namespaces, svc.Namespace)
-		}
-		found := false
-		for _, ns := range namespaces {
-			found = found || a.set.Get(schema.Secret, ns, name) != nil
-		}
-		if !found {
-			a.add(o, InvalidCredential, Error, f+".tls.credentialName", "there is no Secret %s/%s; this server cannot take connections", namespaces[len(namespaces)-1], name)
+		c, where, err := a.credential(gw, name)
+		switch {
+		case where == "":
+			a.add(o, InvalidCredential, Error, at(i), "there is no Secret %s/%s; this server cannot take connections", a.gatewayNamespace(gw), name)
+		case len(c.Certificate) == 0:
+			a.add(o, InvalidCredential, Error, at(i), "Secret %s has no certificate that can be used%s; it needs tls.crt and tls.key, or cert and key", where, because(err))
+		default:
+			if text := c.Expired(a.opts.Now); text != "" {
+				a.add(o, ExpiredCredential, Warning, at(i), "Secret %s: %s; clients will refuse it", where, text)
+			}
 		}
 	}
+	if !checks {
+		return
+	}
+	roots, rootsAt := t.CaCertCredentialName, field+".caCertCredentialName"
+	if roots == "" && len(names) > 0 {
+		roots, rootsAt = names[0], at(0)
+	}
+	if roots == "" || strings.Contains(roots, "://") {
+		return
+	}
+	c, where, err := a.credential(gw, roots+credential.CASuffix)
+	if where == "" {
+		c, where, err = a.credential(gw, roots)
+	}
+	switch {
+	case where == "" && rootsAt == field+".caCertCredentialName":
+		a.add(o, InvalidCredential, Error, rootsAt, "there is no Secret %s/%s; no client gets in", a.gatewayNamespace(gw), roots)
+	case where != "" && len(c.CA) == 0:
+		a.add(o, InvalidCredential, Error, rootsAt, "Secret %s has no roots for clients' certificates%s, so none gets in; it needs ca.crt or cacert", where, because(err))
+	}
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return " (" + err.Error() + ")"
+}
+
+// credential reads a Secret where a gateway's proxies look for it: in their own namespace. where names it; empty when there is none.
+func (a *analyzer) credential(gw *networking.Gateway, name string) (c credential.Credential, where string, err error) {
+	o := a.set.Get(schema.Secret, a.gatewayNamespace(gw), name)
+	if o == nil {
+		return c, "", nil
+	}
+	c, err = credential.Parse(o.Spec.(*corev1.Secret))
+	return c, o.Namespace + "/" + o.Name, err
+}
+
+// gatewayNamespace is where a gateway's proxies are, which is where its Service is.
+func (a *analyzer) gatewayNamespace(gw *networking.Gateway) string {
+	if services := a.gatewayServices(gw); len(services) > 0 {
+		return services[0].Namespace
+	}
+	return "istio-system"
 }
 
 // gatewayServices returns the Services whose workloads the gateway selects.
@@ -77,88 +133,4 @@ func (a *analyzer) gatewaySelector(o *config.Object, gw *networking.Gateway) {
 				services[0].Namespace, services[0].Name, s.Port.GetNumber())
 		}
 	}
-}
-
-// gatewayConflicts finds servers that cannot share a port: plain TCP beside anything else, HTTP
-// beside TLS, or the same host twice.
-func (a *analyzer) gatewayConflicts() {
-	type taken struct {
-		object *config.Object
-		index  int
-		server *networking.Server
-	}
-	ports := map[string][]taken{}
-	for _, o := range a.set.List(schema.Gateway) {
-		gw := o.Spec.(*networking.Gateway)
-		for i, s := range gw.Servers {
-			if s.Port == nil {
-				continue
-			}
-			key := fmt.Sprintf("%s %s %d", schema.LabelString(gw.Selector), s.Bind, s.Port.Number)
-			for _, t := range ports[key] {
-				if text := conflict(s, t.server, o.Namespace, t.object.Namespace); text != "" {
-					a.add(o, ConflictingGateways, Error, indexed("spec.servers", i), "port %d of the same gateway is used by Gateway %s/%s (servers[%d]) as well: %s",
-						s.Port.Number, t.object.Namespace, t.object.Name, t.index, text)
-					break
-				}
-			}
-			ports[key] = append(ports[key], taken{o, i, s})
-		}
-	}
-}
-
-// conflict says why two servers cannot share a port; empty if they can.
-func conflict(a, b *networking.Server, nsA, nsB string) string {
-	x, y := transport(a), transport(b)
-	if x != y {
-		return fmt.Sprintf("%s and %s cannot share a port; use another port for one", a.Port.Protocol, b.Port.Protocol)
-	}
-	if x == "tcp" {
-		return "plain TCP connections carry no host name to tell the two apart; use another port for one"
-	}
-	for _, h := range a.Hosts {
-		for _, g := range b.Hosts {
-			if hostOf(h) == hostOf(g) && sharesNamespace(h, g, nsA, nsB) {
-				return fmt.Sprintf("both serve host %s; only the older one counts", hostOf(h))
-			}
-		}
-	}
-	return ""
-}
-
-func hostOf(h string) string {
-	if _, host, ok := strings.Cut(h, "/"); ok {
-		return strings.ToLower(host)
-	}
-	return strings.ToLower(h)
-}
-
-func sharesNamespace(h, g, nsA, nsB string) bool {
-	part := func(s, own string) string {
-		ns, _, ok := strings.Cut(s, "/")
-		if !ok {
-			return "*"
-		}
-		if ns == "." {
-			return own
-		}
-		return ns
-	}
-	x, y := part(h, nsA), part(g, nsB)
-	return x == "*" || y == "*" || x == y
-}
-
-// transport names what is told apart on a port: tls servers by SNI, http servers by Host, tcp
-// ones not at all.
-func transport(s *networking.Server) string {
-	switch strings.ToUpper(s.Port.Protocol) {
-	case "HTTPS", "TLS":
-		return "tls"
-	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY":
-		return "http"
-	}
-	if s.Tls != nil && !s.Tls.HttpsRedirect {
-		return "tls"
-	}
-	return "tcp"
 }

@@ -27,6 +27,9 @@ type Run struct {
 	Block string `json:"block"`
 	// Gateway is where the ingress gateway's plain HTTP listener answers.
 	Gateway string `json:"gateway"`
+	// GatewayTLS and GatewayTCP are where it answers on ports 443 and 31400 of the mesh, once a Gateway asks for them.
+	GatewayTLS string `json:"gatewayTLS,omitempty"`
+	GatewayTCP string `json:"gatewayTCP,omitempty"`
 	// XDS is the control plane's plaintext xDS address, loopback only.
 	XDS string `json:"xds"`
 	// XDSTLS is the control plane's mutually authenticated xDS and CA address.

@@ -78,6 +78,9 @@ func TestManifestsFit(t *testing.T) {
 			continue
 		}
 		for _, m := range messages {
+			if m.Code == analyze.InvalidCredential && strings.HasPrefix(step, "gateway/https") {
+				continue // the Secret is for the reader to make
+			}
 			t.Errorf("%s: %v", step, m)
 		}
 	}

@@ -86,13 +86,17 @@ func startMesh(dir string) (*mesh, error) {
 		return nil, fmt.Errorf("build: %w\n%s", err, out)
 	}
 	var err error
-	if m.port, err = freePort(); err != nil {
-		return nil, err
+	args = []string{"demo", "--detach"}
+	for _, flag := range []string{"--gateway-tls-port", "--gateway-tcp-port", "--gateway-port"} {
+		if m.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		args = append(args, flag, strconv.Itoa(m.port))
 	}
 	// The first request goes out as soon as the command has returned: it has to succeed.
 	m.client = newClient()
 	begun := time.Now()
-	out, err := m.lateen("demo", "--detach", "--gateway-port", strconv.Itoa(m.port))
+	out, err := m.lateen(args...)
 	if err != nil {
 		logs, _ := exec.Command("sh", "-c", "tail -n 30 "+filepath.Join(m.state, "logs", "*")).CombinedOutput()
 		return nil, fmt.Errorf("lateen demo --detach: %w\n%s\n%s", err, out, logs)
