@@ -35,20 +35,39 @@ type EventLog interface {
 // Config.Secure.
 type Secure func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error)
 
-// setChecks takes over the health check of a new configuration. Hosts keep what is known of
-// them while the check stays the same; a new kind of check begins from there.
-func (m *Manager) setChecks(c *Cluster) error {
+// eventLogs opens the logs of a health check that is not the cluster's present one.
+func (m *Manager) eventLogs(c *Cluster, cfg *xdsresource.HealthCheck) ([]EventLog, error) {
+	if cfg == nil || m.cfg.OpenLog == nil || reflect.DeepEqual(cfg, c.checks.cfg) {
+		return nil, nil
+	}
+	var logs []EventLog
+	for _, path := range cfg.EventLogs {
+		w, err := m.cfg.OpenLog(path)
+		if err != nil {
+			for _, open := range logs {
+				open.Close()
+			}
+			return nil, err
+		}
+		logs = append(logs, w)
+	}
+	return logs, nil
+}
+
+// setChecks takes over the health check of a new configuration, with its logs. Hosts keep what is known
+// of them while the check stays the same; a new kind of check begins from there.
+func (m *Manager) setChecks(c *Cluster, logs []EventLog) {
 	cfg := c.cfg.Health
 	if reflect.DeepEqual(cfg, c.checks.cfg) {
-		return nil
+		return
 	}
 	m.endChecks(c)
-	c.checks = checks{cfg: cfg}
+	c.checks = checks{cfg: cfg, logs: logs}
 	if cfg == nil {
 		for _, h := range c.ordered {
 			h.setFlag(failedActiveHC|degradedActiveHC|pendingActiveHC|excludedImmediateHC|activeHCTimeout, false)
 		}
-		return nil
+		return
 	}
 	scope := c.scope.Scope("health_check")
 	if cfg.Name != "" {
@@ -56,17 +75,6 @@ func (m *Manager) setChecks(c *Cluster) error {
 	}
 	c.healthStats = scope.Block(healthSet)
 	c.checks.hosts = make(map[*Host]*hostCheck)
-	for _, path := range cfg.EventLogs {
-		if m.cfg.OpenLog == nil {
-			break
-		}
-		w, err := m.cfg.OpenLog(path)
-		if err != nil {
-			return err
-		}
-		c.checks.logs = append(c.checks.logs, w)
-	}
-	return nil
 }
 
 // stopChecks ends the checks of hosts that are not kept; nil keeps none.

@@ -33,6 +33,9 @@ func (lm *LocalManager) Get(name string) *Local {
 		l.shared = &c.shared
 	}
 	c.used[lm.worker].Store(true) // before reading the version: later ones are posted to us
+	if lm.m.lookup(name) != c {
+		return nil // it has gone meanwhile, which nobody would tell us
+	}
 	lm.byName[name] = l
 	l.apply(c.version.Load())
 	return l

@@ -30,6 +30,9 @@ type Config struct {
 	// NewTransport makes what connpool dials with (a *transportsocket.Upstream). It is called
 	// once per distinct transport of a cluster, never with nil.
 	NewTransport func(*xdsresource.UpstreamTransport) (any, error)
+	// EndTransport is told of each of those that no configuration has any more; connections may go
+	// on with it. nil: nobody is.
+	EndTransport func(any)
 	// LocalCluster is cluster_manager.local_cluster_name, and Locality the node's: for routing
 	// by zone. Empty: there is none.
 	LocalCluster string
@@ -66,6 +69,7 @@ type Manager struct {
 // Cluster is a cluster as all workers share it.
 type Cluster struct {
 	name                      string
+	owned                     *stats.Store // all statistics of the cluster, until it is removed
 	scope                     stats.Scope
 	stats                     stats.Block
 	remaining                 [2]stats.Block // gauges of track_remaining by priority; zero: none
@@ -162,26 +166,31 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	if isNew {
 		c = &Cluster{name: cfg.Name, used: make([]atomic.Bool, len(m.locals))}
 	}
-	t, err := c.transport.update(cfg, m.cfg.NewTransport)
+	t, err := c.transport.update(cfg, m.cfg.NewTransport, m.endTransport)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
+	}
+	logs, err := m.eventLogs(c, cfg.Health)
+	if err != nil {
+		t.retire(&c.transport, m.endTransport)
+		return nil, fmt.Errorf("cluster %q: health_checks: event log: %w", cfg.Name, err)
 	}
 	if isNew {
 		name := cfg.AltStatName
 		if name == "" {
 			name = cfg.Name
 		}
-		c.scope = m.cfg.Stats.Scope("cluster").Tagged(stats.TagCluster, name)
+		c.owned = m.cfg.Stats.Owned()
+		c.scope = c.owned.Scope("cluster").Tagged(stats.TagCluster, name)
 		c.stats = c.scope.Block(statSet)
 		m.clusters[cfg.Name] = c
 	}
+	c.transport.retire(&t, m.endTransport)
 	old := c.cfg
 	c.cfg, c.transport = cfg, t
 	c.merge.end()
 	m.setDetector(c)
-	if err := m.setChecks(c); err != nil {
-		return nil, fmt.Errorf("cluster %q: health_checks: event log: %w", cfg.Name, err)
-	}
+	m.setChecks(c, logs)
 	if c.warmed == nil || c.isWarm {
 		c.warmed = make(chan struct{})
 		c.isWarm = false
@@ -329,8 +338,15 @@ func (m *Manager) Remove(name string) {
 	}
 	m.warm(c)
 	c.seen = false
-	c.scope.Hide()
+	c.transport.retire(&transports{}, m.endTransport)
+	c.owned.Close()
 	m.post(c, func(lm *LocalManager) { lm.remove(c) })
+}
+
+func (m *Manager) endTransport(t any) {
+	if m.cfg.EndTransport != nil {
+		m.cfg.EndTransport(t)
+	}
 }
 
 // Names returns the names of all clusters, warm or not, in no order.

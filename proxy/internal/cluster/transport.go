@@ -22,8 +22,9 @@ type transportMatch struct {
 }
 
 // update returns the transports of a new configuration. A transport whose configuration equals an old
-// one keeps its object, so that hosts keep their connections when something else changes.
-func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.UpstreamTransport) (any, error)) (transports, error) {
+// one keeps its object, so that hosts keep their connections when something else changes. After an error
+// those that were made have ended.
+func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.UpstreamTransport) (any, error), end func(any)) (transports, error) {
 	get := func(c *xdsresource.UpstreamTransport) (*xdsresource.UpstreamTransport, any, error) {
 		if c == nil {
 			return nil, nil, nil
@@ -42,16 +43,35 @@ func (t *transports) update(cfg *xdsresource.Cluster, make func(*xdsresource.Ups
 	var out transports
 	var err error
 	if out.cfg, out.own, err = get(cfg.Transport); err != nil {
-		return out, fmt.Errorf("transport_socket: %w", err)
+		return transports{}, fmt.Errorf("transport_socket: %w", err)
 	}
 	for _, m := range cfg.TransportMatches {
 		var x any
 		if m.Transport, x, err = get(m.Transport); err != nil {
-			return out, fmt.Errorf("transport_socket_matches %q: %w", m.Name, err)
+			out.retire(t, end)
+			return transports{}, fmt.Errorf("transport_socket_matches %q: %w", m.Name, err)
 		}
 		out.matches = append(out.matches, transportMatch{m, x})
 	}
 	return out, nil
+}
+
+// retire calls end with each transport that next has not.
+func (t *transports) retire(next *transports, end func(any)) {
+	kept := map[any]bool{nil: true, next.own: true}
+	for i := range next.matches {
+		kept[next.matches[i].transport] = true
+	}
+	leave := func(x any) {
+		if !kept[x] {
+			kept[x] = true // it ends once
+			end(x)
+		}
+	}
+	leave(t.own)
+	for i := range t.matches {
+		leave(t.matches[i].transport)
+	}
 }
 
 // choose returns the transport of an endpoint: the first match whose labels its metadata

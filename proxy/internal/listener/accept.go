@@ -30,6 +30,8 @@ type worker struct {
 	seq  uint64
 	// discourage: every connection is asked to end when it is given to its handler.
 	discourage bool
+	// closed: the listener is; what another worker still hands over is not served.
+	closed bool
 	// active counts the connections, for the other workers to read (exact balance); only kept
 	// up where that is asked for.
 	active atomic.Int64
@@ -167,7 +169,10 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 		}
 	}
 	cfg := w.l.config.Load()
-	counted, ok := w.admit(cfg.res)
+	counted, ok := false, false
+	if !w.closed {
+		counted, ok = w.admit(cfg.res)
+	}
 	if !ok {
 		if balanced {
 			placed.active.Add(-1)
@@ -274,45 +279,54 @@ func (s *served) ask() {
 // drainSteps is in how many steps a gradual drain asks.
 const drainSteps = 64
 
-// drain asks the connections of some chains to end, and closes what is left later.
-func (w *worker) drain(within time.Duration, atOnce bool, which func(*chain) bool) {
-	end := func() {
+// drain asks the connections of some chains to end, and closes what is left after the time given: all at once,
+// or each at a moment drawn evenly from the first three quarters of the time; the last quarter is for the
+// requests of those that are asked late. ended is called when none is left, be it earlier; with nil there
+// may be new ones, and it goes on to the end.
+func (w *worker) drain(within time.Duration, atOnce bool, which func(*chain) bool, ended func()) {
+	begin := w.loop.Now()
+	end, last, lastAsked := begin+int64(within), begin, begin+int64(within)*3/4
+	if atOnce && within > 0 {
+		w.ask(which)
+	}
+	step := max(within/drainSteps, time.Millisecond)
+	t := &eventloop.Timer{}
+	turn := func() {
+		now := w.loop.Now()
+		if !atOnce && last < lastAsked {
+			// Of those that are left, the share of the remaining time that has passed.
+			passed, left := uint64(min(now, lastAsked)-last), uint64(lastAsked-last)
+			w.ask(func(ch *chain) bool { return which(ch) && w.loop.Rand()%left < passed })
+			last = now
+		}
+		if now < end && (ended == nil || w.any(which)) {
+			w.loop.Arm(t, min(step, time.Duration(end-now)))
+			return
+		}
 		w.each(func(sv *served) {
 			if which(sv.ch) {
 				sv.c.Close(conn.CloseNow)
 			}
 		})
+		if ended != nil {
+			ended()
+		}
 	}
-	switch {
-	case within <= 0:
-		end()
-		return
-	case atOnce:
-		w.ask(which)
-	default:
-		w.askGradually(within, which)
-	}
-	t := &eventloop.Timer{}
-	t.Init(end)
-	w.loop.Arm(t, within)
+	t.Init(turn)
+	turn()
 }
 
-// askGradually asks each connection at a moment drawn evenly from the first three quarters of the
-// time. The last quarter is for the requests of those that are asked late.
-func (w *worker) askGradually(within time.Duration, which func(*chain) bool) {
-	last := w.loop.Now()
-	end := last + int64(within)*3/4
-	t := &eventloop.Timer{}
-	t.Init(func() {
-		// Of those that are left, the share of the remaining time that has passed.
-		now := min(w.loop.Now(), end)
-		passed, left := uint64(now-last), uint64(end-last)
-		w.ask(func(ch *chain) bool { return which(ch) && w.loop.Rand()%left < passed })
-		if last = now; now < end {
-			w.loop.Arm(t, within/drainSteps)
-		}
-	})
-	w.loop.Arm(t, within/drainSteps)
+// later runs f at the end of this turn of the loop.
+func (w *worker) later(f func()) {
+	if !w.loop.Post(f) {
+		f() // it has ended
+	}
+}
+
+// any reports whether some chains have a connection.
+func (w *worker) any(which func(*chain) bool) (found bool) {
+	w.each(func(sv *served) { found = found || which(sv.ch) })
+	return found
 }
 
 func (w *worker) each(f func(*served)) {

@@ -39,7 +39,7 @@ func TestSocketOptions(t *testing.T) {
 			},
 		},
 	})
-	defer l.Close(0)
+	defer l.Close(0, nil)
 	f := func(what string, level, name, want int) {
 		t.Helper()
 		if got := option(t, l, level, name); got != want {
@@ -60,6 +60,7 @@ func TestSocketOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer bad.Close(0, nil)
 	if err := bad.Start(); err == nil || !strings.Contains(err.Error(), "level 1, name 9999") {
 		t.Errorf("an option that the system refuses: %v", err)
 	}
@@ -92,7 +93,7 @@ func TestAddresses(t *testing.T) {
 			if err := l.Start(); err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close(0)
+			defer l.Close(0, nil)
 			for range 8 {
 				network, addr := tt.dial(l.Addrs()[0])
 				nc, err := net.Dial(network, addr)
@@ -128,7 +129,7 @@ func TestExactBalance(t *testing.T) {
 		FilterChains: []*xdsresource.FilterChain{{Name: "a"}},
 		Socket:       xdsresource.ListenerSocket{Shared: true, ExactBalance: true},
 	})
-	defer l.Close(0)
+	defer l.Close(0, nil)
 	for range 20 {
 		nc, err := net.Dial("tcp", addr)
 		if err != nil {

@@ -47,7 +47,7 @@ func TestGradualDrain(t *testing.T) {
 	if early == 0 || early > n*3/4 { // a third is expected
 		t.Errorf("%d of %d connections were asked in the first quarter", early, n)
 	}
-	l.Close(0)
+	l.Close(0, nil)
 }
 
 // TestDrainEarly: connections that have no handler yet when they are asked to end, because they are
@@ -120,5 +120,5 @@ func TestDiscourage(t *testing.T) {
 	if got := fresh(); got != "hello" {
 		t.Errorf("after it was taken back a connection got %q", got)
 	}
-	l.Close(0)
+	l.Close(0, nil)
 }

@@ -61,8 +61,11 @@ type Context struct {
 // Options are what a listener needs; Loops, Chains and Stats are required.
 type Options struct {
 	Loops []*eventloop.Loop
-	// Chains makes the handler of a filter chain, once for each version of it.
-	Chains  func(*xdsresource.FilterChain) (NetworkHandler, error)
+	// Chains makes the handler of a filter chain, once for each version of it. release gives back what the
+	// handler has of the process; it is called once, when no connection of the chain is left.
+	Chains func(*xdsresource.FilterChain) (h NetworkHandler, release func(), err error)
+	// Later runs what may wait for a lock or a disk, off the loops; nil: on them.
+	Later   func(func())
 	Secrets transportsocket.SecretProvider
 	Stats   *stats.Store
 	Logger  *slog.Logger
@@ -70,8 +73,8 @@ type Options struct {
 	// UseOriginalDst; nil: none. Called on the loops.
 	Original func(dst netip.AddrPort) *Listener
 	// AccessLogs compiles the listener's own access logs, which get a line for each connection
-	// at its end; nil: a listener that has some is refused.
-	AccessLogs func([]xdsresource.AccessLog) ([]*accesslog.Logger, error)
+	// at its end; nil: a listener that has some is refused. release is called when none writes any more.
+	AccessLogs func([]xdsresource.AccessLog) (logs []*accesslog.Logger, release func(), err error)
 	// ShareAddress binds although another process listens on the address with SO_REUSEPORT:
 	// for a hand-over. Otherwise that is an error, because the two would split connections.
 	ShareAddress bool
@@ -103,6 +106,7 @@ type Listener struct {
 	stopped bool
 	adopted []adopted
 	handed  bool // another process has the sockets, too
+	closed  bool
 }
 
 // config is a compiled configuration; immutable.
@@ -112,6 +116,7 @@ type config struct {
 	fallback *chain
 	chains   []*chain // with the fallback
 	logs     []*accesslog.Logger
+	endLogs  func()
 	inspect  bool        // look for a ClientHello
 	sniff    bool        // look for HTTP
 	proxied  stats.Block // of proxy_protocol
@@ -120,6 +125,7 @@ type config struct {
 type chain struct {
 	fc      *xdsresource.FilterChain
 	handler NetworkHandler
+	release func() // of what the handler has
 	tls     *transportsocket.Server
 	ctx     Context
 }
@@ -133,12 +139,14 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	l.scope = StatScope(o.Stats, cfg)
+	l.o.Stats = o.Stats.Owned()
+	l.scope = StatScope(l.o.Stats, cfg)
 	l.stats = l.scope.Block(statSet)
-	l.inspector = o.Stats.Scope("tls_inspector").Block(inspectorSet)
-	l.proxyErrors = o.Stats.Counter("downstream_cx_proxy_proto_error")
+	l.inspector = l.o.Stats.Scope("tls_inspector").Block(inspectorSet)
+	l.proxyErrors = l.o.Stats.Counter("downstream_cx_proxy_proto_error")
 	c, err := l.compile(cfg, nil)
 	if err != nil {
+		l.o.Stats.Close()
 		return nil, err
 	}
 	l.config.Store(c)
@@ -201,6 +209,10 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 	if err != nil {
 		for _, ch := range made {
 			ch.close()
+			ch.release()
+		}
+		if old == nil || !sameLogs(old.res, res) {
+			c.endLogs()
 		}
 		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
 	}
@@ -209,23 +221,26 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 
 // openLogs compiles the access logs, or takes over the old ones when they have not changed.
 func (l *Listener) openLogs(c, old *config) error {
+	c.endLogs = func() {}
 	switch {
-	case len(c.res.AccessLogs) == 0:
+	case old != nil && sameLogs(old.res, c.res):
+		c.logs, c.endLogs = old.logs, old.endLogs
 		return nil
-	case old != nil && reflect.DeepEqual(old.res.AccessLogs, c.res.AccessLogs):
-		c.logs = old.logs
+	case len(c.res.AccessLogs) == 0:
 		return nil
 	case l.o.AccessLogs == nil:
 		return errors.New("access_log is not supported on this listener")
 	}
 	var err error
-	c.logs, err = l.o.AccessLogs(c.res.AccessLogs)
+	c.logs, c.endLogs, err = l.o.AccessLogs(c.res.AccessLogs)
 	return err
 }
 
+func sameLogs(a, b *xdsresource.Listener) bool { return reflect.DeepEqual(a.AccessLogs, b.AccessLogs) }
+
 // same returns the live chain that an equal configuration has made.
 func (c *config) same(res *xdsresource.Listener, fc *xdsresource.FilterChain) *chain {
-	if c == nil || c.res.Direction != res.Direction || !reflect.DeepEqual(c.res.AccessLogs, res.AccessLogs) {
+	if c == nil || c.res.Direction != res.Direction || !sameLogs(c.res, res) {
 		return nil
 	}
 	for _, ch := range c.chains {
@@ -254,13 +269,14 @@ func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterCha
 			return nil, fmt.Errorf("filter chain %q: transport socket: %w", fc.Name, err)
 		}
 	}
-	if ch.handler, err = l.o.Chains(fc); err != nil {
+	if ch.handler, ch.release, err = l.o.Chains(fc); err != nil {
 		ch.close()
 		return nil, fmt.Errorf("filter chain %q: %w", fc.Name, err)
 	}
 	return ch, nil
 }
 
+// close ends what is for new connections only.
 func (c *chain) close() {
 	if c.tls != nil {
 		c.tls.Close()
@@ -282,15 +298,16 @@ func (l *Listener) Ready() bool {
 
 // Update replaces the configuration in place: sockets stay, new connections see the new
 // chains, those of chains that are gone or have changed are drained within the time given. The
-// address must be the same. On error the old configuration stays.
-func (l *Listener) Update(cfg *xdsresource.Listener, drain time.Duration) error {
+// address must be the same. On error the old configuration stays. draining is how many chains drain;
+// drained is called by Options.Later when that is over.
+func (l *Listener) Update(cfg *xdsresource.Listener, drain time.Duration, drained func()) (draining int, err error) {
 	old := l.config.Load()
 	if !reflect.DeepEqual(addresses(old.res), addresses(cfg)) || old.res.BindToPort != cfg.BindToPort {
-		return fmt.Errorf("listener %q: the address changes from %s to %s, which needs a new listener", cfg.Name, addressText(old.res.Address), addressText(cfg.Address))
+		return 0, fmt.Errorf("listener %q: the address changes from %s to %s, which needs a new listener", cfg.Name, addressText(old.res.Address), addressText(cfg.Address))
 	}
 	c, err := l.compile(cfg, old)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l.config.Store(c)
 	kept := map[*chain]bool{}
@@ -304,17 +321,58 @@ func (l *Listener) Update(cfg *xdsresource.Listener, drain time.Duration) error 
 			ch.close()
 		}
 	}
-	if len(gone) > 0 {
-		l.drain(drain, false, func(ch *chain) bool { return gone[ch] })
+	if !sameLogs(old.res, cfg) {
+		l.onAll(func(_ *worker, done func()) { done() }, old.endLogs)
 	}
-	return nil
+	if len(gone) > 0 {
+		l.retire(drain, func(ch *chain) bool { return gone[ch] }, func() {
+			for ch := range gone {
+				ch.release()
+			}
+			drained()
+		})
+	}
+	return len(gone), nil
+}
+
+// onAll runs f on every loop, and then, when each has called done there, what follows by Options.Later.
+func (l *Listener) onAll(f func(w *worker, done func()), then func()) {
+	var left atomic.Int32
+	left.Store(int32(len(l.workers)))
+	done := func() {
+		if left.Add(-1) > 0 {
+			return
+		}
+		if l.o.Later != nil {
+			l.o.Later(then)
+		} else {
+			then()
+		}
+	}
+	for _, w := range l.workers {
+		if !w.loop.Post(func() { f(w, done) }) {
+			done() // the loop has ended, and with it the connections
+		}
+	}
+}
+
+// retire drains chains that take no new connections, and calls then when the last one has ended.
+func (l *Listener) retire(within time.Duration, which func(*chain) bool, then func()) {
+	l.onAll(func(w *worker, done func()) {
+		w.drain(within, !l.o.DrainGradually, which, func() {
+			// Handlers are told of the end in the loop's next turn.
+			w.later(func() { w.later(done) })
+		})
+	}, then)
 }
 
 // Drain asks all connections to end in order, and closes those that are still there after the
 // time given: as the options say, or with atOnce without spreading it. It does not wait, and does
 // not stop accepting.
 func (l *Listener) Drain(within time.Duration, atOnce bool) {
-	l.drain(within, atOnce, func(*chain) bool { return true })
+	for _, w := range l.workers {
+		w.loop.Post(func() { w.drain(within, atOnce || !l.o.DrainGradually, func(*chain) bool { return true }, nil) })
+	}
 }
 
 // Discourage makes connections end after what they are doing, and new ones after their first
@@ -343,17 +401,32 @@ func (l *Listener) Rescale() {
 	}
 }
 
-func (l *Listener) drain(within time.Duration, atOnce bool, which func(*chain) bool) {
-	for _, w := range l.workers {
-		w.loop.Post(func() { w.drain(within, atOnce || !l.o.DrainGradually, which) })
+// Close stops accepting, and drains. After the time given no connection is left; drained is called by
+// Options.Later as soon as that is so, and may be nil. Only the first call does something.
+func (l *Listener) Close(drain time.Duration, drained func()) {
+	l.mu.Lock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
+		return
 	}
-}
-
-// Close stops accepting, and drains. After the time given no connection is left.
-func (l *Listener) Close(drain time.Duration) {
 	l.StopAccepting()
-	l.Drain(drain, false)
-	for _, ch := range l.config.Load().chains {
+	c := l.config.Load()
+	for _, ch := range c.chains {
 		ch.close()
 	}
+	for _, w := range l.workers {
+		w.loop.Post(func() { w.closed = true })
+	}
+	l.retire(drain, func(*chain) bool { return true }, func() {
+		for _, ch := range c.chains {
+			ch.release()
+		}
+		c.endLogs()
+		l.o.Stats.Close()
+		if drained != nil {
+			drained()
+		}
+	})
 }

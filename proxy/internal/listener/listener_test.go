@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type world struct {
 	loops []*eventloop.Loop
 	store *stats.Store
 	o     Options
+	live  atomic.Int32 // handlers that were not released
 
 	mu    sync.Mutex
 	infos []conn.Info
@@ -66,6 +68,9 @@ func newWorld(t *testing.T, workers int) *world {
 		if after := openFDs(t); after > before {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
+		if n := w.live.Load(); n > 0 {
+			t.Errorf("%d handlers were not released", n)
+		}
 	})
 	w.o = Options{Loops: w.loops, Stats: w.store, Chains: w.greeters}
 	return w
@@ -81,11 +86,12 @@ func openFDs(t *testing.T) int {
 }
 
 // greeters makes handlers that send the chain's name and then echo.
-func (w *world) greeters(fc *xdsresource.FilterChain) (NetworkHandler, error) {
+func (w *world) greeters(fc *xdsresource.FilterChain) (NetworkHandler, func(), error) {
 	if fc.Name == "broken" {
-		return nil, errors.New("a broken chain")
+		return nil, nil, errors.New("a broken chain")
 	}
-	return &greeter{w: w, name: fc.Name}, nil
+	w.live.Add(1)
+	return &greeter{w: w, name: fc.Name}, func() { w.live.Add(-1) }, nil
 }
 
 type greeter struct {
@@ -145,7 +151,7 @@ func (w *world) listener(cfg *xdsresource.Listener) (*Listener, string) {
 	if err := l.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { l.Close(0); w.settle() })
+	w.t.Cleanup(func() { l.Close(0, nil); w.settle() })
 	return l, addressText(l.Addrs()[0])
 }
 
@@ -384,19 +390,24 @@ func TestUpdateKeepsSocketsAndDrains(t *testing.T) {
 	}
 	bad := next
 	bad.FilterChains = []*xdsresource.FilterChain{{Name: "broken"}}
-	if err := l.Update(&bad, time.Minute); err == nil || !strings.Contains(err.Error(), `"broken"`) {
+	if _, err := l.Update(&bad, time.Minute, nil); err == nil || !strings.Contains(err.Error(), `"broken"`) {
 		t.Fatal(err)
 	}
 	moved := next
 	moved.Address = loopback(1)
-	if err := l.Update(&moved, time.Minute); err == nil {
+	if _, err := l.Update(&moved, time.Minute, nil); err == nil {
 		t.Fatal("moved to another address in place")
 	}
-	if err := l.Update(&next, time.Minute); err != nil {
-		t.Fatal(err)
+	drained := make(chan struct{})
+	if n, err := l.Update(&next, time.Minute, func() { close(drained) }); n != 1 || err != nil {
+		t.Fatal(n, err)
 	}
 	if got := greet(t, b); got != "draining" {
 		t.Error(got)
+	}
+	<-drained // with its last connection, long before the time is over
+	if n := w.live.Load(); n != 2 {
+		t.Errorf("%d handlers are there, want those of the two chains", n)
 	}
 	if got := greet(t, from("127.0.0.2")); got != "new" {
 		t.Error(got)
@@ -405,7 +416,7 @@ func TestUpdateKeepsSocketsAndDrains(t *testing.T) {
 	if got := greet(t, a); got != "still here" {
 		t.Error(got)
 	}
-	l.Close(0)
+	l.Close(0, nil)
 	if got := greet(t, a); !strings.HasPrefix(got, "error") {
 		t.Error(got)
 	}
@@ -433,6 +444,7 @@ func TestBindErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = l.Start()
+		l.Close(0, nil)
 		if err == nil {
 			t.Fatalf("%v was bound", tc.addr)
 		}
@@ -475,9 +487,9 @@ func TestAccessLog(t *testing.T) {
 	if _, err := New(cfg, w.o); err == nil || !strings.Contains(err.Error(), "access_log") {
 		t.Errorf("access logs without a way to open them: %v", err)
 	}
-	w.o.AccessLogs = func(in []xdsresource.AccessLog) ([]*accesslog.Logger, error) {
+	w.o.AccessLogs = func(in []xdsresource.AccessLog) ([]*accesslog.Logger, func(), error) {
 		l, err := accesslog.New(&in[0], files, 1)
-		return []*accesslog.Logger{l}, err
+		return []*accesslog.Logger{l}, l.Close, err
 	}
 	_, addr := w.listener(cfg)
 	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {

@@ -17,33 +17,43 @@ import (
 
 // chains returns what makes the handler of a filter chain of a listener: that of the terminal
 // filter, with what stands before it handed in.
-func (s *Server) chains(l *xdsresource.Listener) func(*xdsresource.FilterChain) (listener.NetworkHandler, error) {
-	return func(fc *xdsresource.FilterChain) (listener.NetworkHandler, error) {
-		end, err := s.terminal(l, fc)
+func (s *Server) chains(l *xdsresource.Listener) func(*xdsresource.FilterChain) (listener.NetworkHandler, func(), error) {
+	return func(fc *xdsresource.FilterChain) (listener.NetworkHandler, func(), error) {
+		has := s.newHoldings()
+		h, err := s.chain(l, fc, has)
 		if err != nil {
-			return nil, err
+			has.release()
+			return nil, nil, err
 		}
-		chain := &networkfilter.Chain{Terminal: end}
-		for _, f := range fc.Filters[:len(fc.Filters)-1] {
-			if make := networkFilters[f.Type].filter; make != nil {
-				chain.Filters = append(chain.Filters, make(s, f.Config))
-			}
-		}
-		if len(chain.Filters) == 0 {
-			return end, nil
-		}
-		return chain, nil
+		return h, has.release, nil
 	}
 }
 
+func (s *Server) chain(l *xdsresource.Listener, fc *xdsresource.FilterChain, has *holdings) (listener.NetworkHandler, error) {
+	end, err := s.terminal(l, fc, has)
+	if err != nil {
+		return nil, err
+	}
+	chain := &networkfilter.Chain{Terminal: end}
+	for _, f := range fc.Filters[:len(fc.Filters)-1] {
+		if make := networkFilters[f.Type].filter; make != nil {
+			chain.Filters = append(chain.Filters, make(s, f.Config, has))
+		}
+	}
+	if len(chain.Filters) == 0 {
+		return end, nil
+	}
+	return chain, nil
+}
+
 // terminal makes the handler of the last filter of a chain.
-func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain) (listener.NetworkHandler, error) {
+func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain, has *holdings) (listener.NetworkHandler, error) {
 	last := fc.Filters[len(fc.Filters)-1]
 	switch cfg := last.Config.(type) {
 	case *xdsresource.HTTPConnectionManager:
-		return s.httpHandler(l, cfg)
+		return s.httpHandler(l, cfg, has)
 	case *xdsresource.TCPProxy:
-		return s.tcpHandler(l, fc, cfg)
+		return s.tcpHandler(l, fc, cfg, has)
 	}
 	if make := networkFilters[last.Type].terminal; make != nil {
 		return make(s, last.Config), nil
@@ -52,10 +62,10 @@ func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain) 
 }
 
 // httpHandler makes a connection manager.
-func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConnectionManager) (listener.NetworkHandler, error) {
+func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConnectionManager, has *holdings) (listener.NetworkHandler, error) {
 	deps := hcm.Deps{
-		Workers: s.cfg.Workers, Direction: l.Direction, Stats: s.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
-		ListenerStats: listener.StatScope(s.stats, l),
+		Workers: s.cfg.Workers, Direction: l.Direction, Stats: has.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
+		ListenerStats: listener.StatScope(has.stats, l),
 	}
 	deps.Cluster = func(worker int, name string) *xdsresource.Cluster {
 		if c := s.clusters.Local(worker).Get(name); c != nil {
@@ -74,7 +84,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	case cfg.Routes == nil:
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}
-	at := place{l, cfg, s.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}
+	at := place{l, cfg, has, has.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}
 	for _, f := range cfg.Filters {
 		factory, err := s.httpFactory(f, at)
 		if err != nil {
@@ -83,11 +93,11 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		deps.Filters = append(deps.Filters, httpfilter.Named{Name: f.Name, Disabled: f.Disabled, Factory: factory})
 	}
 	var err error
-	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs); err != nil {
+	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs, has); err != nil {
 		return nil, err
 	}
 	deps.Overload = s.load
-	if deps.Spans, err = s.spanReporter(cfg.Tracing); err != nil {
+	if deps.Spans, err = s.spanReporter(cfg.Tracing, has); err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	deps.NodeID, deps.NodeZone = s.boot.Node.GetId(), s.boot.Node.GetLocality().GetZone()
@@ -96,8 +106,8 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 
 // tcpHandler makes a TCP proxy. Of the filters before it Istio's statistics meter its
 // connections, and Istio's metadata exchange tells it who is at the other end.
-func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain, cfg *xdsresource.TCPProxy) (listener.NetworkHandler, error) {
-	deps := tcpproxy.Deps{Clusters: s.clusters, Stats: s.stats}
+func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain, cfg *xdsresource.TCPProxy, has *holdings) (listener.NetworkHandler, error) {
+	deps := tcpproxy.Deps{Clusters: s.clusters, Stats: has.stats}
 	deps.Exchange.Preamble = s.node.preamble
 	for _, f := range fc.Filters[:len(fc.Filters)-1] {
 		if x, ok := f.Config.(*xdsresource.TCPMetadataExchange); ok {
@@ -116,7 +126,7 @@ func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain
 		}
 	}
 	var err error
-	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs); err != nil {
+	if deps.AccessLogs, err = s.accessLogs(cfg.AccessLogs, has); err != nil {
 		return nil, err
 	}
 	return tcpproxy.New(cfg, deps)
@@ -132,17 +142,25 @@ func (s *Server) httpFactory(f xdsresource.HTTPFilter, at place) (httpfilter.Fac
 }
 
 // accessLogs opens the loggers of a listener, connection manager or TCP proxy.
-func (s *Server) accessLogs(in []xdsresource.AccessLog) ([]*accesslog.Logger, error) {
+func (s *Server) accessLogs(in []xdsresource.AccessLog, has *holdings) ([]*accesslog.Logger, error) {
 	var out []*accesslog.Logger
 	for i := range in {
-		l, err := s.accessLog(&in[i])
+		l, err := s.accessLog(&in[i], has)
 		if err != nil {
-			for _, open := range out {
-				open.Close()
-			}
 			return nil, fmt.Errorf("access log %q: %w", in[i].Name, err)
 		}
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// listenerLogs opens those of a listener itself.
+func (s *Server) listenerLogs(in []xdsresource.AccessLog) ([]*accesslog.Logger, func(), error) {
+	has := s.newHoldings()
+	logs, err := s.accessLogs(in, has)
+	if err != nil {
+		has.release()
+		return nil, nil, err
+	}
+	return logs, has.release, nil
 }

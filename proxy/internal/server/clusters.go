@@ -21,9 +21,9 @@ type clusterSet struct {
 	users map[resource]map[string]bool
 	// service is the EDS resource that each cluster uses.
 	service map[string]resource
-	// generation tells an old cluster's warming from a new one's.
-	generation map[string]uint64
-	warming    map[string]bool
+	// warming are the clusters that are not warm; the number tells one from the next of its name.
+	warming map[string]uint64
+	begun   uint64 // the last of these numbers
 	// onIdle runs once, when no cluster is warming.
 	onIdle func()
 }
@@ -31,7 +31,7 @@ type clusterSet struct {
 func newClusterSet(s *Server) *clusterSet {
 	return &clusterSet{
 		s: s, records: records[string]{}, users: map[resource]map[string]bool{}, service: map[string]resource{},
-		generation: map[string]uint64{}, warming: map[string]bool{},
+		warming: map[string]uint64{},
 	}
 }
 
@@ -41,6 +41,7 @@ func (s *Server) clusterConfig(workers []cluster.Worker) (cluster.Config, error)
 	cfg := cluster.Config{
 		Workers: workers, Stats: s.stats, Logger: s.logger("upstream"),
 		NewTransport: func(t *xdsresource.UpstreamTransport) (any, error) { return transportsocket.NewUpstream(t, s.secrets) },
+		EndTransport: func(t any) { t.(*transportsocket.Upstream).Close() },
 		Secure: func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error) {
 			return transport.(*transportsocket.Upstream).Secure(ctx, c, protocols)
 		},
@@ -69,15 +70,15 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 		return err
 	}
 	name := r.Name
-	cs.generation[name]++
-	gen := cs.generation[name]
+	cs.begun++
+	begun := cs.begun
 	state := Warming
 	select {
 	case <-warm:
 		state = Active
 		delete(cs.warming, name)
 	default:
-		cs.warming[name] = true
+		cs.warming[name] = begun
 		cs.s.spawn(func() {
 			select {
 			case <-warm:
@@ -85,7 +86,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 				return
 			}
 			cs.s.control.post(func() {
-				if cs.generation[name] != gen {
+				if cs.warming[name] != begun {
 					return
 				}
 				cs.records.state(name, Active)
@@ -152,9 +153,11 @@ func (cs *clusterSet) remove(name string) {
 		return
 	}
 	cs.useService(name, resource{})
-	cs.generation[name]++
 	delete(cs.warming, name)
 	delete(cs.records, name)
+	if rec.Raw == nil { // it never came to be
+		return
+	}
 	cs.s.stats.Main().Inc(cs.s.updates.clusterRemoved)
 	cs.s.clusters.Remove(name)
 	cs.checkIdle()
@@ -205,7 +208,7 @@ func (cs *clusterSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map
 	return errs
 }
 
-// endpointSet keeps load assignments, which may come before the clusters that use them.
+// endpointSet keeps the load assignments of the clusters that there are.
 type endpointSet struct {
 	s       *Server
 	records records[resource]
@@ -229,12 +232,17 @@ func (es *endpointSet) deliver(r resource, e *xdsresource.Endpoints) {
 func (es *endpointSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
 	for _, u := range b.Changed {
 		e, r := u.Value.(*xdsresource.Endpoints), resource{src, u.Name}
+		if es.s.clusterSet.users[r] == nil {
+			continue // given back while the answer was on its way
+		}
 		es.value[r] = e
 		es.records.accept(r, u.Version, u.Raw, false, Active)
 		es.deliver(r, e)
 	}
 	for _, f := range b.Failed {
-		es.records.refuse(resource{src, f.Name}, f.Version, f.Raw.Raw, f.Err)
+		if r := (resource{src, f.Name}); es.s.clusterSet.users[r] != nil {
+			es.records.refuse(r, f.Version, f.Raw.Raw, f.Err)
+		}
 	}
 	for _, name := range b.Removed {
 		r := resource{src, name}

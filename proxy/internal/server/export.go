@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -74,20 +75,23 @@ func (e exportService) HTTP(ctx context.Context) (*http.Client, func(), error) {
 	return &http.Client{Transport: t}, d.Close, nil
 }
 
-// exporters are the sinks whose entries go to a service. Loggers with equal configurations share
-// one, so that a listener that changes keeps its streams and nothing has to be counted.
+// exporters are what sends entries to a service, or writes them to files, beside the loops. Those with equal
+// configurations share one, so that a listener that changes keeps its streams. An exporter ends with its
+// last user.
 type exporters struct {
-	wg    sync.WaitGroup
-	stop  context.CancelFunc
-	start func(run func(context.Context))
+	wg   sync.WaitGroup
+	ctx  context.Context
+	stop context.CancelFunc
 
 	mu   sync.Mutex
-	list []exporter
+	list []*exporter
 }
 
 type exporter struct {
-	cfg any
-	run runner
+	cfg   any
+	run   runner
+	stop  context.CancelFunc
+	users int
 }
 
 // runner sends what it has taken until ctx ends.
@@ -95,9 +99,7 @@ type runner interface{ Run(ctx context.Context) }
 
 func newExporters() *exporters {
 	e := &exporters{}
-	ctx, cancel := context.WithCancel(context.Background())
-	e.stop = cancel
-	e.start = func(run func(context.Context)) { e.wg.Go(func() { run(ctx) }) }
+	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e
 }
 
@@ -107,30 +109,48 @@ func (e *exporters) close() {
 	e.wg.Wait()
 }
 
-// get returns the exporter of a configuration, made when it is new.
-func (e *exporters) get(cfg any, open func() (runner, error)) (runner, error) {
+// get returns the exporter of a configuration, made when it is new, for one who gives it back when he has.
+func (e *exporters) get(cfg any, has *holdings, open func() (runner, error)) (runner, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, x := range e.list {
-		if reflect.DeepEqual(x.cfg, cfg) {
-			return x.run, nil
+	i := slices.IndexFunc(e.list, func(x *exporter) bool { return reflect.DeepEqual(x.cfg, cfg) })
+	if i < 0 {
+		r, err := open()
+		if err != nil {
+			return nil, err
 		}
+		x := &exporter{cfg: cfg, run: r}
+		var ctx context.Context
+		ctx, x.stop = context.WithCancel(e.ctx)
+		e.wg.Go(func() { r.Run(ctx) })
+		i = len(e.list)
+		e.list = append(e.list, x)
 	}
-	r, err := open()
-	if err != nil {
-		return nil, err
+	x := e.list[i]
+	x.users++
+	has.add(func() { e.leave(x) })
+	return x.run, nil
+}
+
+func (e *exporters) leave(x *exporter) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x.users--; x.users == 0 {
+		x.stop()
+		e.list = slices.DeleteFunc(e.list, func(y *exporter) bool { return y == x })
 	}
-	e.list = append(e.list, exporter{cfg, r})
-	e.start(r.Run)
-	return r, nil
 }
 
 // accessLog opens one logger.
-func (s *Server) accessLog(cfg *xdsresource.AccessLog) (*accesslog.Logger, error) {
+func (s *Server) accessLog(cfg *xdsresource.AccessLog, has *holdings) (*accesslog.Logger, error) {
 	var open func() (runner, error)
 	switch c := cfg.Service.(type) {
 	case nil:
-		return accesslog.New(cfg, s.files, s.cfg.Workers)
+		l, err := accesslog.New(cfg, s.files, s.cfg.Workers)
+		if err == nil {
+			has.add(l.Close)
+		}
+		return l, err
 	case *xdsresource.GRPCAccessLog:
 		open = func() (runner, error) {
 			return als.New(c, als.Deps{
@@ -143,7 +163,7 @@ func (s *Server) accessLog(cfg *xdsresource.AccessLog) (*accesslog.Logger, error
 		return nil, fmt.Errorf("access log %q: a service of type %T is not known", cfg.Name, c)
 	}
 	return accesslog.WithSink(cfg, func() (accesslog.Sink, error) {
-		r, err := s.exporters.get(cfg.Service, open)
+		r, err := s.exporters.get(cfg.Service, has, open)
 		if err != nil {
 			return nil, err
 		}
@@ -164,11 +184,11 @@ func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPS
 }
 
 // spanReporter returns what takes the spans of a connection manager; nil without a provider.
-func (s *Server) spanReporter(cfg *xdsresource.Tracing) (tracing.Reporter, error) {
+func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.Reporter, error) {
 	if cfg == nil || cfg.Provider == nil {
 		return nil, nil
 	}
-	r, err := s.exporters.get(cfg.Provider, func() (runner, error) {
+	r, err := s.exporters.get(cfg.Provider, has, func() (runner, error) {
 		switch c := cfg.Provider.(type) {
 		case *xdsresource.Zipkin:
 			return zipkin.New(c, zipkin.Deps{

@@ -56,6 +56,7 @@ type httpFilter struct {
 type place struct {
 	listener *xdsresource.Listener
 	manager  *xdsresource.HTTPConnectionManager
+	has      *holdings
 	// scope is that of the connection manager's statistics, "http.<stat_prefix>.".
 	scope stats.Scope
 }
@@ -163,8 +164,8 @@ var httpFilters = map[string]httpFilter{
 	},
 	"envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": {
 		xdsresource.HTTPFilterType{Name: localratelimit.Name, Parse: localratelimit.ParseConfig, ParseRoute: localratelimit.ParseRouteConfig},
-		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
-			return localratelimit.New(cfg, localratelimit.Deps{Stats: s.stats, Node: s.boot.Node.GetCluster(), Workers: s.cfg.Workers}), nil
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return localratelimit.New(cfg, localratelimit.Deps{Stats: at.has.stats, Node: s.boot.Node.GetCluster(), Workers: s.cfg.Workers}), nil
 		},
 	},
 	"envoy.extensions.filters.http.ratelimit.v3.RateLimit": {
@@ -180,7 +181,7 @@ var httpFilters = map[string]httpFilter{
 		xdsresource.HTTPFilterType{Name: tap.Name, Parse: tap.ParseConfig},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
 			out := cfg.(*tap.Config).Output
-			w, err := s.exporters.get(out, func() (runner, error) { return tap.NewWriter(out, s.cfg.Workers, s.stats, s.logger("tap")), nil })
+			w, err := s.exporters.get(out, at.has, func() (runner, error) { return tap.NewWriter(out, s.cfg.Workers, s.stats, s.logger("tap")), nil })
 			if err != nil {
 				return nil, err
 			}
@@ -238,7 +239,7 @@ var httpFilters = map[string]httpFilter{
 // reads itself.
 type networkFilter struct {
 	xdsresource.NetworkFilterType
-	filter   func(s *Server, cfg any) networkfilter.Filter
+	filter   func(s *Server, cfg any, has *holdings) networkfilter.Filter
 	terminal func(s *Server, cfg any) listener.NetworkHandler
 }
 
@@ -249,29 +250,31 @@ var networkFilters = map[string]networkFilter{
 	"stats.PluginConfig": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: istiostats.ParseConfig}},
 	"envoy.extensions.filters.network.rbac.v3.RBAC": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrbac.ParseConfig},
-		filter:            func(s *Server, cfg any) networkfilter.Filter { return networkrbac.New(cfg, s.stats) },
+		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networkrbac.New(cfg, has.stats) },
 	},
 	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkauthz.ParseConfig},
-		filter: func(s *Server, cfg any) networkfilter.Filter {
-			return networkauthz.New(cfg, networkauthz.Deps{Clients: s.callouts, Stats: s.stats, Node: s.boot.Node.GetMetadata()})
+		filter: func(s *Server, cfg any, has *holdings) networkfilter.Filter {
+			return networkauthz.New(cfg, networkauthz.Deps{Clients: s.callouts, Stats: has.stats, Node: s.boot.Node.GetMetadata()})
 		},
 	},
 	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networklimit.ParseConfig},
-		filter:            func(s *Server, cfg any) networkfilter.Filter { return networklimit.New(cfg, s.stats) },
+		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networklimit.New(cfg, has.stats) },
 	},
 	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: connectionlimit.ParseConfig},
-		filter:            func(s *Server, cfg any) networkfilter.Filter { return connectionlimit.New(cfg, s.stats) },
+		filter: func(_ *Server, cfg any, has *holdings) networkfilter.Filter {
+			return connectionlimit.New(cfg, has.stats)
+		},
 	},
 	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: snicluster.ParseConfig},
-		filter:            func(*Server, any) networkfilter.Filter { return snicluster.New() },
+		filter:            func(*Server, any, *holdings) networkfilter.Filter { return snicluster.New() },
 	},
 	"envoy.extensions.filters.network.set_filter_state.v3.Config": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkstate.ParseConfig},
-		filter:            func(_ *Server, cfg any) networkfilter.Filter { return networkstate.New(cfg) },
+		filter:            func(_ *Server, cfg any, _ *holdings) networkfilter.Filter { return networkstate.New(cfg) },
 	},
 	"envoy.extensions.filters.network.direct_response.v3.Config": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: directresponse.ParseConfig, Terminal: true},

@@ -15,7 +15,7 @@ type gauges struct {
 	epoch, generation                                                             stats.Gauge
 	uptime, live, state, concurrency, memoryAllocated, memoryHeap, memoryPhysical stats.Gauge
 	listenersActive, listenersWarming, clustersActive, clustersWarming            stats.Gauge
-	listenersDraining, firstExpiry, version                                       stats.Gauge
+	listenersDraining, chainsDraining, firstExpiry, version                       stats.Gauge
 }
 
 func newGauges(st *stats.Store) gauges {
@@ -31,6 +31,7 @@ func newGauges(st *stats.Store) gauges {
 		listenersActive:   st.Gauge("listener_manager.total_listeners_active"),
 		listenersWarming:  st.Gauge("listener_manager.total_listeners_warming"),
 		listenersDraining: st.Gauge("listener_manager.total_listeners_draining"),
+		chainsDraining:    st.Gauge("listener_manager.total_filter_chains_draining"),
 		firstExpiry:       st.Gauge("server.days_until_first_cert_expiring"),
 		version:           st.Gauge("server.version"),
 		clustersActive:    st.Gauge("cluster_manager.active_clusters"),
@@ -98,6 +99,7 @@ func (s *Server) UpdateGauges() {
 	set(s.gauges.version, revision(version.Get().Revision))
 	s.control.call(func() {
 		set(s.gauges.listenersDraining, s.listeners.draining)
+		set(s.gauges.chainsDraining, s.listeners.chains)
 		set(s.gauges.listenersActive, len(s.listeners.active))
 		set(s.gauges.listenersWarming, len(s.listeners.warming))
 		set(s.gauges.clustersActive, len(s.clusterSet.records)-len(s.clusterSet.warming))

@@ -30,8 +30,9 @@ type listenerSet struct {
 	routeUse map[resource]int
 	// routeStats are the statistics of those configurations.
 	routeStats map[resource]*routeStats
-	// draining counts the listeners whose last connections have time left.
-	draining int
+	// draining counts the listeners whose last connections have time left, and chains the filter chains of
+	// listeners that were changed in place.
+	draining, chains int
 	// answered is true after the first LDS response.
 	answered bool
 
@@ -83,6 +84,7 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 	if !ls.inPlace(ls.active[r.Name], cfg) {
 		var err error
 		if next.l, err = ls.s.newListener(cfg); err != nil {
+			ls.forgetRoutes(next)
 			ls.refuse(r, version, err)
 			return err
 		}
@@ -172,7 +174,7 @@ func (ls *listenerSet) acquire(v *liveListener) {
 	for _, r := range v.routes {
 		ls.routeUse[r.resource]++
 		if ls.routeUse[r.resource] == 1 {
-			st := newRouteStats(ls.s.stats, r)
+			st := newRouteStats(ls.s.stats.Owned(), r)
 			ls.routeStats[r.resource] = st
 			st.begin()
 			ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
@@ -198,17 +200,27 @@ func (ls *listenerSet) release(v *liveListener) {
 		if ls.routeUse[r.resource]--; ls.routeUse[r.resource] > 0 {
 			continue
 		}
+		ls.routeStats[r.resource].end()
 		delete(ls.routeUse, r.resource)
 		delete(ls.routeStats, r.resource)
-		// The table itself stays for connections that are draining.
 		delete(ls.s.routeRecords, r.resource)
 		ls.s.virtualHosts.dropRoutes(r.resource)
 		ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
 	}
+	ls.forgetRoutes(v)
 	for _, cancel := range v.cancels {
 		cancel()
 	}
 	v.cancels = nil
+}
+
+// forgetRoutes drops the tables that no version needs. Connections that drain have theirs.
+func (ls *listenerSet) forgetRoutes(v *liveListener) {
+	for _, r := range v.routes {
+		if ls.routeUse[r.resource] == 0 {
+			ls.s.routes.forget(r.resource)
+		}
+	}
 }
 
 // discard drops a version that never served.
@@ -216,7 +228,7 @@ func (ls *listenerSet) discard(v *liveListener) {
 	delete(ls.warming, v.rec.Name)
 	ls.release(v)
 	if v.l != nil {
-		v.l.Close(0)
+		v.l.Close(0, nil)
 	}
 }
 
@@ -290,10 +302,13 @@ func (ls *listenerSet) activate(v *liveListener) error {
 		}
 	}
 	if v.l == nil {
-		if err := old.l.Update(v.cfg, ls.s.cfg.DrainTime); err != nil {
+		draining := 0
+		var err error
+		if draining, err = old.l.Update(v.cfg, ls.s.cfg.DrainTime, func() { ls.chains -= draining }); err != nil {
 			ls.discard(v)
 			return err
 		}
+		ls.chains += draining
 		v.l = old.l
 		ls.s.stats.Main().Inc(ls.s.updates.listenerInPlace)
 	} else {
@@ -346,9 +361,8 @@ func (ls *listenerSet) remove(name string) {
 
 // drain closes a listener that nothing replaces in place.
 func (ls *listenerSet) drain(v *liveListener) {
-	v.l.Close(ls.s.cfg.DrainTime)
 	ls.draining++
-	ls.s.after(ls.s.cfg.DrainTime, func() { ls.draining-- })
+	v.l.Close(ls.s.cfg.DrainTime, func() { ls.draining-- })
 }
 
 // apply takes an LDS response. Removals come first: they may free an address.

@@ -31,3 +31,10 @@ func (r *routes) slot(name resource) *atomic.Pointer[route.Table] {
 
 // set publishes a table. A stream that has the old one keeps it to its end.
 func (r *routes) set(name resource, t *route.Table) { r.slot(name).Store(t) }
+
+// forget drops a route configuration; who has its pointer keeps the table.
+func (r *routes) forget(name resource) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.byName, name)
+}

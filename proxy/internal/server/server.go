@@ -406,7 +406,7 @@ func (s *Server) closeAll() {
 		s.listeners.discard(v)
 	}
 	for _, v := range s.listeners.active {
-		v.l.Close(0)
+		v.l.Close(0, nil)
 		s.listeners.release(v)
 	}
 	for _, name := range s.clusters.Names() {
@@ -419,7 +419,8 @@ func (s *Server) closeAll() {
 func (s *Server) newListener(cfg *xdsresource.Listener) (*listener.Listener, error) {
 	return listener.New(cfg, listener.Options{
 		Loops: s.loops, Chains: s.chains(cfg), Secrets: s.secrets, Stats: s.stats, Logger: s.logger("conn_handler"),
-		Original: s.listeners.original, AccessLogs: s.accessLogs, Inherited: s.inherited(), Overload: s.load, DrainGradually: !s.cfg.DrainImmediately,
+		Original: s.listeners.original, AccessLogs: s.listenerLogs, Later: func(f func()) { s.control.post(f) },
+		Inherited: s.inherited(), Overload: s.load, DrainGradually: !s.cfg.DrainImmediately,
 	})
 }
 

@@ -82,26 +82,28 @@ func (s *subscriptionStats) failed() {
 type routeStats struct {
 	statPrefix string // of the connection manager
 	*subscriptionStats
+	owned         *stats.Store
 	reload, empty stats.Counter
 	reloadTime    stats.Gauge
 }
 
+// newRouteStats registers them. They are the only ones in st.
 func newRouteStats(st *stats.Store, r routeNeed) *routeStats {
 	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", r.statPrefix).Scope("rds").Tagged("envoy.rds_route_config", r.name)
 	return &routeStats{
 		statPrefix:        r.statPrefix,
-		subscriptionStats: newSubscriptionStats(scope, r.source),
-		reload:            scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
+		subscriptionStats: newSubscriptionStats(scope, r.source), owned: st,
+		reload: scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
 	}
 }
 
-// newHostStats registers the statistics of a route configuration's virtual hosts that come by themselves.
+// newHostStats registers the statistics of a route configuration's virtual hosts that come by themselves, the only ones in st.
 func newHostStats(st *stats.Store, r resource, statPrefix string) *routeStats {
 	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("vhds").Scope(r.name)
 	return &routeStats{
 		statPrefix:        statPrefix,
-		subscriptionStats: newSubscriptionStats(scope, r.source),
-		reload:            scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
+		subscriptionStats: newSubscriptionStats(scope, r.source), owned: st,
+		reload: scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
 	}
 }
 
@@ -114,5 +116,12 @@ func (r *routeStats) applied(version string, refused bool, took time.Duration) {
 	if !refused {
 		r.main.Inc(r.reload)
 		r.main.GaugeSet(r.reloadTime, time.Now().UnixMilli())
+	}
+}
+
+// end takes them out of what is shown; those of a nil receiver never were.
+func (r *routeStats) end() {
+	if r != nil {
+		r.owned.Close()
 	}
 }

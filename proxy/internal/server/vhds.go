@@ -99,7 +99,7 @@ func (vs *virtualHosts) setRoutes(r resource, cfg *xdsresource.RouteConfig, vers
 	if vs.sets[key] == nil {
 		vs.sets[key] = set
 		if st := vs.s.listeners.routeStats[r]; st != nil {
-			set.stats = newHostStats(vs.s.stats, r, st.statPrefix)
+			set.stats = newHostStats(vs.s.stats.Owned(), r, st.statPrefix)
 		}
 	}
 	vs.of[r], set.routes[r] = key, f
@@ -118,6 +118,7 @@ func (vs *virtualHosts) dropRoutes(r resource) {
 		return
 	}
 	delete(vs.sets, set.resource)
+	set.stats.end()
 	for host := range set.asked {
 		set.answer(host, false)
 		vs.s.sources.unsubscribe(set.source, xdsresource.TypeVirtualHost, set.name+"/"+host)

@@ -53,6 +53,9 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 	for _, u := range b.Changed {
 		began := time.Now()
 		r := resource{src, u.Name}
+		if s.listeners.routeUse[r] == 0 {
+			continue // given back while the answer was on its way
+		}
 		err := s.virtualHosts.setRoutes(r, u.Value.(*xdsresource.RouteConfig), u.Version, u.Raw)
 		s.listeners.routeStats[r].applied(u.Version, err != nil, time.Since(began))
 		if err != nil {
@@ -64,6 +67,9 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 	}
 	for _, f := range b.Failed {
 		r := resource{src, f.Name}
+		if s.listeners.routeUse[r] == 0 {
+			continue
+		}
 		s.listeners.routeStats[r].applied(f.Version, true, 0)
 		s.routeRecords.refuse(r, f.Version, f.Raw.Raw, f.Err)
 	}

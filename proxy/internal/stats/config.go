@@ -33,7 +33,7 @@ type BucketRule struct {
 }
 
 // bounds returns the upper bounds of a histogram's buckets.
-func (s *Store) bounds(name string) []float64 {
+func (s *registry) bounds(name string) []float64 {
 	for i := range s.buckets {
 		if s.buckets[i].Match(name) {
 			return s.buckets[i].Bounds

@@ -30,9 +30,6 @@ func (s *Store) NewImporter() *Importer { return &Importer{s: s, taken: map[stri
 // are added by a later call, once it has.
 func (i *Importer) Add(counters map[string]uint64) {
 	s := i.s
-	s.mu.Lock()
-	entries := s.entries[:len(s.entries):len(s.entries)]
-	s.mu.Unlock()
 	add := func(r ref) {
 		if r.kind() != KindCounter {
 			return
@@ -43,7 +40,7 @@ func (i *Importer) Add(counters map[string]uint64) {
 			s.Main().Add(Counter(r.slot()), d)
 		}
 	}
-	for _, e := range entries {
+	for _, e := range s.r.shown() {
 		if e.set == nil {
 			add(ref{e, -1})
 			continue

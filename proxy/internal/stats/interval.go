@@ -7,25 +7,53 @@ import "context"
 type intervals struct {
 	last []*hist // sums at the last flush
 	diff []*hist // what came between the last two
+	// running: a flush is reading the shards. begun are histograms that were cleared meanwhile.
+	running bool
+	begun   []uint32
+}
+
+// begin forgets what stood in the place of a histogram.
+func (v *intervals) begin(h uint32) {
+	if v.running {
+		v.begun = append(v.begun, h)
+	}
+	v.forget(h)
+}
+
+func (v *intervals) forget(h uint32) {
+	for _, list := range [][]*hist{v.last, v.diff} {
+		if int(h) < len(list) {
+			list[h] = nil
+		}
+	}
 }
 
 // Flush ends an interval. It waits for the workers as Snapshot does.
 func (s *Store) Flush(ctx context.Context) error {
 	sum := Shard{}
-	if err := s.collect(ctx, &sum, func(from, to *Shard) { from.addHistogramsTo(to) }); err != nil {
+	r := s.r
+	r.mu.Lock()
+	r.intervals.running = true
+	r.mu.Unlock()
+	err := r.collect(ctx, &sum, func(from, to *Shard) { from.addHistogramsTo(to) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.intervals.running, r.intervals.begun = false, nil
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	next := intervals{last: sum.hists, diff: make([]*hist, len(sum.hists))}
 	for i, h := range sum.hists {
 		var before *hist
-		if i < len(s.intervals.last) {
-			before = s.intervals.last[i]
+		if i < len(r.intervals.last) {
+			before = r.intervals.last[i]
 		}
 		next.diff[i] = h.since(before)
 	}
-	s.intervals = next
+	for _, h := range r.intervals.begun {
+		next.forget(h) // it was cleared after it was read, or before
+	}
+	r.intervals = next
 	return nil
 }
 

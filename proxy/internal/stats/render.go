@@ -19,7 +19,7 @@ type Query struct {
 // Snapshot is a copy of all shards, summed, at about one moment: each worker's part is
 // consistent in itself.
 type Snapshot struct {
-	store *Store
+	store *registry
 	sum   Shard
 	refs  []ref
 	// intervals are the histograms of the last interval.
@@ -65,24 +65,17 @@ func (r ref) hist() uint32 {
 // Snapshot copies what all workers have counted. It waits for each attached worker to answer
 // on its loop and returns ctx's error when one does not.
 func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
-	snap := &Snapshot{store: s}
-	s.mu.Lock()
-	entries := s.entries[:len(s.entries):len(s.entries)]
-	hidden := make(map[*entry]bool)
-	for _, e := range entries {
-		if e.hidden {
-			hidden[e] = true
-		}
-	}
-	snap.intervals = s.intervals.diff
-	s.mu.Unlock()
-	if err := s.collect(ctx, &snap.sum, func(from, to *Shard) { from.addTo(to) }); err != nil {
+	r := s.r
+	snap := &Snapshot{store: r}
+	if err := r.collect(ctx, &snap.sum, func(from, to *Shard) { from.addTo(to) }); err != nil {
 		return nil, err
 	}
+	// What came meanwhile shows zeros. What went does not show: its numbers may be another's already.
+	r.mu.Lock()
+	entries := slices.Clone(r.entries)
+	snap.intervals = slices.Clone(r.intervals.diff)
+	r.mu.Unlock()
 	for _, e := range entries {
-		if hidden[e] {
-			continue
-		}
 		if e.set == nil {
 			snap.add(ref{e, -1}, &q)
 			continue
@@ -96,7 +89,7 @@ func (s *Store) Snapshot(ctx context.Context, q Query) (*Snapshot, error) {
 }
 
 // collect sums what all shards hold, each read by its own worker.
-func (s *Store) collect(ctx context.Context, sum *Shard, add func(from, to *Shard)) error {
+func (s *registry) collect(ctx context.Context, sum *Shard, add func(from, to *Shard)) error {
 	s.mu.Lock()
 	posts := slices.Clone(s.posts)
 	s.mu.Unlock()

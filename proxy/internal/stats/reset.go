@@ -3,9 +3,10 @@ package stats
 // ResetCounters sets every counter to zero, on each worker's own loop; gauges and histograms
 // stay. It does not wait for the workers.
 func (s *Store) ResetCounters() {
-	s.mu.Lock()
+	r := s.r
+	r.mu.Lock()
 	var slots []uint32
-	for _, e := range s.entries {
+	for _, e := range r.entries {
 		if e.set == nil {
 			if e.kind == KindCounter {
 				slots = append(slots, e.slot)
@@ -18,17 +19,17 @@ func (s *Store) ResetCounters() {
 			}
 		}
 	}
-	posts := append([]func(func()) bool(nil), s.posts...)
-	s.mu.Unlock()
+	posts := append([]func(func()) bool(nil), r.posts...)
+	r.mu.Unlock()
 	for i, post := range posts {
-		shard := s.shards[i]
+		shard := r.shards[i]
 		if post == nil || !post(func() { shard.zero(slots) }) {
 			shard.zero(slots)
 		}
 	}
-	s.mainMu.Lock()
-	s.main.zero(slots)
-	s.mainMu.Unlock()
+	r.mainMu.Lock()
+	r.main.zero(slots)
+	r.mainMu.Unlock()
 }
 
 // zero clears counters; the handle of a slot that was never touched has no page.

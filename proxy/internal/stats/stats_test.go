@@ -105,16 +105,6 @@ func TestBlocks(t *testing.T) {
 		"cluster.a.b.rq_time: P0(nan,3.05) P25(nan,3.05) P50(nan,3.05) P75(nan,3.05) P90(nan,3.05) P95(nan,3.05) P99(nan,3.05) P99.5(nan,3.05) P99.9(nan,3.05) P100(nan,3.05)\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	sc("a.b").Hide()
-	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil, Summary)); strings.Contains(got, "a.b") {
-		t.Errorf("hidden statistics show:\n%s", got)
-	}
-	if sc("a.b").Block(testSet) != a {
-		t.Error("the block that came back is another one")
-	}
-	if got := string(snapshot(t, s, Query{UsedOnly: true}).AppendText(nil, Summary)); !strings.Contains(got, "cluster.a.b.upstream_rq_total: 1") {
-		t.Errorf("the block did not come back:\n%s", got)
-	}
 }
 
 func TestTextAndJSON(t *testing.T) {

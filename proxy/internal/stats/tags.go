@@ -90,7 +90,7 @@ func digits(s string) bool {
 }
 
 // applyRules adds the configured tags to a name and cuts them out of it.
-func (s *Store) applyRules(name string, out []Tag) (string, []Tag) {
+func (s *registry) applyRules(name string, out []Tag) (string, []Tag) {
 	for _, r := range s.rules {
 		if r.Regex == nil {
 			out = append(out[:len(out):len(out)], Tag{r.Name, r.Fixed})

@@ -152,7 +152,7 @@ func (w *world) listen(cfg *xdsresource.TCPProxy, x Exchange, tls *xdsresource.D
 		FilterChains: []*xdsresource.FilterChain{{TLS: tls}},
 	}, listener.Options{
 		Loops: []*eventloop.Loop{w.loop}, Stats: w.store,
-		Chains: func(*xdsresource.FilterChain) (listener.NetworkHandler, error) { return p, nil },
+		Chains: func(*xdsresource.FilterChain) (listener.NetworkHandler, func(), error) { return p, func() {}, nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -161,7 +161,7 @@ func (w *world) listen(cfg *xdsresource.TCPProxy, x Exchange, tls *xdsresource.D
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		l.Close(0)
+		l.Close(0, nil)
 		done := make(chan struct{})
 		if w.loop.Post(func() { close(done) }) {
 			<-done

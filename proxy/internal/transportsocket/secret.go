@@ -107,6 +107,7 @@ func (m *material) close() {
 	for _, c := range m.cancels {
 		c()
 	}
+	m.cancels = nil
 }
 
 func (m *material) setCertificate(i int, c xdsresource.TLSCertificate) error {

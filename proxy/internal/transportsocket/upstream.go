@@ -29,6 +29,13 @@ func NewUpstream(cfg *xdsresource.UpstreamTransport, p SecretProvider) (*Upstrea
 	return u, nil
 }
 
+// Close ends the SDS subscriptions. Live connections go on.
+func (u *Upstream) Close() {
+	if u.TLS != nil {
+		u.TLS.Close()
+	}
+}
+
 // Wish is what a request or TCP connection wants of the transport of its connection to a host, over what is configured. Only those that
 // wish for the same share a connection. The zero value wants nothing.
 type Wish struct {

@@ -108,6 +108,7 @@ type typeState struct {
 	wildcard bool              // everything of the type
 	wanted   map[string]bool   // names, beside everything where the control plane keeps some for those who ask
 	versions map[string]string // accepted resources, by name
+	refused  map[string]bool   // names of which nothing was accepted
 	version  string            // of the last accepted response, state of the world only
 
 	// Of the current stream:
@@ -159,6 +160,7 @@ func (c *Client) Unsubscribe(typeURL, name string) {
 	if t.wanted[name] {
 		delete(t.wanted, name)
 		delete(t.versions, name)
+		delete(t.refused, name)
 		// A name that was not sent yet need not be taken back either.
 		if t.add[name] {
 			delete(t.add, name)
@@ -175,7 +177,7 @@ func (c *Client) state(typeURL string) *typeState {
 	t := c.types[typeURL]
 	if t == nil {
 		t = &typeState{
-			wanted: map[string]bool{}, versions: map[string]string{},
+			wanted: map[string]bool{}, versions: map[string]string{}, refused: map[string]bool{},
 			add: map[string]bool{}, remove: map[string]bool{},
 		}
 		c.types[typeURL] = t

@@ -39,14 +39,22 @@ func (c *Client) respond(tr transport, r *response) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var problems []string
+	bad := func(name string) {
+		if _, held := t.versions[name]; !held && t.wildcard {
+			t.refused[name] = true
+		}
+	}
 	for _, f := range b.Failed {
 		problems = append(problems, f.Err.Error())
+		bad(f.Name)
 	}
 	for _, u := range b.Changed {
 		if err := refused[u.Name]; err != nil {
 			problems = append(problems, fmt.Sprintf("%s: %v", u.Name, err))
+			bad(u.Name)
 			continue
 		}
+		delete(t.refused, u.Name)
 		// A name that was given back while the response was on its way is not held.
 		if t.wildcard || t.wanted[u.Name] || slices.ContainsFunc(u.Aliases, func(n string) bool { return t.wanted[n] }) {
 			t.versions[u.Name] = u.Version
@@ -54,6 +62,7 @@ func (c *Client) respond(tr transport, r *response) error {
 	}
 	for _, name := range b.Removed {
 		delete(t.versions, name)
+		delete(t.refused, name)
 	}
 	t.nonce = r.nonce
 	if len(problems) == 0 {
@@ -83,7 +92,13 @@ func (c *Client) judge(t *typeState, r *response) Batch {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name := range t.versions { // what is held and not in the full set is gone
+	// What is not in the full set is gone, be it held or only known as refused.
+	for name := range t.versions {
+		if !present[name] {
+			b.Removed = append(b.Removed, name)
+		}
+	}
+	for name := range t.refused {
 		if !present[name] {
 			b.Removed = append(b.Removed, name)
 		}

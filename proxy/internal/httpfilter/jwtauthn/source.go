@@ -15,7 +15,8 @@ type Source struct {
 	remote Remote
 	fetch  Fetch
 	log    *slog.Logger
-	stats  stats.Block
+	owned  *stats.Store
+	stats  stats.Block // of owned
 	shards func(worker int) *stats.Shard
 
 	held    atomic.Pointer[held]

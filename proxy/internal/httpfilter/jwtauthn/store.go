@@ -46,10 +46,11 @@ func NewStore(d StoreDeps) *Store { return &Store{deps: d, sources: map[SourceKe
 func (s *Store) get(k SourceKey) *stored {
 	x := s.sources[k]
 	if x == nil {
-		scope := s.deps.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", k.Manager)
+		owned := s.deps.Stats.Owned()
+		scope := owned.Scope("http").Tagged("envoy.http_conn_manager_prefix", k.Manager)
 		x = &stored{
 			source: &Source{
-				remote: k.Remote, fetch: s.deps.Fetch, log: s.deps.Logger, shards: s.deps.Stats.Shard,
+				remote: k.Remote, owned: owned, fetch: s.deps.Fetch, log: s.deps.Logger, shards: s.deps.Stats.Shard,
 				stats: block(scope, k.Filter), workers: make([]sourceWorker, len(s.deps.Loops)),
 			},
 			fetched: !k.Remote.Async || k.Remote.Fast,
@@ -72,7 +73,7 @@ func (s *Store) Use(k SourceKey, fetched func(SourceKey)) (release func()) {
 		if x.users--; x.users > 0 {
 			return
 		}
-		delete(s.sources, k)
+		s.forget(k)
 		if k.Remote.Async {
 			first.Post(func() { x.source.end(first) })
 		}
@@ -93,9 +94,14 @@ func (s *Store) Fetched(k SourceKey) bool { return s.get(k).fetched }
 func (s *Store) Sweep() {
 	for k, x := range s.sources {
 		if x.users == 0 {
-			delete(s.sources, k)
+			s.forget(k)
 		}
 	}
+}
+
+func (s *Store) forget(k SourceKey) {
+	s.sources[k].source.owned.Close()
+	delete(s.sources, k)
 }
 
 // FetchThrough fetches through the proxy's own clusters.
