@@ -9,6 +9,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/watchdog"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -140,6 +141,17 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 			[]string{`http_filters[0]: HTTP filter "envoy.filters.http.buffer" (no typed_config) is not supported`},
 		},
 		{
+			"watchdogs", "static_resources:", "watchdogs: {worker_watchdog: {actions: [{event: MISS}], multikill_threshold: {value: 101}}}\nstatic_resources:",
+			[]string{
+				"watchdogs.worker_watchdog.actions: this field is not supported",
+				"watchdogs.worker_watchdog.multikill_threshold: must be a percentage from 0 to 100",
+			},
+		},
+		{
+			"watchdogs twice", "static_resources:", "watchdogs: {}\nwatchdog: {}\nstatic_resources:",
+			[]string{"watchdog: stands beside watchdogs"},
+		},
+		{
 			"host name in a static cluster", "type: LOGICAL_DNS", "type: STATIC",
 			[]string{`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "httpbin" is not an IP address`},
 		},
@@ -161,6 +173,29 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWatchdogs(t *testing.T) {
+	for _, tt := range []struct {
+		text          string
+		main, workers watchdog.Config
+	}{
+		{"", watchdog.Config{}, watchdog.Config{}},
+		{"watchdog: {miss_timeout: 2s}\n", watchdog.Config{Miss: 2 * time.Second}, watchdog.Config{Miss: 2 * time.Second}},
+		{
+			"watchdogs: {main_thread_watchdog: {megamiss_timeout: 3s}, worker_watchdog: {kill_timeout: 4s, max_kill_timeout_jitter: 1s, multikill_timeout: 5s, multikill_threshold: {value: 50}}}\n",
+			watchdog.Config{MegaMiss: 3 * time.Second},
+			watchdog.Config{Kill: 4 * time.Second, KillJitter: time.Second, MultiKill: 5 * time.Second, Threshold: 50},
+		},
+	} {
+		b, err := load(t, tt.text+simple)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Watchdogs.Main != tt.main || b.Watchdogs.Workers != tt.workers {
+			t.Errorf("%s%+v", tt.text, b.Watchdogs)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
+	"github.com/lateen-mesh/lateen/proxy/internal/watchdog"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -44,6 +45,9 @@ type Bootstrap struct {
 	Runtime []xdsresource.RuntimeLayer
 	// Overload is the overload manager; nil: none.
 	Overload *xdsresource.Overload
+
+	// Watchdogs say how long a turn of a worker, and of the loop that configuration is made on, may take.
+	Watchdogs struct{ Main, Workers watchdog.Config }
 
 	// Control holds the clusters that gRPC sources name (the control plane, the agent's SDS
 	// socket). They are dialled by the xDS client, not by the data path.
@@ -103,6 +107,7 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.dynamic(m.GetDynamicResources())
 	l.stats(m)
 	l.runtime(m.GetLayeredRuntime())
+	l.watchdogs(m)
 	if o := m.GetOverloadManager(); o != nil {
 		var err error
 		if l.out.Overload, err = dec.Overload(o, func(name string) bool { _, ok := overload.ActionOf(name); return ok }); err != nil {

@@ -20,7 +20,7 @@ const rawIdle = 50 * time.Millisecond
 // iteration, so that timers and flushes are not starved.
 const maxEvents = 256
 
-// Loop is one worker. All methods but Post, ID and Stopped are for the loop's own
+// Loop is one worker. All methods but Post, ID, Idle and Stopped are for the loop's own
 // goroutine (in handlers, timers, posted functions), or for the time before Run.
 type Loop struct {
 	id  int
@@ -140,6 +140,9 @@ func (l *Loop) AtEnd(fn func()) { l.atEnd = append(l.atEnd, fn) }
 
 // Stopped reports whether Run has returned or is about to.
 func (l *Loop) Stopped() bool { return l.stopped.Load() }
+
+// Idle reports whether the loop waits for something to do. It may be called from any goroutine.
+func (l *Loop) Idle() bool { return l.sleeping.Load() }
 
 func (l *Loop) updateClock() {
 	l.wall = l.clock()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // control runs functions one after the other on the goroutine of its run. The queue is
@@ -12,6 +13,7 @@ type control struct {
 	work   []func()
 	closed bool
 	wake   chan struct{} // of capacity 1
+	idle   atomic.Bool
 }
 
 func newControl() *control { return &control{wake: make(chan struct{}, 1)} }
@@ -41,11 +43,17 @@ func (c *control) call(f func()) bool {
 	return true
 }
 
+// Idle and Post are for the watchdog.
+func (c *control) Idle() bool         { return c.idle.Load() }
+func (c *control) Post(f func()) bool { return c.post(f) }
+
 // run works until ctx ends; what is queued by then still runs, so that no caller waits forever.
 func (c *control) run(ctx context.Context) {
 	for {
+		c.idle.Store(true)
 		select {
 		case <-ctx.Done():
+			c.idle.Store(false)
 			c.mu.Lock()
 			c.closed = true
 			work := c.work
@@ -57,6 +65,7 @@ func (c *control) run(ctx context.Context) {
 			return
 		case <-c.wake:
 		}
+		c.idle.Store(false)
 		c.mu.Lock()
 		work := c.work
 		c.work = nil

@@ -20,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/watchdog"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -99,6 +100,7 @@ type Server struct {
 	connected stats.Gauge
 	gauges    gauges
 	updates   updates
+	watches   []*watchdog.Watch
 
 	// Of the control loop:
 	clusterSet   *clusterSet
@@ -191,6 +193,7 @@ func New(cfg Config) (*Server, error) {
 	s.connected = s.stats.Gauge("control_plane.connected_state")
 	s.gauges = newGauges(s.stats)
 	s.updates = newUpdates(s.stats, s.boot)
+	s.watches = s.newWatches()
 	return s, nil
 }
 
@@ -231,6 +234,10 @@ func (s *Server) Run(ctx context.Context) error {
 	controlCtx, cancelControl := context.WithCancel(context.WithoutCancel(ctx))
 	var controlDone sync.WaitGroup
 	controlDone.Go(func() { s.control.run(controlCtx) })
+
+	for _, w := range s.watches {
+		s.wg.Go(func() { w.Run(sub) })
+	}
 
 	s.control.post(s.bootStatic)
 	<-ctx.Done()

@@ -316,9 +316,11 @@ var supportedFields = map[string]string{
 	"envoy.service.runtime.v3.Runtime":                 "name layer",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager layered_runtime use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager layered_runtime watchdog watchdogs use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":                                      "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":                                     "lds_config cds_config ads_config",
+	"envoy.config.bootstrap.v3.Watchdogs":                                                      "main_thread_watchdog worker_watchdog",
+	"envoy.config.bootstrap.v3.Watchdog":                                                       "miss_timeout megamiss_timeout kill_timeout max_kill_timeout_jitter multikill_timeout multikill_threshold",
 	"envoy.config.metrics.v3.StatsConfig":                                                      "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings",
 	"envoy.config.metrics.v3.TagSpecifier":                                                     "tag_name regex fixed_value",
 	"envoy.config.metrics.v3.StatsMatcher":                                                     "reject_all exclusion_list inclusion_list",
@@ -358,7 +360,7 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []harmlessField{
-	{"envoy.config.bootstrap.v3.Bootstrap", "deferred_stat_options watchdog watchdogs", "upkeep of Envoy's own process"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "deferred_stat_options", "upkeep of Envoy's own process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "enable_worker_cpu_affinity memory_allocator_manager",
 		"hints for the speed of Envoy's process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "named in the log when the proxy starts: see bootstrap.Unread"},
