@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -42,7 +43,7 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 	}
 	b := &builder{cfg: cfg, socket: sdsSocket}
 	doc := &bootstrappb.Bootstrap{
-		Node:  &corepb.Node{Id: cfg.NodeID(), Cluster: cfg.Cluster, Locality: &corepb.Locality{}, Metadata: meta},
+		Node:  &corepb.Node{Id: cfg.NodeID(), Cluster: cfg.Cluster, Locality: locality(cfg.Locality), Metadata: meta},
 		Admin: &bootstrappb.Admin{Address: address(cfg.IP, cfg.AdminPort)},
 		DynamicResources: &bootstrappb.Bootstrap_DynamicResources{
 			LdsConfig: ads(), CdsConfig: ads(),
@@ -67,6 +68,13 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	return out, nil
+}
+
+// locality reads "region/zone/subzone".
+func locality(s string) *corepb.Locality {
+	region, rest, _ := strings.Cut(s, "/")
+	zone, subZone, _ := strings.Cut(rest, "/")
+	return &corepb.Locality{Region: region, Zone: zone, SubZone: subZone}
 }
 
 // builder makes the parts; err is the first failure, so that the parts read as what they are.

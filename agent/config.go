@@ -29,6 +29,8 @@ type Config struct {
 	Domain string
 	// Cluster is the node's cluster, Envoy's --service-cluster. Default istio-proxy.
 	Cluster string
+	// Locality is where the workload runs, "region/zone/subzone"; what is not known is left out.
+	Locality string
 	// TrustDomain of the identity that is asked for. Default cluster.local.
 	TrustDomain string
 	// Metadata goes into the node as it is; keys that the agent derives from other fields need not be in it, and win when they are.

@@ -18,7 +18,7 @@ func destinationRule(c *checker, root *field.Path, spec any) {
 	if dr.Host == "" {
 		c.add(root.Child("host"), "missing; name the service that the rule is for")
 	} else {
-		c.host(root.Child("host"), dr.Host, wildcardHost)
+		c.host(root.Child("host"), dr.Host, anyHost)
 	}
 	c.trafficPolicy(root.Child("trafficPolicy"), dr.TrafficPolicy)
 	seen := map[string]int{}

@@ -135,7 +135,7 @@ func (s *Snapshot) Service(host, ns string) *Service {
 func preferred(all []*Service, ns string) *Service {
 	var best *Service
 	for _, svc := range all {
-		if !svc.ExportTo.Visible(ns) && svc.Namespace != ns {
+		if !svc.ExportTo.Visible(ns) {
 			continue
 		}
 		if best == nil || betterService(svc, best, ns) {
@@ -173,7 +173,7 @@ func visible(in []*Service, s *Snapshot, ns string) []*Service {
 	for i, svc := range in {
 		alone := (i == 0 || in[i-1].Host != svc.Host) && len(s.Services.Prefix(svc.Host+"/")) == 1
 		if alone {
-			if svc.ExportTo.Visible(ns) || svc.Namespace == ns {
+			if svc.ExportTo.Visible(ns) {
 				out = append(out, svc)
 			}
 			continue

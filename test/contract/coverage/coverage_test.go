@@ -20,7 +20,9 @@ import (
 )
 
 // kinds are those with a table.
-var kinds = []*schema.Kind{schema.Gateway, schema.VirtualService}
+var kinds = []*schema.Kind{
+	schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup,
+}
 
 const (
 	module = "../../.."

@@ -95,16 +95,23 @@ func (w *world) runAt(t *testing.T, where string) {
 // entry is a line of the access log.
 type entry struct{ cluster, route, flags string }
 
+// find looks an answer up in the log. A request that was read there says which question it belongs to; a connection is known by where it
+// came from, which another may have had before.
+func (a *answer) find(log map[string]entry) (entry, bool) {
+	if e, ok := log[a.question]; ok || a.resp != nil && a.resp.TLS == nil {
+		return e, ok
+	}
+	e, ok := log[a.from]
+	return e, ok
+}
+
 // logged waits for the log's lines about answers to rows that ask for them.
 func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[string]entry {
 	t.Helper()
-	want := map[string]bool{}
+	var want []answer
 	for r, list := range answers {
-		if r.Cluster+r.Route+r.Flags == "" {
-			continue
-		}
-		for _, a := range list {
-			want[a.from] = true
+		if r.Cluster+r.Route+r.Flags != "" {
+			want = append(want, list...)
 		}
 	}
 	found := map[string]entry{}
@@ -114,12 +121,15 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 			t.Fatal(err)
 		}
 		for line := range bytes.Lines(raw[min(skip, len(raw)):]) {
-			if f := strings.Fields(string(line)); len(f) == 4 && bytes.HasSuffix(line, []byte("\n")) {
-				found[f[0]] = entry{f[1], f[2], f[3]}
-				delete(want, f[0])
+			if f := strings.Fields(string(line)); len(f) == 5 && bytes.HasSuffix(line, []byte("\n")) {
+				key := f[0]
+				if key == "-" {
+					key = f[1]
+				}
+				found[key] = entry{f[2], f[3], f[4]}
 			}
 		}
-		return len(want) == 0
+		return !slices.ContainsFunc(want, func(a answer) bool { _, ok := a.find(found); return !ok })
 	})
 	return found
 }
@@ -148,7 +158,7 @@ func (w *world) check(t *testing.T, r *Row, answers []answer, log map[string]ent
 		if r.Request != "" && a.resp != nil {
 			w.checkAnswer(t, r, a)
 		}
-		l, logged := log[a.from]
+		l, logged := a.find(log)
 		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}} {
 			switch {
 			case f.want != "" && !logged:

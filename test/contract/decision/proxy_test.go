@@ -3,6 +3,7 @@ package decision
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,29 +22,32 @@ type node struct {
 	name, namespace string
 	address         string
 	labels          map[string]string
+	locality        string
+	metadata        map[string]any
 }
 
 // nodeAt is the proxy at which a place's rows are decided.
 func (w *world) nodeAt(t *testing.T, where string) node {
 	t.Helper()
 	if where == "gateway" {
-		return node{agent.Router, "istio-ingressgateway-1", "istio-system", gatewayAddress, gatewayLabels()}
+		return node{kind: agent.Router, name: "istio-ingressgateway-1", namespace: "istio-system", address: gatewayAddress, labels: gatewayLabels()}
 	}
 	if name, ok := strings.CutPrefix(where, "gateway "); ok {
 		for _, g := range w.table.Gateways {
 			if g.Name == name {
-				return node{agent.Router, g.Name, g.Namespace, gatewayAddress, g.Labels}
+				return node{kind: agent.Router, name: g.Name, namespace: g.Namespace, address: gatewayAddress, labels: g.Labels}
 			}
 		}
 		t.Fatalf("there is no gateway %q", name)
 	}
 	if name, ok := at(where); ok {
 		a := w.app(t, name)
-		return node{agent.Sidecar, a.Name, a.Namespace, a.Address, a.Labels}
+		return node{kind: agent.Sidecar, name: a.Name, namespace: a.Namespace, address: a.Address, labels: a.Labels}
 	}
 	for i, c := range w.table.Clients {
 		if c.Name == where {
-			return node{agent.Sidecar, c.Name, c.Namespace, fmt.Sprintf("10.10.1.%d", i+1), c.Labels}
+			return node{kind: agent.Sidecar, name: c.Name, namespace: c.Namespace, address: fmt.Sprintf("10.10.1.%d", i+1), labels: c.Labels,
+				locality: c.Locality, metadata: c.Metadata}
 		}
 	}
 	t.Fatalf("there is no client %q", where)
@@ -97,10 +101,12 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	for k, v := range n.labels {
 		labels[k] = v
 	}
+	metadata := map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"}
+	maps.Copy(metadata, n.metadata)
 	ready := make(chan struct{})
 	cfg := w.joins(t, n.namespace)
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
-	cfg.Metadata = map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"}
+	cfg.Locality, cfg.Metadata = n.locality, metadata
 	cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error { return kind(ctx, t, bootstrap, ready) }
 	a, err := agent.New(cfg)
 	if err != nil {

@@ -117,6 +117,8 @@ type Client struct {
 	Name      string            `json:"name"`
 	Namespace string            `json:"namespace"` // default: "default"
 	Labels    map[string]string `json:"labels"`    // default: app, the name
+	Locality  string            `json:"locality"`  // region/zone/subzone; default: not known
+	Metadata  map[string]any    `json:"metadata"`  // of the node, besides what every client says
 }
 
 // Row is one decision.

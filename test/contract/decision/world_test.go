@@ -59,8 +59,8 @@ func (p *ports) next() int {
 	return 20000 + p.used
 }
 
-// What the access log of every proxy says, in the order of entry's fields.
-const logFormat = `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS%\n`
+// What the access log of every proxy says: whose line it is, then entry's fields.
+const logFormat = `%REQ(X-ROW)% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS%\n`
 
 func startWorld(t *testing.T, table *Table, p *ports) *world {
 	t.Helper()
@@ -96,9 +96,11 @@ func startWorld(t *testing.T, table *Table, p *ports) *world {
 			t.Error(err)
 		}
 	})
-	if err := testnet.SetHosts(table.Names); err != nil {
+	stop, err := testnet.ServeNames(table.Names)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(stop)
 	w.origin = startApps(t, table.Apps)
 	cp, err := controlplane.New(controlplane.Config{
 		ConfigDir: filepath.Join(state, "config"), MeshFile: filepath.Join(state, "mesh.yaml"), CADir: w.ca,

@@ -163,22 +163,6 @@ func replace(path, text string) error {
 	return nil
 }
 
-// SetHosts makes names resolve to addresses, for this process and those that it starts, and none but these.
-func SetHosts(addresses map[string][]string) error {
-	if why := Missing(); why != "" {
-		return errors.New(why)
-	}
-	var b strings.Builder
-	b.WriteString("127.0.0.1 localhost\n")
-	for name, list := range addresses {
-		for _, a := range list {
-			fmt.Fprintf(&b, "%s %s\n", a, name)
-		}
-	}
-	// The mount point stays, so the file is written in place.
-	return os.WriteFile("/etc/hosts", []byte(b.String()), 0o644)
-}
-
 // Dialer makes connections that are captured.
 func Dialer(m Mark) *net.Dialer {
 	return &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {

@@ -54,12 +54,20 @@ func TestNames(t *testing.T) {
 	if why := Missing(); why != "" {
 		t.Skip(why)
 	}
-	if err := SetHosts(map[string][]string{"db.example": {"10.9.9.1", "10.9.9.2"}}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := net.DefaultResolver.LookupHost(t.Context(), "db.example")
-	if err != nil || len(got) != 2 {
-		t.Errorf("got %v, %v", got, err)
+	for _, want := range []string{"10.9.9.1", "10.9.9.2"} { // the second is known at once
+		stop, err := ServeNames(map[string][]string{"db.example": {want, "2001:db8::1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		got, err := net.DefaultResolver.LookupIP(t.Context(), "ip4", "db.example")
+		if err != nil || len(got) != 1 || got[0].String() != want {
+			t.Errorf("got %v, %v", got, err)
+		}
+		if got, err := net.DefaultResolver.LookupHost(t.Context(), "db.example"); err != nil || len(got) != 2 {
+			t.Errorf("of both families: %v, %v", got, err)
+		}
+		stop()
 	}
 	if _, err := net.DefaultResolver.LookupHost(t.Context(), "other.example"); err == nil {
 		t.Error("a name that nobody gave resolves")
