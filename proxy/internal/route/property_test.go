@@ -273,7 +273,7 @@ func (c *choices) Uint64() uint64 {
 
 // addChoices gives a fuzz target some to begin with.
 func addChoices(f *testing.F) {
-	for i := range byte(100) {
+	for i := range byte(20) {
 		b := make([]byte, 300)
 		_, _ = rand.NewChaCha8([32]byte{i}).Read(b)
 		f.Add(b)
