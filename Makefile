@@ -1,5 +1,5 @@
-# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10) and
-# conformance (3): .ci/run. Before a release come fuzz (10) and stress (3).
+# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
+# conformance (3), fuzz (14) and stress (5): .ci/run.
 
 GO      ?= go
 BIN     := bin
@@ -65,12 +65,12 @@ bench:
 bench-controlplane:
 	$(GO) run ./test/controlplanebench -write docs/performance.md
 
-# Two targets at a time on two cores: some 10 minutes, 2 of them to build the instrumented binaries.
+# Two targets at a time on two cores: some 14 minutes, 3 of them to build the instrumented binaries.
 ## fuzz: run every fuzz target for FUZZTIME (30s)
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-# Some 3 minutes on two cores.
+# Some 5 minutes on two cores.
 ## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -425,8 +426,8 @@ func TestBackOffEndsWithTheClient(t *testing.T) {
 	w := newWorld(t)
 	w.cluster("refused", nil, closedPort(t))
 	c := dial(t, w.proxy(&xdsresource.TCPProxy{Cluster: "refused", MaxConnectAttempts: 9, BackOffBase: time.Hour, BackOffMax: time.Hour}))
-	for w.stat("cluster.refused.upstream_cx_connect_fail") != 1 {
-		time.Sleep(time.Millisecond)
+	for w.stat("cluster.refused.upstream_cx_connect_fail") != 1 { // each look runs on the loop
+		runtime.Gosched()
 	}
 	_ = c.SetLinger(0) // a reset is heard at once
 	_ = c.Close()
