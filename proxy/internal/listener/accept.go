@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -36,6 +37,7 @@ type worker struct {
 	// up where that is asked for.
 	active atomic.Int64
 	tls    *transportsocket.Stats
+	own    stats.Block
 }
 
 // listen begins to accept; on the loop.
@@ -68,6 +70,8 @@ func (s *socket) OnEvent(ev eventloop.Events) {
 	if opts.MaxAccepts > 0 {
 		n = int(min(opts.MaxAccepts, 1<<20))
 	}
+	accepted := uint64(0)
+	defer func() { s.w.record(acceptedPerEvent, accepted) }()
 	for range n {
 		var sa syscall.RawSockaddrAny
 		n := uint32(syscall.SizeofSockaddrAny)
@@ -75,6 +79,7 @@ func (s *socket) OnEvent(ev eventloop.Events) {
 			uintptr(unsafe.Pointer(&n)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
 		switch e {
 		case 0:
+			accepted++
 			s.place(int(r), peer(&sa), opts.ExactBalance)
 		case syscall.EAGAIN:
 			return
@@ -203,8 +208,7 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 	c.Info().ID = uint64(w.loop.ID()) + w.seq*uint64(len(w.l.workers))
 	c.SetOwner(sv)
 	w.add(sv)
-	w.inc(cxTotal)
-	w.gauge(cxActive, 1)
+	w.opened()
 	if dst.IsValid() && dst != c.Info().LocalAddr {
 		c.Info().OriginalDst = dst
 	}

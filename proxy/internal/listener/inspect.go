@@ -40,6 +40,7 @@ func (s *served) inspect(eof bool) {
 	}
 	if eof && len(b) == 0 {
 		s.w.inspected(inspectClosed)
+		s.w.inc(filterRemoteClose)
 		s.c.Close(conn.CloseNow)
 		return
 	}

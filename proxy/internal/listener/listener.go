@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,15 +92,13 @@ type Options struct {
 
 // Listener is a live listener. Its methods may be called from any goroutine that is no loop.
 type Listener struct {
-	o         Options
-	log       *slog.Logger
-	scope     stats.Scope
-	stats     stats.Block
-	inspector stats.Block
-	// proxyErrors counts bad headers of all listeners together.
-	proxyErrors stats.Counter
-	config      atomic.Pointer[config]
-	workers     []*worker
+	o       Options
+	log     *slog.Logger
+	scope   stats.Scope
+	stats   stats.Block
+	total   stats.Gauge // connections of all listeners
+	config  atomic.Pointer[config]
+	workers []*worker
 
 	mu      sync.Mutex // guards what follows
 	sockets [][]*socket
@@ -117,9 +116,12 @@ type config struct {
 	chains   []*chain // with the fallback
 	logs     []*accesslog.Logger
 	endLogs  func()
-	inspect  bool        // look for a ClientHello
-	sniff    bool        // look for HTTP
-	proxied  stats.Block // of proxy_protocol
+	inspect  bool // look for a ClientHello
+	sniff    bool // look for HTTP
+	// inspector and proxyErrors count for all listeners together.
+	inspector   stats.Block
+	proxyErrors stats.Counter // bad headers
+	proxied     stats.Block   // of proxy_protocol
 }
 
 type chain struct {
@@ -142,8 +144,7 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	l.o.Stats = o.Stats.Owned()
 	l.scope = StatScope(l.o.Stats, cfg)
 	l.stats = l.scope.Block(statSet)
-	l.inspector = l.o.Stats.Scope("tls_inspector").Block(inspectorSet)
-	l.proxyErrors = l.o.Stats.Counter("downstream_cx_proxy_proto_error")
+	l.total = l.o.Stats.Gauge("server.total_connections")
 	c, err := l.compile(cfg, nil)
 	if err != nil {
 		l.o.Stats.Close()
@@ -151,7 +152,8 @@ func New(cfg *xdsresource.Listener, o Options) (*Listener, error) {
 	}
 	l.config.Store(c)
 	for _, loop := range o.Loops {
-		l.workers = append(l.workers, &worker{l: l, loop: loop})
+		n := strconv.Itoa(loop.ID())
+		l.workers = append(l.workers, &worker{l: l, loop: loop, own: l.scope.Marked("worker_"+n, "worker", stats.TagWorker, n).Block(workerSet)})
 	}
 	return l, nil
 }
@@ -164,7 +166,7 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 		if pp.StatPrefix != "" {
 			scope = scope.Scope(pp.StatPrefix)
 		}
-		c.proxied = scope.Block(proxySet)
+		c.proxied, c.proxyErrors = scope.Block(proxySet), l.o.Stats.Counter("downstream_cx_proxy_proto_error")
 	}
 	if err := l.openLogs(c, old); err != nil {
 		return nil, fmt.Errorf("listener %q: %w", res.Name, err)
@@ -200,6 +202,9 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 				return err
 			}
 			c.chains = append(c.chains, c.fallback)
+		}
+		if c.inspect {
+			c.inspector = l.o.Stats.Scope("tls_inspector").Block(inspectorSet)
 		}
 		if len(c.chains) == 0 && !res.UseOriginalDst {
 			return errors.New("no filter chain")

@@ -512,3 +512,52 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("log %q (%v)", b, err)
 	}
 }
+
+// TestWorkerStats: a connection counts for its listener, for the worker that has it, and for the process.
+func TestWorkerStats(t *testing.T) {
+	w := newWorld(t, 1)
+	l, addr := w.listener(&xdsresource.Listener{StatPrefix: "front", TLSInspector: true, FilterChains: []*xdsresource.FilterChain{{Name: "a"}}})
+	nc := dial(t, "tcp", addr)
+	_, _ = nc.Write([]byte("hello\n"))
+	if got := greet(t, nc); got != "a" {
+		t.Fatal(got)
+	}
+	all := func(want map[string]int64) bool {
+		s, err := w.store.Snapshot(t.Context(), stats.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, n := range want {
+			if v, ok := s.Value(name); !ok || v != n {
+				return false
+			}
+		}
+		return true
+	}
+	for name, n := range map[string]int64{
+		"listener.front.worker_0.downstream_cx_total": 1, "listener.front.worker_0.downstream_cx_active": 1,
+		"server.total_connections": 1, "listener.front.downstream_listener_filter_remote_close": 0,
+	} {
+		if !all(map[string]int64{name: n}) {
+			t.Errorf("%s is not %d", name, n)
+		}
+	}
+	s, err := w.store.Snapshot(t.Context(), stats.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(s.AppendPrometheus(nil)); !strings.Contains(text, `envoy_listener_worker_downstream_cx_total{envoy_listener_address="front",envoy_worker_id="0"} 1`) {
+		t.Errorf("Prometheus sees\n%s", text)
+	}
+	_ = nc.Close()
+	silent := dial(t, "tcp", addr)
+	_ = silent.Close()
+	for end := time.Now().Add(10 * time.Second); !all(map[string]int64{
+		"listener.front.worker_0.downstream_cx_active": 0, "server.total_connections": 0, "listener.front.downstream_listener_filter_remote_close": 1,
+	}); {
+		if time.Now().After(end) {
+			t.Fatal("the end of the connections is not counted")
+		}
+	}
+	l.Close(0, nil)
+}

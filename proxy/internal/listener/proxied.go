@@ -46,7 +46,7 @@ func (s *served) readProxyHeader(cfg *config, eof bool) bool {
 	default:
 		count(notFoundDisallowed)
 	}
-	s.w.shard().Inc(s.w.l.proxyErrors)
+	s.w.shard().Inc(cfg.proxyErrors)
 	s.c.Close(conn.CloseReset)
 	return false
 }

@@ -121,12 +121,18 @@ func (s *served) OnWritable(*conn.Conn) {}
 
 // OnClose implements conn.Handler: the connection ended before its handler saw it.
 func (s *served) OnClose(c *conn.Conn, err error) {
+	if s.inspecting && err != nil {
+		s.w.inc(filterError)
+	}
 	if s.ch != nil && s.ch.tls != nil && err != nil {
 		s.w.handshakes().Hello(c.Info().Staple)
 		s.failure = err.Error()
 		if e, ok := errors.AsType[*conn.Error](err); ok {
-			if e.Kind == conn.TLS {
+			switch e.Kind {
+			case conn.TLS:
 				s.w.handshakes().Failed(err)
+			case conn.HandshakeTimeout:
+				s.w.inc(transportTimeout)
 			}
 			s.failure = e.TransportFailureReason()
 		}
@@ -151,8 +157,7 @@ func (s *served) OnConnClosed(c *conn.Conn) {
 		s.placed.active.Add(-1)
 	}
 	s.w.remove(s)
-	s.w.gauge(cxActive, -1)
-	s.w.inc(cxDestroy)
+	s.w.ended()
 	s.w.record(cxLength, uint64(s.w.loop.Now()-s.start)/1e6)
 	if logs := s.w.l.config.Load().logs; len(logs) > 0 {
 		s.log(c, logs)

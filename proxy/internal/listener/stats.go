@@ -20,6 +20,10 @@ const (
 	noFilterChain
 	globalCxOverflow
 	overloadReject
+	transportTimeout
+	filterError
+	filterRemoteClose
+	acceptedPerEvent
 )
 
 var statSet = stats.NewSet(
@@ -32,6 +36,21 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "no_filter_chain_match"},
 	stats.Item{Name: "downstream_global_cx_overflow"},
 	stats.Item{Name: "downstream_cx_overload_reject"},
+	stats.Item{Name: "downstream_cx_transport_socket_connect_timeout"},
+	stats.Item{Name: "downstream_listener_filter_error"},
+	stats.Item{Name: "downstream_listener_filter_remote_close"},
+	stats.Item{Name: "connections_accepted_per_socket_event", Kind: stats.KindHistogram},
+)
+
+// Statistics of a listener on one worker, "listener.<address>.worker_<n>.*".
+const (
+	workerTotal = iota
+	workerActive
+)
+
+var workerSet = stats.NewSet(
+	stats.Item{Name: "downstream_cx_total"},
+	stats.Item{Name: "downstream_cx_active", Kind: stats.KindGauge},
 )
 
 // Statistics of the inspector, for all listeners together.
@@ -94,9 +113,25 @@ func scopeName(cfg *xdsresource.Listener) string {
 	return strings.ReplaceAll(addressText(cfg.Address), ":", "_")
 }
 
+// opened and ended count a connection, and the process's.
+func (w *worker) opened() {
+	w.inc(cxTotal)
+	w.gauge(cxActive, 1)
+	w.shard().Inc(w.own.Counter(workerTotal))
+	w.shard().GaugeAdd(w.own.Gauge(workerActive), 1)
+	w.shard().GaugeAdd(w.l.total, 1)
+}
+
+func (w *worker) ended() {
+	w.inc(cxDestroy)
+	w.gauge(cxActive, -1)
+	w.shard().GaugeAdd(w.own.Gauge(workerActive), -1)
+	w.shard().GaugeAdd(w.l.total, -1)
+}
+
 func (w *worker) inc(i int)              { w.shard().Inc(w.l.stats.Counter(i)) }
 func (w *worker) gauge(i int, d int64)   { w.shard().GaugeAdd(w.l.stats.Gauge(i), d) }
-func (w *worker) inspected(i int)        { w.shard().Inc(w.l.inspector.Counter(i)) }
+func (w *worker) inspected(i int)        { w.shard().Inc(w.l.config.Load().inspector.Counter(i)) }
 func (w *worker) record(i int, v uint64) { w.shard().Record(w.l.stats.Histogram(i), v) }
 func (w *worker) shard() *stats.Shard    { return w.l.o.Stats.Shard(w.loop.ID()) }
 

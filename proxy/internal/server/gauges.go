@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/fips140"
 	"runtime"
 	"strconv"
 	"time"
@@ -19,6 +20,13 @@ type gauges struct {
 }
 
 func newGauges(st *stats.Store) gauges {
+	fips := int64(0)
+	if fips140.Enabled() {
+		fips = 1
+	}
+	st.Main().GaugeSet(st.Gauge("server.compilation_settings.fips_mode"), fips)
+	st.Gauge("server.total_connections")  // listeners count them
+	st.Gauge("server.parent_connections") // the hand-over does, where there is one
 	return gauges{
 		epoch: st.Gauge("server.hot_restart_epoch"), generation: st.Gauge("server.hot_restart_generation"),
 		uptime:            st.Gauge("server.uptime"),

@@ -190,7 +190,9 @@ func New(cfg Config) (*Server, error) {
 	s.virtualHosts = newVirtualHosts(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
-	s.connected = s.stats.Gauge("control_plane.connected_state")
+	if cfg.Bootstrap.ADS != nil {
+		s.connected = s.stats.Gauge("control_plane.connected_state")
+	}
 	s.gauges = newGauges(s.stats)
 	s.updates = newUpdates(s.stats, s.boot)
 	s.watches = s.newWatches()

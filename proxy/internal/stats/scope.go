@@ -28,6 +28,15 @@ func (sc Scope) Tagged(tag, value string) Scope {
 	return sc
 }
 
+// Marked returns a scope below sc that has one name in names and another without the value of a tag, as
+// "worker_0" and "worker": sc.Marked("worker_0", "worker", TagWorker, "0").
+func (sc Scope) Marked(name, bare, tag, value string) Scope {
+	sc.prefix += name + "."
+	sc.bare += bare + "."
+	sc.tags = append(sc.tags[:len(sc.tags):len(sc.tags)], Tag{tag, value})
+	return sc
+}
+
 // Prefix returns the names' prefix, ending in a dot.
 func (sc Scope) Prefix() string { return sc.prefix }
 
