@@ -33,7 +33,7 @@ var effective = map[*schema.Kind][]string{
 		"selector", "servers.bind", "servers.name", "servers.hosts",
 		// The commands of MONGO, MYSQL and REDIS are not read: they are TCP, and the control plane says so.
 		"servers.port.number", "servers.port.name", "servers.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,TLS,TCP,MONGO,MYSQL,REDIS",
-		"servers.tls.mode=PASSTHROUGH,SIMPLE,MUTUAL,OPTIONAL_MUTUAL,ISTIO_MUTUAL", "servers.tls.httpsRedirect",
+		"servers.tls.mode", "servers.tls.httpsRedirect",
 		"servers.tls.credentialName", "servers.tls.credentialNames", "servers.tls.caCertCredentialName",
 		"servers.tls.serverCertificate", "servers.tls.privateKey", "servers.tls.caCertificates", "servers.tls.caCrl",
 		"servers.tls.tlsCertificates.serverCertificate", "servers.tls.tlsCertificates.privateKey",

@@ -19,6 +19,16 @@ type Gateway struct {
 // Key is the key of a gateway in Snapshot.Gateways.
 func (g *Gateway) Key() string { return g.Namespace + "/" + g.Name }
 
+// AutoPassthrough reports whether one of the servers routes by cluster names.
+func (g *Gateway) AutoPassthrough() bool {
+	for i := range g.Servers {
+		if t := g.Servers[i].TLS; t != nil && t.Mode == ServerAutoPassthrough {
+			return true
+		}
+	}
+	return false
+}
+
 // Server is one port of a gateway.
 type Server struct {
 	Port     uint32 // of the gateway's Service

@@ -38,6 +38,8 @@ type Snapshot struct {
 	// ServicesOf holds the keys of the services that have instances of a workload
 	// ("namespace/name"), sorted.
 	ServicesOf Table[[]string]
+	// AutoPassthrough: some gateway has a server of mode AUTO_PASSTHROUGH.
+	AutoPassthrough bool
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
 }
@@ -65,6 +67,8 @@ type Change struct {
 	RouteHosts map[string]bool
 	// Gateways is set when Gateway objects or rules bound to one changed.
 	Gateways map[string]bool
+	// Passthrough: a Gateway with a server of mode AUTO_PASSTHROUGH changed, came or went.
+	Passthrough bool
 	// Credentials are the Secrets ("namespace/name") whose certificates changed.
 	Credentials map[string]bool
 	// Policies is set when a PeerAuthentication or Telemetry changed: the namespaces
@@ -84,6 +88,7 @@ func (c *Change) Empty() bool {
 func (c *Change) Merge(o *Change) {
 	c.To = o.To
 	c.All = c.All || o.All
+	c.Passthrough = c.Passthrough || o.Passthrough
 	c.Objects = append(c.Objects[:len(c.Objects):len(c.Objects)], o.Objects...)
 	for _, p := range []struct {
 		dst *map[string]bool

@@ -43,7 +43,9 @@ type Builder struct {
 	// destination rules with an opaquePolicy. While there are any, every rule may hide one of them
 	// (the most specific host wins), so that listeners depend on all.
 	opaqueRoutes, opaqueRules int
-	ruleLabels                map[string]int // label name to the number of rules that ask for it
+	// passthroughs counts the gateways with a server of mode AUTO_PASSTHROUGH.
+	passthroughs int
+	ruleLabels   map[string]int // label name to the number of rules that ask for it
 }
 
 type objectID struct {

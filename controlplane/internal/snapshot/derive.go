@@ -61,6 +61,9 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	b.indexRoutes(&s, routes, ch)
 	for _, d := range gateways {
 		mark(&ch.Gateways, d.key)
+		was, is := d.old != nil && d.old.AutoPassthrough(), d.new != nil && d.new.AutoPassthrough()
+		b.passthroughs += count(is) - count(was)
+		ch.Passthrough = ch.Passthrough || was || is
 	}
 	for _, d := range credentials {
 		mark(&ch.Credentials, d.key)
@@ -74,6 +77,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range workloads {
 		mark(&ch.Workloads, d.key)
 	}
+	s.AutoPassthrough = b.passthroughs > 0
 	s.RuleLabels = sortedKeys(b.ruleLabels)
 	for _, label := range b.mesh.Locality.ClientLabels() {
 		if _, asked := b.ruleLabels[label]; !asked {

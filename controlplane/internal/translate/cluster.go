@@ -24,7 +24,9 @@ type clusterInput struct {
 	// literal: the proxy has no original destinations; an ORIGINAL_DST cluster takes the
 	// address from a header (see allowAny).
 	literal bool
-	client  *model.Proxy // for what depends on who asks: TLS credentials, priorities
+	// passthrough: connections carry the mesh's TLS of somebody else, and nothing is added.
+	passthrough bool
+	client      *model.Proxy // for what depends on who asks: TLS credentials, priorities
 }
 
 type clusterKind uint8
@@ -53,6 +55,9 @@ func (in *clusterInput) requests() bool {
 func (in *clusterInput) router() bool { return in.client.Type == model.Router }
 
 func (in *clusterInput) name() string {
+	if in.passthrough {
+		return sniName(in.port.Number, in.subsetName(), in.svc.Host)
+	}
 	return ClusterName(in.port.Number, in.subsetName(), in.svc.Host)
 }
 
@@ -70,7 +75,7 @@ func (in *clusterInput) key() string {
 			in.localityKey(k)
 		}
 	}
-	return k.flag(in.literal, in.router(), in.client.IPv6Only()).String()
+	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only()).String()
 }
 
 // noOriginalDst reports whether the proxy never sees where a connection was going: explicit
@@ -125,7 +130,7 @@ func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clus
 			out = append(out, sub)
 		}
 	}
-	return out
+	return append(out, passthroughInputs(s, p, svc, out)...)
 }
 
 func serviceClusters(s *model.Snapshot, p *model.Proxy, svc *model.Service) []Resource {
@@ -149,6 +154,9 @@ func (in *clusterInput) build() *clusterv3.Cluster {
 	localityWeighted(c)
 	in.discovery(c)
 	in.applyPolicy(c)
+	if in.passthrough {
+		return c
+	}
 	in.protocolOptions(c)
 	in.applyTLS(c)
 	in.sendProxyHeader(c)

@@ -76,7 +76,7 @@ func (in *clusterInput) groups() []*group {
 	for i := range in.set.Instances {
 		e := &in.set.Instances[i]
 		// An endpoint that its registry's checks fail is left out, as Istio does: in Envoy's panic mode it would get traffic.
-		if e.Unhealthy || e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) || !in.reaches(e) {
+		if e.Unhealthy || e.ServicePort != in.port.Number || (in.subset != nil && !model.LabelsMatch(in.subset.Labels, e.Labels)) || !in.reaches(e) || in.passthrough && e.TLS != model.TLSModeIstio {
 			continue
 		}
 		g := byLocality[e.Locality]

@@ -14,8 +14,11 @@ import (
 // endpoints finds the load assignment of an EDS name.
 func endpoints(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) {
 	port, subset, host, ok := ParseClusterName(name)
+	passthrough := false
 	if !ok {
-		return Resource{}, false
+		if port, subset, host, passthrough = parseSNIName(name); !passthrough {
+			return Resource{}, false
+		}
 	}
 	empty := Resource{Name: name, Key: "empty", build: func() proto.Message {
 		return &endpointv3.ClusterLoadAssignment{ClusterName: name}
@@ -25,7 +28,7 @@ func endpoints(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) 
 		return empty, true
 	}
 	for _, in := range clusterInputs(s, p, svc) {
-		if in.port.Number != port || in.subsetName() != subset || in.kind != kindEDS {
+		if in.port.Number != port || in.subsetName() != subset || in.kind != kindEDS || in.passthrough != passthrough {
 			continue
 		}
 		k := (&keyHash{}).num(in.mesh.Rev)

@@ -103,6 +103,8 @@ func (c *gatewayChains) add(gs gatewayServer) {
 		if chain := c.tcpChain(gs); chain != nil {
 			c.put(chain)
 		}
+	case gs.srv.TLS.Mode == model.ServerAutoPassthrough:
+		c.passthroughChains(gs)
 	case gs.srv.TLS.Mode == model.ServerPassthrough:
 		for _, vs := range c.rules(gs) {
 			rc := &routeContext{snap: c.s, proxy: c.p, gateway: gs.gw.Key(), port: gs.srv.Port}

@@ -158,7 +158,7 @@ func (a Affected) Endpoint(name string) bool {
 	if a.AllEndpoints {
 		return true
 	}
-	host := name[strings.LastIndexByte(name, '|')+1:]
+	host := ClusterHost(name)
 	i := sort.SearchStrings(a.EndpointHosts, host)
 	return i < len(a.EndpointHosts) && a.EndpointHosts[i] == host
 }
@@ -208,6 +208,12 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	a.Routes = a.Routes || (len(c.RouteHosts) > 0 && !router)
 	if len(c.Gateways) > 0 && router {
 		a.Routes, a.Listeners = true, true
+	}
+	if router && c.Passthrough {
+		a.AllClusters, a.AllEndpoints = true, true
+	}
+	if router && s.AutoPassthrough && len(c.Hosts) > 0 {
+		a.Listeners = true // a chain for each cluster
 	}
 	if c.Policies[p.Namespace] || c.Policies[""] {
 		a.Listeners = true

@@ -89,7 +89,7 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 				fresh = append(fresh, translate.ClustersOf(v.snap, p.Proxy, host)...)
 			}
 			kept := last.cds.Without(func(name string) bool {
-				host := hostOf(name)
+				host := translate.ClusterHost(name)
 				return strings.HasPrefix(name, "outbound") && slices.Contains(a.ClusterHosts, host)
 			})
 			n.cds = keepPointers(last.cds, v.cache.encodeAll(translate.ClusterType, fresh).Union(kept))

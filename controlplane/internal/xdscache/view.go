@@ -1,7 +1,6 @@
 package xdscache
 
 import (
-	"strings"
 	"sync"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -145,12 +144,4 @@ func keepPointers(old, next *Set) *Set {
 		}
 	}
 	return next
-}
-
-// hostOf returns the host in a cluster's name, outbound|80|v1|HOST; "" for other names.
-func hostOf(name string) string {
-	if strings.Count(name, "|") != 3 {
-		return ""
-	}
-	return name[strings.LastIndexByte(name, '|')+1:]
 }
