@@ -202,7 +202,7 @@ func TestChangesAndNothingElse(t *testing.T) {
 		defer w.stop()
 		w.after(0, "a=1 b=1 c=1")
 		w.after(time.Hour) // answers without news
-		clear(c.reads)
+		c.change(func() { clear(c.reads) })
 		c.put("b", 3)
 		w.after(time.Millisecond, "b=3")
 		if c.reads["b"] != 1 || c.reads["a"]+c.reads["c"] != 0 {
@@ -228,7 +228,7 @@ func TestFlapping(t *testing.T) {
 		w := watchOf(t, c, 0)
 		defer w.stop()
 		w.after(0, "a=1")
-		c.reads["a"] = 0
+		c.change(func() { clear(c.reads) })
 		for i := range 1000 {
 			c.put("a", 2+i%2)
 			time.Sleep(time.Millisecond)
@@ -365,13 +365,16 @@ func TestMoreServicesThanSlots(t *testing.T) {
 			c.put(name, 7)
 			w.after(rotation+rotation/2, name+"=7")
 		}
-		clear(c.reads)
+		c.change(func() { clear(c.reads) })
 		w.after(time.Minute)
-		if n := c.reads["s000"]; n < 10 || n > 14 {
+		c.mu.Lock()
+		n, most := c.reads["s000"], c.most
+		c.mu.Unlock()
+		if n < 10 || n > 14 {
 			t.Errorf("a service was read %d times in a minute, want about 12", n)
 		}
-		if c.most > 20 {
-			t.Errorf("%d queries waited at one time, want at most 20", c.most)
+		if most > 20 {
+			t.Errorf("%d queries waited at one time, want at most 20", most)
 		}
 	})
 }
@@ -406,7 +409,7 @@ func TestWarning(t *testing.T) {
 		w := watchOf(t, c, 0)
 		defer w.stop()
 		w.after(0, "a=1 b=1")
-		c.warning = "may not read all"
+		c.change(func() { c.warning = "may not read all" })
 		c.remove("b")
 		w.after(keepTime / 2)
 		if s := w.w.Status(); s.Warning != "may not read all" {
