@@ -371,7 +371,7 @@ func (s *stream) sanitize(client netip.Addr) {
 func (s *stream) dropInternalOnly() {
 	t := s.table
 	if scopes := s.w.m.deps.Scopes; scopes != nil {
-		t = scopes.Find(&s.req)
+		t = scopes().Find(&s.req)
 	}
 	if t == nil {
 		return

@@ -34,9 +34,9 @@ type Deps struct {
 	// is called for every request, on the loops: an atomic load (RDS: the Load of the table's
 	// pointer). nil: the inline route configuration of the connection manager.
 	Routes func() *route.Table
-	// Scopes finds the route table by a request's headers, each time that its route is looked up;
-	// nil: Routes says which it is.
-	Scopes *route.Scopes
+	// Scopes returns what finds the route table by a request's headers, each time that its route is
+	// looked up: an atomic load. nil: Routes says which it is.
+	Scopes func() *route.Scopes
 	// Cluster returns a worker's configuration of a cluster, nil when there is none; nil: there
 	// are no clusters.
 	Cluster func(worker int, name string) *xdsresource.Cluster

@@ -314,7 +314,7 @@ func (s *stream) Route() *route.Entry {
 // Peek implements httpfilter.Responder.
 func (s *stream) Peek() (*route.Entry, *route.Target) {
 	if scopes := s.w.m.deps.Scopes; scopes != nil {
-		s.table = scopes.Find(&s.req)
+		s.table = scopes().Find(&s.req)
 	}
 	if s.table == nil {
 		return nil, nil
@@ -361,6 +361,19 @@ func (s *stream) ClearRoute() { s.routed = false }
 func (s *stream) Routes() *route.Table {
 	s.Route()
 	return s.table
+}
+
+// LacksRoutes implements httpfilter.Stream.
+func (s *stream) LacksRoutes() (*xdsresource.ScopedRoutes, string) {
+	if s.w.m.deps.Scopes == nil {
+		return nil, ""
+	}
+	scopes := s.w.m.deps.Scopes()
+	name := scopes.Lacks(&s.req)
+	if name == "" {
+		return nil, ""
+	}
+	return scopes.Config, name
 }
 
 // RenewRoutes implements httpfilter.Stream.

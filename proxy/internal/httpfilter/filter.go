@@ -7,6 +7,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Status is a filter's answer.
@@ -107,6 +108,9 @@ type Stream interface {
 	// current one in its place and clears the route.
 	Routes() *route.Table
 	RenewRoutes()
+	// LacksRoutes names the route configuration that the request's scope has to be asked for, with the
+	// scopes it is of; "" where nothing has to be asked for.
+	LacksRoutes() (*xdsresource.ScopedRoutes, string)
 	// FilterConfig is the filter's most specific per-route configuration (weighted cluster,
 	// route, virtual host, route table), by the name that the filter has in the configuration;
 	// nil when there is none.

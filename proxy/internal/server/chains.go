@@ -75,12 +75,15 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	}
 	switch {
 	case cfg.Scopes != nil:
-		var err error
-		if deps.Scopes, err = route.NewScopes(cfg.Scopes, func(name string) func() *route.Table {
-			return s.routes.slot(resource{cfg.Scopes.Source, name}).Load
-		}); err != nil {
+		if cfg.Scopes.SRDS != nil {
+			deps.Scopes = s.scopes.slot(cfg.Scopes).Load
+			break
+		}
+		scopes, err := route.NewScopes(cfg.Scopes, s.tables(cfg.Scopes))
+		if err != nil {
 			return nil, fmt.Errorf("scoped_routes: %w", err)
 		}
+		deps.Scopes = func() *route.Scopes { return scopes }
 	case cfg.Routes == nil:
 		deps.Routes = s.routes.slot(resource{cfg.RouteSource, cfg.RouteConfigName}).Load
 	}

@@ -46,11 +46,18 @@ type liveListener struct {
 	rec     Record
 	l       *listener.Listener // nil for a version that will replace the active one in place
 	routes  []routeNeed
+	scopes  []scopeNeed
 	secrets []secretNeed
 	// gaveUp holds the secrets that were waited for long enough.
 	gaveUp  map[secretKey]bool
 	keys    []jwtauthn.SourceKey
 	cancels []func()
+}
+
+// scopeNeed are the scopes of a connection manager that come from SRDS.
+type scopeNeed struct {
+	*xdsresource.ScopedRoutes
+	statPrefix string
 }
 
 // routeNeed is a route configuration that a listener needs.
@@ -85,6 +92,9 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 		var err error
 		if next.l, err = ls.s.newListener(cfg); err != nil {
 			ls.forgetRoutes(next)
+			for _, x := range next.scopes {
+				ls.s.scopes.drop(x.ScopedRoutes)
+			}
 			ls.refuse(r, version, err)
 			return err
 		}
@@ -144,6 +154,9 @@ func (v *liveListener) needs() {
 				continue
 			}
 			v.keys = append(v.keys, keySources(m)...)
+			if m.Scopes != nil && m.Scopes.SRDS != nil {
+				v.scopes = append(v.scopes, scopeNeed{m.Scopes, m.StatPrefix})
+			}
 			for _, r := range namedRoutes(m) {
 				if !slices.ContainsFunc(v.routes, func(n routeNeed) bool { return n.resource == r }) {
 					v.routes = append(v.routes, routeNeed{r, m.StatPrefix})
@@ -172,12 +185,11 @@ func namedRoutes(m *xdsresource.HTTPConnectionManager) []resource {
 // acquire subscribes to what a version needs.
 func (ls *listenerSet) acquire(v *liveListener) {
 	for _, r := range v.routes {
-		ls.routeUse[r.resource]++
-		if ls.routeUse[r.resource] == 1 {
-			st := newRouteStats(ls.s.stats.Owned(), r)
-			ls.routeStats[r.resource] = st
-			st.begin()
-			ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
+		ls.acquireRoutes(r)
+	}
+	for _, x := range v.scopes {
+		if err := ls.s.scopes.join(x.ScopedRoutes, x.statPrefix); err != nil {
+			ls.s.logger("config").Error("scopes cannot be asked for", "listener", v.rec.Name, "error", err)
 		}
 	}
 	for _, n := range v.secrets {
@@ -194,18 +206,37 @@ func (ls *listenerSet) acquire(v *liveListener) {
 	}
 }
 
+// acquireRoutes subscribes to a route configuration, for one more user of it.
+func (ls *listenerSet) acquireRoutes(r routeNeed) {
+	if ls.routeUse[r.resource]++; ls.routeUse[r.resource] > 1 {
+		return
+	}
+	st := newRouteStats(ls.s.stats.Owned(), r)
+	ls.routeStats[r.resource] = st
+	st.begin()
+	ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
+}
+
+// releaseRoutes gives it back.
+func (ls *listenerSet) releaseRoutes(r routeNeed) {
+	if ls.routeUse[r.resource]--; ls.routeUse[r.resource] > 0 {
+		return
+	}
+	ls.routeStats[r.resource].end()
+	delete(ls.routeUse, r.resource)
+	delete(ls.routeStats, r.resource)
+	delete(ls.s.routeRecords, r.resource)
+	ls.s.virtualHosts.dropRoutes(r.resource)
+	ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
+}
+
 // release gives it back.
 func (ls *listenerSet) release(v *liveListener) {
 	for _, r := range v.routes {
-		if ls.routeUse[r.resource]--; ls.routeUse[r.resource] > 0 {
-			continue
-		}
-		ls.routeStats[r.resource].end()
-		delete(ls.routeUse, r.resource)
-		delete(ls.routeStats, r.resource)
-		delete(ls.s.routeRecords, r.resource)
-		ls.s.virtualHosts.dropRoutes(r.resource)
-		ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
+		ls.releaseRoutes(r)
+	}
+	for _, x := range v.scopes {
+		ls.s.scopes.leave(x.ScopedRoutes)
 	}
 	ls.forgetRoutes(v)
 	for _, cancel := range v.cancels {
@@ -238,6 +269,11 @@ func (ls *listenerSet) missing(v *liveListener) []string {
 	for _, r := range v.routes {
 		if rec := ls.s.routeRecords[r.resource]; rec == nil || rec.Raw == nil {
 			out = append(out, "route configuration "+r.name)
+		}
+	}
+	for _, x := range v.scopes {
+		if !ls.s.scopes.answered(x.ScopedRoutes) {
+			out = append(out, "scopes "+x.Name)
 		}
 	}
 	for _, n := range v.secrets {

@@ -106,6 +106,7 @@ type Server struct {
 	clusterSet   *clusterSet
 	onDemand     *onDemand
 	virtualHosts *virtualHosts
+	scopes       *scopes
 	endpoints    *endpointSet
 	listeners    *listenerSet
 	routeRecords records[resource]
@@ -188,6 +189,7 @@ func New(cfg Config) (*Server, error) {
 	s.clusterSet = newClusterSet(s)
 	s.onDemand = newOnDemand(s)
 	s.virtualHosts = newVirtualHosts(s)
+	s.scopes = newScopes(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
 	if cfg.Bootstrap.ADS != nil {

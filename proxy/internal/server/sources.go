@@ -191,6 +191,12 @@ func (h sourceHandler) Failed(url string, _ error) {
 					st.failed()
 				}
 			}
+		case xdsresource.TypeScopedRoutes:
+			if src := s.scopes.sources[h.src]; src != nil {
+				for _, u := range src.users {
+					u.stats.failed()
+				}
+			}
 		case xdsresource.TypeVirtualHost:
 			for key, set := range s.virtualHosts.sets {
 				if key.source == h.src && set.stats != nil {
@@ -230,6 +236,8 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 			s.updates.lds.applied(b.Version, refused(), time.Since(began))
 		case xdsresource.TypeRoute:
 			errs = s.applyRoutes(h.src, b)
+		case xdsresource.TypeScopedRoutes:
+			errs = s.scopes.apply(h.src, b)
 		case xdsresource.TypeVirtualHost:
 			errs = s.virtualHosts.apply(h.src, b)
 		case xdsresource.TypeRuntime:

@@ -97,6 +97,15 @@ func newRouteStats(st *stats.Store, r routeNeed) *routeStats {
 	}
 }
 
+// newScopedStats registers the statistics of scopes that come from SRDS.
+func newScopedStats(st *stats.Store, scope stats.Scope, src xdsresource.ConfigSource) *routeStats {
+	return &routeStats{
+		owned:             st,
+		subscriptionStats: newSubscriptionStats(scope, src),
+		reload:            scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
+	}
+}
+
 // newHostStats registers the statistics of a route configuration's virtual hosts that come by themselves, the only ones in st.
 func newHostStats(st *stats.Store, r resource, statPrefix string) *routeStats {
 	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("vhds").Scope(r.name)

@@ -61,8 +61,10 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		if err != nil {
 			errs[u.Name] = err
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
+			s.scopes.routes(r, false)
 			continue
 		}
+		s.scopes.routes(r, true)
 		s.listeners.arrived()
 	}
 	for _, f := range b.Failed {
@@ -72,6 +74,9 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		}
 		s.listeners.routeStats[r].applied(f.Version, true, 0)
 		s.routeRecords.refuse(r, f.Version, f.Raw.Raw, f.Err)
+	}
+	for _, name := range b.Removed {
+		s.scopes.routes(resource{src, name}, false)
 	}
 	// A route configuration that the control plane takes away stays in use until the
 	// listener that names it goes, as in Envoy: a listener without routes serves nobody.

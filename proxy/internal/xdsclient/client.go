@@ -75,6 +75,8 @@ const (
 	DeltaRTDS
 	DeltaSDS
 	DeltaVHDS
+	SotwSRDS
+	DeltaSRDS
 )
 
 // Config is what a client needs. All fields but Metadata and the back-off are required.

@@ -25,6 +25,8 @@ func ServiceOf(typeURL string, delta bool) Protocol {
 		sotw, incremental = SotwCDS, DeltaCDS
 	case xdsresource.TypeRoute:
 		sotw, incremental = SotwRDS, DeltaRDS
+	case xdsresource.TypeScopedRoutes:
+		sotw, incremental = SotwSRDS, DeltaSRDS
 	case xdsresource.TypeVirtualHost:
 		return DeltaVHDS // the service has no other variant
 	case xdsresource.TypeEndpoints:
@@ -65,6 +67,10 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (transport, er
 		return sotw(c)(routeservicev3.NewRouteDiscoveryServiceClient(conn).StreamRoutes(ctx))
 	case DeltaRDS:
 		return delta(c)(routeservicev3.NewRouteDiscoveryServiceClient(conn).DeltaRoutes(ctx))
+	case SotwSRDS:
+		return sotw(c)(routeservicev3.NewScopedRoutesDiscoveryServiceClient(conn).StreamScopedRoutes(ctx))
+	case DeltaSRDS:
+		return delta(c)(routeservicev3.NewScopedRoutesDiscoveryServiceClient(conn).DeltaScopedRoutes(ctx))
 	case DeltaVHDS:
 		return delta(c)(routeservicev3.NewVirtualHostDiscoveryServiceClient(conn).DeltaVirtualHosts(ctx))
 	case SotwEDS:

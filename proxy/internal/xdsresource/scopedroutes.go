@@ -7,12 +7,13 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
-// ScopedRoutes is hcm.v3.ScopedRoutes with an inline list: a key made of a request's headers says which
-// route configuration serves it.
+// ScopedRoutes is hcm.v3.ScopedRoutes: a key made of a request's headers says which route configuration serves it.
 type ScopedRoutes struct {
+	Name   string
 	Key    []ScopeFragment
 	Source ConfigSource // where the route configurations that have only a name come from
 	Scopes []RouteScope
+	SRDS   *ConfigSource // where the scopes come from; nil: they are Scopes
 }
 
 // ScopeFragment is a piece of the key, taken from the first value of a header.
@@ -31,10 +32,11 @@ type RouteScope struct {
 	Key             []string // one for each fragment
 	Routes          *RouteConfig
 	RouteConfigName string // where Routes is nil: by RDS
+	OnDemand        bool   // RDS is asked when the first request needs it
 }
 
 func (p *parser) scopedRoutes(path string, m *hcmv3.ScopedRoutes) *ScopedRoutes {
-	out := &ScopedRoutes{}
+	out := &ScopedRoutes{Name: m.GetName()}
 	for i, f := range m.GetScopeKeyBuilder().GetFragments() {
 		out.Key = append(out.Key, p.scopeFragment(at(join(path, "scope_key_builder.fragments"), i)+".header_value_extractor", f.GetHeaderValueExtractor()))
 	}
@@ -42,17 +44,31 @@ func (p *parser) scopedRoutes(path string, m *hcmv3.ScopedRoutes) *ScopedRoutes 
 	if named {
 		out.Source = p.configSource(join(path, "rds_config_source"), m.GetRdsConfigSource())
 	}
+	if s, ok := m.GetConfigSpecifier().(*hcmv3.ScopedRoutes_ScopedRds); ok {
+		if !named {
+			p.bad(join(path, "rds_config_source"), "is required: scoped_rds may bring scopes that name a route configuration")
+		}
+		src := p.configSource(join(path, "scoped_rds.scoped_rds_config_source"), s.ScopedRds.GetScopedRdsConfigSource())
+		out.SRDS = &src
+		return out
+	}
 	list, ok := m.GetConfigSpecifier().(*hcmv3.ScopedRoutes_ScopedRouteConfigurationsList)
 	if !ok {
-		p.bad(path, "scoped_route_configurations_list is required; scoped_rds is not supported")
+		p.bad(path, "scoped_route_configurations_list or scoped_rds is required")
 		return out
 	}
 	names, keys := map[string]bool{}, map[string]string{}
 	for i, c := range list.ScopedRouteConfigurationsList.GetScopedRouteConfigurations() {
 		here := at(join(path, "scoped_route_configurations_list.scoped_route_configurations"), i)
-		s := p.routeScope(here, c, len(out.Key))
+		s := p.routeScope(here, c)
+		if len(s.Key) != len(out.Key) {
+			p.bad(join(here, "key.fragments"), "has %d fragments, scope_key_builder makes %d", len(s.Key), len(out.Key))
+		}
 		if s.RouteConfigName != "" && !named {
 			p.bad(join(here, "route_configuration_name"), "needs rds_config_source, which says where it comes from")
+		}
+		if s.OnDemand {
+			p.bad(join(here, "on_demand"), "is for scopes from scoped_rds; the routes of these are asked for at once")
 		}
 		if names[s.Name] {
 			p.bad(join(here, "name"), "scope %q stands twice", s.Name)
@@ -84,8 +100,8 @@ func (p *parser) scopeFragment(path string, x *hcmv3.ScopedRoutes_ScopeKeyBuilde
 	return f
 }
 
-func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration, fragments int) RouteScope {
-	s := RouteScope{Name: m.GetName(), RouteConfigName: m.GetRouteConfigurationName()}
+func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration) RouteScope {
+	s := RouteScope{Name: m.GetName(), RouteConfigName: m.GetRouteConfigurationName(), OnDemand: m.GetOnDemand()}
 	switch {
 	case m.GetRouteConfiguration() != nil && s.RouteConfigName != "":
 		p.bad(path, "route_configuration and route_configuration_name exclude each other")
@@ -97,8 +113,13 @@ func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration, fr
 	for _, f := range m.GetKey().GetFragments() {
 		s.Key = append(s.Key, f.GetStringKey())
 	}
-	if len(s.Key) != fragments {
-		p.bad(join(path, "key.fragments"), "has %d fragments, scope_key_builder makes %d", len(s.Key), fragments)
-	}
 	return s
+}
+
+// RouteScope validates a scope that came by itself (SRDS).
+func (d *Decoder) RouteScope(m *routev3.ScopedRouteConfiguration) (*RouteScope, error) {
+	p := &parser{dec: d}
+	p.check("", m)
+	s := p.routeScope("", m)
+	return &s, p.finish("scope", m.GetName())
 }

@@ -15,18 +15,19 @@ import (
 
 // Type URLs of the resources that xDS carries.
 const (
-	TypeListener    = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	TypeRoute       = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	TypeVirtualHost = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
-	TypeCluster     = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	TypeEndpoints   = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-	TypeRuntime     = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
-	TypeSecret      = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	TypeListener     = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeRoute        = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeScopedRoutes = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+	TypeVirtualHost  = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	TypeCluster      = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoints    = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeRuntime      = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+	TypeSecret       = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
 // shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
-// *Endpoints, *Secret, *LooseVirtualHost, or of the runtime map[string]*runtimekey.Value).
+// *Endpoints, *Secret, *LooseVirtualHost, *RouteScope, or of the runtime map[string]*runtimekey.Value).
 type Resource struct {
 	Name  string
 	Raw   *anypb.Any
@@ -59,6 +60,12 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		if err = unpack(m); err == nil {
 			r.Name = m.GetName()
 			r.Value, err = d.RouteConfig(m)
+		}
+	case TypeScopedRoutes:
+		m := &routev3.ScopedRouteConfiguration{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.RouteScope(m)
 		}
 	case TypeVirtualHost:
 		m := &routev3.VirtualHost{}

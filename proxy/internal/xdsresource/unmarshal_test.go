@@ -114,7 +114,7 @@ func refusals() []refusal {
           {name: a, key: {fragments: [{string_key: k}]}, route_configuration: {name: r}},
           {name: a, key: {fragments: [{string_key: k}]}, route_configuration_name: r},
           {name: b, key: {fragments: [{string_key: k}, {string_key: l}]}, on_demand: true}]}`, 1),
-			[]string{hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[2].on_demand: this field is not supported",
+			[]string{hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[2].on_demand: is for scopes from scoped_rds",
 				hcm + ".scoped_routes.scope_key_builder.fragments[0].header_value_extractor.index: is 1, but",
 				hcm + ".scoped_routes.scoped_route_configurations_list.scoped_route_configurations[1].route_configuration_name: needs rds_config_source",
 				hcm + `.scoped_routes.scoped_route_configurations_list.scoped_route_configurations[1].name: scope "a" stands twice`,

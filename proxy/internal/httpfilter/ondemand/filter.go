@@ -1,8 +1,8 @@
-// Package ondemand is the HTTP filter envoy.filters.http.on_demand: a request to a host that has no virtual host, or to a cluster
-// that is not known, waits until the control plane has been asked for it.
+// Package ondemand is the HTTP filter envoy.filters.http.on_demand: a request whose scope has no routes yet, to a host that
+// has no virtual host, or to a cluster that is not known, waits until the control plane has been asked for it.
 //
 // When what is missing is there the request goes on; when there is none, or it does not come in time, the request goes on as well, and
-// the router answers it. Virtual hosts are asked for where the route configuration has a vhds, clusters where this filter has an odcds.
+// the router answers it. Routes are asked for where their scope has on_demand, virtual hosts where the route configuration has a vhds, clusters where this filter has an odcds.
 // How they are fetched is their owners' matter. resources_locator is refused. Only server imports it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/on_demand_updates_filter
 package ondemand
@@ -28,6 +28,12 @@ type Clusters interface {
 	Want(src xdsresource.ConfigSource, name string, l *eventloop.Loop, done func(found bool)) (cancel func())
 }
 
+// Routes fetches route configurations. Its method is called on event loops.
+type Routes interface {
+	// WantRoutes asks for a route configuration that a scope names. done is as for Hosts.
+	WantRoutes(of *xdsresource.ScopedRoutes, name string, l *eventloop.Loop, done func(found bool)) (cancel func())
+}
+
 // Hosts fetches virtual hosts. Its method is called on event loops.
 type Hosts interface {
 	// WantHost asks for the virtual host of a host, in lower case and with the port that it came with, in a route configuration
@@ -37,28 +43,24 @@ type Hosts interface {
 }
 
 // New returns the factory for a filter chain.
-func New(cfg any, c Clusters, h Hosts) httpfilter.Factory { return &factory{cfg.(*Config), c, h} }
+func New(cfg any, c Clusters, h Hosts, r Routes) httpfilter.Factory {
+	return &factory{cfg.(*Config), c, h, r}
+}
 
 type factory struct {
 	cfg      *Config
 	clusters Clusters
 	hosts    Hosts
+	routes   Routes
 }
 
 // NewFilter implements httpfilter.Factory.
 func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 	x := &filter{factory: f, loop: l}
 	x.done = func(bool) { x.goOn() }
-	x.hostDone = func(found bool) {
-		x.cancel = nil
-		if found {
-			x.s.RenewRoutes()
-			if x.wait(x.s) {
-				return // now for the cluster
-			}
-		}
-		x.goOn()
-	}
+	// What was missing of the routes is there: now for the rest.
+	x.routesDone = func(found bool) { x.came(found, x.waitHost, x.waitCluster) }
+	x.hostDone = func(found bool) { x.came(found, x.waitCluster) }
 	x.timer.Init(func() {
 		x.cancel()
 		x.goOn()
@@ -69,34 +71,72 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 // filter serves one stream at a time.
 type filter struct {
 	*factory
-	loop           *eventloop.Loop
-	timer          eventloop.Timer
-	done, hostDone func(bool)
-	s              httpfilter.Stream
-	cancel         func() // nil: nothing is waited for
+	loop   *eventloop.Loop
+	timer  eventloop.Timer
+	s      httpfilter.Stream
+	cancel func() // nil: nothing is waited for
+
+	done, hostDone, routesDone func(bool)
 }
 
 // OnRequestHeaders implements httpfilter.RequestHeaders.
-func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
-	if t := s.Routes(); t != nil && t.Config.VHDS != nil && !t.HasHost(h) {
-		if host := h.Value(header.Authority); len(host) > 0 && len(host) <= maxHost {
-			f.s = s
-			f.cancel = f.hosts.WantHost(t.Config, strings.ToLower(string(host)), f.loop, f.hostDone)
-			f.loop.Arm(&f.timer, defaultTimeout)
-			return httpfilter.Stop
-		}
-	}
-	if f.wait(s) {
+func (f *filter) OnRequestHeaders(s httpfilter.Stream, _ *header.Map, _ bool) httpfilter.Status {
+	if f.waitRoutes(s) || f.waitHost(s) || f.waitCluster(s) {
 		return httpfilter.Stop
 	}
 	return httpfilter.Continue
 }
 
+// came goes on with what else may be missing, or with the request.
+func (f *filter) came(found bool, next ...func(httpfilter.Stream) bool) {
+	f.cancel = nil
+	if found {
+		f.s.RenewRoutes()
+		for _, wait := range next {
+			if wait(f.s) {
+				return
+			}
+		}
+	}
+	f.goOn()
+}
+
+// waitRoutes asks for the routes of the request's scope, if they are not there.
+func (f *filter) waitRoutes(s httpfilter.Stream) bool {
+	if s.Routes() != nil {
+		return false
+	}
+	of, name := s.LacksRoutes()
+	if name == "" {
+		return false
+	}
+	f.s = s
+	f.cancel = f.routes.WantRoutes(of, name, f.loop, f.routesDone)
+	f.loop.Arm(&f.timer, defaultTimeout)
+	return true
+}
+
+// waitHost asks for the virtual host, if there is none and it can be asked for.
+func (f *filter) waitHost(s httpfilter.Stream) bool {
+	t := s.Routes()
+	if t == nil || t.Config.VHDS == nil || t.HasHost(s.RequestHeaders()) {
+		return false
+	}
+	host := s.RequestHeaders().Value(header.Authority)
+	if len(host) == 0 || len(host) > maxHost {
+		return false
+	}
+	f.s = s
+	f.cancel = f.hosts.WantHost(t.Config, strings.ToLower(string(host)), f.loop, f.hostDone)
+	f.loop.Arm(&f.timer, defaultTimeout)
+	return true
+}
+
 // maxHost is the longest host that is asked for: a DNS name and a port.
 const maxHost = 253 + 1 + 5
 
-// wait asks for the cluster of the route, if it is not known.
-func (f *filter) wait(s httpfilter.Stream) bool {
+// waitCluster asks for the cluster of the route, if it is not known.
+func (f *filter) waitCluster(s httpfilter.Stream) bool {
 	cfg := f.cfg
 	if own, ok := s.FilterConfig().(*Config); ok {
 		cfg = own

@@ -42,11 +42,18 @@ type stream struct {
 	target    *route.Target
 	head      *header.Map
 	renewed   int
+	lacks     string // a route configuration
 	own       any
 	continued int
 }
 
-func (s *stream) Routes() *route.Table        { return s.table }
+func (s *stream) Routes() *route.Table { return s.table }
+func (s *stream) LacksRoutes() (*xdsresource.ScopedRoutes, string) {
+	if s.renewed > 0 {
+		return nil, ""
+	}
+	return nil, s.lacks
+}
 func (s *stream) RenewRoutes()                { s.renewed++ }
 func (s *stream) RequestHeaders() *header.Map { return s.head }
 func (s *stream) Target() *route.Target       { return s.target }
@@ -71,6 +78,11 @@ func (h *hosts) WantHost(rc *xdsresource.RouteConfig, host string, _ *eventloop.
 	return func() { h.cancelled++ }
 }
 
+func (h *hosts) WantRoutes(_ *xdsresource.ScopedRoutes, name string, _ *eventloop.Loop, done func(bool)) func() {
+	h.asked, h.done = append(h.asked, name), done
+	return func() { h.cancelled++ }
+}
+
 type fixture struct {
 	h *hosts
 
@@ -90,7 +102,7 @@ func newFixture(t *testing.T, cfg *Config) *fixture {
 	x := &fixture{loop: l, now: time.Unix(1, 0), c: &clusters{}, h: &hosts{}}
 	l.SetClock(func() time.Time { return x.now })
 	l.UpdateNow()
-	x.filter = New(cfg, x.c, x.h).NewFilter(l).(*filter)
+	x.filter = New(cfg, x.c, x.h, x.h).NewFilter(l).(*filter)
 	return x
 }
 
@@ -210,6 +222,23 @@ func TestHosts(t *testing.T) {
 		if got := fmt.Sprintf("renewed %d, continued %d, cancelled %d and %d", s.renewed, s.continued, x.h.cancelled, x.c.cancelled); got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
+	}
+}
+
+// TestRoutes: a request waits for the routes of its scope, and then for the cluster that they lead to.
+func TestRoutes(t *testing.T) {
+	x := newFixture(t, on)
+	s := &stream{lacks: "rc", head: &header.Map{}, target: &route.Target{Cluster: "far"}}
+	if x.OnRequestHeaders(s, s.head, true) != httpfilter.Stop || fmt.Sprint(x.h.asked) != "[rc]" || x.c.asked != nil {
+		t.Fatalf("asked for %v and %v", x.h.asked, x.c.asked)
+	}
+	x.h.done(true)
+	if s.renewed != 1 || s.continued != 0 || fmt.Sprint(x.c.asked) != "[far]" {
+		t.Errorf("renewed %d, continued %d, asked for %v", s.renewed, s.continued, x.c.asked)
+	}
+	x.c.done(true)
+	if s.continued != 1 {
+		t.Errorf("continued %d times", s.continued)
 	}
 }
 

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
+)
+
+// scopeOf is a scope for requests whose x-shop is key.
+func scopeOf(name, key, routes string, onDemand bool) *routev3.ScopedRouteConfiguration {
+	return &routev3.ScopedRouteConfiguration{
+		Name: name, RouteConfigurationName: routes, OnDemand: onDemand,
+		Key: &routev3.ScopedRouteConfiguration_Key{Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{
+			{Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: key}},
+		}},
+	}
+}
+
+// TestScopedRDS: scopes come from the control plane; their routes at once, or with the first request that needs them.
+func TestScopedRDS(t *testing.T) {
+	cp := startADS(t)
+	cp.lazy = true
+	routes := func(name, text string) *routev3.RouteConfiguration {
+		return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{says("all", text, "*")}}
+	}
+	cp.set(xdsresource.TypeScopedRoutes, "eager", scopeOf("eager", "a", "ra", false))
+	cp.set(xdsresource.TypeScopedRoutes, "late", scopeOf("late", "b", "rb", true))
+	cp.set(xdsresource.TypeRoute, "ra", routes("ra", "one"))
+	cp.set(xdsresource.TypeRoute, "rb", routes("rb", "two"))
+	p := run(t, strings.Replace(vhdsBootstrap(cp), "rds: {route_config_name: shop, config_source: {ads: {}}}", `scoped_routes:
+            name: shops
+            scope_key_builder: {fragments: [{header_value_extractor: {name: x-shop, index: 0}}]}
+            rds_config_source: {ads: {}}
+            scoped_rds: {scoped_rds_config_source: {ads: {}}}`, 1))
+	url := "http://" + p.ListenerAddrs()["main"]
+	get := func(shop string) string {
+		t.Helper()
+		code, _, body := do(t, "GET", url, "x-shop", shop)
+		return fmt.Sprint(code, " ", body)
+	}
+	eventually(t, "the routes of the first scope", func() bool { return get("a") == "200 one" })
+	if got := cp.wants(xdsresource.TypeRoute); got != "ra" {
+		t.Errorf("%q is asked for before a request needs it", got)
+	}
+	if got := get("b"); got != "200 two" {
+		t.Errorf("%s from the scope on demand, want 200 two", got)
+	}
+	if got := get("none"); got != "404 " {
+		t.Errorf("%s without a scope, want 404", got)
+	}
+
+	// A scope leads elsewhere, another cannot be used, one goes.
+	cp.set(xdsresource.TypeRoute, "rc", routes("rc", "three"))
+	cp.set(xdsresource.TypeScopedRoutes, "eager", scopeOf("eager", "a", "rc", false))
+	eventually(t, "the other routes", func() bool { return get("a") == "200 three" })
+	eventually(t, "the old ones are given back", func() bool { return cp.wants(xdsresource.TypeRoute) == "rb rc" })
+	cp.set(xdsresource.TypeScopedRoutes, "thief", scopeOf("thief", "b", "ra", false))
+	eventually(t, "the refusal", func() bool {
+		return strings.Contains(cp.answer(xdsresource.TypeScopedRoutes).GetErrorDetail().GetMessage(), `thief: key: is that of scope "late"`)
+	})
+	if got := get("b"); got != "200 two" {
+		t.Errorf("%s after a refusal, want 200 two", got)
+	}
+	if _, all := p.admin("GET", "/stats?filter=scoped_rds"); !strings.Contains(all, "http.main.scoped_rds.shops.all_scopes: 2") {
+		t.Errorf("statistics:\n%s", all)
+	}
+	cp.remove(xdsresource.TypeScopedRoutes, "late")
+	eventually(t, "the scope is gone", func() bool { return get("b") == "404 " })
+	eventually(t, "its routes are given back", func() bool { return cp.wants(xdsresource.TypeRoute) == "rc" })
+}
