@@ -87,7 +87,7 @@ func policyFields(places ...string) []string {
 		"outlierDetection.consecutiveLocalOriginFailures", "outlierDetection.splitExternalLocalOriginErrors",
 		"outlierDetection.interval", "outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionPercent", "outlierDetection.minHealthPercent",
 		"connectionPool",
-		"tls.mode", "tls.clientCertificate", "tls.privateKey", "tls.caCertificates", "tls.subjectAltNames", "tls.sni", "tls.insecureSkipVerify", "tls.caCrl",
+		"tls",
 	}
 	var out []string
 	for _, p := range places {

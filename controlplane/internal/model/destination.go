@@ -75,6 +75,44 @@ func (d *DestinationRule) PolicyFor(subset *Subset, port uint32) *TrafficPolicy 
 	return &out
 }
 
+// Policies are all policies of the rule, those of subsets and for ports included.
+func (d *DestinationRule) Policies() []*TrafficPolicy {
+	var out []*TrafficPolicy
+	add := func(p *TrafficPolicy) {
+		if p == nil {
+			return
+		}
+		out = append(out, p)
+		for i := range p.Ports {
+			out = append(out, &p.Ports[i].Policy)
+		}
+	}
+	add(d.Policy)
+	for i := range d.Subsets {
+		add(d.Subsets[i].Policy)
+	}
+	return out
+}
+
+// Credentials are the names of the secret resources that the rule refers to.
+func (d *DestinationRule) Credentials() []string {
+	var out []string
+	for _, p := range d.Policies() {
+		out = append(out, p.TLS.Credentials()...)
+	}
+	return out
+}
+
+// MayUseCredentials reports whether the proxy is one that the rule may give credentials to: a
+// gateway, or a sidecar of the rule's own namespace that its selector names. Other sidecars
+// have none, as in Istio: each of them would have to read the secret.
+func (d *DestinationRule) MayUseCredentials(p *Proxy) bool {
+	if d.WorkloadSelector != nil {
+		return d.Namespace == p.Namespace && LabelsMatch(d.WorkloadSelector, p.Labels)
+	}
+	return p.Type == Router && (d.Namespace == p.Namespace || d.ExportTo.Visible(p.Namespace))
+}
+
 // TunnelFor returns how connections to the host, or to one of its subsets, are tunnelled; nil
 // when they are not. A subset does not inherit the rule's tunnel, and port-level settings have
 // none.

@@ -224,13 +224,30 @@ const (
 
 // ClientTLS is how a client connects.
 type ClientTLS struct {
-	Mode               TLSKind
-	ClientCertificate  string // file
-	PrivateKey         string
-	CACertificates     string
-	CredentialName     string
+	Mode              TLSKind
+	ClientCertificate string // file
+	PrivateKey        string
+	CACertificates    string
+	// Credential is the name of the secret resource with the certificate; that with the roots
+	// has CASuffix after it. Empty: files.
+	Credential         string
 	SANs               []string
 	SNI                string
 	InsecureSkipVerify bool
 	CRL                string
+}
+
+// Credentials are the names of the secret resources that the settings refer to.
+func (t *ClientTLS) Credentials() []string {
+	if t == nil || t.Credential == "" || t.Mode != TLSSimple && t.Mode != TLSMutual {
+		return nil
+	}
+	var out []string
+	if t.Mode == TLSMutual {
+		out = append(out, t.Credential)
+	}
+	if !t.InsecureSkipVerify {
+		out = append(out, t.Credential+CASuffix)
+	}
+	return out
 }

@@ -32,14 +32,10 @@ func (b *Builder) destinationRule(o object, d *networking.DestinationRule, p *pr
 		out.Subsets = append(out.Subsets, model.Subset{Name: s.Name, Labels: cloneMap(s.Labels),
 			Policy: trafficPolicy(s.TrafficPolicy, field+".trafficPolicy", p), Origin: o.at(field)})
 	}
-	if out.WorkloadSelector == nil && slices.ContainsFunc(policies(out), namesCredential) {
+	if out.WorkloadSelector == nil && len(out.Credentials()) > 0 {
 		p.add("spec.workloadSelector", "is missing: without it credentialName is for gateways alone, and sidecars connect without TLS")
 	}
 	return out
-}
-
-func namesCredential(p *model.TrafficPolicy) bool {
-	return p.TLS != nil && p.TLS.CredentialName != "" && (p.TLS.Mode == model.TLSSimple || p.TLS.Mode == model.TLSMutual)
 }
 
 // mergeRules joins the rules of one namespace for one host, oldest first: those for the same
@@ -79,32 +75,13 @@ func sameExport(a, b model.ExportTo) bool {
 	return (a == nil) == (b == nil) && slices.Equal(a, b)
 }
 
-// policies are all traffic policies of a rule, those for ports included.
-func policies(r *model.DestinationRule) []*model.TrafficPolicy {
-	if r == nil {
-		return nil
-	}
-	var out []*model.TrafficPolicy
-	add := func(p *model.TrafficPolicy) {
-		if p == nil {
-			return
-		}
-		out = append(out, p)
-		for i := range p.Ports {
-			out = append(out, &p.Ports[i].Policy)
-		}
-	}
-	add(r.Policy)
-	for i := range r.Subsets {
-		add(r.Subsets[i].Policy)
-	}
-	return out
-}
-
 // opaquePolicy reports whether a rule says anything about connections of opaque bytes that
 // listeners carry out; everything else is the clusters'.
 func opaquePolicy(r *model.DestinationRule) bool {
-	for _, p := range policies(r) {
+	if r == nil {
+		return false
+	}
+	for _, p := range r.Policies() {
 		if p.Tunnel != nil || p.LoadBalancer != nil && p.LoadBalancer.Hash != nil && p.LoadBalancer.Hash.SourceIP {
 			return true
 		}
@@ -124,7 +101,7 @@ func ruleLabels(r *model.DestinationRule) []string {
 	for k := range r.WorkloadSelector {
 		set[k] = true
 	}
-	for _, p := range policies(r) {
+	for _, p := range r.Policies() {
 		if p.LoadBalancer != nil {
 			for _, k := range p.LoadBalancer.Locality.ClientLabels() {
 				set[k] = true

@@ -23,7 +23,7 @@ func trafficPolicy(t *networking.TrafficPolicy, field string, p *problems) *mode
 		LoadBalancer:   loadBalancer(t.LoadBalancer, field+".loadBalancer", p),
 		ConnectionPool: connectionPool(t.ConnectionPool),
 		Outlier:        outlier(t.OutlierDetection),
-		TLS:            clientTLS(t.Tls),
+		TLS:            clientTLS(t.Tls, field+".tls", p),
 		Tunnel:         tunnel(t.Tunnel),
 		RetryBudget:    retryBudget(t.RetryBudget),
 	}
@@ -42,7 +42,7 @@ func trafficPolicy(t *networking.TrafficPolicy, field string, p *problems) *mode
 			LoadBalancer:   loadBalancer(pl.LoadBalancer, f+".loadBalancer", p),
 			ConnectionPool: connectionPool(pl.ConnectionPool),
 			Outlier:        outlier(pl.OutlierDetection),
-			TLS:            clientTLS(pl.Tls),
+			TLS:            clientTLS(pl.Tls, f+".tls", p),
 		}})
 	}
 	return out
@@ -209,15 +209,25 @@ func outlier(o *networking.OutlierDetection) *model.Outlier {
 	return out
 }
 
-func clientTLS(t *networking.ClientTLSSettings) *model.ClientTLS {
+func clientTLS(t *networking.ClientTLSSettings, field string, p *problems) *model.ClientTLS {
 	if t == nil {
 		return nil
 	}
-	return &model.ClientTLS{
+	out := &model.ClientTLS{
 		Mode: model.TLSKind(t.Mode), ClientCertificate: t.ClientCertificate, PrivateKey: t.PrivateKey,
-		CACertificates: t.CaCertificates, CredentialName: t.CredentialName, SANs: slices.Clone(t.SubjectAltNames), SNI: t.Sni,
+		CACertificates: t.CaCertificates, SANs: slices.Clone(t.SubjectAltNames), SNI: t.Sni,
 		InsecureSkipVerify: t.InsecureSkipVerify.GetValue(), CRL: t.CaCrl,
 	}
+	if t.CredentialName != "" {
+		resource, err := credentialResource(t.CredentialName)
+		if err != nil {
+			p.add(field+".credentialName", "%v; nothing can be connected to", err)
+			// A name that no secret has: to connect without it would be to connect unchecked.
+			resource = model.CredentialPrefix
+		}
+		out.Credential = resource
+	}
+	return out
 }
 
 func tunnel(t *networking.TrafficPolicy_TunnelSettings) *model.Tunnel {

@@ -85,11 +85,10 @@ func (in *clusterInput) serverName() *corev3.UpstreamHttpProtocolOptions {
 	return &corev3.UpstreamHttpProtocolOptions{AutoSni: true, AutoSanValidation: len(t.SANs) == 0 && !t.InsecureSkipVerify}
 }
 
-// speaksTLS reports whether the rule's TLS is carried out. A sidecar gets credentials by name
-// only from a rule that selects it by its labels, as in Istio: every sidecar that the rule is
-// for would otherwise need to read the secret.
+// speaksTLS reports whether the rule's TLS is carried out: credentials by name are not for
+// every proxy.
 func (in *clusterInput) speaksTLS(t *model.ClientTLS) bool {
-	return t.CredentialName == "" || in.router() || in.rule.WorkloadSelector != nil
+	return t.Credential == "" || in.rule.MayUseCredentials(in.client)
 }
 
 func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
@@ -114,7 +113,7 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 	if in.version() == upstreamHTTP2 {
 		common.AlpnProtocols = []string{"h2"}
 	}
-	if t.CredentialName != "" {
+	if t.Credential != "" {
 		credential(common, t, sans)
 	} else {
 		files(common, t, sans)
@@ -150,14 +149,14 @@ func files(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
 // same name with a suffix, who may have signed the server's.
 func credential(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
 	if t.Mode == model.TLSMutual {
-		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: "kubernetes://" + t.CredentialName, SdsConfig: adsSource()}}
+		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{credentialSecret(t.Credential)}
 	}
 	if t.InsecureSkipVerify {
 		return
 	}
 	common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 		DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchSubjectAltNames: exactMatchers(sans)},
-		ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: "kubernetes://" + t.CredentialName + "-cacert", SdsConfig: adsSource()},
+		ValidationContextSdsSecretConfig: credentialSecret(t.Credential + model.CASuffix),
 	}}
 }
 

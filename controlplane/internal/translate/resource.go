@@ -47,7 +47,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           destination rules; of the proxy its Scope
 //	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
 //	           detection); of the proxy its Scope
-//	Secrets    the Secret, and gateways that select the proxy
+//	Secrets    the Secret, gateways that select the proxy, and destination rules
 
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {

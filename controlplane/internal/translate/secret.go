@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,14 +11,17 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// Secrets returns the secrets with these names, in their order: those that exist and that the proxy may read. That is a gateway with a
-// proven identity, of the Secret's own namespace, which one of its Gateway objects sends to it; so no proxy can read other Secrets that
-// happen to be in its namespace.
+// Secrets returns the secrets with these names, in their order: those that exist and that the proxy may read. That is a proxy with a
+// proven identity, of the Secret's own namespace, which one of a gateway's Gateway objects or a destination rule sends to it; so no
+// proxy can read other Secrets that happen to be in its namespace.
 func Secrets(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
-	if !p.Verified || p.Type != model.Router {
+	if !p.Verified || len(names) == 0 {
 		return nil
 	}
-	named := gatewayCredentials(s, p)
+	named := clientCredentials(s, p)
+	if p.Type == model.Router {
+		maps.Copy(named, gatewayCredentials(s, p))
+	}
 	var out []Resource
 	for _, name := range names {
 		if !named[name] {
@@ -43,6 +47,22 @@ func gatewayCredentials(s *model.Snapshot, p *model.Proxy) map[string]bool {
 			}
 			if srv.TLS.CACredential != "" {
 				out[srv.TLS.CACredential] = true
+			}
+		}
+	}
+	return out
+}
+
+// clientCredentials are the names of secrets that destination rules refer to for the proxy.
+func clientCredentials(s *model.Snapshot, p *model.Proxy) map[string]bool {
+	out := map[string]bool{}
+	for _, rules := range s.MergedRules.Values() {
+		for _, r := range rules {
+			if !r.MayUseCredentials(p) {
+				continue
+			}
+			for _, name := range r.Credentials() {
+				out[name] = true
 			}
 		}
 	}

@@ -30,6 +30,7 @@ const (
 // seen is a request as an application saw it.
 type seen struct {
 	app, path, host, protocol string
+	sni                       string // "" without TLS
 	header                    http.Header
 }
 
@@ -67,9 +68,8 @@ func (o *origin) record(s seen) int {
 }
 
 // startApps runs every application of a table.
-func startApps(t *testing.T, apps []App) *origin {
+func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 	o := &origin{seen: map[string][]seen{}}
-	cert := certificate(t)
 	for i := range apps {
 		a := &apps[i]
 		for _, p := range a.Ports {
@@ -82,10 +82,12 @@ func startApps(t *testing.T, apps []App) *origin {
 				o.serveHTTP(t, l, a.Name)
 			case "tcp", "banner":
 				serveBytes(t, l, a.Name, p.Speaks == "banner")
+			case "https":
+				o.serveHTTP(t, tls.NewListener(l, serverTLS(t, p, certs, "h2", "http/1.1")), a.Name)
 			case "tls":
-				serveBytes(t, tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), a.Name, false)
+				serveBytes(t, tls.NewListener(l, serverTLS(t, p, certs)), a.Name, false)
 			default:
-				t.Fatalf("%s speaks %q, which is not http, tcp, banner or tls", a.Name, p.Speaks)
+				t.Fatalf("%s speaks %q, which is not http, https, tcp, banner or tls", a.Name, p.Speaks)
 			}
 		}
 	}
@@ -97,7 +99,11 @@ func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		before := o.record(seen{name, r.URL.RequestURI(), r.Host, r.Proto, r.Header.Clone()})
+		s := seen{app: name, path: r.URL.RequestURI(), host: r.Host, protocol: r.Proto, header: r.Header.Clone()}
+		if r.TLS != nil {
+			s.sni = r.TLS.ServerName
+		}
+		before := o.record(s)
 		w.Header().Set("x-app", name)
 		status := http.StatusOK
 		switch what, arg, _ := strings.Cut(r.Header.Get(doHeader), " "); what {
@@ -155,6 +161,34 @@ func serveBytes(t *testing.T, l net.Listener, name string, first bool) {
 		l.Close()
 		wg.Wait()
 	})
+}
+
+// serverTLS is how an application serves TLS.
+func serverTLS(t *testing.T, p AppPort, certs *certificates, alpn ...string) *tls.Config {
+	t.Helper()
+	cfg := &tls.Config{NextProtos: alpn}
+	if p.Certificate == "" {
+		cfg.Certificates = []tls.Certificate{certificate(t)}
+	} else {
+		i, ok := certs.issued[p.Certificate]
+		if !ok {
+			t.Fatalf("there is no certificate %q", p.Certificate)
+		}
+		cert, err := i.tls()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	if p.Clients != "" {
+		a := certs.authorities[p.Clients]
+		if a == nil {
+			t.Fatalf("no certificate is signed by %q", p.Clients)
+		}
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+		cfg.ClientCAs.AddCert(a.cert)
+	}
+	return cfg
 }
 
 func certificate(t *testing.T) tls.Certificate {

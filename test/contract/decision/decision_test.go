@@ -234,6 +234,8 @@ func (w *world) checkAnswer(t *testing.T, r *Row, a answer) {
 			got = last.host
 		case "protocol":
 			got = last.protocol
+		case "sni":
+			got = last.sni
 		}
 		if tries == 0 || got != want {
 			t.Errorf("the application saw %s %q, want %q (of %d requests)", name, got, want, tries)

@@ -101,7 +101,7 @@ func startWorld(t *testing.T, table *Table, p *ports) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	w.origin = startApps(t, table.Apps)
+	w.origin = startApps(t, table.Apps, table.certs)
 	cp, err := controlplane.New(controlplane.Config{
 		ConfigDir: filepath.Join(state, "config"), MeshFile: filepath.Join(state, "mesh.yaml"), CADir: w.ca,
 		SecureGRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", Logger: logger(t),
