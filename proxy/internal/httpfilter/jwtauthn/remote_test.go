@@ -328,13 +328,11 @@ func TestAsync(t *testing.T) {
 		t.Skip("the harness cannot tell when its listener is up")
 	}
 	k := jwttest.New(t)
-	var s *issuer
+	var first sync.Once
 	answered := make(chan struct{})
-	s = newIssuer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := newIssuer(t, func(w http.ResponseWriter, r *http.Request) {
 		text(200, k.Set())(w, r)
-		if s.count() == 1 {
-			close(answered)
-		}
+		first.Do(func() { close(answered) })
 	})
 	p := s.start(t, "5s", ", cache_duration: 0.05s, async_fetch: {}")
 	select {
