@@ -31,7 +31,7 @@ func TestScopedRDS(t *testing.T) {
 	cp.set(xdsresource.TypeScopedRoutes, "late", scopeOf("late", "b", "rb", true))
 	cp.set(xdsresource.TypeRoute, "ra", routes("ra", "one"))
 	cp.set(xdsresource.TypeRoute, "rb", routes("rb", "two"))
-	p := run(t, strings.Replace(vhdsBootstrap(cp), "rds: {route_config_name: shop, config_source: {ads: {}}}", `scoped_routes:
+	p := run(t, strings.Replace(vhdsBootstrap(cp, ""), `rds: {route_config_name: "80", config_source: {ads: {}}}`, `scoped_routes:
             name: shops
             scope_key_builder: {fragments: [{header_value_extractor: {name: x-shop, index: 0}}]}
             rds_config_source: {ads: {}}

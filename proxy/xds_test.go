@@ -32,11 +32,13 @@ import (
 type ads struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	clusterv3svc.UnimplementedClusterDiscoveryServiceServer
+	routeservicev3.UnimplementedVirtualHostDiscoveryServiceServer
 	t       *testing.T
 	addr    string
 	srv     *grpc.Server
 	answers chan *discoveryv3.DeltaDiscoveryRequest // ACKs and NACKs
-	// lazy keeps clusters for those who ask by name; silent does not tell them that there is none.
+	// lazy keeps clusters and virtual hosts for those who ask by name; silent does not tell them that there
+	// is none.
 	lazy, silent bool
 
 	mu        sync.Mutex
@@ -49,6 +51,9 @@ type adsStream struct {
 	send chan *discoveryv3.DeltaDiscoveryResponse
 	all  map[string]bool
 	want map[string]map[string]bool
+	end  chan struct{}
+	// first are the first requests of each type.
+	first map[string]*discoveryv3.DeltaDiscoveryRequest
 }
 
 func startADS(t *testing.T) *ads {
@@ -79,8 +84,16 @@ func (a *ads) DeltaClusters(st clusterv3svc.ClusterDiscoveryService_DeltaCluster
 	return a.serve(st)
 }
 
+// DeltaVirtualHosts is VHDS on a stream of its own.
+func (a *ads) DeltaVirtualHosts(st routeservicev3.VirtualHostDiscoveryService_DeltaVirtualHostsServer) error {
+	return a.serve(st)
+}
+
 func (a *ads) serve(st grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
-	s := &adsStream{send: make(chan *discoveryv3.DeltaDiscoveryResponse, 64), all: map[string]bool{}, want: map[string]map[string]bool{}}
+	s := &adsStream{
+		send: make(chan *discoveryv3.DeltaDiscoveryResponse, 64), all: map[string]bool{}, want: map[string]map[string]bool{},
+		end: make(chan struct{}), first: map[string]*discoveryv3.DeltaDiscoveryRequest{},
+	}
 	a.mu.Lock()
 	a.streams[s] = true
 	a.mu.Unlock()
@@ -93,12 +106,16 @@ func (a *ads) serve(st grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryReques
 			a.request(s, r)
 		}
 	}()
+	defer func() {
+		a.mu.Lock()
+		delete(a.streams, s)
+		a.mu.Unlock()
+	}()
 	for {
 		select {
 		case <-st.Context().Done():
-			a.mu.Lock()
-			delete(a.streams, s)
-			a.mu.Unlock()
+			return nil
+		case <-s.end:
 			return nil
 		case r := <-s.send:
 			if err := st.Send(r); err != nil {
@@ -118,6 +135,7 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 	url := r.GetTypeUrl()
 	if s.want[url] == nil {
 		s.want[url] = map[string]bool{}
+		s.first[url] = r
 		s.all[url] = len(r.GetResourceNamesSubscribe()) == 0
 	}
 	names := map[string]bool{}
@@ -128,7 +146,7 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 			continue
 		}
 		s.want[url][n], names[n] = true, true
-		if (url == xdsresource.TypeCluster || url == xdsresource.TypeVirtualHost) && a.resources[url][n] == nil && !a.silent {
+		if byName(url) && a.resources[url][n] == nil && !a.silent {
 			missing = append(missing, n)
 		}
 	}
@@ -148,7 +166,11 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 
 // everybody reports whether a stream gets all of a type. The caller holds mu.
 func (a *ads) everybody(s *adsStream, url string) bool {
-	return s.all[url] && !(a.lazy && url == xdsresource.TypeCluster)
+	return s.all[url] && !(a.lazy && byName(url))
+}
+
+func byName(url string) bool {
+	return url == xdsresource.TypeCluster || url == xdsresource.TypeVirtualHost
 }
 
 // wants lists the names of a type that streams ask for.
@@ -197,6 +219,40 @@ func (a *ads) remove(url, name string) {
 	for s := range a.streams {
 		a.push(s, url, nil, []string{name})
 	}
+}
+
+// send gives every stream a resource as it is.
+func (a *ads) send(url string, r *discoveryv3.Resource) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.nonce++
+	for s := range a.streams {
+		s.send <- &discoveryv3.DeltaDiscoveryResponse{TypeUrl: url, Nonce: fmt.Sprint(a.nonce), Resources: []*discoveryv3.Resource{r}}
+	}
+}
+
+func resourceOf(name, version string, body *anypb.Any, aliases ...string) *discoveryv3.Resource {
+	return &discoveryv3.Resource{Name: name, Version: version, Resource: body, Aliases: aliases}
+}
+
+// dropStreams ends all streams; clients come back.
+func (a *ads) dropStreams() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.streams {
+		delete(a.streams, s)
+		close(s.end)
+	}
+}
+
+// first is the first request for a type on the stream that is open.
+func (a *ads) first(url string) *discoveryv3.DeltaDiscoveryRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.streams {
+		return s.first[url]
+	}
+	return nil
 }
 
 // answer waits for the next ACK or NACK of a type.

@@ -46,7 +46,7 @@ func (f *seat) EachFilterConfig(visit func(any)) {
 	if e == nil || f.filterConfigs()[f.name] == nil {
 		return
 	}
-	for _, level := range [...]map[string]any{e.Table.Config.FilterConfigs, e.VirtualHost.FilterConfigs, e.Route.FilterConfigs} {
+	for _, level := range [...]map[string]any{e.Config.FilterConfigs, e.VirtualHost.FilterConfigs, e.Route.FilterConfigs} {
 		if c := configured(level[f.name]); c != nil {
 			visit(c)
 		}

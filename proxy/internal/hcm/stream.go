@@ -172,12 +172,17 @@ func (s *stream) run(end bool) {
 	if !s.prepare() {
 		return
 	}
+	s.settleRoute()
+	s.reqDir.start(&s.req, end && !s.tunnel)
+}
+
+// settleRoute looks the route up and does what it says before filters see the request.
+func (s *stream) settleRoute() {
 	if e := s.Route(); e != nil {
 		s.reqDir.most = e.BodyLimit(s.limit())
 	}
 	s.findDisabled()
 	s.traceRoute()
-	s.reqDir.start(&s.req, end && !s.tunnel)
 }
 
 // feedEnd ends a tunnel's request side.
@@ -379,7 +384,8 @@ func (s *stream) LacksRoutes() (*xdsresource.ScopedRoutes, string) {
 // RenewRoutes implements httpfilter.Stream.
 func (s *stream) RenewRoutes() {
 	s.table = s.w.m.routes()
-	s.ClearRoute()
+	s.routed = false
+	s.settleRoute()
 }
 
 // traceRoute tells the next hop which operation the route is (Envoy's decorator): an egress

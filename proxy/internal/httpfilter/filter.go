@@ -104,8 +104,9 @@ type Stream interface {
 	// Target is the cluster chosen by the route, nil when the route does not forward.
 	Target() *route.Target
 	ClearRoute()
-	// Routes is the table that the route is looked up in, nil for none. RenewRoutes takes the
-	// current one in its place and clears the route.
+	// Routes is the table that the route is looked up in, nil for none. A stream keeps the one it began
+	// with until RenewRoutes has it take the current one and look its route up anew, for a filter that has
+	// waited for it before the request was led anywhere.
 	Routes() *route.Table
 	RenewRoutes()
 	// LacksRoutes names the route configuration that the request's scope has to be asked for, with the

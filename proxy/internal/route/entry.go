@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -25,6 +26,9 @@ type VirtualHost struct {
 	*xdsresource.VirtualHost
 	// Entries are its routes in order.
 	Entries []*Entry
+	// watched: used is kept, for those who forget what nobody uses.
+	watched bool
+	used    atomic.Bool
 	// Limits are what its rate_limits say of a request.
 	Limits RateLimits
 	// redirect answers plain requests where TLS is required.
@@ -46,7 +50,8 @@ func (v *VirtualHost) candidates(r *Request, p *parts) []*Entry {
 // route is non-forwarding.
 type Entry struct {
 	*xdsresource.Route
-	Table       *Table
+	// Config is the route configuration that it is part of.
+	Config      *xdsresource.RouteConfig
 	VirtualHost *VirtualHost
 	// Forward is the route action; nil for the other kinds. (It hides Route.Forward.)
 	Forward *Forward
@@ -69,6 +74,8 @@ type Forward struct {
 	Limits RateLimits
 	// Retry is the route's policy, else its virtual host's; nil: no retries by configuration.
 	Retry *xdsresource.RetryPolicy
+	// Mirrors are the route's or its virtual host's, else its table's. (It hides those of the action.)
+	Mirrors []xdsresource.MirrorPolicy
 	// HedgeTries: when a try's time is over another is made beside it.
 	HedgeTries bool
 	// Targets are the clusters to choose from; one, unless weighted.
@@ -79,7 +86,7 @@ type Forward struct {
 }
 
 func newForward(a *xdsresource.RouteAction) *Forward {
-	f := &Forward{RouteAction: a, Retry: a.Retry, hash: make([]header.Key, len(a.Hash))}
+	f := &Forward{RouteAction: a, Retry: a.Retry, Mirrors: a.Mirrors, hash: make([]header.Key, len(a.Hash))}
 	for i := range a.Hash {
 		if n := a.Hash[i].Header; n != "" {
 			f.hash[i] = header.KeyOf(n)
@@ -108,10 +115,13 @@ type Target struct {
 // Compile checks and compiles a route configuration. Errors name the virtual host and the
 // route, for a NACK.
 func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
-	t := &Table{Config: cfg, hosts: hosts{exact: make(map[string]*VirtualHost)}}
-	c := compiler{t: t}
+	t := &Table{Config: cfg, hosts: newHosts()}
+	c := compiler{cfg}
 	for _, vh := range cfg.VirtualHosts {
 		v, err := c.virtualHost(vh)
+		if err == nil {
+			err = t.hosts.add(v)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("route configuration %q: virtual host %q: %w", cfg.Name, vh.Name, err)
 		}
@@ -120,17 +130,12 @@ func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
 	return t, nil
 }
 
-type compiler struct{ t *Table }
+type compiler struct{ cfg *xdsresource.RouteConfig }
 
 func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, error) {
 	v := &VirtualHost{VirtualHost: cfg}
 	if len(cfg.Domains) == 0 {
 		return nil, errors.New("has no domains: name at least one, or \"*\"")
-	}
-	for _, d := range cfg.Domains {
-		if !c.t.hosts.add(d, v) {
-			return nil, fmt.Errorf("domain %q is already used by another virtual host", d)
-		}
 	}
 	var err error
 	if v.Limits, err = CompileRateLimits(cfg.RateLimits); err != nil {
@@ -147,7 +152,7 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 	if cfg.RequireTLS != xdsresource.TLSNotRequired {
 		v.redirect = &Entry{
 			Route:       &xdsresource.Route{Redirect: &xdsresource.RedirectAction{HTTPS: true, Code: 301}},
-			Table:       c.t,
+			Config:      c.cfg,
 			VirtualHost: v,
 		}
 	}
@@ -167,8 +172,8 @@ func (c *compiler) entries(v *VirtualHost, routes []*xdsresource.Route) ([]*Entr
 }
 
 func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
-	e := &Entry{Route: r, Table: c.t, VirtualHost: v, match: compileMatch(&r.Match)}
-	cfg := c.t.Config
+	e := &Entry{Route: r, Config: c.cfg, VirtualHost: v, match: compileMatch(&r.Match)}
+	cfg := c.cfg
 	e.Filters, e.Switches = merge(cfg.FilterConfigs, v.FilterConfigs, r.FilterConfigs)
 	var err error
 	if e.RequestOps, err = c.ops(&cfg.RequestHeaders, &v.RequestHeaders, &r.RequestHeaders); err != nil {
@@ -191,6 +196,9 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	}
 	if f.Retry == nil {
 		f.Retry = v.Retry
+	}
+	if f.Mirrors == nil {
+		f.Mirrors = cfg.Mirrors
 	}
 	if f.HedgeTries = v.Hedge; f.Hedge != nil {
 		f.HedgeTries = *f.Hedge
@@ -224,7 +232,7 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 }
 
 func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, error) {
-	cfg, v, r := c.t.Config, e.VirtualHost, e.Route
+	cfg, v, r := c.cfg, e.VirtualHost, e.Route
 	t := Target{Cluster: w.Name, Weight: w.Weight, weightKey: w.WeightKey, HostRewrite: w.HostRewrite}
 	if w.ClusterHeader != "" {
 		t.ClusterHeader = header.KeyOf(w.ClusterHeader)
@@ -303,6 +311,9 @@ func (t *Table) Match(r *Request) *Entry {
 	if v == nil {
 		return nil
 	}
+	if v.watched && !v.used.Load() {
+		v.used.Store(true)
+	}
 	if v.redirect != nil && v.needsTLS(r) {
 		return v.redirect
 	}
@@ -320,7 +331,12 @@ func (t *Table) Match(r *Request) *Entry {
 
 // HasHost reports whether a virtual host serves a request.
 func (t *Table) HasHost(h *header.Map) bool {
-	return t.hosts.find(h.Value(header.Authority), t.Config.IgnorePortInHostMatching) != nil
+	return t.ServesHost(h.Value(header.Authority))
+}
+
+// ServesHost is HasHost for the value of a host header.
+func (t *Table) ServesHost(authority []byte) bool {
+	return t.hosts.find(authority, t.Config.IgnorePortInHostMatching) != nil
 }
 
 func (p *parts) init(r *Request) {

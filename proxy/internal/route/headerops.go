@@ -32,7 +32,7 @@ func (c *compiler) ops(levels ...*xdsresource.HeaderOps) (Ops, error) {
 	var out Ops
 	for i := range levels {
 		l := levels[len(levels)-1-i]
-		if c.t.Config.MostSpecificHeaderMutationsWins {
+		if c.cfg.MostSpecificHeaderMutationsWins {
 			l = levels[i]
 		}
 		if len(l.Add) == 0 && len(l.Remove) == 0 {

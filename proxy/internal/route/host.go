@@ -2,6 +2,8 @@ package route
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,45 +17,103 @@ type hosts struct {
 	fallback *VirtualHost
 }
 
+func newHosts() hosts { return hosts{exact: make(map[string]*VirtualHost)} }
+
+// clone returns a copy that can be changed on its own. The virtual hosts are shared.
+func (h *hosts) clone() hosts {
+	return hosts{exact: maps.Clone(h.exact), suffix: h.suffix.clone(), prefix: h.prefix.clone(), fallback: h.fallback}
+}
+
 // wildcards are patterns by their fixed part, and the lengths that occur, longest first.
 type wildcards struct {
 	byPart  map[string]*VirtualHost
 	lengths []int
+	count   []int // of patterns, by the index of their length
 }
 
-func (w *wildcards) add(part string, v *VirtualHost) bool {
+func (w *wildcards) clone() wildcards {
+	return wildcards{maps.Clone(w.byPart), slices.Clone(w.lengths), slices.Clone(w.count)}
+}
+
+func (w *wildcards) at(part string) (int, bool) {
+	return slices.BinarySearchFunc(w.lengths, len(part), func(a, b int) int { return b - a })
+}
+
+func (w *wildcards) set(part string, v *VirtualHost) {
 	if w.byPart == nil {
 		w.byPart = make(map[string]*VirtualHost)
 	}
-	if w.byPart[part] != nil {
-		return false
-	}
 	w.byPart[part] = v
-	if i, ok := slices.BinarySearchFunc(w.lengths, len(part), func(a, b int) int { return b - a }); !ok {
-		w.lengths = slices.Insert(w.lengths, i, len(part))
+	i, ok := w.at(part)
+	if !ok {
+		w.lengths, w.count = slices.Insert(w.lengths, i, len(part)), slices.Insert(w.count, i, 0)
 	}
-	return true
+	w.count[i]++
 }
 
-// add registers a domain; false when another virtual host has it.
-func (h *hosts) add(domain string, v *VirtualHost) bool {
+func (w *wildcards) remove(part string) {
+	delete(w.byPart, part)
+	i, _ := w.at(part)
+	if w.count[i]--; w.count[i] == 0 {
+		w.lengths, w.count = slices.Delete(w.lengths, i, i+1), slices.Delete(w.count, i, i+1)
+	}
+}
+
+// get returns who has a domain, nil for nobody.
+func (h *hosts) get(domain string) *VirtualHost {
 	switch {
 	case domain == "*":
-		if h.fallback != nil {
-			return false
-		}
-		h.fallback = v
-		return true
+		return h.fallback
 	case strings.HasPrefix(domain, "*"):
-		return h.suffix.add(domain[1:], v)
+		return h.suffix.byPart[domain[1:]]
 	case strings.HasSuffix(domain, "*"):
-		return h.prefix.add(domain[:len(domain)-1], v)
+		return h.prefix.byPart[domain[:len(domain)-1]]
 	}
-	if h.exact[domain] != nil {
-		return false
+	return h.exact[domain]
+}
+
+// add registers a virtual host with all of its domains, or none of them where one is taken.
+func (h *hosts) add(v *VirtualHost) error {
+	for i, d := range v.Domains {
+		other := h.get(d)
+		if other != nil {
+			h.removeDomains(v.Domains[:i])
+			return fmt.Errorf("domain %q is already used by virtual host %q", d, other.Name)
+		}
+		h.set(d, v)
 	}
-	h.exact[domain] = v
-	return true
+	return nil
+}
+
+func (h *hosts) set(domain string, v *VirtualHost) {
+	switch {
+	case domain == "*":
+		h.fallback = v
+	case strings.HasPrefix(domain, "*"):
+		h.suffix.set(domain[1:], v)
+	case strings.HasSuffix(domain, "*"):
+		h.prefix.set(domain[:len(domain)-1], v)
+	default:
+		h.exact[domain] = v
+	}
+}
+
+// remove takes a virtual host away that add has registered.
+func (h *hosts) remove(v *VirtualHost) { h.removeDomains(v.Domains) }
+
+func (h *hosts) removeDomains(domains []string) {
+	for _, d := range domains {
+		switch {
+		case d == "*":
+			h.fallback = nil
+		case strings.HasPrefix(d, "*"):
+			h.suffix.remove(d[1:])
+		case strings.HasSuffix(d, "*"):
+			h.prefix.remove(d[:len(d)-1])
+		default:
+			delete(h.exact, d)
+		}
+	}
 }
 
 // find returns the virtual host of an authority, nil when there is none.

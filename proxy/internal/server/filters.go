@@ -199,7 +199,7 @@ var httpFilters = map[string]httpFilter{
 					return nil, err
 				}
 			}
-			return ondemand.New(cfg, s.onDemand, s.virtualHosts, s.scopes), nil
+			return ondemand.New(cfg, s.onDemand, s.vhds, s.scopes), nil
 		},
 	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {

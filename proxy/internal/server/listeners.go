@@ -226,7 +226,7 @@ func (ls *listenerSet) releaseRoutes(r routeNeed) {
 	delete(ls.routeUse, r.resource)
 	delete(ls.routeStats, r.resource)
 	delete(ls.s.routeRecords, r.resource)
-	ls.s.virtualHosts.dropRoutes(r.resource)
+	ls.s.vhds.release(r.resource)
 	ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
 }
 
@@ -269,6 +269,8 @@ func (ls *listenerSet) missing(v *liveListener) []string {
 	for _, r := range v.routes {
 		if rec := ls.s.routeRecords[r.resource]; rec == nil || rec.Raw == nil {
 			out = append(out, "route configuration "+r.name)
+		} else if !ls.s.vhds.ready(r.resource) {
+			out = append(out, "virtual hosts of route configuration "+r.name)
 		}
 	}
 	for _, x := range v.scopes {

@@ -7,7 +7,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// maxWaited bounds how many clusters are asked for at once: their names may be the clients' choice.
+// maxWaited bounds how many clusters, and how many virtual hosts of a route configuration, are asked for at once: their names may be the clients' choice.
 const maxWaited = 1024
 
 // onDemand asks for the clusters that requests wait for. A cluster that comes stays, with the

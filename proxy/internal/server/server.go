@@ -105,7 +105,7 @@ type Server struct {
 	// Of the control loop:
 	clusterSet   *clusterSet
 	onDemand     *onDemand
-	virtualHosts *virtualHosts
+	vhds         *vhds
 	scopes       *scopes
 	endpoints    *endpointSet
 	listeners    *listenerSet
@@ -188,7 +188,7 @@ func New(cfg Config) (*Server, error) {
 	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
 	s.onDemand = newOnDemand(s)
-	s.virtualHosts = newVirtualHosts(s)
+	s.vhds = newVHDS(s)
 	s.scopes = newScopes(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)

@@ -67,6 +67,19 @@ func (ss *sources) subscribeAll(src xdsresource.ConfigSource, url string) error 
 	return nil
 }
 
+// unsubscribeAll takes that back. The ADS stream goes on.
+func (ss *sources) unsubscribeAll(src xdsresource.ConfigSource, url string) {
+	k := ss.key(src, url, "")
+	o := ss.open[k]
+	if o == nil {
+		return
+	}
+	if o.all = false; len(o.names) == 0 {
+		delete(ss.open, k)
+		o.stop()
+	}
+}
+
 // subscribe asks a source for a resource by name.
 func (ss *sources) subscribe(src xdsresource.ConfigSource, url, name string) {
 	if src.ADS() {
@@ -185,6 +198,8 @@ func (h sourceHandler) Failed(url string, _ error) {
 			}
 		case xdsresource.TypeRuntime:
 			s.rtds.answered(h.src)
+		case xdsresource.TypeVirtualHost:
+			s.vhds.failed(h.src)
 		case xdsresource.TypeRoute:
 			for r, st := range s.listeners.routeStats {
 				if r.source == h.src {
@@ -195,12 +210,6 @@ func (h sourceHandler) Failed(url string, _ error) {
 			if src := s.scopes.sources[h.src]; src != nil {
 				for _, u := range src.users {
 					u.stats.failed()
-				}
-			}
-		case xdsresource.TypeVirtualHost:
-			for key, set := range s.virtualHosts.sets {
-				if key.source == h.src && set.stats != nil {
-					set.stats.failed()
 				}
 			}
 		}
@@ -239,7 +248,7 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 		case xdsresource.TypeScopedRoutes:
 			errs = s.scopes.apply(h.src, b)
 		case xdsresource.TypeVirtualHost:
-			errs = s.virtualHosts.apply(h.src, b)
+			errs = s.vhds.apply(h.src, b)
 		case xdsresource.TypeRuntime:
 			s.rtds.apply(h.src, b)
 		}

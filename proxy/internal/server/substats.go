@@ -106,15 +106,31 @@ func newScopedStats(st *stats.Store, scope stats.Scope, src xdsresource.ConfigSo
 	}
 }
 
-// newHostStats registers the statistics of a route configuration's virtual hosts that come by themselves, the only ones in st.
-func newHostStats(st *stats.Store, r resource, statPrefix string) *routeStats {
-	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("vhds").Scope(r.name)
-	return &routeStats{
-		statPrefix:        statPrefix,
-		subscriptionStats: newSubscriptionStats(scope, r.source), owned: st,
-		reload: scope.Counter("config_reload"), empty: scope.Counter("update_empty"), reloadTime: scope.Gauge("config_reload_time_ms"),
+// newHostStats are those of the virtual hosts that such a configuration gets from a source.
+// They are the only ones in st.
+func newHostStats(st *stats.Store, r routeNeed, src xdsresource.ConfigSource) *hostStats {
+	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", r.statPrefix).Scope("vhds").Scope(r.name)
+	return &hostStats{
+		subscriptionStats: newSubscriptionStats(scope, src), owned: st,
+		reload: scope.Counter("config_reload"), empty: scope.Counter("update_empty"),
 	}
 }
+
+// hostStats: see newHostStats. As in Envoy nothing counts as empty.
+type hostStats struct {
+	*subscriptionStats
+	owned         *stats.Store
+	reload, empty stats.Counter
+}
+
+// end takes them out of what is shown.
+func (h *hostStats) end() { h.owned.Close() }
+
+// changed counts an answer that changes a route configuration.
+func (h *hostStats) changed() { h.main.Inc(h.reload) }
+
+// timedOut counts a first answer that did not come in time.
+func (s *subscriptionStats) timedOut() { s.main.Inc(s.block.Counter(subInitFetchTimeout)) }
 
 // applied counts an answer; a nil receiver counts nothing.
 func (r *routeStats) applied(version string, refused bool, took time.Duration) {

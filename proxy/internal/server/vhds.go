@@ -1,360 +1,419 @@
 package server
 
 import (
-	"cmp"
+	"container/list"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// Bounds on what clients can make a proxy ask for, since hosts are their choice.
-const (
-	// maxHosts is how many hosts of one route configuration are asked for or kept.
-	maxHosts = 4096
-	// maxAbsentHosts is how many of them may be hosts without a virtual host. They stay subscribed, so that the next request is
-	// answered at once, until others take their place.
-	maxAbsentHosts = 256
-)
-
-// virtualHosts asks for the virtual hosts that route configurations have by themselves (VHDS), and makes tables of both. The control loop
-// owns it; WantHost and what it returns are for event loops.
-// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds
-type virtualHosts struct {
-	s    *Server
-	sets map[resource]*hostSet // by VHDS source and name of the route configuration
-	of   map[resource]resource // the set of a route configuration
+// vhds keeps the virtual hosts that come one by one, and puts them into the tables of the route
+// configurations of RDS that ask for such. A source is asked for what it thinks the proxy needs, and for the
+// hosts of requests that found none (hostsondemand.go). The control loop owns it.
+type vhds struct {
+	s       *Server
+	sources map[xdsresource.ConfigSource]*hostSource
+	groups  map[resource]*hostGroup // by source, and by name of the route configuration
+	tables  map[resource]*hostTable // by route configuration
+	held    int                     // requests that wait
+	// sweeping: a sweep will come.
+	sweeping bool
 }
 
-// hostSet is the virtual hosts of one name of route configurations.
-type hostSet struct {
-	resource
-	routes map[resource]*filledRoutes
-	have   map[string]*looseHost // by host, without aliases
-	asked  map[string]*askedHost
-	absent []string // hosts that are answered and have none, oldest first
-	stats  *routeStats
+// hostSource is a stream that virtual hosts come from.
+type hostSource struct {
+	tables   int
+	answered bool // it has spoken, or its time for that is over
 }
 
-// filledRoutes is a route configuration as it came.
-type filledRoutes struct {
-	cfg     *xdsresource.RouteConfig
-	version string
-	raw     *anypb.Any
+// hostGroup is what one source has brought for the route configurations of one name, of which there is
+// mostly one.
+type hostGroup struct {
+	key     resource
+	tables  map[resource]*hostTable
+	hosts   map[string]*heldHost  // by resource name
+	asked   map[string]*askedHost // by the name that was subscribed to
+	absent  list.List             // of *askedHost, the longest absent first
+	waiting int                   // of asked, those that have not been answered
+	found   int                   // of asked, those that are there
 }
 
-type looseHost struct {
-	*xdsresource.LooseVirtualHost
-	aliases []string
+// heldHost is a virtual host as it came.
+type heldHost struct {
+	update xdsclient.Update
+	base   bool // nobody had asked for it
+	asked  int  // how many names that were asked for have led to it
 }
 
-type askedHost struct {
-	by map[*waiter]bool
+// hostTable is a route configuration with virtual hosts of its group.
+type hostTable struct {
+	of       resource
+	group    *hostGroup
+	table    *route.Table
+	compiled map[string]*route.VirtualHost // by resource name
+	stats    *hostStats
+	version  string // of the last change of a virtual host; empty: none yet
+	updated  time.Time
+	refused  *Refusal // of the last response; nil: it was good
 }
 
-func newVirtualHosts(s *Server) *virtualHosts {
-	return &virtualHosts{s: s, sets: map[resource]*hostSet{}, of: map[resource]resource{}}
-}
-
-// setRoutes takes a route configuration and publishes it, with the virtual hosts that are there.
-func (vs *virtualHosts) setRoutes(r resource, cfg *xdsresource.RouteConfig, version string, raw *anypb.Any) error {
-	if cfg.VHDS == nil {
-		t, err := route.Compile(cfg)
-		if err != nil {
-			return err
-		}
-		vs.dropRoutes(r)
-		vs.s.routes.set(r, t)
-		vs.s.routeRecords.accept(r, version, raw, false, Active)
-		return nil
+func newVHDS(s *Server) *vhds {
+	return &vhds{
+		s: s, sources: map[xdsresource.ConfigSource]*hostSource{}, groups: map[resource]*hostGroup{}, tables: map[resource]*hostTable{},
 	}
-	if err := vs.s.reachable(*cfg.VHDS, "vhds.config_source"); err != nil {
+}
+
+// canAsk says what is wrong with a source of virtual hosts, if anything is.
+func (v *vhds) canAsk(src xdsresource.ConfigSource) error {
+	if err := v.s.reachable(src, "vhds.config_source"); err != nil {
 		return err
 	}
-	if cfg.VHDS.ADS() && !vs.s.boot.ADS.Delta {
-		return fmt.Errorf("vhds.config_source names ads, which the bootstrap has as GRPC; virtual hosts need DELTA_GRPC")
+	if src.ADS() && !v.s.boot.ADS.Delta {
+		return fmt.Errorf("vhds.config_source names ads, which is not incremental: dynamic_resources.ads_config.api_type must be DELTA_GRPC")
 	}
-	key := resource{*cfg.VHDS, cfg.Name}
-	f := &filledRoutes{cfg, version, raw}
-	set := vs.sets[key]
-	if set == nil {
-		set = &hostSet{resource: key, routes: map[resource]*filledRoutes{}, have: map[string]*looseHost{}, asked: map[string]*askedHost{}}
-	}
-	t, err := set.table(f)
-	if err != nil {
-		return err
-	}
-	if vs.of[r] != key {
-		vs.dropRoutes(r)
-	}
-	if vs.sets[key] == nil {
-		vs.sets[key] = set
-		if st := vs.s.listeners.routeStats[r]; st != nil {
-			set.stats = newHostStats(vs.s.stats.Owned(), r, st.statPrefix)
-		}
-	}
-	vs.of[r], set.routes[r] = key, f
-	vs.publish(r, set, f, t)
 	return nil
 }
 
-// dropRoutes forgets a route configuration. The last one of a set takes its virtual hosts along.
-func (vs *virtualHosts) dropRoutes(r resource) {
-	set := vs.sets[vs.of[r]]
-	if set == nil {
-		return
+// update takes a new version of a route configuration that a listener uses, and returns its table with the
+// virtual hosts that are there. On an error everything stays as it was.
+func (v *vhds) update(need routeNeed, base *route.Table) (*route.Table, error) {
+	src := base.Config.VHDS
+	if src == nil {
+		v.release(need.resource)
+		return base, nil
 	}
-	delete(vs.of, r)
-	if delete(set.routes, r); len(set.routes) > 0 {
-		return
+	if err := v.canAsk(*src); err != nil {
+		return nil, err
 	}
-	delete(vs.sets, set.resource)
-	set.stats.end()
-	for host := range set.asked {
-		set.answer(host, false)
-		vs.s.sources.unsubscribe(set.source, xdsresource.TypeVirtualHost, set.name+"/"+host)
-	}
-}
-
-// table makes a route configuration and its virtual hosts one.
-func (set *hostSet) table(f *filledRoutes) (*route.Table, error) {
-	cfg := *f.cfg
-	cfg.VirtualHosts = slices.Clip(cfg.VirtualHosts)
-	for _, host := range slices.Sorted(maps.Keys(set.have)) {
-		v, err := set.have[host].In(f.cfg)
-		if err != nil {
-			return nil, err
+	key := resource{*src, base.Config.Name}
+	old := v.tables[need.resource]
+	next := &hostTable{of: need.resource, table: base, compiled: map[string]*route.VirtualHost{}}
+	if g := v.groups[key]; g != nil {
+		e := base.Edit()
+		for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
+			h, err := base.CompileHost(g.hosts[name].update.Value.(*xdsresource.VirtualHost))
+			if err == nil {
+				err = e.Add(h)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("with %q, which VHDS has brought: %w", name, err)
+			}
+			next.compiled[name] = h
 		}
-		cfg.VirtualHosts = append(cfg.VirtualHosts, v)
-	}
-	return route.Compile(&cfg)
-}
-
-// publish lets requests see a table, and the admin API what it was made of.
-func (vs *virtualHosts) publish(r resource, set *hostSet, f *filledRoutes, t *route.Table) {
-	vs.s.routes.set(r, t)
-	vs.s.routeRecords.accept(r, f.version, set.merged(f), false, Active)
-}
-
-// merged is the route configuration with the virtual hosts that came, as Envoy's dump has it.
-func (set *hostSet) merged(f *filledRoutes) *anypb.Any {
-	m := &routev3.RouteConfiguration{}
-	if f.raw.UnmarshalTo(m) != nil {
-		return f.raw
-	}
-	for _, host := range slices.Sorted(maps.Keys(set.have)) {
-		m.VirtualHosts = append(m.VirtualHosts, set.have[host].Message)
-	}
-	out, err := anypb.New(m)
-	if err != nil {
-		return f.raw
-	}
-	return out
-}
-
-// WantHost implements ondemand.Hosts.
-func (vs *virtualHosts) WantHost(rc *xdsresource.RouteConfig, host string, l *eventloop.Loop, done func(found bool)) (cancel func()) {
-	w := &waiter{l, done}
-	key := resource{*rc.VHDS, rc.Name}
-	vs.s.control.post(func() { vs.add(key, host, w) })
-	return func() {
-		w.done = nil
-		vs.s.control.post(func() { vs.drop(key, host, w) })
-	}
-}
-
-func (vs *virtualHosts) add(key resource, host string, w *waiter) {
-	set := vs.sets[key]
-	if set == nil {
-		w.answer(false) // the route configuration has gone since the request looked
-		return
+		next.table = e.Table()
 	}
 	switch {
-	case set.serves(host):
-		w.answer(true)
-		return
-	case slices.Contains(set.absent, host):
-		w.answer(false)
+	case old != nil && old.group.key == key:
+		next.group, next.stats, next.version, next.updated, next.refused = old.group, old.stats, old.version, old.updated, old.refused
+	default:
+		if old != nil {
+			v.release(need.resource)
+		}
+		next.group = v.group(key)
+		next.stats = newHostStats(v.s.stats.Owned(), need, *src)
+		v.use(next)
+	}
+	next.group.tables[need.resource] = next
+	v.tables[need.resource] = next
+	return next.table, nil
+}
+
+// renewed is told that a new version of a route configuration is in use: it may serve whom it did not.
+func (v *vhds) renewed(r resource) {
+	if t := v.tables[r]; t != nil {
+		v.wakeServed(t.group)
+	}
+}
+
+func (v *vhds) group(key resource) *hostGroup {
+	g := v.groups[key]
+	if g == nil {
+		g = &hostGroup{key: key, tables: map[resource]*hostTable{}, hosts: map[string]*heldHost{}, asked: map[string]*askedHost{}}
+		v.groups[key] = g
+	}
+	return g
+}
+
+// use subscribes to the source of a new table.
+func (v *vhds) use(t *hostTable) {
+	src := t.group.key.source
+	t.stats.begin()
+	if hs := v.sources[src]; hs != nil {
+		hs.tables++
 		return
 	}
-	a := set.asked[host]
-	if a == nil {
-		if len(set.asked) >= maxHosts {
-			w.answer(false)
+	hs := &hostSource{tables: 1}
+	v.sources[src] = hs
+	if err := v.s.sources.subscribeAll(src, xdsresource.TypeVirtualHost); err != nil {
+		v.s.logger("config").Error("cannot reach a source of virtual hosts", "routes", t.of.name, "error", err)
+	}
+	v.s.after(initialFetch, func() {
+		if hs.answered {
 			return
 		}
-		a = &askedHost{by: map[*waiter]bool{}}
-		set.asked[host] = a
-		vs.s.sources.subscribe(set.source, xdsresource.TypeVirtualHost, set.name+"/"+host)
-	}
-	a.by[w] = true
+		hs.answered = true
+		for _, t := range v.tables {
+			if t.group.key.source == src {
+				t.stats.timedOut()
+			}
+		}
+		v.s.listeners.arrived()
+	})
 }
 
-// drop forgets a request that waits no more. A host that nobody waits for and that is not answered yet is given up.
-func (vs *virtualHosts) drop(key resource, host string, w *waiter) {
-	set := vs.sets[key]
-	if set == nil {
+// release is told that a route configuration is used no more, or gets no virtual hosts any more.
+func (v *vhds) release(r resource) {
+	t := v.tables[r]
+	if t == nil {
 		return
 	}
-	a := set.asked[host]
-	if a == nil || !a.by[w] {
+	g, src := t.group, t.group.key.source
+	t.stats.end()
+	delete(v.tables, r)
+	if delete(g.tables, r); len(g.tables) == 0 {
+		for _, a := range g.asked {
+			v.answer(g, a, absent)
+			v.forget(g, a)
+		}
+	}
+	hs := v.sources[src]
+	if hs.tables--; hs.tables > 0 || src.ADS() {
+		// The shared stream goes on telling what it thinks we need; what it has told is kept, since
+		// it is not told again.
 		return
 	}
-	if delete(a.by, w); len(a.by) == 0 && !set.serves(host) {
-		vs.forget(set, host)
+	delete(v.sources, src)
+	maps.DeleteFunc(v.groups, func(k resource, _ *hostGroup) bool { return k.source == src })
+	v.s.sources.unsubscribeAll(src, xdsresource.TypeVirtualHost)
+}
+
+// ready reports whether a route configuration has what its source of virtual hosts sends at first.
+func (v *vhds) ready(r resource) bool {
+	t := v.tables[r]
+	return t == nil || v.sources[t.group.key.source].answered
+}
+
+// failed counts a stream that broke.
+func (v *vhds) failed(src xdsresource.ConfigSource) {
+	for _, t := range v.tables {
+		if t.group.key.source == src {
+			t.stats.failed()
+		}
 	}
 }
 
-func (vs *virtualHosts) forget(set *hostSet, host string) {
-	delete(set.asked, host)
-	vs.s.sources.unsubscribe(set.source, xdsresource.TypeVirtualHost, set.name+"/"+host)
+// hostChange is the part of a response that is for one group.
+type hostChange struct {
+	changed []xdsclient.Update
+	removed []string
+	failed  []xdsclient.Failure
+	absent  []string
 }
 
-// serves reports whether a virtual host for a host has come.
-func (set *hostSet) serves(host string) bool {
-	if set.have[host] != nil {
+// apply takes a response and returns what could not be applied.
+func (v *vhds) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
+	errs := map[string]error{}
+	hs := v.sources[src]
+	if hs == nil {
+		return errs // the last that wanted it has gone meanwhile
+	}
+	changes := map[*hostGroup]*hostChange{}
+	of := func(name string) *hostChange {
+		routes, _, err := xdsresource.SplitHostName(name)
+		if err != nil {
+			errs[name] = err
+			return &hostChange{}
+		}
+		g := v.group(resource{src, routes})
+		if changes[g] == nil {
+			changes[g] = &hostChange{}
+		}
+		return changes[g]
+	}
+	for _, u := range b.Changed {
+		c := of(u.Name)
+		c.changed = append(c.changed, u)
+	}
+	for _, f := range b.Failed {
+		c := of(f.Name)
+		c.failed = append(c.failed, f)
+	}
+	for _, name := range b.Removed {
+		c := of(name)
+		c.removed = append(c.removed, name)
+	}
+	for _, name := range b.Absent {
+		c := of(name)
+		c.absent = append(c.absent, name)
+	}
+	for g, c := range changes {
+		v.change(g, c, b.Version, errs)
+	}
+	if len(changes) == 0 {
+		for _, t := range v.tables {
+			if t.group.key.source == src {
+				t.stats.applied(b.Version, len(errs) > 0, 0)
+			}
+		}
+	}
+	if !hs.answered {
+		hs.answered = true
+		v.s.listeners.arrived()
+	}
+	return errs
+}
+
+// change applies a response to a group: its tables first, then those who wait are told.
+func (v *vhds) change(g *hostGroup, c *hostChange, version string, errs map[string]error) {
+	began := time.Now()
+	c.changed = slices.DeleteFunc(c.changed, func(u xdsclient.Update) bool {
+		h := g.hosts[u.Name]
+		if h == nil || !sameHost(h.update.Raw, u.Raw) {
+			return false
+		}
+		h.update = u // the same again, as after a reconnect
+		v.lead(g, u)
 		return true
+	})
+	taken := map[string]bool{}
+	for _, t := range g.tables {
+		v.edit(t, c, taken, errs)
 	}
-	for _, v := range set.have {
-		if slices.Contains(v.aliases, host) {
+	for _, name := range c.removed {
+		v.lose(g, name)
+		v.missing(g, name)
+	}
+	for _, u := range c.changed {
+		if errs[u.Name] != nil && !taken[u.Name] {
+			if !g.compiled(u.Name) { // nor is its last version left
+				v.lose(g, u.Name)
+			}
+			for _, name := range namesOf(u.Name, u.Aliases) {
+				if a := g.asked[name]; a != nil && a.brought == "" {
+					v.missing(g, name)
+				}
+			}
+			continue
+		}
+		h := g.hosts[u.Name]
+		if h == nil {
+			h = &heldHost{base: true}
+			g.hosts[u.Name] = h
+		}
+		h.update = u
+		v.lead(g, u)
+	}
+	for _, f := range c.failed {
+		for _, name := range namesOf(f.Name, f.Aliases) {
+			if a := g.asked[name]; a != nil && a.brought == "" {
+				v.missing(g, name)
+			}
+		}
+	}
+	for _, name := range c.absent {
+		v.missing(g, name)
+	}
+	v.wakeServed(g)
+	for _, t := range g.tables {
+		t.version, t.updated = version, time.Now()
+		v.count(t, c, version, time.Since(began), errs)
+	}
+}
+
+// compiled reports whether a virtual host is in a table.
+func (g *hostGroup) compiled(name string) bool {
+	for _, t := range g.tables {
+		if t.compiled[name] != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// answer tells those who wait for a host.
-func (set *hostSet) answer(host string, found bool) {
-	a := set.asked[host]
-	if a == nil {
+// namesOf are all names that a resource answers to.
+func namesOf(name string, aliases []string) []string { return append(slices.Clip(aliases), name) }
+
+// count writes a response down: in the statistics of a table, and in the record that the admin API shows.
+func (v *vhds) count(t *hostTable, c *hostChange, version string, took time.Duration, errs map[string]error) {
+	t.refused = nil
+	refuse := func(raw *anypb.Any, err error) {
+		t.refused = &Refusal{Version: version, Time: v.s.now(), Details: err.Error(), Raw: raw}
+	}
+	for _, f := range c.failed {
+		refuse(f.Raw.Raw, f.Err)
+	}
+	for _, u := range c.changed {
+		if err := errs[u.Name]; err != nil {
+			refuse(u.Raw, err)
+		}
+	}
+	t.stats.applied(version, t.refused != nil, took)
+	if t.refused == nil {
+		t.stats.changed()
+	}
+}
+
+func sameHost(a, b *anypb.Any) bool { return proto.Equal(a, b) }
+
+// edit puts a response into a table. Virtual hosts that did not change are not compiled again. One that is
+// refused leaves its last good version, unless another one has a domain of that now.
+func (v *vhds) edit(t *hostTable, c *hostChange, taken map[string]bool, errs map[string]error) {
+	if len(c.changed) == 0 && !slices.ContainsFunc(c.removed, func(n string) bool { return t.compiled[n] != nil }) {
 		return
 	}
-	for w := range a.by {
-		w.answer(found)
-	}
-	clear(a.by)
-}
-
-// apply takes a VHDS response. What is refused is returned by its name.
-func (vs *virtualHosts) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
-	errs := map[string]error{}
-	keys := slices.SortedFunc(maps.Keys(vs.sets), func(a, b resource) int { return cmp.Compare(a.name, b.name) })
-	for _, key := range keys {
-		if key.source == src {
-			vs.applyTo(vs.sets[key], b, errs)
+	e := t.table.Edit()
+	before := map[string]*route.VirtualHost{}
+	take := func(name string) {
+		if h := t.compiled[name]; h != nil {
+			e.Remove(h)
+			delete(t.compiled, name)
+			before[name] = h
 		}
 	}
-	return errs
+	for _, name := range c.removed {
+		take(name)
+	}
+	for _, u := range c.changed {
+		take(u.Name)
+	}
+	for _, u := range c.changed {
+		h, err := t.table.CompileHost(u.Value.(*xdsresource.VirtualHost))
+		if err == nil {
+			err = e.Add(h)
+		}
+		if err != nil {
+			errs[u.Name] = err
+			continue
+		}
+		t.compiled[u.Name], taken[u.Name] = h, true
+	}
+	for _, u := range c.changed {
+		if h := before[u.Name]; h != nil && errs[u.Name] != nil && t.compiled[u.Name] == nil && e.Add(h) == nil {
+			t.compiled[u.Name] = h
+		}
+	}
+	v.publish(t, e)
 }
 
-// hosts are the hosts among the names of resources of a set.
-func (set *hostSet) hosts(names ...string) []string {
-	var out []string
-	for _, name := range names {
-		if host, ok := strings.CutPrefix(name, set.name+"/"); ok {
-			out = append(out, host)
-		}
+// publish makes a changed table the one that new requests are looked up in.
+func (v *vhds) publish(t *hostTable, e *route.Edit) {
+	t.table = e.Table()
+	v.s.routes.set(t.of, t.table)
+}
+
+// view lists the virtual hosts of a route configuration, as they came, in order of name.
+func (t *hostTable) view() []*anypb.Any {
+	var out []*anypb.Any
+	for _, name := range slices.Sorted(maps.Keys(t.compiled)) {
+		out = append(out, t.group.hosts[name].update.Raw)
 	}
 	return out
-}
-
-// wants reports whether one of the hosts is asked for. The first is a virtual host's own name.
-func (set *hostSet) wants(hosts []string) bool {
-	return slices.ContainsFunc(hosts, func(h string) bool { return set.asked[h] != nil })
-}
-
-func (vs *virtualHosts) applyTo(set *hostSet, b xdsclient.Batch, errs map[string]error) {
-	began := time.Now()
-	before := maps.Clone(set.have)
-	gone := set.hosts(b.Removed...)
-	for _, host := range gone {
-		delete(set.have, host)
-	}
-	var changed []xdsclient.Update
-	var failed []string
-	for _, u := range b.Changed {
-		// What comes for names that have been given back would stay for good: nothing would tell of its end.
-		if set.wants(append(set.hosts(u.Name), set.hosts(u.Aliases...)...)) {
-			set.have[set.hosts(u.Name)[0]] = &looseHost{u.Value.(*xdsresource.LooseVirtualHost), set.hosts(u.Aliases...)}
-			changed = append(changed, u)
-		}
-	}
-	for _, f := range b.Failed {
-		failed = append(failed, set.hosts(f.Name)...)
-	}
-	if len(gone)+len(changed)+len(failed) == 0 {
-		return
-	}
-	if err := vs.rebuild(set); err != nil {
-		// One of them is wrong: those go in that can.
-		set.have = before
-		for _, host := range gone {
-			delete(set.have, host)
-		}
-		for _, u := range changed {
-			host := set.hosts(u.Name)[0]
-			old := set.have[host]
-			set.have[host] = &looseHost{u.Value.(*xdsresource.LooseVirtualHost), set.hosts(u.Aliases...)}
-			if err := vs.rebuild(set); err != nil {
-				errs[u.Name] = err
-				failed = append(failed, host)
-				if delete(set.have, host); old != nil {
-					set.have[host] = old
-				}
-			}
-		}
-		if err := vs.rebuild(set); err != nil {
-			vs.s.logger("config").Error("the virtual hosts that are left do not fit together; the last table stays", "routes", set.name, "error", err)
-		}
-	}
-	set.stats.applied(b.Version, len(failed) > 0, time.Since(began))
-	for host := range set.asked {
-		if set.serves(host) {
-			set.answer(host, true)
-			set.absent = slices.DeleteFunc(set.absent, func(n string) bool { return n == host })
-		}
-	}
-	for _, host := range append(gone, failed...) {
-		if set.asked[host] != nil && !set.serves(host) {
-			set.answer(host, false)
-			vs.setAbsent(set, host)
-		}
-	}
-}
-
-// setAbsent notes that there is no virtual host for a host; the one that was noted first may be forgotten for it.
-func (vs *virtualHosts) setAbsent(set *hostSet, host string) {
-	if slices.Contains(set.absent, host) {
-		return
-	}
-	set.absent = append(set.absent, host)
-	if len(set.absent) > maxAbsentHosts {
-		vs.forget(set, set.absent[0])
-		set.absent = set.absent[1:]
-	}
-}
-
-// rebuild publishes the tables of a set, all or none.
-func (vs *virtualHosts) rebuild(set *hostSet) error {
-	tables := map[resource]*route.Table{}
-	for r, f := range set.routes {
-		t, err := set.table(f)
-		if err != nil {
-			return err
-		}
-		tables[r] = t
-	}
-	for r, t := range tables {
-		vs.publish(r, set, set.routes[r], t)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -56,14 +57,21 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		if s.listeners.routeUse[r] == 0 {
 			continue // given back while the answer was on its way
 		}
-		err := s.virtualHosts.setRoutes(r, u.Value.(*xdsresource.RouteConfig), u.Version, u.Raw)
-		s.listeners.routeStats[r].applied(u.Version, err != nil, time.Since(began))
+		st := s.listeners.routeStats[r]
+		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
+		if err == nil {
+			t, err = s.vhds.update(routeNeed{r, st.statPrefix}, t)
+		}
+		st.applied(u.Version, err != nil, time.Since(began))
 		if err != nil {
 			errs[u.Name] = err
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
 			s.scopes.routes(r, false)
 			continue
 		}
+		s.routes.set(r, t)
+		s.vhds.renewed(r)
+		s.routeRecords.accept(r, u.Version, u.Raw, false, Active)
 		s.scopes.routes(r, true)
 		s.listeners.arrived()
 	}

@@ -20,7 +20,7 @@ import (
 type Update struct {
 	xdsresource.Resource
 	Version string
-	// Aliases are other names that it was asked for by; virtual hosts alone have them.
+	// Aliases are further names that it answers to.
 	Aliases []string
 }
 
@@ -28,6 +28,7 @@ type Update struct {
 type Failure struct {
 	Name    string
 	Version string
+	Aliases []string
 	Err     error
 	// Raw is the refused resource as it came, for the admin API.
 	Raw xdsresource.Resource
@@ -40,6 +41,9 @@ type Batch struct {
 	Changed []Update
 	Removed []string
 	Failed  []Failure
+	// Absent are names of virtual hosts that were asked for and that there are none of: resources
+	// that came without content.
+	Absent []string
 }
 
 // Handler receives what the control plane sends. Its methods are called from the client's
@@ -155,13 +159,13 @@ func (c *Client) Subscribe(typeURL, name string) {
 	c.poke()
 }
 
-// Unsubscribe takes a name back.
+// Unsubscribe takes a name back, or forgets a resource that came by another name that was taken back.
 func (c *Client) Unsubscribe(typeURL, name string) {
 	c.mu.Lock()
 	t := c.state(typeURL)
+	delete(t.versions, name)
 	if t.wanted[name] {
 		delete(t.wanted, name)
-		delete(t.versions, name)
 		delete(t.refused, name)
 		// A name that was not sent yet need not be taken back either.
 		if t.add[name] {

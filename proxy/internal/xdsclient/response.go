@@ -60,7 +60,7 @@ func (c *Client) respond(tr transport, r *response) error {
 			t.versions[u.Name] = u.Version
 		}
 	}
-	for _, name := range b.Removed {
+	for _, name := range slices.Concat(b.Removed, b.Absent) {
 		delete(t.versions, name)
 		delete(t.refused, name)
 	}
@@ -122,9 +122,9 @@ func judge(dec *xdsresource.Decoder, r *response) Batch {
 		// The names of virtual hosts are their route configuration's and a host; one without content says that
 		// there is none of these names
 		// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds).
-		loose := r.typeURL == xdsresource.TypeVirtualHost
-		if loose && body == nil {
-			b.Removed = append(append(b.Removed, raw.name), raw.aliases...)
+		apart := r.typeURL == xdsresource.TypeVirtualHost
+		if apart && body == nil {
+			b.Absent = append(append(b.Absent, raw.name), raw.aliases...)
 			continue
 		}
 		res, err := decode(dec, r.typeURL, body)
@@ -132,7 +132,7 @@ func judge(dec *xdsresource.Decoder, r *response) Batch {
 		if raw.name != "" {
 			name = raw.name
 		}
-		if loose {
+		if apart {
 			res.Name = name
 		}
 		if err == nil && res.Name != name {
@@ -143,7 +143,7 @@ func judge(dec *xdsresource.Decoder, r *response) Batch {
 		}
 		present[name] = true
 		if err != nil {
-			b.Failed = append(b.Failed, Failure{Name: name, Version: raw.version, Err: err, Raw: res})
+			b.Failed = append(b.Failed, Failure{Name: name, Version: raw.version, Aliases: raw.aliases, Err: err, Raw: res})
 			continue
 		}
 		b.Changed = append(b.Changed, Update{Resource: res, Version: raw.version, Aliases: raw.aliases})

@@ -19,9 +19,9 @@ type RouteConfig struct {
 	MaxDirectResponseBodySize       uint32         // default 4096
 	FilterConfigs                   map[string]any // typed_per_filter_config, parsed by the filters
 	Metadata                        Metadata
-	// VHDS is asked for virtual hosts beside VirtualHosts; nil: there are no others.
-	VHDS    *ConfigSource
-	mirrors []MirrorPolicy // of virtual hosts that say nothing of their own
+	Mirrors                         []MirrorPolicy // of routes that have none themselves or by their virtual host
+	// VHDS is where further virtual hosts come from; nil: there are none.
+	VHDS *ConfigSource
 }
 
 // FilterSwitch stands among per-filter configurations for a route.v3.FilterConfig that only turns

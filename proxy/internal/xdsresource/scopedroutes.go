@@ -106,7 +106,8 @@ func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration) Ro
 	case m.GetRouteConfiguration() != nil && s.RouteConfigName != "":
 		p.bad(path, "route_configuration and route_configuration_name exclude each other")
 	case m.GetRouteConfiguration() != nil:
-		s.Routes = p.inlineRoutes(join(path, "route_configuration"), m.GetRouteConfiguration())
+		s.Routes = p.routeConfig(join(path, "route_configuration"), m.GetRouteConfiguration())
+		p.noVHDS(join(path, "route_configuration"), m.GetRouteConfiguration())
 	case s.RouteConfigName == "":
 		p.bad(path, "route_configuration or route_configuration_name is required")
 	}

@@ -27,7 +27,7 @@ const (
 
 // Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
 // shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
-// *Endpoints, *Secret, *LooseVirtualHost, *RouteScope, or of the runtime map[string]*runtimekey.Value).
+// *VirtualHost, *Endpoints, *Secret, *RouteScope, or of the runtime map[string]*runtimekey.Value).
 type Resource struct {
 	Name  string
 	Raw   *anypb.Any
@@ -71,7 +71,7 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		m := &routev3.VirtualHost{}
 		if err = unpack(m); err == nil {
 			r.Name = m.GetName()
-			r.Value, err = d.looseVirtualHost(m)
+			r.Value, err = d.VirtualHost(m)
 		}
 	case TypeCluster:
 		m := &clusterv3.Cluster{}

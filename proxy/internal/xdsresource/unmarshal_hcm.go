@@ -151,7 +151,8 @@ func (p *parser) http1(path string, o *corev3.Http1ProtocolOptions) (out HTTP1Op
 func (p *parser) hcmRoutes(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
 	switch r := m.GetRouteSpecifier().(type) {
 	case *hcmv3.HttpConnectionManager_RouteConfig:
-		h.Routes = p.inlineRoutes(join(path, "route_config"), r.RouteConfig)
+		h.Routes = p.routeConfig(join(path, "route_config"), r.RouteConfig)
+		p.noVHDS(join(path, "route_config"), r.RouteConfig)
 	case *hcmv3.HttpConnectionManager_Rds:
 		h.RouteConfigName = r.Rds.GetRouteConfigName()
 		h.RouteSource = p.configSource(join(path, "rds.config_source"), r.Rds.GetConfigSource())

@@ -17,6 +17,7 @@ func (d *Decoder) RouteConfig(m *routev3.RouteConfiguration) (*RouteConfig, erro
 	p := &parser{dec: d}
 	p.check("", m)
 	rc := p.routeConfig("", m)
+	rc.VHDS = p.vhds(m)
 	if err := p.finish("route", m.GetName()); err != nil {
 		return nil, err
 	}
@@ -37,8 +38,8 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		MaxDirectResponseBodySize:       uint32Or(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody),
 		FilterConfigs:                   p.filterConfigs(join(path, "typed_per_filter_config"), m.GetTypedPerFilterConfig()),
 		Metadata:                        metadata(m.GetMetadata()),
+		Mirrors:                         p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()),
 	}
-	mirrors := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies())
 	domains := map[string]string{} // domain to the virtual host that has it
 	names := map[string]bool{}
 	for i, vh := range m.GetVirtualHosts() {
@@ -47,7 +48,7 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 			p.bad(join(here, "name"), "virtual host %q stands twice", vh.GetName())
 		}
 		names[vh.GetName()] = true
-		out := p.virtualHost(here, vh, mirrors, int(rc.MaxDirectResponseBodySize))
+		out := p.virtualHost(here, vh, int(rc.MaxDirectResponseBodySize))
 		for j, dom := range out.Domains {
 			if other, dup := domains[dom]; dup {
 				p.bad(at(join(here, "domains"), j), "domain %q belongs to virtual host %q already; a domain may stand once in a route configuration", dom, other)
@@ -56,13 +57,10 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, out)
 	}
-	if m.GetVhds() != nil {
-		rc.VHDS, rc.mirrors = p.vhds(join(path, "vhds"), m.GetVhds()), mirrors
-	}
 	return rc
 }
 
-func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []MirrorPolicy, maxBody int) *VirtualHost {
+func (p *parser) virtualHost(path string, m *routev3.VirtualHost, maxBody int) *VirtualHost {
 	vh := &VirtualHost{
 		Name:                          m.GetName(),
 		RequireTLS:                    TLSRequirement(m.GetRequireTls()),
@@ -80,9 +78,7 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, mirrors []Mirr
 	if m.GetRetryPolicy() != nil {
 		vh.Retry = p.retryPolicy(join(path, "retry_policy"), m.GetRetryPolicy())
 	}
-	if own := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()); own != nil {
-		mirrors = own
-	}
+	mirrors := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies())
 	for i, dom := range m.GetDomains() {
 		if n := strings.Count(dom, "*"); n > 1 || n == 1 && !strings.HasPrefix(dom, "*") && !strings.HasSuffix(dom, "*") {
 			p.bad(at(join(path, "domains"), i), "%q: a wildcard may stand once, at the beginning or the end", dom)

@@ -1,52 +1,62 @@
 package xdsresource
 
 import (
+	"fmt"
+	"math"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 )
 
-// vhds reads where virtual hosts are asked for. Envoy has them over the incremental protocol alone.
-func (p *parser) vhds(path string, m *routev3.Vhds) *ConfigSource {
-	path = join(path, "config_source")
-	if m.GetConfigSource() == nil {
-		p.bad(path, "is required")
+// vhds reads where further virtual hosts of a route configuration come from. As in Envoy it is a place
+// that can be asked by name and can take a single one away: an incremental stream.
+func (p *parser) vhds(m *routev3.RouteConfiguration) *ConfigSource {
+	if m.GetVhds() == nil {
 		return nil
 	}
-	src := p.configSource(path, m.GetConfigSource())
-	if src.Path != "" || src.Cluster != "" && !src.Delta {
-		p.bad(path, "virtual hosts are asked for one by one; use ads, or api_config_source with DELTA_GRPC")
+	const path = "vhds.config_source"
+	cs := m.GetVhds().GetConfigSource()
+	switch {
+	case cs.GetAds() != nil, cs.GetSelf() != nil:
+	case cs.GetApiConfigSource() != nil:
+		if t := cs.GetApiConfigSource().GetApiType(); t != corev3.ApiConfigSource_DELTA_GRPC {
+			p.bad(path+".api_config_source.api_type", "%v is not supported here: virtual hosts come by DELTA_GRPC, or by ads that is incremental", t)
+			return nil
+		}
+	default:
+		p.bad(path, "ads or api_config_source is required")
+		return nil
 	}
+	src := p.configSource(path, cs)
 	return &src
 }
 
-// inlineRoutes reads a route configuration that stands where it is used. It has all of its virtual hosts.
-func (p *parser) inlineRoutes(path string, m *routev3.RouteConfiguration) *RouteConfig {
-	rc := p.routeConfig(path, m)
-	if rc.VHDS != nil {
-		p.bad(join(path, "vhds"), "only a route configuration from rds can have virtual hosts of their own")
+// noVHDS refuses vhds where a route configuration does not come from RDS.
+func (p *parser) noVHDS(path string, m *routev3.RouteConfiguration) {
+	if m.GetVhds() != nil {
+		p.bad(join(path, "vhds"), "works in route configurations that come from RDS only")
 	}
-	return rc
 }
 
-// LooseVirtualHost is a virtual host that came by itself (VHDS). It was validated, and is read again for the
-// route configuration that it belongs to, which has defaults for it.
-type LooseVirtualHost struct {
-	Message *routev3.VirtualHost
-	dec     *Decoder
-}
-
-func (d *Decoder) looseVirtualHost(m *routev3.VirtualHost) (*LooseVirtualHost, error) {
-	v := &LooseVirtualHost{m, d}
-	_, err := v.In(&RouteConfig{MaxDirectResponseBodySize: defaultDirectBody})
-	return v, err
-}
-
-// In returns the virtual host as a part of a route configuration.
-func (v *LooseVirtualHost) In(rc *RouteConfig) (*VirtualHost, error) {
-	p := &parser{dec: v.dec}
-	p.check("", v.Message)
-	out := p.virtualHost("", v.Message, rc.mirrors, int(rc.MaxDirectResponseBodySize))
-	if err := p.finish("virtual host", v.Message.GetName()); err != nil {
+// VirtualHost validates a virtual host that comes apart from its route configuration. What it inherits
+// of that is not in it. The error is an *Error with every problem.
+func (d *Decoder) VirtualHost(m *routev3.VirtualHost) (*VirtualHost, error) {
+	p := &parser{dec: d}
+	p.check("", m)
+	vh := p.virtualHost("", m, math.MaxInt) // of the body's length the route configuration decides
+	if err := p.finish("virtual host", m.GetName()); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return vh, nil
+}
+
+// SplitHostName takes the name of a virtual host of VHDS apart: that of its route configuration, which
+// may have slashes, and the rest, mostly the host that it was asked for by.
+func SplitHostName(name string) (routes, host string, err error) {
+	i := strings.LastIndexByte(name, '/')
+	if i <= 0 || i == len(name)-1 {
+		return "", "", fmt.Errorf("virtual host %q is not named <route configuration>/<host>", name)
+	}
+	return name[:i], name[i+1:], nil
 }

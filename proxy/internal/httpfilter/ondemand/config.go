@@ -11,13 +11,13 @@ import (
 
 // Config is a validated on_demand.v3.OnDemand or PerRouteConfig.
 type Config struct {
-	Enabled bool // there is an odcds; else requests to unknown clusters pass
+	Enabled bool // there is an odcds; else requests to clusters that are not known pass
 	// Source is asked for clusters: ADS, or a cluster that serves them over gRPC.
 	Source  xdsresource.ConfigSource
-	Timeout time.Duration // of one request's wait
+	Timeout time.Duration // of one request's wait, for its virtual host and again for its cluster
 }
 
-// defaultTimeout is Envoy's.
+// defaultTimeout is Envoy's for clusters. For virtual hosts it has none, and waits as long as the client.
 const defaultTimeout = 5 * time.Second
 
 // ParseConfig reads the filter's configuration. It returns a *Config.
@@ -38,7 +38,7 @@ func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 
 func read(r *xdsresource.FilterReader, m *ondemandv3.OnDemandCds) *Config {
 	if m == nil {
-		return &Config{}
+		return &Config{Timeout: defaultTimeout}
 	}
 	c := &Config{Enabled: true, Timeout: r.Duration("odcds.timeout", m.GetTimeout(), defaultTimeout)}
 	if m.GetSource() == nil {

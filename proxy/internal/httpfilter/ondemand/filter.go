@@ -2,12 +2,14 @@
 // has no virtual host, or to a cluster that is not known, waits until the control plane has been asked for it.
 //
 // When what is missing is there the request goes on; when there is none, or it does not come in time, the request goes on as well, and
-// the router answers it. Routes are asked for where their scope has on_demand, virtual hosts where the route configuration has a vhds, clusters where this filter has an odcds.
-// How they are fetched is their owners' matter. resources_locator is refused. Only server imports it.
+// the router answers it. Routes are asked for where their scope has on_demand, virtual hosts where the route configuration has a vhds,
+// clusters where this filter has an odcds, in this order. How they are fetched is their owners' matter. resources_locator is refused.
+// Only server imports it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/on_demand_updates_filter
 package ondemand
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -112,7 +114,7 @@ func (f *filter) waitRoutes(s httpfilter.Stream) bool {
 	}
 	f.s = s
 	f.cancel = f.routes.WantRoutes(of, name, f.loop, f.routesDone)
-	f.loop.Arm(&f.timer, defaultTimeout)
+	f.loop.Arm(&f.timer, f.cfg.Timeout)
 	return true
 }
 
@@ -123,16 +125,17 @@ func (f *filter) waitHost(s httpfilter.Stream) bool {
 		return false
 	}
 	host := s.RequestHeaders().Value(header.Authority)
-	if len(host) == 0 || len(host) > maxHost {
+	if len(host) == 0 || len(host) > maxHost || bytes.IndexByte(host, '/') >= 0 {
 		return false
 	}
 	f.s = s
 	f.cancel = f.hosts.WantHost(t.Config, strings.ToLower(string(host)), f.loop, f.hostDone)
-	f.loop.Arm(&f.timer, defaultTimeout)
+	f.loop.Arm(&f.timer, f.cfg.Timeout)
 	return true
 }
 
-// maxHost is the longest host that is asked for: a DNS name and a port.
+// maxHost is the longest host that is asked for: a DNS name (RFC 1035, section 2.3.4) and a port. A slash would lead to another
+// route configuration.
 const maxHost = 253 + 1 + 5
 
 // waitCluster asks for the cluster of the route, if it is not known.

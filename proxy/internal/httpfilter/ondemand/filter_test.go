@@ -206,6 +206,7 @@ func TestHosts(t *testing.T) {
 			x.h.done(true)
 			x.pass(t, 2*time.Second)
 		}, "renewed 1, continued 1, cancelled 0 and 1"},
+		"of something else":  {"x/a", "", func(*fixture, *stream) {}, "renewed 0, continued 0, cancelled 0 and 0"},
 		"too long to be one": {strings.Repeat("a", 300), "", func(*fixture, *stream) {}, "renewed 0, continued 0, cancelled 0 and 0"},
 	} {
 		x := newFixture(t, on)
@@ -257,7 +258,7 @@ func TestConfig(t *testing.T) {
 		want  Config
 		err   string
 	}{
-		"none":             {nil, Config{}, ""},
+		"none":             {nil, Config{Timeout: 5 * time.Second}, ""},
 		"ads":              {source(overADS), Config{true, ads, 5 * time.Second}, ""},
 		"grpc":             {&ondemandv3.OnDemandCds{Source: overGRPC, Timeout: durationpb.New(time.Minute)}, Config{true, grpc, time.Minute}, ""},
 		"no source":        {source(nil), Config{}, "odcds.source: is required"},
