@@ -2,6 +2,11 @@ package listener
 
 import "github.com/lateen-mesh/lateen/proxy/internal/conn"
 
+// looksFor says what the bytes to a port are inspected for: a ClientHello, a request.
+func (c *config) looksFor(port uint16) (hello, request bool) {
+	return c.inspect && !c.res.TLSInspectorOff.Has(port), c.sniff && !c.res.HTTPInspectorOff.Has(port)
+}
+
 // inspect looks at the bytes that have come; they stay in the connection's buffer, for the
 // TLS handshake or the handler.
 func (s *served) inspect(eof bool) {
@@ -13,7 +18,8 @@ func (s *served) inspect(eof bool) {
 	}
 	b := s.c.In().Bytes()
 	info := s.c.Info()
-	if cfg.inspect && info.TransportProtocol == "" {
+	hello, http := cfg.looksFor(destination(info).Port())
+	if hello && info.TransportProtocol == "" {
 		h, v := parseHello(b)
 		switch {
 		case v == needMore && !eof:
@@ -29,7 +35,7 @@ func (s *served) inspect(eof bool) {
 			info.TransportProtocol = "raw_buffer"
 		}
 	}
-	if cfg.sniff && info.TransportProtocol != "tls" {
+	if http && info.TransportProtocol != "tls" {
 		proto, more := sniffHTTP(b)
 		if more && !eof {
 			return

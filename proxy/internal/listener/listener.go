@@ -189,7 +189,8 @@ func (l *Listener) compile(res *xdsresource.Listener, old *config) (*config, err
 				return err
 			}
 			c.chains = append(c.chains, ch)
-			// Envoy adds the inspector where a match needs what only it finds.
+			// Envoy adds the inspector where a match needs what only it finds. One that is there
+			// may be disabled for some ports.
 			m := &fc.Match
 			c.inspect = c.inspect || len(m.ServerNames) > 0 || m.TransportProtocol != "" || len(m.ApplicationProtocols) > 0
 		}

@@ -354,6 +354,25 @@ func TestInspectorTimeout(t *testing.T) {
 	}
 }
 
+// TestInspectorDisabled: to a port that an inspector is disabled for nothing is waited for, as servers that speak first need it.
+func TestInspectorDisabled(t *testing.T) {
+	w := newWorld(t, 1)
+	all := xdsresource.PortRanges{{First: 0, Last: 65535}}
+	for _, c := range []struct {
+		tls, http xdsresource.PortRanges
+		waits     bool
+	}{{nil, nil, true}, {all, nil, true}, {nil, all, true}, {all, all, false}, {all[:0], all, true}} {
+		_, addr := w.listener(&xdsresource.Listener{
+			TLSInspector: true, HTTPInspector: true, TLSInspectorOff: c.tls, HTTPInspectorOff: c.http,
+			ListenerFiltersTimeout: 30 * time.Millisecond,
+			FilterChains:           []*xdsresource.FilterChain{{Name: "raw", Match: xdsresource.FilterChainMatch{TransportProtocol: "raw_buffer"}}},
+		})
+		if got := greet(t, dial(t, "tcp", addr)); c.waits == (got == "raw") { // the client says nothing
+			t.Errorf("disabled for TLS %v, for HTTP %v: %q", c.tls, c.http, got)
+		}
+	}
+}
+
 func TestTLSFailureIsCounted(t *testing.T) {
 	w := newWorld(t, 1)
 	_, addr := w.listener(&xdsresource.Listener{FilterChains: []*xdsresource.FilterChain{{Name: "tls", TLS: certificate(t, "a.test")}}})

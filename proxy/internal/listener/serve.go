@@ -34,7 +34,7 @@ type served struct {
 
 // begin runs the listener filters, or goes on at once where there are none.
 func (s *served) begin(cfg *config) {
-	if !cfg.inspect && !cfg.sniff && cfg.res.ProxyProtocol == nil {
+	if hello, request := cfg.looksFor(destination(s.c.Info()).Port()); !hello && !request && cfg.res.ProxyProtocol == nil {
 		s.choose(cfg)
 		return
 	}

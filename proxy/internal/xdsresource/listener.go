@@ -59,12 +59,15 @@ type Listener struct {
 	// BufferLimit is per_connection_buffer_limit_bytes; 0 means the default of 1 MiB.
 	BufferLimit uint32
 
-	TLSInspector                     bool           // envoy.filters.listener.tls_inspector
-	HTTPInspector                    bool           // envoy.filters.listener.http_inspector
-	OriginalDst                      bool           // envoy.filters.listener.original_dst
-	ProxyProtocol                    *ProxyProtocol // envoy.filters.listener.proxy_protocol; nil: no
-	ListenerFiltersTimeout           time.Duration  // 0 disables; default 15s
-	ContinueOnListenerFiltersTimeout bool
+	TLSInspector  bool // envoy.filters.listener.tls_inspector
+	HTTPInspector bool // envoy.filters.listener.http_inspector
+	// TLSInspectorOff and HTTPInspectorOff are destination ports for which the inspectors are
+	// disabled (filter_disabled).
+	TLSInspectorOff, HTTPInspectorOff PortRanges
+	OriginalDst                       bool           // envoy.filters.listener.original_dst
+	ProxyProtocol                     *ProxyProtocol // envoy.filters.listener.proxy_protocol; nil: no
+	ListenerFiltersTimeout            time.Duration  // 0 disables; default 15s
+	ContinueOnListenerFiltersTimeout  bool
 
 	FilterChains []*FilterChain
 	Default      *FilterChain // default_filter_chain

@@ -22,11 +22,13 @@ var supportedFields = map[string]string{
 		transport_socket_connect_timeout name`,
 	"envoy.config.listener.v3.FilterChainMatch": `destination_port prefix_ranges direct_source_prefix_ranges source_type
 		source_prefix_ranges source_ports server_names transport_protocol application_protocols`,
-	"envoy.config.listener.v3.Filter":                                   "name typed_config",
-	"envoy.config.listener.v3.ListenerFilter":                           "name typed_config",
-	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":   "",
-	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "",
-	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":     "",
+	"envoy.config.listener.v3.Filter":                                     "name typed_config",
+	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled",
+	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate":          "or_match and_match not_match any_match destination_port_range",
+	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "rules",
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "",
+	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   "",
+	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
 
 	// HTTP connection manager.
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type stat_prefix rds scoped_routes

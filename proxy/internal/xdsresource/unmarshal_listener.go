@@ -79,6 +79,7 @@ func (p *parser) listener(m *listenerv3.Listener) *Listener {
 
 func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Listener) {
 	here := join(path, "typed_config")
+	off := p.portPredicate(join(path, "filter_disabled"), f.GetFilterDisabled())
 	kind := string(f.GetTypedConfig().MessageName())
 	if f.GetTypedConfig() == nil {
 		kind = f.GetName() // files of Envoy 1.19 and before name these filters without a configuration
@@ -105,6 +106,15 @@ func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Li
 		l.OriginalDst = true
 	default:
 		p.bad(path, "listener filter %q (%s) is not supported", f.GetName(), kind)
+	}
+	switch {
+	case off == nil:
+	case strings.Contains(kind, "tls_inspector"):
+		l.TLSInspectorOff = off
+	case strings.Contains(kind, "http_inspector"):
+		l.HTTPInspectorOff = off
+	default:
+		p.bad(join(path, "filter_disabled"), "is supported for tls_inspector and http_inspector only")
 	}
 }
 
