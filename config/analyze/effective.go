@@ -53,8 +53,8 @@ var effective = map[*schema.Kind][]string{
 		"http.fault.abort.httpStatus", "http.fault.abort.grpcStatus", "http.fault.abort.percentage",
 		"http.mirror", "http.mirrors", "http.mirrorPercentage", "http.mirrorPercent",
 		"http.corsPolicy", "http.headers",
-		"tls.match.sniHosts", "tls.match.port", "tls.match.gateways", "tls.match.sourceLabels", "tls.match.sourceNamespace", "tls.route",
-		"tcp.match.port", "tcp.match.gateways", "tcp.match.sourceLabels", "tcp.match.sourceNamespace", "tcp.route",
+		"tls.match.sniHosts", "tls.match.destinationSubnets", "tls.match.port", "tls.match.gateways", "tls.match.sourceLabels", "tls.match.sourceNamespace", "tls.route",
+		"tcp.match.destinationSubnets", "tcp.match.port", "tcp.match.gateways", "tcp.match.sourceLabels", "tcp.match.sourceNamespace", "tcp.route",
 	},
 	schema.DestinationRule: append(
 		[]string{"host", "exportTo", "workloadSelector", "subsets.name", "subsets.labels"},

@@ -241,7 +241,9 @@ func (a *analyzer) unreachable(o *config.Object, vs *networking.VirtualService) 
 // meshHosts finds hosts that two VirtualServices claim inside the mesh: one of them is not used.
 func (a *analyzer) meshHosts() {
 	owner := map[string]*config.Object{}
-	for _, o := range a.set.List(schema.VirtualService) {
+	list := slices.Clone(a.set.List(schema.VirtualService))
+	slices.SortStableFunc(list, func(x, y *config.Object) int { return x.Created.Compare(y.Created) })
+	for _, o := range list {
 		vs := o.Spec.(*networking.VirtualService)
 		if len(vs.Gateways) > 0 && !slices.Contains(vs.Gateways, "mesh") {
 			continue
@@ -256,7 +258,7 @@ func (a *analyzer) meshHosts() {
 			if other == o || !seesEachOther(vs, other) {
 				continue
 			}
-			a.add(o, ConflictingHosts, Error, indexed("spec.hosts", i), "VirtualService %s/%s has routes for host %s in the mesh as well; only the older one counts. Merge them",
+			a.add(o, ConflictingHosts, Error, indexed("spec.hosts", i), "VirtualService %s/%s has routes for host %s in the mesh as well; of those with routes for a client only the older one counts. Merge them",
 				other.Namespace, other.Name, host)
 		}
 	}

@@ -3,7 +3,9 @@ package validate
 //lint:file-ignore SA1019 Istio still serves its deprecated fields, so they are checked as well.
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -107,6 +109,7 @@ func (c *checker) httpRoute(p *field.Path, r *networking.HTTPRoute, delegate boo
 	c.httpDestinations(p.Child("route"), r.Route)
 	if r.Redirect != nil {
 		c.redirect(p.Child("redirect"), r.Redirect)
+		c.prefixRewrite(p, r)
 	}
 	if d := r.DirectResponse; d != nil {
 		c.status(p.Child("directResponse", "status"), int64(d.Status))
@@ -127,7 +130,42 @@ func (c *checker) httpRoute(p *field.Path, r *networking.HTTPRoute, delegate boo
 		c.cors(p.Child("corsPolicy"), r.CorsPolicy)
 	}
 	c.headers(p.Child("headers"), r.Headers)
+	c.authority(p, r)
 }
+
+// prefixRewrite needs a prefix that it takes the place of.
+func (c *checker) prefixRewrite(p *field.Path, r *networking.HTTPRoute) {
+	if r.Redirect.PrefixRewrite == "" {
+		return
+	}
+	for i, m := range r.Match {
+		switch m.GetUri().GetMatchType().(type) {
+		case *networking.StringMatch_Exact, *networking.StringMatch_Regex:
+			c.add(p.Child("redirect", "prefixRewrite"), "match[%d] has no prefix that could be replaced; match the uri by prefix", i)
+		}
+	}
+}
+
+// authority checks that a rule sets it at one place at most: which counts would be a guess.
+func (c *checker) authority(p *field.Path, r *networking.HTTPRoute) {
+	found := r.GetRewrite().GetAuthority() != ""
+	for _, part := range []struct {
+		name string
+		list map[string]string
+	}{{"set", r.GetHeaders().GetRequest().GetSet()}, {"add", r.GetHeaders().GetRequest().GetAdd()}} {
+		for _, name := range sorted(part.list) {
+			if !strings.EqualFold(name, "host") && !strings.EqualFold(name, ":authority") {
+				continue
+			}
+			if found {
+				c.add(p.Child("headers", "request", part.name, name), "the authority is set elsewhere in this rule; remove one")
+			}
+			found = true
+		}
+	}
+}
+
+func sorted(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (c *checker) httpDestinations(p *field.Path, list []*networking.HTTPRouteDestination) {
 	var sum int64
@@ -180,7 +218,7 @@ func (c *checker) httpMatch(p *field.Path, m *networking.HTTPMatchRequest) {
 	}{{"headers", m.Headers}, {"withoutHeaders", m.WithoutHeaders}} {
 		for name, v := range part.list {
 			at := p.Child(part.name, name)
-			c.header(at, name)
+			c.matchedHeader(at, name)
 			c.stringMatch(at, v)
 		}
 	}
@@ -198,6 +236,28 @@ func (c *checker) httpMatch(p *field.Path, m *networking.HTTPMatchRequest) {
 	c.labels(p.Child("sourceLabels"), m.SourceLabels)
 	c.gatewayNames(p.Child("gateways"), m.Gateways)
 	c.sourceNamespace(p, m.SourceNamespace)
+}
+
+// claimPrefix begins the name of a condition on a token's claim, which stands in a header's place:
+// @request.auth.claims[group][id], or with dots.
+// https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
+const claimPrefix = "@request.auth.claims"
+
+func (c *checker) matchedHeader(p *field.Path, name string) {
+	if len(name) < len(claimPrefix) || !strings.EqualFold(name[:len(claimPrefix)], claimPrefix) {
+		c.header(p, name)
+		return
+	}
+	var claims []string
+	switch rest := name[len(claimPrefix):]; {
+	case strings.HasPrefix(rest, "."):
+		claims = strings.Split(rest[1:], ".")
+	case strings.HasPrefix(rest, "[") && strings.HasSuffix(rest, "]"):
+		claims = strings.Split(rest[1:len(rest)-1], "][")
+	}
+	if len(claims) == 0 || slices.Contains(claims, "") {
+		c.add(p, "names no claim; write %s[group][id]", claimPrefix)
+	}
 }
 
 func (c *checker) sourceNamespace(p *field.Path, ns string) {

@@ -41,6 +41,7 @@ var resolutions = map[model.Resolution]string{
 var protocols = map[model.Protocol]string{
 	model.ProtocolAuto: "UnsupportedProtocol", model.ProtocolTCP: "TCP", model.ProtocolTLS: "TLS", model.ProtocolHTTPS: "HTTPS", model.ProtocolHTTP: "HTTP",
 	model.ProtocolHTTP2: "HTTP2", model.ProtocolGRPC: "GRPC", model.ProtocolGRPCWeb: "GRPC-Web", model.ProtocolUDP: "UDP",
+	model.ProtocolMongo: "Mongo", model.ProtocolMySQL: "MySQL",
 }
 
 func (s *Server) registryz(w http.ResponseWriter, _ *http.Request) {

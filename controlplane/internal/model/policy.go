@@ -80,7 +80,8 @@ type Mesh struct {
 	DNSRefresh     time.Duration   // dnsRefreshRate, 60s
 	DefaultPool    *ConnectionPool // defaultTrafficPolicy; nil: none
 	DefaultOutlier *Outlier
-	DetectTimeout  time.Duration // protocolDetectionTimeout, 0: none
+	// DetectTimeout is protocolDetectionTimeout, 0: none; nil: not given.
+	DetectTimeout *time.Duration
 	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.
 	DefaultRetries *Retries
 	// Providers are extensionProviders that log to a file: name to path and format. The
@@ -93,6 +94,24 @@ type Mesh struct {
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.
 	Topology Topology
 	Rev      uint64
+}
+
+// undeclaredDetection is how long a client may take to say its first bytes where nothing is said
+// of a port's protocol.
+const undeclaredDetection = time.Second
+
+// Detection is how long a listener waits for the bytes by which a protocol is told; 0: as long
+// as it takes. Istio waits for ever where nothing is said, so that servers that speak first need
+// to be declared. Here a port that may be one of theirs (undeclared) is taken for opaque bytes
+// after a moment, so that they never stall.
+func (m *Mesh) Detection(undeclared bool) time.Duration {
+	switch {
+	case m.DetectTimeout != nil:
+		return *m.DetectTimeout
+	case undeclared:
+		return undeclaredDetection
+	}
+	return 0
 }
 
 // LogProvider is a file access log.

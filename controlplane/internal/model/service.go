@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	ProtocolGRPC
 	ProtocolGRPCWeb
 	ProtocolUDP
+	ProtocolMongo
+	ProtocolMySQL
 )
 
 // IsHTTP reports whether requests can be read on the port.
@@ -34,13 +37,21 @@ func (p Protocol) IsHTTP2() bool { return p == ProtocolHTTP2 || p == ProtocolGRP
 // IsTLS reports whether the bytes on the port are TLS of the application's own.
 func (p Protocol) IsTLS() bool { return p == ProtocolTLS || p == ProtocolHTTPS }
 
+// ServerFirst reports whether the port is known for servers that speak before their clients: it
+// is never shared with one whose protocol is found out by what clients say.
+func (p Protocol) ServerFirst() bool { return p == ProtocolMongo || p == ProtocolMySQL }
+
 // ParseProtocol reads a protocol name as Istio does (case does not matter); unknown names are
 // ProtocolAuto with ok false.
 // https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
 func ParseProtocol(s string) (p Protocol, ok bool) {
 	switch strings.ToLower(s) {
-	case "tcp", "mongo", "mysql", "redis", "hbone":
+	case "tcp", "redis", "hbone":
 		return ProtocolTCP, true
+	case "mongo":
+		return ProtocolMongo, true
+	case "mysql":
+		return ProtocolMySQL, true
 	case "udp":
 		return ProtocolUDP, true
 	case "tls":
@@ -159,7 +170,8 @@ type Service struct {
 	ExportTo     ExportTo
 	Selector     map[string]string // workloads by label, same namespace; nil: none
 	Headless     bool
-	// Alias is the target of an ExternalName service; such services have DNS resolution.
+	// Alias is the host that an ExternalName service stands for. Where that is a service too its
+	// rules, ports and endpoints count (Snapshot.Concrete); else the name is resolved by DNS.
 	Alias string
 	// Registry names the registry that the service comes from ("Consul", "Nomad"), as a Registration; "" for objects.
 	Registry string
@@ -191,6 +203,15 @@ func (s *Service) AddressesFor(p *Proxy) []string {
 
 // Key is the key of a service in Snapshot.Services.
 func (s *Service) Key() string { return s.Host + "/" + s.Namespace }
+
+// CalledByPod reports whether clients find the service's endpoints by themselves and call one of
+// them, with bytes that do not say which service is meant.
+func (s *Service) CalledByPod() bool {
+	if !s.Headless && s.Resolution != ResolutionPassthrough {
+		return false
+	}
+	return slices.ContainsFunc(s.Ports, func(p Port) bool { return !p.Protocol.IsHTTP() })
+}
 
 // Definitions are the parts of the service, or itself.
 func (s *Service) Definitions() []*Service {

@@ -1,8 +1,10 @@
 package model
 
 import (
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -35,6 +37,8 @@ type Snapshot struct {
 	GatewayRules Table[[]*VirtualService]
 	// ServicesByPort holds services by port number in decimal, by key.
 	ServicesByPort Table[[]*Service]
+	// Aliases holds ExternalName services by the host that they stand for, by key.
+	Aliases Table[[]*Service]
 	// ServicesOf holds the keys of the services that have instances of a workload
 	// ("namespace/name"), sorted.
 	ServicesOf Table[[]string]
@@ -137,6 +141,46 @@ func (s *Snapshot) Service(host, ns string) *Service {
 	return preferred(s.Services.Prefix(host+"/"), ns)
 }
 
+// Concrete returns the service that an ExternalName service stands for, as a proxy in namespace
+// ns sees it; nil when it stands for none, or for itself. Aliases of aliases are followed.
+func (s *Snapshot) Concrete(svc *Service, ns string) *Service {
+	const mostHops = 8
+	at := svc
+	for hops := 0; at.Alias != ""; hops++ {
+		next := s.Service(at.Alias, ns)
+		if next == nil {
+			break
+		}
+		if next == svc || hops == mostHops {
+			return nil
+		}
+		at = next
+	}
+	if at == svc {
+		return nil
+	}
+	return at
+}
+
+// AliasesOf returns the ExternalName services that stand for a service, directly or by way of
+// each other, as a proxy in namespace ns sees them.
+func (s *Snapshot) AliasesOf(host, ns string) []*Service {
+	var out []*Service
+	hosts := []string{host}
+	for i := 0; i < len(hosts); i++ {
+		list, _ := s.Aliases.Get(hosts[i])
+		for _, svc := range list {
+			if slices.Contains(out, svc) || s.Service(svc.Host, ns) != svc {
+				continue
+			}
+			if c := s.Concrete(svc, ns); c != nil && c.Host == host {
+				out, hosts = append(out, svc), append(hosts, svc.Host)
+			}
+		}
+	}
+	return out
+}
+
 func preferred(all []*Service, ns string) *Service {
 	var best *Service
 	for _, svc := range all {
@@ -215,6 +259,42 @@ func (s *Snapshot) MeshRulesAt(pattern, ns string) []*VirtualService {
 			}
 		}
 	}
+	return found
+}
+
+// OpaqueRulesFor returns the virtual services of sidecars of namespace ns with rules for
+// opaque connections to a host. Unlike those for requests, rules for wildcards count beside those
+// for the host itself, as in Istio: what decides is who exported them, then their age. For a
+// host that is a wildcard, rules for hosts below it count as well: they tell server names apart.
+func (s *Snapshot) OpaqueRulesFor(host, ns string) []*VirtualService {
+	var found []*VirtualService
+	add := func(list []*VirtualService) {
+		for _, v := range list {
+			if len(v.TCP)+len(v.TLS) > 0 && !slices.Contains(found, v) {
+				found = append(found, v)
+			}
+		}
+	}
+	patterns(host, func(pattern string) bool {
+		add(s.MeshRulesAt(pattern, ns))
+		return false
+	})
+	if suffix, wildcard := strings.CutPrefix(host, "*"); wildcard {
+		for _, h := range s.MeshRules.Keys() {
+			if strings.HasSuffix(h, suffix) {
+				add(s.MeshRulesAt(h, ns))
+			}
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *VirtualService) int {
+		if d := exportRank(a, ns) - exportRank(b, ns); d != 0 {
+			return d
+		}
+		if older(a.Created, a.Key(), b.Created, b.Key()) {
+			return -1
+		}
+		return 1
+	})
 	return found
 }
 

@@ -57,6 +57,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	b.affectedByPolicies(&s, peerAuths, again)
 	b.deriveEndpoints(&s, old, again, ch)
 	b.indexPorts(&s, services)
+	b.indexAliases(&s, services, ch)
 	b.indexRules(&s, rules, ch)
 	b.indexRoutes(&s, routes, ch)
 	for _, d := range gateways {
@@ -232,6 +233,8 @@ func (b *Builder) deriveEndpoints(s, old *model.Snapshot, again map[string]bool,
 			mark(&ch.EndpointHosts, hostOf(key))
 			if svc, _ := s.Services.Get(key); svc.Resolution == model.ResolutionDNS || svc.Resolution == model.ResolutionDNSRR {
 				mark(&ch.Hosts, hostOf(key)) // DNS clusters carry their endpoints
+			} else if svc.CalledByPod() {
+				mark(&ch.ListenerHosts, hostOf(key)) // each endpoint has a listener
 			}
 		}
 	}

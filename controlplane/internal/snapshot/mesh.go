@@ -76,7 +76,10 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 			TrustedProxies: t.NumTrustedProxies, ForwardClientCert: model.ForwardClientCert(t.ForwardClientCertDetails), ProxyProtocol: t.ProxyProtocol != nil,
 		}
 	}
-	m.Keepalive, m.DetectTimeout = keepalive(in.TcpKeepalive), duration(in.ProtocolDetectionTimeout)
+	m.Keepalive = keepalive(in.TcpKeepalive)
+	if in.ProtocolDetectionTimeout != nil {
+		m.DetectTimeout = ptr(duration(in.ProtocolDetectionTimeout))
+	}
 	m.ServiceExportTo, m.VirtualServiceExportTo = slices.Clone(in.DefaultServiceExportTo), slices.Clone(in.DefaultVirtualServiceExportTo)
 	m.RuleExportTo = slices.Clone(in.DefaultDestinationRuleExportTo)
 	if in.LocalityLbSetting != nil {

@@ -78,7 +78,7 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	}
 	switch {
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
-		out.Resolution, out.Alias = model.ResolutionDNS, s.Spec.ExternalName
+		out.Resolution, out.Alias = model.ResolutionDNS, strings.TrimSuffix(strings.ToLower(s.Spec.ExternalName), ".")
 		if out.Alias == "" {
 			p.add("spec.externalName", "is empty; the service has no endpoints")
 		} else {

@@ -134,6 +134,9 @@ func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clus
 }
 
 func serviceClusters(s *model.Snapshot, p *model.Proxy, svc *model.Service) []Resource {
+	if s.Concrete(svc, p.Namespace) != nil {
+		return nil // those of the service that it stands for
+	}
 	inputs := clusterInputs(s, p, svc)
 	out := make([]Resource, 0, len(inputs))
 	for _, in := range inputs {

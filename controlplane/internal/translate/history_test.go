@@ -78,6 +78,9 @@ func (d dice) object() *config.Object {
 		if d.IntN(4) == 0 {
 			s.Spec.ClusterIP = d.of("None", "10.0.0.1", "10.0.0.2")
 		}
+		if d.IntN(6) == 0 {
+			s.Spec.Type, s.Spec.ExternalName = corev1.ServiceTypeExternalName, d.of("a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "ext.example.com")
+		}
 		for i, n := 0, 1+d.IntN(3); i < n; i++ {
 			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: d.of("http", "tcp", "x", "grpc"), Port: int32(d.of("P", "Q", "R", "S")[0]), TargetPort: intstr.FromInt32(int32(d.IntN(3)))})
 		}
@@ -163,12 +166,23 @@ func (d dice) virtualService() *networking.VirtualService {
 		return v
 	}
 	if d.IntN(4) == 0 {
-		v.Tcp = []*networking.TCPRoute{{Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
+		v.Tcp = []*networking.TCPRoute{
+			{Match: []*networking.L4MatchAttributes{{DestinationSubnets: d.subnets()}, {Port: 80, SourceLabels: map[string]string{"app": d.of("a", "b")}}},
+				Route: []*networking.RouteDestination{{Destination: d.destination()}}},
+			{Match: []*networking.L4MatchAttributes{{DestinationSubnets: d.subnets()}}, Route: []*networking.RouteDestination{{Destination: d.destination()}}},
+			{Route: []*networking.RouteDestination{{Destination: d.destination(), Weight: 1}, {Destination: d.destination(), Weight: int32(d.IntN(2))}}},
+		}
 	}
 	if d.IntN(4) == 0 {
-		v.Tls = []*networking.TLSRoute{{Match: []*networking.TLSMatchAttributes{{SniHosts: []string{"ext.example.com"}}}, Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
+		v.Tls = []*networking.TLSRoute{{Match: []*networking.TLSMatchAttributes{
+			{SniHosts: []string{"ext.example.com", d.of("one.example.com", "*.example.com")}, DestinationSubnets: d.subnets()}, {SniHosts: []string{d.of("ext.example.com", "two.example.com")}},
+		}, Route: []*networking.RouteDestination{{Destination: d.destination()}}}}
 	}
 	return v
+}
+
+func (d dice) subnets() []string {
+	return [][]string{nil, {"10.0.0.0/8"}, {"10.0.0.1", "10.1.0.0/16"}, {"10.0.0.1/8"}}[d.IntN(4)]
 }
 
 func (d dice) httpRoute(root bool) *networking.HTTPRoute {

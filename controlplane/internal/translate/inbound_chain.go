@@ -41,15 +41,17 @@ func (b *inboundChains) build() []*listenerv3.FilterChain {
 		}
 		out = append(out, b.chain("tls", alpn, true, http))
 	}
-	if b.sp.mode != model.MTLSStrict {
-		switch {
-		case auto:
-			out = append(out, b.chain("raw_buffer", httpALPN, false, true), b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
-		case http:
-			out = append(out, b.chain("raw_buffer", nil, false, true))
-		default:
-			out = append(out, b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
-		}
+	switch {
+	case b.sp.mode == model.MTLSStrict:
+	case b.sp.mode == model.MTLSDisable && !auto:
+		// Nothing is to be told apart, so nothing is looked at: a server may speak first.
+		out = append(out, b.chain("", nil, false, http))
+	case auto:
+		out = append(out, b.chain("raw_buffer", httpALPN, false, true), b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
+	case http:
+		out = append(out, b.chain("raw_buffer", nil, false, true))
+	default:
+		out = append(out, b.chain("raw_buffer", nil, false, false), b.chain("tls", nil, false, false))
 	}
 	return out
 }
@@ -59,7 +61,7 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 	// updated.
 	name := b.prefix
 	switch {
-	case transport == "raw_buffer":
+	case transport == "raw_buffer", transport == "":
 		name += "-plaintext"
 	case !mtls:
 		name += "-tls"

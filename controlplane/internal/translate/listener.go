@@ -5,7 +5,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -34,13 +33,6 @@ func Listeners(s *model.Snapshot, p *model.Proxy) []Resource {
 func listenerLogs(l *listenerv3.Listener, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
 	l.AccessLog = logs
 	return l
-}
-
-// detect says how long a listener waits for bytes that tell the protocol. 0 is Istio's
-// default: as long as it takes; then the connection goes on without an answer.
-func detect(l *listenerv3.Listener, mesh *model.Mesh) {
-	l.ListenerFiltersTimeout = durationpb.New(mesh.DetectTimeout)
-	l.ContinueOnListenerFiltersTimeout = mesh.DetectTimeout > 0
 }
 
 func trafficDirection(d direction) corev3.TrafficDirection {

@@ -47,7 +47,7 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 		}
 		if inspect := inspectors(l.FilterChains); len(inspect) > 0 {
 			l.ListenerFilters = append(l.ListenerFilters, inspect...)
-			detect(l, s.Mesh)
+			l.ListenerFiltersTimeout = zeroDuration() // who comes to a server with TLS speaks first
 		}
 		names[l.Name] = true
 		out = append(out, listenerLogs(l, noRoute))
@@ -130,9 +130,8 @@ func (c *gatewayChains) tcpChain(gs gatewayServer) *listenerv3.FilterChain {
 		if t == nil {
 			continue
 		}
-		if to := rc.shares(t.Destinations); len(to) > 0 {
-			return &listenerv3.FilterChain{Filters: tcpFiltersWith(gateway, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), c.logs),
-				Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin)}
+		if filters := rc.ruleFilters(gateway, vs, t.Destinations, c.logs); filters != nil {
+			return &listenerv3.FilterChain{Filters: filters, Metadata: ruleMetadata(vs, t.Origin)}
 		}
 	}
 	return nil

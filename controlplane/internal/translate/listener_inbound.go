@@ -167,7 +167,8 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener 
 				Metadata:     metadata(nil, sp.services[0].Origin),
 			}
 			l.ListenerFilters = inspectors(l.FilterChains)
-			detect(l, s.Mesh)
+			l.ContinueOnListenerFiltersTimeout = true
+			l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(!sp.port.Protocol.IsHTTP()))
 			out = append(out, listenerLogs(l, noRoute))
 		}
 		return out
@@ -188,27 +189,10 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener 
 	// Ports that no service names: what arrives is detected and passed on.
 	rest := servedPort{port: model.Port{Protocol: model.ProtocolAuto}, mode: s.MTLS(p.Namespace, p.Labels, 0)}
 	l.FilterChains = append(l.FilterChains, (&inboundChains{s: s, p: p, logs: logs, sp: rest, prefix: virtualInbound}).build()...)
-	l.ListenerFilters = append([]*listenerv3.ListenerFilter{restoreOriginalDst()}, inspectTLS(), inspectHTTP())
-	detect(l, s.Mesh)
+	l.ListenerFilters = append([]*listenerv3.ListenerFilter{restoreOriginalDst()}, inspectors(l.FilterChains)...)
+	l.ContinueOnListenerFiltersTimeout = true
+	l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(true))
 	return []*listenerv3.Listener{listenerLogs(l, noRoute)}
-}
-
-// inspectors are the listener filters that the chains' matches need.
-func inspectors(chains []*listenerv3.FilterChain) []*listenerv3.ListenerFilter {
-	tls, http := false, false
-	for _, c := range chains {
-		m := c.FilterChainMatch
-		tls = tls || m.GetTransportProtocol() != "" || len(m.GetServerNames()) > 0
-		http = http || (m.GetTransportProtocol() == "raw_buffer" && len(m.GetApplicationProtocols()) > 0)
-	}
-	var out []*listenerv3.ListenerFilter
-	if tls {
-		out = append(out, inspectTLS())
-	}
-	if http {
-		out = append(out, inspectHTTP())
-	}
-	return out
 }
 
 // inboundRoute is the inline route configuration of a port.

@@ -1,310 +1,160 @@
 package translate
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
-	"sort"
 	"strconv"
-
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// outboundListener is what one outbound listener of a sidecar is made of: a route
-// configuration, or a service of opaque bytes.
+// outboundListener is one outbound listener of a sidecar: a route configuration, services of
+// opaque bytes, or both, which are told apart by what the client says first.
 type outboundListener struct {
 	ip    string
 	port  uint32
-	route string         // RDS name; "" for bytes
-	svc   *model.Service // for bytes, and for the origin
-	sp    model.Port
-	bind  bool // its own socket; otherwise connections are handed over by original destination
-	// ranges are services of bytes on subnets: what is going there is theirs, whatever else the
-	// listener serves. With nothing but these svc is nil.
-	ranges []outboundRange
+	bind  bool   // its own socket; otherwise connections are handed over by original destination
+	route string // RDS name; "" for bytes alone
+	bytes []outboundBytes
+	// first is the service that the listener was made for.
+	first    *model.Service
+	protocol model.Protocol // of first
 }
 
-// outboundRange is a service that has a whole subnet.
-type outboundRange struct {
-	subnet netip.Prefix
-	svc    *model.Service
-	sp     model.Port
+// outboundBytes is a service that may have opaque connections.
+type outboundBytes struct {
+	svc  *model.Service
+	sp   model.Port
+	only []netip.Prefix // nil: of whatever comes to the listener
 }
 
 // anyAddress is the address of listeners for connections to wherever they were going.
 const anyAddress = "0.0.0.0"
 
+// outboundPlan gathers listeners, service by service, oldest first: where two claim the same
+// connections the older has them.
+type outboundPlan struct {
+	s        *model.Snapshot
+	p        *model.Proxy
+	explicit bool
+	taken    map[uint32]bool // ports that are not to be had
+	found    map[netip.AddrPort]*outboundListener
+	list     []*outboundListener
+}
+
 // sidecarOutbound lists a sidecar's outbound listeners, by port and address.
 //
 // Without interception these are the explicit HTTP proxy and, for ports that need no
-// privilege, one socket a port on the proxy's own address; with interception one a port on
-// 0.0.0.0 for HTTP and one for each address and port of other services.
-func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []outboundListener {
-	explicit := p.Interception == model.InterceptNone
-	var out []outboundListener
+// privilege, one socket a port on the proxy's own address. With interception there is one for a
+// port on 0.0.0.0 for HTTP, one for each address and port of other services, and one for each
+// pod of a headless service, whose clients call pods.
+func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
+	plan := &outboundPlan{s: s, p: p, explicit: p.Interception == model.InterceptNone, taken: map[uint32]bool{}, found: map[netip.AddrPort]*outboundListener{}}
 	if p.HTTPProxy.IsValid() {
-		out = append(out, outboundListener{ip: p.HTTPProxy.Addr().String(), port: uint32(p.HTTPProxy.Port()), route: httpProxyRoute, bind: true})
+		plan.list = append(plan.list, &outboundListener{ip: p.HTTPProxy.Addr().String(), port: uint32(p.HTTPProxy.Port()), route: httpProxyRoute, bind: true})
 	}
-	taken := map[uint32]bool{}
-	if explicit {
+	if plan.explicit {
 		for _, sp := range servedPorts(s, p) {
-			taken[sp.target] = true
+			plan.taken[sp.target] = true
 		}
 		if p.HTTPProxy.IsValid() && p.HTTPProxy.Addr().String() == p.IP {
-			taken[uint32(p.HTTPProxy.Port())] = true
+			plan.taken[uint32(p.HTTPProxy.Port())] = true
 		}
 	}
-	type slot struct {
-		ip   string
-		port uint32
-	}
-	found := map[slot]int{}
-	for _, svc := range s.VisibleServices(p.Namespace) {
+	services := slices.Clone(s.VisibleServices(p.Namespace))
+	slices.SortStableFunc(services, func(a, b *model.Service) int { return a.Created.Compare(b.Created) })
+	for _, svc := range services {
+		if s.Concrete(svc, p.Namespace) != nil {
+			continue // clients are led to where that one is
+		}
 		for _, sp := range svc.Ports {
-			if explicit && (sp.Number < 1024 || taken[sp.Number] || reservedPorts[sp.Number]) {
+			if plan.explicit && (sp.Number < 1024 || plan.taken[sp.Number] || reservedPorts[sp.Number]) {
 				continue
 			}
-			l := outboundListener{port: sp.Number, svc: svc, sp: sp, bind: explicit}
-			if speaksHTTP(sp) {
-				l.route = strconv.FormatUint(uint64(sp.Number), 10)
-			}
-			addresses := []string{anyAddress}
-			switch {
-			case explicit:
-				addresses = []string{p.IP}
-			case l.route == "":
-				if list := svc.AddressesFor(p); len(list)+len(svc.Ranges) > 0 {
-					addresses = list
-				}
-				for _, subnet := range svc.Ranges {
-					k := slot{anyAddress, sp.Number}
-					i, shared := found[k]
-					if !shared {
-						i = len(out)
-						found[k] = i
-						out = append(out, outboundListener{ip: anyAddress, port: sp.Number})
-					}
-					out[i].addRange(outboundRange{subnet, svc, sp})
-				}
-			}
-			for _, ip := range addresses {
-				if a, err := netip.ParseAddr(ip); err != nil || a.Is6() && !p.HasIPv6() {
-					continue
-				}
-				l.ip = ip
-				k := slot{ip, sp.Number}
-				if i, dup := found[k]; dup {
-					// Several services on one socket: requests are told apart by host;
-					// bytes cannot be, so they yield to requests, else the first by name
-					// has the socket.
-					if out[i].svc == nil || out[i].route == "" && l.route != "" {
-						l.ranges = out[i].ranges
-						out[i] = l
-					}
-					continue
-				}
-				found[k] = len(out)
-				out = append(out, l)
-			}
+			plan.add(svc, sp)
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool {
-		if out[i].port != out[j].port {
-			return out[i].port < out[j].port
-		}
-		return out[i].ip < out[j].ip
+	slices.SortStableFunc(plan.list, func(a, b *outboundListener) int {
+		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.ip, b.ip))
 	})
-	return out
+	return plan.list
 }
 
-// addRange adds a subnet; of two services with the same one the first by name has it.
-func (o *outboundListener) addRange(r outboundRange) {
-	if !slices.ContainsFunc(o.ranges, func(have outboundRange) bool { return have.subnet == r.subnet }) {
-		o.ranges = append(o.ranges, r)
+// add puts a service's port where its connections arrive.
+func (o *outboundPlan) add(svc *model.Service, sp model.Port) {
+	addresses, ranges := []string{anyAddress}, []netip.Prefix(nil)
+	switch {
+	case o.explicit:
+		addresses = []string{o.p.IP}
+	case !sp.Protocol.IsHTTP():
+		addresses, ranges = o.addresses(svc, sp)
 	}
-}
-
-func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
-	logs, noRoute := accessLogs(s, p, outbound)
-	var out []*listenerv3.Listener
-	if p.Interception != model.InterceptNone {
-		out = append(out, listenerLogs(catchAllListener(s, logs), noRoute))
+	if len(ranges) > 0 {
+		o.place(anyAddress, svc, sp, ranges)
 	}
-	for _, o := range sidecarOutbound(s, p) {
-		l := &listenerv3.Listener{
-			Name: listenerName(o.ip, o.port), Address: socketAddress(o.ip, o.port), TrafficDirection: trafficDirection(outbound),
-		}
-		if !o.bind {
-			l.BindToPort = boolean(false)
-		}
-		switch {
-		case o.route != "" && o.bind:
-			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
-				connectionManager(s, p, outbound, "outbound_"+l.Name, o.route, nil, logs)}}}
-		case o.route != "":
-			// What turns out not to be HTTP goes where it was going.
-			l.FilterChains = []*listenerv3.FilterChain{{
-				FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: httpALPN},
-				Filters:          []*listenerv3.Filter{connectionManager(s, p, outbound, "outbound_"+l.Name, o.route, nil, logs)},
-			}}
-			l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
-			l.ListenerFilters = []*listenerv3.ListenerFilter{inspectTLS(), inspectHTTP()}
-			detect(l, s.Mesh)
-		case o.svc == nil:
-			l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
-			l.Metadata = metadata(nil, o.ranges[0].svc.Origin)
-		default:
-			l.FilterChains = tcpChains(s, p, o, logs)
-			l.Metadata = metadata(nil, o.svc.Origin)
-		}
-		l.FilterChains = append(rangeChains(s, p, o, logs), l.FilterChains...)
-		if o.route == "" {
-			if l.ListenerFilters = inspectors(l.FilterChains); len(l.ListenerFilters) > 0 {
-				detect(l, s.Mesh)
-			}
-		}
-		out = append(out, listenerLogs(l, noRoute))
-	}
-	return out
-}
-
-// rangeChains are the filter chains of services that have subnets.
-func rangeChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
-	var out []*listenerv3.FilterChain
-	for _, r := range o.ranges {
-		for _, c := range tcpChains(s, p, outboundListener{port: o.port, svc: r.svc, sp: r.sp}, logs) {
-			if c.FilterChainMatch == nil {
-				c.FilterChainMatch = &listenerv3.FilterChainMatch{}
-			}
-			c.FilterChainMatch.PrefixRanges = []*corev3.CidrRange{{AddressPrefix: r.subnet.Addr().String(), PrefixLen: u32(uint32(r.subnet.Bits()))}}
-			out = append(out, c)
+	for _, ip := range addresses {
+		if a, err := netip.ParseAddr(ip); err == nil && (a.Is4() || o.p.HasIPv6()) {
+			o.place(ip, svc, sp, nil)
 		}
 	}
-	return out
 }
 
-// unknownConnection takes a connection that is to no known service: on to where it was going,
-// or nowhere (D20, D21).
-func unknownConnection(mesh *model.Mesh, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	cluster := PassthroughCluster
-	if mesh.RegistryOnly {
-		cluster = BlackHoleCluster
+// addresses are where connections to a service go that are not told apart by a Host header.
+func (o *outboundPlan) addresses(svc *model.Service, sp model.Port) ([]string, []netip.Prefix) {
+	if list := svc.AddressesFor(o.p); len(list)+len(svc.Ranges) > 0 {
+		return list, svc.Ranges
 	}
-	return tcpFilters(outbound, cluster, toCluster(cluster), logs)
-}
-
-// catchAllListener is where redirected connections arrive; it hands them to the listener of
-// their original destination, and keeps those that have none.
-func catchAllListener(s *model.Snapshot, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
-	return &listenerv3.Listener{
-		Name: virtualOutbound, Address: socketAddress("0.0.0.0", outboundPort), TrafficDirection: trafficDirection(outbound),
-		UseOriginalDst: boolean(true),
-		FilterChains: []*listenerv3.FilterChain{
-			{
-				Name:             "virtualOutbound-trafficloop",
-				FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(outboundPort)},
-				Filters:          tcpFilters(outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
-			},
-			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s.Mesh, logs)},
-		},
+	if !svc.CalledByPod() {
+		return []string{anyAddress}, nil
 	}
-}
-
-// tcpChains are the filter chains for a service of opaque bytes: by server name where a
-// virtual service has tls rules, then its first tcp rule that concerns the client, then the
-// service itself.
-func tcpChains(s *model.Snapshot, p *model.Proxy, o outboundListener, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
-	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: o.sp.Number}
-	var rules *model.VirtualService
-	if all := s.MeshRulesFor(o.svc.Host, p.Namespace); len(all) > 0 {
-		rules = all[0]
-	}
-	var out []*listenerv3.FilterChain
-	if rules != nil && o.sp.Protocol.IsTLS() {
-		out = append(out, rc.tlsChains(outbound, rules, nil, logs)...)
-	}
-	dest := model.Destination{Host: o.svc.Host, Port: o.sp.Number}
-	to := toCluster(ClusterName(o.sp.Number, "", o.svc.Host))
-	if rules != nil {
-		if t := rc.tcpRule(rules); t != nil {
-			if w := rc.shares(t.Destinations); len(w) > 0 {
-				to, dest = w, t.Destinations[0].Destination
+	// Clients have found the pods by DNS, and call one.
+	var pods []string
+	set, _ := o.s.Endpoints.Get(svc.Key())
+	if set != nil {
+		for i := range set.Instances {
+			// A workload's own address is not called through this listener.
+			if in := &set.Instances[i]; in.ServicePort == sp.Number && in.Address != o.p.IP && !slices.Contains(pods, in.Address) {
+				pods = append(pods, in.Address)
 			}
 		}
 	}
-	return append(out, &listenerv3.FilterChain{Filters: tcpFiltersWith(outbound, to[0].name, to, rc.tcpPolicy(dest), logs)})
+	if len(pods) == 0 && !svc.Headless && svc.Selector == nil {
+		return []string{anyAddress}, nil // a ServiceEntry without resolution: whatever address
+	}
+	return pods, nil
 }
 
-// tcpRule is the first tcp rule that concerns the client and the port.
-func (rc *routeContext) tcpRule(vs *model.VirtualService) *model.TCPRoute {
-	for i := range vs.TCP {
-		t := &vs.TCP[i]
-		if len(t.Matches) == 0 {
-			return t
-		}
-		for j := range t.Matches {
-			if rc.appliesL4(&t.Matches[j]) {
-				return t
-			}
-		}
+// place adds a service's port to the listener of an address, as Istio does: requests share one,
+// bytes are added as long as they can be told apart, and where both may come the client's first
+// bytes decide.
+func (o *outboundPlan) place(ip string, svc *model.Service, sp model.Port, only []netip.Prefix) {
+	key := netip.AddrPortFrom(netip.MustParseAddr(ip), uint16(sp.Number))
+	l := o.found[key]
+	isNew := l == nil
+	if isNew {
+		l = &outboundListener{ip: ip, port: sp.Number, bind: o.explicit, first: svc, protocol: sp.Protocol}
+		o.found[key], o.list = l, append(o.list, l)
 	}
-	return nil
+	if l.protocol != sp.Protocol && (l.protocol.ServerFirst() || sp.Protocol.ServerFirst()) {
+		return // neither may be made to wait for the client's first bytes
+	}
+	requests := only == nil && speaksHTTP(sp)
+	shared := l.route != "" && ip == anyAddress // requests, and what else comes passes
+	if requests && l.route == "" {
+		l.route = o.routeName(ip, svc, sp)
+	}
+	if sp.Protocol.IsHTTP() || sp.Protocol == model.ProtocolAuto && shared {
+		return
+	}
+	l.bytes = append(l.bytes, outboundBytes{svc, sp, only})
 }
 
-// appliesL4 decides what is known when the configuration is made. A gateway's clients are
-// unknown, so that it does not ask who they are.
-func (rc *routeContext) appliesL4(m *model.L4Match) bool {
-	if m.Port != 0 && m.Port != rc.port || len(m.Gateways) > 0 && !contains(m.Gateways, rc.gateway) || len(m.Subnets) > 0 {
-		return false
+// routeName is the name of a listener's route configuration. A service whose protocol is
+// detected, at an address of its own, has its own: whatever host a request names is meant for it.
+func (o *outboundPlan) routeName(ip string, svc *model.Service, sp model.Port) string {
+	if sp.Protocol == model.ProtocolAuto && ip != anyAddress && !o.explicit {
+		return hostPort(svc.Host, sp.Number)
 	}
-	return rc.gateway != model.MeshGateway || rc.isClient(m.SourceLabels, m.SourceNamespace)
-}
-
-// tlsChains are chains by server name, for the tls rules that concern the client. admit (may
-// be nil) says which names a gateway server takes.
-func (rc *routeContext) tlsChains(d direction, vs *model.VirtualService, admit func(string) bool, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
-	var out []*listenerv3.FilterChain
-	for i := range vs.TLS {
-		t := &vs.TLS[i]
-		var names []string
-		for j := range t.Matches {
-			if rc.appliesL4(&t.Matches[j]) {
-				for _, n := range t.Matches[j].SNIHosts {
-					if admit == nil || admit(n) {
-						names = append(names, n)
-					}
-				}
-			}
-		}
-		to := rc.shares(t.Destinations)
-		if len(names) == 0 || len(to) == 0 {
-			continue
-		}
-		m := &listenerv3.FilterChainMatch{ServerNames: names}
-		if contains(names, "*") {
-			m = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
-		}
-		out = append(out, &listenerv3.FilterChain{
-			FilterChainMatch: m, Filters: tcpFiltersWith(d, to[0].name, to, rc.tcpPolicy(t.Destinations[0].Destination), logs),
-			Metadata: metadata(map[string]any{"config": vs.Origin.IstioPath()}, t.Origin),
-		})
-	}
-	return out
-}
-
-// shares are the clusters of destinations; a lone destination needs no weight.
-func (rc *routeContext) shares(list []model.L4Destination) []weightedCluster {
-	if len(list) == 1 {
-		return toCluster(rc.cluster(list[0].Destination))
-	}
-	var out []weightedCluster
-	for _, d := range list {
-		if d.Weight > 0 {
-			out = append(out, weightedCluster{rc.cluster(d.Destination), d.Weight})
-		}
-	}
-	return out
+	return strconv.FormatUint(uint64(sp.Number), 10)
 }

@@ -86,17 +86,25 @@ func (rc *routeContext) weighted(list []model.HTTPDestination, a *routev3.RouteA
 }
 
 // cluster names the cluster of a destination. Without a port it is the service's only one,
-// else the one that the request came in on. A host that is not known keeps its name: Envoy
+// else the one that the request came in on. An ExternalName service is the service that it stands
+// for. A host that is not known keeps its name: Envoy
 // answers 503 with NC, which tells more than a missing route.
 func (rc *routeContext) cluster(d model.Destination) string {
-	port := d.Port
-	if port == 0 {
-		port = rc.port
-		if svc := rc.snap.Service(d.Host, rc.proxy.Namespace); svc != nil && len(svc.Ports) == 1 {
-			port = svc.Ports[0].Number
+	port, host := d.Port, d.Host
+	svc := rc.snap.Service(host, rc.proxy.Namespace)
+	if svc != nil {
+		if concrete := rc.snap.Concrete(svc, rc.proxy.Namespace); concrete != nil {
+			host = concrete.Host
 		}
 	}
-	return ClusterName(port, d.Subset, d.Host)
+	switch {
+	case port != 0:
+	case svc != nil && len(svc.Ports) == 1:
+		port = svc.Ports[0].Number
+	default:
+		port = rc.port
+	}
+	return ClusterName(port, d.Subset, host)
 }
 
 func applyRewrite(a *routev3.RouteAction, rw *model.Rewrite) {

@@ -35,15 +35,10 @@ func routeConfig(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool
 	if p.Type == model.Router {
 		return gatewayRouteConfig(s, p, name)
 	}
-	var port uint32
-	if name != httpProxyRoute {
-		n, err := strconv.ParseUint(name, 10, 16)
-		if err != nil {
-			return Resource{}, false
-		}
-		port = uint32(n)
+	hosts, ok := routedHosts(s, p, name)
+	if !ok {
+		return Resource{}, false
 	}
-	hosts := sidecarHosts(s, p, port)
 	k := (&keyHash{}).str(s.Scope(p), name).num(s.Mesh.Rev)
 	for i := range hosts {
 		hosts[i].key(k, s, p)
@@ -51,6 +46,35 @@ func routeConfig(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool
 	return Resource{Name: name, Key: k.String(), build: func() proto.Message {
 		return sidecarRoutes(s, p, name, hosts)
 	}}, true
+}
+
+// routedHosts returns the virtual hosts of the route configuration of that name: of a port ("80"),
+// of one service that has a listener of its own ("catalog.shop.svc.cluster.local:8080"), or of
+// the explicit proxy.
+func routedHosts(s *model.Snapshot, p *model.Proxy, name string) ([]virtualHost, bool) {
+	if name == httpProxyRoute {
+		return sidecarHosts(s, p, 0), true
+	}
+	host, text := "", name
+	if i := strings.LastIndexByte(name, ':'); i >= 0 {
+		host, text = name[:i], name[i+1:]
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return nil, false
+	}
+	if host == "" {
+		return sidecarHosts(s, p, uint32(n)), true
+	}
+	svc := s.Service(host, p.Namespace)
+	if svc == nil {
+		return nil, false
+	}
+	if sp, ok := svc.Port(uint32(n)); !ok || sp.Protocol != model.ProtocolAuto {
+		return nil, false
+	}
+	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: uint32(n)}
+	return []virtualHost{{host: host, port: uint32(n), svc: svc, rules: rc.inForce(s.MeshRulesFor(host, p.Namespace)), domains: []string{"*"}}}, true
 }
 
 // key adds everything that a virtual host's routes are derived from.
@@ -84,6 +108,9 @@ func destinationKey(k *keyHash, s *model.Snapshot, p *model.Proxy, host string) 
 	if svc := s.Service(host, p.Namespace); svc != nil {
 		k.num(svc.Rev)
 		ns = svc.Namespace
+		if concrete := s.Concrete(svc, p.Namespace); concrete != nil {
+			k.str(concrete.Host)
+		}
 	}
 	if rule := s.Rule(host, ns, p.Namespace, p.Labels); rule != nil {
 		k.num(rule.Rev)
@@ -108,12 +135,17 @@ func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost 
 	var out []virtualHost
 	for _, svc := range services {
 		all := s.MeshRulesFor(svc.Host, p.Namespace)
+		alias := s.Concrete(svc, p.Namespace) != nil
 		for _, sp := range svc.Ports {
 			if !speaksHTTP(sp) || (!explicit && sp.Number != port) {
 				continue
 			}
 			rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: sp.Number}
-			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rc.inForce(all), domains: serviceDomains(svc, p)})
+			rules := rc.inForce(all)
+			if alias && rules == nil {
+				continue // its names are among those of the service that it stands for
+			}
+			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rules, domains: serviceDomains(s, svc, p)})
 		}
 	}
 	for _, host := range s.MeshRules.Keys() {
@@ -128,18 +160,37 @@ func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost 
 		}
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].name() < out[j].name() })
-	seen := map[string]bool{}
-	kept := out[:0]
-	for _, v := range out {
-		domains := v.domains
-		if explicit {
-			domains = withPort(domains, v.port)
+	// An alias with rules of its own has its names before the service that it stands for.
+	owner := map[string]*virtualHost{}
+	claim := func(v *virtualHost) {
+		for _, d := range v.domains {
+			if explicit {
+				d = hostPort(d, v.port)
+			}
+			if owner[d] == nil {
+				owner[d] = v
+			}
 		}
+	}
+	for i := range out {
+		if v := &out[i]; v.svc != nil && v.svc.Alias != "" {
+			claim(v)
+		}
+	}
+	for i := range out {
+		claim(&out[i])
+	}
+	kept := make([]virtualHost, 0, len(out))
+	for i := range out {
+		v := out[i]
+		domains := v.domains
 		v.domains = nil
 		for _, d := range domains {
-			if !seen[d] {
-				seen[d] = true
+			if !explicit && owner[d] == &out[i] {
 				v.domains = append(v.domains, d)
+			}
+			if explicit && owner[hostPort(d, v.port)] == &out[i] {
+				v.domains = append(v.domains, withPort(d, v.port)...)
 			}
 		}
 		if len(v.domains) > 0 {
@@ -225,14 +276,17 @@ func covered(host string, services []*model.Service) []*model.Service {
 }
 
 // serviceDomains are the names by which clients call a service (D15): its FQDN, the shorter
-// forms that resolve in the client's namespace, and its addresses.
-func serviceDomains(svc *model.Service, p *model.Proxy) []string {
-	out := []string{svc.Host}
-	if svc.Mesh {
-		if svc.Namespace == p.Namespace {
-			out = append(out, svc.Name)
+// forms that resolve in the client's namespace, those of its aliases, and its addresses. Pods of
+// a headless service have names below it.
+func serviceDomains(s *model.Snapshot, svc *model.Service, p *model.Proxy) []string {
+	out := nameForms(svc, p)
+	for _, alias := range s.AliasesOf(svc.Host, p.Namespace) {
+		out = append(out, nameForms(alias, p)...)
+	}
+	if svc.Headless {
+		for _, d := range slices.Clone(out) {
+			out = append(out, "*."+d)
 		}
-		out = append(out, svc.Name+"."+svc.Namespace+".svc", svc.Name+"."+svc.Namespace)
 	}
 	for _, a := range svc.AddressesFor(p) {
 		if ip, err := netip.ParseAddr(a); err == nil && ip.Is6() {
@@ -243,17 +297,27 @@ func serviceDomains(svc *model.Service, p *model.Proxy) []string {
 	return out
 }
 
+// nameForms are a service's names as a client in the proxy's namespace may write them.
+func nameForms(svc *model.Service, p *model.Proxy) []string {
+	out := []string{svc.Host}
+	if svc.Mesh {
+		if svc.Namespace == p.Namespace {
+			out = append(out, svc.Name)
+		}
+		out = append(out, svc.Name+"."+svc.Namespace+".svc", svc.Name+"."+svc.Namespace)
+	}
+	return out
+}
+
 // withPort gives the forms that a client of the explicit proxy uses: with the port, and for
 // port 80 also without.
-func withPort(domains []string, port uint32) []string {
+func withPort(domain string, port uint32) []string {
 	var out []string
-	for _, d := range domains {
-		if port == 80 {
-			out = append(out, d)
-		}
-		if d != "*" {
-			out = append(out, hostPort(d, port))
-		}
+	if port == 80 {
+		out = append(out, domain)
+	}
+	if domain != "*" {
+		out = append(out, hostPort(domain, port))
 	}
 	return out
 }

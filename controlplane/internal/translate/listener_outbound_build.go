@@ -1,0 +1,112 @@
+package translate
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
+	logs, noRoute := accessLogs(s, p, outbound)
+	var out []*listenerv3.Listener
+	if p.Interception != model.InterceptNone {
+		out = append(out, listenerLogs(catchAllListener(s, logs), noRoute))
+	}
+	for _, o := range sidecarOutbound(s, p) {
+		if l := o.build(s, p, logs); l != nil {
+			out = append(out, listenerLogs(l, noRoute))
+		}
+	}
+	return out
+}
+
+// build makes a listener; nil when no connection would have a place to go.
+func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
+	l := &listenerv3.Listener{
+		Name: listenerName(o.ip, o.port), Address: socketAddress(o.ip, o.port), TrafficDirection: trafficDirection(outbound),
+	}
+	if !o.bind {
+		l.BindToPort = boolean(false)
+	}
+	if len(o.bytes) > 0 && o.route == "" {
+		l.Metadata = metadata(nil, o.first.Origin)
+	}
+	var all *listenerv3.FilterChain // for what no match is for
+	claims := chainClaims{}
+	for _, b := range o.bytes {
+		for _, c := range o.bytesChains(s, p, b, logs) {
+			if !claims.admit(c) {
+				continue
+			}
+			if c.FilterChainMatch == nil {
+				all = c
+			} else {
+				l.FilterChains = append(l.FilterChains, c)
+			}
+		}
+	}
+	if o.route != "" {
+		requests := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{connectionManager(s, p, outbound, "outbound_"+l.Name, o.route, nil, logs)}}
+		if o.bind && len(o.bytes) == 0 {
+			all = requests // whatever it is, it cannot be passed on
+		} else {
+			requests.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: httpALPN}
+			l.FilterChains = append(l.FilterChains, requests)
+		}
+	}
+	switch {
+	case len(l.FilterChains) == 0 && all == nil:
+		return nil
+	case len(l.FilterChains) == 0:
+		l.FilterChains = []*listenerv3.FilterChain{all}
+	case all != nil:
+		// As the default chain it has all that begins to fit another and does not in the end.
+		l.DefaultFilterChain = all
+	case o.bind && len(o.bytes) > 0:
+		// Whoever calls the port means its service, whatever server name it asks for.
+		b := o.bytes[0]
+		rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: b.sp.Number}
+		l.DefaultFilterChain = &listenerv3.FilterChain{Filters: rc.serviceFilters(b, logs)}
+	case !o.bind:
+		// What is for nobody goes where it was going.
+		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
+	}
+	l.ListenerFilters = inspectors(l.FilterChains)
+	l.ContinueOnListenerFiltersTimeout = true
+	l.ListenerFiltersTimeout = zeroDuration()
+	if o.sniffs() {
+		l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(len(o.bytes) > 0))
+	}
+	return l
+}
+
+// sniffs reports whether the listener finds out if what comes is a request.
+func (o *outboundListener) sniffs() bool { return o.route != "" && (!o.bind || len(o.bytes) > 0) }
+
+// unknownConnection takes a connection that is to no known service: on to where it was going,
+// or nowhere (D20, D21).
+func unknownConnection(mesh *model.Mesh, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	cluster := PassthroughCluster
+	if mesh.RegistryOnly {
+		cluster = BlackHoleCluster
+	}
+	return tcpFilters(outbound, cluster, toCluster(cluster), logs)
+}
+
+// catchAllListener is where redirected connections arrive; it hands them to the listener of
+// their original destination, and keeps those that have none.
+func catchAllListener(s *model.Snapshot, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
+	return &listenerv3.Listener{
+		Name: virtualOutbound, Address: socketAddress(anyAddress, outboundPort), TrafficDirection: trafficDirection(outbound),
+		UseOriginalDst: boolean(true),
+		FilterChains: []*listenerv3.FilterChain{
+			{
+				Name:             "virtualOutbound-trafficloop",
+				FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(outboundPort)},
+				Filters:          tcpFilters(outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
+			},
+			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s.Mesh, logs)},
+		},
+	}
+}
