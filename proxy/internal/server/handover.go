@@ -79,8 +79,8 @@ func (s *Server) Descriptor(listener, address string, worker int) int {
 	return fd
 }
 
-// activeConnections are the gauges of listeners.
-var activeConnections = regexp.MustCompile(`^listener\..*downstream_cx_active$`)
+// activeConnections is the gauge of all listeners' connections. Those of each listener stand there once more by worker.
+var activeConnections = regexp.MustCompile(`^server\.total_connections$`)
 
 // HandOver stops accepting and asks all connections to end: another process has the sockets.
 func (s *Server) HandOver() {

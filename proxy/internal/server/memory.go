@@ -61,7 +61,7 @@ func SetProcs(workers int) {
 
 const (
 	// trimEvery is how often it is looked whether to trim.
-	trimEvery = 2 * time.Second
+	trimEvery = 500 * time.Millisecond
 	// trimAbove is the resident size from which trimming is worth its page faults: some 400
 	// bring back what serving needs, half a millisecond of CPU.
 	trimAbove = 14 << 20
