@@ -60,11 +60,13 @@ func SetProcs(workers int) {
 }
 
 const (
-	// trimEvery is how often it is looked whether to trim.
-	trimEvery = 500 * time.Millisecond
-	// trimAbove is the resident size from which trimming is worth its page faults: some 400
-	// bring back what serving needs, half a millisecond of CPU.
-	trimAbove = 14 << 20
+	// look is how often the resident size is looked at. Dropping costs page faults: what serving needs
+	// comes back, 4 ms of CPU each time. So above trimAbove it is done once in trimEvery, for what
+	// is not needed any more, and at once only above trimAtOnce: a sidecar is to stay below 25 MB.
+	look       = 500 * time.Millisecond
+	trimEvery  = 10 * time.Second
+	trimAbove  = 14 << 20
+	trimAtOnce = 20 << 20
 	// freeAfter is how long after the start the heap is given back once more, when the first
 	// connections have been served.
 	freeAfter = 4 * time.Second
@@ -73,22 +75,29 @@ const (
 // keep gives memory back until done is closed. It begins when the start is over.
 func (f *Footprint) keep(done <-chan struct{}) {
 	f.free()
-	look := time.NewTicker(trimEvery)
-	defer look.Stop()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
 	again := time.NewTimer(freeAfter)
 	defer again.Stop()
+	trimmed := time.Now()
 	for {
 		select {
 		case <-done:
 			return
 		case <-again.C:
 			f.free()
-		case <-look.C:
-			if Resident() > trimAbove {
+		case now := <-ticker.C:
+			if worthTrimming(Resident(), now.Sub(trimmed)) {
+				trimmed = now
 				drop(f.text)
 			}
 		}
 	}
+}
+
+// worthTrimming decides by the resident size, and the time since the last trimming.
+func worthTrimming(resident uint64, since time.Duration) bool {
+	return resident > trimAtOnce || resident > trimAbove && since >= trimEvery
 }
 
 // free gives back all that nobody uses now.

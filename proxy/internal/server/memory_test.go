@@ -3,6 +3,7 @@ package server
 import (
 	"runtime"
 	"testing"
+	"time"
 )
 
 func TestReadOnlyMapping(t *testing.T) {
@@ -64,4 +65,21 @@ func TestNarrow(t *testing.T) {
 	}
 	drop(narrowed)
 	runtime.GC() // reads the tables of functions again
+}
+
+func TestWorthTrimming(t *testing.T) {
+	for _, tt := range []struct {
+		resident uint64
+		since    time.Duration
+		want     bool
+	}{
+		{12 << 20, time.Hour, false},
+		{16 << 20, time.Second, false},
+		{16 << 20, trimEvery, true},
+		{21 << 20, 0, true},
+	} {
+		if got := worthTrimming(tt.resident, tt.since); got != tt.want {
+			t.Errorf("%d MB resident, %v after the last: %v", tt.resident>>20, tt.since, got)
+		}
+	}
 }
