@@ -1,8 +1,6 @@
 package snapshot
 
 import (
-	"slices"
-	"strings"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -20,25 +18,10 @@ func (b *Builder) indexAliases(s *model.Snapshot, diffs []diff[model.Service], c
 			at(touched, d.new.Alias)[d.key] = d.new
 		}
 	}
-	var edits []model.Edit[[]*model.Service]
-	for host, changed := range touched {
-		prev, _ := s.Aliases.Get(host)
-		var next []*model.Service
-		for _, svc := range prev {
-			if _, ok := changed[svc.Key()]; !ok {
-				next = append(next, svc)
-			}
-		}
-		for _, svc := range changed {
-			if svc != nil {
-				next = append(next, svc)
-			}
-		}
-		slices.SortFunc(next, func(a, c *model.Service) int { return strings.Compare(a.Key(), c.Key()) })
-		edits = append(edits, model.Edit[[]*model.Service]{Key: host, Value: next, Delete: len(next) == 0})
+	for host := range touched {
 		mark(&ch.Hosts, host) // it is called by other names now
 	}
-	s.Aliases = s.Aliases.Apply(edits)
+	s.Aliases = regroup(s.Aliases, touched)
 	for _, d := range diffs {
 		if endpointsOnly(d) {
 			continue

@@ -334,9 +334,15 @@ func (b *Builder) indexPorts(s *model.Snapshot, diffs []diff[model.Service]) {
 			}
 		}
 	}
+	s.ServicesByPort = regroup(s.ServicesByPort, touched)
+}
+
+// regroup returns an index of services with those that changed, by group and by their keys; nil: gone. Groups are in
+// the order of keys.
+func regroup(index model.Table[[]*model.Service], touched map[string]map[string]*model.Service) model.Table[[]*model.Service] {
 	var edits []model.Edit[[]*model.Service]
-	for p, changed := range touched {
-		prev, _ := s.ServicesByPort.Get(p)
+	for group, changed := range touched {
+		prev, _ := index.Get(group)
 		next := make([]*model.Service, 0, len(prev)+len(changed))
 		for _, svc := range prev {
 			if _, ok := changed[svc.Key()]; !ok {
@@ -349,9 +355,9 @@ func (b *Builder) indexPorts(s *model.Snapshot, diffs []diff[model.Service]) {
 			}
 		}
 		slices.SortFunc(next, func(a, c *model.Service) int { return strings.Compare(a.Key(), c.Key()) })
-		edits = append(edits, model.Edit[[]*model.Service]{Key: p, Value: next, Delete: len(next) == 0})
+		edits = append(edits, model.Edit[[]*model.Service]{Key: group, Value: next, Delete: len(next) == 0})
 	}
-	s.ServicesByPort = s.ServicesByPort.Apply(edits)
+	return index.Apply(edits)
 }
 
 func port(p model.Port) string { return strconv.FormatUint(uint64(p.Number), 10) }
