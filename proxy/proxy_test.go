@@ -32,13 +32,28 @@ func run(t *testing.T, bootstrap string) *running {
 
 func runWith(t *testing.T, cfg Config) *running {
 	t.Helper()
+	r, done := launch(t, cfg)
+	select {
+	case <-r.Ready():
+	case err := <-done:
+		done <- nil
+		t.Fatalf("Run ended: %v", err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the proxy did not become ready")
+	}
+	return r
+}
+
+// launch starts a proxy. done gets what Run returns.
+func launch(t *testing.T, cfg Config) (r *running, done chan error) {
+	t.Helper()
 	cfg.Concurrency, cfg.Logger = 2, slog.New(slog.NewTextHandler(t.Output(), nil))
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done = make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -46,15 +61,7 @@ func runWith(t *testing.T, cfg Config) *running {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	select {
-	case <-p.Ready():
-	case err := <-done:
-		done <- nil
-		t.Fatalf("Run ended: %v", err)
-	case <-time.After(20 * time.Second):
-		t.Fatal("the proxy did not become ready")
-	}
-	return &running{p, t}
+	return &running{p, t}, done
 }
 
 // do sends a request and returns status, headers and body.

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -65,10 +67,43 @@ func TestScopedRDS(t *testing.T) {
 	if got := get("b"); got != "200 two" {
 		t.Errorf("%s after a refusal, want 200 two", got)
 	}
-	if _, all := p.admin("GET", "/stats?filter=scoped_rds"); !strings.Contains(all, "http.main.scoped_rds.shops.all_scopes: 2") {
+	if _, all := p.admin("GET", "/stats?filter=scoped_rds"); !strings.Contains(all, "http.main.scoped_rds.shops.all_scopes: 2") || !strings.Contains(all, "http.main.scoped_rds.shops.on_demand_scopes: 1") {
 		t.Errorf("statistics:\n%s", all)
 	}
+	// Two exchange their keys in one response.
+	cp.setAll(xdsresource.TypeScopedRoutes, map[string]proto.Message{"eager": scopeOf("eager", "b", "rc", false), "late": scopeOf("late", "a", "rb", true)})
+	eventually(t, "the exchange", func() bool { return get("a") == "200 two" && get("b") == "200 three" })
+	cp.setAll(xdsresource.TypeScopedRoutes, map[string]proto.Message{"eager": scopeOf("eager", "a", "rc", false), "late": scopeOf("late", "b", "rb", true)})
+	eventually(t, "the way back", func() bool { return get("a") == "200 three" && get("b") == "200 two" })
+
+	// Routes on demand that are not there are asked for once, and come when they are.
+	cp.set(xdsresource.TypeScopedRoutes, "nowhere", scopeOf("nowhere", "c", "rd", true))
+	eventually(t, "the answer that there are none", func() bool { return get("c") == "404 " })
+	began := time.Now()
+	if got := get("c"); got != "404 " || time.Since(began) > 3*time.Second {
+		t.Errorf("%s after %v where it is known that there are no routes", got, time.Since(began))
+	}
+	cp.set(xdsresource.TypeRoute, "rd", routes("rd", "four"))
+	eventually(t, "routes that come late", func() bool { return get("c") == "200 four" })
+	cp.remove(xdsresource.TypeScopedRoutes, "nowhere")
 	cp.remove(xdsresource.TypeScopedRoutes, "late")
 	eventually(t, "the scope is gone", func() bool { return get("b") == "404 " })
 	eventually(t, "its routes are given back", func() bool { return cp.wants(xdsresource.TypeRoute) == "rc" })
+}
+
+// TestScopedRDSTime: a listener waits for scopes that do not come as long as initial_fetch_timeout says, and serves nobody then.
+func TestScopedRDSTime(t *testing.T) {
+	cp := startADS(t)
+	cp.mute = xdsresource.TypeScopedRoutes
+	p := run(t, strings.Replace(vhdsBootstrap(cp, ""), `rds: {route_config_name: "80", config_source: {ads: {}}}`, `scoped_routes:
+            name: shops
+            scope_key_builder: {fragments: [{header_value_extractor: {name: x-shop, index: 0}}]}
+            rds_config_source: {ads: {}}
+            scoped_rds: {scoped_rds_config_source: {ads: {}, initial_fetch_timeout: 0.1s}}`, 1))
+	if code, _, _ := do(t, "GET", "http://"+p.ListenerAddrs()["main"], "x-shop", "a"); code != 404 {
+		t.Errorf("%d without scopes, want 404", code)
+	}
+	if _, all := p.admin("GET", "/stats?filter=scoped_rds"); !strings.Contains(all, "http.main.scoped_rds.shops.init_fetch_timeout: 1") {
+		t.Errorf("statistics:\n%s", all)
+	}
 }

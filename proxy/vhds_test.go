@@ -176,7 +176,7 @@ func TestVHDS(t *testing.T) {
 				}
 			}
 			_, stats := p.admin("GET", "/stats?usedonly&filter=vhds")
-			for _, s := range []string{"http.main.vhds.80.config_reload", "http.main.vhds.80.update_success", "http.main.vhds.80.update_attempt"} {
+			for _, s := range []string{"http.main.rds.vhds.80.config_reload", "http.main.rds.vhds.80.update_success", "http.main.rds.vhds.80.update_attempt"} {
 				if !strings.Contains(stats, s) {
 					t.Errorf("%s is not among the statistics:\n%s", s, stats)
 				}

@@ -40,6 +40,7 @@ type ads struct {
 	// lazy keeps clusters and virtual hosts for those who ask by name; silent does not tell them that there
 	// is none.
 	lazy, silent bool
+	mute         string // a type that is never answered
 
 	mu        sync.Mutex
 	nonce     int
@@ -146,7 +147,7 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 			continue
 		}
 		s.want[url][n], names[n] = true, true
-		if byName(url) && a.resources[url][n] == nil && !a.silent {
+		if (byName(url) || a.lazy && url == xdsresource.TypeRoute) && a.resources[url][n] == nil && !a.silent {
 			missing = append(missing, n)
 		}
 	}
@@ -159,7 +160,7 @@ func (a *ads) request(s *adsStream, r *discoveryv3.DeltaDiscoveryRequest) {
 			out = append(out, n)
 		}
 	}
-	if len(out)+len(missing) > 0 || s.all[url] {
+	if url != a.mute && (len(out)+len(missing) > 0 || s.all[url]) {
 		a.push(s, url, out, missing)
 	}
 }
@@ -209,6 +210,24 @@ func (a *ads) set(url, name string, m proto.Message) {
 		if a.everybody(s, url) || s.want[url][name] {
 			a.push(s, url, []string{name}, nil)
 		}
+	}
+}
+
+// setAll sets several in one response.
+func (a *ads) setAll(url string, all map[string]proto.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var names []string
+	for name, m := range all {
+		packed, err := anypb.New(m)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.resources[url][name] = packed
+		names = append(names, name)
+	}
+	for s := range a.streams {
+		a.push(s, url, names, nil)
 	}
 }
 

@@ -162,7 +162,7 @@ func (p *place) cluster(c map[string]any) map[string]any {
 		return c // neither of a built-in type nor with hosts of its own
 	}
 	out := map[string]any{"connect_timeout": "1s", "type": "STATIC"}
-	if c["load_assignment"] == nil {
+	if c["load_assignment"] == nil && c["type"] != "EDS" {
 		out["load_assignment"] = map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{
 			"lb_endpoints": []any{map[string]any{"endpoint": map[string]any{"address": address(take(p.origins, to))}}},
 		}}}

@@ -38,9 +38,10 @@ type Bootstrap struct {
 	// ADS is the control plane's stream; nil without dynamic_resources.
 	ADS *GRPCSource
 	// LDS and CDS say where listeners and clusters come from beside the bootstrap; nil: from
-	// nowhere.
-	LDS, CDS *xdsresource.ConfigSource
-	Stats    Stats
+	// nowhere. The start waits so long for the first answer of each; 0: without end.
+	LDS, CDS                         *xdsresource.ConfigSource
+	LDSFetchTimeout, CDSFetchTimeout time.Duration
+	Stats                            Stats
 	// Runtime is the runtime's layers, the topmost last.
 	Runtime []xdsresource.RuntimeLayer
 	// Overload is the overload manager; nil: none.
@@ -78,8 +79,8 @@ type GRPCSource struct {
 	Cluster string
 	// Delta selects the incremental protocol, else state of the world.
 	Delta bool
-	// InitialMetadata is sent with each stream.
-	InitialMetadata map[string]string
+	// Call is how the service is called.
+	Call xdsresource.GRPCCall
 }
 
 // Proto returns the whole file, for the admin API.
@@ -239,22 +240,22 @@ func (l *loader) dynamic(d *bootstrapv3.Bootstrap_DynamicResources) {
 	if c := d.GetAdsConfig(); c != nil {
 		l.out.ADS = l.source("dynamic_resources.ads_config", c)
 	}
-	l.out.LDS = l.configSource("dynamic_resources.lds_config", d.GetLdsConfig())
-	l.out.CDS = l.configSource("dynamic_resources.cds_config", d.GetCdsConfig())
+	l.out.LDS, l.out.LDSFetchTimeout = l.configSource("dynamic_resources.lds_config", d.GetLdsConfig())
+	l.out.CDS, l.out.CDSFetchTimeout = l.configSource("dynamic_resources.cds_config", d.GetCdsConfig())
 }
 
 // configSource reads where listeners or clusters come from.
-func (l *loader) configSource(path string, m *corev3.ConfigSource) *xdsresource.ConfigSource {
+func (l *loader) configSource(path string, m *corev3.ConfigSource) (*xdsresource.ConfigSource, time.Duration) {
 	if m == nil {
-		return nil
+		return nil, 0
 	}
-	src, err := l.dec.ConfigSource(m)
+	src, fetch, err := l.dec.ConfigSource(m)
 	if err != nil {
 		l.nested(path, err)
-		return nil
+		return nil, 0
 	}
 	l.reach(path, src)
-	return &src
+	return &src, fetch
 }
 
 // reach sees to it that a source can be reached.
@@ -269,7 +270,7 @@ func (l *loader) reach(path string, src xdsresource.ConfigSource) {
 
 // source reads a gRPC config source and remembers the cluster that it names.
 func (l *loader) source(path string, c *corev3.ApiConfigSource) *GRPCSource {
-	s := &GRPCSource{InitialMetadata: map[string]string{}}
+	s := &GRPCSource{}
 	switch c.GetApiType() {
 	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
 		s.Delta = true
@@ -290,9 +291,11 @@ func (l *loader) source(path string, c *corev3.ApiConfigSource) *GRPCSource {
 		l.bad(path+".grpc_services[0].envoy_grpc.cluster_name", "is required")
 		return nil
 	}
-	for _, h := range svc.GetInitialMetadata() {
-		s.InitialMetadata[h.GetKey()] = h.GetValue()
+	call, err := l.dec.GRPCCall(svc)
+	if err != nil {
+		l.nested(path+".grpc_services[0]", err)
 	}
+	s.Call = call
 	l.out.Control[s.Cluster] = nil
 	return s
 }

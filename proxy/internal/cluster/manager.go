@@ -276,6 +276,22 @@ func (m *Manager) SetEndpoints(name string, e *xdsresource.Endpoints) {
 	}
 }
 
+// WithoutEndpoints has an EDS cluster that has no endpoints yet go on without any. late: because they
+// have not come in time, which is counted.
+func (m *Manager) WithoutEndpoints(name string, late bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.clusters[name]
+	if c == nil || c.cfg.Type != xdsresource.ClusterEDS || c.endpoints != nil {
+		return
+	}
+	if late {
+		m.count(c, InitFetchTimeout)
+	}
+	c.endpoints = &xdsresource.Endpoints{ClusterName: edsName(c.cfg), OverprovisioningFactor: 140}
+	m.rebuild(c)
+}
+
 func (m *Manager) setEndpoints(c *Cluster, e *xdsresource.Endpoints) {
 	c.endpoints = e
 	m.count(c, UpdateSuccess)

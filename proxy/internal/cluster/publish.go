@@ -46,7 +46,7 @@ func (m *Manager) publishOne(c *Cluster) {
 	v.remaining = c.remaining
 	v.transport = c.transport
 	if c.transport.secure() {
-		transportsocket.NewStats(c.scope, nil) // shown before there is anything to count
+		transportsocket.NewClientStats(c.scope, nil) // shown before there is anything to count
 	}
 	if c.transport.proxied() {
 		v.lostTLVs = c.scope.Counter("upstream.proxyprotocol.v2_tlvs_exceed_max_length")

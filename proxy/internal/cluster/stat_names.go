@@ -82,6 +82,7 @@ const (
 	MembershipDegraded // gauge
 	MembershipExcluded // gauge
 	MembershipTotal    // gauge
+	InitFetchTimeout
 	UpdateAttempt
 	UpdateSuccess
 	UpdateFailure
@@ -179,6 +180,7 @@ var statSet = stats.NewSet(
 	counter("original_dst_host_invalid"),
 	counter("membership_change"), gauge("membership_healthy"), gauge("membership_degraded"),
 	gauge("membership_excluded"), gauge("membership_total"),
+	counter("init_fetch_timeout"),
 	counter("update_attempt"), counter("update_success"), counter("update_failure"), counter("update_empty"),
 	counter("update_no_rebuild"), counter("assignment_stale"), counter("assignment_timeout_received"), gauge("max_host_weight"),
 	gauge("circuit_breakers.default.cx_open"), gauge("circuit_breakers.default.rq_pending_open"),

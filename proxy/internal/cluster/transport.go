@@ -124,7 +124,7 @@ func (t *transports) proxied() bool {
 // TLS counts the handshakes of the cluster's connections.
 func (l *Local) TLS() *transportsocket.Stats {
 	if l.tls == nil {
-		l.tls = transportsocket.NewStats(l.cluster.scope, l.shard)
+		l.tls = transportsocket.NewClientStats(l.cluster.scope, l.shard)
 	}
 	return l.tls
 }

@@ -22,8 +22,8 @@ type Service interface {
 // Conn keeps a gRPC connection between batches, and makes a new one after a failure.
 type Conn struct {
 	Service Service
-	// Metadata goes with each call.
-	Metadata map[string]string
+	// Metadata goes with each call: each name with its value behind it.
+	Metadata []string
 
 	conn  *grpc.ClientConn
 	close func()
@@ -39,7 +39,7 @@ func (c *Conn) Get(ctx context.Context) (*grpc.ClientConn, context.Context, erro
 		c.conn, c.close = conn, end
 	}
 	if len(c.Metadata) > 0 {
-		ctx = metadata.NewOutgoingContext(ctx, metadata.New(c.Metadata))
+		ctx = metadata.AppendToOutgoingContext(ctx, c.Metadata...)
 	}
 	return c.conn, ctx, nil
 }

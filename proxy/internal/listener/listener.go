@@ -270,7 +270,7 @@ func (l *Listener) newChain(res *xdsresource.Listener, fc *xdsresource.FilterCha
 	}}
 	var err error
 	if fc.TLS != nil {
-		transportsocket.NewStats(l.scope, nil) // shown before there is anything to count
+		transportsocket.NewServerStats(l.scope, nil) // shown before there is anything to count
 		if ch.tls, err = transportsocket.NewServer(fc.TLS, l.o.Secrets); err != nil {
 			return nil, fmt.Errorf("filter chain %q: transport socket: %w", fc.Name, err)
 		}

@@ -138,7 +138,7 @@ func (w *worker) shard() *stats.Shard    { return w.l.o.Stats.Shard(w.loop.ID())
 // handshakes are the statistics of TLS, made when first needed.
 func (w *worker) handshakes() *transportsocket.Stats {
 	if w.tls == nil {
-		w.tls = transportsocket.NewStats(w.l.scope, w.shard())
+		w.tls = transportsocket.NewServerStats(w.l.scope, w.shard())
 	}
 	return w.tls
 }

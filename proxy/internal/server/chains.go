@@ -75,7 +75,10 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	}
 	switch {
 	case cfg.Scopes != nil:
-		if cfg.Scopes.SRDS != nil {
+		if src := cfg.Scopes.SRDS; src != nil {
+			if err := s.reachable(*src, "scoped_rds.scoped_rds_config_source"); err != nil {
+				return nil, err
+			}
 			deps.Scopes = s.scopes.slot(cfg.Scopes).Load
 			break
 		}

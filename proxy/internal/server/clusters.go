@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
@@ -24,6 +25,8 @@ type clusterSet struct {
 	// warming are the clusters that are not warm; the number tells one from the next of its name.
 	warming map[string]uint64
 	begun   uint64 // the last of these numbers
+	// slowest is the longest time-out for endpoints that a cluster has named.
+	slowest time.Duration
 	// onIdle runs once, when no cluster is warming.
 	onIdle func()
 }
@@ -70,6 +73,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 		return err
 	}
 	name := r.Name
+	cs.slowest = max(cs.slowest, cfg.EDSFetchTimeout)
 	cs.begun++
 	begun := cs.begun
 	state := Warming
@@ -106,7 +110,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 	if cfg.Type == xdsresource.ClusterEDS {
 		service = resource{cfg.EDSSource, cfg.EDSServiceName}
 	}
-	cs.useService(name, service)
+	cs.useService(name, service, cfg.EDSFetchTimeout)
 	if state == Active {
 		cs.s.onDemand.warm(name)
 	}
@@ -115,7 +119,7 @@ func (cs *clusterSet) update(r xdsresource.Resource, version string, static bool
 
 // useService moves a cluster to another EDS resource (the zero value for none). The new one is
 // subscribed before the old one is given back.
-func (cs *clusterSet) useService(cluster string, service resource) {
+func (cs *clusterSet) useService(cluster string, service resource, timeout time.Duration) {
 	old := cs.service[cluster]
 	if old == service {
 		// The cluster may be new under a name whose endpoints are known already.
@@ -126,13 +130,17 @@ func (cs *clusterSet) useService(cluster string, service resource) {
 	}
 	if service.name != "" {
 		cs.service[cluster] = service
+		key := fetchKey{xdsresource.TypeEndpoints, service}
 		if cs.users[service] == nil {
 			cs.users[service] = map[string]bool{}
+			cs.s.fetches.begin(key, timeout, func(late bool) { cs.s.endpoints.without(service, late) })
 			cs.s.sources.subscribe(service.source, xdsresource.TypeEndpoints, service.name)
 		}
 		cs.users[service][cluster] = true
 		if e := cs.s.endpoints.value[service]; e != nil {
 			cs.s.clusters.SetEndpoints(cluster, e)
+		} else if !cs.s.fetches.waits(key) {
+			cs.s.clusters.WithoutEndpoints(cluster, false) // others have waited in vain
 		}
 	} else {
 		delete(cs.service, cluster)
@@ -143,6 +151,7 @@ func (cs *clusterSet) useService(cluster string, service resource) {
 	if delete(cs.users[old], cluster); len(cs.users[old]) == 0 {
 		delete(cs.users, old)
 		cs.s.endpoints.forget(old)
+		cs.s.fetches.end(fetchKey{xdsresource.TypeEndpoints, old})
 		cs.s.sources.unsubscribe(old.source, xdsresource.TypeEndpoints, old.name)
 	}
 }
@@ -152,7 +161,7 @@ func (cs *clusterSet) remove(name string) {
 	if rec == nil || rec.Static {
 		return
 	}
-	cs.useService(name, resource{})
+	cs.useService(name, resource{}, 0)
 	delete(cs.warming, name)
 	delete(cs.records, name)
 	if rec.Raw == nil { // it never came to be
@@ -161,6 +170,11 @@ func (cs *clusterSet) remove(name string) {
 	cs.s.stats.Main().Inc(cs.s.updates.clusterRemoved)
 	cs.s.clusters.Remove(name)
 	cs.checkIdle()
+}
+
+// patience is how long the start waits for clusters that are warming at most.
+func (cs *clusterSet) patience() time.Duration {
+	return max(startPatience, cs.slowest)
 }
 
 // whenIdle runs f as soon as no cluster is warming.
@@ -227,6 +241,13 @@ func (es *endpointSet) deliver(r resource, e *xdsresource.Endpoints) {
 	}
 }
 
+// without has the clusters of a resource that has not come go on without endpoints.
+func (es *endpointSet) without(r resource, late bool) {
+	for cluster := range es.s.clusterSet.users[r] {
+		es.s.clusters.WithoutEndpoints(cluster, late)
+	}
+}
+
 // apply takes an EDS response. A resource that is gone leaves an empty cluster: its hosts
 // are gone, too.
 func (es *endpointSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[string]error {
@@ -236,17 +257,20 @@ func (es *endpointSet) apply(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 			continue // given back while the answer was on its way
 		}
 		es.value[r] = e
+		es.s.fetches.end(fetchKey{xdsresource.TypeEndpoints, r})
 		es.records.accept(r, u.Version, u.Raw, false, Active)
 		es.deliver(r, e)
 	}
 	for _, f := range b.Failed {
 		if r := (resource{src, f.Name}); es.s.clusterSet.users[r] != nil {
 			es.records.refuse(r, f.Version, f.Raw.Raw, f.Err)
+			es.s.fetches.without(fetchKey{xdsresource.TypeEndpoints, r})
 		}
 	}
 	for _, name := range b.Removed {
 		r := resource{src, name}
 		es.forget(r)
+		es.s.fetches.end(fetchKey{xdsresource.TypeEndpoints, r})
 		es.deliver(r, &xdsresource.Endpoints{ClusterName: name, OverprovisioningFactor: 140})
 	}
 	return nil

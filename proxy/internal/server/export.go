@@ -23,6 +23,7 @@ import (
 type exportService struct {
 	s       *Server
 	cluster string
+	call    xdsresource.GRPCCall // where it is one of gRPC
 }
 
 // dialer prepares to connect to the endpoints that the cluster has now.
@@ -31,7 +32,7 @@ func (e exportService) dialer() (*xdsclient.Dialer, error) {
 	if cfg == nil {
 		// Clusters of config sources are known to the xDS client alone.
 		if c := e.s.boot.Control[e.cluster]; c != nil {
-			return xdsclient.NewDialer(c, e.s.secrets)
+			return xdsclient.NewDialer(c, e.call, e.s.secrets)
 		}
 		return nil, fmt.Errorf("there is no cluster %q", e.cluster)
 	}
@@ -44,7 +45,7 @@ func (e exportService) dialer() (*xdsclient.Dialer, error) {
 		loc.Endpoints = append(loc.Endpoints, xdsresource.Endpoint{Address: a})
 	}
 	c.Endpoints = &xdsresource.Endpoints{ClusterName: c.Name, Localities: []xdsresource.LocalityEndpoints{loc}}
-	return xdsclient.NewDialer(&c, e.s.secrets)
+	return xdsclient.NewDialer(&c, e.call, e.s.secrets)
 }
 
 // GRPC implements export.Service.
@@ -154,7 +155,7 @@ func (s *Server) accessLog(cfg *xdsresource.AccessLog, has *holdings) (*accesslo
 	case *xdsresource.GRPCAccessLog:
 		open = func() (runner, error) {
 			return als.New(c, als.Deps{
-				Workers: s.cfg.Workers, Service: exportService{s, c.Service.Cluster}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
+				Workers: s.cfg.Workers, Service: exportService{s, c.Service.Cluster, c.Service.Call}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
 			})
 		}
 	case *xdsresource.OTLPAccessLog:
@@ -172,14 +173,14 @@ func (s *Server) accessLog(cfg *xdsresource.AccessLog, has *holdings) (*accesslo
 }
 
 func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPService) otlp.Deps {
-	name := ""
+	service := exportService{s: s}
 	if grpc != nil {
-		name = grpc.Cluster
+		service.cluster, service.call = grpc.Cluster, grpc.Call
 	} else {
-		name = http.Cluster
+		service.cluster = http.Cluster
 	}
 	return otlp.Deps{
-		Workers: s.cfg.Workers, Service: exportService{s, name}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
+		Workers: s.cfg.Workers, Service: service, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
 	}
 }
 
@@ -192,7 +193,7 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 		switch c := cfg.Provider.(type) {
 		case *xdsresource.Zipkin:
 			return zipkin.New(c, zipkin.Deps{
-				Workers: s.cfg.Workers, Service: exportService{s, c.Cluster}, ServiceName: s.boot.Node.GetCluster(), Address: s.node.address,
+				Workers: s.cfg.Workers, Service: exportService{s: s, cluster: c.Cluster}, ServiceName: s.boot.Node.GetCluster(), Address: s.node.address,
 				Stats: s.stats, Log: s.logger("tracing"),
 			}), nil
 		case *xdsresource.OTLPTracing:

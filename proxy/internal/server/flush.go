@@ -39,7 +39,7 @@ func (s *Server) flushStats(ctx context.Context) {
 	var sinks []*statsd.Sink
 	for _, cfg := range s.boot.Stats.Sinks {
 		sinks = append(sinks, statsd.New(cfg, func(ctx context.Context) (net.Conn, error) {
-			d, err := (exportService{s, cfg.Cluster}).dialer()
+			d, err := (exportService{s: s, cluster: cfg.Cluster}).dialer()
 			if err != nil {
 				return nil, err
 			}

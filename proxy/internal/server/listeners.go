@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -63,7 +64,8 @@ type scopeNeed struct {
 // routeNeed is a route configuration that a listener needs.
 type routeNeed struct {
 	resource
-	statPrefix string // of the connection manager that names it
+	timeout    time.Duration // see fetches
+	statPrefix string        // of the connection manager that names it
 }
 
 func newListenerSet(s *Server) *listenerSet {
@@ -99,11 +101,11 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 			return err
 		}
 	}
+	ls.acquire(next) // before the one that it replaces gives back what both need
 	if w := ls.warming[r.Name]; w != nil {
 		ls.discard(w)
 	}
 	ls.warming[r.Name] = next
-	ls.acquire(next)
 	if !ls.ready(next) {
 		ls.s.log.Debug("listener waits", "listener", r.Name, "for", strings.Join(ls.missing(next), ", "))
 		return nil
@@ -159,7 +161,11 @@ func (v *liveListener) needs() {
 			}
 			for _, r := range namedRoutes(m) {
 				if !slices.ContainsFunc(v.routes, func(n routeNeed) bool { return n.resource == r }) {
-					v.routes = append(v.routes, routeNeed{r, m.StatPrefix})
+					timeout := m.RouteFetchTimeout
+					if m.Scopes != nil {
+						timeout = m.Scopes.FetchTimeout
+					}
+					v.routes = append(v.routes, routeNeed{r, timeout, m.StatPrefix})
 				}
 			}
 		}
@@ -214,6 +220,10 @@ func (ls *listenerSet) acquireRoutes(r routeNeed) {
 	st := newRouteStats(ls.s.stats.Owned(), r)
 	ls.routeStats[r.resource] = st
 	st.begin()
+	ls.s.fetches.begin(fetchKey{xdsresource.TypeRoute, r.resource}, r.timeout, func(late bool) {
+		st.late(late)
+		ls.arrived()
+	})
 	ls.s.sources.subscribe(r.source, xdsresource.TypeRoute, r.name)
 }
 
@@ -227,6 +237,7 @@ func (ls *listenerSet) releaseRoutes(r routeNeed) {
 	delete(ls.routeStats, r.resource)
 	delete(ls.s.routeRecords, r.resource)
 	ls.s.vhds.release(r.resource)
+	ls.s.fetches.end(fetchKey{xdsresource.TypeRoute, r.resource})
 	ls.s.sources.unsubscribe(r.source, xdsresource.TypeRoute, r.name)
 }
 
@@ -267,16 +278,14 @@ func (ls *listenerSet) discard(v *liveListener) {
 func (ls *listenerSet) missing(v *liveListener) []string {
 	var out []string
 	for _, r := range v.routes {
-		if rec := ls.s.routeRecords[r.resource]; rec == nil || rec.Raw == nil {
+		if !ls.s.hasRoutes(r.resource) && ls.s.fetches.waits(fetchKey{xdsresource.TypeRoute, r.resource}) {
 			out = append(out, "route configuration "+r.name)
 		} else if !ls.s.vhds.ready(r.resource) {
 			out = append(out, "virtual hosts of route configuration "+r.name)
 		}
 	}
 	for _, x := range v.scopes {
-		if !ls.s.scopes.answered(x.ScopedRoutes) {
-			out = append(out, "scopes "+x.Name)
-		}
+		out = append(out, ls.s.scopes.missing(x.ScopedRoutes)...)
 	}
 	for _, n := range v.secrets {
 		if !ls.s.secrets.answered(n.secretKey) && !v.gaveUp[n.secretKey] {

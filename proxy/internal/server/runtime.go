@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filewatch"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
@@ -45,13 +46,22 @@ func (s *Server) watchRuntime(ctx context.Context) {
 type rtds struct {
 	s       *Server
 	waiting map[resource]bool // were never answered
+	longest time.Duration     // of the time-outs of those
 	then    func()
 }
 
 func (r *rtds) begin() {
 	for _, l := range r.s.boot.Runtime {
 		if l.Kind == runtimekey.RTDS {
-			r.waiting[resource{l.RTDS, l.Resource}] = true
+			res := resource{l.RTDS, l.Resource}
+			r.waiting[res] = true
+			r.longest = max(r.longest, l.FetchTimeout)
+			r.s.fetches.begin(fetchKey{xdsresource.TypeRuntime, res}, l.FetchTimeout, func(late bool) {
+				if late {
+					r.s.logger("runtime").Warn("a layer has not come in time", "resource", l.Resource, "after", l.FetchTimeout)
+				}
+				r.answered(res)
+			})
 			r.s.sources.subscribe(l.RTDS, xdsresource.TypeRuntime, l.Resource)
 		}
 	}
@@ -70,24 +80,26 @@ func (r *rtds) check() {
 	}
 }
 
-// answered takes a source that brought nothing that can be used.
-func (r *rtds) answered(src xdsresource.ConfigSource) {
-	for res := range r.waiting {
-		if res.source == src {
-			delete(r.waiting, res)
-		}
-	}
+// patience is how long the start waits for layers at most.
+func (r *rtds) patience() time.Duration { return max(r.longest, startPatience) }
+
+// answered takes a layer that has come, or that is not waited for any longer.
+func (r *rtds) answered(res resource) {
+	r.s.fetches.end(fetchKey{xdsresource.TypeRuntime, res})
+	delete(r.waiting, res)
 	r.check()
 }
 
 func (r *rtds) apply(src xdsresource.ConfigSource, b xdsclient.Batch) {
 	for _, u := range b.Changed {
 		r.s.runtime.SetRemote(u.Name, u.Value.(map[string]*runtimekey.Value))
-		delete(r.waiting, resource{src, u.Name})
+		r.answered(resource{src, u.Name})
 	}
 	for _, f := range b.Failed {
 		r.s.logger("runtime").Warn("a layer was refused", "resource", f.Name, "error", f.Err)
-		delete(r.waiting, resource{src, f.Name})
+		r.answered(resource{src, f.Name})
 	}
-	r.check()
+	for _, name := range b.Removed {
+		r.answered(resource{src, name})
+	}
 }

@@ -22,6 +22,7 @@ import (
 type scopes struct {
 	s       *Server
 	sources map[xdsresource.ConfigSource]*scopeSource
+	waiting int // requests
 
 	mu    sync.Mutex
 	slots map[*xdsresource.ScopedRoutes]*atomic.Pointer[route.Scopes]
@@ -30,19 +31,20 @@ type scopes struct {
 // scopeSource is what has come from one source. It is asked for all of its scopes for as long as the server runs.
 type scopeSource struct {
 	byName   map[string]*xdsresource.RouteScope
-	answered bool
 	users    map[*xdsresource.ScopedRoutes]*scopeUser
+	answered bool // it has spoken, or is waited for no more
 }
 
 // scopeUser is a connection manager of a live or warming listener.
 type scopeUser struct {
-	cfg     *xdsresource.ScopedRoutes
-	need    func(name string) routeNeed
-	held    map[string]bool // route configurations that are subscribed to
-	wanted  map[string]bool // those among them that a request has asked for
-	waiting map[string]map[*waiter]bool
-	stats   *routeStats
-	all     stats.Gauge
+	cfg                   *xdsresource.ScopedRoutes
+	need                  func(name string) routeNeed
+	held                  map[string]bool // route configurations that are subscribed to
+	wanted                map[string]bool // those among them that a request has asked for
+	absent                map[string]bool // those among them that are known not to be there, until they come
+	waiting               map[string]map[*waiter]bool
+	stats                 *routeStats
+	active, all, onDemand stats.Gauge
 }
 
 func newScopes(s *Server) *scopes {
@@ -70,21 +72,28 @@ func (s *Server) tables(cfg *xdsresource.ScopedRoutes) func(name string) func() 
 func (sc *scopes) join(cfg *xdsresource.ScopedRoutes, statPrefix string) error {
 	src := sc.sources[*cfg.SRDS]
 	if src == nil {
-		if err := sc.s.reachable(*cfg.SRDS, "scoped_rds.scoped_rds_config_source"); err != nil {
-			return err
-		}
 		src = &scopeSource{byName: map[string]*xdsresource.RouteScope{}, users: map[*xdsresource.ScopedRoutes]*scopeUser{}}
 		sc.sources[*cfg.SRDS] = src
+		sc.s.fetches.begin(scopesKey(*cfg.SRDS), cfg.SRDSFetchTimeout, func(late bool) {
+			src.answered = true
+			for _, u := range src.users {
+				u.stats.late(late)
+			}
+			sc.s.listeners.arrived()
+		})
 		if err := sc.s.sources.subscribeAll(*cfg.SRDS, xdsresource.TypeScopedRoutes); err != nil {
 			return err
 		}
 	}
 	st := sc.s.stats.Owned()
-	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("scoped_rds").Scope(cfg.Name)
+	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", statPrefix).Scope("scoped_rds").Tagged("envoy.scoped_rds_config", cfg.Name)
 	u := &scopeUser{
-		cfg: cfg, need: func(name string) routeNeed { return routeNeed{resource{cfg.Source, name}, statPrefix} },
-		held: map[string]bool{}, wanted: map[string]bool{}, waiting: map[string]map[*waiter]bool{},
-		stats: newScopedStats(st, scope, *cfg.SRDS), all: scope.Gauge("all_scopes"),
+		cfg: cfg, need: func(name string) routeNeed {
+			return routeNeed{resource{cfg.Source, name}, cfg.FetchTimeout, statPrefix}
+		},
+		held: map[string]bool{}, wanted: map[string]bool{}, absent: map[string]bool{}, waiting: map[string]map[*waiter]bool{},
+		stats:  newScopedStats(st, scope, *cfg.SRDS),
+		active: scope.Gauge("active_scopes"), all: scope.Gauge("all_scopes"), onDemand: scope.Gauge("on_demand_scopes"),
 	}
 	u.stats.begin()
 	src.users[cfg] = u
@@ -101,7 +110,7 @@ func (sc *scopes) leave(cfg *xdsresource.ScopedRoutes) {
 	u := src.users[cfg]
 	delete(src.users, cfg)
 	for name := range u.held {
-		u.answer(name, false)
+		sc.answer(u, name, false)
 		sc.s.listeners.releaseRoutes(u.need(name))
 	}
 	for _, s := range src.byName {
@@ -118,23 +127,45 @@ func (sc *scopes) drop(cfg *xdsresource.ScopedRoutes) {
 	delete(sc.slots, cfg)
 }
 
-// answered reports whether a source has said which scopes there are.
-func (sc *scopes) answered(cfg *xdsresource.ScopedRoutes) bool {
-	src := sc.sources[*cfg.SRDS]
-	return src != nil && src.answered
+func scopesKey(src xdsresource.ConfigSource) fetchKey {
+	return fetchKey{xdsresource.TypeScopedRoutes, resource{source: src}}
+}
+
+// missing names what a connection manager still waits for before it serves.
+func (sc *scopes) missing(cfg *xdsresource.ScopedRoutes) []string {
+	u := sc.user(cfg)
+	if u == nil || !sc.sources[*cfg.SRDS].answered {
+		return []string{"scopes " + cfg.Name}
+	}
+	var out []string
+	for name := range u.held {
+		if r := u.need(name).resource; !u.wanted[name] && !sc.s.hasRoutes(r) && sc.s.fetches.waits(fetchKey{xdsresource.TypeRoute, r}) {
+			out = append(out, "route configuration "+name)
+		}
+	}
+	return out
+}
+
+// hasRoutes reports whether a route configuration has come.
+func (s *Server) hasRoutes(r resource) bool {
+	rec := s.routeRecords[r]
+	return rec != nil && rec.Raw != nil
 }
 
 // settle publishes the scopes of a connection manager, and asks for the routes that they name.
 func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 	full := *u.cfg
 	full.Scopes = nil
-	needed := map[string]bool{}
+	needed, late := map[string]bool{}, 0
 	for _, name := range slices.Sorted(maps.Keys(src.byName)) {
 		s := src.byName[name]
 		if len(s.Key) != len(u.cfg.Key) {
 			continue // refused for this one when it came
 		}
 		full.Scopes = append(full.Scopes, *s)
+		if s.OnDemand {
+			late++
+		}
 		if s.Routes == nil && (!s.OnDemand || u.wanted[s.RouteConfigName]) {
 			needed[s.RouteConfigName] = true
 		}
@@ -152,12 +183,15 @@ func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 		}
 	}
 	sc.slot(u.cfg).Store(compiled)
-	sc.s.stats.Main().GaugeSet(u.all, int64(len(full.Scopes)))
+	for g, n := range map[stats.Gauge]int{u.active: len(full.Scopes) - late, u.all: len(full.Scopes), u.onDemand: late} {
+		sc.s.stats.Main().GaugeSet(g, int64(n))
+	}
 	for name := range u.held {
 		if !needed[name] {
-			u.answer(name, false)
+			sc.answer(u, name, false)
 			delete(u.held, name)
 			delete(u.wanted, name)
+			delete(u.absent, name)
 			sc.s.listeners.releaseRoutes(u.need(name))
 			sc.forget(u, name)
 		}
@@ -179,17 +213,27 @@ func (sc *scopes) apply(from xdsresource.ConfigSource, b xdsclient.Batch) map[st
 	}
 	began := time.Now()
 	errs := map[string]error{}
+	// All of the response together, so that scopes can exchange their keys.
+	before := maps.Clone(src.byName)
 	for _, name := range b.Removed {
 		delete(src.byName, name)
 	}
 	for _, u := range b.Changed {
-		s := u.Value.(*xdsresource.RouteScope)
-		if err := src.check(s); err != nil {
-			errs[u.Name] = err
+		src.byName[u.Name] = u.Value.(*xdsresource.RouteScope)
+	}
+	for _, u := range b.Changed {
+		err := src.check(src.byName[u.Name])
+		if err == nil {
 			continue
 		}
-		src.byName[u.Name] = s
+		errs[u.Name] = err
+		// Its last version stays, unless another one has its key now.
+		delete(src.byName, u.Name)
+		if old := before[u.Name]; old != nil && src.check(old) == nil {
+			src.byName[u.Name] = old
+		}
 	}
+	sc.s.fetches.end(scopesKey(from))
 	src.answered = true
 	for _, u := range src.users {
 		sc.settle(src, u)
@@ -227,8 +271,9 @@ func (sc *scopes) WantRoutes(of *xdsresource.ScopedRoutes, name string, l *event
 	return func() {
 		w.done = nil
 		sc.s.control.post(func() {
-			if u := sc.user(of); u != nil {
+			if u := sc.user(of); u != nil && u.waiting[name][w] {
 				delete(u.waiting[name], w)
+				sc.waiting--
 			}
 		})
 	}
@@ -244,11 +289,11 @@ func (sc *scopes) user(of *xdsresource.ScopedRoutes) *scopeUser {
 // add asks for a route configuration. Its name is a scope's, so clients cannot make them up; it stays subscribed while the scope is there.
 func (sc *scopes) add(of *xdsresource.ScopedRoutes, name string, w *waiter) {
 	u := sc.user(of)
-	if u == nil {
+	switch {
+	case u == nil, u.absent[name], sc.waiting >= maxHeld:
 		w.answer(false)
 		return
-	}
-	if rec := sc.s.routeRecords[u.need(name).resource]; rec != nil && rec.Raw != nil {
+	case sc.s.hasRoutes(u.need(name).resource):
 		w.answer(true)
 		return
 	}
@@ -256,13 +301,15 @@ func (sc *scopes) add(of *xdsresource.ScopedRoutes, name string, w *waiter) {
 		u.waiting[name] = map[*waiter]bool{}
 	}
 	u.waiting[name][w] = true
+	sc.waiting++
 	if !u.wanted[name] {
 		u.wanted[name] = true
 		sc.settle(sc.sources[*of.SRDS], u)
 	}
 }
 
-func (u *scopeUser) answer(name string, found bool) {
+func (sc *scopes) answer(u *scopeUser, name string, found bool) {
+	sc.waiting -= len(u.waiting[name])
 	for w := range u.waiting[name] {
 		w.answer(found)
 	}
@@ -273,8 +320,9 @@ func (u *scopeUser) answer(name string, found bool) {
 func (sc *scopes) routes(r resource, found bool) {
 	for _, src := range sc.sources {
 		for cfg, u := range src.users {
-			if cfg.Source == r.source {
-				u.answer(r.name, found)
+			if cfg.Source == r.source && u.held[r.name] {
+				u.absent[r.name] = !found
+				sc.answer(u, r.name, found)
 			}
 		}
 	}

@@ -111,6 +111,7 @@ type Server struct {
 	listeners    *listenerSet
 	routeRecords records[resource]
 	sources      *sources
+	fetches      *fetches
 	overload     *overload.Manager // nil: none
 	load         *overload.State
 	rtds         *rtds
@@ -185,6 +186,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.heir = &inheritance{from: cfg.Predecessor, fds: map[inheritedKey]int{}}
 	s.sources = &sources{s: s, open: map[sourceKey]*openSource{}}
+	s.fetches = newFetches(s.control)
 	s.exporters = newExporters()
 	s.clusterSet = newClusterSet(s)
 	s.onDemand = newOnDemand(s)
@@ -324,7 +326,7 @@ func (s *Server) bootStatic() {
 	s.rtds.begin()
 	s.clusterSet.whenIdle(func() { s.rtds.whenAnswered(start) })
 	if !once {
-		s.after(initialFetch, start)
+		s.after(max(s.clusterSet.patience(), s.rtds.patience()), start)
 	}
 }
 
@@ -413,6 +415,7 @@ func (s *Server) barrier() {
 
 // closeAll takes everything down at the end.
 func (s *Server) closeAll() {
+	s.fetches.close()
 	for _, v := range s.listeners.warming {
 		s.listeners.discard(v)
 	}

@@ -138,13 +138,13 @@ func (ss *sources) start(k sourceKey) (*openSource, error) {
 		if c == nil {
 			return nil, fmt.Errorf("cluster %q is not a static cluster of the bootstrap that a config source there names", k.Cluster)
 		}
-		d, err := xdsclient.NewDialer(c, ss.s.secrets)
+		d, err := xdsclient.NewDialer(c, k.Call, ss.s.secrets)
 		if err != nil {
 			return nil, err
 		}
 		client := xdsclient.New(xdsclient.Config{
 			Node: ss.s.boot.Node, Protocol: xdsclient.ServiceOf(k.url, k.Delta), Dial: d.Dial, Decoder: ss.s.cfg.Decoder,
-			Handler: handler, Log: log,
+			Handler: handler, Log: log, Call: k.Call,
 		})
 		o.subscriber, run, closeDialer = client, client.Run, d.Close
 	}
@@ -191,13 +191,6 @@ func (h sourceHandler) Failed(url string, _ error) {
 			}
 		case xdsresource.TypeListener:
 			s.updates.lds.failed()
-			// A file that is wrong from the start brings nothing; those that wait for it go on.
-			if h.src.Path != "" && !s.listeners.answered {
-				s.listeners.answered = true
-				s.checkReady()
-			}
-		case xdsresource.TypeRuntime:
-			s.rtds.answered(h.src)
 		case xdsresource.TypeVirtualHost:
 			s.vhds.failed(h.src)
 		case xdsresource.TypeRoute:
@@ -213,8 +206,8 @@ func (h sourceHandler) Failed(url string, _ error) {
 				}
 			}
 		}
-		if url == xdsresource.TypeCluster && h.src.Path != "" {
-			s.startListeners()
+		if h.src.Path != "" { // what is in a file is known; a stream may come back in time
+			s.fetches.failed(url, h.src)
 		}
 	})
 }
@@ -235,12 +228,14 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 		case xdsresource.TypeCluster:
 			errs = s.clusterSet.apply(h.src, b)
 			if s.isCDS(h.src) {
+				s.fetches.end(fetchKey{b.Type, resource{source: h.src}})
 				s.startListeners()
 				s.updates.cds.applied(b.Version, refused(), time.Since(began))
 			}
 		case xdsresource.TypeEndpoints:
 			errs = s.endpoints.apply(h.src, b)
 		case xdsresource.TypeListener:
+			s.fetches.end(fetchKey{b.Type, resource{source: h.src}})
 			errs = s.listeners.apply(b)
 			s.updates.lds.applied(b.Version, refused(), time.Since(began))
 		case xdsresource.TypeRoute:
@@ -251,6 +246,9 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 			errs = s.vhds.apply(h.src, b)
 		case xdsresource.TypeRuntime:
 			s.rtds.apply(h.src, b)
+		}
+		for _, name := range b.Absent {
+			s.fetches.without(fetchKey{b.Type, resource{h.src, name}})
 		}
 	})
 	return errs

@@ -69,6 +69,13 @@ func (s *subscriptionStats) applied(version string, refused bool, took time.Dura
 	s.main.Record(s.block.Histogram(subDuration), uint64(took.Milliseconds()))
 }
 
+// late counts that the first answer has not come in time. A nil receiver counts nothing.
+func (s *subscriptionStats) late(late bool) {
+	if s != nil && late {
+		s.main.Inc(s.block.Counter(subInitFetchTimeout))
+	}
+}
+
 // failed counts a stream that broke or a file that could not be read.
 func (s *subscriptionStats) failed() {
 	if s == nil {
@@ -109,7 +116,7 @@ func newScopedStats(st *stats.Store, scope stats.Scope, src xdsresource.ConfigSo
 // newHostStats are those of the virtual hosts that such a configuration gets from a source.
 // They are the only ones in st.
 func newHostStats(st *stats.Store, r routeNeed, src xdsresource.ConfigSource) *hostStats {
-	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", r.statPrefix).Scope("vhds").Scope(r.name)
+	scope := st.Scope("http").Tagged("envoy.http_conn_manager_prefix", r.statPrefix).Scope("rds").Tagged("envoy.rds_route_config", "vhds."+r.name) // Envoy's names
 	return &hostStats{
 		subscriptionStats: newSubscriptionStats(scope, src), owned: st,
 		reload: scope.Counter("config_reload"), empty: scope.Counter("update_empty"),
@@ -128,9 +135,6 @@ func (h *hostStats) end() { h.owned.Close() }
 
 // changed counts an answer that changes a route configuration.
 func (h *hostStats) changed() { h.main.Inc(h.reload) }
-
-// timedOut counts a first answer that did not come in time.
-func (s *subscriptionStats) timedOut() { s.main.Inc(s.block.Counter(subInitFetchTimeout)) }
 
 // applied counts an answer; a nil receiver counts nothing.
 func (r *routeStats) applied(version string, refused bool, took time.Duration) {

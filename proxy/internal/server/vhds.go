@@ -119,7 +119,7 @@ func (v *vhds) update(need routeNeed, base *route.Table) (*route.Table, error) {
 		}
 		next.group = v.group(key)
 		next.stats = newHostStats(v.s.stats.Owned(), need, *src)
-		v.use(next)
+		v.use(next, base.Config.VHDSFetchTimeout)
 	}
 	next.group.tables[need.resource] = next
 	v.tables[need.resource] = next
@@ -142,8 +142,8 @@ func (v *vhds) group(key resource) *hostGroup {
 	return g
 }
 
-// use subscribes to the source of a new table.
-func (v *vhds) use(t *hostTable) {
+// use subscribes to the source of a new table, which waits as long as that for the first answer, 0: without end.
+func (v *vhds) use(t *hostTable, patience time.Duration) {
 	src := t.group.key.source
 	t.stats.begin()
 	if hs := v.sources[src]; hs != nil {
@@ -155,14 +155,17 @@ func (v *vhds) use(t *hostTable) {
 	if err := v.s.sources.subscribeAll(src, xdsresource.TypeVirtualHost); err != nil {
 		v.s.logger("config").Error("cannot reach a source of virtual hosts", "routes", t.of.name, "error", err)
 	}
-	v.s.after(initialFetch, func() {
+	if patience <= 0 {
+		return
+	}
+	v.s.after(patience, func() {
 		if hs.answered {
 			return
 		}
 		hs.answered = true
 		for _, t := range v.tables {
 			if t.group.key.source == src {
-				t.stats.timedOut()
+				t.stats.late(true)
 			}
 		}
 		v.s.listeners.arrived()

@@ -65,7 +65,7 @@ func (x *hostsFixture) routes(own ...string) {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	t, err := x.update(routeNeed{x.of, "main"}, base)
+	t, err := x.update(routeNeed{resource: x.of, statPrefix: "main"}, base)
 	if err != nil {
 		x.t.Fatal(err)
 	}

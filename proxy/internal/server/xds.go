@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
@@ -10,9 +11,9 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// initialFetch bounds how long listeners wait for the first clusters. It is Envoy's default
-// for initial_fetch_timeout: after it a listener that serves something is better than none.
-const initialFetch = 15 * time.Second
+// startPatience bounds how long the start waits for clusters and layers whose sources have no time-out
+// (initial_fetch_timeout 0): one that never comes must not keep all others from serving.
+const startPatience = xdsresource.DefaultFetchTimeout
 
 // startListeners asks for listeners once the first clusters are warm, so that the first
 // request finds where to go.
@@ -30,12 +31,17 @@ func (s *Server) startListeners() {
 	}
 	s.clusterSet.whenIdle(ask)
 	if !once {
-		s.after(initialFetch, ask)
+		s.after(s.clusterSet.patience(), ask)
 	}
 }
 
 func (s *Server) askListeners() {
 	s.updates.lds.begin()
+	s.fetches.begin(fetchKey{xdsresource.TypeListener, resource{source: *s.boot.LDS}}, s.boot.LDSFetchTimeout, func(late bool) {
+		s.updates.lds.late(late)
+		s.listeners.answered = true
+		s.checkReady()
+	})
 	if err := s.sources.subscribeAll(*s.boot.LDS, xdsresource.TypeListener); err != nil {
 		s.fail(fmt.Errorf("dynamic_resources.lds_config: %w", err))
 	}
@@ -43,6 +49,10 @@ func (s *Server) askListeners() {
 
 func (s *Server) askClusters() {
 	s.updates.cds.begin()
+	s.fetches.begin(fetchKey{xdsresource.TypeCluster, resource{source: *s.boot.CDS}}, s.boot.CDSFetchTimeout, func(late bool) {
+		s.updates.cds.late(late)
+		s.startListeners()
+	})
 	if err := s.sources.subscribeAll(*s.boot.CDS, xdsresource.TypeCluster); err != nil {
 		s.fail(fmt.Errorf("dynamic_resources.cds_config: %w", err))
 	}
@@ -60,18 +70,20 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		st := s.listeners.routeStats[r]
 		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
 		if err == nil {
-			t, err = s.vhds.update(routeNeed{r, st.statPrefix}, t)
+			t, err = s.vhds.update(routeNeed{resource: r, statPrefix: st.statPrefix}, t)
 		}
 		st.applied(u.Version, err != nil, time.Since(began))
 		if err != nil {
 			errs[u.Name] = err
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
+			s.fetches.without(fetchKey{xdsresource.TypeRoute, r})
 			s.scopes.routes(r, false)
 			continue
 		}
 		s.routes.set(r, t)
 		s.vhds.renewed(r)
 		s.routeRecords.accept(r, u.Version, u.Raw, false, Active)
+		s.fetches.end(fetchKey{xdsresource.TypeRoute, r})
 		s.scopes.routes(r, true)
 		s.listeners.arrived()
 	}
@@ -82,9 +94,13 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		}
 		s.listeners.routeStats[r].applied(f.Version, true, 0)
 		s.routeRecords.refuse(r, f.Version, f.Raw.Raw, f.Err)
+		s.fetches.without(fetchKey{xdsresource.TypeRoute, r})
+		s.scopes.routes(r, false)
 	}
-	for _, name := range b.Removed {
-		s.scopes.routes(resource{src, name}, false)
+	for _, name := range slices.Concat(b.Removed, b.Absent) {
+		r := resource{src, name}
+		s.fetches.without(fetchKey{xdsresource.TypeRoute, r})
+		s.scopes.routes(r, false)
 	}
 	// A route configuration that the control plane takes away stays in use until the
 	// listener that names it goes, as in Envoy: a listener without routes serves nobody.
@@ -98,7 +114,7 @@ func (s *Server) applySecrets(source string, b xdsclient.Batch) {
 			s.secretFiles.follow(k, v, u.Version, u.Raw)
 		}
 	}
-	for _, name := range b.Removed {
+	for _, name := range slices.Concat(b.Removed, b.Absent) {
 		s.secrets.setAbsent(secretKey{source, name})
 	}
 	for _, f := range b.Failed {
@@ -118,7 +134,7 @@ func (s *Server) unsubscribeSecret(k secretKey) {
 
 // newADS makes the client of the control plane's stream.
 func (s *Server) newADS(src *bootstrap.GRPCSource) (*xdsclient.Client, *xdsclient.Dialer, error) {
-	d, err := xdsclient.NewDialer(s.boot.Control[src.Cluster], s.secrets)
+	d, err := xdsclient.NewDialer(s.boot.Control[src.Cluster], src.Call, s.secrets)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,6 +144,6 @@ func (s *Server) newADS(src *bootstrap.GRPCSource) (*xdsclient.Client, *xdsclien
 	}
 	return xdsclient.New(xdsclient.Config{
 		Node: s.boot.Node, Protocol: p, Dial: d.Dial, Decoder: s.cfg.Decoder,
-		Handler: sourceHandler{s: s}, Log: s.logger("config"), Metadata: src.InitialMetadata,
+		Handler: sourceHandler{s: s}, Log: s.logger("config"), Call: src.Call,
 	}), d, nil
 }

@@ -173,6 +173,12 @@ func (m *material) update() error {
 	return m.err
 }
 
+// missingSecret is the error of a connection that begins before a secret is there.
+type missingSecret string
+
+// Error implements error.
+func (m missingSecret) Error() string { return string(m) + " has not arrived from SDS" }
+
 // why says why there is nothing to shake hands with.
 func (m *material) why() error {
 	m.mu.Lock()
@@ -181,7 +187,7 @@ func (m *material) why() error {
 		return m.err
 	}
 	if s := m.missing(); s != "" {
-		return fmt.Errorf("%s has not arrived from SDS", s)
+		return missingSecret(s)
 	}
 	return errors.New("no TLS configuration")
 }

@@ -2,6 +2,7 @@ package transportsocket
 
 import (
 	"crypto/tls"
+	"errors"
 	"reflect"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
@@ -45,6 +46,8 @@ type Stats struct {
 	scope stats.Scope
 	shard *stats.Shard
 	block stats.Block
+	// notReady counts connections for which a secret was missing.
+	notReady stats.Counter
 	// named are counters of what was agreed on, made when it is first.
 	named map[agreed]stats.Counter
 }
@@ -55,10 +58,19 @@ type agreed struct {
 	id   uint16
 }
 
-// NewStats makes the counters of a listener's or cluster's scope.
-func NewStats(scope stats.Scope, shard *stats.Shard) *Stats {
+// NewServerStats makes the counters of a listener's scope.
+func NewServerStats(scope stats.Scope, shard *stats.Shard) *Stats {
+	return newStats(scope, shard, scope.Scope("server_ssl_socket_factory").Counter("downstream_context_secrets_not_ready"))
+}
+
+// NewClientStats makes the counters of a cluster's scope.
+func NewClientStats(scope stats.Scope, shard *stats.Shard) *Stats {
+	return newStats(scope, shard, scope.Scope("client_ssl_socket_factory").Counter("upstream_context_secrets_not_ready"))
+}
+
+func newStats(scope stats.Scope, shard *stats.Shard, notReady stats.Counter) *Stats {
 	scope = scope.Scope("ssl")
-	return &Stats{scope: scope, shard: shard, block: scope.Block(statSet), named: make(map[agreed]stats.Counter)}
+	return &Stats{scope: scope, shard: shard, block: scope.Block(statSet), notReady: notReady, named: make(map[agreed]stats.Counter)}
 }
 
 func (s *Stats) inc(i int) { s.shard.Inc(s.block.Counter(i)) }
@@ -106,6 +118,10 @@ func (s *Stats) agree(kind string, id uint16, name string) {
 
 // Failed counts a handshake or session that ended by an error of TLS. A certificate that is not taken has counters of its own.
 func (s *Stats) Failed(err error) {
+	if _, ok := errors.AsType[missingSecret](err); ok {
+		s.shard.Inc(s.notReady)
+		return
+	}
 	switch trust.Refusal(err) {
 	case trust.NoCertificate:
 		s.inc(failNoCert)

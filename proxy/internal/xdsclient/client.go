@@ -41,8 +41,8 @@ type Batch struct {
 	Changed []Update
 	Removed []string
 	Failed  []Failure
-	// Absent are names of virtual hosts that were asked for and that there are none of: resources
-	// that came without content.
+	// Absent are names that were asked for and that there is nothing for: virtual hosts that came without
+	// content, and what is not in a file. A stream does not tell of the others.
 	Absent []string
 }
 
@@ -83,7 +83,7 @@ const (
 	DeltaSRDS
 )
 
-// Config is what a client needs. All fields but Metadata and the back-off are required.
+// Config is what a client needs. All fields but Call are required.
 type Config struct {
 	Node     *corev3.Node
 	Protocol Protocol
@@ -92,10 +92,9 @@ type Config struct {
 	Decoder *xdsresource.Decoder
 	Handler Handler
 	Log     *slog.Logger
-	// Metadata is sent with the stream.
-	Metadata map[string]string
-	// BackOffBase and BackOffMax bound the pause between attempts. Default 100 ms and 5 s.
-	BackOffBase, BackOffMax time.Duration
+	// Call says what is sent with the stream, and how long the pause between attempts is: 100 ms to 5 s
+	// where it does not say.
+	Call xdsresource.GRPCCall
 }
 
 // Client holds subscriptions over streams that come and go.
@@ -128,11 +127,11 @@ type typeState struct {
 
 // New returns a client; it connects in Run.
 func New(cfg Config) *Client {
-	if cfg.BackOffBase == 0 {
-		cfg.BackOffBase = 100 * time.Millisecond
+	if cfg.Call.BackOffBase == 0 {
+		cfg.Call.BackOffBase = 100 * time.Millisecond
 	}
-	if cfg.BackOffMax == 0 {
-		cfg.BackOffMax = 5 * time.Second
+	if cfg.Call.BackOffMax == 0 {
+		cfg.Call.BackOffMax = 5 * time.Second
 	}
 	return &Client{cfg: cfg, wake: make(chan struct{}, 1), types: map[string]*typeState{}}
 }
@@ -230,9 +229,9 @@ func (c *Client) Run(ctx context.Context) error {
 // backOff is exponential with jitter over its upper half, so that proxies that lost the same
 // control plane do not return at the same moment.
 func (c *Client) backOff(attempt int) time.Duration {
-	d := c.cfg.BackOffBase << min(attempt, 16)
-	if d > c.cfg.BackOffMax || d <= 0 {
-		d = c.cfg.BackOffMax
+	d := c.cfg.Call.BackOffBase << min(attempt, 16)
+	if d > c.cfg.Call.BackOffMax || d <= 0 {
+		d = c.cfg.Call.BackOffMax
 	}
 	return d/2 + rand.N(d/2+1)
 }

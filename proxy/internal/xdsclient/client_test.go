@@ -119,6 +119,11 @@ type fixture struct {
 
 func start(t *testing.T, p Protocol) *fixture {
 	t.Helper()
+	return startCall(t, p, xdsresource.GRPCCall{BackOffBase: time.Millisecond, BackOffMax: 10 * time.Millisecond})
+}
+
+func startCall(t *testing.T, p Protocol, call xdsresource.GRPCCall) *fixture {
+	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +142,7 @@ func start(t *testing.T, p Protocol) *fixture {
 		Endpoints: &xdsresource.Endpoints{Localities: []xdsresource.LocalityEndpoints{{Endpoints: []xdsresource.Endpoint{{
 			Address: addressOf(lis.Addr().(*net.TCPAddr)),
 		}}}}},
-	}, nil)
+	}, call, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,8 +150,7 @@ func start(t *testing.T, p Protocol) *fixture {
 	c := New(Config{
 		Node: &corev3.Node{Id: "sidecar~1"}, Protocol: p, Dial: d.Dial,
 		Decoder: xdsresource.NewDecoder(xdsresource.Extensions{}), Handler: rec,
-		Log:         slog.New(slog.NewTextHandler(io.Discard, nil)),
-		BackOffBase: time.Millisecond, BackOffMax: 10 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Call: call,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

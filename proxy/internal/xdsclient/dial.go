@@ -1,6 +1,7 @@
 package xdsclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -31,6 +32,7 @@ type Secrets interface {
 // connect timeout and its TLS settings. Each connection uses the newest secrets.
 type Dialer struct {
 	cluster *xdsresource.Cluster
+	call    xdsresource.GRPCCall
 	tls     *xdsresource.UpstreamTLS // nil: plain text
 	next    atomic.Uint32
 
@@ -43,8 +45,8 @@ type Dialer struct {
 }
 
 // NewDialer subscribes to the cluster's secrets. Close ends that.
-func NewDialer(c *xdsresource.Cluster, secrets Secrets) (*Dialer, error) {
-	d := &Dialer{cluster: c, changed: make(chan struct{})}
+func NewDialer(c *xdsresource.Cluster, call xdsresource.GRPCCall, secrets Secrets) (*Dialer, error) {
+	d := &Dialer{cluster: c, call: call, changed: make(chan struct{})}
 	n := 0
 	for _, l := range c.Endpoints.Localities {
 		n += len(l.Endpoints)
@@ -140,6 +142,10 @@ func (d *Dialer) Close() {
 	}
 }
 
+// maxMessage bounds answers where nothing else is said. Configuration of a large mesh is large; the
+// source is trusted with our memory.
+const maxMessage = 256 << 20
+
 // Dial prepares a connection once all secrets are there; grpc-go connects when the stream is
 // opened.
 func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
@@ -154,17 +160,12 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		}
 		creds = credentials.NewTLS(cfg)
 	}
-	authority := d.cluster.Name
-	if d.tls != nil && d.tls.SNI != "" {
-		authority = d.tls.SNI
-	}
 	return grpc.NewClient("passthrough:///"+d.cluster.Name,
 		grpc.WithTransportCredentials(creds),
-		grpc.WithAuthority(authority),
+		grpc.WithAuthority(cmp.Or(d.call.Authority, d.cluster.Name)),
 		grpc.WithContextDialer(d.connect),
 		grpc.WithDisableServiceConfig(),
-		// Configuration of a large mesh is large; the source is trusted with our memory.
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(cmp.Or(d.call.MaxMessage, maxMessage))),
 		// Small buffers keep a sidecar small.
 		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10),
 	)

@@ -147,6 +147,11 @@ func (f *File) load() {
 			f.cfg.Log.Warn("refused a resource of a configuration file", "path", f.cfg.Source.Path, "error", x.Err)
 		}
 	}
+	for name := range wanted {
+		if !present[name] {
+			b.Absent = append(b.Absent, name)
+		}
+	}
 	for name := range f.held {
 		if !present[name] {
 			delete(f.held, name)

@@ -39,7 +39,7 @@ func TestServices(t *testing.T) {
 			Dial: func(context.Context) (*grpc.ClientConn, error) {
 				return grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 			},
-			BackOffBase: time.Hour, BackOffMax: time.Hour,
+			Call: xdsresource.GRPCCall{BackOffBase: time.Hour, BackOffMax: time.Hour},
 		})
 		c.Subscribe(url, "x")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -44,8 +44,8 @@ func (c *Client) stream(ctx context.Context) (heard bool, err error) {
 	defer wg.Wait()
 	defer conn.Close()
 	defer cancel()
-	if len(c.cfg.Metadata) > 0 {
-		ctx = metadata.NewOutgoingContext(ctx, metadata.New(c.cfg.Metadata))
+	if kv := c.cfg.Call.Pairs(); len(kv) > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, kv...)
 	}
 	tr, err := c.open(ctx, conn)
 	if err != nil {

@@ -53,19 +53,11 @@ func (r *FilterReader) GRPCTarget(path string, m *corev3.GrpcService) GRPCTarget
 	if m.GetRetryPolicy() != nil {
 		r.Bad(join(path, "retry_policy"), "this field is not supported; remove it")
 	}
-	for i, h := range m.GetInitialMetadata() {
-		here := at(join(path, "initial_metadata"), i)
-		switch name := strings.ToLower(h.GetKey()); {
-		case len(h.GetRawValue()) > 0:
-			r.Bad(join(here, "raw_value"), "this field is not supported; use value")
-		case strings.Contains(h.GetValue(), "%"):
-			r.Bad(join(here, "value"), "%q: format strings are not supported here", h.GetValue())
-		default:
-			if out.Metadata == nil {
-				out.Metadata = map[string]string{}
-			}
-			out.Metadata[name] = h.GetValue()
+	for _, kv := range r.p.initialMetadata(path, m) {
+		if out.Metadata == nil {
+			out.Metadata = map[string]string{}
 		}
+		out.Metadata[kv[0]] = kv[1]
 	}
 	return out
 }

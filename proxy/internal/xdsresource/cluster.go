@@ -42,6 +42,8 @@ type Cluster struct {
 	Type              ClusterType
 	EDSServiceName    string // for ClusterEDS; default Name
 	EDSSource         ConfigSource
+	// EDSFetchTimeout is how long a ClusterEDS waits for its first endpoints. 0: without end.
+	EDSFetchTimeout time.Duration
 	// Members are the clusters of a ClusterAggregate, in order of preference.
 	Members []string
 	// OriginalDstHeader is the header that a ClusterOriginalDst takes its host from where a

@@ -4,8 +4,8 @@ import "time"
 
 // GRPCService is core.v3.GrpcService with envoy_grpc.
 type GRPCService struct {
-	Cluster  string
-	Metadata map[string]string // initial_metadata
+	Cluster string
+	Call    GRPCCall
 }
 
 // HTTPService is core.v3.HttpService.

@@ -70,7 +70,9 @@ type HTTPConnectionManager struct {
 	RouteSource     ConfigSource // where RouteConfigName comes from
 	Routes          *RouteConfig
 	RouteConfigName string
-	Scopes          *ScopedRoutes // instead of both; nil: there are none
+	// RouteFetchTimeout is how long a listener waits for RouteConfigName. 0: without end.
+	RouteFetchTimeout time.Duration
+	Scopes            *ScopedRoutes // instead of both; nil: there are none
 
 	// Filters in order; the last is the router.
 	Filters []HTTPFilter

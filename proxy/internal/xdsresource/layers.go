@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -17,6 +18,8 @@ import (
 type RuntimeLayer struct {
 	runtimekey.Source
 	RTDS ConfigSource // where an RTDS layer comes from
+	// FetchTimeout is how long the start waits for an RTDS layer. 0: without end.
+	FetchTimeout time.Duration
 }
 
 // Runtime reads layered_runtime; cluster is the node's, which disk layers may append. Without layers
@@ -56,7 +59,7 @@ func (d *Decoder) Runtime(m *bootstrapv3.LayeredRuntime, cluster string) ([]Runt
 			if c := s.RtdsLayer.GetRtdsConfig(); c == nil {
 				p.bad(join(here, "rtds_layer.rtds_config"), "is required")
 			} else {
-				r.RTDS = p.configSource(join(here, "rtds_layer.rtds_config"), c)
+				r.RTDS, r.FetchTimeout = p.source(join(here, "rtds_layer.rtds_config"), c)
 			}
 		}
 		out = append(out, r)

@@ -22,6 +22,8 @@ type RouteConfig struct {
 	Mirrors                         []MirrorPolicy // of routes that have none themselves or by their virtual host
 	// VHDS is where further virtual hosts come from; nil: there are none.
 	VHDS *ConfigSource
+	// VHDSFetchTimeout is how long its listener waits for the first ones. 0: without end.
+	VHDSFetchTimeout time.Duration
 }
 
 // FilterSwitch stands among per-filter configurations for a route.v3.FilterConfig that only turns

@@ -2,6 +2,7 @@ package xdsresource
 
 import (
 	"strings"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -12,8 +13,12 @@ type ScopedRoutes struct {
 	Name   string
 	Key    []ScopeFragment
 	Source ConfigSource // where the route configurations that have only a name come from
-	Scopes []RouteScope
-	SRDS   *ConfigSource // where the scopes come from; nil: they are Scopes
+	// FetchTimeout is how long a listener waits for each of them. 0: without end.
+	FetchTimeout time.Duration
+	Scopes       []RouteScope
+	SRDS         *ConfigSource // where the scopes come from; nil: they are Scopes
+	// SRDSFetchTimeout is how long a listener waits for the first of those. 0: without end.
+	SRDSFetchTimeout time.Duration
 }
 
 // ScopeFragment is a piece of the key, taken from the first value of a header.
@@ -42,14 +47,14 @@ func (p *parser) scopedRoutes(path string, m *hcmv3.ScopedRoutes) *ScopedRoutes 
 	}
 	named := m.GetRdsConfigSource() != nil
 	if named {
-		out.Source = p.configSource(join(path, "rds_config_source"), m.GetRdsConfigSource())
+		out.Source, out.FetchTimeout = p.source(join(path, "rds_config_source"), m.GetRdsConfigSource())
 	}
 	if s, ok := m.GetConfigSpecifier().(*hcmv3.ScopedRoutes_ScopedRds); ok {
 		if !named {
 			p.bad(join(path, "rds_config_source"), "is required: scoped_rds may bring scopes that name a route configuration")
 		}
-		src := p.configSource(join(path, "scoped_rds.scoped_rds_config_source"), s.ScopedRds.GetScopedRdsConfigSource())
-		out.SRDS = &src
+		src, fetch := p.source(join(path, "scoped_rds.scoped_rds_config_source"), s.ScopedRds.GetScopedRdsConfigSource())
+		out.SRDS, out.SRDSFetchTimeout = &src, fetch
 		return out
 	}
 	list, ok := m.GetConfigSpecifier().(*hcmv3.ScopedRoutes_ScopedRouteConfigurationsList)

@@ -1,8 +1,10 @@
 package xdsresource
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
@@ -19,22 +21,34 @@ type ConfigSource struct {
 	Cluster string
 	// Delta selects the incremental protocol of that service.
 	Delta bool
+	// Call is how that service is called.
+	Call GRPCCall
 }
 
 // ADS reports whether the source is the ADS stream.
 func (c ConfigSource) ADS() bool { return c.Path == "" && c.Cluster == "" }
 
-// filePrefix marks files among the names that SecretSource returns; it is no cluster's name
-// in practice, and one that has it would only fail to be found.
-const filePrefix = "file:"
+// filePrefix and callPrefix mark sources of more than a cluster's name among what SecretSource
+// returns; they begin no cluster's name in practice, and one that has them would only fail to be found.
+const (
+	filePrefix = "file:"
+	callPrefix = "grpc:"
+)
 
 // SecretSource is the source as one string, the form in which secrets name it (SDSCluster):
-// "" for ADS, a cluster, or a file.
+// "" for ADS, a cluster, a file, or all of it.
 func (c ConfigSource) SecretSource() string {
-	if c.Path == "" {
+	if c.Path != "" {
+		return filePrefix + c.Path + "\x00" + c.WatchedDirectory
+	}
+	if c == (ConfigSource{Cluster: c.Cluster}) {
 		return c.Cluster
 	}
-	return filePrefix + c.Path + "\x00" + c.WatchedDirectory
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic("BUG: xdsresource: a config source that is no JSON: " + err.Error())
+	}
+	return callPrefix + string(text)
 }
 
 // SourceOfSecret is the opposite of SecretSource.
@@ -43,15 +57,30 @@ func SourceOfSecret(s string) ConfigSource {
 		path, dir, _ := strings.Cut(file, "\x00")
 		return ConfigSource{Path: path, WatchedDirectory: dir}
 	}
+	if text, ok := strings.CutPrefix(s, callPrefix); ok {
+		var c ConfigSource
+		if json.Unmarshal([]byte(text), &c) == nil {
+			return c
+		}
+	}
 	return ConfigSource{Cluster: s}
 }
 
-// ConfigSource reads a config source outside of any resource.
-func (d *Decoder) ConfigSource(m *corev3.ConfigSource) (ConfigSource, error) {
+// DefaultFetchTimeout is Envoy's default of initial_fetch_timeout.
+const DefaultFetchTimeout = 15 * time.Second
+
+// ConfigSource reads a config source outside of any resource, and its initial_fetch_timeout: how long
+// who needs a resource waits for the first answer. 0: without end.
+func (d *Decoder) ConfigSource(m *corev3.ConfigSource) (src ConfigSource, fetch time.Duration, err error) {
 	p := &parser{dec: d}
 	p.check("", m)
-	out := p.configSource("", m)
-	return out, p.finish("config source", "")
+	src, fetch = p.source("", m)
+	return src, fetch, p.finish("config source", "")
+}
+
+// source reads a config source with its initial_fetch_timeout.
+func (p *parser) source(path string, m *corev3.ConfigSource) (ConfigSource, time.Duration) {
+	return p.configSource(path, m), p.duration(join(path, "initial_fetch_timeout"), m.GetInitialFetchTimeout(), DefaultFetchTimeout)
 }
 
 // ConfigSource reads a config source within a filter's configuration.
@@ -105,6 +134,6 @@ func (p *parser) grpcSource(path string, m *corev3.ApiConfigSource) ConfigSource
 		p.bad(join(path, "grpc_services"), "exactly one envoy_grpc service with a cluster_name is supported")
 		return out
 	}
-	out.Cluster = svc[0].GetEnvoyGrpc().GetClusterName()
+	out.Cluster, out.Call = svc[0].GetEnvoyGrpc().GetClusterName(), p.controlPlaneCall(join(path, "grpc_services[0]"), svc[0])
 	return out
 }

@@ -118,7 +118,7 @@ func (p *parser) builtInType(m *clusterv3.Cluster, c *Cluster) {
 		if m.GetEdsClusterConfig() == nil {
 			p.bad("eds_cluster_config", "is required for a cluster of type EDS")
 		}
-		c.EDSSource = p.configSource("eds_cluster_config.eds_config", m.GetEdsClusterConfig().GetEdsConfig())
+		c.EDSSource, c.EDSFetchTimeout = p.source("eds_cluster_config.eds_config", m.GetEdsClusterConfig().GetEdsConfig())
 	case clusterv3.Cluster_ORIGINAL_DST:
 		c.Type = ClusterOriginalDst
 		if o := m.GetOriginalDstLbConfig(); o != nil {

@@ -13,15 +13,12 @@ import (
 
 // grpcService reads a service that is named by its cluster.
 func (p *parser) grpcService(path string, m *corev3.GrpcService) GRPCService {
-	out := GRPCService{Cluster: m.GetEnvoyGrpc().GetClusterName()}
+	out := GRPCService{Cluster: m.GetEnvoyGrpc().GetClusterName(), Call: p.grpcCall(path, m)}
 	if out.Cluster == "" {
 		p.bad(join(path, "envoy_grpc.cluster_name"), "is required")
 	}
-	for _, h := range m.GetInitialMetadata() {
-		if out.Metadata == nil {
-			out.Metadata = map[string]string{}
-		}
-		out.Metadata[strings.ToLower(h.GetKey())] = h.GetValue()
+	if m.GetEnvoyGrpc().GetRetryPolicy() != nil {
+		p.bad(join(path, "envoy_grpc.retry_policy"), "belongs to services of config sources; remove it")
 	}
 	return out
 }
@@ -38,7 +35,10 @@ func (p *parser) httpService(path string, m *corev3.HttpService) HTTPService {
 	if !strings.Contains(out.URL, "://") {
 		p.bad(join(path, "http_uri.uri"), "%q is no URL like http://collector:4318/v1/logs", out.URL)
 	}
-	for _, h := range m.GetRequestHeadersToAdd() {
+	for i, h := range m.GetRequestHeadersToAdd() {
+		if v := h.GetHeader().GetValue(); strings.Contains(v, "%") {
+			p.bad(at(join(path, "request_headers_to_add"), i)+".header.value", "%q: format strings are not supported here", v)
+		}
 		out.Headers[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 	}
 	return out

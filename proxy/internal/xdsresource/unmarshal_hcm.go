@@ -155,7 +155,7 @@ func (p *parser) hcmRoutes(path string, m *hcmv3.HttpConnectionManager, h *HTTPC
 		p.noVHDS(join(path, "route_config"), r.RouteConfig)
 	case *hcmv3.HttpConnectionManager_Rds:
 		h.RouteConfigName = r.Rds.GetRouteConfigName()
-		h.RouteSource = p.configSource(join(path, "rds.config_source"), r.Rds.GetConfigSource())
+		h.RouteSource, h.RouteFetchTimeout = p.source(join(path, "rds.config_source"), r.Rds.GetConfigSource())
 	case *hcmv3.HttpConnectionManager_ScopedRoutes:
 		h.Scopes = p.scopedRoutes(join(path, "scoped_routes"), r.ScopedRoutes)
 	default:

@@ -17,7 +17,7 @@ func (d *Decoder) RouteConfig(m *routev3.RouteConfiguration) (*RouteConfig, erro
 	p := &parser{dec: d}
 	p.check("", m)
 	rc := p.routeConfig("", m)
-	rc.VHDS = p.vhds(m)
+	rc.VHDS, rc.VHDSFetchTimeout = p.vhds(m)
 	if err := p.finish("route", m.GetName()); err != nil {
 		return nil, err
 	}

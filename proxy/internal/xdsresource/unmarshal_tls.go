@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
@@ -247,13 +246,10 @@ func sds[T any](p *parser, path string, m *tlsv3.SdsSecretConfig) TLSSource[T] {
 		out.SDSCluster = SDSStatic
 		return out
 	}
-	out.SDSCluster = p.configSource(join(path, "sds_config"), m.GetSdsConfig()).SecretSource()
-	out.FetchTimeout = p.duration(join(path, "sds_config.initial_fetch_timeout"), m.GetSdsConfig().GetInitialFetchTimeout(), defaultFetchTimeout)
+	src, fetch := p.source(join(path, "sds_config"), m.GetSdsConfig())
+	out.SDSCluster, out.FetchTimeout = src.SecretSource(), fetch
 	return out
 }
-
-// defaultFetchTimeout is ConfigSource.initial_fetch_timeout when it is not given.
-const defaultFetchTimeout = 15 * time.Second
 
 // SDSStatic is the SDSCluster of secrets that stand in the bootstrap itself.
 const SDSStatic = "static"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -11,9 +12,9 @@ import (
 
 // vhds reads where further virtual hosts of a route configuration come from. As in Envoy it is a place
 // that can be asked by name and can take a single one away: an incremental stream.
-func (p *parser) vhds(m *routev3.RouteConfiguration) *ConfigSource {
+func (p *parser) vhds(m *routev3.RouteConfiguration) (src *ConfigSource, fetch time.Duration) {
 	if m.GetVhds() == nil {
-		return nil
+		return nil, 0
 	}
 	const path = "vhds.config_source"
 	cs := m.GetVhds().GetConfigSource()
@@ -22,14 +23,14 @@ func (p *parser) vhds(m *routev3.RouteConfiguration) *ConfigSource {
 	case cs.GetApiConfigSource() != nil:
 		if t := cs.GetApiConfigSource().GetApiType(); t != corev3.ApiConfigSource_DELTA_GRPC {
 			p.bad(path+".api_config_source.api_type", "%v is not supported here: virtual hosts come by DELTA_GRPC, or by ads that is incremental", t)
-			return nil
+			return nil, 0
 		}
 	default:
 		p.bad(path, "ads or api_config_source is required")
-		return nil
+		return nil, 0
 	}
-	src := p.configSource(path, cs)
-	return &src
+	s, fetch := p.source(path, cs)
+	return &s, fetch
 }
 
 // noVHDS refuses vhds where a route configuration does not come from RDS.

@@ -82,7 +82,7 @@ func (s *Sink) Close() {}
 func (s *Sink) Run(ctx context.Context) {
 	scope, main := s.deps.Stats.Scope("access_logs").Scope("grpc_access_log"), s.deps.Stats.Main()
 	written, dropped := scope.Counter("logs_written"), scope.Counter("logs_dropped")
-	export.Run(ctx, s.queue, &sender{s: s, conn: export.Conn{Service: s.deps.Service, Metadata: s.cfg.Service.Metadata}}, export.Config{
+	export.Run(ctx, s.queue, &sender{s: s, conn: export.Conn{Service: s.deps.Service, Metadata: s.cfg.Service.Call.Pairs()}}, export.Config{
 		Interval: s.cfg.FlushInterval, Log: s.deps.Log, What: "access log service " + s.cfg.Service.Cluster,
 		Written: func(n uint64) { main.Add(written, n) }, Dropped: func(n uint64) { main.Add(dropped, n) },
 	})

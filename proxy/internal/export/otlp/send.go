@@ -28,7 +28,7 @@ func newClient(method string, svc export.Service, grpc *xdsresource.GRPCService,
 	if http != nil {
 		return &client{cfg: http, http: &export.Poster{Service: svc, URL: http.URL, Headers: http.Headers}}
 	}
-	return &client{method: method, grpc: &export.Conn{Service: svc, Metadata: grpc.Metadata}}
+	return &client{method: method, grpc: &export.Conn{Service: svc, Metadata: grpc.Call.Pairs()}}
 }
 
 func (c *client) send(ctx context.Context, m proto.Message) error {
