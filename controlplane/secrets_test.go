@@ -95,6 +95,10 @@ func TestGatewaySecrets(t *testing.T) {
 			if err := c.Until(ctx, roots(ca.PEM, nil)); err != nil {
 				t.Fatal(err)
 			}
+			// All that it asked for is there: what follows is sent for what follows.
+			if err := c.Until(ctx, func(s xdstest.State) bool { return len(s.Names(xdstest.RDS)) > 0 }); err != nil {
+				t.Fatal(err)
+			}
 			// It is replaced by another form of Secret: the gateway is sent nothing but that.
 			before := len(c.Responses())
 			r.write("config/shop/secret/front.yaml", certtest.Secret("shop", "front-credential", "Opaque",

@@ -158,7 +158,7 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		if err != nil {
 			return nil, err
 		}
-		creds = credentials.NewTLS(cfg)
+		creds = sniApart{credentials.NewTLS(cfg)}
 	}
 	return grpc.NewClient("passthrough:///"+d.cluster.Name,
 		grpc.WithTransportCredentials(creds),
@@ -169,6 +169,18 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		// Small buffers keep a sidecar small.
 		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10),
 	)
+}
+
+// sniApart lets the authority of the requests and the name in the TLS handshake differ, as they do for
+// Envoy; grpc-go refuses that where it knows of both.
+type sniApart struct{ credentials.TransportCredentials }
+
+func (c sniApart) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: c.TransportCredentials.Info().SecurityProtocol} // without a ServerName
+}
+
+func (c sniApart) Clone() credentials.TransportCredentials {
+	return sniApart{c.TransportCredentials.Clone()}
 }
 
 // Transport prepares HTTP/1.1 requests once all secrets are there; both schemes go to the cluster,
