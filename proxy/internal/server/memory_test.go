@@ -76,7 +76,8 @@ func TestWorthTrimming(t *testing.T) {
 		{12 << 20, time.Hour, false},
 		{16 << 20, time.Second, false},
 		{16 << 20, trimEvery, true},
-		{21 << 20, 0, true},
+		{22 << 20, 0, false},
+		{22 << 20, trimWait, true},
 	} {
 		if got := worthTrimming(tt.resident, tt.since); got != tt.want {
 			t.Errorf("%d MB resident, %v after the last: %v", tt.resident>>20, tt.since, got)

@@ -173,7 +173,9 @@ func (d *Dialer) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 
 // sniApart lets the authority of the requests and the name in the TLS handshake differ, as they do for
 // Envoy; grpc-go refuses that where it knows of both.
-type sniApart struct{ credentials.TransportCredentials }
+type sniApart struct {
+	credentials.TransportCredentials
+}
 
 func (c sniApart) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: c.TransportCredentials.Info().SecurityProtocol} // without a ServerName
