@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
