@@ -3,6 +3,7 @@ package translate
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sort"
 	"strings"
@@ -230,6 +231,7 @@ func historyProxies(t *testing.T) []*model.Proxy {
 	}{
 		{"sidecar~127.0.1.1~w1.shop~shop.svc.cluster.local", map[string]any{"INTERCEPTION_MODE": "NONE", "LATEEN_HTTP_PROXY": "127.0.1.1:15080", "LABELS": map[string]any{"app": "a"}}},
 		{"sidecar~127.0.1.2~w2.other~other.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "b", "version": "v1"}}},
+		{"sidecar~127.0.1.3~w3.other~other.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "a"}}},
 		{"router~127.0.1.3~w3.istio-system~istio-system.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "a"}}},
 	} {
 		p, err := model.ParseProxy(n.id, "", n.meta, model.Locality{Region: "eu"})
@@ -251,7 +253,7 @@ func encode(m proto.Message) []byte {
 
 // client is what a cache would keep for a proxy, following changes by Affects alone.
 type client struct {
-	listeners, routes, clusters, endpoints, inbound map[string][]byte
+	listeners, own, routes, clusters, endpoints, inbound map[string][]byte
 }
 
 func encodeAll(list []Resource) map[string][]byte {
@@ -265,7 +267,10 @@ func encodeAll(list []Resource) map[string][]byte {
 func (c *client) follow(ch *model.Change, s *model.Snapshot, p *model.Proxy) {
 	a := Affects(ch, s, p)
 	if a.Listeners || c.listeners == nil {
-		c.listeners = encodeAll(Listeners(s, p))
+		c.listeners = encodeAll(OutboundListeners(s, p))
+	}
+	if a.Inbound || c.own == nil {
+		c.own = encodeAll(InboundListeners(s, p))
 	}
 	if a.Routes || c.routes == nil || a.Listeners {
 		c.routes = encodeAll(Routes(s, p, RouteNames(s, p)))
@@ -336,7 +341,7 @@ func TestHistories(t *testing.T) {
 			clients := make([]client, len(proxies))
 			b, mesh := snapshot.New(), model.DefaultMesh()
 			objects, registries := map[config.Key]*config.Object{}, registered{}
-			keyed := map[string][]byte{}
+			keyed, outbound := map[string][]byte{}, map[string]map[string][]byte{}
 			for step := range steps {
 				var events []snapshot.Event
 				for range 1 + d.IntN(3) {
@@ -394,7 +399,16 @@ func TestHistories(t *testing.T) {
 						clusters[n] = v
 					}
 					sameBytes(t, "followed clusters", clusters, encodeAll(res["clusters"]))
-					sameBytes(t, "followed listeners", cl.listeners, encodeAll(res["listeners"]))
+					listeners := maps.Clone(cl.listeners)
+					maps.Copy(listeners, cl.own)
+					sameBytes(t, "followed listeners", listeners, encodeAll(res["listeners"]))
+					if key, shared := OutboundKey(s, p, CalledPods(s, p.Namespace)); shared {
+						k := fmt.Sprint(step, s.Scope(p), key)
+						if other, ok := outbound[k]; ok {
+							sameBytes(t, "shared listeners", cl.listeners, other)
+						}
+						outbound[k] = cl.listeners
+					}
 					sameBytes(t, "followed routes", cl.routes, encodeAll(res["routes"]))
 					sameBytes(t, "followed endpoints", cl.endpoints, encodeAll(res["endpoints"]))
 				}

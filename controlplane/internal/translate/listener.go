@@ -16,15 +16,72 @@ var reservedPorts = map[uint32]bool{15000: true, outboundPort: true, 15004: true
 // Listeners returns all listeners of a proxy: inbound, then outbound, or those of a gateway;
 // in a stable order.
 func Listeners(s *model.Snapshot, p *model.Proxy) []Resource {
-	var all []*listenerv3.Listener
+	return append(InboundListeners(s, p), OutboundListeners(s, p)...)
+}
+
+// InboundListeners returns those that a sidecar serves its workload with.
+func InboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.Type == model.Router {
-		all = buildGatewayListeners(s, p)
-	} else {
-		all = append(inboundListeners(s, p), outboundListeners(s, p)...)
+		return nil
 	}
+	return inboundListeners(s, p)
+}
+
+// OutboundListeners returns those that a sidecar's workload calls others by, or all of a gateway.
+func OutboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
+	all := outboundListeners
+	if p.Type == model.Router {
+		all = buildGatewayListeners
+	}
+	return listenerResources(all(s, p), "")
+}
+
+// OutboundKey is what proxies of one Scope have in common whose OutboundListeners are the same,
+// which is so for all but a few of those whose connections are redirected. False: the proxy's are
+// its own, since they are at its own address. pods is CalledPods of its namespace.
+func OutboundKey(s *model.Snapshot, p *model.Proxy, pods map[string]bool) (key string, shared bool) {
+	if p.Type == model.Router || p.Interception == model.InterceptNone {
+		return "", false
+	}
+	k := (&keyHash{}).num(telemetryRevs(s, p)...)
+	if pods[p.IP] {
+		k.str(p.IP) // the workload does not call itself by its own address
+	}
+	return k.String(), true
+}
+
+// CalledPods are the addresses of instances that clients in a namespace call one by one: each has
+// a listener with all sidecars but that of the instance itself.
+func CalledPods(s *model.Snapshot, namespace string) map[string]bool {
+	out := map[string]bool{}
+	for _, svc := range s.VisibleServices(namespace) {
+		if !svc.CalledByPod() {
+			continue
+		}
+		if set, ok := s.Endpoints.Get(svc.Key()); ok {
+			for i := range set.Instances {
+				out[set.Instances[i].Address] = true
+			}
+		}
+	}
+	return out
+}
+
+// telemetryRevs identify what a workload's listeners log and trace, beside the mesh's own
+// configuration.
+func telemetryRevs(s *model.Snapshot, p *model.Proxy) []uint64 {
+	var out []uint64
+	for _, t := range s.Telemetry(p.Namespace, p.Labels) {
+		out = append(out, t.Rev)
+	}
+	return out
+}
+
+// listenerResources wraps listeners that were built from what a key stands for; "" for none.
+func listenerResources(all []*listenerv3.Listener, key string) []Resource {
 	out := make([]Resource, 0, len(all))
 	for _, l := range all {
-		out = append(out, Resource{Name: l.Name, build: func() proto.Message { return l }})
+		out = append(out, Resource{Name: l.Name, Key: key, build: func() proto.Message { return l }})
 	}
 	return out
 }

@@ -150,9 +150,24 @@ func inboundCluster(mesh *model.Mesh, explicit bool, sp servedPort, app netip.Ad
 }
 
 // inboundListeners serve the workload's ports: a listener each on the workload's address
-// without interception, else one for all, by original destination.
-func inboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
+// without interception, else one for all, by original destination, which proxies of equal
+// workloads share.
+func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	ports := servedPorts(s, p)
+	if p.Interception == model.InterceptNone {
+		return listenerResources(buildInbound(s, p, ports), "")
+	}
+	k := (&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0))).num(telemetryRevs(s, p)...)
+	for _, sp := range ports {
+		k.num(uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol), uint64(sp.mode))
+		for _, svc := range sp.services {
+			k.num(svc.Rev)
+		}
+	}
+	return []Resource{{Name: virtualInbound, Key: k.String(), build: func() proto.Message { return buildInbound(s, p, ports)[0] }}}
+}
+
+func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*listenerv3.Listener {
 	logs, noRoute := accessLogs(s, p, inbound)
 	if p.Interception == model.InterceptNone {
 		var out []*listenerv3.Listener

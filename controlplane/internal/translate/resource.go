@@ -27,8 +27,8 @@ type Resource struct {
 	Name string
 	// Key names everything that the message was derived from, by revision: resources of
 	// one type with equal Name and Key have equal bytes, whichever proxy or snapshot (of one
-	// builder) they were asked for. The reverse need not hold. Empty for resources that
-	// only one proxy has (listeners): they are compared by their bytes.
+	// builder) they were asked for. The reverse need not hold. Empty for resources that are not
+	// asked for by many (listeners but virtualInbound): they are compared by their bytes.
 	Key   string
 	build func() proto.Message
 }
@@ -38,8 +38,9 @@ func (r Resource) Build() proto.Message { return r.build() }
 
 // What each type depends on:
 //
-//	Listeners  the proxy, its workload and services; services with TCP ports; gateways that
-//	           select it; policies of its namespace; the mesh configuration
+//	Listeners  services with TCP ports; gateways that select the proxy; policies of its
+//	           namespace; the mesh configuration; of the proxy its Scope and OutboundKey, and
+//	           for inbound listeners its workload and services
 //	Clusters   the service, its destination rule, its endpoints' identities (DNS: its
 //	           endpoints), the mesh configuration; of the proxy its Scope, and for inbound
 //	           clusters its workload
@@ -137,6 +138,7 @@ func RouteNames(s *model.Snapshot, p *model.Proxy) []string {
 
 // Affected is what a proxy has to look at again after a change.
 type Affected struct {
+	// Listeners: OutboundListeners.
 	Listeners bool
 	// Routes: all route configurations of the proxy. Their keys tell which really differ.
 	Routes bool
@@ -144,7 +146,7 @@ type Affected struct {
 	AllClusters, AllEndpoints bool
 	ClusterHosts              []string // sorted; ask ClustersOf, and remove what is gone
 	EndpointHosts             []string // sorted; EDS names end with "|" and the host
-	// Inbound: InboundClusters.
+	// Inbound: InboundClusters and InboundListeners.
 	Inbound bool
 }
 
@@ -216,10 +218,12 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 		a.Listeners = true // a chain for each cluster
 	}
 	if c.Policies[p.Namespace] || c.Policies[""] {
-		a.Listeners = true
+		a.Listeners, a.Inbound = true, true
 	}
 	if own {
-		a.Listeners, a.Inbound = true, true
+		a.Inbound = true
+		// Without interception a workload's own ports are not to be had for services.
+		a.Listeners = a.Listeners || router || p.Interception == model.InterceptNone
 	}
 	sort.Strings(a.ClusterHosts)
 	sort.Strings(a.EndpointHosts)

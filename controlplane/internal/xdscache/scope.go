@@ -1,6 +1,7 @@
 package xdscache
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,9 +29,38 @@ type state struct {
 	eds     *Set
 	rds     map[string]*Resource // nil value: the name does not exist
 
-	// What several proxies have that differ little: clusters by the version of their own ones, endpoints by what is subscribed to.
-	joined   map[string]*Set
+	// pods are translate.CalledPods, and lds the outbound listeners by translate.OutboundKey; nil until they are asked for.
+	pods map[string]bool
+	lds  map[string]*Set
+	// before is lds of the state before where a change may concern it: what did not change keeps its pointers.
+	before map[string]*Set
+	// What several proxies have that differ little: the scope's clusters or listeners with a proxy's own ones, and endpoints by what is
+	// subscribed to.
+	joined   map[join]*Set
 	selected map[*Names]*Set
+}
+
+// join is a set of the scope's and the version of a proxy's own one that it is joined with.
+type join struct {
+	shared *Set
+	own    string
+}
+
+// join returns the union. It is made once for proxies whose own resources are equal.
+func (st *state) join(shared, own *Set) *Set {
+	if own.Len() == 0 {
+		return shared
+	}
+	key := join{shared, own.Version()}
+	set := st.joined[key]
+	if set == nil {
+		set = shared.Union(own)
+		if st.joined == nil || len(st.joined) >= maxShared {
+			st.joined = map[join]*Set{}
+		}
+		st.joined[key] = set
+	}
+	return set
 }
 
 // maxShared bounds the memory for what proxies share. minShared is from how many names on it is worth it.
@@ -108,6 +138,11 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 			n.eds = keepPointers(last.eds, fresh.Union(last.eds.Without(a.Endpoint)))
 		}
 	}
+	if a.Listeners {
+		n.before = last.lds
+	} else {
+		n.pods, n.lds, n.before = last.pods, maps.Clone(last.lds), last.before
+	}
 	if !a.Routes {
 		for name, r := range last.rds {
 			n.rds[name] = r
@@ -127,16 +162,33 @@ func (s *scope) clusters(v *View, p *Proxy, own *Set) *Set {
 		}
 		st.cds = v.cache.encodeAll(translate.ClusterType, all)
 	}
-	if own.Len() == 0 {
-		return st.cds
+	return st.join(st.cds, own)
+}
+
+// listeners returns the scope's outbound listeners, or the proxy's where it has others, with its inbound ones.
+func (s *scope) listeners(v *View, p *Proxy, inbound *Set) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	return st.join(st.outbound(v, p), inbound)
+}
+
+func (st *state) outbound(v *View, p *Proxy) *Set {
+	if st.pods == nil {
+		st.pods = translate.CalledPods(v.snap, p.Namespace)
 	}
-	set := st.joined[own.Version()]
+	key, shared := translate.OutboundKey(v.snap, p.Proxy, st.pods)
+	if !shared {
+		return v.outbound(p)
+	}
+	set := st.lds[key]
 	if set == nil {
-		set = st.cds.Union(own)
-		if st.joined == nil || len(st.joined) >= maxShared {
-			st.joined = map[string]*Set{}
+		set = v.cache.encodeAll(translate.ListenerType, translate.OutboundListeners(v.snap, p.Proxy))
+		if st.lds == nil || len(st.lds) >= maxShared {
+			st.lds = map[string]*Set{}
 		}
-		st.joined[own.Version()] = set
+		st.lds[key] = keepPointers(st.before[key], set)
+		set = st.lds[key]
 	}
 	return set
 }

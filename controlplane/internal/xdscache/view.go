@@ -58,9 +58,10 @@ func (v *View) since(version uint64) *model.Change {
 type Proxy struct {
 	*model.Proxy
 
-	mu        sync.Mutex
-	listeners owned
-	inbound   owned
+	mu       sync.Mutex
+	outbound owned // listeners that the scope does not share
+	inbound  owned // listeners
+	own      owned // clusters
 }
 
 // owned is a set that one proxy has at a version.
@@ -78,9 +79,9 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	var set *Set
 	switch typeURL {
 	case translate.ClusterType:
-		set = v.scope(p).clusters(v, p, v.inbound(p))
+		set = v.scope(p).clusters(v, p, v.clustersOf(p))
 	case translate.ListenerType:
-		set = v.listenersOf(p)
+		set = v.scope(p).listeners(v, p, v.inbound(p))
 	case translate.RouteType:
 		return v.scope(p).routes(v, p, sub)
 	case translate.EndpointType:
@@ -97,14 +98,22 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	return set.Select(sub.Names)
 }
 
-func (v *View) listenersOf(p *Proxy) *Set {
-	return v.own(p, &p.listeners, func(a translate.Affected) bool { return a.Listeners }, func() *Set {
-		return v.cache.encodeAll(translate.ListenerType, translate.Listeners(v.snap, p.Proxy))
+// outbound returns outbound listeners that no other proxy has.
+func (v *View) outbound(p *Proxy) *Set {
+	return v.own(p, &p.outbound, func(a translate.Affected) bool { return a.Listeners }, func() *Set {
+		return v.cache.encodeAll(translate.ListenerType, translate.OutboundListeners(v.snap, p.Proxy))
 	})
 }
 
 func (v *View) inbound(p *Proxy) *Set {
 	return v.own(p, &p.inbound, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
+		return v.cache.encodeAll(translate.ListenerType, translate.InboundListeners(v.snap, p.Proxy))
+	})
+}
+
+// clustersOf returns the clusters of a proxy's own workload.
+func (v *View) clustersOf(p *Proxy) *Set {
+	return v.own(p, &p.own, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
 		return v.cache.encodeAll(translate.ClusterType, translate.InboundClusters(v.snap, p.Proxy))
 	})
 }
