@@ -330,7 +330,7 @@ func sameBytes(t *testing.T, what string, got, want map[string][]byte) {
 // built at once from the final objects; a cache that follows changes by Affects ends with the
 // same resources; and resources with equal keys have equal bytes.
 func TestHistories(t *testing.T) {
-	runs, steps := 12, 60
+	runs, steps := 9, 60
 	if testing.Short() {
 		runs = 3
 	}
