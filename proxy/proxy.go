@@ -148,7 +148,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	p.admin = admin.New(admin.Config{
-		Server: p.server, Levels: p.levels, Logger: p.levels.Logger("admin"), Quit: p.Quit,
+		Server: p.server, Levels: p.levels, Logger: p.levels.Logger("admin"), Quit: p.Quit, ProfilePath: boot.ProfilePath,
 		Options: server.CommandLine{
 			Concurrency: cfg.Concurrency, ConfigPath: cfg.ConfigPath, ConfigYAML: string(cfg.Overlay), LogLevel: server.LevelName(level),
 			ServiceNode: boot.Node.GetId(), ServiceCluster: boot.Node.GetCluster(),

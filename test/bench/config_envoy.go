@@ -9,6 +9,7 @@ import (
 // which Envoy's own build does not have.
 func envoyConfig(mesh bool) string {
 	return node + `
+{{if .Profile}}admin: {address: {socket_address: ` + splitAddr("{{.Admin}}") + `}, profile_path: "{{.Profile}}"}{{end}}
 static_resources:
   listeners:` +
 		httpListener("plain", "{{.Plain}}", mesh, "") +

@@ -10,6 +10,7 @@ type site struct {
 	Origin, GRPCOrigin            string
 	Cert, Key, Combined, Dir, PID string
 	StreamModule                  string // of nginx; "" where it is not installed
+	Admin, Profile                string // our admin API, and the file of its profiler; "" without one
 }
 
 const originConfig = `worker_processes 1;

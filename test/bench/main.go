@@ -35,6 +35,7 @@ func main() {
 		o.extra = append(o.extra, p)
 		return err
 	})
+	flag.StringVar(&o.profile, "profile", "", "write a profile of our proxy's CPU time over all rows into this file (pprof); `make profile` feeds it to the compiler")
 	flag.StringVar(&o.grpcOrigin, "grpc-origin", "", "serve as the gRPC origin at this address (what bench starts for itself)")
 	flag.StringVar(&o.keep, "dir", "", "folder for configurations and logs (default a temporary one)")
 	flag.Parse()
@@ -60,6 +61,7 @@ type options struct {
 	install bool
 	proxy   string
 	keep    string
+	profile string
 	extra   []peer
 
 	grpcOrigin string
@@ -106,6 +108,15 @@ func run(ctx context.Context, o options) error {
 	if len(running) == 0 {
 		return fmt.Errorf("no proxy to measure")
 	}
+	endProfile := func() error { return nil }
+	if o.profile != "" {
+		if running[0].admin == "" {
+			return fmt.Errorf("-profile is about our proxy, which does not run: add lateen to -only")
+		}
+		if endProfile, err = profiling(ctx, running[0].admin); err != nil {
+			return fmt.Errorf("profile of %s: %w", running[0].name, err)
+		}
+	}
 	var rows []*row
 	for _, r := range allRows(o) {
 		if r.name == "hop" {
@@ -122,6 +133,9 @@ func run(ctx context.Context, o options) error {
 			}
 			fmt.Fprintf(os.Stderr, "round %d of %d, %s done\n", round+1, o.rounds, r.name)
 		}
+	}
+	if err := endProfile(); err != nil {
+		return err
 	}
 	report := render(o, rows, running) + memoryReport(ctx, o, running, dir)
 	fmt.Print(report)

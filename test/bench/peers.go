@@ -33,6 +33,7 @@ type peer struct {
 	envoy   bool // takes Envoy's configuration
 	mesh    bool // has Istio's filters
 	ending  string
+	profile string // the file that a profile of it goes to, "" for none
 	args    func(program, config string) []string
 }
 
@@ -49,7 +50,7 @@ func knownPeers(o options) []peer {
 					return filepath.Abs(o.proxy)
 				}
 				out := filepath.Join(os.TempDir(), "lateen-bench-proxy")
-				build := exec.CommandContext(ctx, "go", "build", "-o", out, "./cmd/lateen-proxy")
+				build := exec.CommandContext(ctx, "go", "build", "-pgo=proxy/cpu.pgo", "-o", out, "./cmd/lateen-proxy")
 				build.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build` does
 				b, err := build.CombinedOutput()
 				if err != nil {
@@ -57,7 +58,7 @@ func knownPeers(o options) []peer {
 				}
 				return out, nil
 			},
-			config: envoyConfig(true), ending: "yaml", envoy: true, mesh: true,
+			config: envoyConfig(true), ending: "yaml", envoy: true, mesh: true, profile: o.profile,
 			args: func(p, c string) []string { return []string{p, "-c", c, "--concurrency", "1", "--log-level", "error"} },
 		},
 		{
@@ -106,6 +107,13 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 		Plain: freeAddr(), TLS: freeAddr(), TCP: freeAddr(), GRPC: freeAddr(), Origin: o.http.addr, GRPCOrigin: o.grpc.addr,
 		Dir: dir, PID: filepath.Join(dir, p.name+".pid"), StreamModule: streamModule(),
 	}
+	if p.profile != "" {
+		file, err := filepath.Abs(p.profile)
+		if err != nil {
+			return nil, err
+		}
+		at.Admin, at.Profile = freeAddr(), file
+	}
 	conf, err := write(dir, p.name+"."+p.ending, p.config, at, cert)
 	if err != nil {
 		return nil, err
@@ -114,7 +122,7 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 	if err != nil {
 		return nil, err
 	}
-	proc.plain, proc.tls, proc.grpc = at.Plain, at.TLS, at.GRPC
+	proc.plain, proc.tls, proc.grpc, proc.admin = at.Plain, at.TLS, at.GRPC, at.Admin
 	if strings.Contains(p.config, ".TCP}}") && (p.config != nginxConfig || at.StreamModule != "") {
 		proc.tcp = at.TCP
 	}

@@ -25,6 +25,7 @@ type process struct {
 	tls     string   // address of the TLS listener
 	tcp     string   // address of the TCP listener; "" for none
 	grpc    string   // address of the gRPC listener; "" for none
+	admin   string   // address of our admin API; "" unless a profile is taken
 	addr    string   // of an origin
 	second  *process // the other one of a pair of sidecars
 	done    chan error

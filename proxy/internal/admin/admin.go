@@ -30,6 +30,8 @@ type Config struct {
 	Options server.CommandLine
 	// Quit is called by POST /quitquitquit.
 	Quit func()
+	// ProfilePath is the file that /cpuprofiler writes. Default: Envoy's, /var/log/envoy/envoy.prof.
+	ProfilePath string
 }
 
 // Admin serves the API.
@@ -39,6 +41,7 @@ type Admin struct {
 	log    *slog.Logger
 	opts   server.CommandLine
 	quit   func()
+	prof   *profiler
 	pages  []page
 	mux    map[string]page
 }
@@ -53,15 +56,17 @@ type page struct {
 
 // New returns the API; it starts nothing.
 func New(cfg Config) *Admin {
-	a := &Admin{server: cfg.Server, levels: cfg.Levels, log: cfg.Logger, opts: cfg.Options, quit: cfg.Quit, mux: map[string]page{}}
+	a := &Admin{server: cfg.Server, levels: cfg.Levels, log: cfg.Logger, opts: cfg.Options, quit: cfg.Quit, prof: newProfiler(cfg.ProfilePath), mux: map[string]page{}}
 	a.pages = []page{
 		{"/", "Admin home page", false, a.home},
 		{"/certs", "print certs on machine", false, a.certs},
 		{"/clusters", "upstream cluster status (format: text or json)", false, a.clusters},
 		{"/config_dump", "dump current configs (resource, name_regex, include_eds)", false, a.configDump},
+		{"/cpuprofiler", "enable/disable the CPU profiler (enable=y|n)", true, a.prof.cpu},
 		{"/drain_listeners", "drain listeners (graceful, skip_exit, inboundonly)", true, a.drain},
 		{"/healthcheck/fail", "cause the server to fail health checks", true, a.healthcheck(true)},
 		{"/healthcheck/ok", "cause the server to pass health checks", true, a.healthcheck(false)},
+		{"/heap_dump", "dump current heap profile", false, a.prof.heapDump},
 		{"/help", "print out list of admin commands", false, a.help},
 		{"/init_dump", "what is still warming", false, a.initDump},
 		{"/listeners", "print listener info (format: text or json)", false, a.listeners},
@@ -145,6 +150,7 @@ func (a *Admin) Run(ctx context.Context, lis net.Listener) error {
 	}()
 	err := srv.Serve(lis)
 	<-done
+	a.prof.end()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

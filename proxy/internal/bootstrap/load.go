@@ -30,6 +30,8 @@ type Bootstrap struct {
 	Node *corev3.Node
 	// Admin is where the admin API listens; nil: nowhere.
 	Admin *xdsresource.Address
+	// ProfilePath is the file that the admin API's profiler writes; empty: its default.
+	ProfilePath string
 
 	Listeners []xdsresource.Resource // Value is *xdsresource.Listener
 	Clusters  []xdsresource.Resource // Value is *xdsresource.Cluster
@@ -184,6 +186,7 @@ func (l *loader) admin(a *bootstrapv3.Admin) {
 		return
 	}
 	l.out.Admin = &addr
+	l.out.ProfilePath = a.GetProfilePath()
 }
 
 func (l *loader) clusterManager(m *bootstrapv3.ClusterManager) {

@@ -343,7 +343,7 @@ var supportedFields = map[string]string{
 	"envoy.config.overload.v3.ScaledTrigger":                                                   "scaling_threshold saturation_threshold",
 	"envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig":                         "max_heap_size_bytes",
 	"envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "max_active_downstream_connections",
-	"envoy.config.bootstrap.v3.Admin":                                                          "address",
+	"envoy.config.bootstrap.v3.Admin":                                                          "address profile_path",
 
 	// Shared.
 	"envoy.config.core.v3.Address":               "socket_address pipe",
@@ -367,7 +367,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.config.bootstrap.v3.Bootstrap", "enable_worker_cpu_affinity memory_allocator_manager",
 		"hints for the speed of Envoy's process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "bootstrap_extensions application_log_config", "named in the log when the proxy starts: see bootstrap.Unread"},
-	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path profile_path ignore_global_conn_limit", "access logs are named in the log when the proxy starts: see bootstrap.Unread; nobody takes profiles, and the admin API is not limited"},
+	{"envoy.config.bootstrap.v3.Admin", "access_log access_log_path ignore_global_conn_limit", "access logs are named in the log when the proxy starts: see bootstrap.Unread; the admin API is not limited"},
 	{"envoy.config.core.v3.Node", "id cluster metadata dynamic_parameters locality user_agent_name user_agent_version user_agent_build_version extensions client_features listening_addresses",
 		"goes to the control plane as it is"},
 	{"envoy.config.core.v3.GrpcService.EnvoyGrpc", "skip_envoy_headers", "filters read it; others send no headers of Envoy's"},
