@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lateen-mesh/lateen/demo"
+	"github.com/lateen-mesh/lateen/localmesh"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 	"github.com/lateen-mesh/lateen/sample"
 )
@@ -90,7 +90,7 @@ func TestSampleMistakes(t *testing.T) {
 func TestDemoStatusTable(t *testing.T) {
 	var out strings.Builder
 	run := &runfile.Run{Block: "127.77", Gateway: "127.0.0.1:8080", GatewayTLS: "127.0.0.1:8443", GatewayTCP: "127.0.0.1:31400"}
-	err := printDemoStatus(&out, run, []demo.ProcessStatus{
+	err := printMeshStatus(&out, run, []localmesh.ProcessStatus{
 		{Name: "control-plane", PID: 12, State: "ready", Log: "/l/control-plane.log"},
 		{Name: "forum-1", State: "restarting", Log: "/l/forum-1.log"},
 	})
@@ -107,7 +107,7 @@ gateway: http://127.0.0.1:8080, port 443 at 127.0.0.1:8443, port 31400 at 127.0.
 
 func TestDemoStopWithoutDemo(t *testing.T) {
 	out, err := execute(t, "--state-dir", t.TempDir(), "demo", "stop")
-	if err != nil || !strings.Contains(out, "no demo runs") {
+	if err != nil || !strings.Contains(out, "no mesh runs") {
 		t.Errorf("%q %v", out, err)
 	}
 	if _, err := execute(t, "--state-dir", t.TempDir(), "demo", "status"); err == nil || !strings.Contains(err.Error(), "lateen demo") {

@@ -5,79 +5,36 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"time"
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/statedir"
+	"github.com/lateen-mesh/lateen/localmesh"
 	"github.com/lateen-mesh/lateen/samples/shop"
 )
 
-// seed fills config/ with the shop's objects when nobody has put anything there yet. The gateway's Service is always written anew: its
-// target ports are --gateway-port and its like.
-func (p *plan) seed() error {
-	empty, err := holdsNoFile(statedir.ConfigDir(p.stateDir))
+// seed fills config/ with the shop's objects when nobody has put anything there yet.
+func (s *Shop) seed(p localmesh.Place) error {
+	empty, err := holdsNoFile(statedir.ConfigDir(p.StateDir))
 	if err != nil {
 		return err
 	}
-	p.fresh = empty
-	files := []config.File{{Name: "gateway service", Data: fmt.Appendf(nil, gatewayService, p.http(), p.tls(), p.tcp())}}
+	s.fresh = empty
+	files := []config.File{p.GatewayService()}
 	if empty {
 		paths, err := fs.Glob(shop.FS, "base/*.yaml")
 		if err != nil {
 			return fmt.Errorf("the shop's manifests: %w", err)
 		}
 		for _, path := range paths {
-			text, err := shop.ForBlock(path, p.block)
+			text, err := shop.ForBlock(path, p.Block)
 			if err != nil {
 				return fmt.Errorf("the shop's manifests: %w", err)
 			}
 			files = append(files, config.File{Name: path, Data: text})
 		}
 	}
-	set, err := config.Load(files, config.LoadOptions{Namespace: shopNamespace, KeepText: true})
-	if err != nil {
-		return fmt.Errorf("BUG: the shop's manifests: %w", err)
-	}
-	unlock, err := statedir.Lock(p.stateDir)
-	if err != nil {
-		return fmt.Errorf("seed the configuration: %w", err)
-	}
-	defer unlock()
-	current, err := statedir.Read(p.stateDir)
-	if err != nil && config.AsProblems(err) == nil {
-		return fmt.Errorf("seed the configuration: %w", err)
-	} // mistakes in users' files are for the control plane to report; what is right stays
-	if err := statedir.Apply(p.stateDir, current, statedir.Plan(current, set.All(), time.Now())); err != nil {
-		return fmt.Errorf("seed the configuration: %w", err)
-	}
-	return nil
+	return p.WriteConfig(files, shopNamespace)
 }
-
-const gatewayService = `# Written by lateen demo at each start: for ports 80, 443 and 31400 of the mesh the gateway listens on --gateway-port, --gateway-tls-port and
-# --gateway-tcp-port of this machine.
-apiVersion: v1
-kind: Service
-metadata:
-  name: istio-ingressgateway
-  namespace: istio-system
-  labels:
-    app: istio-ingressgateway
-    istio: ingressgateway
-spec:
-  selector:
-    app: istio-ingressgateway
-    istio: ingressgateway
-  ports:
-  - name: http2
-    port: 80
-    targetPort: %d
-  - name: https
-    port: 443
-    targetPort: %d
-  - name: tcp
-    port: 31400
-    targetPort: %d
-`
 
 // holdsNoFile ignores hidden files, such as the lock of the folder's writers.
 func holdsNoFile(dir string) (bool, error) {

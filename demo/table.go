@@ -3,49 +3,31 @@ package demo
 import (
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
+
+	"github.com/lateen-mesh/lateen/localmesh"
+	"github.com/lateen-mesh/lateen/workload"
 )
 
-// writeTable says what runs, where, and what to try next.
-func writeTable(out io.Writer, p *plan) error {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tWHERE\tADMIN")
-	fmt.Fprintf(w, "control plane\t%s\thttp://%s\n", p.controlPlane(15012), p.controlPlane(15014))
-	for _, wl := range p.workloads {
-		if wl.Kind == "" {
-			fmt.Fprintf(w, "gateway\thttp://localhost:%d\thttp://%s\n", p.http(), wl.admin())
-			fmt.Fprintf(w, "  its ports 443 and 31400\tlocalhost:%d, localhost:%d\t\n", p.tls(), p.tcp())
+// Table implements localmesh.Content: what runs, where, and what to try next.
+func (s *Shop) Table(out io.Writer, p localmesh.Place) error {
+	var rows []localmesh.Row
+	for _, w := range s.workloads {
+		if w.Type == workload.Outside {
+			rows = append(rows, localmesh.Row{What: "users, outside the mesh", Where: "http://" + usersAddress(p), Admin: "-"})
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s:%d\thttp://%s\n", wl.Deployment, wl.IP, wl.Port, wl.admin())
+		rows = append(rows, localmesh.Row{What: w.Deployment, Where: where(w), Admin: "http://" + w.Admin()})
 	}
-	fmt.Fprintf(w, "users, outside the mesh\thttp://%s\t-\n", p.usersAddress())
-	if err := w.Flush(); err != nil {
+	if err := p.WriteTable(out, rows); err != nil {
 		return err
 	}
-	me := p.command()
-	fmt.Fprintf(&b, `
+	_, err := fmt.Fprintf(out, `
 The shop is open. Try:
   curl localhost:%d/api/catalog
   %[2]s proxy-status
   %[2]s proxy-config routes deploy/webapp.%[3]s
   %[2]s apply -f samples/shop/mesh/catalog-subsets.yaml -f samples/shop/mesh/catalog-90-10.yaml
   %[2]s sample fault --app catalog --version v1 --rate 0.5 --status 500
-`, p.http(), me, shopNamespace)
-	_, err := io.WriteString(out, b.String())
+`, p.HTTP(), p.Command(), shopNamespace)
 	return err
-}
-
-// command is how the user calls this program, with the flag that finds this mesh where it is needed.
-func (p *plan) command() string {
-	me := "lateen"
-	if p.goRun {
-		me = "go run ./cmd/lateen"
-	}
-	if p.stateFlag != "" {
-		me += " --state-dir " + p.stateFlag
-	}
-	return me
 }

@@ -40,7 +40,7 @@ type Run struct {
 	Proxies []Proxy `json:"proxies"`
 	// Apps lists the applications, those outside the mesh too.
 	Apps []App `json:"apps,omitempty"`
-	// Processes lists every process that the writer started.
+	// Processes lists every process that the writer started, and in what Read returns those of members.
 	Processes []Process `json:"processes"`
 }
 
@@ -86,7 +86,7 @@ func Read(stateDir string) (*Run, error) {
 	path := filepath.Join(stateDir, Name)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s: start one with `lateen demo`, or name its folder with --state-dir", ErrNotRunning, stateDir)
+		return nil, fmt.Errorf("%w in %s: start one with `lateen demo` or `lateen up`, or name its folder with --state-dir", ErrNotRunning, stateDir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the running mesh: %w", err)
@@ -96,22 +96,31 @@ func Read(stateDir string) (*Run, error) {
 		return nil, fmt.Errorf("%s: %w; remove the file and start the mesh again", path, err)
 	}
 	if !run.Alive() {
-		return nil, fmt.Errorf("%w in %s: its process %d is gone; start it again with `lateen demo`", ErrNotRunning, stateDir, run.PID)
+		return nil, fmt.Errorf("%w in %s: its process %d is gone; start it again with `lateen demo` or `lateen up`", ErrNotRunning, stateDir, run.PID)
+	}
+	for _, m := range Members(stateDir) {
+		run.Proxies = append(run.Proxies, m.Proxy)
+		if m.App != nil {
+			run.Apps = append(run.Apps, *m.App)
+		}
+		run.Processes = append(run.Processes, m.Processes...)
 	}
 	return &run, nil
 }
 
 // Alive says whether the process that wrote the file still exists.
-func (r *Run) Alive() bool {
-	if r.PID <= 0 {
+func (r *Run) Alive() bool { return alive(r.PID) }
+
+func alive(pid int) bool {
+	if pid <= 0 {
 		return false
 	}
-	if err := syscall.Kill(r.PID, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
 		return false
 	}
 	// A process that was killed and that nobody has waited for still has its number, as a zombie (proc(5): the state follows the last
 	// parenthesis of the command's name). Where there is no /proc the number decides.
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	end := bytes.LastIndexByte(stat, ')')
 	return err != nil || end < 0 || !bytes.HasPrefix(stat[end:], []byte(") Z"))
 }

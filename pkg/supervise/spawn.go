@@ -68,7 +68,7 @@ func startProcess(p Process) (child, error) {
 	}
 	defer out.Close() // the child has its own descriptor
 	cmd := exec.Command(p.Path, p.Args...)
-	cmd.Env = p.Env
+	cmd.Env, cmd.Dir = p.Env, p.Dir
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = childAttributes()
 	// A grandchild that kept standard output would otherwise hold Wait for ever; output goes to a file, so nothing is lost.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +17,8 @@ type Process struct {
 	// Path of the program, and its arguments without the program's name.
 	Path string
 	Args []string
+	// Dir is the folder that it runs in; "" is the supervisor's own.
+	Dir string
 	// Env is the whole environment, as in os/exec; nil means the supervisor's own.
 	Env []string
 	// Log is the file that gets standard output and error, appended to.
@@ -47,14 +50,14 @@ type Config struct {
 	spawn spawner // replaced by tests
 }
 
-// Supervisor runs processes. Add may be called before Run and while it runs.
+// Supervisor runs processes. Add may be called before Run and while it runs, Remove while it runs.
 type Supervisor struct {
 	cfg Config
 
-	mu       sync.Mutex
-	statuses []*Status
-	queue    []Process // added, not yet taken by Run
-	wake     chan struct{}
+	mu    sync.Mutex
+	tasks []*task // in the order in which they were added
+	queue []*task // added, not yet taken by Run
+	wake  chan struct{}
 
 	notify sync.Mutex // held during OnChange
 }
@@ -90,14 +93,35 @@ func New(cfg Config) *Supervisor {
 
 // Add has a process run from now on.
 func (s *Supervisor) Add(p Process) {
+	t := &task{process: p, status: Status{Name: p.Name, Log: p.Log}, removed: make(chan struct{}), done: make(chan struct{})}
 	s.mu.Lock()
-	s.statuses = append(s.statuses, &Status{Name: p.Name, Log: p.Log})
-	s.queue = append(s.queue, p)
+	s.tasks = append(s.tasks, t)
+	s.queue = append(s.queue, t)
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default: // Run has a wake-up waiting already
 	}
+}
+
+// Remove ends the process of that name as the end of Run would, forgets it, and returns when it has ended. A name that is not known is no error.
+func (s *Supervisor) Remove(name string) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.tasks, func(t *task) bool { return t.process.Name == name })
+	if i < 0 {
+		s.mu.Unlock()
+		return
+	}
+	t := s.tasks[i]
+	s.tasks = slices.Delete(s.tasks, i, i+1)
+	if at := slices.Index(s.queue, t); at >= 0 { // never started
+		s.queue = slices.Delete(s.queue, at, at+1)
+		close(t.done)
+	}
+	s.mu.Unlock()
+	close(t.removed)
+	<-t.done
+	s.change(func() {})
 }
 
 // Run starts what was added and keeps it running until ctx ends. It returns when every process has ended.
@@ -113,7 +137,21 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}()
 	for {
 		for _, t := range s.take() {
-			running.Go(func() { s.keep(ctx, t.process, t.status) })
+			running.Go(func() {
+				defer close(t.done)
+				own, cancel := context.WithCancel(ctx)
+				var removal sync.WaitGroup
+				defer removal.Wait()
+				defer cancel()
+				removal.Go(func() {
+					select {
+					case <-t.removed:
+						cancel()
+					case <-own.Done():
+					}
+				})
+				s.keep(own, t.process, &t.status)
+			})
 		}
 		select {
 		case <-ctx.Done():
@@ -123,19 +161,18 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
+// task is one process from Add to its end. The supervisor's mu guards the status.
 type task struct {
 	process Process
-	status  *Status
+	status  Status
+	removed chan struct{} // closed by Remove
+	done    chan struct{} // closed when it will not run again
 }
 
-func (s *Supervisor) take() []task {
+func (s *Supervisor) take() []*task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := len(s.statuses) - len(s.queue)
-	tasks := make([]task, 0, len(s.queue))
-	for i, p := range s.queue {
-		tasks = append(tasks, task{p, s.statuses[first+i]})
-	}
+	tasks := s.queue
 	s.queue = nil
 	return tasks
 }
@@ -144,9 +181,9 @@ func (s *Supervisor) take() []task {
 func (s *Supervisor) Statuses() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Status, 0, len(s.statuses))
-	for _, st := range s.statuses {
-		all = append(all, *st)
+	all := make([]Status, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		all = append(all, t.status)
 	}
 	return all
 }

@@ -261,3 +261,32 @@ func TestRealProcessLogsAndComesBack(t *testing.T) {
 	cancel()
 	<-done
 }
+
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		spawn := &fakeSpawner{}
+		var last []Status
+		s := New(Config{Logger: quiet(), spawn: spawn, OnChange: func(all []Status) { last = all }})
+		s.Add(Process{Name: "never started"})
+		s.Remove("never started")
+		s.Remove("unknown")
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		for _, name := range []string{"a", "b"} {
+			s.Add(Process{Name: name})
+			synctest.Wait()
+		}
+		s.Remove("a")
+		if len(last) != 1 || last[0].Name != "b" || last[0].PID != 2 {
+			t.Errorf("after the removal: %+v", last)
+		}
+		s.Add(Process{Name: "a"}) // the name is free again
+		synctest.Wait()
+		if len(last) != 2 || last[1].Name != "a" || last[1].PID != 3 || len(spawn.starts) != 3 {
+			t.Errorf("added again: %+v, %d starts", last, len(spawn.starts))
+		}
+		cancel()
+		<-done
+	})
+}

@@ -124,7 +124,7 @@ func TestNothingSurvives(t *testing.T) {
 				}
 				return nil
 			})
-			if out := m.must(t, "demo", "stop"); !strings.Contains(out, "no demo runs") {
+			if out := m.must(t, "demo", "stop"); !strings.Contains(out, "no mesh runs") {
 				t.Errorf("a second stop: %s", out)
 			}
 			if _, err := runfile.Read(m.state); err == nil {

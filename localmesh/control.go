@@ -1,4 +1,4 @@
-package demo
+package localmesh
 
 import (
 	"bytes"
@@ -15,21 +15,23 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/workload"
 )
 
 // stopTimeout is longer than the supervisor's grace for its processes.
 const stopTimeout = 15 * time.Second
 
-// Detach starts `lateen demo` in a session of its own and returns when its mesh serves, with its table written to out. An error of the
+// Detach starts `lateen COMMAND`, which args begin with, in a session of its own and returns when its mesh serves, with its table written to out. An error of the
 // start is the one returned.
 func Detach(ctx context.Context, executable string, args []string, stateDir string, out io.Writer) error {
+	command := args[0]
 	if err := os.MkdirAll(filepath.Join(stateDir, "logs"), 0o755); err != nil {
 		return fmt.Errorf("state folder: %w; choose another with --state-dir", err)
 	}
-	logPath := filepath.Join(stateDir, "logs", "demo.out")
+	logPath := filepath.Join(stateDir, "logs", command+".out")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fmt.Errorf("log of the demo: %w", err)
+		return fmt.Errorf("log of the mesh: %w", err)
 	}
 	defer log.Close()
 	ready, readyWriter, err := os.Pipe()
@@ -49,7 +51,7 @@ func Detach(ctx context.Context, executable string, args []string, stateDir stri
 	}
 	said := make(chan []byte, 1)
 	go func() {
-		// The end of the pipe without a word means that the demo has ended.
+		// The end of the pipe without a word means that the mesh has ended.
 		raw, _ := io.ReadAll(ready)
 		said <- raw
 	}()
@@ -62,13 +64,13 @@ func Detach(ctx context.Context, executable string, args []string, stateDir stri
 		waitErr := cmd.Wait()
 		text, readErr := os.ReadFile(logPath)
 		if readErr != nil || len(bytes.TrimSpace(text)) == 0 {
-			return fmt.Errorf("the demo ended before it served: %v; see %s", waitErr, logPath)
+			return fmt.Errorf("`lateen %s` ended before it served: %v; see %s", command, waitErr, logPath)
 		}
 		return errors.New(strings.TrimPrefix(strings.TrimSpace(string(text)), "Error: "))
 	case <-ctx.Done():
 		// Interrupted while it starts: nothing stays behind.
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return fmt.Errorf("end the demo that was starting: %w", err)
+			return fmt.Errorf("end the mesh that was starting: %w", err)
 		}
 		_ = cmd.Wait() // it was told to end; how does not matter
 		<-said
@@ -76,11 +78,11 @@ func Detach(ctx context.Context, executable string, args []string, stateDir stri
 	}
 }
 
-// readyVariable names the descriptor on which a detached demo says that it serves.
-const readyVariable = "LATEEN_DEMO_READY_FD"
+// readyVariable names the descriptor on which a detached mesh says that it serves.
+const readyVariable = "LATEEN_READY_FD"
 
-// ReadyPipe returns where a detached demo writes its table, nil for one in the foreground. Closing it tells `lateen demo --detach`
-// that the mesh serves.
+// ReadyPipe returns where a detached mesh writes its table, nil for one in the foreground. Closing it tells who
+// detached it that the mesh serves.
 func ReadyPipe() (*os.File, error) {
 	text := os.Getenv(readyVariable)
 	if text == "" {
@@ -97,7 +99,7 @@ func ReadyPipe() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "ready"), nil
 }
 
-// Stop ends the demo of a state folder and returns when all its processes have ended. The error is ErrNotRunning, wrapped, when there
+// Stop ends the mesh of a state folder and returns when all its processes have ended. The error is ErrNotRunning, wrapped, when there
 // is none.
 func Stop(ctx context.Context, stateDir string) error {
 	pid, err := holder(stateDir)
@@ -121,7 +123,7 @@ func Stop(ctx context.Context, stateDir string) error {
 	})
 }
 
-// ProcessStatus is one line of `lateen demo status`.
+// ProcessStatus is one line of `lateen demo status` and `lateen up status`.
 type ProcessStatus struct {
 	Name string
 	PID  int
@@ -130,7 +132,7 @@ type ProcessStatus struct {
 	Log   string
 }
 
-// Status asks every process of a running demo how it is.
+// Status asks every process of a running mesh how it is.
 func Status(ctx context.Context, stateDir string) (*runfile.Run, []ProcessStatus, error) {
 	run, err := runfile.Read(stateDir)
 	if err != nil {
@@ -140,32 +142,30 @@ func Status(ctx context.Context, stateDir string) (*runfile.Run, []ProcessStatus
 	defer cancel()
 	checks := map[string]string{"control-plane": "http://" + run.Debug + "/ready"}
 	for _, p := range run.Proxies {
-		checks[processName(p)] = "http://" + p.Admin + "/ready"
+		checks[workload.ProxyProcess(p.Type, p.Name)] = "http://" + p.Admin + "/ready"
 	}
+	listens := map[string]string{}
 	for _, a := range run.Apps {
-		checks[a.Name] = "http://" + a.Address + "/shop/fault"
+		if a.Address != "" {
+			listens[a.Name] = a.Address
+		}
 	}
 	var out []ProcessStatus
 	for _, p := range run.Processes {
 		st := ProcessStatus{Name: p.Name, PID: p.PID, State: "running", Log: p.Log}
 		url, checked := checks[p.Name]
+		address, served := listens[p.Name]
 		switch {
 		case p.PID == 0:
 			st.State = "restarting"
+		case served && accepts(ctx, address) == nil:
+			st.State = "ready"
 		case checked && answers(ctx, url, "") == nil:
 			st.State = "ready"
-		case checked:
+		case checked, served:
 			st.State = "not ready"
 		}
 		out = append(out, st)
 	}
 	return run, out, nil
-}
-
-// processName is the name under which the plan runs a proxy.
-func processName(p runfile.Proxy) string {
-	if p.Type == "sidecar" {
-		return p.Name + ".sidecar"
-	}
-	return p.Name
 }

@@ -1,4 +1,4 @@
-package demo
+package localmesh
 
 import (
 	"errors"
@@ -11,15 +11,15 @@ import (
 )
 
 // ErrNotRunning says that nobody holds the state folder's lock.
-var ErrNotRunning = errors.New("no demo runs")
+var ErrNotRunning = errors.New("no mesh runs")
 
 // lock is held by the one supervisor of a state folder. The kernel releases it when the holder ends, however it ends.
 type lock struct{ file *os.File }
 
-func lockPath(stateDir string) string { return filepath.Join(stateDir, "demo.lock") }
+func lockPath(stateDir string) string { return filepath.Join(stateDir, "mesh.lock") }
 
 // acquire takes the lock, or says who has it.
-func acquire(stateDir string) (*lock, error) {
+func acquire(stateDir, command string) (*lock, error) {
 	f, err := os.OpenFile(lockPath(stateDir), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock the state folder: %w", err)
@@ -28,7 +28,7 @@ func acquire(stateDir string) (*lock, error) {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			pid, _ := readPID(stateDir)
-			return nil, fmt.Errorf("a demo runs already in %s (process %d): end it with `lateen demo stop`, or use another folder with --state-dir", stateDir, pid)
+			return nil, fmt.Errorf("a mesh runs already in %s (process %d): end it with `lateen %s stop`, or use another folder with --state-dir", stateDir, pid, command)
 		}
 		return nil, fmt.Errorf("lock the state folder: %w", err)
 	}
