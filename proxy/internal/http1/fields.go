@@ -200,13 +200,13 @@ func (f *fields) host(h *header.Map, m *Message) *Error {
 		k := header.Key{ID: header.Authority}
 		i := h.Find(k, 0)
 		j := h.Find(k, i+1)
-		if _, _, v := h.At(j); len(v) > 0 && !validHost(v) {
+		if _, _, v := h.At(j); len(v) > 0 && !IsAuthority(v) {
 			return ErrHostInvalid
 		}
 		h.RemoveAt(j)
 	case f.hosts == 1:
 		// An empty one is valid: the target has no authority (RFC 9112, 3.2).
-		if v := h.Value(header.Authority); len(v) > 0 && !validHost(v) {
+		if v := h.Value(header.Authority); len(v) > 0 && !IsAuthority(v) {
 			return ErrHostInvalid
 		}
 	}

@@ -194,7 +194,7 @@ func parseTarget(t []byte, h *header.Map, m *Message) *Error {
 	switch {
 	case m.Connect:
 		i := bytes.LastIndexByte(t, ':')
-		if i <= 0 || i == len(t)-1 || !validHost(t) {
+		if i <= 0 || i == len(t)-1 || !IsAuthority(t) {
 			return ErrTarget
 		}
 		h.AppendRef(header.Authority, nil, t)
@@ -222,7 +222,7 @@ func parseTarget(t []byte, h *header.Map, m *Message) *Error {
 	for j < len(rest) && rest[j] != '/' && rest[j] != '?' && rest[j] != '#' {
 		j++
 	}
-	if j == 0 || !validHost(rest[:j]) {
+	if j == 0 || !IsAuthority(rest[:j]) {
 		return ErrTarget
 	}
 	m.Absolute = true
@@ -246,7 +246,8 @@ func parseTarget(t []byte, h *header.Map, m *Message) *Error {
 	return nil
 }
 
-func validHost(b []byte) bool {
+// IsAuthority reports whether b can stand as host and port: it is not empty and has no other bytes.
+func IsAuthority(b []byte) bool {
 	for _, c := range b {
 		if !hostChar[c] {
 			return false

@@ -23,11 +23,12 @@ const reportEvery = 15 * time.Second
 // session is one proxied connection; it is the downstream connection's handler, and upstream
 // (the same object by another name) is the upstream connection's.
 type session struct {
-	p     *Proxy
-	loop  *eventloop.Loop
-	shard *stats.Shard
-	down  *conn.Conn
-	up    *conn.Conn // the current attempt; nil before and between
+	p      *Proxy
+	loop   *eventloop.Loop
+	shard  *stats.Shard
+	down   *conn.Conn
+	up     *conn.Conn // the current attempt; nil before and between, and where there is a tunnel
+	tunnel *tunnel    // nil: bytes go upstream as they are
 
 	cluster *cluster.Local     // that of the route
 	local   *cluster.Local     // that of the host: another one below an aggregate
@@ -123,6 +124,10 @@ func (s *session) connect() {
 		return
 	}
 	s.local = h.Local
+	if s.p.tunnel != nil {
+		s.connectTunnel(h)
+		return
+	}
 	if !h.TryConnection(false) {
 		s.local.Inc(cluster.CxOverflow)
 		s.refuse(streaminfo.UpstreamOverflow)
@@ -213,7 +218,7 @@ func (s *session) release(remote bool) {
 	s.host.Leave(s)
 }
 
-// connectFailed makes the next attempt, or gives up.
+// connectFailed counts an attempt that has got no connection.
 func (s *session) connectFailed(err error) {
 	s.local.Inc(cluster.CxConnectFail)
 	kind, remote := cluster.ResultConnectFailed, true
@@ -232,6 +237,11 @@ func (s *session) connectFailed(err error) {
 	s.release(remote)
 	s.host.OnResult(cluster.Result{Kind: kind})
 	s.up = nil
+	s.attemptFailed()
+}
+
+// attemptFailed makes the next attempt, or gives up.
+func (s *session) attemptFailed() {
 	s.info.Set(streaminfo.UpstreamConnectionFailure)
 	if s.down.Closed() {
 		return
@@ -286,11 +296,16 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	if s.meter != nil {
 		s.loop.Arm(&s.report, reportEvery)
 	}
+	s.armIdle()
+	s.down.SpliceTo(c)
+	c.SpliceTo(s.down)
+	s.down.ResumeRead()
+}
+
+// armIdle begins the idle timeout.
+func (s *session) armIdle() {
 	if s.idleTimeout > 0 {
 		s.idle.Init(s.onIdle)
 		s.loop.Arm(&s.idle, s.idleTimeout)
 	}
-	s.down.SpliceTo(c)
-	c.SpliceTo(s.down)
-	s.down.ResumeRead()
 }

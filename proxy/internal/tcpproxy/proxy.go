@@ -39,6 +39,7 @@ type Proxy struct {
 	stats stats.Block
 	// subsets are metadata_match of the weighted clusters, over that of the filter.
 	subsets []*xdsresource.MetadataMatch
+	tunnel  *tunnelling // nil: bytes go upstream as they are
 }
 
 var _ listener.NetworkHandler = (*Proxy)(nil)
@@ -58,8 +59,12 @@ func New(cfg *xdsresource.TCPProxy, d Deps) (*Proxy, error) {
 			return nil, fmt.Errorf("tcp_proxy: weighted_clusters[%d] has no name", i)
 		}
 	}
+	tunnel, err := newTunnelling(cfg.Tunnel)
+	if err != nil {
+		return nil, err
+	}
 	scope := d.Stats.Scope("tcp").Tagged("envoy.tcp_prefix", cfg.StatPrefix)
-	p := &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet)}
+	p := &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet), tunnel: tunnel}
 	for i := range cfg.WeightedClusters {
 		p.subsets = append(p.subsets, cfg.MetadataMatch.Merge(cfg.WeightedClusters[i].MetadataMatch))
 	}

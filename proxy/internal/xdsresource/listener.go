@@ -155,6 +155,15 @@ type TCPProxy struct {
 	BackOffBase, BackOffMax time.Duration
 	AccessLogs              []AccessLog
 	MetadataMatch           *MetadataMatch // envoy.lb subset
+	Tunnel                  *TCPTunnel     // nil: bytes go upstream as they are
+}
+
+// TCPTunnel is TcpProxy.TunnelingConfig: the bytes go upstream in an HTTP request.
+type TCPTunnel struct {
+	Host     string // format string: the authority that the request is for
+	Post     bool   // POST instead of CONNECT
+	PostPath string // default "/"
+	Headers  []HeaderOp
 }
 
 // TCPMetadataExchange is Istio's istio.metadata_exchange network filter.

@@ -60,3 +60,29 @@ func TestPortRanges(t *testing.T) {
 		t.Error("none has 80")
 	}
 }
+
+// TestTunnelFields: tunneling_config as it is written, and what cannot be.
+func TestTunnelFields(t *testing.T) {
+	read := func(fields string) (any, error) {
+		return decode(t, &listenerv3.Listener{}, `{"name": "l", "address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}, "filter_chains": [{"filters": [{"name": "t", "typed_config": {
+			"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "t", "cluster": "c", "tunneling_config": {`+fields+`}}}]}]}`)
+	}
+	l, err := read(`"hostname": "a.example:1", "headers_to_add": [{"header": {"key": "X-One", "value": "1"}}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.(*Listener).FilterChains[0].Filters[0].Config.(*TCPProxy).Tunnel; got.Host != "a.example:1" || got.Post || got.PostPath != "/" || len(got.Headers) != 1 || got.Headers[0].Name != "x-one" {
+		t.Errorf("%+v", got)
+	}
+	for fields, want := range map[string]string{
+		`"hostname": "a", "post_path": "/x"`:                                             "stands without use_post",
+		`"hostname": "a", "use_post": true, "post_path": "x"`:                            "does not begin with a slash",
+		`"hostname": "a", "headers_to_add": [{"header": {"key": "host", "value": "b"}}]`: `"host" is made of hostname`,
+		`"hostname": "a", "propagate_response_headers": true`:                            "propagate_response_headers: this field is not supported",
+		`"use_post": false`: "hostname",
+	} {
+		if _, err := read(fields); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", fields, err, want)
+		}
+	}
+}

@@ -259,7 +259,8 @@ var supportedFields = map[string]string{
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
-		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options`,
+		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config`,
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig":               "hostname use_post headers_to_add post_path",
 	"envoy.config.core.v3.BackoffStrategy":                                                 "base_interval max_interval",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match",

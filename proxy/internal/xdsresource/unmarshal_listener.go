@@ -262,6 +262,9 @@ func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
 		AccessLogs:                      p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
 		MetadataMatch:                   p.metadataMatch(join(path, "metadata_match"), m.GetMetadataMatch()),
 	}
+	if tc := m.GetTunnelingConfig(); tc != nil {
+		t.Tunnel = p.tcpTunnel(join(path, "tunneling_config"), tc)
+	}
 	if b := m.GetBackoffOptions(); b != nil {
 		t.BackOffBase, t.BackOffMax = p.refreshRate(join(path, "backoff_options"), b)
 	}
@@ -278,5 +281,26 @@ func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
 		p.bad(join(path, "weighted_clusters"), "the weights add up to %d, more than fits 32 bits", total)
 	}
 	t.TotalWeight = uint32(total)
+	return t
+}
+
+func (p *parser) tcpTunnel(path string, m *tcpproxyv3.TcpProxy_TunnelingConfig) *TCPTunnel {
+	t := &TCPTunnel{
+		Host: m.GetHostname(), Post: m.GetUsePost(), PostPath: m.GetPostPath(),
+		Headers: p.headerOps(path, "headers", m.GetHeadersToAdd(), nil).Add,
+	}
+	for i, h := range t.Headers {
+		if h.Name == "host" || strings.HasPrefix(h.Name, ":") {
+			p.bad(at(join(path, "headers_to_add"), i), "%q is made of hostname and post_path", h.Name)
+		}
+	}
+	switch {
+	case !t.Post && t.PostPath != "":
+		p.bad(join(path, "post_path"), "stands without use_post, which alone has a path")
+	case t.PostPath == "":
+		t.PostPath = "/"
+	case t.PostPath[0] != '/':
+		p.bad(join(path, "post_path"), "%q does not begin with a slash", t.PostPath)
+	}
 	return t
 }
