@@ -268,10 +268,37 @@ func TestWorkloadRules(t *testing.T) {
 		{"no template", "spec: {}", "spec.template: missing"},
 		{"probe", "spec: {template: {labels: {a: b}}, probe: {periodSeconds: 1}}", "spec.probe: no way to probe"},
 	})
+}
+
+func TestSidecarRules(t *testing.T) {
 	checkRules(t, "apiVersion: networking.istio.io/v1\nkind: Sidecar", []rule{
+		{"target port of egress", "spec: {egress: [{port: {number: 80, protocol: HTTP, targetPort: 81}, hosts: ['./*']}]}", "spec.egress[0].port.targetPort: has no effect"},
+		{"target port of ingress", "spec: {ingress: [{port: {number: 80, protocol: HTTP, targetPort: 81}}]}", "spec.ingress[0].port.targetPort: has no effect"},
 		{"egress", "spec: {egress: [{hosts: ['./*', istio-system/*]}]}", ""},
 		{"host without namespace", "spec: {egress: [{hosts: [catalog]}]}", "spec.egress[0].hosts[0]: lacks a namespace"},
 		{"ingress", "spec: {ingress: [{port: {number: 80, protocol: HTTP, name: a}, defaultEndpoint: '127.0.0.1'}]}", "spec.ingress[0].defaultEndpoint: has no port"},
+	})
+}
+
+func TestSidecarTLSRules(t *testing.T) {
+	ingress := func(tls string) string {
+		return "spec: {ingress: [{port: {number: 443, protocol: HTTPS, name: a}, tls: {" + tls + "}}]}"
+	}
+	files := "serverCertificate: /a, privateKey: /b"
+	at := "spec.ingress[0].tls"
+	checkRules(t, "apiVersion: networking.istio.io/v1\nkind: Sidecar", []rule{
+		{"simple", ingress("mode: SIMPLE, " + files), ""},
+		{"mutual", ingress("mode: MUTUAL, caCertificates: /c, " + files), ""},
+		{"all that is had", ingress("mode: MUTUAL, caCertificates: /c, caCrl: /d, minProtocolVersion: TLSV1_2, maxProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256], verifyCertificateSpki: [a], verifyCertificateHash: [b], insecureSkipVerify: false, " + files), ""},
+		{"no roots", ingress("mode: MUTUAL, " + files), at + ".caCertificates: missing"},
+		{"no files", ingress("mode: SIMPLE"), at + ": serverCertificate and privateKey are missing"},
+		{"redirect", ingress("mode: SIMPLE, httpsRedirect: true, " + files), at + ".httpsRedirect: is for gateways alone"},
+		{"credential", ingress("mode: SIMPLE, credentialName: a, " + files), at + ".credentialName: is for gateways alone"},
+		{"credentials", ingress("mode: SIMPLE, credentialNames: [a], " + files), at + ".credentialNames: is for gateways alone"},
+		{"roots of a secret", ingress("mode: SIMPLE, caCertCredentialName: a, " + files), at + ".caCertCredentialName: is for gateways alone"},
+		{"certificates", ingress("mode: SIMPLE, tlsCertificates: [{" + files + "}], " + files), at + ".tlsCertificates: is for gateways alone"},
+		{"names", ingress("mode: MUTUAL, caCertificates: /c, subjectAltNames: [a], " + files), at + ".subjectAltNames: is for gateways alone"},
+		{"passthrough", ingress("mode: PASSTHROUGH"), at + ".mode: PASSTHROUGH is for gateways alone"},
 	})
 }
 

@@ -59,6 +59,13 @@ var effective = map[*schema.Kind][]string{
 	schema.DestinationRule: append(
 		[]string{"host", "exportTo", "workloadSelector", "subsets.name", "subsets.labels"},
 		policyFields("trafficPolicy", "subsets.trafficPolicy", "trafficPolicy.portLevelSettings", "subsets.trafficPolicy.portLevelSettings")...),
+	schema.Sidecar: {
+		"workloadSelector", "egress.hosts", "egress.port.number", "egress.port.name", "egress.bind", "egress.captureMode",
+		"egress.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,HTTP_PROXY,MONGO,MYSQL,REDIS,TCP,TLS",
+		"ingress.port.number", "ingress.port.name", "ingress.bind", "ingress.captureMode", "ingress.defaultEndpoint", "ingress.connectionPool",
+		"ingress.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,MONGO,MYSQL,REDIS,TCP,TLS", "ingress.tls",
+		"outboundTrafficPolicy", "inboundConnectionPool",
+	},
 	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
 		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
@@ -67,7 +74,6 @@ var effective = map[*schema.Kind][]string{
 
 	// Parsed and kept; nothing reads them yet.
 	schema.WorkloadGroup:         {},
-	schema.Sidecar:               {},
 	schema.EnvoyFilter:           {},
 	schema.ProxyConfig:           {},
 	schema.AuthorizationPolicy:   {},

@@ -260,6 +260,10 @@ func (s *Snapshot) Scope(p *Proxy) string {
 			b = append(b, g.Key()...)
 		}
 	}
+	if c := s.SidecarFor(p); c != nil {
+		b = append(b, "|sidecar="...)
+		b = append(b, c.Key()...)
+	}
 	for _, key := range s.RuleLabels {
 		if v := p.Label(key); v != "" {
 			b = append(b, '|')

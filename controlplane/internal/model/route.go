@@ -41,6 +41,30 @@ func (v *VirtualService) HasGateway(gateway string) bool {
 	return false
 }
 
+// Destinations are all places where the rules lead, those of mirrors included.
+func (v *VirtualService) Destinations() []Destination {
+	var out []Destination
+	for i := range v.HTTP {
+		for _, d := range v.HTTP[i].Destinations {
+			out = append(out, d.Destination)
+		}
+		for _, m := range v.HTTP[i].Mirrors {
+			out = append(out, m.Destination)
+		}
+	}
+	for i := range v.TLS {
+		for _, d := range v.TLS[i].Destinations {
+			out = append(out, d.Destination)
+		}
+	}
+	for i := range v.TCP {
+		for _, d := range v.TCP[i].Destinations {
+			out = append(out, d.Destination)
+		}
+	}
+	return out
+}
+
 // MatchKind says how a StringMatch compares.
 type MatchKind uint8
 

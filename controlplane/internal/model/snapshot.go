@@ -25,6 +25,7 @@ type Snapshot struct {
 	Credentials         Table[*Credential]      // by namespace/name
 	PeerAuthentications Table[*PeerAuthentication]
 	Telemetries         Table[*Telemetry]
+	Sidecars            Table[*SidecarConfig] // by namespace/name
 
 	// Indexes, derived by the builder.
 
@@ -46,6 +47,8 @@ type Snapshot struct {
 	AutoPassthrough bool
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
+
+	memo *scopeMemo // of ScopeOf; nil: nothing is remembered
 }
 
 // ObjectKey identifies an input object.
@@ -78,6 +81,8 @@ type Change struct {
 	// Policies is set when a PeerAuthentication or Telemetry changed: the namespaces
 	// concerned ("" for the whole mesh).
 	Policies map[string]bool
+	// Sidecars is set when a Sidecar changed: the namespaces concerned ("" for the whole mesh).
+	Sidecars map[string]bool
 	// Workloads whose own services or ports changed (namespace/name).
 	Workloads map[string]bool
 }
@@ -85,7 +90,7 @@ type Change struct {
 // Empty reports whether nothing changed.
 func (c *Change) Empty() bool {
 	return !c.All && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
-		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Workloads) == 0
+		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Sidecars) == 0 && len(c.Workloads) == 0
 }
 
 // Merge adds what o touched to c; o follows c.
@@ -99,7 +104,7 @@ func (c *Change) Merge(o *Change) {
 		src map[string]bool
 	}{
 		{&c.Hosts, o.Hosts}, {&c.ListenerHosts, o.ListenerHosts}, {&c.EndpointHosts, o.EndpointHosts}, {&c.RouteHosts, o.RouteHosts},
-		{&c.Gateways, o.Gateways}, {&c.Credentials, o.Credentials}, {&c.Policies, o.Policies}, {&c.Workloads, o.Workloads},
+		{&c.Gateways, o.Gateways}, {&c.Credentials, o.Credentials}, {&c.Policies, o.Policies}, {&c.Sidecars, o.Sidecars}, {&c.Workloads, o.Workloads},
 	} {
 		if len(p.src) == 0 {
 			continue

@@ -34,6 +34,7 @@ type Builder struct {
 	credentials *collection[model.Credential]
 	peerAuths   *collection[model.PeerAuthentication]
 	telemetries *collection[model.Telemetry]
+	sidecars    *collection[model.SidecarConfig]
 
 	registered registrations
 	labels     labelIndex
@@ -74,6 +75,7 @@ func New() *Builder {
 		credentials: newCollection(func(v *model.Credential) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		sidecars:    newCollection(func(v *model.SidecarConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
 	b.services.join = joinServices
 	b.services.finish = func(s *model.Service) {
@@ -83,6 +85,7 @@ func New() *Builder {
 	}
 	b.mesh.Rev = b.next()
 	b.snap = &model.Snapshot{Mesh: b.mesh}
+	b.snap.RememberScopes()
 	return b
 }
 
@@ -238,6 +241,12 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = b.telemetry(o, spec, p)
 		}
 		b.telemetries.set(path, owner, v)
+	case "Sidecar":
+		var v *model.SidecarConfig
+		if spec, ok := specOf[networking.Sidecar](e); ok {
+			v = b.sidecar(o, spec, p)
+		}
+		b.sidecars.set(path, owner, v)
 	default:
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}

@@ -25,6 +25,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	var credentials []diff[model.Credential]
 	var peerAuths []diff[model.PeerAuthentication]
 	var telemetries []diff[model.Telemetry]
+	var sidecars []diff[model.SidecarConfig]
 	b.allocate()
 	// A service that is only marked dirty because the mesh changed has no diff, but its
 	// endpoints may differ all the same.
@@ -42,6 +43,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.Credentials, credentials = b.credentials.flush(s.Credentials, b.next)
 	s.PeerAuthentications, peerAuths = b.peerAuths.flush(s.PeerAuthentications, b.next)
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
+	s.Sidecars, sidecars = b.sidecars.flush(s.Sidecars, b.next)
 
 	for _, d := range services {
 		b.labels.service(d)
@@ -75,6 +77,9 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range telemetries {
 		mark(&ch.Policies, policyScope(d.key, b.mesh))
 	}
+	for _, d := range sidecars {
+		mark(&ch.Sidecars, policyScope(d.key, b.mesh))
+	}
 	for _, d := range workloads {
 		mark(&ch.Workloads, d.key)
 	}
@@ -90,12 +95,13 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		s.RuleLabels = old.RuleLabels
 	}
 
-	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries) > 0
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars) > 0
 	if ch.Empty() && !differs {
 		ch.To, ch.Objects = old.Version, nil
 		return old, ch
 	}
 	s.Version = b.next()
+	s.RememberScopes()
 	ch.To = s.Version
 	b.snap = &s
 	return b.snap, ch

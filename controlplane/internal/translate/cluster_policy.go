@@ -53,7 +53,15 @@ func (in *clusterInput) applyPolicy(c *clusterv3.Cluster) {
 }
 
 func (in *clusterInput) applyConnectionPool(c *clusterv3.Cluster) {
-	cp := in.connectionPool()
+	limitConnections(c, in.connectionPool(), in.mesh)
+	if in.policy != nil && in.policy.RetryBudget != nil {
+		rb := in.policy.RetryBudget
+		c.CircuitBreakers.Thresholds[0].RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(rb.Percent), MinRetryConcurrency: u32(rb.MinConcurrency)}
+	}
+}
+
+// limitConnections puts a connection pool's limits on a cluster, and how its connections are made.
+func limitConnections(c *clusterv3.Cluster, cp *model.ConnectionPool, mesh *model.Mesh) {
 	th := c.CircuitBreakers.Thresholds[0]
 	if cp.ConnectTimeout != nil && *cp.ConnectTimeout > 0 {
 		c.ConnectTimeout = seconds(*cp.ConnectTimeout)
@@ -70,11 +78,7 @@ func (in *clusterInput) applyConnectionPool(c *clusterv3.Cluster) {
 	if cp.MaxRetries > 0 {
 		th.MaxRetries = u32(uint32(cp.MaxRetries))
 	}
-	if in.policy != nil && in.policy.RetryBudget != nil {
-		rb := in.policy.RetryBudget
-		th.RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(rb.Percent), MinRetryConcurrency: u32(rb.MinConcurrency)}
-	}
-	if keep := cmp.Or(cp.Keepalive, in.mesh.Keepalive); keep != nil {
+	if keep := cmp.Or(cp.Keepalive, mesh.Keepalive); keep != nil {
 		k := &corev3.TcpKeepalive{}
 		if keep.Probes > 0 {
 			k.KeepaliveProbes = u32(keep.Probes)

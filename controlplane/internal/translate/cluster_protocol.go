@@ -75,23 +75,36 @@ func (in *clusterInput) version() upstreamHTTP {
 	return upstreamHTTP1
 }
 
+// connectionLife is how long connections of a pool live; nil when nothing is said.
+func connectionLife(cp *model.ConnectionPool) *corev3.HttpProtocolOptions {
+	out := &corev3.HttpProtocolOptions{IdleTimeout: optional(cmp.Or(cp.IdleTimeout, cp.TCPIdleTimeout)), MaxConnectionDuration: optional(cp.MaxConnectionDuration)}
+	if cp.MaxRequestsPerConn > 0 {
+		out.MaxRequestsPerConnection = u32(uint32(cp.MaxRequestsPerConn))
+	}
+	if out.IdleTimeout == nil && out.MaxConnectionDuration == nil && out.MaxRequestsPerConnection == nil {
+		return nil
+	}
+	return out
+}
+
+// keepPinging makes a pool's HTTP/2 connections prove that they live.
+func keepPinging(h2 *corev3.Http2ProtocolOptions, cp *model.ConnectionPool) {
+	if k := cp.HTTP2Keepalive; k != nil && k.Timeout != nil && *k.Timeout > 0 {
+		h2.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: optional(k.Interval), Timeout: seconds(*k.Timeout)}
+	}
+}
+
 // protocolOptions says which HTTP version the endpoints are spoken to, and how long
 // connections live. A plain HTTP/1.1 port with no settings needs none.
 func (in *clusterInput) protocolOptions(c *clusterv3.Cluster) {
 	cp := in.connectionPool()
 	o := &httpv3.HttpProtocolOptions{UpstreamHttpProtocolOptions: in.serverName()}
 	settings := o.UpstreamHttpProtocolOptions != nil
-	common := &corev3.HttpProtocolOptions{IdleTimeout: optional(cmp.Or(cp.IdleTimeout, cp.TCPIdleTimeout)), MaxConnectionDuration: optional(cp.MaxConnectionDuration)}
-	if cp.MaxRequestsPerConn > 0 {
-		common.MaxRequestsPerConnection = u32(uint32(cp.MaxRequestsPerConn))
-	}
-	if common.IdleTimeout != nil || common.MaxConnectionDuration != nil || common.MaxRequestsPerConnection != nil {
+	if common := connectionLife(cp); common != nil {
 		o.CommonHttpProtocolOptions, settings = common, true
 	}
 	h2 := &corev3.Http2ProtocolOptions{}
-	if k := cp.HTTP2Keepalive; k != nil && k.Timeout != nil && *k.Timeout > 0 {
-		h2.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: optional(k.Interval), Timeout: seconds(*k.Timeout)}
-	}
+	keepPinging(h2, cp)
 	switch in.version() {
 	case upstreamHTTP2:
 		if cp.MaxConcurrentStreams > 0 {

@@ -23,7 +23,7 @@ func endpoints(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) 
 	empty := Resource{Name: name, Key: "empty", build: func() proto.Message {
 		return &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	}}
-	svc := s.Service(host, p.Namespace)
+	svc := s.ServiceFor(p, host)
 	if svc == nil {
 		return empty, true
 	}
@@ -60,8 +60,8 @@ func toLocality(l model.Locality) *corev3.Locality {
 
 func lbEndpoint(e *model.Instance) *endpointv3.LbEndpoint {
 	addr := socketAddress(e.Address, e.Port)
-	if path, ok := strings.CutPrefix(e.Address, "unix://"); ok {
-		addr = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+	if path, ok := socketPath(e.Address); ok {
+		addr = pipeAddress(path)
 	}
 	fields := map[string]*structpb.Struct{"istio": toStruct(map[string]any{"workload": workloadField(e)})}
 	if e.TLS == model.TLSModeIstio {

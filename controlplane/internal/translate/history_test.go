@@ -71,7 +71,7 @@ func (d dice) destination() *networking.Destination {
 
 func (d dice) object() *config.Object {
 	o := &config.Object{Namespace: d.namespace(), Name: d.of("a", "b", "c"), Created: time.Unix(int64(d.IntN(3)), 0), Source: config.Source{File: "f", Line: d.IntN(2)}}
-	switch d.IntN(10) {
+	switch d.IntN(11) {
 	case 0, 1:
 		o.Kind = schema.Service
 		s := &corev1.Service{}
@@ -144,12 +144,45 @@ func (d dice) object() *config.Object {
 			a.PortLevelMtls = map[uint32]*security.PeerAuthentication_MutualTLS{80: {Mode: security.PeerAuthentication_MutualTLS_Mode(d.IntN(4))}}
 		}
 		o.Spec = a
+	case 9:
+		o.Kind = schema.Sidecar
+		o.Spec = d.sidecar()
 	default:
 		o.Kind = schema.Telemetry
 		o.Spec = &telemetry.Telemetry{AccessLogging: []*telemetry.AccessLogging{{Providers: []*telemetry.ProviderRef{{Name: "envoy"}}, Disabled: wrapperspb.Bool(d.IntN(2) == 0)}}}
 	}
 	o.APIVersion = o.Kind.APIVersion()
 	return o
+}
+
+func (d dice) sidecar() *networking.Sidecar {
+	s := &networking.Sidecar{}
+	if d.IntN(2) == 0 {
+		s.WorkloadSelector = &networking.WorkloadSelector{Labels: map[string]string{"app": d.of("a", "b")}}
+	}
+	hosts := func() []string {
+		return []string{d.of("*", ".", "shop", "~other") + "/" + d.of("*", "*", "ext.example.com", "*.example.com", "a.shop.svc.cluster.local", "gone"), d.of("./*", "other/b.other.svc.cluster.local")}
+	}
+	if d.IntN(3) == 0 {
+		s.Egress = append(s.Egress, &networking.IstioEgressListener{
+			Port: &networking.SidecarPort{Number: uint32(80 + d.IntN(3)), Name: "p", Protocol: d.of("HTTP", "TCP", "HTTP_PROXY")}, Hosts: hosts(),
+			CaptureMode: networking.CaptureMode(d.IntN(3)), Bind: d.of("", "", "127.0.0.9"),
+		})
+	}
+	if d.IntN(4) > 0 {
+		s.Egress = append(s.Egress, &networking.IstioEgressListener{Hosts: hosts(), CaptureMode: networking.CaptureMode(d.IntN(3))})
+	}
+	if d.IntN(3) == 0 {
+		s.Ingress = []*networking.IstioIngressListener{{Port: &networking.SidecarPort{Number: 80, Name: "p", Protocol: d.of("HTTP", "TCP")},
+			DefaultEndpoint: d.of("", "127.0.0.1:8080", "0.0.0.0:81", "unix:///app"), CaptureMode: networking.CaptureMode(d.IntN(3))}}
+	}
+	if d.IntN(3) == 0 {
+		s.InboundConnectionPool = &networking.ConnectionPoolSettings{Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnections: int32(1 + d.IntN(2))}}
+	}
+	if d.IntN(3) == 0 {
+		s.OutboundTrafficPolicy = &networking.OutboundTrafficPolicy{Mode: networking.OutboundTrafficPolicy_Mode(d.IntN(2))}
+	}
+	return s
 }
 
 // virtualService is one with hosts, some of whose rules delegate, or a delegate.

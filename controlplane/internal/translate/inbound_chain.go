@@ -23,8 +23,13 @@ var httpALPN = []string{"http/1.0", "http/1.1", "h2c"}
 
 func (b *inboundChains) build() []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
-	http := b.sp.port.Protocol.IsHTTP()
-	auto := b.sp.port.Protocol == model.ProtocolAuto
+	http := b.sp.protocol().IsHTTP()
+	auto := b.sp.protocol() == model.ProtocolAuto
+	if t := b.sp.tls(); t != nil {
+		c := b.chain("tls", nil, false, http)
+		c.TransportSocket = serverTLSSocket(t)
+		return append(out, c)
+	}
 	if b.sp.mode != model.MTLSDisable {
 		// STRICT has no chain for anything but TLS: what is not TLS matches none and is
 		// closed. PERMISSIVE tells the mesh's TLS from an app's own by ALPN.
@@ -83,10 +88,7 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 		}
 		c.TransportSocket = inboundTLS(b.s.Mesh, serve)
 	}
-	cluster := inboundName(b.sp.target)
-	if len(b.sp.services) == 0 {
-		cluster = InboundPassthrough
-	}
+	cluster := b.sp.cluster()
 	if http {
 		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}
 	} else {

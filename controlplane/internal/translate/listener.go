@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -16,7 +18,15 @@ var reservedPorts = map[uint32]bool{15000: true, outboundPort: true, 15004: true
 // Listeners returns all listeners of a proxy: inbound, then outbound, or those of a gateway;
 // in a stable order.
 func Listeners(s *model.Snapshot, p *model.Proxy) []Resource {
-	return append(InboundListeners(s, p), OutboundListeners(s, p)...)
+	out := InboundListeners(s, p)
+	own := len(out)
+	for _, r := range OutboundListeners(s, p) {
+		// A Sidecar may ask for one socket in both directions: the workload's own port comes first.
+		if !slices.ContainsFunc(out[:own], func(in Resource) bool { return in.Name == r.Name }) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // InboundListeners returns those that a sidecar serves its workload with.
@@ -43,7 +53,7 @@ func OutboundKey(s *model.Snapshot, p *model.Proxy, pods map[string]bool) (key s
 	if p.Type == model.Router || p.Interception == model.InterceptNone {
 		return "", false
 	}
-	k := (&keyHash{}).num(telemetryRevs(s, p)...)
+	k := (&keyHash{}).num(telemetryRevs(s, p)...).flag(p.Unprivileged)
 	if pods[p.IP] {
 		k.str(p.IP) // the workload does not call itself by its own address
 	}

@@ -20,6 +20,7 @@ type outboundListener struct {
 	// first is the service that the listener was made for.
 	first    *model.Service
 	protocol model.Protocol // of first
+	egress   *model.EgressScope
 }
 
 // outboundBytes is a service that may have opaque connections.
@@ -38,21 +39,28 @@ type outboundPlan struct {
 	s        *model.Snapshot
 	p        *model.Proxy
 	explicit bool
-	taken    map[uint32]bool // ports that are not to be had
-	found    map[netip.AddrPort]*outboundListener
+	taken    map[uint32]bool              // ports that are not to be had
+	found    map[string]*outboundListener // by name
 	list     []*outboundListener
+
+	egress *model.EgressScope // whose services are gathered
+	bind   bool               // its listeners have sockets of their own
 }
 
 // sidecarOutbound lists a sidecar's outbound listeners, by port and address.
+//
+// A Sidecar says for which services; without one it is all that the namespace sees. Listeners of
+// a port that it names come first, and nothing else is added to them.
 //
 // Without interception these are the explicit HTTP proxy and, for ports that need no
 // privilege, one socket a port on the proxy's own address. With interception there is one for a
 // port on 0.0.0.0 for HTTP, one for each address and port of other services, and one for each
 // pod of a headless service, whose clients call pods.
 func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
-	plan := &outboundPlan{s: s, p: p, explicit: p.Interception == model.InterceptNone, taken: map[uint32]bool{}, found: map[netip.AddrPort]*outboundListener{}}
-	if p.HTTPProxy.IsValid() {
-		plan.list = append(plan.list, &outboundListener{ip: p.HTTPProxy.Addr().String(), port: uint32(p.HTTPProxy.Port()), route: httpProxyRoute, bind: true})
+	scope := s.ScopeOf(p)
+	plan := &outboundPlan{s: s, p: p, explicit: p.Interception == model.InterceptNone, taken: map[uint32]bool{}, found: map[string]*outboundListener{}}
+	if all := scope.EgressFor(0, ""); p.HTTPProxy.IsValid() && all != nil {
+		plan.list = append(plan.list, &outboundListener{ip: p.HTTPProxy.Addr().String(), port: uint32(p.HTTPProxy.Port()), route: httpProxyRoute, bind: true, egress: all})
 	}
 	if plan.explicit {
 		for _, sp := range servedPorts(s, p) {
@@ -62,18 +70,8 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
 			plan.taken[uint32(p.HTTPProxy.Port())] = true
 		}
 	}
-	services := slices.Clone(s.VisibleServices(p.Namespace))
-	slices.SortStableFunc(services, func(a, b *model.Service) int { return a.Created.Compare(b.Created) })
-	for _, svc := range services {
-		if s.Concrete(svc, p.Namespace) != nil {
-			continue // clients are led to where that one is
-		}
-		for _, sp := range svc.Ports {
-			if plan.explicit && (sp.Number < 1024 || plan.taken[sp.Number] || reservedPorts[sp.Number]) {
-				continue
-			}
-			plan.add(svc, sp)
-		}
+	for _, egress := range scope.Egress() {
+		plan.gather(egress)
 	}
 	slices.SortStableFunc(plan.list, func(a, b *outboundListener) int {
 		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.ip, b.ip))
@@ -81,12 +79,73 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
 	return plan.list
 }
 
+// gather adds the listeners of one egress listener.
+func (o *outboundPlan) gather(egress *model.EgressScope) {
+	l := egress.Listener()
+	o.egress, o.bind = egress, o.explicit
+	if l != nil {
+		o.bind = l.BindsPort(o.p)
+	}
+	if o.explicit && !o.bind {
+		return // nothing redirects connections to it
+	}
+	services := slices.Clone(egress.Services())
+	slices.SortStableFunc(services, func(a, b *model.Service) int { return a.Created.Compare(b.Created) })
+	for _, svc := range services {
+		if o.s.Concrete(svc, o.p.Namespace) != nil {
+			continue // clients are led to where that one is
+		}
+		for _, sp := range svc.Ports {
+			if l != nil && l.Port != nil {
+				o.addPort(svc, sp, l)
+			} else if o.free(sp.Number) {
+				o.add(svc, sp)
+			}
+		}
+	}
+}
+
+// free reports whether a listener may have the port.
+func (o *outboundPlan) free(port uint32) bool {
+	privileged := port < 1024 && (o.explicit || o.p.Unprivileged)
+	return !o.bind || !privileged && !o.taken[port] && !reservedPorts[port]
+}
+
+// addPort puts a service's port behind a listener with a port of its own, which says what comes: requests, to whatever service
+// they name, or bytes.
+func (o *outboundPlan) addPort(svc *model.Service, sp model.Port, l *model.EgressListener) {
+	if l.Port.Number != 0 && l.Bind == "" && !o.free(l.Port.Number) {
+		return
+	}
+	sp.Protocol = l.Port.Protocol
+	ip := l.Bind
+	if ip == "" {
+		ip = o.defaultBind()
+	}
+	o.placeAt(ip, l.Port.Number, svc, sp, nil)
+}
+
+// defaultBind is where listeners are whose object does not say it. Proxies that share a host each have an address of their own.
+func (o *outboundPlan) defaultBind() string {
+	switch {
+	case o.explicit:
+		return o.p.IP
+	case o.bind && o.p.IPv6Only():
+		return "::1"
+	case o.bind:
+		return "127.0.0.1"
+	}
+	return anyAddress
+}
+
 // add puts a service's port where its connections arrive.
 func (o *outboundPlan) add(svc *model.Service, sp model.Port) {
 	addresses, ranges := []string{anyAddress}, []netip.Prefix(nil)
-	switch {
-	case o.explicit:
-		addresses = []string{o.p.IP}
+	switch l := o.egress.Listener(); {
+	case l != nil && l.Bind != "":
+		addresses = []string{l.Bind}
+	case o.bind:
+		addresses = []string{o.defaultBind()}
 	case !sp.Protocol.IsHTTP():
 		addresses, ranges = o.addresses(svc, sp)
 	}
@@ -129,12 +188,19 @@ func (o *outboundPlan) addresses(svc *model.Service, sp model.Port) ([]string, [
 // bytes are added as long as they can be told apart, and where both may come the client's first
 // bytes decide.
 func (o *outboundPlan) place(ip string, svc *model.Service, sp model.Port, only []netip.Prefix) {
-	key := netip.AddrPortFrom(netip.MustParseAddr(ip), uint16(sp.Number))
+	o.placeAt(ip, sp.Number, svc, sp, only)
+}
+
+// placeAt is place with a listener's port that may be another than the service's.
+func (o *outboundPlan) placeAt(ip string, port uint32, svc *model.Service, sp model.Port, only []netip.Prefix) {
+	key := listenerName(ip, port)
 	l := o.found[key]
-	isNew := l == nil
-	if isNew {
-		l = &outboundListener{ip: ip, port: sp.Number, bind: o.explicit, first: svc, protocol: sp.Protocol}
+	if l == nil {
+		l = &outboundListener{ip: ip, port: port, bind: o.bind, first: svc, protocol: sp.Protocol, egress: o.egress}
 		o.found[key], o.list = l, append(o.list, l)
+	}
+	if l.egress != o.egress {
+		return // a Sidecar's own port is for the services that it names there
 	}
 	if l.protocol != sp.Protocol && (l.protocol.ServerFirst() || sp.Protocol.ServerFirst()) {
 		return // neither may be made to wait for the client's first bytes
@@ -142,7 +208,7 @@ func (o *outboundPlan) place(ip string, svc *model.Service, sp model.Port, only 
 	requests := only == nil && speaksHTTP(sp)
 	shared := l.route != "" && ip == anyAddress // requests, and what else comes passes
 	if requests && l.route == "" {
-		l.route = o.routeName(ip, svc, sp)
+		l.route = o.routeName(ip, port, svc, sp)
 	}
 	if sp.Protocol.IsHTTP() || sp.Protocol == model.ProtocolAuto && shared {
 		return
@@ -152,9 +218,12 @@ func (o *outboundPlan) place(ip string, svc *model.Service, sp model.Port, only 
 
 // routeName is the name of a listener's route configuration. A service whose protocol is
 // detected, at an address of its own, has its own: whatever host a request names is meant for it.
-func (o *outboundPlan) routeName(ip string, svc *model.Service, sp model.Port) string {
-	if sp.Protocol == model.ProtocolAuto && ip != anyAddress && !o.explicit {
+func (o *outboundPlan) routeName(ip string, port uint32, svc *model.Service, sp model.Port) string {
+	switch {
+	case isSocket(ip):
+		return ip
+	case sp.Protocol == model.ProtocolAuto && ip != anyAddress && !o.bind:
 		return hostPort(svc.Host, sp.Number)
 	}
-	return strconv.FormatUint(uint64(sp.Number), 10)
+	return strconv.FormatUint(uint64(port), 10)
 }

@@ -2,6 +2,7 @@ package translate
 
 import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -11,7 +12,7 @@ func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener
 	logs, noRoute := accessLogs(s, p, outbound)
 	var out []*listenerv3.Listener
 	if p.Interception != model.InterceptNone {
-		out = append(out, listenerLogs(catchAllListener(s, logs), noRoute))
+		out = append(out, listenerLogs(catchAllListener(s, p, logs), noRoute))
 	}
 	for _, o := range sidecarOutbound(s, p) {
 		if l := o.build(s, p, logs); l != nil {
@@ -24,7 +25,7 @@ func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener
 // build makes a listener; nil when no connection would have a place to go.
 func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
 	l := &listenerv3.Listener{
-		Name: listenerName(o.ip, o.port), Address: socketAddress(o.ip, o.port), TrafficDirection: trafficDirection(outbound),
+		Name: listenerName(o.ip, o.port), Address: o.address(), TrafficDirection: trafficDirection(outbound),
 	}
 	if !o.bind {
 		l.BindToPort = boolean(false)
@@ -70,7 +71,7 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 		l.DefaultFilterChain = &listenerv3.FilterChain{Filters: rc.serviceFilters(b, logs)}
 	case !o.bind:
 		// What is for nobody goes where it was going.
-		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s.Mesh, logs)}
+		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s, p, logs)}
 	}
 	l.ListenerFilters = inspectors(l.FilterChains)
 	l.ContinueOnListenerFiltersTimeout = true
@@ -81,22 +82,26 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 	return l
 }
 
+// address is the listener's: of IP, or of a Unix socket.
+func (o *outboundListener) address() *corev3.Address {
+	if path, ok := socketPath(o.ip); ok {
+		return pipeAddress(path)
+	}
+	return socketAddress(o.ip, o.port)
+}
+
 // sniffs reports whether the listener finds out if what comes is a request.
 func (o *outboundListener) sniffs() bool { return o.route != "" && (!o.bind || len(o.bytes) > 0) }
 
-// unknownConnection takes a connection that is to no known service: on to where it was going,
-// or nowhere (D20, D21).
-func unknownConnection(mesh *model.Mesh, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	cluster := PassthroughCluster
-	if mesh.RegistryOnly {
-		cluster = BlackHoleCluster
-	}
+// unknownConnection takes a connection that is to no known service.
+func unknownConnection(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	cluster := unknownCluster(s, p, s.ScopeOf(p))
 	return tcpFilters(outbound, cluster, toCluster(cluster), logs)
 }
 
 // catchAllListener is where redirected connections arrive; it hands them to the listener of
 // their original destination, and keeps those that have none.
-func catchAllListener(s *model.Snapshot, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
+func catchAllListener(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name: virtualOutbound, Address: socketAddress(anyAddress, outboundPort), TrafficDirection: trafficDirection(outbound),
 		UseOriginalDst: boolean(true),
@@ -106,7 +111,7 @@ func catchAllListener(s *model.Snapshot, logs []*accesslogv3.AccessLog) *listene
 				FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(outboundPort)},
 				Filters:          tcpFilters(outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
 			},
-			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s.Mesh, logs)},
+			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s, p, logs)},
 		},
 	}
 }

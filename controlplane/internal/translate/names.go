@@ -46,6 +46,11 @@ func sniName(port uint32, subset, host string) string {
 	return "outbound_." + strconv.FormatUint(uint64(port), 10) + "_." + subset + "_." + host
 }
 
+// socketPath is the path in "unix:///path" or "unix://@name".
+func socketPath(s string) (string, bool) { return strings.CutPrefix(s, "unix://") }
+
+func isSocket(s string) bool { return strings.HasPrefix(s, "unix://") }
+
 func hostPort(host string, port uint32) string {
 	return host + ":" + strconv.FormatUint(uint64(port), 10)
 }

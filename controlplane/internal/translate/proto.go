@@ -74,6 +74,10 @@ func socketAddress(ip string, port uint32) *corev3.Address {
 	}}}
 }
 
+func pipeAddress(path string) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+}
+
 // millionths is a percentage in Envoy's finest fraction, as Istio writes given percentages.
 func millionths(percent float64) *typev3.FractionalPercent {
 	return &typev3.FractionalPercent{Numerator: uint32(min(max(percent, 0), 100)*10000 + 0.5), Denominator: typev3.FractionalPercent_MILLION}

@@ -43,7 +43,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           for inbound listeners its workload and services
 //	Clusters   the service, its destination rule, its endpoints' identities (DNS: its
 //	           endpoints), the mesh configuration; of the proxy its Scope, and for inbound
-//	           clusters its workload
+//	           clusters its workload, the destination rules of its services and its Sidecar
 //	Routes     services on the port, virtual services for them, destinations' services and
 //	           destination rules; of the proxy its Scope
 //	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
@@ -53,18 +53,25 @@ func (r Resource) Build() proto.Message { return r.build() }
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	var out []Resource
-	for _, svc := range s.VisibleServices(p.Namespace) {
-		out = append(out, serviceClusters(s, p, svc)...)
-	}
+	out = append(out, OutboundClusters(s, p)...)
 	out = append(out, specialClusters(s, p)...)
 	return append(out, inboundClusters(s, p)...)
+}
+
+// OutboundClusters returns the clusters for all hosts that the proxy sees.
+func OutboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
+	var out []Resource
+	for _, svc := range s.ScopeOf(p).Services() {
+		out = append(out, serviceClusters(s, p, svc)...)
+	}
+	return out
 }
 
 // ClustersOf returns the clusters for one host: those that Clusters has for it, none when the
 // host is not visible. Together with Affected it makes the cost of a change independent of
 // the number of services.
 func ClustersOf(s *model.Snapshot, p *model.Proxy, host string) []Resource {
-	svc := s.Service(host, p.Namespace)
+	svc := s.ServiceFor(p, host)
 	if svc == nil {
 		return nil
 	}
@@ -93,7 +100,7 @@ func Endpoints(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
 // EndpointNames returns the names of all load assignments that the proxy's clusters refer to.
 func EndpointNames(s *model.Snapshot, p *model.Proxy) []string {
 	var out []string
-	for _, svc := range s.VisibleServices(p.Namespace) {
+	for _, svc := range s.ScopeOf(p).Services() {
 		out = append(out, edsNames(s, p, svc)...)
 	}
 	return out
@@ -168,7 +175,7 @@ func (a Affected) Endpoint(name string) bool {
 // Affects says what of a proxy a change may concern. It may say too much, never too little.
 func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	var a Affected
-	if c.All {
+	if c.All || p.Type == model.Sidecar && (c.Sidecars[p.Namespace] || c.Sidecars[""]) {
 		return Affected{Listeners: true, Routes: true, AllClusters: true, AllEndpoints: true, Inbound: true}
 	}
 	router := p.Type == model.Router
@@ -208,6 +215,9 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	}
 	a.Listeners = len(c.ListenerHosts) > 0
 	a.Routes = a.Routes || (len(c.RouteHosts) > 0 && !router)
+	if len(c.RouteHosts) > 0 && s.SidecarFor(p) != nil {
+		a.AllClusters, a.AllEndpoints = true, true // services are imported where virtual services lead
+	}
 	if len(c.Gateways) > 0 && router {
 		a.Routes, a.Listeners = true, true
 	}
@@ -230,11 +240,18 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	return a
 }
 
+// ownHosts reports whether some of the hosts, which may be wildcards, are of services that the workload serves.
 func ownHosts(hosts map[string]bool, s *model.Snapshot, workload string) bool {
 	keys, _ := s.ServicesOf.Get(workload)
 	for _, k := range keys {
-		if host, _, _ := strings.Cut(k, "/"); hosts[host] {
+		host, _, _ := strings.Cut(k, "/")
+		if hosts[host] {
 			return true
+		}
+		for h := range hosts {
+			if strings.HasPrefix(h, "*") && covers(h, host) {
+				return true
+			}
 		}
 	}
 	return false

@@ -91,7 +91,7 @@ func (rc *routeContext) weighted(list []model.HTTPDestination, a *routev3.RouteA
 // answers 503 with NC, which tells more than a missing route.
 func (rc *routeContext) cluster(d model.Destination) string {
 	port, host := d.Port, d.Host
-	svc := rc.snap.Service(host, rc.proxy.Namespace)
+	svc := rc.snap.ServiceFor(rc.proxy, host)
 	if svc != nil {
 		if concrete := rc.snap.Concrete(svc, rc.proxy.Namespace); concrete != nil {
 			host = concrete.Host
@@ -179,7 +179,7 @@ func (rc *routeContext) retryPolicy(in *model.Retries, sticky bool) *routev3.Ret
 // hashPolicy is what a destination with consistent hashing hashes.
 func (rc *routeContext) hashPolicy(d model.Destination) []*routev3.RouteAction_HashPolicy {
 	ns := ""
-	if svc := rc.snap.Service(d.Host, rc.proxy.Namespace); svc != nil {
+	if svc := rc.snap.ServiceFor(rc.proxy, d.Host); svc != nil {
 		ns = svc.Namespace
 	}
 	rule := rc.snap.Rule(d.Host, ns, rc.proxy.Namespace, rc.proxy.Labels)

@@ -16,7 +16,7 @@ import (
 // A chain without a match takes all that comes to the listener.
 func (o *outboundListener) bytesChains(s *model.Snapshot, p *model.Proxy, b outboundBytes, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
 	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: b.sp.Number}
-	rules := s.OpaqueRulesFor(b.svc.Host, p.Namespace)
+	rules := o.egress.OpaqueRulesFor(b.svc.Host)
 	if !b.sp.Protocol.IsTLS() {
 		return rc.tcpChains(b, rules, logs)
 	}

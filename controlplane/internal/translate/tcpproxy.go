@@ -28,7 +28,7 @@ type tcpPolicy struct {
 // a cluster.
 func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 	ns := ""
-	if svc := rc.snap.Service(d.Host, rc.proxy.Namespace); svc != nil {
+	if svc := rc.snap.ServiceFor(rc.proxy, d.Host); svc != nil {
 		ns = svc.Namespace
 	}
 	rule := rc.snap.Rule(d.Host, ns, rc.proxy.Namespace, rc.proxy.Labels)

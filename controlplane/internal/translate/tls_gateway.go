@@ -19,13 +19,18 @@ var (
 
 // serverSocket is the transport socket of a server that terminates TLS.
 func serverSocket(mesh *model.Mesh, srv *model.Server) *corev3.TransportSocket {
-	t := srv.TLS
-	ctx := &tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual || t.Mode == model.ServerIstioMutual)}
-	if t.Mode == model.ServerIstioMutual {
-		ctx.CommonTlsContext = meshServer(mesh, srv)
-	} else {
-		ctx.CommonTlsContext = ownServer(t)
+	if srv.TLS.Mode != model.ServerIstioMutual {
+		return serverTLSSocket(srv.TLS)
 	}
+	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(true), CommonTlsContext: meshServer(mesh, srv)})
+}
+
+// serverTLSSocket terminates TLS with certificates that are not the mesh's.
+func serverTLSSocket(t *model.ServerTLS) *corev3.TransportSocket {
+	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual), CommonTlsContext: ownServer(t)})
+}
+
+func downstreamTLS(ctx *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(ctx)}}
 }
 

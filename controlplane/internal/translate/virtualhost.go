@@ -35,25 +35,40 @@ func routeConfig(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool
 	if p.Type == model.Router {
 		return gatewayRouteConfig(s, p, name)
 	}
-	hosts, ok := routedHosts(s, p, name)
+	scope := s.ScopeOf(p)
+	r, ok := routedHosts(s, p, scope, name)
 	if !ok {
 		return Resource{}, false
 	}
 	k := (&keyHash{}).str(s.Scope(p), name).num(s.Mesh.Rev)
-	for i := range hosts {
-		hosts[i].key(k, s, p)
+	if c := scope.Config(); c != nil {
+		k.num(c.Rev)
+	}
+	for i := range r.hosts {
+		r.hosts[i].key(k, s, p)
 	}
 	return Resource{Name: name, Key: k.String(), build: func() proto.Message {
-		return sidecarRoutes(s, p, name, hosts)
+		return r.build(s, p, name)
 	}}, true
 }
 
+// routed is what a route configuration of a sidecar is made of.
+type routed struct {
+	hosts    []virtualHost
+	egress   *model.EgressScope
+	explicit bool // clients name the port in requests
+}
+
 // routedHosts returns the virtual hosts of the route configuration of that name: of a port ("80"),
-// of one service that has a listener of its own ("catalog.shop.svc.cluster.local:8080"), or of
-// the explicit proxy.
-func routedHosts(s *model.Snapshot, p *model.Proxy, name string) ([]virtualHost, bool) {
-	if name == httpProxyRoute {
-		return sidecarHosts(s, p, 0), true
+// of one service that has a listener of its own ("catalog.shop.svc.cluster.local:8080"), of a Unix
+// socket ("unix:///path"), or of the explicit proxy.
+func routedHosts(s *model.Snapshot, p *model.Proxy, scope *model.SidecarScope, name string) (routed, bool) {
+	if name == httpProxyRoute || isSocket(name) {
+		egress := scope.EgressFor(0, name)
+		if egress == nil {
+			return routed{}, false
+		}
+		return routed{sidecarHosts(s, p, egress, 0), egress, true}, true
 	}
 	host, text := "", name
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
@@ -61,20 +76,30 @@ func routedHosts(s *model.Snapshot, p *model.Proxy, name string) ([]virtualHost,
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return nil, false
+		return routed{}, false
+	}
+	egress := scope.EgressFor(uint32(n), "")
+	if egress == nil {
+		return routed{}, false
 	}
 	if host == "" {
-		return sidecarHosts(s, p, uint32(n)), true
+		l := egress.Listener()
+		explicit := l != nil && l.Port != nil && l.Port.HTTPProxy
+		if explicit {
+			n = 0
+		}
+		return routed{sidecarHosts(s, p, egress, uint32(n)), egress, explicit}, true
 	}
-	svc := s.Service(host, p.Namespace)
+	svc := egress.Service(host)
 	if svc == nil {
-		return nil, false
+		return routed{}, false
 	}
 	if sp, ok := svc.Port(uint32(n)); !ok || sp.Protocol != model.ProtocolAuto {
-		return nil, false
+		return routed{}, false
 	}
 	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: uint32(n)}
-	return []virtualHost{{host: host, port: uint32(n), svc: svc, rules: rc.inForce(s.MeshRulesFor(host, p.Namespace)), domains: []string{"*"}}}, true
+	own := virtualHost{host: host, port: uint32(n), svc: svc, rules: rc.inForce(egress.RulesFor(host)), domains: []string{"*"}}
+	return routed{hosts: []virtualHost{own}, egress: egress}, true
 }
 
 // key adds everything that a virtual host's routes are derived from.
@@ -105,7 +130,7 @@ func rulesKey(k *keyHash, s *model.Snapshot, p *model.Proxy, v *model.VirtualSer
 
 func destinationKey(k *keyHash, s *model.Snapshot, p *model.Proxy, host string) {
 	ns := ""
-	if svc := s.Service(host, p.Namespace); svc != nil {
+	if svc := s.ServiceFor(p, host); svc != nil {
 		k.num(svc.Rev)
 		ns = svc.Namespace
 		if concrete := s.Concrete(svc, p.Namespace); concrete != nil {
@@ -122,19 +147,19 @@ func destinationKey(k *keyHash, s *model.Snapshot, p *model.Proxy, host string) 
 func speaksHTTP(p model.Port) bool { return p.Protocol.IsHTTP() || p.Protocol == model.ProtocolAuto }
 
 // sidecarHosts returns the virtual hosts of the route configuration of a port, or of the
-// explicit proxy (port 0), by name. Domains are unique: of two hosts that claim one, the
+// explicit proxy (port 0), by name, as the egress listener lets them be seen. Domains are unique: of two hosts that claim one, the
 // first by name has it, for Envoy refuses a configuration that repeats one.
-func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost {
+func sidecarHosts(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope, port uint32) []virtualHost {
 	explicit := port == 0
 	services := []*model.Service(nil)
 	if explicit {
-		services = s.VisibleServices(p.Namespace)
+		services = egress.Services()
 	} else {
-		services = s.VisibleOnPort(p.Namespace, port)
+		services = egress.ServicesOn(port)
 	}
 	var out []virtualHost
 	for _, svc := range services {
-		all := s.MeshRulesFor(svc.Host, p.Namespace)
+		all := egress.RulesFor(svc.Host)
 		alias := s.Concrete(svc, p.Namespace) != nil
 		for _, sp := range svc.Ports {
 			if !speaksHTTP(sp) || (!explicit && sp.Number != port) {
@@ -145,16 +170,16 @@ func sidecarHosts(s *model.Snapshot, p *model.Proxy, port uint32) []virtualHost 
 			if alias && rules == nil {
 				continue // its names are among those of the service that it stands for
 			}
-			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rules, domains: serviceDomains(s, svc, p)})
+			out = append(out, virtualHost{host: svc.Host, port: sp.Number, svc: svc, rules: rules, domains: serviceDomains(egress, svc, p)})
 		}
 	}
 	for _, host := range s.MeshRules.Keys() {
 		if len(covered(host, services)) > 0 {
 			continue // its services have virtual hosts
 		}
-		for _, n := range rulePorts(s, p, host, services, port) {
+		for _, n := range rulePorts(egress, host, services, port) {
 			rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: n}
-			if rules := rc.inForce(s.MeshRulesAt(host, p.Namespace)); rules != nil {
+			if rules := rc.inForce(egress.RulesAt(host)); rules != nil {
 				out = append(out, virtualHost{host: host, port: n, rules: rules, domains: []string{host}})
 			}
 		}
@@ -232,7 +257,7 @@ func (rc *routeContext) concerns(v *model.VirtualService) bool {
 // rulePorts are the ports on which a virtual service's host that is no service is served: 80,
 // and those of the services that the same virtual services are for. port limits them; 0 does
 // not.
-func rulePorts(s *model.Snapshot, p *model.Proxy, host string, services []*model.Service, port uint32) []uint32 {
+func rulePorts(egress *model.EgressScope, host string, services []*model.Service, port uint32) []uint32 {
 	var out []uint32
 	add := func(n uint32) {
 		if (port == 0 || n == port) && !slices.Contains(out, n) {
@@ -240,7 +265,7 @@ func rulePorts(s *model.Snapshot, p *model.Proxy, host string, services []*model
 		}
 	}
 	add(80)
-	for _, v := range s.MeshRulesAt(host, p.Namespace) {
+	for _, v := range egress.RulesAt(host) {
 		if len(v.Hosts) == 1 {
 			continue
 		}
@@ -278,9 +303,9 @@ func covered(host string, services []*model.Service) []*model.Service {
 // serviceDomains are the names by which clients call a service (D15): its FQDN, the shorter
 // forms that resolve in the client's namespace, those of its aliases, and its addresses. Pods of
 // a headless service have names below it.
-func serviceDomains(s *model.Snapshot, svc *model.Service, p *model.Proxy) []string {
+func serviceDomains(egress *model.EgressScope, svc *model.Service, p *model.Proxy) []string {
 	out := nameForms(svc, p)
-	for _, alias := range s.AliasesOf(svc.Host, p.Namespace) {
+	for _, alias := range egress.AliasesOf(svc.Host) {
 		out = append(out, nameForms(alias, p)...)
 	}
 	if svc.Headless {
@@ -322,15 +347,15 @@ func withPort(domain string, port uint32) []string {
 	return out
 }
 
-func sidecarRoutes(s *model.Snapshot, p *model.Proxy, name string, hosts []virtualHost) *routev3.RouteConfiguration {
+func (r *routed) build(s *model.Snapshot, p *model.Proxy, name string) *routev3.RouteConfiguration {
 	out := &routev3.RouteConfiguration{
 		Name: name, ValidateClusters: boolean(false),
 		MaxDirectResponseBodySizeBytes: u32(1 << 20),
-		IgnorePortInHostMatching:       name != httpProxyRoute,
+		IgnorePortInHostMatching:       !r.explicit,
 	}
 	wildcard := false
-	for i := range hosts {
-		v := &hosts[i]
+	for i := range r.hosts {
+		v := &r.hosts[i]
 		rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: v.port}
 		vh := &routev3.VirtualHost{Name: v.name(), Domains: v.domains, IncludeRequestAttemptCount: true}
 		if v.rules != nil {
@@ -345,16 +370,29 @@ func sidecarRoutes(s *model.Snapshot, p *model.Proxy, name string, hosts []virtu
 		}
 		// A client of a local listener (explicit interception) calls it by the proxy's own
 		// address; with one service on the port that is who it means.
-		if len(hosts) == 1 && name != httpProxyRoute && noOriginalDst(p) && !contains(vh.Domains, "*") {
+		if len(r.hosts) == 1 && !r.explicit && noOriginalDst(p) && !contains(vh.Domains, "*") {
 			vh.Domains = append(vh.Domains[:len(vh.Domains):len(vh.Domains)], "*")
 		}
 		wildcard = wildcard || contains(vh.Domains, "*")
 		out.VirtualHosts = append(out.VirtualHosts, vh)
 	}
 	if !wildcard {
-		out.VirtualHosts = append(out.VirtualHosts, unknownHost(s.Mesh, p))
+		out.VirtualHosts = append(out.VirtualHosts, unknownHost(s, p, r.egress))
 	}
 	return out
+}
+
+// unknownCluster is where what is known to nobody goes: on to where it was going, to an egress
+// proxy, or nowhere (D20, D21).
+func unknownCluster(s *model.Snapshot, p *model.Proxy, scope *model.SidecarScope) string {
+	if scope.RegistryOnly() {
+		return BlackHoleCluster
+	}
+	if to := scope.EgressProxy(); to != nil {
+		rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway}
+		return rc.cluster(*to)
+	}
+	return PassthroughCluster
 }
 
 func contains(list []string, v string) bool {
@@ -381,10 +419,14 @@ func (rc *routeContext) defaultRoute(svc *model.Service) *routev3.Route {
 	return r
 }
 
-// unknownHost is the last virtual host: what is in no registry passes (ALLOW_ANY) or is
-// refused with 502 (REGISTRY_ONLY).
-func unknownHost(mesh *model.Mesh, p *model.Proxy) *routev3.VirtualHost {
-	if mesh.RegistryOnly {
+// unknownHost is the last virtual host: what is in no registry passes (ALLOW_ANY), to an egress
+// proxy if there is one, or is refused with 502 (REGISTRY_ONLY). Where the application itself
+// has called the listener there is no other place that it was going.
+func unknownHost(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope) *routev3.VirtualHost {
+	scope := s.ScopeOf(p)
+	to, l := scope.EgressProxy(), egress.Listener()
+	nowhere := to == nil && l != nil && l.BindsPort(p) && !noOriginalDst(p)
+	if scope.RegistryOnly() || nowhere {
 		return &routev3.VirtualHost{
 			Name: "block_all", Domains: []string{"*"}, IncludeRequestAttemptCount: true,
 			Routes: []*routev3.Route{{
@@ -393,10 +435,10 @@ func unknownHost(mesh *model.Mesh, p *model.Proxy) *routev3.VirtualHost {
 			}},
 		}
 	}
-	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: PassthroughCluster}, Timeout: seconds(notimeout)}
+	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: unknownCluster(s, p, scope)}, Timeout: seconds(notimeout)}
 	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{Name: "allow_any", Match: routeMatch(nil), Action: &routev3.Route_Route{Route: a}}
-	if noOriginalDst(p) {
+	if noOriginalDst(p) && to == nil {
 		r.RequestHeadersToAdd = []*corev3.HeaderValueOption{{
 			Header:       &corev3.HeaderValue{Key: originalDstHeader, Value: "%REQ(:AUTHORITY)%"},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,

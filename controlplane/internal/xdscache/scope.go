@@ -156,11 +156,7 @@ func (s *scope) clusters(v *View, p *Proxy, own *Set) *Set {
 	defer s.mu.Unlock()
 	st := s.at(v, p)
 	if st.cds == nil {
-		var all []translate.Resource
-		for _, svc := range v.snap.VisibleServices(p.Namespace) {
-			all = append(all, translate.ClustersOf(v.snap, p.Proxy, svc.Host)...)
-		}
-		st.cds = v.cache.encodeAll(translate.ClusterType, all)
+		st.cds = v.cache.encodeAll(translate.ClusterType, translate.OutboundClusters(v.snap, p.Proxy))
 	}
 	return st.join(st.cds, own)
 }

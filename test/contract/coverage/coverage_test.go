@@ -22,6 +22,7 @@ import (
 // kinds are those with a table.
 var kinds = []*schema.Kind{
 	schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup,
+	schema.Sidecar,
 }
 
 const (

@@ -73,7 +73,11 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 	for i := range apps {
 		a := &apps[i]
 		for _, p := range a.Ports {
-			l, err := net.Listen("tcp", net.JoinHostPort(a.Address, strconv.FormatUint(uint64(p.Target), 10)))
+			network, address := "tcp", net.JoinHostPort(a.Address, strconv.FormatUint(uint64(p.Target), 10))
+			if p.Socket != "" {
+				network, address = "unix", p.Socket
+			}
+			l, err := net.Listen(network, address)
 			if err != nil {
 				t.Fatalf("%s: %v", a.Name, err)
 			}

@@ -76,7 +76,14 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	if r.To != "" {
 		target = r.To
 	}
-	c, err := dialer.DialContext(t.Context(), "tcp", target)
+	if r.Directly {
+		dialer.Control, dialer.ControlContext = nil, nil
+	}
+	network := "tcp"
+	if path, socket := strings.CutPrefix(target, "unix://"); socket {
+		dialer, network, target = &net.Dialer{}, "unix", path
+	}
+	c, err := dialer.DialContext(t.Context(), network, target)
 	if err != nil || r.Proxy == "" {
 		return c, err
 	}

@@ -1,0 +1,185 @@
+package translate
+
+//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
+
+import (
+	"net/netip"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// inboundCluster is what the cluster of a served port is made of.
+type inboundCluster struct {
+	mesh *model.Mesh
+	sp   servedPort
+	// to is where the application listens; nil: where the client was going.
+	to *corev3.Address
+	// loopback: connections come from 127.0.0.6 (B10).
+	loopback bool
+	pool     *model.ConnectionPool // nil: no limits
+	origin   model.Origin
+}
+
+// inboundClusters are one for each port, to the app.
+func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
+	if p.Type == model.Router {
+		return nil
+	}
+	var out []Resource
+	mesh, scope := s.Mesh, s.ScopeOf(p)
+	for _, sp := range servedPorts(s, p) {
+		in := inboundCluster{mesh: mesh, sp: sp, origin: sp.origin()}
+		in.to, in.loopback = appEndpoint(p, &sp)
+		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.protocol())).str(in.to.String()).flag(in.loopback)
+		for _, svc := range sp.services {
+			k.num(svc.Rev)
+		}
+		if c := scope.Config(); c != nil {
+			k.num(c.Rev)
+		}
+		if in.pool = scope.InboundPool(sp.target); in.pool == nil {
+			var rule *model.DestinationRule
+			if in.pool, rule = servicePool(s, p, &sp); rule != nil {
+				k.num(rule.Rev)
+			}
+		}
+		out = append(out, Resource{Name: inboundName(sp.target), Key: k.String(), build: func() proto.Message { return in.build() }})
+	}
+	if p.Interception != model.InterceptNone {
+		k := (&keyHash{}).num(mesh.Rev).String()
+		out = append(out, Resource{Name: InboundPassthrough, Key: k, build: func() proto.Message {
+			c := &clusterv3.Cluster{
+				Name: InboundPassthrough, ConnectTimeout: seconds(mesh.ConnectTimeout),
+				CircuitBreakers:    &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
+				UpstreamBindConfig: passthroughBind(),
+			}
+			originalDst(c, false)
+			useDownstreamProtocol(c)
+			return c
+		}})
+	}
+	return out
+}
+
+// servicePool is the connection pool that the destination rule of the port's first service asks for. It limits servers as it does
+// clients; a rule for some workloads is for those as clients alone.
+func servicePool(s *model.Snapshot, p *model.Proxy, sp *servedPort) (*model.ConnectionPool, *model.DestinationRule) {
+	if len(sp.services) == 0 || s.ServiceFor(p, sp.services[0].Host) == nil {
+		return nil, nil
+	}
+	svc := sp.services[0]
+	rule := s.Rule(svc.Host, svc.Namespace, p.Namespace, nil)
+	if rule == nil {
+		return nil, nil
+	}
+	policy := rule.PolicyFor(nil, sp.port.Number)
+	if policy == nil {
+		return nil, nil
+	}
+	return policy.ConnectionPool, rule
+}
+
+// appEndpoint is where the app behind the proxy listens: as its Sidecar says, else as told by LATEEN_INBOUND, else on loopback;
+// nil with redirection, where connections go on as they came.
+func appEndpoint(p *model.Proxy, sp *servedPort) (to *corev3.Address, loopback bool) {
+	explicit := p.Interception == model.InterceptNone
+	own := func(port uint32) (*corev3.Address, bool) {
+		a := appAddress(p, port)
+		return socketAddress(a.Addr().String(), uint32(a.Port())), a.Addr().IsLoopback() && a.Addr().Is4()
+	}
+	var e model.IngressEndpoint
+	if sp.ingress != nil {
+		e = sp.ingress.Endpoint
+	}
+	switch {
+	case e.Socket != "":
+		return pipeAddress(e.Socket), false
+	case e.Port != 0 && e.Instance:
+		if ip := instanceAddress(p, e.IPv6); ip != "" {
+			return socketAddress(ip, e.Port), !e.IPv6 && !explicit
+		}
+		return own(e.Port)
+	case e.Port != 0 && e.IPv6:
+		return socketAddress("::1", e.Port), false
+	case e.Port != 0, explicit:
+		port := sp.target
+		if e.Port != 0 {
+			port = e.Port
+		}
+		return own(port)
+	}
+	return nil, true
+}
+
+// appAddress is where the app listens whose port it is: as told by LATEEN_INBOUND, else the same port on loopback.
+func appAddress(p *model.Proxy, port uint32) netip.AddrPort {
+	if a, ok := p.Inbound[port]; ok {
+		return netip.MustParseAddrPort(a) // checked by model.ParseProxy
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+}
+
+// passthroughBind makes connections to the app come from 127.0.0.6, so that a redirecting host
+// can tell them from the app's own (B10).
+func passthroughBind() *corev3.BindConfig {
+	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{
+		Address: passthroughSource, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 0},
+	}}
+}
+
+func (in *inboundCluster) build() *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		Name: inboundName(in.sp.target), ConnectTimeout: seconds(in.mesh.ConnectTimeout),
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
+		CommonLbConfig:  &clusterv3.Cluster_CommonLbConfig{},
+		Metadata:        metadata(map[string]any{"services": servicesMetadata(in.sp.services...)}, in.origin),
+	}
+	if in.loopback {
+		c.UpstreamBindConfig = passthroughBind()
+	}
+	if in.to != nil {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+			ClusterName: c.Name,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: in.to}},
+			}}}},
+		}
+	} else {
+		originalDst(c, false)
+	}
+	in.options(c)
+	return c
+}
+
+// options say how many connections and requests the app gets, and in which version of HTTP: the port's, whatever clients speak.
+func (in *inboundCluster) options(c *clusterv3.Cluster) {
+	o, settings := &httpv3.HttpProtocolOptions{}, false
+	h2 := &corev3.Http2ProtocolOptions{}
+	if in.pool != nil {
+		limitConnections(c, in.pool, in.mesh)
+		o.CommonHttpProtocolOptions = connectionLife(in.pool)
+		settings = o.CommonHttpProtocolOptions != nil
+		keepPinging(h2, in.pool)
+		if n := in.pool.MaxConcurrentStreams; n > 0 {
+			h2.MaxConcurrentStreams = u32(uint32(n))
+		}
+	}
+	switch protocol := in.sp.protocol(); {
+	case protocol.IsHTTP2():
+		explicitHTTP2(o, h2)
+	case protocol == model.ProtocolAuto:
+		downstreamProtocol(o, h2)
+	case settings:
+		explicitHTTP1(o)
+	default:
+		return
+	}
+	setHTTPOptions(c, o)
+}
