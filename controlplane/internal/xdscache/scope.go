@@ -54,7 +54,7 @@ func (st *state) join(shared, own *Set) *Set {
 	key := join{shared, own.Version()}
 	set := st.joined[key]
 	if set == nil {
-		set = shared.Union(own)
+		set = own.Union(shared) // of a name in both the own one counts, as in translate.Listeners
 		if st.joined == nil || len(st.joined) >= maxShared {
 			st.joined = map[join]*Set{}
 		}
