@@ -148,10 +148,10 @@ type Row struct {
 	TLS   *ClientTLS `json:"tls"`   // how the client speaks TLS; a connection of bytes does so only with this or sni
 	Proxy string     `json:"proxy"` // the address of which a PROXY protocol header speaks
 
-	To    string `json:"to"`    // where the connection goes, ip:port or unix://@name; default: where the name leads
+	To string `json:"to"` // where the connection goes, ip:port or unix://@name; default: where the name leads
 	// Directly: the client calls To itself, which is a socket of its sidecar: nothing is captured.
 	Directly bool `json:"directly"`
-	Times int    `json:"times"` // default once
+	Times    int  `json:"times"` // default once
 
 	// What must come of it; what is not given is not checked.
 	Status   int               `json:"status"`
