@@ -21,6 +21,8 @@ the mesh. Prints what runs where and what to try, then stays in the foreground; 
 		},
 	}
 	flags.register(cmd)
-	cmd.AddCommand(newMeshStopCommand(stateDir), newMeshStatusCommand(stateDir))
+	cmd.AddCommand(newMeshStopCommand(demoStateDir), newMeshStatusCommand(demoStateDir))
 	return cmd
 }
+
+func demoStateDir(cmd *cobra.Command, _ []string) string { return stateDir(cmd) }

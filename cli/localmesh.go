@@ -32,11 +32,10 @@ func (f *meshFlags) register(cmd *cobra.Command) {
 
 // meshRun is one run of such a command.
 type meshRun struct {
-	command    string
-	args       []string // of the command, to be repeated by --detach
-	stateDir   string
-	meshConfig string
-	content    localmesh.Content
+	command  string
+	args     []string // of the command, to be repeated by --detach
+	stateDir string
+	content  localmesh.Content
 }
 
 func (f *meshFlags) run(cmd *cobra.Command, r meshRun) error {
@@ -66,7 +65,7 @@ func (f *meshFlags) run(cmd *cobra.Command, r meshRun) error {
 		return err
 	}
 	cfg := localmesh.Config{
-		Command: r.command, Content: r.content, StateDir: r.stateDir, StateFlag: givenStateDir(cmd), MeshConfig: r.meshConfig, Executable: executable,
+		Command: r.command, Content: r.content, StateDir: r.stateDir, StateFlag: givenStateDir(cmd), Executable: executable,
 		GatewayPort: f.gatewayPort, GatewayTLSPort: f.gatewayTLSPort, GatewayTCPPort: f.gatewayTCPPort, Out: cmd.OutOrStdout(), Logger: logger,
 	}
 	if ready != nil {
@@ -105,13 +104,13 @@ func meshLogger(dir, command string) (*slog.Logger, func(), error) {
 }
 
 // newMeshStopCommand ends the mesh of the folder that find names.
-func newMeshStopCommand(find func(*cobra.Command) string) *cobra.Command {
+func newMeshStopCommand(find func(cmd *cobra.Command, args []string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "stop",
 		Short: "End the mesh that runs in the background",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := localmesh.Stop(cmd.Context(), find(cmd))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := localmesh.Stop(cmd.Context(), find(cmd, args))
 			if errors.Is(err, localmesh.ErrNotRunning) {
 				// Ending what does not run is what was asked for.
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%v\n", err)
@@ -122,13 +121,13 @@ func newMeshStopCommand(find func(*cobra.Command) string) *cobra.Command {
 }
 
 // newMeshStatusCommand shows the processes of the mesh of the folder that find names.
-func newMeshStatusCommand(find func(*cobra.Command) string) *cobra.Command {
+func newMeshStatusCommand(find func(cmd *cobra.Command, args []string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the processes of the running mesh",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			run, all, err := localmesh.Status(cmd.Context(), find(cmd))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, all, err := localmesh.Status(cmd.Context(), find(cmd, args))
 			if err != nil {
 				return err
 			}

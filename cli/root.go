@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lateen-mesh/lateen/pkg/runfile"
 	"github.com/lateen-mesh/lateen/pkg/version"
 )
 
@@ -21,6 +22,8 @@ const stateDirFlag = "state-dir"
 // nothing anywhere else.
 var commands = []func() *cobra.Command{
 	newDemoCommand,
+	newUpCommand,
+	newRunCommand,
 	newApplyCommand,
 	newDeleteCommand,
 	newGetCommand,
@@ -43,20 +46,23 @@ func NewRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().String(stateDirFlag, "",
-		"folder of the mesh's state: configuration, certificates, logs (default $LATEEN_STATE, else ~/.lateen)")
+		"folder of the mesh's state: configuration, certificates, logs (default $LATEEN_STATE, else .lateen of a mesh that runs from this folder, else ~/.lateen)")
 	for _, construct := range commands {
 		root.AddCommand(construct())
 	}
 	return root
 }
 
-// stateDir returns the folder that --state-dir names, else $LATEEN_STATE, else ~/.lateen. The folder need not exist.
+// stateDir returns the folder that --state-dir names, else $LATEEN_STATE, else that of the mesh which runs from this folder, else ~/.lateen. The folder need not exist.
 func stateDir(cmd *cobra.Command) string {
 	if f := cmd.Flag(stateDirFlag); f != nil && f.Value.String() != "" {
 		return f.Value.String()
 	}
 	if dir := os.Getenv("LATEEN_STATE"); dir != "" {
 		return dir
+	}
+	if _, err := os.Stat(filepath.Join(upStateFolder, runfile.Name)); err == nil {
+		return upStateFolder
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {

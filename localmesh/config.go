@@ -36,8 +36,6 @@ type Config struct {
 	StateDir string
 	// StateFlag is what the user wrote as --state-dir, "" for nothing; the table repeats it.
 	StateFlag string
-	// MeshConfig is the file of the mesh's settings. Default StateDir/mesh.yaml.
-	MeshConfig string
 	// GatewayPort is where the gateway listens for port 80 of the mesh, on 127.0.0.1.
 	GatewayPort int
 	// GatewayTLSPort and GatewayTCPPort are where it listens for 443 and 31400, once a Gateway asks for them. 0: 8443 and 31400, or the next

@@ -111,7 +111,7 @@ func Stop(ctx context.Context, stateDir string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	return until(ctx, func(context.Context) error {
+	return Until(ctx, func(context.Context) error {
 		_, err := holder(stateDir)
 		switch {
 		case errors.Is(err, ErrNotRunning):
@@ -158,7 +158,7 @@ func Status(ctx context.Context, stateDir string) (*runfile.Run, []ProcessStatus
 		switch {
 		case p.PID == 0:
 			st.State = "restarting"
-		case served && accepts(ctx, address) == nil:
+		case served && Accepts(ctx, address) == nil:
 			st.State = "ready"
 		case checked && answers(ctx, url, "") == nil:
 			st.State = "ready"

@@ -253,13 +253,13 @@ func TestUntil(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	if err := until(t.Context(), func(ctx context.Context) error { return answers(ctx, server.URL, "") }); err != nil || calls != 3 {
+	if err := Until(t.Context(), func(ctx context.Context) error { return answers(ctx, server.URL, "") }); err != nil || calls != 3 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 	calls = -1000
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
 	defer cancel()
-	err := until(ctx, func(context.Context) error { return errors.New("not yet") })
+	err := Until(ctx, func(context.Context) error { return errors.New("not yet") })
 	if err == nil || err.Error() != "not yet" {
 		t.Errorf("got %v", err)
 	}

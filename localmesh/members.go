@@ -86,7 +86,7 @@ func (m *Members) end(w workload.Workload) {
 		m.drain(w)
 	}
 	m.processes.Remove(w.Name) // the application, or the gateway
-	if w.Type == workload.Sidecar {
+	if w.ProxyProcess() != w.Name {
 		m.processes.Remove(w.ProxyProcess())
 	}
 }

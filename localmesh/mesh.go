@@ -84,14 +84,14 @@ func (m *Mesh) start(ctx context.Context, members *Members, wanted []workload.Wo
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	p, s := members.Place, members.processes
-	s.Add(m.controlPlane(p))
-	if err := until(starting, unlessHopeless(s, func(ctx context.Context) error { return answers(ctx, "http://"+p.ControlPlane(15014)+"/ready", "") })); err != nil {
+	s.Add(controlPlane(p))
+	if err := Until(starting, unlessHopeless(s, func(ctx context.Context) error { return answers(ctx, "http://"+p.ControlPlane(15014)+"/ready", "") })); err != nil {
 		return m.failed(ctx, s, "the control plane does not start", err)
 	}
 	if err := members.Set(wanted); err != nil {
 		return err
 	}
-	if err := until(starting, unlessHopeless(s, func(ctx context.Context) error {
+	if err := Until(starting, unlessHopeless(s, func(ctx context.Context) error {
 		if err := members.ready(ctx); err != nil {
 			return err
 		}
@@ -114,12 +114,8 @@ func (m *Mesh) start(ctx context.Context, members *Members, wanted []workload.Wo
 }
 
 // controlPlane is started first, alone.
-func (m *Mesh) controlPlane(p Place) supervise.Process {
-	args := []string{"control-plane", "--state-dir", p.StateDir, "--address", p.Block + ".0.1", "--instance", "istiod-1"}
-	if m.cfg.MeshConfig != "" {
-		args = append(args, "--mesh-config", m.cfg.MeshConfig)
-	}
-	return p.Process("control-plane", nil, args...)
+func controlPlane(p Place) supervise.Process {
+	return p.Process("control-plane", nil, "control-plane", "--state-dir", p.StateDir, "--address", p.Block+".0.1", "--instance", "istiod-1")
 }
 
 // failed explains a start that did not succeed with what the supervisor knows: processes that keep ending, and where their logs are.

@@ -52,7 +52,7 @@ func newPlace(stateDir, block string, ports Ports, executable string) Place {
 		executable = "/proc/self/exe"
 	}
 	p.Site = workload.Site{
-		Executable: executable, Dir: stateDir, Discovery: p.ControlPlane(15012), RootCert: filepath.Join(stateDir, "ca", "root-cert.pem"), GatewayBind: GatewayBind,
+		Executable: executable, Dir: stateDir, Discovery: p.ControlPlane(15012), RootCert: filepath.Join(stateDir, "ca", "root-cert.pem"),
 	}
 	return p
 }
@@ -100,7 +100,7 @@ func (p Place) Command() string {
 func (p Place) gatewayWorkload() workload.Workload {
 	return workload.Workload{
 		Name: "istio-ingressgateway-1", Deployment: "istio-ingressgateway", Namespace: RootNamespace,
-		ServiceAccount: "istio-ingressgateway-service-account", Type: workload.Router, IP: p.Block + ".0.2",
+		ServiceAccount: "istio-ingressgateway-service-account", Type: workload.Router, IP: p.Block + ".0.2", Bind: GatewayBind,
 		Labels: map[string]string{"app": "istio-ingressgateway", "istio": "ingressgateway"},
 	}
 }

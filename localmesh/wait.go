@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// until repeats check until it succeeds; when ctx ends first, the error is the check's last.
-func until(ctx context.Context, check func(context.Context) error) error {
+// Until repeats check until it succeeds; when ctx ends first, the error is the check's last.
+func Until(ctx context.Context, check func(context.Context) error) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -53,8 +53,8 @@ func (e StatusError) Error() string { return e.url + " answers " + e.status }
 
 func answers(ctx context.Context, url, host string) error { return Answers(ctx, url, host) }
 
-// accepts is nil when somebody takes connections at the address.
-func accepts(ctx context.Context, address string) error {
+// Accepts is nil when somebody takes connections at the address.
+func Accepts(ctx context.Context, address string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err

@@ -16,8 +16,6 @@ type Site struct {
 	Discovery, RootCert string
 	// Dir is the folder of proxies' files: proxy/, tokens/ and logs/ below it.
 	Dir string
-	// GatewayBind is the address on which gateways open their servers' ports.
-	GatewayBind string
 }
 
 // TokenFile is where a workload's join token is.
@@ -39,7 +37,7 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 	if w.Type == Sidecar {
 		args = append(args, "--app", w.App, "--concurrency", "1")
 	} else {
-		args = append(args, "--bind", s.GatewayBind)
+		args = append(args, "--bind", w.Bind)
 	}
 	args = append(args, flags...)
 	env := []string{"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment}

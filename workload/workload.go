@@ -30,6 +30,8 @@ type Workload struct {
 	Type string
 	// IP is where the proxy listens, which is the workload's address in the mesh.
 	IP string
+	// Bind is where a router opens its servers' ports.
+	Bind string
 	// AppIP is the address that is the application's own; "" for none, such as a gateway.
 	AppIP string
 	// Ports are what the workload serves.

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/runner"
+)
+
+// newRunCommand returns `lateen run`.
+func newRunCommand() *cobra.Command {
+	var cfg runner.Config
+	var service, version string
+	var labels map[string]string
+	cmd := &cobra.Command{
+		Use:   "run (--service SERVICE | --name NAME) [--port PORT] -- COMMAND [ARG...]",
+		Short: "Run a command as a workload of a mesh, with a proxy beside it",
+		Long: `Starts a proxy with an identity of its own, registers the workload, and runs the command; ends both, with the command's exit code.
+When it is told to end, the workload is taken out of the mesh first, so that nobody new is sent to it while it finishes.
+
+The command finds in its environment where to listen (HOST and PORT, of the first --port) and its way into the mesh (HTTP_PROXY).
+--port 8080=9000 is for one that listens on port 9000 of 127.0.0.1 and is port 8080 of the workload.
+
+The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --discovery-address names a control plane elsewhere.`,
+		Example: "  lateen run --service hello --port 8080=9000 -- python3 -m http.server 9000 --bind 127.0.0.1\n" +
+			"  lateen run --name client -- curl http://hello/\n" +
+			"  lateen run --service db --port 5432 --discovery-address istiod.example:15012 --token-file token --root-cert root.pem -- ./db",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if service == "" && cfg.Name == "" {
+				return errors.New("say what the workload is with --service or --name")
+			}
+			cfg.Command = args
+			cfg.Labels = map[string]string{}
+			cfg.Deployment = cfg.Name
+			if service != "" {
+				cfg.Labels["app"], cfg.Deployment = service, service
+				if version != "" {
+					cfg.Deployment += "-" + version
+				}
+			} else {
+				cfg.Labels["app"] = cfg.Name
+			}
+			if version != "" {
+				cfg.Labels["version"] = version
+			}
+			maps.Copy(cfg.Labels, labels)
+			if cfg.Name == "" {
+				cfg.Name = fmt.Sprintf("%s-%d", cfg.Deployment, os.Getpid())
+			}
+			if cfg.ServiceAccount == "" {
+				cfg.ServiceAccount = cfg.Labels["app"]
+			}
+			cfg.StateDir = stateDir(cmd)
+			var err error
+			if cfg.Executable, err = os.Executable(); err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			logger, closeLog, err := meshLogger(cfg.StateDir, "run")
+			if err != nil {
+				return err
+			}
+			defer closeLog()
+			cfg.Logger = logger
+			return runner.Run(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false) // what follows the command is the command's
+	flags.StringVar(&service, "service", "", "label app of the workload, by which a Service selects it")
+	flags.StringVar(&version, "version", "", "label version of the workload")
+	flags.StringVar(&cfg.Name, "name", "", "name of the instance (default SERVICE-VERSION-PID)")
+	flags.StringVarP(&cfg.Namespace, "namespace", "n", "default", "namespace of the workload")
+	flags.StringVar(&cfg.ServiceAccount, "service-account", "", "service account, which is the workload's identity (default its label app)")
+	flags.StringToStringVar(&labels, "labels", nil, "more labels, KEY=VALUE")
+	flags.StringSliceVar(&cfg.Ports, "port", nil, "port that the workload serves: PORT, PORT=APP-PORT of 127.0.0.1, or PORT=IP:APP-PORT; may be given several times")
+	flags.DurationVar(&cfg.Drain, "drain-time", 5*time.Second, "how long to go on serving between leaving the mesh and ending the command")
+	flags.StringVar(&cfg.Discovery, "discovery-address", "", "control plane elsewhere, HOST:PORT of its TLS port")
+	flags.StringVar(&cfg.TokenFile, "token-file", "", "file with the join token for it")
+	flags.StringVar(&cfg.RootCert, "root-cert", "", "PEM file with the root certificate of its mesh")
+	flags.StringVar(&cfg.IP, "ip", "", "address of this host that is the workload's (default that towards the control plane)")
+	flags.StringVar(&cfg.Group, "group", "", "WorkloadGroup, of the workload's namespace, by which it registers the workload")
+	return cmd
+}

@@ -1,0 +1,154 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/lateen-mesh/lateen/localmesh"
+	"github.com/lateen-mesh/lateen/pkg/lifecycle"
+	"github.com/lateen-mesh/lateen/pkg/supervise"
+	"github.com/lateen-mesh/lateen/workload"
+)
+
+// Config of a run.
+type Config struct {
+	// Name is the instance's, Deployment what instances of the workload share.
+	Name, Deployment, Namespace, ServiceAccount string
+	Labels                                      map[string]string
+	// Ports, as workload.ParsePort reads them.
+	Ports []string
+	// Command is the program and its arguments.
+	Command []string
+
+	// StateDir is the folder of the mesh on this machine, or where the proxy keeps its files when Discovery is set.
+	StateDir string
+	// Discovery is a control plane elsewhere, HOST:PORT of its TLS port. "" is the mesh that runs from StateDir.
+	Discovery string
+	// TokenFile holds the join token, RootCert the mesh's root, and IP the workload's address, for a control plane elsewhere.
+	TokenFile, RootCert, IP string
+	// Group is the WorkloadGroup by which the control plane registers the workload.
+	Group string
+
+	// Drain is how long the workload goes on serving after it was taken out of the mesh, before the command is asked to end.
+	Drain time.Duration
+	// Executable is this program.
+	Executable string
+	// Logger tells of a proxy that ends and comes back.
+	Logger *slog.Logger
+}
+
+const (
+	// readyTimeout is how long the proxy may take until it serves.
+	readyTimeout = 30 * time.Second
+	// grace is how long the command may take to end.
+	grace = 10 * time.Second
+)
+
+// Run joins the mesh and runs the command until it ends or ctx does. The error is an ExitError when the command ended badly.
+func Run(ctx context.Context, cfg Config) error {
+	m, err := cfg.join()
+	if err != nil {
+		return err
+	}
+	err = cfg.run(ctx, m)
+	if forgetErr := m.forget(); err == nil {
+		err = forgetErr
+	}
+	return err
+}
+
+func (cfg Config) run(ctx context.Context, m *membership) error {
+	for _, dir := range []string{"logs", "proxy"} {
+		if err := os.MkdirAll(m.site.Dir+"/"+dir, 0o755); err != nil {
+			return err
+		}
+	}
+	s := supervise.New(supervise.Config{Logger: cfg.Logger, Policy: supervise.Policy{First: 100 * time.Millisecond, Max: 3 * time.Second, Steady: 5 * time.Second}})
+	var env []string
+	if cfg.Group != "" {
+		env = append(env, "ISTIO_META_AUTO_REGISTER_GROUP="+cfg.Group)
+	}
+	proxy := m.site.Proxy(m.workload, m.flags...)
+	proxy.Env = append(proxy.Env, env...)
+	s.Add(proxy)
+
+	// The proxy outlives ctx: what the command has begun when it is asked to end goes through it.
+	g := lifecycle.NewGroup(context.WithoutCancel(ctx))
+	g.Go("proxy", s.Run)
+	if m.refresh != nil {
+		g.Go("join token", func(ctx context.Context) error { return keepToken(ctx, m.refresh) })
+	}
+	err := cfg.withProxy(ctx, m, proxy.Log)
+	g.Stop()
+	if waitErr := g.Wait(); err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// withProxy runs the command once the proxy serves.
+func (cfg Config) withProxy(ctx context.Context, m *membership, proxyLog string) error {
+	starting, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := localmesh.Until(starting, func(ctx context.Context) error {
+		return localmesh.Answers(ctx, "http://"+m.workload.Admin()+"/ready", "")
+	}); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("the proxy does not serve: %w; its log is %s", err, proxyLog)
+	}
+	// Linux ends the command when the thread that started it ends, so this one stays.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c, err := startCommand(cfg.Command, append(workload.CleanEnvironment(os.Environ()), m.workload.AppEnvironment()...))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return errors.Join(m.leave(), c.result())
+	case <-ctx.Done():
+	}
+	leaveErr := m.leave()
+	drain(m.workload, cfg.Drain, c.done)
+	c.end(grace)
+	return errors.Join(leaveErr, c.result())
+}
+
+// drain has the proxy tell its clients that it goes, and lets both serve for a while. It ends early with the command.
+func drain(w workload.Workload, d time.Duration, done <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.Admin()+"/drain_listeners?graceful&inboundonly", nil)
+	if err == nil {
+		if resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req); err == nil {
+			resp.Body.Close()
+		}
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func keepToken(ctx context.Context, refresh func(time.Time) error) error {
+	ticker := time.NewTicker(workload.TokenLife / 2)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if err := refresh(now); err != nil {
+				return err
+			}
+		}
+	}
+}
