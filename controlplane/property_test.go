@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/config"
@@ -210,7 +211,39 @@ func noGap(s xdstest.State, _ string) error {
 			}
 		}
 	}
+	for name, a := range s[xdstest.VHDS] {
+		var vh routepb.VirtualHost
+		if err := a.UnmarshalTo(&vh); err != nil {
+			return err
+		}
+		for _, cluster := range clustersOf(&routepb.RouteConfiguration{VirtualHosts: []*routepb.VirtualHost{&vh}}) {
+			if strings.HasPrefix(cluster, "outbound|") && (s[xdstest.CDS][cluster] == nil || s[xdstest.EDS][cluster] == nil) {
+				return fmt.Errorf("virtual host %s leads to %s, which the proxy does not have, or not its endpoints", name, cluster)
+			}
+		}
+	}
 	return nil
+}
+
+// asked are the hosts that a proxy on demand asks for in every route configuration: some that come and go, some that never are.
+var asked = xdstest.OnDemand("s0", "s1.shop:80", "s2.shop.svc.cluster.local", "s3.shop.svc", "10.0.0.5", "unknown.example.com")
+
+// onDemand makes a node one that asks for virtual hosts.
+func onDemand(n *corepb.Node) *corepb.Node {
+	n = proto.CloneOf(n)
+	n.Metadata.Fields["LATEEN_ON_DEMAND"] = structpb.NewStringValue("true")
+	return n
+}
+
+// variant is a way to subscribe.
+func variant(name string, n *corepb.Node) xdstest.Options {
+	switch name {
+	case "sotw":
+		return xdstest.Options{Node: n, SotW: true, Check: noGap}
+	case "on-demand":
+		return xdstest.Options{Node: onDemand(n), Follow: asked, Check: noGap}
+	}
+	return xdstest.Options{Node: n, Check: noGap}
 }
 
 func clustersOf(rc *routepb.RouteConfiguration) []string {
@@ -244,9 +277,11 @@ func TestRandomHistories(t *testing.T) {
 			b.set(w.objects())
 			clients := map[string]*xdstest.Client{}
 			for name, n := range nodes {
-				clients[name+" delta"] = b.start(ctx, xdstest.Options{Node: n, Check: noGap})
-				clients[name+" sotw"] = b.start(ctx, xdstest.Options{Node: n, SotW: true, Check: noGap})
+				for _, v := range []string{"delta", "sotw"} {
+					clients[name+" "+v] = b.start(ctx, variant(v, n))
+				}
 			}
+			clients["sidecar on-demand"] = b.start(ctx, variant("on-demand", nodes["sidecar"]))
 			for range 120 {
 				for range 1 + w.rnd.IntN(3) {
 					w.step()
@@ -262,8 +297,8 @@ func TestRandomHistories(t *testing.T) {
 			anew := newBench(t)
 			anew.set(w.objects())
 			for name, c := range clients {
-				kind, variant, _ := strings.Cut(name, " ")
-				fresh := newFresh(ctx, t, anew, nodes[kind], variant == "sotw")
+				kind, way, _ := strings.Cut(name, " ")
+				fresh := newFresh(ctx, t, anew, variant(way, nodes[kind]))
 				if err := c.Until(ctx, func(s xdstest.State) bool { return s.Text() == fresh }); err != nil {
 					t.Errorf("%s: %v; it differs from a fresh client:\n%s", name, err, differences(c.Text(), fresh))
 				}
@@ -283,11 +318,14 @@ func (b *bench) settled() bool {
 }
 
 // newFresh returns the state of a client that comes now.
-func newFresh(ctx context.Context, t *testing.T, b *bench, n *corepb.Node, sotw bool) string {
+func newFresh(ctx context.Context, t *testing.T, b *bench, opts xdstest.Options) string {
 	t.Helper()
-	c := b.start(ctx, xdstest.Options{Node: n, SotW: sotw, Check: noGap})
+	c := b.start(ctx, opts)
 	defer c.Close()
 	complete := func(s xdstest.State) bool {
+		if opts.Follow != nil && len(s[xdstest.VHDS]) != len(opts.Follow(s)[xdstest.VHDS]) {
+			return false
+		}
 		return s[xdstest.CDS] != nil && s[xdstest.LDS] != nil && len(s[xdstest.EDS]) == len(xdstest.EndpointNames(s)) && len(s[xdstest.RDS]) == len(xdstest.RouteNames(s))
 	}
 	if err := c.Until(ctx, complete); err != nil {

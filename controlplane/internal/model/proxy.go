@@ -63,6 +63,10 @@ type Proxy struct {
 	// Own is true for proxies of this project, which say so by node metadata that begins
 	// with LATEEN_. What only Envoy can do yet is not sent to them.
 	Own bool
+	// OnDemand: a sidecar that asks for virtual hosts by incremental VHDS when requests name them
+	// (LATEEN_ON_DEMAND, "true" or true). It is sent route configurations without virtual hosts, and
+	// only the clusters that its listeners and the virtual hosts that it has asked for lead to.
+	OnDemand bool
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 }
@@ -128,6 +132,7 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	if _, err := netip.ParseAddr(p.IP); err != nil {
 		p.IP = p.IPs[0]
 	}
+	var err error
 	p.Labels = map[string]string{}
 	if m, ok := metadata["LABELS"].(map[string]any); ok {
 		for k, v := range m {
@@ -136,6 +141,10 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 			}
 		}
 	}
+	if p.OnDemand, err = parseSwitch(metadata["LATEEN_ON_DEMAND"]); err != nil {
+		return nil, &NodeError{id, "LATEEN_ON_DEMAND " + err.Error()}
+	}
+	p.OnDemand = p.OnDemand && p.Type == Sidecar
 	if s := str("LATEEN_HTTP_PROXY"); s != "" {
 		ap, err := netip.ParseAddrPort(s)
 		if err != nil {
@@ -154,7 +163,6 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	for k := range metadata {
 		p.Own = p.Own || strings.HasPrefix(k, "LATEEN_")
 	}
-	var err error
 	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
 		return nil, &NodeError{id, err.Error()}
 	}
@@ -201,6 +209,17 @@ func parseTopology(v any) (*Topology, error) {
 	return t, nil
 }
 
+// parseSwitch reads true and false, as JSON or as text; nothing is false.
+func parseSwitch(v any) (bool, error) {
+	switch v {
+	case nil, "", "false", false:
+		return false, nil
+	case "true", true:
+		return true, nil
+	}
+	return false, fmt.Errorf("%v is neither true nor false", v)
+}
+
 // parseInbound reads "3000=127.0.0.1:41234,8080=127.0.0.1:41235".
 func parseInbound(s string) (map[uint32]string, error) {
 	if s == "" {
@@ -237,6 +256,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	b = append(b, p.Network...)
 	if p.Own {
 		b = append(b, "|own"...)
+	}
+	if p.OnDemand {
+		b = append(b, "|ondemand"...)
 	}
 	if p.HasIPv6() {
 		b = append(b, "|6"...)

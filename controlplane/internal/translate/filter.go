@@ -5,6 +5,7 @@ import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	ondemandv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/on_demand/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
@@ -29,6 +30,7 @@ const (
 	httpInspector          = "envoy.filters.listener.http_inspector"
 	originalDstFilter      = "envoy.filters.listener.original_dst"
 	proxyProtocolFilter    = "envoy.filters.listener.proxy_protocol"
+	onDemandFilter         = "envoy.filters.http.on_demand"
 	grpcWebFilter          = "envoy.filters.http.grpc_web"
 )
 
@@ -42,18 +44,22 @@ const (
 )
 
 // httpFilters is the chain of every connection manager: who the peer is, faults, CORS,
-// statistics, the router.
-func httpFilters(d direction) []*hcmv3.HttpFilter {
+// statistics, the router. One whose virtual hosts come on demand waits for them before all else.
+func httpFilters(d direction, onDemand bool) []*hcmv3.HttpFilter {
 	filter := func(name string, cfg *anypb.Any) *hcmv3.HttpFilter {
 		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: cfg}}
 	}
-	return []*hcmv3.HttpFilter{
+	chain := []*hcmv3.HttpFilter{
 		filter(metadataExchangeFilter, peerMetadata(d)),
 		filter(faultFilter, toAny(&faultv3.HTTPFault{})),
 		filter(corsFilter, toAny(&corsv3.Cors{})),
 		filter(statsFilter, stats(d)),
 		filter(routerFilter, toAny(&routerv3.Router{})),
 	}
+	if onDemand {
+		chain = append([]*hcmv3.HttpFilter{filter(onDemandFilter, toAny(&ondemandv3.OnDemand{}))}, chain...)
+	}
+	return chain
 }
 
 // grpcWebFilters turn gRPC-Web of browsers into gRPC.

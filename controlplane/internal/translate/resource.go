@@ -162,6 +162,16 @@ func (a Affected) None() bool {
 	return !a.Listeners && !a.Routes && !a.AllClusters && !a.AllEndpoints && !a.Inbound && len(a.ClusterHosts)+len(a.EndpointHosts) == 0
 }
 
+// Cluster reports whether the outbound cluster of that name is concerned.
+func (a Affected) Cluster(name string) bool {
+	if a.AllClusters {
+		return true
+	}
+	host := ClusterHost(name)
+	i := sort.SearchStrings(a.ClusterHosts, host)
+	return i < len(a.ClusterHosts) && a.ClusterHosts[i] == host
+}
+
 // Endpoint reports whether the load assignment of that name is concerned.
 func (a Affected) Endpoint(name string) bool {
 	if a.AllEndpoints {

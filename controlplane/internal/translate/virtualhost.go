@@ -36,6 +36,13 @@ func routeConfig(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool
 		return gatewayRouteConfig(s, p, name)
 	}
 	scope := s.ScopeOf(p)
+	if p.OnDemand {
+		if _, ok := routesOf(scope, name); !ok {
+			return Resource{}, false
+		}
+		k := (&keyHash{}).str("on demand", name)
+		return Resource{Name: name, Key: k.String(), build: func() proto.Message { return onDemandRoutes(name) }}, true
+	}
 	r, ok := routedHosts(s, p, scope, name)
 	if !ok {
 		return Resource{}, false
@@ -59,16 +66,37 @@ type routed struct {
 	explicit bool // clients name the port in requests
 }
 
-// routedHosts returns the virtual hosts of the route configuration of that name: of a port ("80"),
-// of one service that has a listener of its own ("catalog.shop.svc.cluster.local:8080"), of a Unix
-// socket ("unix:///path"), or of the explicit proxy.
+// routedHosts returns the virtual hosts of the route configuration of that name.
 func routedHosts(s *model.Snapshot, p *model.Proxy, scope *model.SidecarScope, name string) (routed, bool) {
+	of, ok := routesOf(scope, name)
+	if !ok {
+		return routed{}, false
+	}
+	r := routed{egress: of.egress, explicit: of.explicit}
+	if of.svc == nil {
+		r.hosts = sidecarHosts(s, p, of.egress, of.port)
+		return r, true
+	}
+	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: of.port}
+	r.hosts = []virtualHost{{host: of.svc.Host, port: of.port, svc: of.svc, rules: rc.inForce(of.egress.RulesFor(of.svc.Host)), domains: []string{"*"}}}
+	return r, true
+}
+
+// routes is what the name of a route configuration of a sidecar says: of a port ("80"), of one
+// service that has a listener of its own ("catalog.shop.svc.cluster.local:8080"), of a Unix socket
+// ("unix:///path"), or of the explicit proxy.
+type routes struct {
+	egress   *model.EgressScope
+	explicit bool           // clients name the port in requests
+	svc      *model.Service // nil: any
+	port     uint32         // 0: any
+}
+
+// routesOf reads the name of a route configuration. False: the proxy has none of that name.
+func routesOf(scope *model.SidecarScope, name string) (routes, bool) {
 	if name == httpProxyRoute || isSocket(name) {
 		egress := scope.EgressFor(0, name)
-		if egress == nil {
-			return routed{}, false
-		}
-		return routed{sidecarHosts(s, p, egress, 0), egress, true}, true
+		return routes{egress: egress, explicit: true}, egress != nil
 	}
 	host, text := "", name
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
@@ -76,30 +104,23 @@ func routedHosts(s *model.Snapshot, p *model.Proxy, scope *model.SidecarScope, n
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return routed{}, false
+		return routes{}, false
 	}
-	egress := scope.EgressFor(uint32(n), "")
-	if egress == nil {
-		return routed{}, false
+	r := routes{egress: scope.EgressFor(uint32(n), ""), port: uint32(n)}
+	if r.egress == nil {
+		return routes{}, false
 	}
 	if host == "" {
-		l := egress.Listener()
-		explicit := l != nil && l.Port != nil && l.Port.HTTPProxy
-		if explicit {
-			n = 0
+		if l := r.egress.Listener(); l != nil && l.Port != nil && l.Port.HTTPProxy {
+			r.explicit, r.port = true, 0
 		}
-		return routed{sidecarHosts(s, p, egress, uint32(n)), egress, explicit}, true
+		return r, true
 	}
-	svc := egress.Service(host)
-	if svc == nil {
-		return routed{}, false
+	if r.svc = r.egress.Service(host); r.svc == nil {
+		return routes{}, false
 	}
-	if sp, ok := svc.Port(uint32(n)); !ok || sp.Protocol != model.ProtocolAuto {
-		return routed{}, false
-	}
-	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: uint32(n)}
-	own := virtualHost{host: host, port: uint32(n), svc: svc, rules: rc.inForce(egress.RulesFor(host)), domains: []string{"*"}}
-	return routed{hosts: []virtualHost{own}, egress: egress}, true
+	sp, ok := r.svc.Port(r.port)
+	return r, ok && sp.Protocol == model.ProtocolAuto
 }
 
 // key adds everything that a virtual host's routes are derived from.
@@ -355,22 +376,11 @@ func (r *routed) build(s *model.Snapshot, p *model.Proxy, name string) *routev3.
 	}
 	wildcard := false
 	for i := range r.hosts {
-		v := &r.hosts[i]
-		rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: v.port}
-		vh := &routev3.VirtualHost{Name: v.name(), Domains: v.domains, IncludeRequestAttemptCount: true}
-		if v.rules != nil {
-			vh.Routes = rc.httpRoutes(v.rules)
+		vh := r.hosts[i].build(s, p)
+		if vh == nil {
+			continue
 		}
-		if len(vh.Routes) == 0 {
-			// No rules, or none that concern this client.
-			if v.svc == nil {
-				continue
-			}
-			vh.Routes = []*routev3.Route{rc.defaultRoute(v.svc)}
-		}
-		// A client of a local listener (explicit interception) calls it by the proxy's own
-		// address; with one service on the port that is who it means.
-		if len(r.hosts) == 1 && !r.explicit && noOriginalDst(p) && !contains(vh.Domains, "*") {
+		if r.servesAll(p) && !contains(vh.Domains, "*") {
 			vh.Domains = append(vh.Domains[:len(vh.Domains):len(vh.Domains)], "*")
 		}
 		wildcard = wildcard || contains(vh.Domains, "*")
@@ -380,6 +390,30 @@ func (r *routed) build(s *model.Snapshot, p *model.Proxy, name string) *routev3.
 		out.VirtualHosts = append(out.VirtualHosts, unknownHost(s, p, r.egress))
 	}
 	return out
+}
+
+// servesAll reports whether the virtual hosts are one that serves all hosts. A client of a local
+// listener (explicit interception) calls it by the proxy's own address; with one service on the
+// port that is who it means.
+func (r *routed) servesAll(p *model.Proxy) bool {
+	return len(r.hosts) == 1 && !r.explicit && noOriginalDst(p)
+}
+
+// build makes the virtual host; nil when it has no routes for the client.
+func (v *virtualHost) build(s *model.Snapshot, p *model.Proxy) *routev3.VirtualHost {
+	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: v.port}
+	vh := &routev3.VirtualHost{Name: v.name(), Domains: v.domains, IncludeRequestAttemptCount: true}
+	if v.rules != nil {
+		vh.Routes = rc.httpRoutes(v.rules)
+	}
+	if len(vh.Routes) == 0 {
+		// No rules, or none that concern this client.
+		if v.svc == nil {
+			return nil
+		}
+		vh.Routes = []*routev3.Route{rc.defaultRoute(v.svc)}
+	}
+	return vh
 }
 
 // unknownCluster is where what is known to nobody goes: on to where it was going, to an egress

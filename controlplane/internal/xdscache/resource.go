@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	clusterpb "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,9 @@ type Resource struct {
 	// delta is a whole element of DeltaDiscoveryResponse.resources, which ends with any; sotwHead is what stands before any in one of
 	// DiscoveryResponse.resources.
 	delta, sotwHead []byte
+
+	leadsOnce sync.Once
+	leads     []string // see clusterNames
 }
 
 // The field numbers of what is written by hand here. Tests read it back with the generated types.

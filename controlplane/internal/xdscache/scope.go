@@ -38,6 +38,7 @@ type state struct {
 	// subscribed to.
 	joined   map[join]*Set
 	selected map[*Names]*Set
+	used     onDemand
 }
 
 // join is a set of the scope's and the version of a proxy's own one that it is joined with.
@@ -92,7 +93,7 @@ func (s *scope) at(v *View, p *Proxy) *state {
 			return st
 		}
 	}
-	next := &state{version: v.snap.Version, rds: map[string]*Resource{}}
+	next := &state{version: v.snap.Version, rds: map[string]*Resource{}, used: newOnDemand()}
 	if n := len(s.states); n > 0 {
 		last := s.states[n-1]
 		if last.version > next.version {
@@ -138,6 +139,7 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 			n.eds = keepPointers(last.eds, fresh.Union(last.eds.Without(a.Endpoint)))
 		}
 	}
+	n.followOnDemand(last, a)
 	if a.Listeners {
 		n.before = last.lds
 	} else {

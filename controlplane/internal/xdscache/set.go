@@ -22,6 +22,9 @@ type Set struct {
 	indexOnce sync.Once
 	index     map[string]int // made when a client first states what it has
 
+	leadsOnce sync.Once
+	leads     *Names // see clusterNames
+
 	// whole is the first byte of what Delta returned last, while a stream is sending it.
 	mu    sync.Mutex
 	whole weak.Pointer[byte]

@@ -62,6 +62,28 @@ type Proxy struct {
 	outbound owned // listeners that the scope does not share
 	inbound  owned // listeners
 	own      owned // clusters
+	// Of a proxy that asks on demand: its virtual hosts, the clusters that they and its listeners lead to, and what it asks for.
+	hosts owned
+	used  owned
+	asks  *Names
+}
+
+// Ask says which virtual hosts the proxy asks for now, by name ("80/catalog.shop"). It returns false when they are what it asked for before.
+func (p *Proxy) Ask(names *Names) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asks == names {
+		return false
+	}
+	p.asks, p.hosts.valid, p.used.valid = names, false, false
+	return true
+}
+
+// Asked returns what was said last by Ask.
+func (p *Proxy) Asked() *Names {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asks
 }
 
 // owned is a set that one proxy has at a version.
@@ -79,11 +101,23 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	var set *Set
 	switch typeURL {
 	case translate.ClusterType:
-		set = v.scope(p).clusters(v, p, v.clustersOf(p))
+		if p.OnDemand {
+			set = v.usedClusters(p)
+		} else {
+			set = v.scope(p).clusters(v, p, v.clustersOf(p))
+		}
 	case translate.ListenerType:
 		set = v.scope(p).listeners(v, p, v.inbound(p))
 	case translate.RouteType:
 		return v.scope(p).routes(v, p, sub)
+	case translate.HostType:
+		if !p.OnDemand {
+			return nil
+		}
+		if sub.Names != p.Asked() {
+			return v.scope(p).hosts(v, p, sub.Names)
+		}
+		return v.hostsOf(p) // what it did not ask for it is not sent
 	case translate.EndpointType:
 		return v.scope(p).endpoints(v, p, sub)
 	case translate.SecretType:
@@ -115,6 +149,25 @@ func (v *View) inbound(p *Proxy) *Set {
 func (v *View) clustersOf(p *Proxy) *Set {
 	return v.own(p, &p.own, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
 		return v.cache.encodeAll(translate.ClusterType, translate.InboundClusters(v.snap, p.Proxy))
+	})
+}
+
+// hostsOf returns the virtual hosts that a proxy asks for.
+func (v *View) hostsOf(p *Proxy) *Set {
+	names := p.Asked()
+	return v.own(p, &p.hosts, func(a translate.Affected) bool { return a.Routes }, func() *Set {
+		return v.scope(p).hosts(v, p, names)
+	})
+}
+
+// usedClusters returns the clusters of a proxy's own workload and those that its outbound listeners and the virtual hosts that it asks for
+// lead to.
+func (v *View) usedClusters(p *Proxy) *Set {
+	hosts, own := v.hostsOf(p), v.clustersOf(p)
+	return v.own(p, &p.used, func(a translate.Affected) bool {
+		return a.Inbound || a.Listeners || a.Routes || a.AllClusters || len(a.ClusterHosts) > 0
+	}, func() *Set {
+		return v.scope(p).usedClusters(v, p, hosts).Union(own)
 	})
 }
 

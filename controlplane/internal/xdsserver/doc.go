@@ -12,7 +12,7 @@
 // The session is logic without goroutines or clocks; the stream is the thin driver around it.
 //
 // Order on the wire never opens a gap. One view is carried through per stream at a time: clusters and endpoints first; when the proxy has
-// acknowledged them, listeners and routes; when those are acknowledged, the removals of clusters and endpoints that nothing uses any
+// acknowledged them, listeners, routes and virtual hosts; when those are acknowledged, the removals of clusters and endpoints that nothing uses any
 // more. Views that come in between wait, and only the latest of them is taken up. A proxy that does not acknowledge in time
 // (Options.AckTimeout) is not waited for.
 //

@@ -23,7 +23,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "pilot_xds", Help: "Number of endpoints connected to this pilot using XDS.",
 		}, []string{"version"}),
 		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, ecds and other.",
+			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, vhds, ecds and other.",
 		}, []string{"type"}),
 		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pilot_total_xds_rejects", Help: "Total number of XDS responses from pilot rejected by proxy.",
@@ -84,6 +84,8 @@ func shortType(typeURL string) string {
 		return "rds"
 	case TypeECDS:
 		return "ecds"
+	case TypeHost:
+		return "vhds"
 	default:
 		return "other"
 	}

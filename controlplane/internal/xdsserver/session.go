@@ -62,6 +62,19 @@ func (s *session) watch(typeURL string) *watch {
 
 // request takes a message of the client. An error ends the stream.
 func (s *session) request(req request) error {
+	if err := s.subscribe(req); err != nil {
+		return err
+	}
+	if req.typeURL == TypeHost && s.proxy.OnDemand && s.proxy.Ask(s.watch(TypeHost).names) {
+		// The clusters that they lead to go out first.
+		if cds := s.watch(TypeCluster); cds != nil {
+			cds.changed()
+		}
+	}
+	return nil
+}
+
+func (s *session) subscribe(req request) error {
 	if w := s.watch(req.typeURL); w != nil {
 		if req.nonce != "" {
 			if fits := w.answer(req); !fits && s.sotw {
@@ -202,17 +215,18 @@ func (s *session) forgetEndpoints(removed []*xdscache.Resource) {
 }
 
 // mayRemove says that nothing the client has can still refer to what the pinned view lacks. A client that has just connected may yet
-// come with the listeners and routes that it had: what it has not asked for in the first moments is waited for.
+// come with the listeners, routes and virtual hosts that it had: what it has not asked for in the first moments is waited for.
 func (s *session) mayRemove(now time.Time) bool {
-	listeners, routes := false, false
+	listeners, routes, hosts := false, false, !s.proxy.OnDemand
 	for _, w := range s.watches {
 		if w.settled != s.viewFor(w).Version() || s.waiting(w, now) {
 			return false
 		}
 		listeners = listeners || w.place == placeListener
 		routes = routes || w.place == placeRoute
+		hosts = hosts || w.place == placeHost
 	}
-	return listeners && routes || !now.Before(s.started.Add(s.ackTimeout))
+	return listeners && routes && hosts || !now.Before(s.started.Add(s.ackTimeout))
 }
 
 // quiet says that the client has all of the pinned view and has answered for it.

@@ -31,7 +31,7 @@ func (v *fakeView) Resources(_ *xdscache.Proxy, typeURL string, sub xdscache.Sub
 	return v.types[typeURL].Select(sub.Names)
 }
 
-var short = map[string]string{"cds": TypeCluster, "eds": TypeEndpoint, "lds": TypeListener, "rds": TypeRoute}
+var short = map[string]string{"cds": TypeCluster, "eds": TypeEndpoint, "lds": TypeListener, "rds": TypeRoute, "vhds": TypeHost}
 
 // view reads "cds:a=1,b=1 lds:l=1": types with resources and their content. A cluster whose content is "eds" needs endpoints of its name.
 func view(version uint64, text string) *fakeView {
@@ -376,16 +376,77 @@ func TestSessionScripts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			short["nds"] = "type.googleapis.com/istio.networking.nds.v1.NameTable"
-			h := newHarness(t, tt.sotw, view(1, tt.start))
-			for _, line := range strings.Split(strings.TrimSpace(tt.script), "\n") {
-				command, want, ok := strings.Cut(line, "=>")
-				if !ok {
-					t.Fatalf("no => in %q", line)
-				}
-				if got := h.do(strings.TrimSpace(command)); got != strings.TrimSpace(want) {
-					t.Fatalf("%s: sent %q, want %q", strings.TrimSpace(command), got, strings.TrimSpace(want))
-				}
-			}
+			newHarness(t, tt.sotw, view(1, tt.start)).play(tt.script)
+		})
+	}
+}
+
+// play runs a script.
+func (h *harness) play(script string) {
+	h.t.Helper()
+	for _, line := range strings.Split(strings.TrimSpace(script), "\n") {
+		command, want, ok := strings.Cut(line, "=>")
+		if !ok {
+			h.t.Fatalf("no => in %q", line)
+		}
+		if got := h.do(strings.TrimSpace(command)); got != strings.TrimSpace(want) {
+			h.t.Fatalf("%s: sent %q, want %q", strings.TrimSpace(command), got, strings.TrimSpace(want))
+		}
+	}
+}
+
+// hostView is a mesh in which virtual hosts "80/a" lead to clusters of the host's name, as a View answers a proxy that asks on demand.
+type hostView struct{ *fakeView }
+
+func (v hostView) Resources(p *xdscache.Proxy, typeURL string, sub xdscache.Subscription) *xdscache.Set {
+	switch typeURL {
+	case TypeHost:
+		return v.types[TypeHost].Select(sub.Names)
+	case TypeCluster:
+		var names []string
+		for _, name := range p.Asked().All() {
+			names = append(names, strings.TrimPrefix(name, "80/"))
+		}
+		return v.types[TypeCluster].Select(xdscache.NewNames(names))
+	}
+	return v.fakeView.Resources(p, typeURL, sub)
+}
+
+// TestOnDemandScripts: what a virtual host leads to comes before it and goes after it.
+func TestOnDemandScripts(t *testing.T) {
+	version := func(typ, content string) string { return xdscache.FromValue("x", short[typ], []byte(content)).Version }
+	for _, tt := range []struct{ name, script string }{
+		{"clusters and endpoints come first", `
+			sub cds => cds[]
+			ack cds =>
+			sub lds => lds[l]
+			ack lds =>
+			sub rds 80 => rds[80]
+			ack rds =>
+			sub vhds => vhds[]
+			ack vhds =>
+			sub vhds 80/a => cds[a]
+			ack cds =>
+			sub eds a => eds[a]
+			ack eds => vhds[80/a]
+			ack vhds =>
+			sub vhds 80/none => vhds[-80/none]
+			ack vhds =>
+			sub vhds -80/a => vhds[-80/a]
+			ack vhds => cds[-a] eds[a]`},
+		{"what comes back is up to date, in whichever order it says so", `
+			sub cds a@` + version("cds", "eds") + ` =>
+			sub eds a a@` + version("eds", "1") + ` =>
+			sub lds l@` + version("lds", "1") + ` =>
+			sub rds 80 80@` + version("rds", "1") + ` =>
+			wait 1 =>
+			sub vhds * 80/a 80/a@` + version("vhds", "1") + ` =>
+			wait 9 =>`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHarness(t, false, hostView{view(1, "cds:a=eds,b=eds eds:a=1,b=1 lds:l=1 rds:80=1 vhds:80/a=1,80/b=1")})
+			h.s.proxy.OnDemand = true
+			h.play(tt.script)
 		})
 	}
 }

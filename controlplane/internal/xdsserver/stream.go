@@ -70,6 +70,9 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 		s.log.Warn("xDS stream refused", "err", err)
 		return err
 	}
+	// Virtual hosts can be asked for on delta streams alone; on others the proxy gets all there is
+	// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds).
+	proxy.OnDemand = proxy.OnDemand && !sotw
 	if s.opts.Begun != nil {
 		select {
 		case <-s.opts.Begun:

@@ -10,6 +10,7 @@ const (
 	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeHost     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	TypeSecret   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	TypeECDS     = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
@@ -32,6 +33,7 @@ const (
 	placeSecret
 	placeListener
 	placeRoute
+	placeHost
 	placeOther
 )
 
@@ -47,6 +49,8 @@ func placeOf(typeURL string) place {
 		return placeListener
 	case TypeRoute:
 		return placeRoute
+	case TypeHost:
+		return placeHost
 	default:
 		return placeOther
 	}

@@ -26,11 +26,12 @@ import (
 
 // Types in the order in which Envoy subscribes to them.
 const (
-	CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-	LDS = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	CDS  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	EDS  = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	LDS  = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	RDS  = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	VHDS = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	SDS  = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // State is what a client has: by type, by name. Tests must not change it.
@@ -101,7 +102,7 @@ func (r Response) String() string {
 	for _, n := range r.Removed {
 		names = append(names, "-"+n)
 	}
-	short := map[string]string{CDS: "cds", EDS: "eds", LDS: "lds", RDS: "rds", SDS: "sds"}[r.Type]
+	short := map[string]string{CDS: "cds", EDS: "eds", LDS: "lds", RDS: "rds", VHDS: "vhds", SDS: "sds"}[r.Type]
 	return fmt.Sprintf("%s%v", short, names)
 }
 
@@ -292,7 +293,7 @@ func (c *Client) follow(answering string) error {
 	begin := c.first
 	c.first = false
 	var reqs []func() error
-	for _, t := range []string{CDS, EDS, LDS, SDS, RDS} {
+	for _, t := range []string{CDS, EDS, LDS, SDS, RDS, VHDS} {
 		names, wanted := want[t]
 		old, had := c.want[t]
 		if !wanted || had && slices.Equal(old, names) {
@@ -399,6 +400,24 @@ func AsEnvoy(s State) map[string][]string {
 		want[SDS] = names
 	}
 	return want
+}
+
+// OnDemand subscribes as Envoy does, and to the virtual hosts of some hosts in each route configuration that the listeners name.
+func OnDemand(hosts ...string) func(s State) map[string][]string {
+	return func(s State) map[string][]string {
+		want := AsEnvoy(s)
+		if s[RDS] == nil {
+			return want
+		}
+		names := []string{}
+		for _, routes := range RouteNames(s) {
+			for _, h := range hosts {
+				names = append(names, routes+"/"+h)
+			}
+		}
+		want[VHDS] = names
+		return want
+	}
 }
 
 // SecretNames returns the names of the secrets on this stream that the listeners need, sorted.
