@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestDecisions asks every row of every file.
+// TestDecisions asks every row of every file; those of clients twice: of a sidecar that has everything, and of one that asks on demand.
 func TestDecisions(t *testing.T) {
 	tables, err := ReadAll(Dir)
 	if err != nil {
@@ -51,7 +51,10 @@ func run(t *testing.T, table *Table, p *ports) {
 		}
 	}
 	for _, where := range places {
-		w.runAt(t, where)
+		w.runAt(t, where, w.nodeAt(t, where), "")
+		if n := w.nodeAt(t, where); n.client {
+			w.runAt(t, where, n.onDemand(), " on demand")
+		}
 	}
 	for i := range table.Rows {
 		if r := &table.Rows[i]; r.Object != "" {
@@ -60,12 +63,13 @@ func run(t *testing.T, table *Table, p *ports) {
 	}
 }
 
-func (w *world) runAt(t *testing.T, where string) {
+// runAt asks the rows of a place, whose proxy is n. The way tells its answers from those of another proxy.
+func (w *world) runAt(t *testing.T, where string, n node, way string) {
 	before, err := os.ReadFile(w.log)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	stop := w.startProxy(t, w.nodeAt(t, where), ours)
+	stop := w.startProxy(t, n, ours)
 	defer stop()
 	p := place{w, where}
 	answers := map[*Row][]answer{}
@@ -75,9 +79,9 @@ func (w *world) runAt(t *testing.T, where string) {
 			continue
 		}
 		for n := range max(r.Times, 1) {
-			a, err := p.ask(t, r, fmt.Sprintf("%d-%d", i, n))
+			a, err := p.ask(t, r, fmt.Sprintf("%d-%d%s", i, n, strings.ReplaceAll(way, " ", "-")))
 			if err != nil {
-				t.Run(r.Name, func(t *testing.T) { t.Fatal(err) })
+				t.Run(r.Name+way, func(t *testing.T) { t.Fatal(err) })
 				answers[r] = nil
 				break
 			}
@@ -87,7 +91,7 @@ func (w *world) runAt(t *testing.T, where string) {
 	log := w.logged(t, len(before), answers)
 	for i := range w.table.Rows {
 		if r := &w.table.Rows[i]; answers[r] != nil {
-			t.Run(r.Name, func(t *testing.T) { w.check(t, r, answers[r], log) })
+			t.Run(r.Name+way, func(t *testing.T) { w.check(t, r, answers[r], log) })
 		}
 	}
 }

@@ -24,6 +24,17 @@ type node struct {
 	labels          map[string]string
 	locality        string
 	metadata        map[string]any
+	client          bool // a sidecar that rows call from
+}
+
+// onDemand is the node as one that asks for virtual hosts.
+func (n node) onDemand() node {
+	n.metadata = maps.Clone(n.metadata)
+	if n.metadata == nil {
+		n.metadata = map[string]any{}
+	}
+	n.metadata["LATEEN_ON_DEMAND"] = "true"
+	return n
 }
 
 // nodeAt is the proxy at which a place's rows are decided.
@@ -47,7 +58,7 @@ func (w *world) nodeAt(t *testing.T, where string) node {
 	for i, c := range w.table.Clients {
 		if c.Name == where {
 			return node{kind: agent.Sidecar, name: c.Name, namespace: c.Namespace, address: fmt.Sprintf("10.10.1.%d", i+1), labels: c.Labels,
-				locality: c.Locality, metadata: c.Metadata}
+				locality: c.Locality, metadata: c.Metadata, client: true}
 		}
 	}
 	t.Fatalf("there is no client %q", where)
