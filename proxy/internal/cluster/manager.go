@@ -148,6 +148,13 @@ func (m *Manager) lookup(name string) *Cluster {
 	return nil
 }
 
+// Known reports whether there is a cluster of a name, warm or not yet.
+func (m *Manager) Known(name string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.clusters[name] != nil
+}
+
 // Update adds a cluster or replaces its configuration. The channel is closed when the
 // cluster is warm: it has its first endpoints (EDS), its first resolution has ended, well or
 // not (DNS), or at once. A new cluster is not seen by workers before it is warm; a replaced

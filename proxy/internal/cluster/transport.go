@@ -75,12 +75,13 @@ func (t *transports) retire(next *transports, end func(any)) {
 }
 
 // choose returns the transport of an endpoint: the first match whose labels its metadata
-// "envoy.transport_socket_match" has, else the cluster's own.
+// "envoy.transport_socket_match" has, or else that of its locality, or else the cluster's own.
 func (t *transports) choose(e *xdsresource.Endpoint) (*xdsresource.UpstreamTransport, string, any) {
-	md := e.Metadata["envoy.transport_socket_match"]
-	for i := range t.matches {
-		if m := &t.matches[i]; matchesAll(m.Match, md) {
-			return m.Transport, m.Name, m.transport
+	for _, md := range [...]xdsresource.Metadata{e.Metadata, e.LocalityMetadata} {
+		for i := range t.matches {
+			if m := &t.matches[i]; matchesAll(m.Match, md["envoy.transport_socket_match"]) {
+				return m.Transport, m.Name, m.transport
+			}
 		}
 	}
 	return t.cfg, "", t.own

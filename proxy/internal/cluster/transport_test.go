@@ -67,3 +67,29 @@ func TestTransportsEnd(t *testing.T) {
 		t.Errorf("removed: ended %q", got)
 	}
 }
+
+// TestTransportOfLocality: a locality's labels choose where the endpoint's own choose nothing.
+func TestTransportOfLocality(t *testing.T) {
+	labels := func(v string) xdsresource.Metadata {
+		return xdsresource.Metadata{"envoy.transport_socket_match": {"kind": v}}
+	}
+	ts := transports{own: "own", matches: []transportMatch{
+		{xdsresource.TransportSocketMatch{Name: "a", Match: map[string]string{"kind": "a"}}, "a"},
+		{xdsresource.TransportSocketMatch{Name: "b", Match: map[string]string{"kind": "b"}}, "b"},
+	}}
+	for _, tt := range []struct {
+		endpoint, locality xdsresource.Metadata
+		want               any
+	}{
+		{nil, nil, "own"},
+		{labels("a"), nil, "a"},
+		{nil, labels("b"), "b"},
+		{labels("b"), labels("a"), "b"},
+		{labels("c"), labels("a"), "a"},
+		{labels("c"), labels("c"), "own"},
+	} {
+		if _, _, got := ts.choose(&xdsresource.Endpoint{Metadata: tt.endpoint, LocalityMetadata: tt.locality}); got != tt.want {
+			t.Errorf("%v in %v: %v, want %v", tt.endpoint, tt.locality, got, tt.want)
+		}
+	}
+}

@@ -95,7 +95,10 @@ const (
 )
 
 // Set is the state of one connection or stream. The zero Set is empty and ready.
-type Set struct{ objects map[string]Object }
+type Set struct {
+	objects map[string]Object
+	fixed   map[string]bool // names of objects that stay as they are
+}
 
 // Get returns the object of a name, nil when there is none.
 func (s *Set) Get(name string) Object {
@@ -105,8 +108,24 @@ func (s *Set) Get(name string) Object {
 	return s.objects[name]
 }
 
-// Put sets the object of a name.
+// PutFixed sets the object of a name for good, if it has none: nothing changes it any more, as nothing may change
+// an object of Envoy's that is read-only. An object that is not fixed stays as it is, too.
+func (s *Set) PutFixed(name string, o Object) {
+	if s.objects[name] != nil {
+		return
+	}
+	s.Put(name, o)
+	if s.fixed == nil {
+		s.fixed = make(map[string]bool)
+	}
+	s.fixed[name] = true
+}
+
+// Put sets the object of a name, unless it is fixed.
 func (s *Set) Put(name string, o Object) {
+	if s.fixed[name] {
+		return
+	}
 	if s.objects == nil {
 		s.objects = make(map[string]Object)
 	}

@@ -372,6 +372,21 @@ func (t *Table) Clusters(f func(name string)) {
 	}
 }
 
+// CheckClusters holds the clusters that the table leads to against those that are known, where the configuration's
+// validate_clusters says so, or def where that is not set.
+func (t *Table) CheckClusters(known func(name string) bool, def bool) error {
+	if v := t.Config.ValidateClusters; v != nil && !*v || v == nil && !def {
+		return nil
+	}
+	var err error
+	t.Clusters(func(name string) {
+		if err == nil && !known(name) {
+			err = fmt.Errorf("route configuration %q: unknown cluster %q; add it, or set validate_clusters: false", t.Config.Name, name)
+		}
+	})
+	return err
+}
+
 // Pick chooses among the clusters of a forwarding route by the request's random number.
 func (f *Forward) Pick(random uint64) *Target {
 	if len(f.Targets) == 1 {

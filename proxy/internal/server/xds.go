@@ -70,6 +70,9 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		st := s.listeners.routeStats[r]
 		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
 		if err == nil {
+			err = t.CheckClusters(s.clusters.Known, false)
+		}
+		if err == nil {
 			t, err = s.vhds.update(routeNeed{resource: r, statPrefix: st.statPrefix}, t)
 		}
 		st.applied(u.Version, err != nil, time.Since(began))

@@ -20,6 +20,7 @@ type Value struct {
 	Factory     string // how the text is made an object
 	Format      string
 	SkipIfEmpty bool
+	ReadOnly    bool // the object stays as it is for as long as the filter state lives
 	OmitEmpty   bool // operators without a value print nothing, where else they print "-"
 }
 
@@ -65,7 +66,12 @@ func (s Setter) Apply(set *filterstate.Set, ctx *format.Context) {
 		if len(b) == 0 && s[i].SkipIfEmpty {
 			continue
 		}
-		if o := object(s[i].Factory, string(b)); o != nil {
+		o := object(s[i].Factory, string(b))
+		switch {
+		case o == nil:
+		case s[i].ReadOnly:
+			set.PutFixed(s[i].Key, o)
+		default:
 			set.Put(s[i].Key, o)
 		}
 	}

@@ -64,7 +64,7 @@ func (p *Snapshot) AppendPrometheus(dst []byte) []byte {
 			dst = appendLabels(dst, tags, "")
 			dst = append(dst, ' ')
 			if r.kind() == KindGauge {
-				dst = strconv.AppendInt(dst, int64(v), 10)
+				dst = appendGauge(dst, v)
 			} else {
 				dst = strconv.AppendUint(dst, v, 10)
 			}

@@ -20,7 +20,7 @@ func (p *Snapshot) AppendText(dst []byte, b Buckets) []byte {
 		dst = append(dst, r.suffix()...)
 		dst = append(dst, ": "...)
 		if r.kind() == KindGauge {
-			dst = strconv.AppendInt(dst, int64(v), 10)
+			dst = appendGauge(dst, v)
 		} else {
 			dst = strconv.AppendUint(dst, v, 10)
 		}
@@ -46,6 +46,15 @@ func (p *Snapshot) AppendText(dst []byte, b Buckets) []byte {
 		dst = append(dst, '\n')
 	}
 	return dst
+}
+
+// appendGauge prints a gauge. Versions of resources are 64-bit hashes, without a sign. A count that is taken while workers change
+// it may be a little below zero, and is shown so.
+func appendGauge(dst []byte, v uint64) []byte {
+	if n := int64(v); n >= math.MinInt32 {
+		return strconv.AppendInt(dst, n, 10)
+	}
+	return strconv.AppendUint(dst, v, 10)
 }
 
 // appendFloat prints as C's %g does with six digits, which is what Envoy's text uses.
@@ -74,7 +83,7 @@ func (p *Snapshot) AppendJSON(dst []byte, b Buckets) []byte {
 		dst = append(dst, `{"name":`...)
 		dst = appendJSONString(dst, r.name())
 		dst = append(dst, `,"value":`...)
-		dst = strconv.AppendInt(dst, int64(v), 10)
+		dst = appendGauge(dst, v)
 		dst = append(dst, '}')
 	}
 	if n > 0 {

@@ -324,3 +324,12 @@ func BenchmarkRecord(b *testing.B) {
 		w.Record(h, i&1023)
 	}
 }
+
+// TestGauges: a version is a number of 64 bits without a sign; a count may be a little below zero.
+func TestGauges(t *testing.T) {
+	for v, want := range map[uint64]string{0: "0", 7: "7", math.MaxUint64: "-1", 1 << 63: "9223372036854775808", 0xdeadbeefdeadbeef: "16045690984833335023"} {
+		if got := string(appendGauge(nil, v)); got != want {
+			t.Errorf("%d is shown as %s", v, got)
+		}
+	}
+}

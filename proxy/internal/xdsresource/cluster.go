@@ -292,7 +292,9 @@ type Endpoint struct {
 	Health   HealthStatus
 	Weight   uint32 // default 1
 	Metadata Metadata
-	Check    EndpointCheck
+	// LocalityMetadata is its locality's, by which transport_socket_matches choose where Metadata matches nothing.
+	LocalityMetadata Metadata
+	Check            EndpointCheck
 	// TLVs are for the PROXY protocol's headers that this endpoint gets.
 	TLVs []proxyprotocol.TLV
 }

@@ -17,6 +17,7 @@ type RouteConfig struct {
 	IgnorePortInHostMatching        bool
 	InternalOnlyHeaders             []string       // lower case; taken off requests that are not internal
 	MaxDirectResponseBodySize       uint32         // default 4096
+	ValidateClusters                *bool          // that routes lead to clusters that are there; nil: true where it stands in a listener, false from RDS
 	FilterConfigs                   map[string]any // typed_per_filter_config, parsed by the filters
 	Metadata                        Metadata
 	Mirrors                         []MirrorPolicy // of routes that have none themselves or by their virtual host

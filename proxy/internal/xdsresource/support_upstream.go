@@ -105,7 +105,7 @@ var upstreamFields = map[string]string{
 	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "overprovisioning_factor weighted_priority_health endpoint_stale_after drop_overloads",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
-	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality lb_endpoints load_balancing_weight priority metadata",
 	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata load_balancing_weight",
 	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname health_check_config additional_addresses",
 	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
@@ -117,9 +117,9 @@ var upstreamFields = map[string]string{
 
 // upstreamHarmless continues harmlessFields.
 var upstreamHarmless = []harmlessField{
-	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation load_stats_config", "when clusters are built, and reports of load to others"},
+	{"envoy.config.bootstrap.v3.ClusterManager", "enable_deferred_cluster_creation", "when clusters are built"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections", "nothing prints the name of an interface, in Envoy only its mobile library reads it"},
 	{"envoy.config.cluster.v3.UpstreamConnectionOptions", "set_local_interface_name_on_upstream_connections happy_eyeballs_config", "diagnostics, and the order of address families"},
-	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "metadata proximity", "read by nobody"},
+	{"envoy.config.endpoint.v3.LocalityLbEndpoints", "proximity", "read by nobody, in Envoy either"},
 	{"envoy.config.endpoint.v3.Endpoint", "observability_name", "names statistics of endpoints, which are refused (per_endpoint_stats)"},
 }

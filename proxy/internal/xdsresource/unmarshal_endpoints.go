@@ -42,6 +42,7 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 			Weight:   uint32Or(l.GetLoadBalancingWeight(), 0),
 			Priority: l.GetPriority(),
 		}
+		own := metadata(l.GetMetadata())
 		seen[loc.Priority] = true
 		maxPriority = max(maxPriority, loc.Priority)
 		for j, e := range l.GetLbEndpoints() {
@@ -56,9 +57,9 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 				Hostname: e.GetEndpoint().GetHostname(),
 				Health:   health(e.GetHealthStatus()),
 				Weight:   max(uint32Or(e.GetLoadBalancingWeight(), 1), 1),
-				Metadata: metadata(e.GetMetadata()),
-				Check:    p.endpointCheck(join(ep, "endpoint.health_check_config"), e.GetEndpoint().GetHealthCheckConfig()),
-				TLVs:     p.hostTLVs(join(ep, "metadata"), e.GetMetadata()),
+				Metadata: metadata(e.GetMetadata()), LocalityMetadata: own,
+				Check: p.endpointCheck(join(ep, "endpoint.health_check_config"), e.GetEndpoint().GetHealthCheckConfig()),
+				TLVs:  p.hostTLVs(join(ep, "metadata"), e.GetMetadata()),
 			})
 		}
 		out.Localities = append(out.Localities, loc)

@@ -40,6 +40,9 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		Metadata:                        metadata(m.GetMetadata()),
 		Mirrors:                         p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()),
 	}
+	if v := m.GetValidateClusters(); v != nil {
+		rc.ValidateClusters = &v.Value
+	}
 	domains := map[string]string{} // domain to the virtual host that has it
 	names := map[string]bool{}
 	for i, vh := range m.GetVirtualHosts() {

@@ -29,6 +29,8 @@ type Policy struct {
 	AllowCredentials, AllowPrivateNetwork     bool
 	ForwardNotMatchingPreflights              bool
 	Enabled                                   *xdsresource.FractionalPercent // nil: always
+	// Shadow: of requests for which the policy is not enabled, origins are counted and nothing else is done; nil: never.
+	Shadow *xdsresource.FractionalPercent
 }
 
 // ParseConfig reads the filter's own configuration, which has no fields: policies stand at routes.
@@ -49,6 +51,7 @@ func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 		ForwardNotMatchingPreflights: m.GetForwardNotMatchingPreflights() == nil || m.GetForwardNotMatchingPreflights().GetValue(),
 	}
 	p.Enabled = r.RuntimeFraction("filter_enabled", m.GetFilterEnabled())
+	p.Shadow = r.RuntimeFraction("shadow_enabled", m.GetShadowEnabled())
 	for _, o := range m.GetAllowOriginStringMatch() {
 		p.Origins = append(p.Origins, r.StringMatch("allow_origin_string_match", o))
 	}
@@ -88,19 +91,25 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		return httpfilter.Continue
 	}
 	p, ok := s.FilterConfig().(*Policy)
-	if !ok || !p.Enabled.HitOr(f.loop.Rand(), true) {
+	if !ok {
+		return httpfilter.Continue
+	}
+	if !p.Enabled.HitOr(f.loop.Rand(), true) {
+		if p.Shadow.HitOr(f.loop.Rand(), false) {
+			f.count(s, p.allows(string(origin)))
+		}
 		return httpfilter.Continue
 	}
 	preflight := string(h.Value(header.Method)) == http.MethodOptions && len(h.Value(header.AccessControlRequestMethod)) > 0
-	if !p.allows(string(origin)) {
-		s.Shard().Add(f.stats.Counter(originInvalid), 1)
+	allowed := p.allows(string(origin))
+	f.count(s, allowed)
+	if !allowed {
 		if preflight && !p.ForwardNotMatchingPreflights {
 			s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true})
 			return httpfilter.Stop
 		}
 		return httpfilter.Continue
 	}
-	s.Shard().Add(f.stats.Counter(originValid), 1)
 	f.policy, f.origin = p, origin
 	if !preflight {
 		return httpfilter.Continue
@@ -118,6 +127,14 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		}
 	}})
 	return httpfilter.Stop
+}
+
+func (f *filter) count(s httpfilter.Stream, allowed bool) {
+	i := originInvalid
+	if allowed {
+		i = originValid
+	}
+	s.Shard().Add(f.stats.Counter(i), 1)
 }
 
 func (p *Policy) allows(origin string) bool {

@@ -43,7 +43,7 @@ func Read(r *xdsresource.FilterReader, path string, in []*commonv3.FilterStateVa
 	var values []setstate.Value
 	for i, v := range in {
 		values = append(values, setstate.Value{
-			Key: v.GetObjectKey(), Factory: v.GetFactoryKey(), SkipIfEmpty: v.GetSkipIfEmpty(), OmitEmpty: v.GetFormatString().GetOmitEmptyValues(),
+			Key: v.GetObjectKey(), Factory: v.GetFactoryKey(), SkipIfEmpty: v.GetSkipIfEmpty(), ReadOnly: v.GetReadOnly(), OmitEmpty: v.GetFormatString().GetOmitEmptyValues(),
 			Format: r.Text(fmt.Sprintf("%s[%d].format_string", path, i), v.GetFormatString()),
 		})
 	}
