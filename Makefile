@@ -69,7 +69,7 @@ profile:
 
 ## bench-controlplane: measure what changes cost the control plane; writes docs/performance.md
 bench-controlplane:
-	$(GO) run ./test/controlplanebench -write docs/performance.md
+	$(GO) run ./test/controlplanebench -services 100,1000,10000 -proxies 10,100,1000 -uses 0,20 -write docs/performance.md
 
 # Two targets at a time on two cores: some 14 minutes, 3 of them to build the instrumented binaries.
 ## fuzz: run every fuzz target for FUZZTIME (30s)

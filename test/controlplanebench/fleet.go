@@ -18,6 +18,7 @@ import (
 // fleet is many proxies, each with a connection of its own.
 type fleet struct {
 	sotw    bool
+	uses    int // how many services each asks for on demand; 0: everything
 	proxies []*proxy
 	conns   []*grpc.ClientConn
 	names   interned
@@ -28,32 +29,40 @@ type fleet struct {
 }
 
 // newFleet prepares proxies of a server; open connects them.
-func newFleet(addr string, n int, sotw bool) (*fleet, error) {
-	f := &fleet{sotw: sotw}
+func newFleet(addr string, n int, sotw bool, services, uses int) (*fleet, error) {
+	f := &fleet{sotw: sotw, uses: min(uses, services)}
 	for i := range n {
 		conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)), grpc.WithReadBufferSize(64<<10))
 		if err != nil {
 			return nil, err
 		}
-		node, err := nodeOf(i)
+		node, err := nodeOf(i, f.uses > 0)
 		if err != nil {
 			return nil, err
 		}
 		f.conns = append(f.conns, conn)
-		f.proxies = append(f.proxies, &proxy{fleet: f, node: node, conn: conn, have: map[string]map[string]string{}})
+		p := &proxy{fleet: f, node: node, conn: conn, have: map[string]map[string]string{}}
+		for k := range f.uses { // every service is used by as many proxies
+			p.uses = append(p.uses, fmt.Sprintf("%d/%s", port, host((i+k*services/f.uses)%services)))
+		}
+		f.proxies = append(f.proxies, p)
 	}
 	return f, nil
 }
 
-// nodeOf is the node of a sidecar as Istio's agent writes it.
-func nodeOf(i int) (*corepb.Node, error) {
+// nodeOf is the node of a sidecar as Istio's agent writes it; with onDemand, as Lateen's does.
+func nodeOf(i int, onDemand bool) (*corepb.Node, error) {
 	ip, name := fmt.Sprintf("10.200.%d.%d", i/250, 1+i%250), fmt.Sprintf("client-%d", i)
-	meta, err := structpb.NewStruct(map[string]any{
+	values := map[string]any{
 		"NAME": name, "NAMESPACE": "default", "CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": "1.32.0",
 		"INSTANCE_IPS": ip, "SERVICE_ACCOUNT": "default", "WORKLOAD_NAME": "client", "INTERCEPTION_MODE": "REDIRECT",
 		"LABELS": map[string]any{"app": "client", "version": "v1"},
-	})
+	}
+	if onDemand {
+		values["LATEEN_ON_DEMAND"] = "true"
+	}
+	meta, err := structpb.NewStruct(values)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +16,8 @@ import (
 
 type options struct {
 	services, proxies []int
+	uses              []int
+	whole             int
 	endpoints         int
 	rounds            int
 	changes           []string
@@ -28,9 +29,11 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := options{services: []int{1000}, proxies: []int{100, 1000}}
+	o := options{services: []int{1000}, proxies: []int{100, 1000}, uses: []int{0}}
 	flag.Func("services", "comma-separated numbers of services (default 1000)", numbers(&o.services))
 	flag.Func("proxies", "comma-separated numbers of proxies (default 100,1000)", numbers(&o.proxies))
+	flag.Func("uses", "comma-separated numbers of services that each proxy asks for on demand; 0: it is sent everything (default 0)", counts(&o.uses))
+	flag.IntVar(&o.whole, "whole", 1000, "most services with which proxies are measured that are sent everything")
 	flag.IntVar(&o.endpoints, "endpoints", 10, "endpoints of each service")
 	flag.IntVar(&o.rounds, "rounds", 3, "times that an endpoint and a weight are changed; the fastest counts")
 	changes := flag.String("changes", "endpoint,weight,added,removed,idle,reopened", "comma-separated changes to measure after the cold start")
@@ -46,13 +49,17 @@ func main() {
 	}
 }
 
-func numbers(to *[]int) func(string) error {
+func numbers(to *[]int) func(string) error { return atLeast(1, to) }
+
+func counts(to *[]int) func(string) error { return atLeast(0, to) }
+
+func atLeast(least int, to *[]int) func(string) error {
 	return func(text string) error {
 		*to = nil
 		for _, field := range strings.Split(text, ",") {
 			n, err := strconv.Atoi(field)
-			if err != nil || n <= 0 {
-				return errors.New("want numbers above 0, such as 100,1000")
+			if err != nil || n < least {
+				return fmt.Errorf("want numbers from %d on, such as 100,1000", least)
 			}
 			*to = append(*to, n)
 		}
@@ -75,14 +82,19 @@ func bench(ctx context.Context, o options) error {
 		}
 	}
 	var tables []table
-	for _, services := range o.services {
-		for _, proxies := range o.proxies {
-			t, err := one(ctx, o, filepath.Join(dir, fmt.Sprintf("%d-%d", services, proxies)), services, proxies)
-			if err != nil {
-				return fmt.Errorf("%d services, %d proxies: %w", services, proxies, err)
+	for _, uses := range o.uses {
+		for _, services := range o.services {
+			if uses == 0 && services > o.whole {
+				continue
 			}
-			fmt.Print(t)
-			tables = append(tables, t)
+			for _, proxies := range o.proxies {
+				t, err := one(ctx, o, filepath.Join(dir, fmt.Sprintf("%d-%d-%d", services, proxies, uses)), services, proxies, uses)
+				if err != nil {
+					return fmt.Errorf("%d services, %d proxies: %w", services, proxies, err)
+				}
+				fmt.Print(t)
+				tables = append(tables, t)
+			}
 		}
 	}
 	if o.write == "" {
@@ -92,7 +104,7 @@ func bench(ctx context.Context, o options) error {
 }
 
 // one measures a fresh server on a fresh mesh.
-func one(ctx context.Context, o options, dir string, services, proxies int) (table, error) {
+func one(ctx context.Context, o options, dir string, services, proxies, uses int) (table, error) {
 	m := &mesh{dir: filepath.Join(dir, "config"), services: services, endpoints: o.endpoints}
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		return table{}, err
@@ -106,7 +118,7 @@ func one(ctx context.Context, o options, dir string, services, proxies int) (tab
 		return table{}, err
 	}
 	defer s.stop()
-	t := table{services: services, proxies: proxies, loaded: time.Since(begin), empty: s.resident()}
-	t.results, err = run(ctx, o, m, s, proxies)
+	t := table{services: services, proxies: proxies, uses: uses, loaded: time.Since(begin), empty: s.resident()}
+	t.results, err = run(ctx, o, m, s, proxies, uses)
 	return t, err
 }

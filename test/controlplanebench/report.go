@@ -11,6 +11,7 @@ import (
 // table is the results of one size.
 type table struct {
 	services, proxies int
+	uses              int           // services that each proxy asks for on demand; 0: it is sent everything
 	loaded            time.Duration // until the server was ready
 	empty             int64         // its memory before the first proxy
 	results           []result
@@ -18,7 +19,11 @@ type table struct {
 
 func (t table) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n### %d services, %d proxies\n\nThe control plane was ready after %.1f s, with %d MB.\n\n", t.services, t.proxies, t.loaded.Seconds(), t.empty>>20)
+	how := "that are sent everything"
+	if t.uses > 0 {
+		how = fmt.Sprintf("of Lateen's that use %d services each", t.uses)
+	}
+	fmt.Fprintf(&b, "\n### %d services, %d proxies %s\n\nThe control plane was ready after %.1f s, with %d MB.\n\n", t.services, t.proxies, how, t.loaded.Seconds(), t.empty>>20)
 	b.WriteString("| change | proxies | first ms | median ms | last ms | at rest ms | CPU s | sent MB | messages | resident MB |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range t.results {
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %.3f | %.2f | %d | %d |\n", r.name, r.proxies, ms(r.first), ms(r.median), ms(r.last), ms(r.busy),

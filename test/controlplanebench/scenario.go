@@ -74,8 +74,8 @@ func quiet(ctx context.Context, s *server, f *fleet, begin time.Time, limit time
 }
 
 // run measures one size of mesh and fleet.
-func run(ctx context.Context, o options, m *mesh, s *server, proxies int) ([]result, error) {
-	f, err := newFleet(s.grpc, proxies, o.sotw)
+func run(ctx context.Context, o options, m *mesh, s *server, proxies, uses int) ([]result, error) {
+	f, err := newFleet(s.grpc, proxies, o.sotw, m.services, uses)
 	if err != nil {
 		return nil, err
 	}

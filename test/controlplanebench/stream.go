@@ -20,15 +20,17 @@ const (
 	clusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	endpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	listenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	hostType     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	routeType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 )
 
 // proxy is one proxy's stream and what it holds. It subscribes in Envoy's order: all clusters, then their endpoints, then all listeners,
-// then the routes that they name.
+// then the routes that they name, then the virtual hosts that it uses if it asks on demand.
 type proxy struct {
 	fleet *fleet
 	node  *corepb.Node
 	conn  *grpc.ClientConn
+	uses  []string // virtual hosts that it asks for by name; none: it is sent all
 
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -97,6 +99,11 @@ func (p *proxy) begin() error {
 			return err
 		}
 	}
+	if len(p.uses) > 0 {
+		if err := p.subscribe(hostType, append([]string{"*"}, p.uses...), nil); err != nil {
+			return err
+		}
+	}
 	p.synced.Store(true)
 	return nil
 }
@@ -130,7 +137,12 @@ func (p *proxy) take(b []byte) error {
 	}
 	switch r.typeURL {
 	case clusterType:
-		return p.follow(endpointType, r)
+		if err := p.follow(endpointType, r); err != nil {
+			return err
+		}
+		if p.wanted[endpointType] == nil && p.wanted[listenerType] == nil {
+			return p.subscribe(listenerType, nil, nil)
+		}
 	case endpointType:
 		if p.wanted[listenerType] == nil {
 			return p.subscribe(listenerType, nil, nil)
@@ -138,7 +150,16 @@ func (p *proxy) take(b []byte) error {
 	case listenerType:
 		return p.follow(routeType, r)
 	case routeType:
-		p.synced.Store(true)
+		if len(p.uses) == 0 {
+			p.synced.Store(true)
+		} else if p.wanted[hostType] == nil {
+			return p.subscribe(hostType, nil, nil)
+		}
+	case hostType:
+		if len(p.wanted[hostType]) == 0 {
+			return p.subscribe(hostType, p.uses, nil)
+		}
+		p.synced.Store(len(have) == len(p.uses))
 	}
 	return nil
 }

@@ -116,6 +116,15 @@ func (s *Set) Version() string {
 
 // Select returns the resources with these names; the same set when they are all. Names without a resource are left out.
 func (s *Set) Select(names *Names) *Set {
+	if s.dwarfs(names) {
+		out := &Set{res: make([]*Resource, 0, names.Len())}
+		for _, name := range names.All() {
+			if r := s.Get(name); r != nil {
+				out.res = append(out.res, r)
+			}
+		}
+		return out
+	}
 	var out *Set
 	all, i := s.All(), 0
 	for _, name := range names.All() {
@@ -142,9 +151,20 @@ func (s *Set) Select(names *Names) *Set {
 	return s
 }
 
+// dwarfs says that looking each name up is cheaper than going through the set.
+func (s *Set) dwarfs(names *Names) bool { return names.Len() < s.Len()/16 }
+
 // Missing returns the names without a resource.
 func (s *Set) Missing(names *Names) *Names {
 	var out []string
+	if s.dwarfs(names) {
+		for _, name := range names.All() {
+			if s.Get(name) == nil {
+				out = append(out, name)
+			}
+		}
+		return NewNames(out)
+	}
 	all := s.All()
 	for _, name := range names.All() {
 		for len(all) > 0 && all[0].Name < name {

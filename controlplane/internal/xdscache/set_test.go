@@ -194,3 +194,18 @@ func TestNames(t *testing.T) {
 	}
 	runtime.KeepAlive(one)
 }
+
+// TestFewOfMany: a few names are found in a large set as they are in a small one.
+func TestFewOfMany(t *testing.T) {
+	var res []*Resource
+	for i := range 200 {
+		res = append(res, Known(fmt.Sprintf("r%03d", i), "1"))
+	}
+	s, few := NewSet(res), NewNames([]string{"a", "r000", "r100", "r100x", "r199", "z"})
+	if got := fmt.Sprint(names(s.Select(few))); got != "[r000 r100 r199]" {
+		t.Errorf("Select gave %s", got)
+	}
+	if got := fmt.Sprint(s.Missing(few).All()); got != "[a r100x z]" {
+		t.Errorf("Missing gave %s", got)
+	}
+}
