@@ -268,6 +268,9 @@ func TestRandomHistories(t *testing.T) {
 		"sidecar": node(t, "sidecar", "s0-1", "shop", "10.1.0.2", map[string]any{"app": "s0", "version": "v1"}),
 		"router":  node(t, "router", "gw-1", "istio-system", "10.2.0.1", map[string]any{"istio": "ingressgateway"}),
 	}
+	nodes["explicit"] = node(t, "sidecar", "s1-1", "shop", "10.1.1.2", map[string]any{"app": "s1"})
+	nodes["explicit"].Metadata.Fields["INTERCEPTION_MODE"] = structpb.NewStringValue("NONE")
+	nodes["explicit"].Metadata.Fields["LATEEN_HTTP_PROXY"] = structpb.NewStringValue("10.1.1.2:15080")
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			b := newBench(t)
@@ -277,11 +280,15 @@ func TestRandomHistories(t *testing.T) {
 			b.set(w.objects())
 			clients := map[string]*xdstest.Client{}
 			for name, n := range nodes {
+				if name == "explicit" {
+					continue
+				}
 				for _, v := range []string{"delta", "sotw"} {
 					clients[name+" "+v] = b.start(ctx, variant(v, n))
 				}
 			}
 			clients["sidecar on-demand"] = b.start(ctx, variant("on-demand", nodes["sidecar"]))
+			clients["explicit on-demand"] = b.start(ctx, variant("on-demand", nodes["explicit"]))
 			for range 120 {
 				for range 1 + w.rnd.IntN(3) {
 					w.step()

@@ -95,13 +95,13 @@ func (s *scope) hosts(v *View, p *Proxy, names *Names) *Set {
 	return NewSet(out)
 }
 
-// usedClusters returns the clusters that a proxy's outbound listeners and some virtual hosts lead to.
-func (s *scope) usedClusters(v *View, p *Proxy, hosts *Set) *Set {
+// usedClusters returns the clusters that sets of listeners and virtual hosts lead to.
+func (s *scope) usedClusters(v *View, p *Proxy, sets ...*Set) *Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.at(v, p)
 	var out []*Resource
-	for _, from := range []*Set{st.outbound(v, p), hosts} {
+	for _, from := range sets {
 		for _, name := range from.clusterNames() {
 			if r := st.cluster(v, p, name); r != nil {
 				out = append(out, r)

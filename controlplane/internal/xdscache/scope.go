@@ -171,6 +171,13 @@ func (s *scope) listeners(v *View, p *Proxy, inbound *Set) *Set {
 	return st.join(st.outbound(v, p), inbound)
 }
 
+// outbound returns the scope's outbound listeners, or the proxy's where it has others.
+func (s *scope) outbound(v *View, p *Proxy) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at(v, p).outbound(v, p)
+}
+
 func (st *state) outbound(v *View, p *Proxy) *Set {
 	if st.pods == nil {
 		st.pods = translate.CalledPods(v.snap, p.Namespace)

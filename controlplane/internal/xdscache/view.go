@@ -163,11 +163,11 @@ func (v *View) hostsOf(p *Proxy) *Set {
 // usedClusters returns the clusters of a proxy's own workload and those that its outbound listeners and the virtual hosts that it asks for
 // lead to.
 func (v *View) usedClusters(p *Proxy) *Set {
-	hosts, own := v.hostsOf(p), v.clustersOf(p)
+	listeners, hosts, own := v.scope(p).outbound(v, p), v.hostsOf(p), v.clustersOf(p)
 	return v.own(p, &p.used, func(a translate.Affected) bool {
 		return a.Inbound || a.Listeners || a.Routes || a.AllClusters || len(a.ClusterHosts) > 0
 	}, func() *Set {
-		return v.scope(p).usedClusters(v, p, hosts).Union(own)
+		return v.scope(p).usedClusters(v, p, listeners, hosts).Union(own)
 	})
 }
 
