@@ -44,7 +44,7 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 	b := &builder{cfg: cfg, socket: sdsSocket}
 	doc := &bootstrappb.Bootstrap{
 		Node:  &corepb.Node{Id: cfg.NodeID(), Cluster: cfg.Cluster, Locality: locality(cfg.Locality), Metadata: meta},
-		Admin: &bootstrappb.Admin{Address: address(cfg.IP, cfg.AdminPort)},
+		Admin: &bootstrappb.Admin{Address: address(cfg.AdminIP, cfg.AdminPort)},
 		DynamicResources: &bootstrappb.Bootstrap_DynamicResources{
 			LdsConfig: ads(), CdsConfig: ads(),
 			AdsConfig: &corepb.ApiConfigSource{
@@ -139,7 +139,7 @@ func (b *builder) sds() *clusterpb.Cluster {
 }
 
 func (b *builder) admin() *clusterpb.Cluster {
-	return b.cluster(adminCluster, clusterpb.Cluster_STATIC, address(b.cfg.IP, b.cfg.AdminPort))
+	return b.cluster(adminCluster, clusterpb.Cluster_STATIC, address(b.cfg.AdminIP, b.cfg.AdminPort))
 }
 
 func (b *builder) cluster(name string, kind clusterpb.Cluster_DiscoveryType, at *corepb.Address) *clusterpb.Cluster {

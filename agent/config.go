@@ -51,7 +51,9 @@ type Config struct {
 
 	// Dir is the agent's own folder, made with mode 0700.
 	Dir string
-	// AdminPort, HealthPort and StatsPort are opened on IP. Defaults 15000, 15021, 15090.
+	// AdminIP is where the admin API is opened. Default IP; a workload that others reach at IP has it on loopback, since it changes the proxy.
+	AdminIP netip.Addr
+	// AdminPort, HealthPort and StatsPort are opened on AdminIP and on IP. Defaults 15000, 15021, 15090.
 	AdminPort, HealthPort, StatsPort uint16
 	// Concurrency is the proxy's number of workers; 0 leaves it to the proxy.
 	Concurrency int
@@ -71,6 +73,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CAAddress, c.Discovery)
 	setDefault(&c.ServerName, "istiod.istio-system.svc")
 	setDefault(&c.TTL, 24*time.Hour)
+	setDefault(&c.AdminIP, c.IP)
 	setDefault(&c.AdminPort, 15000)
 	setDefault(&c.HealthPort, 15021)
 	setDefault(&c.StatsPort, 15090)

@@ -4,7 +4,7 @@
 //	identity, addresses -> node metadata (metadata.go) -> Envoy bootstrap (bootstrap.go) -> proxy
 //
 // Private keys are made here, stay in memory, and go nowhere but over the socket to the proxy. The agent forwards no xDS: the proxy
-// dials the control plane itself, with the certificate that it gets here. It does not capture traffic and serves no DNS yet.
+// dials the control plane itself, with the certificate that it gets here. Capturing traffic is for who starts it (capture, below); it serves no DNS yet.
 //
 // The package runs its proxy through a function that it is given (Config.RunProxy) and so imports neither proxy nor controlplane; the
 // two speak Envoy's protos. agentcmd, below, puts agent and proxy together for the two programs.

@@ -84,6 +84,7 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&cfg.TokenFile, "token-file", "", "file with the join token for it")
 	flags.StringVar(&cfg.RootCert, "root-cert", "", "PEM file with the root certificate of its mesh")
 	flags.StringVar(&cfg.IP, "ip", "", "address of this host that is the workload's (default that towards the control plane)")
+	flags.StringVar(&cfg.CaptureUser, "capture-user", "", "run the command as this user, and redirect this user's connections to the proxy (needs root; IPv4)")
 	flags.StringVar(&cfg.Group, "group", "", "WorkloadGroup, of the workload's namespace, by which it registers the workload")
 	return cmd
 }

@@ -130,6 +130,7 @@ func (c Config) joinRemote() (*membership, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.LocalIP = "127.0.0.1" // others reach ip
 	m := &membership{
 		site:     workload.Site{Executable: c.Executable, Discovery: c.Discovery, RootCert: c.RootCert, Dir: c.StateDir},
 		workload: w, flags: append(w.ExplicitFlags(), "--token-file", c.TokenFile),

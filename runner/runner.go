@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/lateen-mesh/lateen/localmesh"
@@ -34,6 +35,9 @@ type Config struct {
 	TokenFile, RootCert, IP string
 	// Group is the WorkloadGroup by which the control plane registers the workload.
 	Group string
+
+	// CaptureUser is the user that the command runs as and whose connections are redirected to the proxy; "" for no redirection.
+	CaptureUser string
 
 	// Drain is how long the workload goes on serving after it was taken out of the mesh, before the command is asked to end.
 	Drain time.Duration
@@ -70,7 +74,14 @@ func (cfg Config) run(ctx context.Context, m *membership) error {
 		}
 	}
 	s := supervise.New(supervise.Config{Logger: cfg.Logger, Policy: supervise.Policy{First: 100 * time.Millisecond, Max: 3 * time.Second, Steady: 5 * time.Second}})
+	who, remove, err := cfg.capture(m)
+	if err != nil {
+		return err
+	}
 	var env []string
+	if who != nil {
+		env = append(env, "ISTIO_META_INTERCEPTION_MODE=REDIRECT")
+	}
 	if cfg.Group != "" {
 		env = append(env, "ISTIO_META_AUTO_REGISTER_GROUP="+cfg.Group)
 	}
@@ -84,16 +95,17 @@ func (cfg Config) run(ctx context.Context, m *membership) error {
 	if m.refresh != nil {
 		g.Go("join token", func(ctx context.Context) error { return keepToken(ctx, m.refresh) })
 	}
-	err := cfg.withProxy(ctx, m, proxy.Log)
+	err = cfg.withProxy(ctx, m, who, proxy.Log)
+	removeErr := remove() // before the proxy ends, so that nothing is sent to one that is gone
 	g.Stop()
 	if waitErr := g.Wait(); err == nil {
 		err = waitErr
 	}
-	return err
+	return errors.Join(err, removeErr)
 }
 
 // withProxy runs the command once the proxy serves.
-func (cfg Config) withProxy(ctx context.Context, m *membership, proxyLog string) error {
+func (cfg Config) withProxy(ctx context.Context, m *membership, who *syscall.Credential, proxyLog string) error {
 	starting, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := localmesh.Until(starting, func(ctx context.Context) error {
@@ -107,7 +119,13 @@ func (cfg Config) withProxy(ctx context.Context, m *membership, proxyLog string)
 	// Linux ends the command when the thread that started it ends, so this one stays.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c, err := startCommand(cfg.Command, append(workload.CleanEnvironment(os.Environ()), m.workload.AppEnvironment()...))
+	env := workload.CleanEnvironment(os.Environ())
+	if who != nil {
+		env = append(env, m.workload.CapturedEnvironment()...)
+	} else {
+		env = append(env, m.workload.AppEnvironment()...)
+	}
+	c, err := startCommand(cfg.Command, env, who)
 	if err != nil {
 		return err
 	}

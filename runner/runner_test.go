@@ -31,7 +31,7 @@ func TestCommandsEnd(t *testing.T) {
 		{"killed, with what it has started", "trap '' TERM; sleep 600; sleep 600", true, 137},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := startCommand([]string{"/bin/sh", "-c", tc.script}, nil)
+			c, err := startCommand([]string{"/bin/sh", "-c", tc.script}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func TestCommandsEnd(t *testing.T) {
 			}
 		})
 	}
-	if _, err := startCommand([]string{"/no/such/program"}, nil); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+	if _, err := startCommand([]string{"/no/such/program"}, nil, nil); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -159,9 +159,37 @@ func TestJoinRemote(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := strings.Join(m.site.Proxy(m.workload, m.flags...).Args, " ")
-	for _, want := range []string{"--ip 127.0.0.1", "--token-file " + cfg.TokenFile, "--root-cert " + cfg.RootCert} {
+	for _, want := range []string{"--ip 127.0.0.1", "--admin-ip 127.0.0.1", "--token-file " + cfg.TokenFile, "--root-cert " + cfg.RootCert} {
 		if !strings.Contains(args, want) {
 			t.Errorf("no %q in %s", want, args)
 		}
+	}
+}
+
+func TestCaptureRefused(t *testing.T) {
+	cfg := config(t, t.TempDir())
+	m := &membership{}
+	if who, _, err := cfg.capture(m); who != nil || err != nil {
+		t.Errorf("nobody: %v %v", who, err)
+	}
+	for name, want := range map[string]string{"no-such-user-here": "--capture-user no-such-user-here", "root": "another than this program's"} {
+		if name == "root" && os.Getuid() != 0 {
+			continue
+		}
+		cfg.CaptureUser, cfg.Ports = name, nil
+		if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg.CaptureUser, cfg.Ports = "nobody", []string{"8080"}
+	if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), "--port") {
+		t.Errorf("a port in the mesh of this machine: %v", err)
+	}
+	cfg.Discovery, cfg.Ports = "istiod:15012", []string{"8080=9000"}
+	if m.workload, _ = cfg.workload("10.0.0.1", "127.0.0.1"); len(m.workload.Ports) != 1 {
+		t.Fatal(m.workload)
+	}
+	if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), "8080=9000") {
+		t.Errorf("another port of the application: %v", err)
 	}
 }

@@ -212,3 +212,20 @@ func TestNoFolder(t *testing.T) {
 		}
 	}
 }
+
+// The sample of docs/run.md is right, and says what the page says.
+func TestSample(t *testing.T) {
+	p := place(t)
+	f, err := New("../samples/hello", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.Prepare(p)
+	if err != nil || len(got) != 1 || got[0].Name != "catalog-v1-1" {
+		t.Errorf("%+v %v", got, err)
+	}
+	var table bytes.Buffer
+	if err := f.Table(&table, p); err != nil || !strings.Contains(table.String(), "127.77.1.1:3000") {
+		t.Errorf("%v\n%s", err, table.String())
+	}
+}

@@ -34,6 +34,9 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 	for _, key := range sortedKeys(w.Labels) {
 		args = append(args, "--label", key+"="+w.Labels[key])
 	}
+	if w.LocalIP != "" {
+		args = append(args, "--admin-ip", w.LocalIP)
+	}
 	if w.Type == Sidecar {
 		args = append(args, "--app", w.App, "--concurrency", "1")
 	} else {

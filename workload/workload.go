@@ -30,6 +30,9 @@ type Workload struct {
 	Type string
 	// IP is where the proxy listens, which is the workload's address in the mesh.
 	IP string
+	// LocalIP is where the proxy opens what is for this machine alone: its admin API, and the port for the application's own requests. "" is IP, for an address that
+	// only this machine has.
+	LocalIP string
 	// Bind is where a router opens its servers' ports.
 	Bind string
 	// AppIP is the address that is the application's own; "" for none, such as a gateway.
@@ -110,10 +113,17 @@ func (w Workload) Validate() error {
 }
 
 // Admin is the address of the proxy's admin API.
-func (w Workload) Admin() string { return net.JoinHostPort(w.IP, "15000") }
+func (w Workload) Admin() string { return net.JoinHostPort(w.local(), "15000") }
 
 // HTTPProxy is where the proxy takes the application's own requests.
-func (w Workload) HTTPProxy() string { return net.JoinHostPort(w.IP, "15080") }
+func (w Workload) HTTPProxy() string { return net.JoinHostPort(w.local(), "15080") }
+
+func (w Workload) local() string {
+	if w.LocalIP != "" {
+		return w.LocalIP
+	}
+	return w.IP
+}
 
 // AppAddress is where the application serves its first port; "" when it has none.
 func (w Workload) AppAddress() string {

@@ -26,7 +26,7 @@ type options struct {
 	trustDomain, workload, container string
 	labels                           map[string]string
 	inbound                          []string
-	bind, httpProxy                  string
+	bind, httpProxy, adminIP         string
 	adminPort, healthPort, statsPort uint16
 }
 
@@ -53,6 +53,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.inbound, "inbound", nil, "PORT=HOST:PORT: requests to this port of the workload go to the application at this address")
 	fs.StringVar(&o.bind, "bind", "", "address that a router binds its servers' ports to (default 0.0.0.0)")
 	fs.StringVar(&o.httpProxy, "http-proxy", "", "IP:PORT of the explicit proxy port for the application's own requests")
+	fs.StringVar(&o.adminIP, "admin-ip", "", "address of the proxy's admin API (default the workload's)")
 	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
 	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
 	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
@@ -127,6 +128,11 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	}
 	if cfg.IP, err = netip.ParseAddr(ip); err != nil {
 		return agent.Config{}, fmt.Errorf("the workload's address: %w", err)
+	}
+	if o.adminIP != "" {
+		if cfg.AdminIP, err = netip.ParseAddr(o.adminIP); err != nil {
+			return agent.Config{}, fmt.Errorf("--admin-ip: %w", err)
+		}
 	}
 	return cfg, nil
 }

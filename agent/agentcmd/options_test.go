@@ -25,11 +25,11 @@ func TestFromFlags(t *testing.T) {
 	cfg, err := configOf(t, []string{"POD_NAME=loses"},
 		"--name=catalog-v1-1", "--namespace=istioinaction", "--service-account=catalog", "--ip=127.77.1.2", "--workload=catalog-v1", "--app=catalog",
 		"--label=app=catalog,version=v1", "--inbound=3000=127.77.3.2:3000", "--http-proxy=127.77.1.2:15080", "--discovery-address=127.77.0.1:15012",
-		"--root-cert=/r", "--token-file=/t", "--config-path=/c", "--concurrency=2")
+		"--root-cert=/r", "--admin-ip=127.0.0.9", "--token-file=/t", "--config-path=/c", "--concurrency=2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Name != "catalog-v1-1" || cfg.ServiceAccount != "catalog" || cfg.IP.String() != "127.77.1.2" || cfg.Discovery != "127.77.0.1:15012" ||
+	if cfg.Name != "catalog-v1-1" || cfg.ServiceAccount != "catalog" || cfg.IP.String() != "127.77.1.2" || cfg.AdminIP.String() != "127.0.0.9" || cfg.Discovery != "127.77.0.1:15012" ||
 		cfg.RootCertFile != "/r" || cfg.TokenFile != "/t" || cfg.Dir != "/c" || cfg.Concurrency != 2 {
 		t.Errorf("%+v", cfg)
 	}
@@ -71,6 +71,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{"no address", nil, nil, "--ip"},
 		{"bad address", nil, []string{"--ip=localhost"}, "localhost"},
+		{"bad admin address", base, []string{"--admin-ip=here"}, "--admin-ip"},
 		{"bad inbound", base, []string{"--inbound=3000"}, "PORT=HOST:PORT"},
 		{"bad inbound target", base, []string{"--inbound=3000=app"}, "3000=app"},
 		{"bad JSON", append(base, "ISTIO_METAJSON_LABELS={"), nil, "ISTIO_METAJSON_LABELS"},

@@ -48,6 +48,15 @@ func TestMain(m *testing.M) {
 			fmt.Println("skipped: the end-to-end tests need Linux, and run without -short")
 			return 0
 		}
+		if url := os.Getenv(fetchVariable); url != "" {
+			return fetchAndPrint(url)
+		}
+		if os.Getenv(ownNetVariable) != "" {
+			if err := setupOwnNet(); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
 		dir, err := os.MkdirTemp("", "lateen-e2e-")
 		if err != nil {
 			fmt.Println(err)
