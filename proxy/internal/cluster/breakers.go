@@ -35,8 +35,10 @@ type priorityLimits struct {
 	// budget of active and pending requests, in percent, may be retries; 0: max holds.
 	budget    float64
 	budgetMin uint32
-	host      uint32 // connections of one host; 0: unlimited
-	track     bool   // show what is left
+	// window counts the requests that the budget is of; nil: those under way.
+	window *window
+	host   uint32 // connections of one host; 0: unlimited
+	track  bool   // show what is left
 }
 
 // plain reports whether nobody counts the resource.
@@ -52,6 +54,9 @@ func makeLimits(b *[2]xdsresource.Breakers) *limits {
 		}
 		if x.budget, x.budgetMin = b[p].RetryBudgetPercent, b[p].RetryBudgetMin; x.budget > 0 {
 			x.counted[Pending], x.counted[Requests], x.counted[Retries] = true, true, true
+			if d := b[p].RetryBudgetInterval; d > 0 {
+				x.window = newWindow(d)
+			}
 		}
 		x.host, x.track = b[p].MaxConnectionsPerHost, b[p].TrackRemaining
 	}
@@ -78,7 +83,7 @@ func (m *Manager) showRemaining(c *Cluster, l *limits) {
 // open. What is taken must be given back by Release with the same arguments.
 //
 // A retry budget replaces the limit of Retries: the given percentage of the cluster's active
-// and pending requests, but at least the configured minimum.
+// and pending requests, or of those that began in its interval, but at least the configured minimum.
 func (l *Local) Try(r Resource, high bool) bool {
 	p := prio(high)
 	if l.limits[p].plain(r) {
@@ -90,6 +95,9 @@ func (l *Local) Try(r Resource, high bool) bool {
 	if n > limit {
 		l.add(p, r, -1)
 		return false
+	}
+	if w := l.limits[p].window; w != nil && r == Requests {
+		w.add(l.lm.m.now())
 	}
 	l.show(p, r, n >= limit, -1)
 	return true
@@ -126,6 +134,9 @@ func (l *Local) limit(p int, r Resource) int64 {
 	lim := &l.limits[p]
 	if r == Retries && lim.budget > 0 {
 		active := float64(l.count(p, Requests) + l.count(p, Pending))
+		if lim.window != nil {
+			active = float64(lim.window.count(l.lm.m.now()))
+		}
 		return max(int64(lim.budget/100*active), int64(lim.budgetMin))
 	}
 	if lim.max[r] == math.MaxUint32 {

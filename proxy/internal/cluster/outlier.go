@@ -55,7 +55,7 @@ func (d *detector) put(h *LocalHost, r Result) {
 	split := d.cfg.SplitExternalLocal
 	switch r.Kind {
 	case ResultResponse:
-		d.response(h, r.Code)
+		d.response(h, d.counted(r.Code))
 	case ResultReady:
 		if split {
 			d.local(h, true)
@@ -79,6 +79,18 @@ func (d *detector) put(h *LocalHost, r Result) {
 			d.response(h, 503)
 		}
 	}
+}
+
+// counted is the status that a response counts as: its own, or, where the configuration says which are errors, 200 for what is none and 500
+// for what is one below.
+func (d *detector) counted(code int) int {
+	switch errors := d.cfg.Errors; {
+	case errors == nil:
+		return code
+	case !errors.Has(code):
+		return 200
+	}
+	return max(code, 500)
 }
 
 func (d *detector) response(h *LocalHost, code int) {

@@ -462,3 +462,27 @@ func TestOutlierEvents(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorStatuses: which responses are errors is the configuration's to say. What is one below 500 is none of a gateway's.
+func TestErrorStatuses(t *testing.T) {
+	cfg := defaults()
+	cfg.Consecutive5xx, cfg.ConsecutiveGatewayFailure, cfg.EnforcingConsecutiveGatewayFailure = 3, 2, 100
+	cfg.Errors = &xdsresource.Statuses{}
+	for _, code := range []int{429, 503} {
+		cfg.Errors[code-100] = true
+	}
+	b := newBench(4, cfg)
+	b.codes(0, 429, 429)
+	b.codes(1, 500, 500, 500, 500)
+	b.codes(2, 429, 500, 429, 429)
+	b.codes(3, 503, 503)
+	for i, want := range []bool{false, false, false, true} {
+		if got := b.hosts[i].Ejected(); got != want {
+			t.Errorf("host %d is out: %v, want %v", i, got, want)
+		}
+	}
+	b.codes(0, 429)
+	if !b.hosts[0].Ejected() {
+		t.Error("three in a row, and the host is still in")
+	}
+}

@@ -117,6 +117,9 @@ func (s *session) refuse(f streaminfo.Flags) {
 // connect makes an attempt.
 func (s *session) connect() {
 	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.destination(), Subset: s.subset}
+	if s.p.cfg.HashSourceIP {
+		ctx.Hash, ctx.HasHash = hashAddress(s.info.RemoteAddr().Addr())
+	}
 	h := s.cluster.Pick(&ctx)
 	if h == nil {
 		s.local.Inc(cluster.CxNoneHealthy)
@@ -154,6 +157,12 @@ func (s *session) connect() {
 	s.local.GaugeAdd(cluster.CxActive, 1)
 	h.OnConnecting()
 	s.up = conn.Dial(s.loop, h.Host.Address, o, (*upstream)(s))
+}
+
+// hashAddress is the hash of a client's address, as of its text in Envoy.
+func hashAddress(a netip.Addr) (hash uint64, ok bool) {
+	var buf [64]byte
+	return lb.Hash(a.Unmap().AppendTo(buf[:0])), a.IsValid()
 }
 
 // wait counts the session among the requests that wait for a connection: to a cluster's

@@ -506,6 +506,46 @@ func TestWeightedClusters(t *testing.T) {
 	}
 }
 
+// TestSourceAddressChooses: with hash_policy a client reaches the same host again and again, and
+// clients of other addresses reach others.
+func TestSourceAddressChooses(t *testing.T) {
+	w := newWorld(t)
+	var hosts []string
+	for i := range 5 {
+		hosts = append(hosts, backend(t, "tcp", func(c net.Conn) { _, _ = fmt.Fprint(c, i) }))
+	}
+	w.cluster("a", func(c *xdsresource.Cluster) {
+		c.LB.Policy, c.LB.MaglevTableSize = xdsresource.LBMaglev, 101
+	}, hosts...)
+	addr := w.proxy(&xdsresource.TCPProxy{Cluster: "a", HashSourceIP: true})
+	reached := map[string]bool{}
+	for client := range 16 {
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(client))}}
+		first := ""
+		for range 8 {
+			c, err := from.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(c)
+			_ = c.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = string(b)
+			}
+			if string(b) != first {
+				t.Fatalf("client %d reached host %s, then host %s", client, first, b)
+			}
+		}
+		reached[first] = true
+	}
+	if len(reached) < 2 {
+		t.Errorf("all clients reached host %v", reached)
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []xdsresource.TCPProxy{
 		{}, {Cluster: "a", WeightedClusters: []xdsresource.WeightedCluster{{Name: "b", Weight: 1}}},

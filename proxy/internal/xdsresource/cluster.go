@@ -166,6 +166,7 @@ type DNSResolver struct {
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.
 type UpstreamHTTP struct {
+	OutlierErrors            *Statuses     // for OutlierDetection.Errors
 	IdleTimeout              time.Duration // default 1h; 0 disables
 	MaxConnectionDuration    time.Duration
 	MaxStreamDuration        time.Duration
@@ -187,7 +188,8 @@ type Breakers struct {
 	MaxRetries                                      uint32  // default 3
 	RetryBudgetPercent                              float64 // 0: none
 	RetryBudgetMin                                  uint32
-	MaxConnectionsPerHost                           uint32 // per_host_thresholds; 0: unlimited
+	RetryBudgetInterval                             time.Duration // 0: of the requests under way
+	MaxConnectionsPerHost                           uint32        // per_host_thresholds; 0: unlimited
 	TrackRemaining                                  bool
 }
 
@@ -217,6 +219,8 @@ type OutlierDetection struct {
 	EnforcingLocalFailurePercentage    uint32 // default 0
 	MaxEjectionTimeJitter              time.Duration
 	UnejectOnHealthCheck               bool // by an active health check that succeeds; default true
+	// Errors are the statuses that count as errors (HttpProtocolOptions.outlier_detection); nil: 500 and above.
+	Errors *Statuses
 }
 
 // IPFamily is a preference between IPv4 and IPv6.

@@ -230,7 +230,8 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.SocketOptionsOverride":        "socket_options",
 	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
-		explicit_http_config use_downstream_protocol_config auto_config`,
+		explicit_http_config use_downstream_protocol_config auto_config outlier_detection`,
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection":        "error_matcher",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
@@ -259,8 +260,10 @@ var supportedFields = map[string]string{
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
-		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config`,
-	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig":               "hostname use_post headers_to_add post_path",
+		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config hash_policy`,
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": "hostname use_post headers_to_add post_path",
+	"envoy.type.v3.HashPolicy":                                                             "source_ip",
+	"envoy.type.v3.HashPolicy.SourceIp":                                                    "",
 	"envoy.config.core.v3.BackoffStrategy":                                                 "base_interval max_interval",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match",

@@ -61,6 +61,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	}
 	if m.GetOutlierDetection() != nil {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
+		c.Outlier.Errors = c.HTTP.OutlierErrors
 	}
 	c.Health = p.healthChecks("health_checks", m.GetHealthChecks())
 	c.PoolPerDownstream = m.GetConnectionPoolPerDownstreamConnection()
@@ -195,6 +196,9 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 		}
 		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
 		upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
+		if e := o.GetOutlierDetection().GetErrorMatcher(); e != nil {
+			c.HTTP.OutlierErrors = p.errorStatuses(join(here, "outlier_detection.error_matcher"), e)
+		}
 		h1, h2 := upstreamVersion(&o, c)
 		if c.HTTP.Protocol == UpstreamAuto && m.GetTransportSocket() == nil && len(m.GetTransportSocketMatches()) == 0 {
 			p.bad(join(here, "auto_config"), "needs a transport_socket of TLS, whose handshake agrees on the version")
@@ -262,6 +266,7 @@ func (p *parser) breakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
 		if rb := t.GetRetryBudget(); rb != nil {
 			b.RetryBudgetPercent = p.percent(rb.GetBudgetPercent(), 20)
 			b.RetryBudgetMin = uint32Or(rb.GetMinRetryConcurrency(), 3)
+			b.RetryBudgetInterval = p.duration(join(here, "retry_budget.budget_interval"), rb.GetBudgetInterval(), 0)
 			if b.RetryBudgetPercent == 0 {
 				p.bad(join(here, "retry_budget.budget_percent"), "0 would forbid every retry; use max_retries: 0 for that")
 			}
@@ -287,39 +292,6 @@ func (p *parser) hostBreakers(cb *clusterv3.CircuitBreakers, c *Cluster) {
 			}
 		}
 	}
-}
-
-func (p *parser) outlier(path string, m *clusterv3.OutlierDetection) *OutlierDetection {
-	o := &OutlierDetection{
-		Consecutive5xx:                     uint32Or(m.GetConsecutive_5Xx(), 5),
-		ConsecutiveGatewayFailure:          uint32Or(m.GetConsecutiveGatewayFailure(), 5),
-		ConsecutiveLocalFailure:            uint32Or(m.GetConsecutiveLocalOriginFailure(), 5),
-		EnforcingConsecutive5xx:            uint32Or(m.GetEnforcingConsecutive_5Xx(), 100),
-		EnforcingConsecutiveGatewayFailure: uint32Or(m.GetEnforcingConsecutiveGatewayFailure(), 0),
-		EnforcingConsecutiveLocalFailure:   uint32Or(m.GetEnforcingConsecutiveLocalOriginFailure(), 100),
-		SplitExternalLocal:                 m.GetSplitExternalLocalOriginErrors(),
-		Interval:                           p.duration(join(path, "interval"), m.GetInterval(), 10*time.Second),
-		BaseEjectionTime:                   p.duration(join(path, "base_ejection_time"), m.GetBaseEjectionTime(), 30*time.Second),
-		MaxEjectionPercent:                 uint32Or(m.GetMaxEjectionPercent(), 10),
-		AlwaysEjectOneHost:                 boolOr(m.GetAlwaysEjectOneHost(), false),
-		EnforcingSuccessRate:               uint32Or(m.GetEnforcingSuccessRate(), 100),
-		SuccessRateMinimumHosts:            uint32Or(m.GetSuccessRateMinimumHosts(), 5),
-		SuccessRateRequestVolume:           uint32Or(m.GetSuccessRateRequestVolume(), 100),
-		SuccessRateStdevFactor:             uint32Or(m.GetSuccessRateStdevFactor(), 1900),
-		EnforcingLocalSuccessRate:          uint32Or(m.GetEnforcingLocalOriginSuccessRate(), 100),
-		FailurePercentageThreshold:         uint32Or(m.GetFailurePercentageThreshold(), 85),
-		FailurePercentageMinimumHosts:      uint32Or(m.GetFailurePercentageMinimumHosts(), 5),
-		FailurePercentageRequestVolume:     uint32Or(m.GetFailurePercentageRequestVolume(), 50),
-		EnforcingFailurePercentage:         uint32Or(m.GetEnforcingFailurePercentage(), 0),
-		EnforcingLocalFailurePercentage:    uint32Or(m.GetEnforcingFailurePercentageLocalOrigin(), 0),
-		MaxEjectionTimeJitter:              p.duration(join(path, "max_ejection_time_jitter"), m.GetMaxEjectionTimeJitter(), 0),
-		UnejectOnHealthCheck:               boolOr(m.GetSuccessfulActiveHealthCheckUnejectHost(), true),
-	}
-	o.MaxEjectionTime = p.duration(join(path, "max_ejection_time"), m.GetMaxEjectionTime(), max(300*time.Second, o.BaseEjectionTime))
-	if m.GetMaxEjectionTime() != nil && o.MaxEjectionTime < o.BaseEjectionTime {
-		p.bad(join(path, "max_ejection_time"), "%v is shorter than base_ejection_time %v", o.MaxEjectionTime, o.BaseEjectionTime)
-	}
-	return o
 }
 
 // Unlimited is the threshold of a breaker that never opens, as Istio sets it.

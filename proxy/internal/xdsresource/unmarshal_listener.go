@@ -265,6 +265,13 @@ func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
 	if tc := m.GetTunnelingConfig(); tc != nil {
 		t.Tunnel = p.tcpTunnel(join(path, "tunneling_config"), tc)
 	}
+	for i, h := range m.GetHashPolicy() {
+		// Envoy lets one stand here; its proto says so.
+		t.HashSourceIP = h.GetSourceIp() != nil
+		if h.GetPolicySpecifier() == nil {
+			p.bad(at(join(path, "hash_policy"), i), "names nothing to hash")
+		}
+	}
 	if b := m.GetBackoffOptions(); b != nil {
 		t.BackOffBase, t.BackOffMax = p.refreshRate(join(path, "backoff_options"), b)
 	}
