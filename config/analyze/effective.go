@@ -92,12 +92,13 @@ func policyFields(places ...string) []string {
 		"outlierDetection.consecutive5xxErrors", "outlierDetection.consecutiveGatewayErrors", "outlierDetection.consecutiveErrors",
 		"outlierDetection.consecutiveLocalOriginFailures", "outlierDetection.splitExternalLocalOriginErrors",
 		"outlierDetection.interval", "outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionPercent", "outlierDetection.minHealthPercent",
+		"outlierDetection.outlierDetectionHttpErrorCodes",
 		"connectionPool",
 		"tls",
 	}
 	var out []string
 	for _, p := range places {
-		extra := []string{"retryBudget.percent", "retryBudget.minRetryConcurrency", "proxyProtocol"}
+		extra := []string{"retryBudget", "proxyProtocol", "tunnel"}
 		if strings.HasSuffix(p, "portLevelSettings") {
 			extra = []string{"port"}
 		}

@@ -4,10 +4,14 @@ package translate
 
 import (
 	"cmp"
+	"strconv"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -56,7 +60,11 @@ func (in *clusterInput) applyConnectionPool(c *clusterv3.Cluster) {
 	limitConnections(c, in.connectionPool(), in.mesh)
 	if in.policy != nil && in.policy.RetryBudget != nil {
 		rb := in.policy.RetryBudget
-		c.CircuitBreakers.Thresholds[0].RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(rb.Percent), MinRetryConcurrency: u32(rb.MinConcurrency)}
+		budget := &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(rb.Percent), MinRetryConcurrency: u32(rb.MinConcurrency)}
+		if rb.Interval > 0 {
+			budget.BudgetInterval = seconds(rb.Interval)
+		}
+		c.CircuitBreakers.Thresholds[0].RetryBudget = budget
 	}
 }
 
@@ -131,6 +139,26 @@ func (in *clusterInput) applyOutlier(c *clusterv3.Cluster) {
 		// panic routing is off unless asked for.
 		c.CommonLbConfig.HealthyPanicThreshold = percent(float64(min(o.MinHealthPercent, 100)))
 	}
+}
+
+// errorStatuses says which responses outlier detection takes for errors; nil: those of 500 and above.
+func errorStatuses(codes []uint32) *httpv3.HttpProtocolOptions_OutlierDetection {
+	var rules []*matcherv3.MatchPredicate
+	for _, code := range codes {
+		status := headerMatch(":status", model.StringMatch{Kind: model.MatchExact, Value: strconv.FormatUint(uint64(code), 10)})
+		rules = append(rules, &matcherv3.MatchPredicate{Rule: &matcherv3.MatchPredicate_HttpResponseHeadersMatch{
+			HttpResponseHeadersMatch: &matcherv3.HttpHeadersMatch{Headers: []*routev3.HeaderMatcher{status}},
+		}})
+	}
+	switch len(rules) {
+	case 0:
+		return nil
+	case 1:
+		return &httpv3.HttpProtocolOptions_OutlierDetection{ErrorMatcher: rules[0]}
+	}
+	return &httpv3.HttpProtocolOptions_OutlierDetection{ErrorMatcher: &matcherv3.MatchPredicate{
+		Rule: &matcherv3.MatchPredicate_OrMatch{OrMatch: &matcherv3.MatchPredicate_MatchSet{Rules: rules}},
+	}}
 }
 
 func (in *clusterInput) applyLoadBalancer(c *clusterv3.Cluster) {

@@ -103,6 +103,10 @@ func (in *clusterInput) protocolOptions(c *clusterv3.Cluster) {
 	if common := connectionLife(cp); common != nil {
 		o.CommonHttpProtocolOptions, settings = common, true
 	}
+	if out := in.outlier(); out != nil && speaksHTTP(in.port) {
+		o.OutlierDetection = errorStatuses(out.HTTPErrorCodes)
+		settings = settings || o.OutlierDetection != nil
+	}
 	h2 := &corev3.Http2ProtocolOptions{}
 	keepPinging(h2, cp)
 	switch in.version() {

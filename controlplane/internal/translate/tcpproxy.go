@@ -1,11 +1,14 @@
 package translate
 
 import (
+	"net"
+	"strconv"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -22,6 +25,8 @@ func toCluster(name string) []weightedCluster { return []weightedCluster{{name, 
 // an idle timeout of an hour and no limit.
 type tcpPolicy struct {
 	idle, duration *time.Duration
+	bySource       bool          // the client's address chooses the endpoint
+	tunnel         *model.Tunnel // nil: none
 }
 
 // tcpPolicy finds it for the first of several destinations: it belongs to the listener, not to
@@ -43,11 +48,16 @@ func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 	if port == 0 {
 		port = rc.port
 	}
+	out := tcpPolicy{tunnel: rule.TunnelFor(subset)}
 	pol := rule.PolicyFor(subset, port)
-	if pol == nil || pol.ConnectionPool == nil {
-		return tcpPolicy{}
+	if pol == nil {
+		return out
 	}
-	return tcpPolicy{idle: pol.ConnectionPool.TCPIdleTimeout, duration: pol.ConnectionPool.MaxConnectionDuration}
+	if c := pol.ConnectionPool; c != nil {
+		out.idle, out.duration = c.TCPIdleTimeout, c.MaxConnectionDuration
+	}
+	out.bySource = pol.LoadBalancer != nil && pol.LoadBalancer.Hash != nil && pol.LoadBalancer.Hash.SourceIP
+	return out
 }
 
 // tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
@@ -61,6 +71,14 @@ func tcpFiltersWith(d direction, statPrefix string, clusters []weightedCluster, 
 	tp := &tcpproxyv3.TcpProxy{
 		StatPrefix: statPrefix, AccessLog: logs,
 		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
+	}
+	if policy.bySource {
+		tp.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
+	}
+	if t := policy.tunnel; t != nil {
+		tp.TunnelingConfig = &tcpproxyv3.TcpProxy_TunnelingConfig{
+			Hostname: net.JoinHostPort(t.TargetHost, strconv.FormatUint(uint64(t.TargetPort), 10)), UsePost: t.Post,
+		}
 	}
 	if len(clusters) == 1 {
 		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: clusters[0].name}

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -86,12 +87,14 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 				o.serveHTTP(t, l, a.Name)
 			case "tcp", "banner":
 				serveBytes(t, l, a.Name, p.Speaks == "banner")
+			case "tunnel":
+				serve(t, l, a.Name, tunnels(a.Name))
 			case "https":
 				o.serveHTTP(t, tls.NewListener(l, serverTLS(t, p, certs, "h2", "http/1.1")), a.Name)
 			case "tls":
 				serveBytes(t, tls.NewListener(l, serverTLS(t, p, certs)), a.Name, false)
 			default:
-				t.Fatalf("%s speaks %q, which is not http, https, tcp, banner or tls", a.Name, p.Speaks)
+				t.Fatalf("%s speaks %q, which is not http, https, tcp, banner, tls or tunnel", a.Name, p.Speaks)
 			}
 		}
 	}
@@ -99,10 +102,7 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 }
 
 func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
-	srv := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
-	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serve(t, l, name, func(w http.ResponseWriter, r *http.Request) {
 		s := seen{app: name, path: r.URL.RequestURI(), host: r.Host, protocol: r.Proto, header: r.Header.Clone()}
 		if r.TLS != nil {
 			s.sni = r.TLS.ServerName
@@ -127,6 +127,12 @@ func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, name)
 	})
+}
+
+func serve(t *testing.T, l net.Listener, name string, handler http.HandlerFunc) {
+	srv := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second, Handler: handler}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {
@@ -135,6 +141,30 @@ func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
 			t.Errorf("%s: %v", name, err)
 		}
 	})
+}
+
+// tunnels answers each line that a request carries with the application's name, the request's method and whom the bytes are for.
+func tunnels(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		in, out, flush := io.Reader(r.Body), io.Writer(w), rc.Flush
+		if r.Method == http.MethodConnect {
+			c, rw, err := rc.Hijack()
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			defer c.Close()
+			in, out, flush = rw, rw, rw.Flush
+			fmt.Fprint(out, "HTTP/1.1 200 OK\r\n\r\n")
+		} else if err := rc.EnableFullDuplex(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		for lines := bufio.NewScanner(in); flush() == nil && lines.Scan(); {
+			fmt.Fprintln(out, name, r.Method, r.Host)
+		}
+	}
 }
 
 // serveBytes answers each line with the application's name, or says it at once.

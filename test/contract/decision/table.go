@@ -65,7 +65,7 @@ type AppPort struct {
 	Name   string `json:"name"`
 	Port   uint32 `json:"port"`   // of the service
 	Target uint32 `json:"target"` // of the application; default: the service's plus 3000
-	Speaks string `json:"speaks"` // http (default), https, tcp, banner, tls
+	Speaks string `json:"speaks"` // http (default), https, tcp, banner, tls, tunnel
 	// Of https and tls: the certificate that it shows, default one that nobody vouches for; and the authority that clients' must be of,
 	// default none.
 	Certificate string `json:"certificate"`
