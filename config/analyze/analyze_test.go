@@ -343,8 +343,6 @@ data:
 		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect yet",
 		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect yet",
-		"case.yaml:19: spec.trafficPolicy.tunnel: has no effect yet",
-		"case.yaml:24: spec.subsets[0].trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes: has no effect yet",
 		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
