@@ -100,9 +100,9 @@ spec:
   - applyTo: HTTP_FILTER
     patch:
       operation: INSERT_BEFORE
-      value: {name: lua, typed_config: {"@type": x, inlineCode: "a\nb", n: 1.5, list: [1, true, null]}}
+      value: {name: lua, typed_config: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, value: {inlineCode: "a\nb", n: 1.5, list: [1, true, null]}}}
 `).Spec.(*networking.EnvoyFilter)
-	cfg := ef.ConfigPatches[0].Patch.Value.Fields["typed_config"].GetStructValue().AsMap()
+	cfg := ef.ConfigPatches[0].Patch.Value.Fields["typed_config"].GetStructValue().Fields["value"].GetStructValue().AsMap()
 	if cfg["inlineCode"] != "a\nb" || cfg["n"] != 1.5 || len(cfg["list"].([]any)) != 3 {
 		t.Errorf("%v", cfg)
 	}

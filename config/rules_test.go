@@ -330,10 +330,16 @@ func TestPolicyRules(t *testing.T) {
 		{"filter", "spec: {accessLogging: [{filter: {}}]}", "spec.accessLogging[0].filter.expression: missing"},
 	})
 	checkRules(t, "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter", []rule{
-		{"buffer", "spec: {configPatches: [{applyTo: HTTP_FILTER, match: {context: ANY}, patch: {operation: INSERT_BEFORE, value: {name: envoy.filters.http.buffer, typed_config: {'@type': t, max_request_bytes: 50485760}}}}]}", ""},
+		{"buffer", "spec: {configPatches: [{applyTo: HTTP_FILTER, match: {context: ANY}, patch: {operation: INSERT_BEFORE, value: {name: envoy.filters.http.buffer, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 50485760}}}}]}", ""},
 		{"apply to", "spec: {configPatches: [{patch: {operation: MERGE, value: {}}}]}", "spec.configPatches[0].applyTo: missing"},
 		{"no value", "spec: {configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE}}]}", "spec.configPatches[0].patch.value: missing"},
 		{"wrong match", "spec: {configPatches: [{applyTo: CLUSTER, match: {listener: {portNumber: 1}}, patch: {operation: MERGE, value: {}}}]}", "spec.configPatches[0].match: matched by cluster"},
+		{"unknown field", "spec: {configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {conect_timeout: 1s}}}]}", `spec.configPatches[0].patch.value: is not a valid envoy.config.cluster.v3.Cluster: unknown field "conect_timeout"`},
+		{"unknown type", "spec: {configPatches: [{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {name: a, typed_config: {'@type': type.googleapis.com/envoy.config.filter.http.lua.v2.Lua}}}}]}", "spec.configPatches[0].patch.value: there is no type"},
+		{"own type of Istio's", "spec: {configPatches: [{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {name: istio.stats, typed_config: {'@type': type.googleapis.com/stats.PluginConfig, debug: 'false'}}}}]}", ""},
+		{"no filter", "spec: {configPatches: [{applyTo: NETWORK_FILTER, match: {listener: {filterChain: {filter: {}}}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener.filterChain.filter.name: missing"},
+		{"sub filter of a network filter", "spec: {configPatches: [{applyTo: NETWORK_FILTER, match: {listener: {filterChain: {filter: {name: a, subFilter: {name: b}}}}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener.filterChain.filter.subFilter: HTTP_FILTER only"},
+		{"sub filter of another filter", "spec: {configPatches: [{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: a, subFilter: {name: b}}}}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener.filterChain.filter.name: has no filters in it"},
 	})
 	checkRules(t, "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin", []rule{
 		{"no url", "spec: {}", "spec.url: missing"},

@@ -72,9 +72,15 @@ var effective = map[*schema.Kind][]string{
 		"tracing.randomSamplingPercentage", "tracing.disableSpanReporting",
 	},
 
+	schema.EnvoyFilter: {
+		"workloadSelector", "targetRefs", "priority", "configPatches.applyTo", "configPatches.patch.operation", "configPatches.patch.value",
+		"configPatches.match.context=ANY,SIDECAR_INBOUND,SIDECAR_OUTBOUND,GATEWAY", "configPatches.match.proxy",
+		"configPatches.match.listener.name", "configPatches.match.listener.portNumber", "configPatches.match.listener.filterChain",
+		"configPatches.match.listener.listenerFilter", "configPatches.match.routeConfiguration", "configPatches.match.cluster",
+	},
+
 	// Parsed and kept; nothing reads them yet.
 	schema.WorkloadGroup:         {},
-	schema.EnvoyFilter:           {},
 	schema.ProxyConfig:           {},
 	schema.AuthorizationPolicy:   {},
 	schema.RequestAuthentication: {},

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -26,6 +27,7 @@ type Snapshot struct {
 	PeerAuthentications Table[*PeerAuthentication]
 	Telemetries         Table[*Telemetry]
 	Sidecars            Table[*SidecarConfig] // by namespace/name
+	EnvoyFilters        Table[*EnvoyFilter]   // by namespace/name
 
 	// Indexes, derived by the builder.
 
@@ -85,12 +87,22 @@ type Change struct {
 	Sidecars map[string]bool
 	// Workloads whose own services or ports changed (namespace/name).
 	Workloads map[string]bool
+	// Patches: EnvoyFilters changed, by the namespace concerned ("" for the whole mesh), and what they patch.
+	Patches map[string]PatchTargets
+}
+
+// PatchTargets are the kinds of resources that some patches are for.
+type PatchTargets struct{ Listeners, Routes, Clusters bool }
+
+// Or is what either has.
+func (t PatchTargets) Or(o PatchTargets) PatchTargets {
+	return PatchTargets{t.Listeners || o.Listeners, t.Routes || o.Routes, t.Clusters || o.Clusters}
 }
 
 // Empty reports whether nothing changed.
 func (c *Change) Empty() bool {
 	return !c.All && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
-		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Sidecars) == 0 && len(c.Workloads) == 0
+		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Sidecars) == 0 && len(c.Workloads) == 0 && len(c.Patches) == 0
 }
 
 // Merge adds what o touched to c; o follows c.
@@ -99,6 +111,14 @@ func (c *Change) Merge(o *Change) {
 	c.All = c.All || o.All
 	c.Passthrough = c.Passthrough || o.Passthrough
 	c.Objects = append(c.Objects[:len(c.Objects):len(c.Objects)], o.Objects...)
+	if len(o.Patches) > 0 {
+		m := make(map[string]PatchTargets, len(c.Patches)+len(o.Patches))
+		maps.Copy(m, c.Patches)
+		for ns, t := range o.Patches {
+			m[ns] = m[ns].Or(t)
+		}
+		c.Patches = m
+	}
 	for _, p := range []struct {
 		dst *map[string]bool
 		src map[string]bool

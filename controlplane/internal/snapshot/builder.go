@@ -35,6 +35,7 @@ type Builder struct {
 	peerAuths   *collection[model.PeerAuthentication]
 	telemetries *collection[model.Telemetry]
 	sidecars    *collection[model.SidecarConfig]
+	patches     *collection[model.EnvoyFilter]
 
 	registered registrations
 	labels     labelIndex
@@ -76,6 +77,7 @@ func New() *Builder {
 		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		sidecars:    newCollection(func(v *model.SidecarConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		patches:     newCollection(func(v *model.EnvoyFilter) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
 	b.services.join = joinServices
 	b.services.finish = func(s *model.Service) {
@@ -247,6 +249,12 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = b.sidecar(o, spec, p)
 		}
 		b.sidecars.set(path, owner, v)
+	case "EnvoyFilter":
+		var v *model.EnvoyFilter
+		if spec, ok := specOf[networking.EnvoyFilter](e); ok {
+			v = envoyFilter(o, spec, p)
+		}
+		b.patches.set(path, owner, v)
 	default:
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}

@@ -26,6 +26,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	var peerAuths []diff[model.PeerAuthentication]
 	var telemetries []diff[model.Telemetry]
 	var sidecars []diff[model.SidecarConfig]
+	var patches []diff[model.EnvoyFilter]
 	b.allocate()
 	// A service that is only marked dirty because the mesh changed has no diff, but its
 	// endpoints may differ all the same.
@@ -44,6 +45,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.PeerAuthentications, peerAuths = b.peerAuths.flush(s.PeerAuthentications, b.next)
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
 	s.Sidecars, sidecars = b.sidecars.flush(s.Sidecars, b.next)
+	s.EnvoyFilters, patches = b.patches.flush(s.EnvoyFilters, b.next)
 
 	for _, d := range services {
 		b.labels.service(d)
@@ -80,6 +82,13 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range sidecars {
 		mark(&ch.Sidecars, policyScope(d.key, b.mesh))
 	}
+	for _, d := range patches {
+		if ch.Patches == nil {
+			ch.Patches = map[string]model.PatchTargets{}
+		}
+		ns := policyScope(d.key, b.mesh)
+		ch.Patches[ns] = ch.Patches[ns].Or(patchTargets(d))
+	}
 	for _, d := range workloads {
 		mark(&ch.Workloads, d.key)
 	}
@@ -95,7 +104,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		s.RuleLabels = old.RuleLabels
 	}
 
-	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars) > 0
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars)+len(patches) > 0
 	if ch.Empty() && !differs {
 		ch.To, ch.Objects = old.Version, nil
 		return old, ch

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
@@ -71,7 +73,7 @@ func (d dice) destination() *networking.Destination {
 
 func (d dice) object() *config.Object {
 	o := &config.Object{Namespace: d.namespace(), Name: d.of("a", "b", "c"), Created: time.Unix(int64(d.IntN(3)), 0), Source: config.Source{File: "f", Line: d.IntN(2)}}
-	switch d.IntN(11) {
+	switch d.IntN(13) {
 	case 0, 1:
 		o.Kind = schema.Service
 		s := &corev1.Service{}
@@ -147,6 +149,8 @@ func (d dice) object() *config.Object {
 	case 9:
 		o.Kind = schema.Sidecar
 		o.Spec = d.sidecar()
+	case 10, 11:
+		o.Kind, o.Spec = schema.EnvoyFilter, d.envoyFilter()
 	default:
 		o.Kind = schema.Telemetry
 		o.Spec = &telemetry.Telemetry{AccessLogging: []*telemetry.AccessLogging{{Providers: []*telemetry.ProviderRef{{Name: "envoy"}}, Disabled: wrapperspb.Bool(d.IntN(2) == 0)}}}
@@ -183,6 +187,53 @@ func (d dice) sidecar() *networking.Sidecar {
 		s.OutboundTrafficPolicy = &networking.OutboundTrafficPolicy{Mode: networking.OutboundTrafficPolicy_Mode(d.IntN(2))}
 	}
 	return s
+}
+
+// envoyFilter is one of a few patches, which differ in what they are for.
+func (d dice) envoyFilter() *networking.EnvoyFilter {
+	ef := &networking.EnvoyFilter{Priority: int32(d.IntN(3) - 1)}
+	if d.IntN(2) == 0 {
+		ef.WorkloadSelector = &networking.WorkloadSelector{Labels: map[string]string{"app": d.of("a", "b")}}
+	}
+	contexts := []networking.EnvoyFilter_PatchContext{networking.EnvoyFilter_ANY, networking.EnvoyFilter_SIDECAR_INBOUND, networking.EnvoyFilter_SIDECAR_OUTBOUND, networking.EnvoyFilter_GATEWAY}
+	value := func(js string) *structpb.Struct {
+		s := &structpb.Struct{}
+		if err := protojson.Unmarshal([]byte(js), s); err != nil {
+			panic(err)
+		}
+		return s
+	}
+	for range 1 + d.IntN(2) {
+		cp := &networking.EnvoyFilter_EnvoyConfigObjectPatch{
+			Match: &networking.EnvoyFilter_EnvoyConfigObjectMatch{Context: contexts[d.IntN(len(contexts))]},
+			Patch: &networking.EnvoyFilter_Patch{Operation: networking.EnvoyFilter_Patch_MERGE},
+		}
+		switch d.IntN(6) {
+		case 0:
+			cp.ApplyTo, cp.Patch.Value = networking.EnvoyFilter_CLUSTER, value(fmt.Sprintf(`{"connect_timeout": "%ds"}`, 1+d.IntN(3)))
+			if d.IntN(2) == 0 {
+				cp.Match.ObjectTypes = &networking.EnvoyFilter_EnvoyConfigObjectMatch_Cluster{Cluster: &networking.EnvoyFilter_ClusterMatch{Service: d.of("a.shop.svc.cluster.local", "b.other.svc.cluster.local")}}
+			}
+		case 1:
+			cp.ApplyTo, cp.Patch.Operation = networking.EnvoyFilter_CLUSTER, networking.EnvoyFilter_Patch_REMOVE
+			cp.Match.ObjectTypes = &networking.EnvoyFilter_EnvoyConfigObjectMatch_Cluster{Cluster: &networking.EnvoyFilter_ClusterMatch{PortNumber: uint32(80 + d.IntN(3))}}
+		case 2:
+			cp.ApplyTo, cp.Patch.Operation = networking.EnvoyFilter_CLUSTER, networking.EnvoyFilter_Patch_ADD
+			cp.Patch.Value = value(`{"name": "added", "type": "STATIC", "connect_timeout": "1s"}`)
+		case 3:
+			cp.ApplyTo, cp.Patch.Value = networking.EnvoyFilter_ROUTE_CONFIGURATION, value(`{"response_headers_to_remove": ["x-gone"]}`)
+			if d.IntN(2) == 0 {
+				cp.Match.ObjectTypes = &networking.EnvoyFilter_EnvoyConfigObjectMatch_RouteConfiguration{RouteConfiguration: &networking.EnvoyFilter_RouteConfigurationMatch{PortNumber: uint32(80 + d.IntN(3))}}
+			}
+		case 4:
+			cp.ApplyTo, cp.Patch.Value = networking.EnvoyFilter_HTTP_ROUTE, value(`{"request_headers_to_remove": ["x-gone"]}`)
+		default:
+			cp.ApplyTo, cp.Patch.Operation = networking.EnvoyFilter_HTTP_FILTER, networking.EnvoyFilter_Patch_INSERT_FIRST
+			cp.Patch.Value = value(`{"name": "envoy.filters.http.buffer", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000}}`)
+		}
+		ef.ConfigPatches = append(ef.ConfigPatches, cp)
+	}
+	return ef
 }
 
 // virtualService is one with hosts, some of whose rules delegate, or a delegate.

@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/envoyfilter"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -34,7 +35,7 @@ func InboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.Type == model.Router {
 		return nil
 	}
-	return inboundListeners(s, p)
+	return patchListeners(s, p, envoyfilter.For(s, p), envoyfilter.Inbound, inboundListeners(s, p))
 }
 
 // OutboundListeners returns those that a sidecar's workload calls others by, or all of a gateway.
@@ -43,7 +44,7 @@ func OutboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.Type == model.Router {
 		all = buildGatewayListeners
 	}
-	return listenerResources(all(s, p), "")
+	return patchListeners(s, p, envoyfilter.For(s, p), outboundContext(p), listenerResources(all(s, p), ""))
 }
 
 // OutboundKey is what proxies of one Scope have in common whose OutboundListeners are the same,
@@ -53,7 +54,7 @@ func OutboundKey(s *model.Snapshot, p *model.Proxy, pods map[string]bool) (key s
 	if p.Type == model.Router || p.Interception == model.InterceptNone {
 		return "", false
 	}
-	k := (&keyHash{}).num(telemetryRevs(s, p)...).flag(p.Unprivileged)
+	k := (&keyHash{}).num(telemetryRevs(s, p)...).flag(p.Unprivileged).str(envoyfilter.For(s, p).ListenerKey(envoyfilter.Outbound))
 	if pods[p.IP] {
 		k.str(p.IP) // the workload does not call itself by its own address
 	}

@@ -9,16 +9,18 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/envoyfilter"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
 // Type URLs of the resources.
 const (
-	ListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	ClusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	RouteType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	EndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	ListenerType  = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	ClusterType   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	RouteType     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	EndpointType  = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	SecretType    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
 // Resource is one resource that a proxy should have. It is cheap: the message is made by
@@ -31,6 +33,8 @@ type Resource struct {
 	// asked for by many (listeners but virtualInbound): they are compared by their bytes.
 	Key   string
 	build func() proto.Message
+	// patched: an EnvoyFilter is for it, and Key says which.
+	patched bool
 }
 
 // Build makes the message. It may be called from any goroutine, and more than once.
@@ -48,21 +52,20 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           destination rules; of the proxy its Scope
 //	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
 //	           detection); of the proxy its Scope
+//	all        the EnvoyFilters for the proxy; keys name those for the resource
 //	Secrets    the Secret, gateways that select the proxy, and destination rules
 
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {
-	var out []Resource
-	out = append(out, OutboundClusters(s, p)...)
-	out = append(out, specialClusters(s, p)...)
-	return append(out, inboundClusters(s, p)...)
+	return append(OutboundClusters(s, p), InboundClusters(s, p)...)
 }
 
 // OutboundClusters returns the clusters for all hosts that the proxy sees.
 func OutboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
+	ps := envoyfilter.For(s, p)
 	var out []Resource
 	for _, svc := range s.ScopeOf(p).Services() {
-		out = append(out, serviceClusters(s, p, svc)...)
+		out = append(out, patchClusters(ps, outboundContext(p), serviceClusters(s, p, svc), nil)...)
 	}
 	return out
 }
@@ -75,13 +78,13 @@ func ClustersOf(s *model.Snapshot, p *model.Proxy, host string) []Resource {
 	if svc == nil {
 		return nil
 	}
-	return serviceClusters(s, p, svc)
+	return patchClusters(envoyfilter.For(s, p), outboundContext(p), serviceClusters(s, p, svc), nil)
 }
 
-// InboundClusters returns the clusters for the proxy's own workload and those that every proxy
-// has.
+// InboundClusters returns the clusters for the proxy's own workload, those that every proxy
+// has, and those that EnvoyFilters add.
 func InboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
-	return append(specialClusters(s, p), inboundClusters(s, p)...)
+	return ownClusters(s, p, envoyfilter.For(s, p))
 }
 
 // Endpoints returns the load assignments with these names (EDS cluster names), in their order.
@@ -109,10 +112,11 @@ func EndpointNames(s *model.Snapshot, p *model.Proxy) []string {
 // Routes returns the route configurations with these names, in their order. A name that the
 // proxy's listeners do not refer to is left out.
 func Routes(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
+	ps := envoyfilter.For(s, p)
 	out := make([]Resource, 0, len(names))
 	for _, n := range names {
 		if r, ok := routeConfig(s, p, n); ok {
-			out = append(out, r)
+			out = append(out, patchRoutes(s, p, ps, r))
 		}
 	}
 	return out
@@ -244,6 +248,10 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 		a.Inbound = true
 		// Without interception a workload's own ports are not to be had for services.
 		a.Listeners = a.Listeners || router || p.Interception == model.InterceptNone
+	}
+	if t := c.Patches[p.Namespace].Or(c.Patches[""]); t != (model.PatchTargets{}) {
+		a.Listeners, a.Routes = a.Listeners || t.Listeners, a.Routes || t.Routes
+		a.AllClusters, a.Inbound = a.AllClusters || t.Clusters, a.Inbound || t.Clusters || t.Listeners
 	}
 	sort.Strings(a.ClusterHosts)
 	sort.Strings(a.EndpointHosts)

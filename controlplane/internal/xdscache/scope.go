@@ -15,7 +15,7 @@ const keepStates = 4
 // maxScopes bounds the scopes that are remembered; those of proxies that left go when it is reached.
 const maxScopes = 4096
 
-// scope is what proxies that see the same mesh share (model.Snapshot.Scope): outbound clusters, endpoints and routes. Each version is
+// scope is what proxies that see the same mesh share (model.Snapshot.PatchedScope): outbound clusters, endpoints and routes. Each version is
 // derived from the one before, at the cost of what the change touched.
 type scope struct {
 	mu     sync.Mutex
@@ -71,7 +71,7 @@ const (
 )
 
 func (v *View) scope(p *Proxy) *scope {
-	key := v.snap.Scope(p.Proxy)
+	key := v.snap.PatchedScope(p.Proxy)
 	c := v.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -123,6 +123,9 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	case translate.SecretType:
 		// Never all of them: there is no list of what a proxy may read but what it knows to ask for.
 		return v.cache.encodeAll(translate.SecretType, translate.Secrets(v.snap, p.Proxy, sub.Names.All()))
+	case translate.ExtensionType:
+		// By name alone, as secrets.
+		return v.cache.encodeAll(translate.ExtensionType, translate.Extensions(v.snap, p.Proxy, sub.Names.All()))
 	default:
 		return nil
 	}
