@@ -21,7 +21,7 @@ import (
 
 // kinds are those with a table.
 var kinds = []*schema.Kind{
-	schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup,
+	schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup, schema.EnvoyFilter,
 	schema.Sidecar,
 }
 
