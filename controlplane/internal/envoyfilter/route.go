@@ -59,6 +59,15 @@ func (ps *Patches) RouteConfiguration(c Context, in *routepb.RouteConfiguration,
 	return out
 }
 
+// VirtualHost applies the patches to one virtual host of a route configuration, for proxies that ask for them one by one; nil when it is
+// removed. Those that patches add are RouteConfiguration's.
+func (ps *Patches) VirtualHost(c Context, routes string, in *routepb.VirtualHost) *routepb.VirtualHost {
+	if ps.RouteKey(c, routes, nil) == "" {
+		return in
+	}
+	return ps.virtualHost(c, routes, proto.Clone(in).(*routepb.VirtualHost), nil)
+}
+
 func (ps *Patches) routeConfiguration(c Context, rc *routepb.RouteConfiguration, ports Ports) {
 	name := rc.GetName() // by which the proxy asks for it: merging does not change it
 	for _, e := range ps.by[networking.EnvoyFilter_ROUTE_CONFIGURATION] {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/envoyfilter"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -23,6 +24,7 @@ const maxAsked = 253 + 1 + 5
 type Hosts struct {
 	s      *model.Snapshot
 	p      *model.Proxy
+	ps     *envoyfilter.Patches
 	name   string // of the route configuration
 	routed routed
 	exact  map[string]*virtualHost // by domain in lower case
@@ -45,7 +47,7 @@ func HostsOf(s *model.Snapshot, p *model.Proxy, routes string) *Hosts {
 	if !ok {
 		return nil
 	}
-	h := &Hosts{s: s, p: p, name: routes, routed: r, exact: map[string]*virtualHost{}}
+	h := &Hosts{s: s, p: p, ps: envoyfilter.For(s, p), name: routes, routed: r, exact: map[string]*virtualHost{}}
 	for i := range r.hosts {
 		v := &r.hosts[i]
 		if r.servesAll(p) {
@@ -83,17 +85,28 @@ func (h *Hosts) Host(host string) (Resource, bool) {
 	for _, v := range found {
 		v.key(k, h.s, h.p)
 	}
-	return Resource{Name: name, Key: k.String(), build: func() proto.Message {
-		vh := unknownHost(h.s, h.p, h.routed.egress)
+	return Resource{Name: name, Key: k.String() + h.ps.RouteKey(envoyfilter.Outbound, h.name, nil), build: func() proto.Message {
+		vh := h.patched(unknownHost(h.s, h.p, h.routed.egress))
 		for _, v := range found {
-			if built := v.build(h.s, h.p); built != nil {
+			if built := h.patched(v.build(h.s, h.p)); built != nil {
 				vh = built
 				break
 			}
 		}
+		if vh == nil {
+			vh = &routev3.VirtualHost{} // a patch has removed it, and nothing else serves the host
+		}
 		vh.Name, vh.Domains = host, []string{host}
 		return vh
 	}}, true
+}
+
+// patched is a virtual host, which may be nil, with patches applied; nil when one removes it.
+func (h *Hosts) patched(vh *routev3.VirtualHost) *routev3.VirtualHost {
+	if vh == nil {
+		return nil
+	}
+	return h.ps.VirtualHost(envoyfilter.Outbound, h.name, vh)
 }
 
 // candidates are the virtual hosts that a host fits, the best first; one that turns out to have no

@@ -142,6 +142,11 @@ func PatchEffects(s *model.Snapshot, p *model.Proxy, applied func(e *model.Envoy
 	if ps == nil {
 		return
 	}
+	if p.OnDemand { // what it could ask for counts
+		whole := *p
+		whole.OnDemand = false
+		p = &whole
+	}
 	as := func(typeURL string) *envoyfilter.Patches {
 		return ps.Observe(func(e *model.EnvoyPatch, resource string) { applied(e, typeURL, resource) })
 	}
