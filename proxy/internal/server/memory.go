@@ -62,19 +62,19 @@ func SetProcs(workers int) {
 
 const (
 	// look is how often the resident size is looked at, which costs 10 us. Dropping costs page faults:
-	// what serving needs comes back, 7 MB, 4 ms of CPU each time. So above trimAbove it is done once in
+	// what serving needs comes back, 2 MB at once and 7 over time, 4 ms of CPU. So above trimAbove it is done once in
 	// trimEvery, for what is not needed any more, and above trimSoon, which a collection
-	// reaches but not serving, after trimWait: a sidecar is to stay below 25 MB.
-	look      = 250 * time.Millisecond
+	// reaches at once (it reads 2 MB of tables) but not serving, after trimWait: a sidecar is to stay below 25 MB.
+	look      = 50 * time.Millisecond
 	trimEvery = 10 * time.Second
 	trimAbove = 14 << 20
-	trimWait  = 500 * time.Millisecond
-	trimSoon  = 21 << 20
+	trimWait  = 250 * time.Millisecond
+	trimSoon  = 20 << 20
 	// idleHeap is how much of the heap may lie idle. The runtime gives it back too, minutes after it grew
 	// and to within a tenth of its goal: 4 MB too much for a sidecar that has had a thousand changes.
 	// A collection and what it touches cost 10 ms, and serving does not make the heap grow.
-	idleHeap = 2 << 20
-	freeWait = 3 * time.Second
+	idleHeap = 3 << 19
+	freeWait = 2 * time.Second
 	// freeAfter is how long after the start the heap is given back once more, when the first
 	// connections have been served.
 	freeAfter = 4 * time.Second
