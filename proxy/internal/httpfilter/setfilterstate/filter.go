@@ -42,8 +42,10 @@ func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 func Read(r *xdsresource.FilterReader, path string, in []*commonv3.FilterStateValue) setstate.Setter {
 	var values []setstate.Value
 	for i, v := range in {
+		//lint:ignore SA1019 configurations have it, and it does something
+		readOnly := v.GetReadOnly()
 		values = append(values, setstate.Value{
-			Key: v.GetObjectKey(), Factory: v.GetFactoryKey(), SkipIfEmpty: v.GetSkipIfEmpty(), ReadOnly: v.GetReadOnly(), OmitEmpty: v.GetFormatString().GetOmitEmptyValues(),
+			Key: v.GetObjectKey(), Factory: v.GetFactoryKey(), SkipIfEmpty: v.GetSkipIfEmpty(), ReadOnly: readOnly, OmitEmpty: v.GetFormatString().GetOmitEmptyValues(),
 			Format: r.Text(fmt.Sprintf("%s[%d].format_string", path, i), v.GetFormatString()),
 		})
 	}
