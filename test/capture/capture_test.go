@@ -1,5 +1,6 @@
 //go:build linux
 
+// Package capture_test holds the rules that agent/capture makes against connections, in a network namespace of its own.
 package capture_test
 
 import (

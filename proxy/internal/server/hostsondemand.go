@@ -172,15 +172,7 @@ func (v *vhds) wakeServed(g *hostGroup) {
 
 // answer settles a name for now, and tells those who wait for it.
 func (v *vhds) answer(g *hostGroup, a *askedHost, s askedState) {
-	switch a.state {
-	case asking:
-		g.waiting--
-	case found:
-		g.found--
-	case absent:
-		g.absent.Remove(a.place)
-		a.place = nil
-	}
+	g.uncount(a)
 	a.state, a.since = s, v.s.now()
 	for w := range a.by {
 		w.answer(s == found)
@@ -197,8 +189,8 @@ func (v *vhds) answer(g *hostGroup, a *askedHost, s askedState) {
 	}
 }
 
-// forget gives a name back, and with it what nothing else has led to.
-func (v *vhds) forget(g *hostGroup, a *askedHost) {
+// uncount takes a name out of the count of its state.
+func (g *hostGroup) uncount(a *askedHost) {
 	switch a.state {
 	case asking:
 		g.waiting--
@@ -206,7 +198,13 @@ func (v *vhds) forget(g *hostGroup, a *askedHost) {
 		g.found--
 	case absent:
 		g.absent.Remove(a.place)
+		a.place = nil
 	}
+}
+
+// forget gives a name back, and with it what nothing else has led to.
+func (v *vhds) forget(g *hostGroup, a *askedHost) {
+	g.uncount(a)
 	delete(g.asked, a.name)
 	src := g.key.source
 	v.s.sources.unsubscribe(src, xdsresource.TypeVirtualHost, a.name)
