@@ -27,8 +27,9 @@ type clusterSet struct {
 	begun   uint64 // the last of these numbers
 	// slowest is the longest time-out for endpoints that a cluster has named.
 	slowest time.Duration
-	// onIdle runs once, when no cluster is warming.
+	// onIdle runs once, when no cluster is warming; idle is closed then. Either may be nil.
 	onIdle func()
+	idle   chan struct{}
 }
 
 func newClusterSet(s *Server) *clusterSet {
@@ -183,8 +184,23 @@ func (cs *clusterSet) whenIdle(f func()) {
 	cs.checkIdle()
 }
 
+// allWarm returns what is closed as soon as no cluster is warming; nil: none is.
+func (cs *clusterSet) allWarm() <-chan struct{} {
+	if len(cs.warming) > 0 && cs.idle == nil {
+		cs.idle = make(chan struct{})
+	}
+	return cs.idle
+}
+
 func (cs *clusterSet) checkIdle() {
-	if f := cs.onIdle; f != nil && len(cs.warming) == 0 {
+	if len(cs.warming) > 0 {
+		return
+	}
+	if cs.idle != nil {
+		close(cs.idle)
+		cs.idle = nil
+	}
+	if f := cs.onIdle; f != nil {
 		cs.onIdle = nil
 		f()
 	}

@@ -212,14 +212,15 @@ func (h sourceHandler) Failed(url string, _ error) {
 	})
 }
 
-// Update applies a response and returns what could not be applied.
-func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
+// Update applies a response and returns what could not be applied. Clusters are acknowledged when all are warm: in Envoy, too, that tells the
+// control plane that routes may follow (ClusterManagerImpl::updateClusterCounts).
+func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error, warm <-chan struct{}) {
 	s := h.s
 	if b.Type == xdsresource.TypeSecret {
 		// Secrets need no control loop: their store has its own lock, and a certificate must not
 		// wait behind a large configuration.
 		s.applySecrets(h.src.SecretSource(), b)
-		return nil
+		return nil, nil
 	}
 	s.control.call(func() {
 		began := time.Now()
@@ -231,6 +232,7 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 				s.fetches.end(fetchKey{b.Type, resource{source: h.src}})
 				s.startListeners()
 				s.updates.cds.applied(b.Version, refused(), time.Since(began))
+				warm = s.clusterSet.allWarm()
 			}
 		case xdsresource.TypeEndpoints:
 			errs = s.endpoints.apply(h.src, b)
@@ -251,5 +253,5 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error) {
 			s.fetches.without(fetchKey{b.Type, resource{h.src, name}})
 		}
 	})
-	return errs
+	return errs, warm
 }

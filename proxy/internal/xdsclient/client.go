@@ -50,8 +50,10 @@ type Batch struct {
 // goroutine, one at a time; they may call Subscribe and Unsubscribe.
 type Handler interface {
 	// Update applies a batch and returns, by name, what could not be applied after all; these
-	// are refused towards the control plane like the Failed ones.
-	Update(b Batch) map[string]error
+	// are refused towards the control plane like the Failed ones. What is applied and not in use yet
+	// is acknowledged when warm is closed; nil: at once. A control plane that orders its pushes sends
+	// nothing before that which leads there.
+	Update(b Batch) (refused map[string]error, warm <-chan struct{})
 	// Connected tells that the stream is up (first response seen) or down.
 	Connected(up bool, err error)
 	// Failed tells, for each type that was asked for, that the stream broke or the file could
@@ -119,7 +121,8 @@ type typeState struct {
 	// Of the current stream:
 	started bool            // the first request went out
 	named   bool            // a request had names, so that one without does not ask for everything
-	nonce   string          // of the last response, state of the world only
+	nonce   string          // of the last response that was answered, state of the world only
+	held    []*response     // applied, and to be acknowledged when they are warm, in order
 	add     map[string]bool // to be subscribed with the next request
 	remove  map[string]bool
 	dirty   bool // state of the world: names changed
@@ -249,6 +252,7 @@ func (c *Client) reset() {
 	defer c.mu.Unlock()
 	for _, t := range c.types {
 		t.started, t.named, t.nonce, t.dirty = false, false, "", false
+		t.held = nil
 		t.add, t.remove = map[string]bool{}, map[string]bool{}
 	}
 }

@@ -93,12 +93,13 @@ func (s *controlPlane) StreamAggregatedResources(st discoveryv3.AggregatedDiscov
 type recorder struct {
 	batches chan Batch
 	refuse  map[string]error
+	warm    chan struct{} // until it is closed nothing is warm; nil: all is
 	up      chan bool
 }
 
-func (r *recorder) Update(b Batch) map[string]error {
+func (r *recorder) Update(b Batch) (map[string]error, <-chan struct{}) {
 	r.batches <- b
-	return r.refuse
+	return r.refuse, r.warm
 }
 
 func (r *recorder) Failed(string, error) {}

@@ -160,7 +160,8 @@ func (f *File) load() {
 			}
 		}
 	}
-	for name, err := range f.cfg.Handler.Update(b) {
+	refused, _ := f.cfg.Handler.Update(b)
+	for name, err := range refused {
 		f.cfg.Log.Warn("refused a resource of a configuration file", "path", f.cfg.Source.Path, "name", name, "error", err)
 		present[name] = false
 	}

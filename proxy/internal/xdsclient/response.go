@@ -24,17 +24,17 @@ type rawResource struct {
 // maxDetail bounds the text of a NACK; control planes put it into logs and status fields.
 const maxDetail = 4096
 
-// respond judges a response, hands it over and answers it.
-func (c *Client) respond(tr transport, r *response) error {
+// respond judges a response, hands it over and answers it, or returns what to wait for before acknowledge.
+func (c *Client) respond(tr transport, r *response) (warm <-chan struct{}, err error) {
 	c.mu.Lock()
 	t, known := c.types[r.typeURL]
 	c.mu.Unlock()
 	if !known {
 		c.cfg.Log.Warn("the control plane sent a type that was not asked for", "type", r.typeURL)
-		return nil
+		return nil, nil
 	}
 	b := c.judge(t, r)
-	refused := c.cfg.Handler.Update(b)
+	refused, warm := c.cfg.Handler.Update(b)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,17 +64,34 @@ func (c *Client) respond(tr transport, r *response) error {
 		delete(t.versions, name)
 		delete(t.refused, name)
 	}
-	t.nonce = r.nonce
 	if len(problems) == 0 {
 		t.version = r.version
-		return tr.ack(t, r, nil)
+		t.held = append(t.held, r)
+		if warm != nil {
+			return warm, nil
+		}
+		return nil, c.acknowledge(tr, t, r)
 	}
+	t.nonce = r.nonce
 	text := strings.Join(problems, "\n")
 	if len(text) > maxDetail {
 		text = text[:maxDetail] + "..."
 	}
 	c.cfg.Log.Warn("refused resources of the control plane", "type", shortType(r.typeURL), "version", r.version, "error", text)
-	return tr.ack(t, r, &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text})
+	return nil, tr.ack(t, r, &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text})
+}
+
+// acknowledge accepts a response and those before it that are held. The caller holds mu.
+func (c *Client) acknowledge(tr transport, t *typeState, r *response) error {
+	n := slices.Index(t.held, r) + 1 // 0: a later one was warm first
+	for _, h := range t.held[:n] {
+		t.nonce = h.nonce
+		if err := tr.ack(t, h, nil); err != nil {
+			return err
+		}
+	}
+	t.held = slices.Delete(t.held, 0, n)
+	return nil
 }
 
 // judge decodes every resource on its own and finds out what is gone.

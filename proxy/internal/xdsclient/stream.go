@@ -55,6 +55,7 @@ func (c *Client) stream(ctx context.Context) (heard bool, err error) {
 
 	received := make(chan *response)
 	failed := make(chan error, 1)
+	inUse := make(chan *response) // held ones that are warm
 	wg.Go(func() {
 		for {
 			r, err := tr.recv()
@@ -84,11 +85,39 @@ func (c *Client) stream(ctx context.Context) (heard bool, err error) {
 				heard = true
 				c.cfg.Handler.Connected(true, nil)
 			}
-			if err := c.respond(tr, r); err != nil {
+			warm, err := c.respond(tr, r)
+			if err != nil {
+				return heard, sendError(err, failed)
+			}
+			if warm != nil {
+				wg.Go(func() { tellWarm(ctx, warm, r, inUse) })
+			}
+		case r := <-inUse:
+			if err := c.release(tr, r); err != nil {
 				return heard, sendError(err, failed)
 			}
 		}
 	}
+}
+
+// tellWarm waits until what a response brought is in use.
+func tellWarm(ctx context.Context, warm <-chan struct{}, r *response, inUse chan<- *response) {
+	select {
+	case <-warm:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case inUse <- r:
+	case <-ctx.Done():
+	}
+}
+
+// release acknowledges a response that was held.
+func (c *Client) release(tr transport, r *response) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.acknowledge(tr, c.types[r.typeURL], r)
 }
 
 // sendError prefers what the receiver saw: Send reports only io.EOF when the peer ended the stream.
@@ -170,6 +199,9 @@ type sotwTransport struct {
 }
 
 func (s *sotwTransport) request(t *typeState, typeURL string, first bool) error {
+	if len(t.held) > 0 {
+		return nil // it would acknowledge; the acknowledgement to come carries the names
+	}
 	req := &discoveryv3.DiscoveryRequest{TypeUrl: typeURL, VersionInfo: t.version, ResponseNonce: t.nonce}
 	if first {
 		req.Node = s.c.cfg.Node

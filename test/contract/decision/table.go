@@ -152,8 +152,6 @@ type Row struct {
 	// Directly: the client calls To itself, which is a socket of its sidecar: nothing is captured.
 	Directly bool `json:"directly"`
 	Times    int  `json:"times"` // default once
-	// NotOnDemand says why the row is not asked of a client that asks for virtual hosts on demand.
-	NotOnDemand string `json:"notOnDemand"`
 
 	// What must come of it; what is not given is not checked.
 	Status   int               `json:"status"`
