@@ -24,7 +24,9 @@ func (c *Conn) Flush() {
 }
 
 // FlushLater flushes at the end of this iteration of the loop, once however often it is
-// called.
+// called. It is the way to send a message: the system calls of one iteration follow each other, so the kernel's code
+// stays in the caches, and a peer that wakes for the first finds the others as well and is not woken for each (a tenth of
+// the CPU time of a request, at 64 connections). Flush is for bulk, which should not wait in memory.
 func (c *Conn) FlushLater() {
 	if c.flush || c.state >= lingering {
 		return

@@ -76,14 +76,14 @@ func (r *Request) SendTrailers(t *header.Map) {
 	r.finish()
 }
 
-// finish marks the request as written in full and sends what is left of it.
+// finish marks the request as written in full; what is left of it goes out at the end of the iteration (see FlushLater).
 func (r *Request) finish() {
 	r.finished = true
 	if r.Message.Framing == http1.Tunnel {
 		r.client.c.CloseWrite() // an upgraded stream ends one side at a time
 		return
 	}
-	r.client.c.Flush()
+	r.client.c.FlushLater()
 }
 
 // Blocked reports whether the host reads too slowly. OnWritable follows.

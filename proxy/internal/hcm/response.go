@@ -169,7 +169,7 @@ func (k *responseSink) overflow() {
 	s.Reply(httpfilter.Reply{Code: 500, Body: "Internal Server Error", Details: "response_payload_too_large"})
 }
 
-// endResponse: all of the response is in the out buffer, or in the codec.
+// endResponse: all of the response is in the out buffer, or in the codec, and goes out at the end of the iteration.
 func (s *stream) endResponse() {
 	if !s.requestDone {
 		s.w.inc(rqRxReset)
@@ -180,7 +180,7 @@ func (s *stream) endResponse() {
 		s.http2.finished(s)
 		return
 	}
-	s.c.c.Flush()
+	s.c.c.FlushLater()
 	if s.info.ResponseEnd = s.w.loop.Now(); s.tunnel && s.info.Flags&streaminfo.UpstreamConnectionTermination != 0 {
 		s.info.ResponseEnd = 0
 		s.w.inc(rqTxReset)
