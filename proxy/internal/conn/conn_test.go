@@ -28,13 +28,17 @@ type harness struct {
 	*eventloop.Loop
 }
 
-func start(t testing.TB) *harness {
+func start(t testing.TB) *harness { return startAt(t, time.Now) }
+
+// startAt is start with a clock of the test's own.
+func startAt(t testing.TB, now func() time.Time) *harness {
 	t.Helper()
 	before := openFDs(t)
 	l, err := eventloop.New(0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.SetClock(now)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
@@ -117,8 +121,8 @@ func echo(c *Conn, eof bool) {
 	}
 }
 
-// serve accepts connections with blocking code on a goroutine and hands them to the loop.
-func (h *harness) serve(t testing.TB, network string, tlsServer *transportsocket.Server, handler func() *recorder) net.Listener {
+// listen returns a listener on a free address, and skips the test where there is no IPv6 and it wants some.
+func listen(t testing.TB, network string) net.Listener {
 	t.Helper()
 	addr := "127.0.0.1:0"
 	switch network {
@@ -134,6 +138,14 @@ func (h *harness) serve(t testing.TB, network string, tlsServer *transportsocket
 		}
 		t.Skipf("this host has no IPv6 (%v); this makes the test run: sysctl -w net.ipv6.conf.lo.disable_ipv6=0", err)
 	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+// serve accepts connections with blocking code on a goroutine and hands them to the loop.
+func (h *harness) serve(t testing.TB, network string, tlsServer *transportsocket.Server, handler func() *recorder) net.Listener {
+	t.Helper()
+	ln := listen(t, network)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

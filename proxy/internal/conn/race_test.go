@@ -3,6 +3,7 @@ package conn
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -11,41 +12,49 @@ import (
 )
 
 // TestRace: of several addresses the first that connects is taken; one that fails is not waited
-// for, one that says nothing only for a while.
+// for, one that says nothing only for a while. The clock stands but for the whiles.
 func TestRace(t *testing.T) {
-	h := start(t)
-	accepted := make(chan struct{}, 100)
-	ln := h.serve(t, "tcp4", nil, func() *recorder { accepted <- struct{}{}; return record() })
-	ln6 := h.serve(t, "tcp6", nil, record)
-	closed, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var passed atomic.Int64
+	h := startAt(t, func() time.Time { return time.Unix(0, passed.Load()) })
+	pass := func(d time.Duration) {
+		passed.Add(int64(d))
+		h.do(func() {}) // the loop looks at the clock after what was posted,
+		h.do(func() {}) // and has done by now what was due
 	}
-	good, good6, dead, silent := address(ln), address(ln6), address(closed), h.silent(t)
+	ln, ln6, closed := listen(t, "tcp4"), listen(t, "tcp6"), listen(t, "tcp4")
+	good, good6, dead, silent := address(ln), address(ln6), address(closed), start(t).silent(t)
 	_ = closed.Close()
 	unbindable := xdsresource.Address{Host: "unresolved"}
 	for _, tc := range []struct {
-		name  string
-		addrs []xdsresource.Address
-		want  xdsresource.Address
-		least time.Duration
-		most  time.Duration
+		name     string
+		addrs    []xdsresource.Address
+		want     xdsresource.Address
+		attempts []int // how many there have been at the end of each while
 	}{
-		{"the first", []xdsresource.Address{good, good6}, good, 0, attemptDelay},
-		{"refused", []xdsresource.Address{dead, good}, good, 0, attemptDelay},
-		{"cannot be tried", []xdsresource.Address{unbindable, dead, unbindable, good6}, good6, 0, attemptDelay},
-		{"silent", []xdsresource.Address{silent, good}, good, attemptDelay, 2 * attemptDelay},
-		{"silent, then refused", []xdsresource.Address{silent, dead, good6}, good6, attemptDelay, 2 * attemptDelay},
-		{"silent twice", []xdsresource.Address{silent, silent, good}, good, 2 * attemptDelay, 4 * attemptDelay},
+		{"the first", []xdsresource.Address{good, good6}, good, nil},
+		{"refused", []xdsresource.Address{dead, good}, good, nil},
+		{"cannot be tried", []xdsresource.Address{unbindable, dead, unbindable, good6}, good6, nil},
+		{"silent", []xdsresource.Address{silent, good}, good, []int{1}},
+		{"silent, then refused", []xdsresource.Address{silent, dead, good6}, good6, []int{1}},
+		{"silent twice", []xdsresource.Address{silent, silent, good}, good, []int{1, 2}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := record()
-			began := time.Now()
-			h.do(func() { Dial(h.Loop, tc.addrs[0], DialOptions{Addresses: tc.addrs, Timeout: 10 * time.Second}, r) })
-			c := <-r.connected
-			if d := time.Since(began); d < tc.least-2*time.Millisecond || d > tc.most {
-				t.Errorf("took %v, want %v to %v", d, tc.least, tc.most)
+			var c *Conn
+			h.do(func() {
+				c = Dial(h.Loop, tc.addrs[0], DialOptions{Addresses: tc.addrs, Timeout: 10 * time.Second}, r)
+			})
+			const tick = time.Millisecond // of the loop's timers
+			for _, want := range tc.attempts {
+				pass(attemptDelay - tick)
+				h.do(func() {
+					if got := c.Info().Attempts; got != want {
+						t.Errorf("%d attempts, want %d until %v are over", got, want, attemptDelay)
+					}
+				})
+				pass(2 * tick)
 			}
+			<-r.connected
 			h.do(func() {
 				if got := c.Info().RemoteAddr; got.Addr() != tc.want.IP || got.Port() != tc.want.Port {
 					t.Errorf("connected to %v, want %v", got, tc.want)
@@ -55,8 +64,24 @@ func TestRace(t *testing.T) {
 			<-r.closed
 		})
 	}
-	if n := len(accepted); n != 4 {
-		t.Errorf("%d connections reached the address, want 4: one that is not needed is not made", n)
+	// The system queues connections in the order in which they came.
+	marker, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer marker.Close()
+	for n := 0; ; n++ {
+		nc, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.Close()
+		if nc.RemoteAddr().String() == marker.LocalAddr().String() {
+			if n != 4 {
+				t.Errorf("%d connections reached the address, want 4: one that is not needed is not made", n)
+			}
+			return
+		}
 	}
 }
 
