@@ -72,6 +72,29 @@ func TestNode(t *testing.T) {
 	}
 }
 
+// Sidecars ask on demand unless they are told not to; gateways are told of everything.
+func TestWhoAsksOnDemand(t *testing.T) {
+	for _, tc := range []struct {
+		name, kind string
+		given      map[string]any
+		want       any
+	}{
+		{"sidecar", Sidecar, nil, "true"},
+		{"sidecar with it off", Sidecar, map[string]any{"LATEEN_ON_DEMAND": "false"}, "false"},
+		{"gateway", Router, nil, nil},
+	} {
+		cfg := bootstrapConfig()
+		cfg.Type, cfg.Metadata = tc.kind, tc.given
+		meta, err := nodeMetadata(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := meta.AsMap()["LATEEN_ON_DEMAND"]; got != tc.want {
+			t.Errorf("%s: LATEEN_ON_DEMAND is %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestCanonicalServiceWithoutVersion(t *testing.T) {
 	cfg := bootstrapConfig()
 	cfg.Metadata = map[string]any{"WORKLOAD_NAME": "forum"}

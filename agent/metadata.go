@@ -18,6 +18,11 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 		"PLATFORM_METADATA": map[string]any{},
 		"WORKLOAD_NAME":     cfg.Name,
 	}
+	if cfg.Type == Sidecar {
+		// A workload calls a handful of a mesh's services, so its proxy is told of a host when a request names it. "false" in
+		// cfg.Metadata has it told of everything, as Envoy is. Gateways are always: their routes are what they are for.
+		meta["LATEEN_ON_DEMAND"] = "true"
+	}
 	for key, value := range cfg.Metadata {
 		meta[key] = value
 	}

@@ -29,6 +29,9 @@ func (w Workload) identity() []string {
 	return env
 }
 
+// onDemandVariable switches on-demand discovery of sidecars off ("false"); the proxies of a whole mesh may be told so by it.
+const onDemandVariable = "ISTIO_META_LATEEN_ON_DEMAND"
+
 // CleanEnvironment leaves out the variables that would change what a process of the mesh does: proxies, and those that the mesh's own
 // commands read.
 func CleanEnvironment(environ []string) []string {
@@ -40,7 +43,7 @@ func CleanEnvironment(environ []string) []string {
 			"POD_NAME", "POD_NAMESPACE", "INSTANCE_IP", "SERVICE_ACCOUNT", "SHOW_IMAGE", "CATALOG_URL", "FORUM_URL", "USERS_URL":
 			continue
 		}
-		if strings.HasPrefix(key, "ISTIO_META") {
+		if strings.HasPrefix(key, "ISTIO_META") && key != onDemandVariable {
 			continue
 		}
 		out = append(out, pair)

@@ -82,8 +82,8 @@ func TestValidate(t *testing.T) {
 }
 
 func TestEnvironmentIsClean(t *testing.T) {
-	got := CleanEnvironment([]string{"PATH=/bin", "http_proxy=x", "HTTPS_PROXY=x", "ISTIO_META_X=y", "LATEEN_STATE=z", "HOME=/h", "SHOW_IMAGE=true"})
-	if !slices.Equal(got, []string{"PATH=/bin", "HOME=/h"}) {
+	got := CleanEnvironment([]string{"PATH=/bin", "http_proxy=x", "HTTPS_PROXY=x", "ISTIO_META_X=y", "ISTIO_META_LATEEN_ON_DEMAND=false", "LATEEN_STATE=z", "HOME=/h", "SHOW_IMAGE=true"})
+	if !slices.Equal(got, []string{"PATH=/bin", "ISTIO_META_LATEEN_ON_DEMAND=false", "HOME=/h"}) {
 		t.Errorf("got %v", got)
 	}
 }
