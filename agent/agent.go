@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g := lifecycle.NewGroup(ctx)
 	g.Go("serve secrets", sds.run)
+	if a.cfg.Group != "" || a.cfg.Probe != nil {
+		node, err := a.cfg.node()
+		if err != nil {
+			g.Stop()
+			return errors.Join(err, g.Wait())
+		}
+		rep := newReporter(a.cfg, a.secrets, node)
+		g.Go("tell the workload's health", rep.run)
+		g.Go("check the workload's health", rep.check)
+	}
 	g.Go("renew the certificate", r.run)
 	g.Go("proxy", func(ctx context.Context) error {
 		defer g.Stop() // a proxy that ends well ends its agent

@@ -37,13 +37,13 @@ const (
 // (/stats/prometheus).
 func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 	cfg = cfg.withDefaults()
-	meta, err := nodeMetadata(cfg)
+	node, err := cfg.node()
 	if err != nil {
 		return nil, err
 	}
 	b := &builder{cfg: cfg, socket: sdsSocket}
 	doc := &bootstrappb.Bootstrap{
-		Node:  &corepb.Node{Id: cfg.NodeID(), Cluster: cfg.Cluster, Locality: locality(cfg.Locality), Metadata: meta},
+		Node:  node,
 		Admin: &bootstrappb.Admin{Address: address(cfg.AdminIP, cfg.AdminPort)},
 		DynamicResources: &bootstrappb.Bootstrap_DynamicResources{
 			LdsConfig: ads(), CdsConfig: ads(),
@@ -68,6 +68,15 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	return out, nil
+}
+
+// node is how the proxy and its agent name themselves to the control plane.
+func (c Config) node() (*corepb.Node, error) {
+	meta, err := nodeMetadata(c)
+	if err != nil {
+		return nil, err
+	}
+	return &corepb.Node{Id: c.NodeID(), Cluster: c.Cluster, Locality: locality(c.Locality), Metadata: meta}, nil
 }
 
 // locality reads "region/zone/subzone".

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/agent/health"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
@@ -55,6 +56,16 @@ type Config struct {
 	AdminIP netip.Addr
 	// AdminPort, HealthPort and StatsPort are opened on AdminIP and on IP. Defaults 15000, 15021, 15090.
 	AdminPort, HealthPort, StatsPort uint16
+	// Group is the WorkloadGroup by which the workload registers itself; "" for none. Then, or with a Probe, the agent tells the control plane whether the
+	// workload is well.
+	Group string
+	// Probe says how to ask the application; nil: as the control plane tells of the Group.
+	Probe *health.Probe
+	// ProbeTargets are where the application serves ports of the workload that it does not serve on localhost.
+	ProbeTargets health.Targets
+	// ExecProbes allows commands as probes that the control plane tells. They run as the agent's user.
+	ExecProbes bool
+
 	// Concurrency is the proxy's number of workers; 0 leaves it to the proxy.
 	Concurrency int
 

@@ -2,6 +2,7 @@
 //
 //	join token -> CSR -> certificate (caclient.go, renew.go) -> SDS over a Unix socket (sds.go) -> proxy
 //	identity, addresses -> node metadata (metadata.go) -> Envoy bootstrap (bootstrap.go) -> proxy
+//	probe -> the workload's health (health, below) -> the control plane, for workloads that register themselves (report.go)
 //
 // Private keys are made here, stay in memory, and go nowhere but over the socket to the proxy. The agent forwards no xDS: the proxy
 // dials the control plane itself, with the certificate that it gets here. Capturing traffic is for who starts it (capture, below); it serves no DNS yet.

@@ -26,6 +26,9 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 	for key, value := range cfg.Metadata {
 		meta[key] = value
 	}
+	if cfg.Group != "" {
+		meta["AUTO_REGISTER_GROUP"], meta["LATEEN_HEALTH_CHECKS"] = cfg.Group, "true"
+	}
 	meta["NAME"] = cfg.Name
 	meta["NAMESPACE"] = cfg.Namespace
 	meta["SERVICE_ACCOUNT"] = cfg.ServiceAccount

@@ -19,11 +19,14 @@ import (
 // certTTLVariable is Istio's name for the lifetime of workloads' certificates.
 const certTTLVariable = "DEFAULT_WORKLOAD_CERT_TTL"
 
+// entryGraceVariable is Istio's name for how long entries of workloads that registered themselves stay.
+const entryGraceVariable = "PILOT_WORKLOAD_ENTRY_GRACE_PERIOD"
+
 // controlPlaneFlags are the flags of `lateen control-plane`.
 type controlPlaneFlags struct {
 	configDir, workloadsDir, meshConfig, caDir string
 	address, grpcAddr, secureAddr, httpAddr    string
-	certTTL                                    time.Duration
+	certTTL, entryGrace                        time.Duration
 	instance, logLevel, logFormat              string
 	registries                                 registryFlags
 }
@@ -56,6 +59,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.StringVar(&f.secureAddr, "secure-grpc-addr", "", "address of xDS and certificates over TLS; \"none\" for no such listener (default ADDRESS:15012)")
 	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
 	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
+	flags.DurationVar(&f.entryGrace, "workload-entry-grace", 0, "how long the WorkloadEntry of a workload that registered by a WorkloadGroup stays when its proxy has gone (default $"+entryGraceVariable+", else 10s)")
 	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
@@ -72,9 +76,13 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if text := os.Getenv(certTTLVariable); f.certTTL == 0 && text != "" {
-		if f.certTTL, err = time.ParseDuration(text); err != nil {
-			return fmt.Errorf("$%s: %w; write it as 12h or 90s", certTTLVariable, err)
+	for variable, into := range map[string]*time.Duration{certTTLVariable: &f.certTTL, entryGraceVariable: &f.entryGrace} {
+		text := os.Getenv(variable)
+		if *into != 0 || text == "" {
+			continue
+		}
+		if *into, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("$%s: %w; write it as 12h or 90s", variable, err)
 		}
 	}
 	state := stateDir(cmd)
@@ -105,7 +113,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ var commands = []func() *cobra.Command{
 	newUpCommand,
 	newRunCommand,
 	newApplyCommand,
+	newCreateCommand,
 	newDeleteCommand,
 	newGetCommand,
 	newAnalyzeCommand,

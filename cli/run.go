@@ -1,16 +1,39 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lateen-mesh/lateen/pkg/jointoken"
 	"github.com/lateen-mesh/lateen/runner"
 )
+
+// ofToken fills in what the join token says of the workload and the flags do not: its namespace and service account.
+func ofToken(cmd *cobra.Command, cfg *runner.Config) error {
+	if cfg.TokenFile == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(cfg.TokenFile)
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	id, err := jointoken.Bearer(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return nil // another authority's, whose form is its own
+	}
+	if !cmd.Flags().Changed("namespace") {
+		cfg.Namespace = id.Namespace
+	}
+	cfg.ServiceAccount = cmp.Or(cfg.ServiceAccount, id.ServiceAccount)
+	return nil
+}
 
 // newRunCommand returns `lateen run`.
 func newRunCommand() *cobra.Command {
@@ -18,7 +41,7 @@ func newRunCommand() *cobra.Command {
 	var service, version string
 	var labels map[string]string
 	cmd := &cobra.Command{
-		Use:   "run (--service SERVICE | --name NAME) [--port PORT] -- COMMAND [ARG...]",
+		Use:   "run (--service SERVICE | --name NAME | --group GROUP) [--port PORT] -- COMMAND [ARG...]",
 		Short: "Run a command as a workload of a mesh, with a proxy beside it",
 		Long: `Starts a proxy with an identity of its own, registers the workload, and runs the command; ends both, with the command's exit code.
 When it is told to end, the workload is taken out of the mesh first, so that nobody new is sent to it while it finishes.
@@ -29,21 +52,25 @@ The command finds in its environment where to listen (HOST and PORT, of the firs
 The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --discovery-address names a control plane elsewhere.`,
 		Example: "  lateen run --service hello --port 8080=9000 -- python3 -m http.server 9000 --bind 127.0.0.1\n" +
 			"  lateen run --name client -- curl http://hello/\n" +
-			"  lateen run --service db --port 5432 --discovery-address istiod.example:15012 --token-file token --root-cert root.pem -- ./db",
+			"  lateen run --service db --port 5432 --discovery-address istiod.example:15012 --token-file token --root-cert root.pem -- ./db\n" +
+			"  lateen run --group db --port 5432 --discovery-address istiod.example:15012 --token-file token --root-cert root.pem -- ./db",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if service == "" && cfg.Name == "" {
-				return errors.New("say what the workload is with --service or --name")
+			if service == "" && cfg.Name == "" && cfg.Group == "" {
+				return errors.New("say what the workload is with --service, --name or --group")
+			}
+			if err := ofToken(cmd, &cfg); err != nil {
+				return err
 			}
 			cfg.Command = args
 			cfg.Labels = map[string]string{}
-			cfg.Deployment = cfg.Name
+			cfg.Deployment = cmp.Or(cfg.Name, cfg.Group)
 			if service != "" {
 				cfg.Labels["app"], cfg.Deployment = service, service
 				if version != "" {
 					cfg.Deployment += "-" + version
 				}
-			} else {
+			} else if cfg.Group == "" { // else the group says
 				cfg.Labels["app"] = cfg.Name
 			}
 			if version != "" {
@@ -54,7 +81,7 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 				cfg.Name = fmt.Sprintf("%s-%d", cfg.Deployment, os.Getpid())
 			}
 			if cfg.ServiceAccount == "" {
-				cfg.ServiceAccount = cfg.Labels["app"]
+				cfg.ServiceAccount = cmp.Or(cfg.Labels["app"], cfg.Group)
 			}
 			cfg.StateDir = stateDir(cmd)
 			var err error
@@ -75,8 +102,8 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&service, "service", "", "label app of the workload, by which a Service selects it")
 	flags.StringVar(&version, "version", "", "label version of the workload")
 	flags.StringVar(&cfg.Name, "name", "", "name of the instance (default SERVICE-VERSION-PID)")
-	flags.StringVarP(&cfg.Namespace, "namespace", "n", "default", "namespace of the workload")
-	flags.StringVar(&cfg.ServiceAccount, "service-account", "", "service account, which is the workload's identity (default its label app)")
+	flags.StringVarP(&cfg.Namespace, "namespace", "n", "default", "namespace of the workload (default with a token: its)")
+	flags.StringVar(&cfg.ServiceAccount, "service-account", "", "service account, which is the workload's identity (default the token's, else its label app)")
 	flags.StringToStringVar(&labels, "labels", nil, "more labels, KEY=VALUE")
 	flags.StringSliceVar(&cfg.Ports, "port", nil, "port that the workload serves: PORT, PORT=APP-PORT of 127.0.0.1, or PORT=IP:APP-PORT; may be given several times")
 	flags.DurationVar(&cfg.Drain, "drain-time", 5*time.Second, "how long to go on serving between leaving the mesh and ending the command")
@@ -85,6 +112,7 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&cfg.RootCert, "root-cert", "", "PEM file with the root certificate of its mesh")
 	flags.StringVar(&cfg.IP, "ip", "", "address of this host that is the workload's (default that towards the control plane)")
 	flags.StringVar(&cfg.CaptureUser, "capture-user", "", "run the command as this user, and redirect this user's connections to the proxy (needs root; IPv4)")
-	flags.StringVar(&cfg.Group, "group", "", "WorkloadGroup, of the workload's namespace, by which it registers the workload")
+	flags.StringVar(&cfg.Group, "group", "", "WorkloadGroup, of the workload's namespace, by which it registers the workload, and which says how to ask whether it is well")
+	flags.BoolVar(&cfg.ExecProbes, "exec-probes", false, "allow the group's probe to be a command, which runs as this user")
 	return cmd
 }

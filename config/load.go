@@ -249,8 +249,9 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 		obj.tree.Kids = append(obj.tree.Kids, decode.Tree{Name: p.Key.Value, Line: int32(p.Key.Line)})
 		kid := &obj.tree.Kids[len(obj.tree.Kids)-1]
 		switch {
-		case p.Key.Value == "apiVersion" || p.Key.Value == "kind" || p.Key.Value == "status":
-			// status is what somebody else observed: accepted as kubectl does, never used.
+		case p.Key.Value == "apiVersion" || p.Key.Value == "kind":
+		case p.Key.Value == "status":
+			obj.Conditions = conditions(p.Value)
 		case p.Key.Value == "metadata":
 			d.Into(withoutManagedFields(p.Value), path.Child("metadata"), &meta, kid)
 		case kind.HasSpec && p.Key.Value == "spec":
@@ -289,6 +290,35 @@ func (o *one) object(d *decode.Decoder, n *yaml.Node, pairs []decode.Pair, kind 
 	}
 	o.seen[key] = obj
 	o.objects = append(o.objects, obj)
+}
+
+// conditions reads a status, which is what somebody else observed: whatever stands there is accepted, as kubectl does, and what is no
+// condition is left out.
+func conditions(status *yaml.Node) []Condition {
+	var found struct {
+		Conditions []struct {
+			Type, Status, Reason, Message string
+			LastProbeTime                 string `yaml:"lastProbeTime"`
+			LastTransitionTime            string `yaml:"lastTransitionTime"`
+		}
+	}
+	if status.Decode(&found) != nil {
+		return nil
+	}
+	var out []Condition
+	for _, c := range found.Conditions {
+		one := Condition{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+		for _, at := range []struct {
+			text string
+			into *time.Time
+		}{{c.LastProbeTime, &one.LastProbeTime}, {c.LastTransitionTime, &one.LastTransitionTime}} {
+			if when, err := time.Parse(time.RFC3339Nano, at.text); err == nil {
+				*at.into = when
+			}
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // meshProblems checks the mesh's settings where Istio keeps them: ConfigMap istio-system/istio,

@@ -63,11 +63,36 @@ type Object struct {
 	// *corev1.Service, metadata included).
 	Spec   any
 	Source Source
+	// Conditions are status.conditions: what the mesh has observed. Nothing else of a status is read.
+	Conditions []Condition
 
 	tree     *decode.Tree
 	document *yaml.Node // the object's mapping, when LoadOptions.KeepText was set
 	comments *yaml.Node // the document around it, which carries head and foot comments
 	offset   int        // lines before the document in its file
+}
+
+// ConditionHealthy is the type of a WorkloadEntry's condition that tells of its workload's health checks.
+const ConditionHealthy = "Healthy"
+
+// Condition is one of an object's status.conditions, in the form of Kubernetes and of istio.meta.v1alpha1.IstioCondition.
+type Condition struct {
+	Type               string    `json:"type"`
+	Status             string    `json:"status"` // True, False or Unknown
+	LastProbeTime      time.Time `json:"lastProbeTime,omitzero"`
+	LastTransitionTime time.Time `json:"lastTransitionTime,omitzero"`
+	Reason             string    `json:"reason,omitempty"`
+	Message            string    `json:"message,omitempty"`
+}
+
+// Condition returns the condition of a type, the zero value when there is none.
+func (o *Object) Condition(typ string) Condition {
+	for _, c := range o.Conditions {
+		if c.Type == typ {
+			return c
+		}
+	}
+	return Condition{}
 }
 
 // Key returns the object's name.

@@ -16,13 +16,16 @@ import (
 
 // Map returns the object as JSON-like values: apiVersion, kind, metadata and what the kind has
 // besides. If the object's text was kept (LoadOptions.KeepText), values are as the user wrote
-// them (3m stays 3m), otherwise they are in the proto's JSON form (180s).
+// them (3m stays 3m), otherwise they are in the proto's JSON form (180s). Of a status it has the conditions.
 func (o *Object) Map() (map[string]any, error) {
 	out, err := o.content()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o, err)
 	}
 	delete(out, "status")
+	if len(o.Conditions) > 0 {
+		out["status"] = map[string]any{"conditions": o.Conditions}
+	}
 	out["apiVersion"], out["kind"] = o.APIVersion, o.Kind.Name
 	meta := map[string]any{"name": o.Name}
 	if o.Namespace != "" {
@@ -104,6 +107,7 @@ func (o *Object) Text() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		delete(m, "status")
 		if err := enc.Encode(m); err != nil {
 			return nil, fmt.Errorf("%s: %w", o, err)
 		}

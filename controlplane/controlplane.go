@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/autoregistration"
 	"github.com/lateen-mesh/lateen/controlplane/internal/ca"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
@@ -39,6 +40,10 @@ type Config struct {
 	MeshFile string
 	// CADir holds the certificate authority; made at the first start.
 	CADir string
+
+	// WorkloadEntryGrace is how long the WorkloadEntry of a workload that has registered itself stays when its proxy has gone. Default 10 s. Entries
+	// are kept in WorkloadsDir; without one nothing registers.
+	WorkloadEntryGrace time.Duration
 
 	// Consul are catalogues whose services are services of the mesh.
 	Consul []ConsulCatalog
@@ -68,6 +73,7 @@ type ControlPlane struct {
 	store    *file.Store
 	registry *file.Store // nil without WorkloadsDir
 	others   []registry
+	members  *autoregistration.Registrar
 	pipeline *pipeline
 	xds      *xdsserver.Server
 	debug    *debug.Server
@@ -111,9 +117,12 @@ func New(cfg Config) (*ControlPlane, error) {
 	if c.others, err = newRegistries(cfg, log.Scope(cfg.Logger, "registry"), reg); err != nil {
 		return nil, err
 	}
+	c.members = autoregistration.New(autoregistration.Options{
+		Dir: cfg.WorkloadsDir, Instance: cfg.Instance, Grace: cfg.WorkloadEntryGrace, Logger: log.Scope(cfg.Logger, "registry"), Registerer: reg,
+	})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg)
 	c.xds = xdsserver.New(xdsserver.Options{
-		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Instance: cfg.Instance,
+		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
 	})
 	c.debug = debug.New(debug.Options{
@@ -167,7 +176,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	}
 	defer l.close()
 
+	if err := c.members.Load(); err != nil {
+		return err
+	}
 	g := lifecycle.NewGroup(ctx)
+	g.Go("registration", c.members.Run)
 	waiting := 1
 	g.Go("config store", func(ctx context.Context) error {
 		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: "config", batch: b}) })
@@ -185,7 +198,10 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		})
 	}
 	g.Go("push", func(ctx context.Context) error {
-		return c.pipeline.run(ctx, waiting, c.loaded, func(v served) { c.xds.Push(v) })
+		return c.pipeline.run(ctx, waiting, c.loaded, func(v served) {
+			c.xds.Push(v)
+			c.members.Update(v.Snapshot())
+		})
 	})
 	// Certificates and debugging pages are served while a registry is away at the start; streams of xDS wait for c.loaded: a proxy that was
 	// told before that there is nothing would drop what it has.

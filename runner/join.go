@@ -136,6 +136,13 @@ func (c Config) joinRemote() (*membership, error) {
 		workload: w, flags: append(w.ExplicitFlags(), "--token-file", c.TokenFile),
 		leave: func() error { return nil }, forget: func() error { return nil },
 	}
+	if c.Group != "" {
+		// The agent sees that its proxy is to go, and tells the control plane.
+		m.leave = func() error { return post(w, "/healthcheck/fail") }
+		if c.ExecProbes {
+			m.flags = append(m.flags, "--exec-probes")
+		}
+	}
 	return m, nil
 }
 

@@ -36,6 +36,8 @@ type Config struct {
 	// Group is the WorkloadGroup by which the control plane registers the workload.
 	Group string
 
+	// ExecProbes allows the Group's probe to be a command, which runs as this program's user.
+	ExecProbes bool
 	// CaptureUser is the user that the command runs as and whose connections are redirected to the proxy; "" for no redirection.
 	CaptureUser string
 
@@ -52,6 +54,8 @@ const (
 	readyTimeout = 30 * time.Second
 	// grace is how long the command may take to end.
 	grace = 10 * time.Second
+	// adminTimeout bounds a request to the proxy's admin API.
+	adminTimeout = 2 * time.Second
 )
 
 // Run joins the mesh and runs the command until it ends or ctx does. The error is an ExitError when the command ended badly.
@@ -144,16 +148,26 @@ func (cfg Config) withProxy(ctx context.Context, m *membership, who *syscall.Cre
 func drain(w workload.Workload, d time.Duration, done <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.Admin()+"/drain_listeners?graceful&inboundonly", nil)
-	if err == nil {
-		if resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req); err == nil {
-			resp.Body.Close()
-		}
-	}
+	_ = post(w, "/drain_listeners?graceful&inboundonly") // a proxy that is gone serves nobody
 	select {
 	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// post tells the workload's proxy something by its admin API.
+func post(w workload.Workload, path string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.Admin()+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("tell the proxy: %w", err)
+	}
+	return resp.Body.Close()
 }
 
 func keepToken(ctx context.Context, refresh func(time.Time) error) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/lateen-mesh/lateen/agent"
+	"github.com/lateen-mesh/lateen/agent/health"
 )
 
 // options are the flags; what is empty comes from the environment, then from a default.
@@ -27,6 +29,7 @@ type options struct {
 	labels                           map[string]string
 	inbound                          []string
 	bind, httpProxy, adminIP         string
+	execProbes                       bool
 	adminPort, healthPort, statsPort uint16
 }
 
@@ -54,6 +57,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.bind, "bind", "", "address that a router binds its servers' ports to (default 0.0.0.0)")
 	fs.StringVar(&o.httpProxy, "http-proxy", "", "IP:PORT of the explicit proxy port for the application's own requests")
 	fs.StringVar(&o.adminIP, "admin-ip", "", "address of the proxy's admin API (default the workload's)")
+	fs.BoolVar(&o.execProbes, "exec-probes", false, "run the command that a WorkloadGroup gives as its probe, as this user")
 	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
 	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
 	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
@@ -68,6 +72,7 @@ type proxyConfig struct {
 	StatusPort       uint16            `yaml:"statusPort"`
 	Concurrency      int               `yaml:"concurrency"`
 	ProxyMetadata    map[string]string `yaml:"proxyMetadata"`
+	ReadinessProbe   *health.Probe     `yaml:"readinessProbe"`
 }
 
 func parseProxyConfig(text string) (proxyConfig, error) {
@@ -78,7 +83,12 @@ func parseProxyConfig(text string) (proxyConfig, error) {
 	dec := yaml.NewDecoder(strings.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&out); err != nil {
-		return out, fmt.Errorf("PROXY_CONFIG: %w (known here: discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata)", err)
+		return out, fmt.Errorf("PROXY_CONFIG: %w (known here: discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe)", err)
+	}
+	if p := out.ReadinessProbe; p != nil {
+		if err := p.Validate(); err != nil {
+			return out, fmt.Errorf("PROXY_CONFIG: readinessProbe: %w", err)
+		}
 	}
 	return out, nil
 }
@@ -116,6 +126,11 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 		Dir:          first(o.configPath, pc.ConfigPath, "./etc/istio/proxy"),
 		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: first(o.healthPort, pc.StatusPort), StatsPort: o.statsPort,
 		Concurrency: first(o.concurrency, pc.Concurrency),
+	}
+	cfg.Group, _ = meta["AUTO_REGISTER_GROUP"].(string)
+	cfg.Probe, cfg.ProbeTargets, cfg.ExecProbes = pc.ReadinessProbe, o.targets(), o.execProbes
+	if cfg.Probe != nil {
+		meta["PROXY_CONFIG"] = map[string]any{"readinessProbe": map[string]any{}} // that there is one the control plane must know
 	}
 	ip := first(o.ip, env["INSTANCE_IP"])
 	if ip == "" {
@@ -169,6 +184,20 @@ func (o *options) addMetadata(meta map[string]any) error {
 		meta["LABELS"] = labels
 	}
 	return nil
+}
+
+// targets are where the application serves the ports of --inbound, which addMetadata has judged.
+func (o *options) targets() health.Targets {
+	out := health.Targets{}
+	for _, rule := range o.inbound {
+		port, to, _ := strings.Cut(rule, "=")
+		n, err := strconv.ParseUint(port, 10, 16)
+		at, addrErr := netip.ParseAddrPort(to)
+		if err == nil && addrErr == nil {
+			out[uint32(n)] = at
+		}
+	}
+	return out
 }
 
 // metadata reads Istio's variables: ISTIO_META_KEY is text, ISTIO_METAJSON_KEY is JSON.

@@ -29,6 +29,11 @@ var effective = map[*schema.Kind][]string{
 		"endpoints", "workloadSelector", "exportTo", "subjectAltNames",
 	},
 	schema.WorkloadEntry: {"address", "ports", "labels", "weight", "serviceAccount", "locality", "network"},
+	// A workload's address is the one that it registers with.
+	schema.WorkloadGroup: {
+		"metadata.labels", "metadata.annotations", "probe",
+		"template.ports", "template.labels", "template.weight", "template.serviceAccount", "template.locality", "template.network",
+	},
 	schema.Gateway: {
 		"selector", "servers.bind", "servers.name", "servers.hosts",
 		// The commands of MONGO, MYSQL and REDIS are not read: they are TCP, and the control plane says so.
@@ -80,7 +85,6 @@ var effective = map[*schema.Kind][]string{
 	},
 
 	// Parsed and kept; nothing reads them yet.
-	schema.WorkloadGroup:         {},
 	schema.ProxyConfig:           {},
 	schema.AuthorizationPolicy:   {},
 	schema.RequestAuthentication: {},

@@ -67,6 +67,12 @@ type Proxy struct {
 	// (LATEEN_ON_DEMAND, "true" or true). It is sent route configurations without virtual hosts, and
 	// only the clusters that its listeners and the virtual hosts that it has asked for lead to.
 	OnDemand bool
+	// Group is the WorkloadGroup by which the proxy's workload registers itself (AUTO_REGISTER_GROUP), "" for none, and Entry the name of the
+	// WorkloadEntry that it was given, which is set once it has registered.
+	Group, Entry string
+	// Probed: the node's own proxy configuration has a readiness probe (PROXY_CONFIG). AsksForProbe: its agent does the probe of the group
+	// (LATEEN_HEALTH_CHECKS).
+	Probed, AsksForProbe bool
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 }
@@ -153,12 +159,17 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		p.HTTPProxy = ap
 	}
 	p.Unprivileged = str("UNPRIVILEGED_POD") == "true"
+	p.Group = str("AUTO_REGISTER_GROUP")
+	if p.AsksForProbe, err = parseSwitch(metadata["LATEEN_HEALTH_CHECKS"]); err != nil {
+		return nil, &NodeError{id, "LATEEN_HEALTH_CHECKS " + err.Error()}
+	}
 	if c, ok := metadata["PROXY_CONFIG"].(map[string]any); ok {
 		t, err := parseTopology(c["gatewayTopology"])
 		if err != nil {
 			return nil, &NodeError{id, "PROXY_CONFIG: " + err.Error()}
 		}
 		p.Topology = t
+		_, p.Probed = c["readinessProbe"].(map[string]any)
 	}
 	for k := range metadata {
 		p.Own = p.Own || strings.HasPrefix(k, "LATEEN_")

@@ -349,8 +349,10 @@ type Workload struct {
 	Network        string
 	Weight         uint32
 	TLS            TLSMode // by label security.istio.io/tlsMode: istio
-	Origin         Origin
-	Rev            uint64
+	// Unhealthy: its agent's checks say so, or have not said yet that it is well.
+	Unhealthy bool
+	Origin    Origin
+	Rev       uint64
 }
 
 // Key is the key of a workload in Snapshot.Workloads.

@@ -28,6 +28,7 @@ type Snapshot struct {
 	Telemetries         Table[*Telemetry]
 	Sidecars            Table[*SidecarConfig] // by namespace/name
 	EnvoyFilters        Table[*EnvoyFilter]   // by namespace/name
+	WorkloadGroups      Table[*WorkloadGroup] // by namespace/name
 
 	// Indexes, derived by the builder.
 
@@ -426,9 +427,13 @@ func (s *Snapshot) Telemetry(ns string, labels map[string]string) []*Telemetry {
 	return out
 }
 
-// WorkloadOf finds the workload that a proxy stands in front of: by namespace and name, among workloads and then among the instances that
-// registries have given, else by address. Nil when it is not registered.
+// WorkloadOf finds the workload that a proxy stands in front of: the one that it has registered, else by namespace and name, among workloads and then
+// among the instances that registries have given, else by address. Nil when it is not registered.
 func (s *Snapshot) WorkloadOf(p *Proxy) *Workload {
+	if p.Entry != "" {
+		w, _ := s.Workloads.Get(p.Namespace + "/" + p.Entry)
+		return w
+	}
 	if w, ok := s.Workloads.Get(p.Namespace + "/" + p.Name); ok {
 		return w
 	}

@@ -36,6 +36,7 @@ type Builder struct {
 	telemetries *collection[model.Telemetry]
 	sidecars    *collection[model.SidecarConfig]
 	patches     *collection[model.EnvoyFilter]
+	groups      *collection[model.WorkloadGroup]
 
 	registered registrations
 	labels     labelIndex
@@ -78,6 +79,7 @@ func New() *Builder {
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		sidecars:    newCollection(func(v *model.SidecarConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		patches:     newCollection(func(v *model.EnvoyFilter) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		groups:      newCollection(func(v *model.WorkloadGroup) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
 	b.services.join = joinServices
 	b.services.finish = func(s *model.Service) {
@@ -204,6 +206,7 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 		var v *model.Workload
 		if spec, ok := specOf[networking.WorkloadEntry](e); ok {
 			v = b.workload(o, spec, workloadLabels(o, spec))
+			v.Unhealthy = !healthy(o)
 		}
 		b.workloads.set(path, owner, v)
 	case "VirtualService":
@@ -255,6 +258,12 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = envoyFilter(o, spec, p)
 		}
 		b.patches.set(path, owner, v)
+	case "WorkloadGroup":
+		var v *model.WorkloadGroup
+		if spec, ok := specOf[networking.WorkloadGroup](e); ok {
+			v = b.workloadGroup(o, spec, p)
+		}
+		b.groups.set(path, owner, v)
 	default:
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}

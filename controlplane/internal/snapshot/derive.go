@@ -46,6 +46,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
 	s.Sidecars, sidecars = b.sidecars.flush(s.Sidecars, b.next)
 	s.EnvoyFilters, patches = b.patches.flush(s.EnvoyFilters, b.next)
+	var groups []diff[model.WorkloadGroup] // their agents and the registration read them, no resource of a proxy does
+	s.WorkloadGroups, groups = b.groups.flush(s.WorkloadGroups, b.next)
 
 	for _, d := range services {
 		b.labels.service(d)
@@ -104,7 +106,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		s.RuleLabels = old.RuleLabels
 	}
 
-	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars)+len(patches) > 0
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars)+len(patches)+len(groups) > 0
 	if ch.Empty() && !differs {
 		ch.To, ch.Objects = old.Version, nil
 		return old, ch
@@ -311,7 +313,7 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 			}
 			add(of, model.Instance{
 				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
-				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Origin: w.Origin,
+				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Unhealthy: w.Unhealthy, Origin: w.Origin,
 			}, w.Ports)
 		}
 	}

@@ -21,6 +21,7 @@ const (
 	EndpointType  = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	SecretType    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+	AgentType     = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 )
 
 // Resource is one resource that a proxy should have. It is cheap: the message is made by
@@ -54,6 +55,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           detection); of the proxy its Scope
 //	all        the EnvoyFilters for the proxy; keys name those for the resource
 //	Secrets    the Secret, gateways that select the proxy, and destination rules
+//	Agents     the proxy's WorkloadGroup
 
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {

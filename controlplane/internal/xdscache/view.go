@@ -126,6 +126,8 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	case translate.ExtensionType:
 		// By name alone, as secrets.
 		return v.cache.encodeAll(translate.ExtensionType, translate.Extensions(v.snap, p.Proxy, sub.Names.All()))
+	case translate.AgentType:
+		return v.cache.encodeAll(translate.AgentType, translate.AgentConfig(v.snap, p.Proxy))
 	default:
 		return nil
 	}

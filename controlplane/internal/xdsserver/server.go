@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 	"github.com/lateen-mesh/lateen/pkg/version"
@@ -33,6 +34,8 @@ type Options struct {
 	// Begun, when it is not nil, is closed once the view is worth serving; streams wait for it. A proxy that is told before what there is
 	// would drop what it has.
 	Begun <-chan struct{}
+	// Registrar registers workloads that ask for it; nil: such proxies are served as others are.
+	Registrar Registrar
 	// Instance names this control plane, as in the column ISTIOD of proxy-status.
 	Instance string
 	// AckTimeout is how long later types and removals wait for the answer to earlier ones. Default 5 s.
@@ -43,6 +46,15 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+}
+
+// Registrar is told of the connections of proxies, and of what their agents find out.
+type Registrar interface {
+	// Connect returns the proxy as it is to be served, and what is to be called when the connection has ended. The error is told to the proxy, which
+	// is sent away.
+	Connect(ctx context.Context, p *model.Proxy) (served *model.Proxy, leave func(), err error)
+	// Health says whether the workload of a connected proxy is well, and if not, why.
+	Health(p *model.Proxy, healthy bool, message string)
 }
 
 // Server serves ADS. Make one with New; its methods may be called from any goroutine.

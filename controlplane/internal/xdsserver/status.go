@@ -59,11 +59,14 @@ func (p *ProxyStatus) Type(typeURL string) TypeStatus {
 }
 
 // Status returns the state of every connected proxy, by node id. Of two connections of one proxy the newer counts: the older is one whose
-// end has not been noticed yet.
+// end has not been noticed yet. Agents' streams do not count.
 func (s *Server) Status() []ProxyStatus {
 	s.mu.Lock()
 	streams := make([]*stream, 0, len(s.streams))
 	for st := range s.streams {
+		if st.agent {
+			continue
+		}
 		streams = append(streams, st)
 	}
 	s.mu.Unlock()

@@ -41,6 +41,7 @@ type stream struct {
 	caller  spiffe.ID
 	address string
 	since   time.Time
+	agent   bool          // it is the agent's beside the proxy: it is no proxy of its own
 	wake    chan struct{} // one place: what matters is that something happened, not how often
 
 	mu      sync.Mutex
@@ -80,10 +81,20 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 			return ended(g.Context().Err())
 		}
 	}
+	if s.opts.Registrar != nil {
+		served, leave, err := s.opts.Registrar.Connect(g.Context(), proxy)
+		if err != nil {
+			s.log.Warn("xDS stream refused", "node", proxy.ID, "err", err)
+			return status.Error(codes.FailedPrecondition, err.Error())
+		}
+		defer leave()
+		proxy = served
+	}
 	now := s.opts.Now()
 	st := &stream{
 		server: s, id: fmt.Sprintf("%s-%d", proxy.ID, s.nextID.Add(1)), proxy: proxy, caller: caller, since: now,
 		wake: make(chan struct{}, 1), session: newSession(xdscache.NewProxy(proxy), s.View(), sotw, &s.names, s.opts.AckTimeout, now),
+		agent: agentType(first.req.typeURL),
 	}
 	if p, ok := peer.FromContext(g.Context()); ok {
 		st.address = p.Addr.String()
@@ -145,6 +156,12 @@ func (st *stream) receive(m message, recv func() (message, error)) error {
 }
 
 func (st *stream) take(req request) error {
+	if req.typeURL == TypeHealth {
+		if st.server.opts.Registrar != nil {
+			st.server.opts.Registrar.Health(st.proxy, req.refusal == "", req.refusal)
+		}
+		return nil
+	}
 	if req.refusal != "" {
 		st.server.metrics.reject(req.typeURL)
 		st.server.log.Warn("ADS: the proxy refused a response", "node", st.proxy.ID, "type", req.typeURL, "nonce", req.nonce, "err", req.refusal)

@@ -15,6 +15,17 @@ const (
 	TypeECDS     = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
+// The types of agents, as Istio's agent uses them.
+const (
+	// TypeProxyConfig is what an agent is told: an istio.mesh.v1alpha1.ProxyConfig.
+	TypeProxyConfig = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
+	// TypeHealth is what an agent says: a request of this type is a message of its own, without an answer. Its error_detail says what is wrong with the
+	// workload; without one the workload is well.
+	TypeHealth = "type.googleapis.com/istio.v1.HealthInformation"
+)
+
+func agentType(typeURL string) bool { return typeURL == TypeProxyConfig || typeURL == TypeHealth }
+
 // View is the mesh at one version, as resources. It is immutable, and its methods may be called from any goroutine.
 type View interface {
 	// Version grows with every view.
