@@ -155,6 +155,7 @@ func (l *Local) apply(v *version) {
 		return
 	}
 	fresh := l.version == nil
+	other := !fresh && l.cfg.HTTP.Protocol != v.cfg.HTTP.Protocol // connections that speak it are not for further requests
 	l.setConfig(v)
 	l.detector = v.detector
 	keep := make(map[*Host]*LocalHost, len(v.set.hosts))
@@ -189,7 +190,7 @@ func (l *Local) apply(v *version) {
 		switch fails := failed && !lh.failed; {
 		case fails && v.cfg.CloseOnHealthFailure:
 			lh.fail()
-		case lh.Pool != nil && (fails || moved && !fresh && v.cfg.CloseOnHostChange):
+		case lh.Pool != nil && (fails || other || moved && !fresh && v.cfg.CloseOnHostChange):
 			// A host that fails may be good again by another way: new connections find it.
 			lh.Pool.Drain()
 		}

@@ -27,10 +27,11 @@ type Client struct {
 	spared     bool // cancelled in that call, and left open
 	counted    bool // holds one of the connections that the breaker counts
 	high       bool
-	local      bool // closed by us
-	remote     bool // and only because the peer had ended
-	draining   bool // serves no further request
-	mux        *mux // HTTP/2; nil: HTTP/1, or not known yet
+	local      bool                         // closed by us
+	remote     bool                         // and only because the peer had ended
+	draining   bool                         // serves no further request
+	speaks     xdsresource.UpstreamProtocol // as the cluster was configured when the connection began
+	mux        *mux                         // HTTP/2; nil: HTTP/1, or not known yet
 	began      int64
 	idleSince  int64
 	idle       eventloop.Timer
@@ -49,18 +50,28 @@ func (c *Client) OnConnected(cn *conn.Conn) {
 		c.close()
 		return
 	}
-	switch p := c.pool; {
-	case p.version() == xdsresource.UpstreamHTTP2, p.version() == xdsresource.UpstreamAuto && cn.Info().ALPN == "h2":
-		if p.version() == xdsresource.UpstreamAuto {
-			p.countVersion(xdsresource.UpstreamHTTP2)
-		}
-		newMux(c)
+	p, v := c.pool, c.agreed(cn.Info().ALPN)
+	if c.speaks == xdsresource.UpstreamAuto {
+		p.countVersion(v)
+	}
+	old := c.speaks != p.version() // the cluster speaks another by now: this one is for those who wait for it
+	if v == xdsresource.UpstreamHTTP2 {
+		m := newMux(c)
 		p.serve()
-	default:
-		if p.version() == xdsresource.UpstreamAuto {
-			p.countVersion(xdsresource.UpstreamHTTP1)
+		if old {
+			m.retire()
 		}
-		p.ready(c)
+		return
+	}
+	if c.draining = old; old && p.first == nil {
+		c.close()
+		return
+	}
+	p.ready(c)
+	for p.first != nil && p.tooFew() { // it was to be one of HTTP/2, for all that wait
+		if !p.connect(p.first.HighPrio) {
+			break
+		}
 	}
 }
 

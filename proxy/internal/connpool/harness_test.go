@@ -22,6 +22,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
+	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -45,7 +46,8 @@ func newWorld(t *testing.T, addr string, change func(*xdsresource.Cluster)) *wor
 		t.Fatal(err)
 	}
 	w.store.Attach(0, w.loop.Post)
-	w.mgr = cluster.New(cluster.Config{Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: log})
+	w.mgr = cluster.New(cluster.Config{Workers: []cluster.Worker{w.loop}, Stats: w.store, Logger: log,
+		NewTransport: func(u *xdsresource.UpstreamTransport) (any, error) { return transportsocket.NewUpstream(u, nil) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context) error{w.loop.Run, w.mgr.Run} {

@@ -156,7 +156,7 @@ func (p *Pool) connect(high bool) bool {
 		}
 		o.Header = t.Header(&o.Wish, p.tlvs, p.host.Host.Info().TLVs, p.local.CountLostTLVs)
 	}
-	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now()}
+	c := &Client{pool: p, counted: taken, high: high, connecting: true, began: p.loop.Now(), speaks: p.version()}
 	c.next = p.all
 	if p.all != nil {
 		p.all.prev = c
@@ -165,8 +165,8 @@ func (p *Pool) connect(high bool) bool {
 	p.conns++
 	p.connecting++
 	p.local.Inc(cluster.CxTotal)
-	if v := p.version(); v != xdsresource.UpstreamAuto { // else the handshake tells
-		p.countVersion(v)
+	if c.speaks != xdsresource.UpstreamAuto { // else the handshake tells
+		p.countVersion(c.speaks)
 	}
 	p.local.GaugeAdd(cluster.CxActive, 1)
 	p.host.OnConnecting()

@@ -33,6 +33,24 @@ func (p *Pool) alpn(t *transportsocket.Client) string {
 	return ""
 }
 
+// agreed is the version that a connection speaks once its handshake is over. What was offered may be older than the cluster's configuration: a filter chose it for
+// its request before, or the host has left with the transport that it had, and those who wait for it get their connections still. So what both ends have agreed on
+// counts.
+func (c *Client) agreed(alpn string) xdsresource.UpstreamProtocol {
+	if c.speaks == xdsresource.UpstreamAuto || c.pool.name.wish.ALPN != "" || c.pool.closed {
+		switch alpn {
+		case "h2":
+			return xdsresource.UpstreamHTTP2
+		case "http/1.1", "http/1.0":
+			return xdsresource.UpstreamHTTP1
+		}
+	}
+	if c.speaks == xdsresource.UpstreamAuto {
+		return xdsresource.UpstreamHTTP1
+	}
+	return c.speaks
+}
+
 func (p *Pool) countVersion(v xdsresource.UpstreamProtocol) {
 	if v == xdsresource.UpstreamHTTP2 {
 		p.local.Inc(cluster.CxHTTP2Total)
