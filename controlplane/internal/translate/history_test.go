@@ -316,6 +316,8 @@ func historyProxies(t *testing.T) []*model.Proxy {
 		{"sidecar~127.0.1.1~w1.shop~shop.svc.cluster.local", map[string]any{"INTERCEPTION_MODE": "NONE", "LATEEN_HTTP_PROXY": "127.0.1.1:15080", "LABELS": map[string]any{"app": "a"}}},
 		{"sidecar~127.0.1.2~w2.other~other.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "b", "version": "v1"}}},
 		{"sidecar~127.0.1.3~w3.other~other.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "a"}}},
+		{"sidecar~127.0.1.2~w2.shop~shop.svc.cluster.local", map[string]any{"INTERCEPTION_MODE": "NONE", "LABELS": map[string]any{"app": "a"},
+			"LATEEN_INBOUND": "80=127.0.0.1:7080,81=127.0.0.1:7081,1=127.0.0.1:7001,2=127.0.0.1:7002"}},
 		{"router~127.0.1.3~w3.istio-system~istio-system.svc.cluster.local", map[string]any{"LABELS": map[string]any{"app": "a"}}},
 	} {
 		p, err := model.ParseProxy(n.id, "", n.meta, model.Locality{Region: "eu"})

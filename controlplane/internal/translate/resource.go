@@ -209,6 +209,8 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 		}
 		if wl := s.WorkloadOf(p); wl != nil {
 			w = wl.Key()
+		} else if leaving(p) {
+			own = own || len(c.Hosts) > 0 // its services are those of its labels
 		}
 	}
 	if len(c.Hosts) > 0 {

@@ -38,6 +38,9 @@ func portsOfServices(s *model.Snapshot, p *model.Proxy) map[uint32]*servedPort {
 	byPort := map[uint32]*servedPort{}
 	w := s.WorkloadOf(p)
 	if w == nil {
+		if leaving(p) {
+			portsOfLabels(s, p, byPort)
+		}
 		return byPort
 	}
 	keys, _ := s.ServicesOf.Get(w.Key())
@@ -64,6 +67,38 @@ func portsOfServices(s *model.Snapshot, p *model.Proxy) map[uint32]*servedPort {
 		}
 	}
 	return byPort
+}
+
+// leaving reports whether a proxy that no registry knows has listeners of its own all the same: it owns its workload's ports, and clients that have not heard yet
+// that the workload has left, or that know of it already, go on to connect to them. With interception there is a listener for every port.
+func leaving(p *model.Proxy) bool { return p.Interception == model.InterceptNone && len(p.Inbound) > 0 }
+
+// portsOfLabels are the ports at which services would have the workload among their endpoints, by what the proxy says of itself.
+func portsOfLabels(s *model.Snapshot, p *model.Proxy, byPort map[uint32]*servedPort) {
+	for _, svc := range s.Services.Values() {
+		if svc.Namespace != p.Namespace {
+			continue
+		}
+		for _, of := range svc.Definitions() {
+			if len(of.Selector) == 0 || !model.LabelsMatch(of.Selector, p.Labels) {
+				continue
+			}
+			for _, port := range of.Ports {
+				n := port.TargetPort()
+				if port.Named != "" || p.Inbound[n] == "" {
+					continue
+				}
+				sp := byPort[n]
+				if sp == nil {
+					sp = &servedPort{target: n, port: port, mode: s.MTLS(p.Namespace, p.Labels, n)}
+					byPort[n] = sp
+				}
+				if len(sp.services) == 0 || sp.services[len(sp.services)-1] != svc {
+					sp.services = append(sp.services, svc)
+				}
+			}
+		}
+	}
 }
 
 // portsOfSidecar are those alone that a Sidecar lists. Services that have the workload at such a port name it, as without one.
