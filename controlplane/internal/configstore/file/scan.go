@@ -81,11 +81,45 @@ func (s *Store) scan() Batch {
 			}
 		}
 	}
+	s.hold(next, now)
 	mesh := s.scanMesh(now)
 	// Files that were not read yet are suspects of the next scan, at once: those that the system names meanwhile join them.
 	s.suspects, s.unsettled = s.unsettled, map[string]bool{}
 	s.started = true
 	return s.merge(next, problems, mesh)
+}
+
+// hold keeps what files held that are missed for the first time, or while others are being written. One that takes the place of another may have come into a folder
+// that was read before it, or not have been read yet: between the two the mesh has neither.
+func (s *Store) hold(next map[string]*entry, now time.Time) {
+	missing := map[string]time.Time{}
+	elsewhere := map[config.Key]bool{}
+	for _, e := range next {
+		for _, o := range e.objects {
+			elsewhere[o.Key()] = true
+		}
+	}
+	for path, e := range s.files {
+		if next[path] != nil {
+			continue
+		}
+		since, again := s.missing[path]
+		if !again {
+			since = now
+		}
+		if again && (len(s.unsettled) == 0 || now.Sub(since) >= emptied) {
+			continue
+		}
+		missing[path] = since
+		held := &entry{path: path, info: e.info} // should the file be back, it is read anew
+		for _, o := range e.objects {
+			if !elsewhere[o.Key()] {
+				held.objects = append(held.objects, o)
+			}
+		}
+		next[path] = held
+	}
+	s.missing = missing
 }
 
 // read returns a file's entry: the old one when the file is the same. It is nil for what is no regular file.

@@ -64,6 +64,8 @@ type Store struct {
 	// unsettled gathers, during a scan, the files that are being written; started is set after the first scan, which reads all as it is.
 	unsettled map[string]bool
 	started   bool
+	// missing are files that the last scan did not find, and when they were first missed.
+	missing map[string]time.Time
 
 	mu       sync.Mutex // guards what other goroutines read
 	objects  map[config.Key]*config.Object
@@ -107,7 +109,7 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	for {
-		if len(s.suspects) > 0 {
+		if len(s.suspects)+len(s.missing) > 0 {
 			again.Reset(settling)
 		}
 		select {

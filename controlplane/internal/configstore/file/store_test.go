@@ -315,3 +315,74 @@ func TestUnreadableFolderKeepsItsObjects(t *testing.T) {
 }
 
 func servicePort(o *config.Object) int32 { return o.Spec.(*corev1.Service).Spec.Ports[0].Port }
+
+// TestReplacedByAnotherFile: a file goes and another comes; whatever of it a scan sees, there is no moment without either.
+func TestReplacedByAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	var later time.Duration
+	s := New(Options{Dir: dir, Now: func() time.Time { return time.Now().Add(later) }})
+	write := func(name, object string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(service(object, 80)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func(name string) {
+		t.Helper()
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what string) {
+		t.Helper()
+		b := s.scan()
+		var got []string
+		for _, o := range b.Changed {
+			got = append(got, "+"+o.Name)
+		}
+		for _, k := range b.Deleted {
+			got = append(got, "-"+k.Name)
+		}
+		if strings.Join(got, " ") != what {
+			t.Errorf("%v, want %q", got, what)
+		}
+		if m := s.Mistakes(); len(m) > 0 {
+			t.Error(m)
+		}
+	}
+	write("a.yaml", "a")
+	want("+a")
+	remove("a.yaml") // and the other has not been listed
+	want("")
+	write("b.yaml", "b") // nor settled
+	want("")
+	later = time.Minute
+	want("+b -a")
+	want("")
+	// The same object in another file is one change.
+	if err := os.Rename(filepath.Join(dir, "b.yaml"), filepath.Join(dir, "c.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	want("+b")
+	want("")
+	remove("c.yaml")
+	want("")
+	write("c.yaml", "b") // it is back
+	want("+b")
+	remove("c.yaml")
+	want("")
+	want("-b")
+	// Somebody who never stops writing holds nothing up.
+	write("d.yaml", "d")
+	want("+d")
+	remove("d.yaml")
+	write("e.yaml", "e")
+	for _, what := range []string{"", "", "-d"} {
+		at := time.Now().Add(later)
+		if err := os.Chtimes(filepath.Join(dir, "e.yaml"), at, at); err != nil {
+			t.Fatal(err)
+		}
+		want(what)
+		later += emptied * 2 / 3
+	}
+}
