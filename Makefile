@@ -1,5 +1,5 @@
 # Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
-# conformance (3), fuzz (14) and stress (5): .ci/run.
+# conformance (3), fuzz (14) and stress (8): .ci/run.
 
 GO      ?= go
 BIN     := bin
@@ -76,9 +76,10 @@ bench-controlplane:
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-# Some 5 minutes on two cores.
-## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic
+# Some 8 minutes on two cores.
+## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic; a thousand changes under load
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
+	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v -run TestConfigurationChangesUnderLoad ./test/e2e
 
 .PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin conformance registries bench profile bench-controlplane fuzz stress

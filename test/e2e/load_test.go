@@ -4,14 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
 // load is requests at a steady rate until end.
@@ -106,76 +103,4 @@ func (m *mesh) versions(t *testing.T) int {
 	}
 	t.Fatal("the control plane does not count its pushes")
 	return 0
-}
-
-// A thousand changes of weights and subsets under load through the gateway and the sidecars: no request fails.
-func TestConfigurationChangesUnderLoad(t *testing.T) {
-	const changes = 1000
-	m := shared
-	rule := func(extra string) string {
-		return `apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: catalog, namespace: istioinaction}
-spec:
-  host: catalog
-  subsets:
-  - {name: version-v1, labels: {version: v1}}
-  - {name: version-v2, labels: {version: v2}}
-` + extra
-	}
-	route := func(subset string, weight int) string {
-		return fmt.Sprintf(`apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: catalog, namespace: istioinaction}
-spec:
-  hosts: [catalog]
-  http:
-  - route:
-    - {destination: {host: catalog, subset: version-v1}, weight: %d}
-    - {destination: {host: catalog, subset: %s}, weight: %d}
-`, 100-weight, subset, weight)
-	}
-	const canary = "  - {name: canary, labels: {version: v2}}\n"
-	m.applyText(t, rule(""))
-	m.applyText(t, route("version-v2", 50))
-	m.settle(t, webappHost, "/api/catalog", func(a answer) bool { return a.code == http.StatusOK })
-	files := map[bool]string{
-		true:  filepath.Join(m.state, "config", "istioinaction", "destinationrule", "catalog.yaml"),
-		false: filepath.Join(m.state, "config", "istioinaction", "virtualservice", "catalog.yaml"),
-	}
-	before := m.versions(t)
-	load := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 4, 8*time.Millisecond)
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	made := before
-	for i := range changes {
-		weight := (i * 37) % 101
-		// Each file set on the way is right: the subset comes before the route that names it and goes after it.
-		step := []struct {
-			isRule bool
-			text   string
-		}{
-			{true, rule(canary)}, {false, route("canary", weight)}, {false, route("version-v2", weight)}, {true, rule("")},
-		}[i%4]
-		if err := runfile.WriteFile(files[step.isRule], []byte(step.text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		// The next change follows when this one is on its way: of two that come together the control plane would make one.
-		for patience := time.Now().Add(time.Second); time.Now().Before(patience); <-ticker.C {
-			if n := m.versions(t); n > made {
-				made = n
-				break
-			}
-		}
-	}
-	// The last word counts.
-	if err := runfile.WriteFile(files[false], []byte(route("version-v2", 100)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m.settle(t, webappHost, "/api/catalog", isV2)
-	load.end(t, 1000)
-	if made-before < changes*9/10 {
-		t.Errorf("the control plane made %d versions of %d changes", made-before, changes)
-	}
-	t.Logf("%d changes, %d versions", changes, made-before)
 }
