@@ -113,9 +113,11 @@ lines:
 	return false
 }
 
-// A sidecar stays small, also after all that the other tests have done to it, and while it serves.
+// A sidecar stays small, also after all that the other tests have done to it, and while it serves: what it has above that is gone within a second.
 func TestSidecarsStaySmall(t *testing.T) {
 	const limit, settled = 25_000, 20_000 // kB
+	// The system maps pages of the program around each that is touched, and the proxy gives back what it does not use 20 times a second, if it is let run.
+	const brief = time.Second
 	if os.Getenv("LATEEN_E2E_BUILD") != "" {
 		t.Skip("a build with LATEEN_E2E_BUILD is not the one whose size counts; this runs it: env -u LATEEN_E2E_BUILD go test -run TestSidecarsStaySmall ./test/e2e")
 	}
@@ -130,20 +132,27 @@ func TestSidecarsStaySmall(t *testing.T) {
 		return nil
 	})
 	const requests = 2000
-	most := map[string]resident{}
+	most, above, longest := map[string]resident{}, map[string]time.Time{}, map[string]time.Duration{}
 	load := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 8, time.Millisecond)
 	for look := time.NewTicker(10 * time.Millisecond); load.answered() < requests; <-look.C {
 		for name, is := range m.sidecarSizes(t) {
 			if is.total() > most[name].total() {
 				most[name] = is
 			}
+			if is.total() <= limit {
+				delete(above, name)
+			} else if since, ok := above[name]; !ok {
+				above[name] = time.Now()
+			} else {
+				longest[name] = max(longest[name], time.Since(since))
+			}
 		}
 	}
 	load.end(t, requests)
-	t.Logf("most resident: %v", most)
-	for name, is := range most {
-		if is.total() > limit {
-			t.Errorf("%s had %v resident while it served, want at most %d kB", name, is, limit)
+	t.Logf("most resident: %v; above %d kB for at most %v", most, limit, longest)
+	for name, d := range longest {
+		if d > brief {
+			t.Errorf("%s had more than %d kB resident for %v while it served, %v at most", name, limit, d, most[name])
 		}
 	}
 }
