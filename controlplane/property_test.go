@@ -109,6 +109,7 @@ func (b *bench) start(ctx context.Context, opts xdstest.Options) *xdstest.Client
 type world struct {
 	rnd      *rand.Rand
 	services map[int]*service
+	named    int // the service that the Sidecar of s1's workloads names; 0: there is no Sidecar
 }
 
 type service struct {
@@ -120,6 +121,10 @@ type service struct {
 }
 
 func (w *world) step() {
+	if w.rnd.IntN(16) == 0 {
+		w.named = w.rnd.IntN(6)
+		return
+	}
 	i := w.rnd.IntN(6)
 	s := w.services[i]
 	if s == nil {
@@ -149,6 +154,9 @@ func (w *world) step() {
 func (w *world) objects() map[string]string {
 	out := map[string]string{
 		"gw": "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: shop}\nspec:\n  selector: {istio: ingressgateway}\n  servers:\n  - port: {number: 80, name: http, protocol: HTTP}\n    hosts: ['*']\n",
+	}
+	if w.named > 0 {
+		out["sidecar"] = fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s1, namespace: shop}\nspec:\n  workloadSelector: {labels: {app: s1}}\n  egress:\n  - hosts: ['./*', ./s%d.shop.svc.cluster.local]\n", w.named)
 	}
 	for i, s := range w.services {
 		name := fmt.Sprintf("s%d", i)
@@ -228,6 +236,9 @@ func noGap(s xdstest.State, _ string) error {
 // asked are the hosts that a proxy on demand asks for in every route configuration: some that come and go, some that never are.
 var asked = xdstest.OnDemand("s0", "s1.shop:80", "s2.shop.svc.cluster.local", "s3.shop.svc", "10.0.0.5", "unknown.example.com")
 
+// askedAndBegun asks as well for what it is to have without asking: what its Sidecar names, since nobody has used its workload before.
+var askedAndBegun = xdstest.OnDemand("*", "s0", "s1.shop:80", "unknown.example.com")
+
 // onDemand makes a node one that asks for virtual hosts.
 func onDemand(n *corepb.Node) *corepb.Node {
 	n = proto.CloneOf(n)
@@ -242,6 +253,8 @@ func variant(name string, n *corepb.Node) xdstest.Options {
 		return xdstest.Options{Node: n, SotW: true, Check: noGap}
 	case "on-demand":
 		return xdstest.Options{Node: onDemand(n), Follow: asked, Check: noGap}
+	case "on-demand with a beginning":
+		return xdstest.Options{Node: onDemand(n), Follow: askedAndBegun, Check: noGap}
 	}
 	return xdstest.Options{Node: n, Check: noGap}
 }
@@ -271,6 +284,7 @@ func TestRandomHistories(t *testing.T) {
 	nodes["explicit"] = node(t, "sidecar", "s1-1", "shop", "10.1.1.2", map[string]any{"app": "s1"})
 	nodes["explicit"].Metadata.Fields["INTERCEPTION_MODE"] = structpb.NewStringValue("NONE")
 	nodes["explicit"].Metadata.Fields["LATEEN_HTTP_PROXY"] = structpb.NewStringValue("10.1.1.2:15080")
+	nodes["begun"] = node(t, "sidecar", "s1-2", "shop", "10.1.1.3", map[string]any{"app": "s1"})
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			b := newBench(t)
@@ -280,7 +294,7 @@ func TestRandomHistories(t *testing.T) {
 			b.set(w.objects())
 			clients := map[string]*xdstest.Client{}
 			for name, n := range nodes {
-				if name == "explicit" {
+				if name == "explicit" || name == "begun" {
 					continue
 				}
 				for _, v := range []string{"delta", "sotw"} {
@@ -289,6 +303,7 @@ func TestRandomHistories(t *testing.T) {
 			}
 			clients["sidecar on-demand"] = b.start(ctx, variant("on-demand", nodes["sidecar"]))
 			clients["explicit on-demand"] = b.start(ctx, variant("on-demand", nodes["explicit"]))
+			clients["begun on-demand with a beginning"] = b.start(ctx, variant("on-demand with a beginning", nodes["begun"]))
 			for range 120 {
 				for range 1 + w.rnd.IntN(3) {
 					w.step()
@@ -305,10 +320,14 @@ func TestRandomHistories(t *testing.T) {
 			anew.set(w.objects())
 			for name, c := range clients {
 				kind, way, _ := strings.Cut(name, " ")
-				fresh := newFresh(ctx, t, anew, variant(way, nodes[kind]))
-				if err := c.Until(ctx, func(s xdstest.State) bool { return s.Text() == fresh }); err != nil {
-					t.Errorf("%s: %v; it differs from a fresh client:\n%s", name, err, differences(c.Text(), fresh))
+				fresh := anew.start(ctx, variant(way, nodes[kind]))
+				if err := fresh.Until(ctx, complete); err != nil {
+					t.Fatalf("fresh client: %v", err)
 				}
+				if err := waitFor(ctx, func() bool { return c.Text() == fresh.Text() }); err != nil {
+					t.Errorf("%s: %v; it differs from a fresh client:\n%s", name, err, differences(c.Text(), fresh.Text()))
+				}
+				fresh.Close()
 			}
 		})
 	}
@@ -324,21 +343,9 @@ func (b *bench) settled() bool {
 	return true
 }
 
-// newFresh returns the state of a client that comes now.
-func newFresh(ctx context.Context, t *testing.T, b *bench, opts xdstest.Options) string {
-	t.Helper()
-	c := b.start(ctx, opts)
-	defer c.Close()
-	complete := func(s xdstest.State) bool {
-		if opts.Follow != nil && len(s[xdstest.VHDS]) != len(opts.Follow(s)[xdstest.VHDS]) {
-			return false
-		}
-		return s[xdstest.CDS] != nil && s[xdstest.LDS] != nil && len(s[xdstest.EDS]) == len(xdstest.EndpointNames(s)) && len(s[xdstest.RDS]) == len(xdstest.RouteNames(s))
-	}
-	if err := c.Until(ctx, complete); err != nil {
-		t.Fatalf("fresh client: %v", err)
-	}
-	return c.Text()
+// complete says that a client has all that follows from what it has.
+func complete(s xdstest.State) bool {
+	return s[xdstest.CDS] != nil && s[xdstest.LDS] != nil && len(s[xdstest.EDS]) == len(xdstest.EndpointNames(s)) && len(s[xdstest.RDS]) == len(xdstest.RouteNames(s))
 }
 
 // differences lists the resources that differ between two states.
@@ -420,4 +427,42 @@ func waitFor(ctx context.Context, ok func() bool) error {
 		}
 	}
 	return nil
+}
+
+// TestAWorkloadBeginsWithWhatItUsed: a client of a workload that was here before is sent the virtual hosts that it had asked for, after their
+// clusters and endpoints, and one of another workload is not.
+func TestAWorkloadBeginsWithWhatItUsed(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &world{services: map[int]*service{}}
+	for i := range 3 {
+		w.services[i] = &service{port: 80, pods: map[int]bool{1: true}}
+	}
+	b.set(w.objects())
+	client := func(name, workload string, follow func(xdstest.State) map[string][]string) *xdstest.Client {
+		n := onDemand(node(t, "sidecar", name, "shop", "10.1.9.2", map[string]any{"app": "client"}))
+		n.Metadata.Fields["WORKLOAD_NAME"] = structpb.NewStringValue(workload)
+		return b.start(ctx, xdstest.Options{Node: n, Follow: follow, Check: noGap})
+	}
+	const used, cluster = "80/s1.shop.svc.cluster.local", "outbound|80||s1.shop.svc.cluster.local"
+	has := func(s xdstest.State) bool {
+		return s[xdstest.VHDS][used] != nil && s[xdstest.CDS][cluster] != nil && s[xdstest.EDS][cluster] != nil
+	}
+	first := client("client-1", "client", xdstest.OnDemand("*", "s1.shop.svc.cluster.local"))
+	if err := first.Until(ctx, has); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	again := client("client-2", "client", xdstest.OnDemand("*"))
+	if err := again.Until(ctx, has); err != nil {
+		t.Fatalf("%v: a workload does not begin with what it used:\n%s", err, again.Text())
+	}
+	other := client("other-1", "other", xdstest.OnDemand("*", "s2.shop.svc.cluster.local"))
+	if err := other.Until(ctx, func(s xdstest.State) bool { return len(s[xdstest.VHDS]) > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(other.Text(), "s1.shop") {
+		t.Errorf("another workload has it as well:\n%s", other.Text())
+	}
 }

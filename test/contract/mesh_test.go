@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 type mesh struct {
 	gateway, sidecar string // where to send requests
 	log              string // the access log of both proxies
+
+	startSidecar                  func()
+	stopSidecar, stopControlPlane func()
 }
 
 // apps are the applications of every scenario: name, labels, and whether it is one that fails.
@@ -56,13 +60,16 @@ func startMesh(t *testing.T, dir string) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "control plane", cp.Run, cp.Ready())
+	m.stopControlPlane = run(t, "control plane", cp.Run, cp.Ready())
 	xds := cp.Addresses().GRPC.(*net.TCPAddr)
 
 	bind := `, LATEEN_BIND: 127.0.0.1, LABELS: {istio: ingressgateway, app: istio-ingressgateway}`
 	startProxy(t, log, "router", "127.0.0.1", "istio-ingressgateway-1", "istio-system", bind, xds.Port)
-	app := fmt.Sprintf(`, INTERCEPTION_MODE: NONE, LATEEN_HTTP_PROXY: "%s", LABELS: {app: client}`, m.sidecar)
-	startProxy(t, log, "sidecar", "127.0.0.9", "client-1", "istioinaction", app, xds.Port)
+	app := fmt.Sprintf(`, INTERCEPTION_MODE: NONE, LATEEN_HTTP_PROXY: "%s", LATEEN_ON_DEMAND: "true", LABELS: {app: client}`, m.sidecar)
+	m.startSidecar = func() {
+		m.stopSidecar = startProxy(t, log, "sidecar", "127.0.0.9", "client-1", "istioinaction", app, xds.Port)
+	}
+	m.startSidecar()
 	return m
 }
 
@@ -146,7 +153,7 @@ func startApp(t *testing.T, name, behaviour string) *net.TCPAddr {
 }
 
 // startProxy runs a proxy at an address that no application has: what it serves is what goes out of it.
-func startProxy(t *testing.T, log *slog.Logger, kind, ip, name, namespace, metadata string, xdsPort int) {
+func startProxy(t *testing.T, log *slog.Logger, kind, ip, name, namespace, metadata string, xdsPort int) (stop func()) {
 	bootstrap := fmt.Sprintf(`
 node:
   id: %[1]s~%[6]s~%[2]s.%[3]s~%[3]s.svc.cluster.local
@@ -176,29 +183,32 @@ static_resources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, name, p.Run, p.Ready())
+	return run(t, name, p.Run, p.Ready())
 }
 
-// run starts a part of the mesh and ends it with the test.
-func run(t *testing.T, name string, run func(context.Context) error, ready <-chan struct{}) {
+// run starts a part of the mesh and ends it by stop, or with the test.
+func run(t *testing.T, name string, run func(context.Context) error, ready <-chan struct{}) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case <-ready:
+		return stop
 	case err := <-done:
 		done <- nil
 		t.Fatalf("%s ended: %v", name, err)
 	case <-time.After(20 * time.Second):
 		t.Fatalf("%s did not become ready", name)
 	}
+	return nil
 }
 
 // entry is a line of the access log.

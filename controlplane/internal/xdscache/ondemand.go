@@ -17,16 +17,20 @@ type onDemand struct {
 	routes   map[string]*translate.Hosts // by name of the route configuration; nil value: there is none
 	hosts    map[string]*Resource        // virtual hosts by name; nil value: there is none
 	clusters map[string]*Resource        // by name; nil value: there is none
+	named    map[string]*Names           // what the scope's Sidecar names, by translate.OutboundKey
 }
 
 func newOnDemand() onDemand {
-	return onDemand{map[string]*translate.Hosts{}, map[string]*Resource{}, map[string]*Resource{}}
+	return onDemand{map[string]*translate.Hosts{}, map[string]*Resource{}, map[string]*Resource{}, map[string]*Names{}}
 }
 
 // followOnDemand takes over from the state before what a change does not touch.
 func (n *state) followOnDemand(last *state, a translate.Affected) {
 	if !a.Routes {
 		n.used.routes, n.used.hosts = last.used.routes, last.used.hosts
+	}
+	if !a.Routes && !a.Listeners {
+		n.used.named = last.used.named
 	}
 	switch {
 	case a.AllClusters:
@@ -81,11 +85,14 @@ func (st *state) cluster(v *View, p *Proxy, name string) *Resource {
 	return st.used.clusters[name]
 }
 
-// hosts returns the virtual hosts that a proxy asks for.
-func (s *scope) hosts(v *View, p *Proxy, names *Names) *Set {
+// hosts returns virtual hosts by name; named: with those of the services that the scope's Sidecar names.
+func (s *scope) hosts(v *View, p *Proxy, names *Names, named bool) *Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.at(v, p)
+	if named {
+		names = names.Union(st.named(v, p))
+	}
 	out := make([]*Resource, 0, names.Len())
 	for _, name := range names.All() {
 		if r := st.host(v, p, name); r != nil {
@@ -93,6 +100,25 @@ func (s *scope) hosts(v *View, p *Proxy, names *Names) *Set {
 		}
 	}
 	return NewSet(out)
+}
+
+// named returns what the Sidecar in force names, kept for proxies that share their outbound listeners.
+func (st *state) named(v *View, p *Proxy) *Names {
+	if v.snap.SidecarFor(p.Proxy) == nil {
+		return nil
+	}
+	key, shared := st.outboundKey(v, p)
+	names, ok := st.used.named[key]
+	if !ok || !shared {
+		names = NewNames(translate.NamedHosts(v.snap, p.Proxy))
+	}
+	if !ok && shared {
+		if len(st.used.named) >= maxShared {
+			clear(st.used.named)
+		}
+		st.used.named[key] = names
+	}
+	return names
 }
 
 // usedClusters returns the clusters that sets of listeners and virtual hosts lead to.

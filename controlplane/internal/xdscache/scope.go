@@ -178,11 +178,16 @@ func (s *scope) outbound(v *View, p *Proxy) *Set {
 	return s.at(v, p).outbound(v, p)
 }
 
-func (st *state) outbound(v *View, p *Proxy) *Set {
+// outboundKey is what proxies with equal outbound listeners have in common; false: others have no such.
+func (st *state) outboundKey(v *View, p *Proxy) (key string, shared bool) {
 	if st.pods == nil {
 		st.pods = translate.CalledPods(v.snap, p.Namespace)
 	}
-	key, shared := translate.OutboundKey(v.snap, p.Proxy, st.pods)
+	return translate.OutboundKey(v.snap, p.Proxy, st.pods)
+}
+
+func (st *state) outbound(v *View, p *Proxy) *Set {
+	key, shared := st.outboundKey(v, p)
 	if !shared {
 		return v.outbound(p)
 	}

@@ -66,17 +66,42 @@ type Proxy struct {
 	hosts owned
 	used  owned
 	asks  *Names
+	// begin is what it is sent without asking, named that its Sidecar's services are among that.
+	begin *Names
+	named bool
 }
 
-// Ask says which virtual hosts the proxy asks for now, by name ("80/catalog.shop"). It returns false when they are what it asked for before.
-func (p *Proxy) Ask(names *Names) bool {
+// Begin says which virtual hosts a proxy that asks on demand is to have from the start, by name, beside those that its Sidecar names. It is
+// sent them as long as it asks for the wildcard of virtual hosts.
+func (p *Proxy) Begin(names *Names) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asks == names {
+	p.begin, p.named = names, true
+	p.hosts.valid, p.used.valid = false, false
+}
+
+// Ask says which virtual hosts the proxy asks for now, by name ("80/catalog.shop"), whether it wants those of Begin, and which it
+// gave back. It returns false when nothing differs from what it asked for before.
+func (p *Proxy) Ask(names *Names, wildcard bool, back *Names) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	begin := p.begin.Minus(back)
+	if !wildcard {
+		begin = nil
+	}
+	if p.asks == names && p.begin == begin && p.named == wildcard {
 		return false
 	}
-	p.asks, p.hosts.valid, p.used.valid = names, false, false
+	p.asks, p.begin, p.named = names, begin, wildcard
+	p.hosts.valid, p.used.valid = false, false
 	return true
+}
+
+// wanted returns what it is to have beside what its Sidecar names, and whether it is to have that.
+func (p *Proxy) wanted() (names *Names, named bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asks.Union(p.begin), p.named
 }
 
 // Asked returns what was said last by Ask.
@@ -114,10 +139,11 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		if !p.OnDemand {
 			return nil
 		}
-		if sub.Names != p.Asked() {
-			return v.scope(p).hosts(v, p, sub.Names)
+		if sub.Names != p.Asked() { // it has come with them just now
+			names, named := p.wanted()
+			return v.scope(p).hosts(v, p, names.Union(sub.Names), named && sub.All)
 		}
-		return v.hostsOf(p) // what it did not ask for it is not sent
+		return v.hostsOf(p)
 	case translate.EndpointType:
 		return v.scope(p).endpoints(v, p, sub)
 	case translate.SecretType:
@@ -157,11 +183,11 @@ func (v *View) clustersOf(p *Proxy) *Set {
 	})
 }
 
-// hostsOf returns the virtual hosts that a proxy asks for.
+// hostsOf returns the virtual hosts that a proxy asks for, and those that it is sent without asking.
 func (v *View) hostsOf(p *Proxy) *Set {
-	names := p.Asked()
-	return v.own(p, &p.hosts, func(a translate.Affected) bool { return a.Routes }, func() *Set {
-		return v.scope(p).hosts(v, p, names)
+	names, named := p.wanted()
+	return v.own(p, &p.hosts, func(a translate.Affected) bool { return a.Routes || named && a.Listeners }, func() *Set {
+		return v.scope(p).hosts(v, p, names, named)
 	})
 }
 

@@ -69,6 +69,7 @@ type Server struct {
 
 	view    atomic.Pointer[pushed]
 	names   xdscache.NameTable
+	memory  memory
 	nextID  atomic.Uint64
 	mu      sync.Mutex
 	streams map[*stream]struct{}

@@ -65,7 +65,11 @@ func (s *session) request(req request) error {
 	if err := s.subscribe(req); err != nil {
 		return err
 	}
-	if req.typeURL == TypeHost && s.proxy.OnDemand && s.proxy.Ask(s.watch(TypeHost).names) {
+	if req.typeURL != TypeHost || !s.proxy.OnDemand {
+		return nil
+	}
+	hosts := s.watch(TypeHost)
+	if s.proxy.Ask(hosts.names, hosts.all, xdscache.NewNames(slices.Clone(req.unsubscribe))) {
 		// The clusters that they lead to go out first.
 		if cds := s.watch(TypeCluster); cds != nil {
 			cds.changed()

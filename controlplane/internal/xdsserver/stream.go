@@ -91,9 +91,13 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 		proxy = served
 	}
 	now := s.opts.Now()
+	cached := xdscache.NewProxy(proxy)
+	if proxy.OnDemand {
+		cached.Begin(s.names.Of(s.memory.of(proxy, now)))
+	}
 	st := &stream{
 		server: s, id: fmt.Sprintf("%s-%d", proxy.ID, s.nextID.Add(1)), proxy: proxy, caller: caller, since: now,
-		wake: make(chan struct{}, 1), session: newSession(xdscache.NewProxy(proxy), s.View(), sotw, &s.names, s.opts.AckTimeout, now),
+		wake: make(chan struct{}, 1), session: newSession(cached, s.View(), sotw, &s.names, s.opts.AckTimeout, now),
 		agent: agentType(first.req.typeURL),
 	}
 	if p, ok := peer.FromContext(g.Context()); ok {
@@ -110,6 +114,9 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 	cancel()
 	if sendErr := <-sent; err == nil {
 		err = sendErr
+	}
+	if proxy.OnDemand {
+		s.memory.note(proxy, cached.Asked().All(), s.opts.Now()) // until now
 	}
 	s.log.Info("ADS: connection ended", "node", proxy.ID, "err", err)
 	return err
@@ -165,6 +172,9 @@ func (st *stream) take(req request) error {
 	if req.refusal != "" {
 		st.server.metrics.reject(req.typeURL)
 		st.server.log.Warn("ADS: the proxy refused a response", "node", st.proxy.ID, "type", req.typeURL, "nonce", req.nonce, "err", req.refusal)
+	}
+	if req.typeURL == TypeHost && st.proxy.OnDemand {
+		st.server.memory.note(st.proxy, req.subscribe, st.server.opts.Now())
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -270,7 +270,7 @@ func (c *Client) apply(r Response, version string, res []*anypb.Any, versions []
 	}
 	want := c.want[r.Type]
 	for i, a := range res {
-		if want != nil && !slices.Contains(want, r.Names[i]) {
+		if want != nil && !slices.Contains(want, r.Names[i]) && !slices.Contains(want, "*") {
 			continue // it crossed with the request that gave the name up
 		}
 		c.state[r.Type][r.Names[i]] = a
@@ -345,7 +345,7 @@ func (c *Client) follow(answering string) error {
 
 // forget drops what is no longer subscribed to, as Envoy does.
 func (c *Client) forget(t string, names []string) {
-	if names == nil {
+	if names == nil || slices.Contains(names, "*") {
 		return // the wildcard
 	}
 	maps.DeleteFunc(c.state[t], func(n string, _ *anypb.Any) bool { return !slices.Contains(names, n) })
@@ -402,7 +402,8 @@ func AsEnvoy(s State) map[string][]string {
 	return want
 }
 
-// OnDemand subscribes as Envoy does, and to the virtual hosts of some hosts in each route configuration that the listeners name.
+// OnDemand subscribes as Envoy does, and to the virtual hosts of some hosts in each route configuration that the listeners name. The host "*"
+// is the wildcard, which stands for what the client needs without asking.
 func OnDemand(hosts ...string) func(s State) map[string][]string {
 	return func(s State) map[string][]string {
 		want := AsEnvoy(s)
@@ -412,8 +413,13 @@ func OnDemand(hosts ...string) func(s State) map[string][]string {
 		names := []string{}
 		for _, routes := range RouteNames(s) {
 			for _, h := range hosts {
-				names = append(names, routes+"/"+h)
+				if h != "*" {
+					names = append(names, routes+"/"+h)
+				}
 			}
+		}
+		if slices.Contains(hosts, "*") {
+			names = append(names, "*")
 		}
 		want[VHDS] = names
 		return want

@@ -2,6 +2,8 @@ package server
 
 import (
 	"container/list"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -242,6 +244,27 @@ func (v *vhds) sweepLater() {
 	})
 }
 
+// claim asks by name for what came unasked, for one host, and is used: so its source knows that the workload uses it, and it is given back
+// when that has ended. It reports whether some is left that may yet be used.
+func (v *vhds) claim(g *hostGroup, now time.Time) (left bool) {
+	for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
+		h := g.hosts[name]
+		_, host, err := xdsresource.SplitHostName(name)
+		if !h.base || err != nil || !slices.Equal(h.update.Value.(*xdsresource.VirtualHost).Domains, []string{host}) {
+			continue
+		}
+		left = true
+		if g.found >= maxFound || !slices.ContainsFunc(slices.Collect(maps.Values(g.tables)), func(t *hostTable) bool { return t.compiled[name] != nil && t.compiled[name].TakeUsed() }) {
+			continue
+		}
+		g.asked[name] = &askedHost{name: name, host: host, state: found, by: map[*waiter]bool{}, brought: name, since: now}
+		g.found++
+		h.asked, h.base = h.asked+1, false
+		v.s.sources.subscribe(g.key.source, xdsresource.TypeVirtualHost, name)
+	}
+	return left
+}
+
 // sweep forgets what has been absent or unused for long, and reports whether something is left.
 func (v *vhds) sweep(now time.Time) (left bool) {
 	for _, g := range v.groups {
@@ -253,6 +276,7 @@ func (v *vhds) sweep(now time.Time) (left bool) {
 				}
 			}
 		}
+		left = v.claim(g, now) || left
 		for _, a := range g.asked {
 			if a.state == found && used[a.brought] {
 				a.since = now

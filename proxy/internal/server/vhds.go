@@ -310,6 +310,7 @@ func (v *vhds) change(g *hostGroup, c *hostChange, version string, errs map[stri
 		if h == nil {
 			h = &heldHost{base: true}
 			g.hosts[u.Name] = h
+			v.sweepLater()
 		}
 		h.update = u
 		v.lead(g, u)

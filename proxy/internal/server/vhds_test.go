@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,7 +227,7 @@ func TestHostsAnswers(t *testing.T) {
 // TestHostsForgotten: what was asked for and is not used is given back, what came unasked stays.
 func TestHostsForgotten(t *testing.T) {
 	x := newHostsFixture(t)
-	if err := x.come("rc/base", []string{"base"}); err != nil {
+	if err := x.come("rc/base", []string{"base", "more"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range []string{"a", "b1", "b2"} {
@@ -260,6 +262,39 @@ func TestHostsForgotten(t *testing.T) {
 	later(2*time.Minute, "base")
 	if len(x.group().asked) != 0 || len(x.group().hosts) != 1 || x.group().found != 0 {
 		t.Errorf("%d names and %d virtual hosts are left", len(x.group().asked), len(x.group().hosts))
+	}
+}
+
+// TestHostsClaimed: what came unasked for one host is asked for by name once it is used, and given back like all that was; what was not
+// used, or is for more than its name says, stays as it came.
+func TestHostsClaimed(t *testing.T) {
+	x := newHostsFixture(t)
+	for name, domains := range map[string][]string{"rc/a": {"a"}, "rc/b": {"b"}, "rc/c": {"c", "d"}} {
+		if err := x.come(name, domains); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := func(want string) {
+		t.Helper()
+		if got := strings.Join(slices.Sorted(maps.Keys(x.group().asked)), " "); got != want {
+			t.Errorf("asked for are %q, want %q", got, want)
+		}
+	}
+	now := x.s.now()
+	x.match("a")
+	x.match("c")
+	asked("")
+	if !x.sweep(now) {
+		t.Error("nothing is looked at again")
+	}
+	asked("rc/a")
+	if err := x.come("rc/a", []string{"a"}); err != nil { // the answer
+		t.Fatal(err)
+	}
+	x.sweep(now.Add(2 * forgetAfter))
+	asked("")
+	if got := fmt.Sprint(x.match("a"), x.match("b"), x.match("c"), x.group().found); got != "false true true 0" {
+		t.Errorf("served are a, b, c: %s names", got)
 	}
 }
 
