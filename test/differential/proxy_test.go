@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,7 +174,10 @@ func (s *side) awaitReady(t *testing.T) {
 		case err := <-s.done:
 			s.done <- err
 			b, _ := os.ReadFile(s.output)
-			t.Fatalf("%s ended at once (%v):\n%s", s.name, err, b[max(0, len(b)-2000):])
+			if len(b) > 3000 { // Envoy says what is wrong before the whole configuration
+				b = slices.Concat(b[:1500], []byte("\n...\n"), b[len(b)-1500:])
+			}
+			t.Fatalf("%s ended at once (%v):\n%s", s.name, err, b)
 		case <-deadline:
 			t.Fatalf("%s did not become ready", s.name)
 		case <-tick.C:

@@ -21,6 +21,7 @@ type Input struct {
 
 	path    []byte // without query and fragment
 	pathSet bool
+	scratch [64]byte // for values that are put together
 }
 
 // Decision is an answer.
@@ -28,9 +29,21 @@ type Decision struct {
 	Allowed bool
 	// Policy is the first one that matched, "" for none.
 	Policy string
-	// Index is its place in the order of names; -1: none matched.
+	// Index is its place among Policies; -1: none matched.
 	Index int
+	// Hint is what is said to access logs.
+	Hint Hint
 }
+
+// Hint is the value of access_log_hint, which rules set that have the action LOG.
+type Hint uint8
+
+// Values of Hint.
+const (
+	NoHint Hint = iota // leave it as it is
+	DoNotLog
+	DoLog
+)
 
 // Matched reports whether a policy decided.
 func (d *Decision) Matched() bool { return d.Index >= 0 }
@@ -40,6 +53,10 @@ type Engine struct {
 	action   xdsresource.RBACAction
 	policies []policy
 	index    index
+
+	tree     *tree // instead of policies; nil for these
+	verdicts []xdsresource.RBACVerdict
+	logs     bool // some verdict is LOG
 }
 
 type policy struct {
@@ -52,6 +69,11 @@ func New(cfg *xdsresource.RBAC) *Engine {
 	if cfg == nil {
 		return nil
 	}
+	if cfg.Matcher != nil {
+		e := &Engine{}
+		e.tree = e.newTree(cfg.Matcher)
+		return e
+	}
 	e := &Engine{action: cfg.Action, index: newIndex(cfg)}
 	for i := range cfg.Policies {
 		p := &cfg.Policies[i]
@@ -59,9 +81,6 @@ func New(cfg *xdsresource.RBAC) *Engine {
 	}
 	return e
 }
-
-// Action is what it means that a policy matches.
-func (e *Engine) Action() xdsresource.RBACAction { return e.action }
 
 // StatPrefix is a configured prefix of a statistic's name with the dot that ends it.
 func StatPrefix(p string) string {
@@ -71,21 +90,53 @@ func StatPrefix(p string) string {
 	return p + "."
 }
 
-// Policies are the names of the policies in the order of evaluation.
+// Policies are the names of the policies in the order of evaluation, or those of a matcher's
+// verdicts.
 func (e *Engine) Policies() []string {
-	out := make([]string, len(e.policies))
+	var out []string
 	for i := range e.policies {
-		out[i] = e.policies[i].name
+		out = append(out, e.policies[i].name)
+	}
+	for i := range e.verdicts {
+		out = append(out, e.verdicts[i].Name)
 	}
 	return out
 }
 
 // Decide judges. in may be used again for another engine.
 func (e *Engine) Decide(in *Input) Decision {
-	if i := e.first(in); i >= 0 {
-		return Decision{Allowed: e.action != xdsresource.RBACDeny, Policy: e.policies[i].name, Index: i}
+	if e.tree != nil {
+		return e.follow(in)
 	}
-	return Decision{Allowed: e.action != xdsresource.RBACAllow, Index: -1}
+	d := Decision{Allowed: e.action != xdsresource.RBACAllow, Index: -1}
+	if i := e.first(in); i >= 0 {
+		d = Decision{Allowed: e.action != xdsresource.RBACDeny, Policy: e.policies[i].name, Index: i}
+	}
+	if e.action == xdsresource.RBACLog {
+		d.Hint = hint(d.Matched())
+	}
+	return d
+}
+
+// follow judges by a matcher: what it leads to no verdict for is denied.
+func (e *Engine) follow(in *Input) Decision {
+	i := e.tree.find(in)
+	if i < 0 {
+		return Decision{Index: -1}
+	}
+	v := &e.verdicts[i]
+	d := Decision{Allowed: v.Action != xdsresource.RBACDeny, Policy: v.Name, Index: i}
+	if e.logs {
+		d.Hint = hint(v.Action == xdsresource.RBACLog)
+	}
+	return d
+}
+
+func hint(log bool) Hint {
+	if log {
+		return DoLog
+	}
+	return DoNotLog
 }
 
 // Judged is what Explain says of one policy.
@@ -114,7 +165,15 @@ func (e *Engine) Explain(in *Input) (Decision, []Judged) {
 		}
 		out = append(out, j)
 	}
-	return e.Decide(in), out
+	d := e.Decide(in)
+	for i := range e.verdicts {
+		j := Judged{Policy: e.verdicts[i].Name, Matches: i == d.Index, Why: "the matcher leads elsewhere"}
+		if j.Matches {
+			j.Why = "the matcher leads here"
+		}
+		out = append(out, j)
+	}
+	return d, out
 }
 
 // Reset makes in new, keeping nothing of a request.

@@ -2,22 +2,28 @@ package xdsresource
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	networkinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	sslinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/ssl/v3"
+	ipmatcherv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
 	envoymatcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 )
 
 // Matcher is a validated xds.type.matcher.v3.Matcher: a list of branches or a tree of values, whose
-// leaves are lists of routes.
+// leaves are lists of routes or verdicts of authorization.
 type Matcher struct {
 	Branches []MatcherBranch // of a list, in order
-	// Of a tree: the value of Header finds the leaf, by all of it or by the longest beginning.
-	Header        string // lower case
+	// Of a tree: the value of Input finds the leaf, by all of it or by the longest beginning.
+	Input         MatcherInput
+	Header        string // of InputHeader; lower case
 	Exact, Prefix map[string]*MatcherResult
 	NoMatch       *MatcherResult // nil: nothing
 }
@@ -28,25 +34,61 @@ type MatcherBranch struct {
 	Then MatcherResult
 }
 
-// MatcherPredicate is one of All, Any, Not and a comparison of Header.
+// MatcherPredicate is one of All, Any, Not and a comparison of Input.
 type MatcherPredicate struct {
 	All, Any []MatcherPredicate
 	Not      *MatcherPredicate
-	Header   string // lower case
+	Input    MatcherInput
+	Header   string // of InputHeader; lower case
 	String   StringMatch
+	Prefixes []netip.Prefix // of an address, instead of String
 }
 
-// MatcherResult is where a matcher leads: to another one, or to routes.
+// MatcherInput is what a matcher looks at.
+type MatcherInput uint8
+
+// Inputs, by the names of Envoy's messages in extensions.matching.common_inputs. What a request or
+// a connection does not have matches nothing.
+const (
+	InputHeader          MatcherInput = iota // of the request; several values are joined by commas
+	InputDestinationIP                       // where the client meant to go
+	InputDestinationPort                     // in decimals
+	InputSourceIP                            // of the client, as the connection manager judges it
+	InputSourcePort                          // in decimals
+	InputDirectSourceIP                      // of the peer on the wire
+	InputServerName                          // SNI
+	InputURISAN                              // of the client's certificate, joined by commas
+	InputDNSSAN                              // of the client's certificate, joined by commas
+	InputSubject                             // of the client's certificate
+)
+
+// Address reports whether the input is an IP address.
+func (i MatcherInput) Address() bool {
+	return i == InputDestinationIP || i == InputSourceIP || i == InputDirectSourceIP
+}
+
+// MatcherResult is where a matcher leads: to another one, to routes, or to a verdict.
 type MatcherResult struct {
 	Matcher *Matcher
 	Routes  []*Route
+	Verdict *RBACVerdict
 }
 
-// matcherParser reads the matcher of a virtual host. Routes get numbers of their own places.
+// matcherParser reads matchers. What may be looked at and what leaves do is their users' to say.
 type matcherParser struct {
 	*parser
-	mirrors []MirrorPolicy
-	maxBody int
+	inputs []MatcherInput // that may be used
+	hint   string         // which these are, for the error
+	leaf   func(path string, m *xdscorev3.TypedExtensionConfig) MatcherResult
+}
+
+// routeMatcher reads the matcher of a virtual host. Routes get numbers of their own places.
+func (p *parser) routeMatcher(path string, m *xdsmatcherv3.Matcher, mirrors []MirrorPolicy, maxBody int) *Matcher {
+	mp := matcherParser{parser: p, inputs: []MatcherInput{InputHeader}, hint: "as in Envoy, request headers are"}
+	mp.leaf = func(path string, m *xdscorev3.TypedExtensionConfig) MatcherResult {
+		return MatcherResult{Routes: p.matchedRoutes(path, m, mirrors, maxBody)}
+	}
+	return mp.matcher(path, m)
 }
 
 func (p *matcherParser) matcher(path string, m *xdsmatcherv3.Matcher) *Matcher {
@@ -62,7 +104,7 @@ func (p *matcherParser) matcher(path string, m *xdsmatcherv3.Matcher) *Matcher {
 		}
 	case *xdsmatcherv3.Matcher_MatcherTree_:
 		here := join(path, "matcher_tree")
-		out.Header = p.header(join(here, "input"), t.MatcherTree.GetInput())
+		out.Input, out.Header = p.input(join(here, "input"), t.MatcherTree.GetInput())
 		switch l := t.MatcherTree.GetTreeType().(type) {
 		case *xdsmatcherv3.Matcher_MatcherTree_ExactMatchMap:
 			out.Exact = p.results(join(here, "exact_match_map.map"), l.ExactMatchMap.GetMap())
@@ -94,19 +136,19 @@ func (p *matcherParser) result(path string, m *xdsmatcherv3.Matcher_OnMatch) Mat
 	case *xdsmatcherv3.Matcher_OnMatch_Matcher:
 		out.Matcher = p.matcher(join(path, "matcher"), r.Matcher)
 	case *xdsmatcherv3.Matcher_OnMatch_Action:
-		out.Routes = p.action(join(path, "action"), r.Action)
+		out = p.leaf(join(path, "action"), r.Action)
 	}
 	return out
 }
 
-// action reads what a leaf does: a route or a list of them.
-func (p *matcherParser) action(path string, m *xdscorev3.TypedExtensionConfig) []*Route {
+// matchedRoutes reads what a leaf does: a route or a list of them.
+func (p *parser) matchedRoutes(path string, m *xdscorev3.TypedExtensionConfig, mirrors []MirrorPolicy, maxBody int) []*Route {
 	here, a := join(path, "typed_config"), m.GetTypedConfig()
 	switch TypeName(a) {
 	case "envoy.config.route.v3.Route":
 		var r routev3.Route
 		if p.message(here, a, &r) {
-			return []*Route{p.route(here, &r, p.mirrors, p.maxBody)}
+			return []*Route{p.route(here, &r, mirrors, maxBody)}
 		}
 	case "envoy.config.route.v3.RouteList":
 		var l routev3.RouteList
@@ -115,7 +157,7 @@ func (p *matcherParser) action(path string, m *xdscorev3.TypedExtensionConfig) [
 		}
 		var out []*Route
 		for i, r := range l.GetRoutes() {
-			out = append(out, p.route(at(join(here, "routes"), i), r, p.mirrors, p.maxBody))
+			out = append(out, p.route(at(join(here, "routes"), i), r, mirrors, maxBody))
 		}
 		return out
 	default:
@@ -143,9 +185,9 @@ func (p *matcherParser) predicate(path string, m *xdsmatcherv3.Matcher_MatcherLi
 		out.Not = &not
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_:
 		here, s := join(path, "single_predicate"), t.SinglePredicate
-		out.Header = p.header(join(here, "input"), s.GetInput())
+		out.Input, out.Header = p.input(join(here, "input"), s.GetInput())
 		if c := s.GetCustomMatch(); c != nil {
-			p.bad(join(here, "custom_match"), "matcher %q (type %s) is not supported", c.GetName(), TypeName(c.GetTypedConfig()))
+			out.Prefixes = p.addressMatch(join(here, "custom_match"), c, out.Input)
 			break
 		}
 		out.String = p.xdsString(join(here, "value_match"), s.GetValueMatch())
@@ -153,19 +195,62 @@ func (p *matcherParser) predicate(path string, m *xdsmatcherv3.Matcher_MatcherLi
 	return out
 }
 
-// header reads an input: the name of a request header.
-func (p *matcherParser) header(path string, m *xdscorev3.TypedExtensionConfig) string {
+// input reads what is looked at.
+func (p *matcherParser) input(path string, m *xdscorev3.TypedExtensionConfig) (MatcherInput, string) {
 	here, a := join(path, "typed_config"), m.GetTypedConfig()
-	switch TypeName(a) {
-	case "envoy.type.matcher.v3.HttpRequestHeaderMatchInput":
-		var in envoymatcherv3.HttpRequestHeaderMatchInput
-		if p.message(here, a, &in) {
-			return strings.ToLower(in.GetHeaderName())
-		}
-	default:
-		p.bad(path, "input %q (type %s) is not supported; as in Envoy, request headers are", m.GetName(), TypeName(a))
+	kind, msg := matcherInput(TypeName(a))
+	if msg == nil || !slices.Contains(p.inputs, kind) {
+		p.bad(path, "input %q (type %s) is not supported; %s", m.GetName(), TypeName(a), p.hint)
+		return 0, ""
 	}
-	return ""
+	p.message(here, a, msg)
+	if h, ok := msg.(*envoymatcherv3.HttpRequestHeaderMatchInput); ok {
+		return kind, strings.ToLower(h.GetHeaderName())
+	}
+	return kind, ""
+}
+
+// matcherInput is the input of a message's name, with an empty message; nil for another one.
+func matcherInput(name string) (MatcherInput, proto.Message) {
+	switch name {
+	case "envoy.type.matcher.v3.HttpRequestHeaderMatchInput":
+		return InputHeader, &envoymatcherv3.HttpRequestHeaderMatchInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput":
+		return InputDestinationIP, &networkinputsv3.DestinationIPInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput":
+		return InputDestinationPort, &networkinputsv3.DestinationPortInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.SourceIPInput":
+		return InputSourceIP, &networkinputsv3.SourceIPInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.SourcePortInput":
+		return InputSourcePort, &networkinputsv3.SourcePortInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput":
+		return InputDirectSourceIP, &networkinputsv3.DirectSourceIPInput{}
+	case "envoy.extensions.matching.common_inputs.network.v3.ServerNameInput":
+		return InputServerName, &networkinputsv3.ServerNameInput{}
+	case "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput":
+		return InputURISAN, &sslinputsv3.UriSanInput{}
+	case "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput":
+		return InputDNSSAN, &sslinputsv3.DnsSanInput{}
+	case "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput":
+		return InputSubject, &sslinputsv3.SubjectInput{}
+	}
+	return 0, nil
+}
+
+// addressMatch reads the matcher of addresses. Its statistic counts texts that are no address, which
+// inputs that are addresses never give: others are refused rather than left uncounted.
+func (p *matcherParser) addressMatch(path string, m *xdscorev3.TypedExtensionConfig, in MatcherInput) []netip.Prefix {
+	a := m.GetTypedConfig()
+	if TypeName(a) != "envoy.extensions.matching.input_matchers.ip.v3.Ip" {
+		p.bad(path, "matcher %q (type %s) is not supported", m.GetName(), TypeName(a))
+		return nil
+	}
+	var ip ipmatcherv3.Ip
+	p.message(join(path, "typed_config"), a, &ip)
+	if !in.Address() {
+		p.bad(path, "matcher %q takes addresses of connections only", m.GetName())
+	}
+	return p.cidrs(join(path, "typed_config.cidr_ranges"), ip.GetCidrRanges())
 }
 
 // xdsString reads xDS's own form of a string matcher.

@@ -8,6 +8,11 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 )
 
 // RBACAction is rbac.v3.RBAC.Action.
@@ -20,10 +25,17 @@ const (
 	RBACLog
 )
 
-// RBAC is a validated rbac.v3.RBAC.
+// RBAC is a validated rbac.v3.RBAC, or a matcher in its place.
 type RBAC struct {
 	Action   RBACAction
 	Policies []RBACPolicy // in order of name, which is the order of evaluation
+	Matcher  *Matcher     // instead of Action and Policies; its leaves have a Verdict
+}
+
+// RBACVerdict is rbac.v3.Action: what a matcher says of a request.
+type RBACVerdict struct {
+	Name   string
+	Action RBACAction
 }
 
 // RBACPolicy matches when one of its permissions and one of its principals do.
@@ -69,22 +81,13 @@ type RBACRule struct {
 	Invert   bool           // of Prefixes
 }
 
-// RBAC converts authorization rules; nil stays nil.
-func (r *FilterReader) RBAC(path string, m *rbacv3.RBAC) *RBAC {
+// rbac converts authorization rules; nil stays nil.
+func (r *FilterReader) rbac(path string, m *rbacv3.RBAC) *RBAC {
 	if m == nil {
 		return nil
 	}
 	p := &r.p
-	out := &RBAC{}
-	switch m.GetAction() {
-	case rbacv3.RBAC_ALLOW:
-	case rbacv3.RBAC_DENY:
-		out.Action = RBACDeny
-	case rbacv3.RBAC_LOG:
-		out.Action = RBACLog
-	default:
-		p.bad(join(path, "action"), "%v is not known", m.GetAction())
-	}
+	out := &RBAC{Action: p.rbacAction(join(path, "action"), m.GetAction())}
 	for _, name := range slices.Sorted(maps.Keys(m.GetPolicies())) {
 		here := fmt.Sprintf("%s[%q]", join(path, "policies"), name)
 		src := m.GetPolicies()[name]
@@ -100,29 +103,99 @@ func (r *FilterReader) RBAC(path string, m *rbacv3.RBAC) *RBAC {
 	return out
 }
 
-func (p *parser) permission(path string, m *rbacv3.Permission) RBACRule {
-	set := func(k RBACKind, field string, s *rbacv3.Permission_Set) RBACRule {
-		out := RBACRule{Kind: k}
-		for i, x := range s.GetRules() {
-			out.Rules = append(out.Rules, p.permission(at(join(path, field+".rules"), i), x))
-		}
-		return out
+// RBACOrMatcher converts rules, or the matcher in their place, whose actions are verdicts; nil where
+// there is neither. http says whether there are requests to look at.
+func (r *FilterReader) RBACOrMatcher(path string, rules *rbacv3.RBAC, matcherPath string, m *xdsmatcherv3.Matcher, http bool) *RBAC {
+	if m == nil {
+		return r.rbac(path, rules)
 	}
+	p := &r.p
+	if rules != nil {
+		p.bad(path, "stands beside %s, which would have it ignored; only one of them may be set", matcherPath)
+	}
+	mp := matcherParser{
+		parser: p, hint: "addresses, ports, the server name and names of the client's certificate are",
+		inputs: []MatcherInput{
+			InputDestinationIP, InputDestinationPort, InputSourceIP, InputSourcePort, InputDirectSourceIP, InputServerName,
+			InputURISAN, InputDNSSAN, InputSubject,
+		},
+	}
+	if http {
+		mp.inputs, mp.hint = append(mp.inputs, InputHeader), mp.hint+", and request headers"
+	}
+	mp.leaf = func(path string, m *xdscorev3.TypedExtensionConfig) MatcherResult {
+		here, a := join(path, "typed_config"), m.GetTypedConfig()
+		if TypeName(a) != "envoy.config.rbac.v3.Action" {
+			p.bad(path, "action %q (type %s) is not supported; envoy.config.rbac.v3.Action is", m.GetName(), TypeName(a))
+			return MatcherResult{}
+		}
+		var act rbacv3.Action
+		p.message(here, a, &act)
+		return MatcherResult{Verdict: &RBACVerdict{Name: act.GetName(), Action: p.rbacAction(join(here, "action"), act.GetAction())}}
+	}
+	return &RBAC{Matcher: mp.matcher(matcherPath, m)}
+}
+
+func (p *parser) rbacAction(path string, a rbacv3.RBAC_Action) RBACAction {
+	switch a {
+	case rbacv3.RBAC_ALLOW:
+	case rbacv3.RBAC_DENY:
+		return RBACDeny
+	case rbacv3.RBAC_LOG:
+		return RBACLog
+	default:
+		p.bad(path, "%v is not known", a)
+	}
+	return RBACAllow
+}
+
+// rulesOf reads the members of a conjunction or disjunction.
+func rulesOf[M any](kind RBACKind, path string, in []M, read func(string, M) RBACRule) RBACRule {
+	out := RBACRule{Kind: kind}
+	for i, m := range in {
+		out.Rules = append(out.Rules, read(at(path, i), m))
+	}
+	return out
+}
+
+// What permissions and principals have in common is read by the next four.
+
+func (p *parser) headerRule(path string, m *routev3.HeaderMatcher) RBACRule {
+	h := p.headerMatcher(path, m)
+	return RBACRule{Kind: RBACHeader, Header: &h}
+}
+
+func (p *parser) pathRule(path string, m *matcherv3.PathMatcher) RBACRule {
+	return p.stringRule(RBACPath, join(path, "path"), m.GetPath())
+}
+
+func (p *parser) stringRule(kind RBACKind, path string, m *matcherv3.StringMatcher) RBACRule {
+	sm := p.stringMatch(path, m)
+	return RBACRule{Kind: kind, String: &sm}
+}
+
+func (p *parser) metadataRule(path string, m *matcherv3.MetadataMatcher, of rbacv3.MetadataSource) RBACRule {
+	mm := p.metadataMatcher(path, m)
+	if of == rbacv3.MetadataSource_ROUTE {
+		return RBACRule{Kind: RBACRouteMetadata, Metadata: &mm}
+	}
+	return RBACRule{Kind: RBACMetadata, Metadata: &mm}
+}
+
+func (p *parser) permission(path string, m *rbacv3.Permission) RBACRule {
 	switch r := m.GetRule().(type) {
 	case *rbacv3.Permission_Any:
 		return RBACRule{Kind: RBACAny}
 	case *rbacv3.Permission_AndRules:
-		return set(RBACAnd, "and_rules", r.AndRules)
+		return rulesOf(RBACAnd, join(path, "and_rules.rules"), r.AndRules.GetRules(), p.permission)
 	case *rbacv3.Permission_OrRules:
-		return set(RBACOr, "or_rules", r.OrRules)
+		return rulesOf(RBACOr, join(path, "or_rules.rules"), r.OrRules.GetRules(), p.permission)
 	case *rbacv3.Permission_NotRule:
 		return RBACRule{Kind: RBACNot, Rules: []RBACRule{p.permission(join(path, "not_rule"), r.NotRule)}}
 	case *rbacv3.Permission_Header:
-		h := p.headerMatcher(join(path, "header"), r.Header)
-		return RBACRule{Kind: RBACHeader, Header: &h}
+		return p.headerRule(join(path, "header"), r.Header)
 	case *rbacv3.Permission_UrlPath:
-		sm := p.stringMatch(join(path, "url_path.path"), r.UrlPath.GetPath())
-		return RBACRule{Kind: RBACPath, String: &sm}
+		return p.pathRule(join(path, "url_path"), r.UrlPath)
 	case *rbacv3.Permission_DestinationIp:
 		return RBACRule{Kind: RBACDestinationIP, Prefix: p.cidr(join(path, "destination_ip"), r.DestinationIp)}
 	case *rbacv3.Permission_DestinationPort:
@@ -134,42 +207,31 @@ func (p *parser) permission(path string, m *rbacv3.Permission) RBACRule {
 		}
 		return RBACRule{Kind: RBACDestinationPorts, Ports: [2]uint16{uint16(from), uint16(to - 1)}}
 	case *rbacv3.Permission_RequestedServerName:
-		sm := p.stringMatch(join(path, "requested_server_name"), r.RequestedServerName)
-		return RBACRule{Kind: RBACServerName, String: &sm}
+		return p.stringRule(RBACServerName, join(path, "requested_server_name"), r.RequestedServerName)
 	case *rbacv3.Permission_Metadata:
-		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata)
-		return RBACRule{Kind: RBACMetadata, Metadata: &mm}
+		return p.metadataRule(join(path, "metadata"), r.Metadata, rbacv3.MetadataSource_DYNAMIC)
 	case *rbacv3.Permission_SourcedMetadata:
-		return p.sourcedMetadata(join(path, "sourced_metadata"), r.SourcedMetadata)
+		return p.metadataRule(join(path, "sourced_metadata.metadata_matcher"), r.SourcedMetadata.GetMetadataMatcher(), r.SourcedMetadata.GetMetadataSource())
 	}
 	p.bad(path, "a rule is required")
 	return RBACRule{}
 }
 
 func (p *parser) principal(path string, m *rbacv3.Principal) RBACRule {
-	set := func(k RBACKind, field string, s *rbacv3.Principal_Set) RBACRule {
-		out := RBACRule{Kind: k}
-		for i, x := range s.GetIds() {
-			out.Rules = append(out.Rules, p.principal(at(join(path, field+".ids"), i), x))
-		}
-		return out
-	}
 	switch r := m.GetIdentifier().(type) {
 	case *rbacv3.Principal_Any:
 		return RBACRule{Kind: RBACAny}
 	case *rbacv3.Principal_AndIds:
-		return set(RBACAnd, "and_ids", r.AndIds)
+		return rulesOf(RBACAnd, join(path, "and_ids.ids"), r.AndIds.GetIds(), p.principal)
 	case *rbacv3.Principal_OrIds:
-		return set(RBACOr, "or_ids", r.OrIds)
+		return rulesOf(RBACOr, join(path, "or_ids.ids"), r.OrIds.GetIds(), p.principal)
 	case *rbacv3.Principal_NotId:
 		return RBACRule{Kind: RBACNot, Rules: []RBACRule{p.principal(join(path, "not_id"), r.NotId)}}
 	case *rbacv3.Principal_Authenticated_:
-		out := RBACRule{Kind: RBACAuthenticated}
 		if n := r.Authenticated.GetPrincipalName(); n != nil {
-			sm := p.stringMatch(join(path, "authenticated.principal_name"), n)
-			out.String = &sm
+			return p.stringRule(RBACAuthenticated, join(path, "authenticated.principal_name"), n)
 		}
-		return out
+		return RBACRule{Kind: RBACAuthenticated}
 	case *rbacv3.Principal_SourceIp:
 		return RBACRule{Kind: RBACSourceIP, Prefix: p.cidr(join(path, "source_ip"), r.SourceIp)}
 	case *rbacv3.Principal_DirectRemoteIp:
@@ -177,31 +239,19 @@ func (p *parser) principal(path string, m *rbacv3.Principal) RBACRule {
 	case *rbacv3.Principal_RemoteIp:
 		return RBACRule{Kind: RBACRemoteIP, Prefix: p.cidr(join(path, "remote_ip"), r.RemoteIp)}
 	case *rbacv3.Principal_Header:
-		h := p.headerMatcher(join(path, "header"), r.Header)
-		return RBACRule{Kind: RBACHeader, Header: &h}
+		return p.headerRule(join(path, "header"), r.Header)
 	case *rbacv3.Principal_UrlPath:
-		sm := p.stringMatch(join(path, "url_path.path"), r.UrlPath.GetPath())
-		return RBACRule{Kind: RBACPath, String: &sm}
+		return p.pathRule(join(path, "url_path"), r.UrlPath)
 	case *rbacv3.Principal_Metadata:
-		mm := p.metadataMatcher(join(path, "metadata"), r.Metadata)
-		return RBACRule{Kind: RBACMetadata, Metadata: &mm}
+		return p.metadataRule(join(path, "metadata"), r.Metadata, rbacv3.MetadataSource_DYNAMIC)
 	case *rbacv3.Principal_SourcedMetadata:
-		return p.sourcedMetadata(join(path, "sourced_metadata"), r.SourcedMetadata)
+		return p.metadataRule(join(path, "sourced_metadata.metadata_matcher"), r.SourcedMetadata.GetMetadataMatcher(), r.SourcedMetadata.GetMetadataSource())
 	case *rbacv3.Principal_FilterState:
 		m := p.filterStateMatcher(join(path, "filter_state"), r.FilterState)
 		return RBACRule{Kind: RBACFilterState, Key: m.Key, String: m.String, Prefixes: m.Prefixes, Invert: m.Invert}
 	}
 	p.bad(path, "an identifier is required")
 	return RBACRule{}
-}
-
-func (p *parser) sourcedMetadata(path string, m *rbacv3.SourcedMetadata) RBACRule {
-	mm := p.metadataMatcher(join(path, "metadata_matcher"), m.GetMetadataMatcher())
-	out := RBACRule{Kind: RBACMetadata, Metadata: &mm}
-	if m.GetMetadataSource() == rbacv3.MetadataSource_ROUTE {
-		out.Kind = RBACRouteMetadata
-	}
-	return out
 }
 
 func (p *parser) cidr(path string, c *corev3.CidrRange) netip.Prefix {

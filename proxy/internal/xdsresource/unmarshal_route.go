@@ -92,8 +92,7 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, maxBody int) *
 		if len(m.GetRoutes()) > 0 {
 			p.bad(join(path, "matcher"), "stands beside routes; only one of them may be set")
 		}
-		mp := matcherParser{p, mirrors, maxBody}
-		vh.Matcher = mp.matcher(join(path, "matcher"), m.GetMatcher())
+		vh.Matcher = p.routeMatcher(join(path, "matcher"), m.GetMatcher(), mirrors, maxBody)
 	}
 	for i, r := range m.GetRoutes() {
 		vh.Routes = append(vh.Routes, p.route(at(join(path, "routes"), i), r, mirrors, maxBody))

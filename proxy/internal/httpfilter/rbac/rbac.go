@@ -48,15 +48,17 @@ func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 }
 
 func parse(r *xdsresource.FilterReader, path string, m *rbacv3.RBAC) (any, error) {
+	rules := r.RBACOrMatcher(path+"rules", m.GetRules(), path+"matcher", m.GetMatcher(), true)
+	shadow := r.RBACOrMatcher(path+"shadow_rules", m.GetShadowRules(), path+"shadow_matcher", m.GetShadowMatcher(), true)
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
 	c := &Config{
-		Rules: rbac.New(r.RBAC(path+"rules", m.GetRules())), Shadow: rbac.New(r.RBAC(path+"shadow_rules", m.GetShadowRules())),
+		Rules: rbac.New(rules), Shadow: rbac.New(shadow),
 		StatPrefix: m.GetRulesStatPrefix(), ShadowPrefix: m.GetShadowRulesStatPrefix(), PerPolicy: m.GetTrackPerRuleStats(),
 	}
 	c.shadowPolicy, c.shadowState = c.ShadowPrefix+"shadow_effective_policy_id", c.ShadowPrefix+"shadow_engine_result"
 	c.policy, c.state = c.StatPrefix+"enforced_effective_policy_id", c.StatPrefix+"enforced_engine_result"
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
 	if c.Rules != nil {
 		for _, name := range c.Rules.Policies() {
 			c.details = append(c.details, details(name))
@@ -91,12 +93,10 @@ const (
 	denied
 	shadowAllowed
 	shadowDenied
-	logged
-	notLogged
 	counters
 )
 
-var counterNames = [counters]string{"allowed", "denied", "shadow_allowed", "shadow_denied", "logged", "not_logged"}
+var counterNames = [counters]string{"allowed", "denied", "shadow_allowed", "shadow_denied"}
 
 type factory struct {
 	cfg      *Config
@@ -136,13 +136,8 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		return httpfilter.Continue
 	}
 	d := c.Rules.Decide(&f.in)
-	if c.Rules.Action() == xdsresource.RBACLog {
-		info.SetMetadata("envoy.common", "access_log_hint", d.Matched())
-		if d.Matched() {
-			s.Shard().Inc(f.counters[logged])
-		} else {
-			s.Shard().Inc(f.counters[notLogged])
-		}
+	if d.Hint != rbac.NoHint {
+		info.SetMetadata("envoy.common", "access_log_hint", d.Hint == rbac.DoLog)
 	}
 	f.count(s, c, allowed, d)
 	note(info, f.cfg.policy, f.cfg.state, d)

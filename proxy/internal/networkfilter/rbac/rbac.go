@@ -39,18 +39,22 @@ func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	if m.GetEnforcementType() != rbacv3.RBAC_ONE_TIME_ON_FIRST_BYTE {
 		r.Bad("enforcement_type", "%v is not supported", m.GetEnforcementType())
 	}
-	rules, shadow := r.RBAC("rules", m.GetRules()), r.RBAC("shadow_rules", m.GetShadowRules())
+	rules := r.RBACOrMatcher("rules", m.GetRules(), "matcher", m.GetMatcher(), false)
+	shadow := r.RBACOrMatcher("shadow_rules", m.GetShadowRules(), "shadow_matcher", m.GetShadowMatcher(), false)
 	if readsHeaders(rules) {
 		r.Bad("rules", "a connection has no headers that a rule could match")
 	}
 	if readsHeaders(shadow) {
 		r.Bad("shadow_rules", "a connection has no headers that a rule could match")
 	}
-	c := &Config{
-		Rules: rbac.New(rules), Shadow: rbac.New(shadow),
-		StatPrefix: m.GetStatPrefix(), ShadowPrefix: m.GetShadowRulesStatPrefix(), Delay: r.Duration("delay_deny", m.GetDelayDeny(), 0),
+	delay := r.Duration("delay_deny", m.GetDelayDeny(), 0)
+	if err := r.Err(); err != nil {
+		return nil, err
 	}
-	return c, r.Err()
+	return &Config{
+		Rules: rbac.New(rules), Shadow: rbac.New(shadow),
+		StatPrefix: m.GetStatPrefix(), ShadowPrefix: m.GetShadowRulesStatPrefix(), Delay: delay,
+	}, nil
 }
 
 // readsHeaders reports whether a rule is about HTTP.
@@ -99,8 +103,8 @@ func (f *filter) OnNewConnection(c *conn.Conn, _ *listener.Context) bool {
 		return true
 	}
 	d := f.Rules.Decide(&in)
-	if f.Rules.Action() == xdsresource.RBACLog {
-		info.SetMetadata("envoy.common", "access_log_hint", d.Matched())
+	if d.Hint != rbac.NoHint {
+		info.SetMetadata("envoy.common", "access_log_hint", d.Hint == rbac.DoLog)
 	}
 	if d.Allowed {
 		shard.Inc(f.allowed)
