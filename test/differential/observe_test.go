@@ -187,7 +187,7 @@ func (s *seen) finals() (out []message) {
 }
 
 var (
-	usualStats = regexp.MustCompile(`^(http|http1|http2|cluster|tcp)\.`)
+	usualStats = regexp.MustCompile(`^(http|http1|http2|cluster|tcp|vhost)\.`)
 	// Not compared unless a case asks: the admin API's own traffic, bytes (which count the
 	// digits of times), histograms, and which library of HTTP/2 Envoy was built with.
 	unusualStats = regexp.MustCompile(`nghttp2|^http\.admin\.|_bytes|_length_ms|_rq_time`)

@@ -224,7 +224,7 @@ var plainOperators = map[string]*valueOp{
 	"ACCESS_LOG_TYPE":      text(func(c *Context) string { return c.LogType.String() }),
 	"UNIQUE_ID":            {f: uniqueID},
 	"ROUTE_NAME":           text(func(c *Context) string { return c.Info.RouteName }),
-	"VIRTUAL_CLUSTER_NAME": text(func(*Context) string { return "" }), // no virtual clusters: always missing
+	"VIRTUAL_CLUSTER_NAME": text(func(c *Context) string { return c.Info.VirtualCluster }),
 	"LOCAL_REPLY_BODY":     {f: func(d []byte, c *Context) ([]byte, bool) { return append(d, c.LocalReply...), true }},
 	"GRPC_STATUS_NUMBER":   {f: grpcStatus{"NUMBER"}.append, number: true},
 	"TRACE_ID":             {f: traceID},

@@ -120,6 +120,9 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 				return fail(err)
 			}
 		}
+		if d.Stats != nil {
+			t.Count(func() *stats.Store { return d.Stats })
+		}
 		m.routes = func() *route.Table { return t }
 	}
 	var err error

@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -33,6 +34,9 @@ type VirtualHost struct {
 	Limits RateLimits
 	// redirect answers plain requests where TLS is required.
 	redirect *Entry
+	// clusters are its virtual clusters, the one that takes what is left at the end; nil: it has none.
+	clusters []VirtualCluster
+	stats    *stats.Store // of Traffic; nil: it has none, or Count has not come
 	// tree chooses among Entries which are tried; nil: all, in order.
 	tree *tree
 }
@@ -64,7 +68,9 @@ type Entry struct {
 	Filters map[string]any
 	// Switches: one of them turns its filter on or off.
 	Switches bool
-	match    match
+	// Traffic counts by the route's stat_prefix; nil: there is none.
+	Traffic *Traffic
+	match   match
 }
 
 // Forward is a compiled route action.
@@ -149,6 +155,7 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 			return nil, fmt.Errorf("matcher: %w", err)
 		}
 	}
+	v.clusters = virtualClusters(v)
 	if cfg.RequireTLS != xdsresource.TLSNotRequired {
 		v.redirect = &Entry{
 			Route:       &xdsresource.Route{Redirect: &xdsresource.RedirectAction{HTTPS: true, Code: 301}},

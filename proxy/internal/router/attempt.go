@@ -8,6 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 )
@@ -139,6 +140,7 @@ func (a *attempt) OnReady(req *connpool.Request) {
 	a.started = r.loop.Now()
 	a.info, a.http2 = req.Info(), req.HTTP2()
 	a.describe(info)
+	r.incOwn(route.RqTotal)
 	end := !r.held && r.ended && r.body.Len() == 0 && r.trailers == nil
 	req.SendHead(r.h, end)
 	switch {

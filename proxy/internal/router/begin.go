@@ -57,6 +57,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 		return
 	}
 	info.UpstreamCluster, info.Cluster = name, r.local.Config()
+	r.nameVirtualCluster()
 	r.high = r.forward.PriorityHigh
 	if n := r.local.Config().Keys.Maintenance.Uint(0); n > 0 && r.loop.Rand()%100 < n {
 		r.maintenance()

@@ -79,7 +79,7 @@ func (a *attempt) failed(f failure) {
 		a.drop()
 		return
 	}
-	r.retry.finished(r.local, r.high, !r.retry.wantsReset(f.kind, a.stage == asked))
+	r.retryOver(!r.retry.wantsReset(f.kind, a.stage == asked))
 
 	body := "upstream connect error or disconnect/reset before headers. "
 	if info.Attempts > 1 {
@@ -109,7 +109,7 @@ func (r *router) noHost() {
 	if r.lb.Override != "" && r.lb.OverrideStrict && r.lb.Missing {
 		code = r.s.Info().Override.MissingStatus
 	}
-	r.retry.finished(r.local, r.high, false)
+	r.retryOver(false)
 	r.countResponse(code)
 	r.reply(httpfilter.Reply{
 		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",

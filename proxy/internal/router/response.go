@@ -35,7 +35,7 @@ func (a *attempt) OnResponse(req *connpool.Request, end bool) {
 		return
 	}
 	if !a.retried {
-		r.retry.finished(r.local, r.high, !bad)
+		r.retryOver(!bad)
 	}
 	if r.follow(&req.Response, m.Status) {
 		return
@@ -80,8 +80,12 @@ func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }
 
 // countResponse counts an answer by its status.
 func (r *router) countResponse(code int) {
-	if !r.cfg.NoDynamicStats {
-		r.local.CountResponse(code, r.internal())
+	if r.cfg.NoDynamicStats {
+		return
+	}
+	r.local.CountResponse(code, r.internal())
+	for _, t := range r.own() {
+		t.Answered(r.shard, code)
 	}
 }
 
@@ -91,7 +95,11 @@ func (a *attempt) complete() {
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
 	if !r.cfg.NoDynamicStats {
-		r.local.Record(cluster.RqTime, uint64(max(0, now-a.started)/1e6))
+		ms := uint64(max(0, now-a.started) / 1e6)
+		r.local.Record(cluster.RqTime, ms)
+		for _, t := range r.own() {
+			t.Took(r.shard, ms)
+		}
 	}
 	r.trackRequest()
 	a.endTrack()

@@ -204,6 +204,7 @@ func (r *router) takeRetry() bool {
 	}
 	if s.left == 0 {
 		r.local.Inc(cluster.RqRetryLimitExceeded)
+		r.incOwn(route.RqRetryLimitExceeded)
 		r.s.Info().Set(streaminfo.UpstreamRetryLimitExceeded)
 		return false
 	}
@@ -212,6 +213,7 @@ func (r *router) takeRetry() bool {
 	}
 	if !r.local.Try(cluster.Retries, r.high) {
 		r.local.Inc(cluster.RqRetryOverflow)
+		r.incOwn(route.RqRetryOverflow)
 		r.s.Info().Set(streaminfo.UpstreamOverflow)
 		return false
 	}
@@ -219,16 +221,18 @@ func (r *router) takeRetry() bool {
 	s.left--
 	s.made++
 	r.local.Inc(cluster.RqRetry)
+	r.incOwn(route.RqRetry)
 	return true
 }
 
-// finished ends the policy's part: an attempt is final. content: the policy would not have it
+// retryOver ends the policy's part: an attempt is final. content: the policy would not have it
 // repeated, which is what Envoy counts as the success of a retry.
-func (s *retryState) finished(l *cluster.Local, high, content bool) {
-	if s.made > 0 && content {
-		l.Inc(cluster.RqRetrySuccess)
+func (r *router) retryOver(content bool) {
+	if r.retry.made > 0 && content {
+		r.local.Inc(cluster.RqRetrySuccess)
+		r.incOwn(route.RqRetrySuccess)
 	}
-	s.release(l, high)
+	r.retry.release(r.local, r.high)
 }
 
 func (s *retryState) release(l *cluster.Local, high bool) {

@@ -94,8 +94,10 @@ type router struct {
 	forward *route.Forward
 	target  *route.Target
 	local   *cluster.Local
-	ctx     format.Context
-	high    bool
+	// vcluster counts by the request's virtual cluster; nil: it is in none.
+	vcluster *route.Traffic
+	ctx      format.Context
+	high     bool
 
 	path      []byte      // of the request, before it was rewritten
 	held      bool        // what follows the head of a request for a tunnel waits until there is one
@@ -143,7 +145,7 @@ func (r *router) OnComplete(httpfilter.Stream) {
 	r.body.Reset()
 	r.state = idle
 	r.s, r.h, r.entry, r.forward, r.target, r.local, r.trailers = nil, nil, nil, nil, nil, nil, nil
-	r.ctx = format.Context{}
+	r.ctx, r.vcluster = format.Context{}, nil
 	r.ended, r.keep, r.sentBody, r.high, r.pausing, r.hedged = false, false, false, false, false, false
 	r.endedAt = 0
 	r.path, r.held = nil, false

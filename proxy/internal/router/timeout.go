@@ -9,6 +9,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
@@ -197,6 +198,7 @@ func (r *router) onGlobalTimeout() {
 	}
 	for _, a := range r.attempts {
 		r.local.Inc(cluster.RqTimeout)
+		r.incOwn(route.RqTimeout)
 		a.track.cutOff = a.stage != answered
 		if a.stage != answered && !a.timedOut {
 			a.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})

@@ -142,9 +142,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.DrainTime == 0 {
 		cfg.DrainTime = 10 * time.Minute
 	}
+	store := stats.NewStore(statsOptions(&cfg))
 	s := &Server{
 		cfg: cfg, boot: cfg.Bootstrap, log: cfg.Levels.Logger("main"), started: time.Now(),
-		stats: stats.NewStore(statsOptions(&cfg)), control: newControl(), routes: newRoutes(),
+		stats: store, control: newControl(), routes: newRoutes(store),
 		routeRecords: records[resource]{}, done: make(chan struct{}), ready: make(chan struct{}),
 	}
 	var err error

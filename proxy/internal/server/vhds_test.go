@@ -38,9 +38,10 @@ func newHostsFixture(t *testing.T) *hostsFixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	store := stats.NewStore(stats.Options{})
 	s := &Server{
-		boot: &bootstrap.Bootstrap{ADS: &bootstrap.GRPCSource{Delta: true}}, control: newControl(), routes: newRoutes(), routeRecords: records[resource]{},
-		stats: stats.NewStore(stats.Options{}), done: make(chan struct{}),
+		boot: &bootstrap.Bootstrap{ADS: &bootstrap.GRPCSource{Delta: true}}, control: newControl(), routes: newRoutes(store), routeRecords: records[resource]{},
+		stats: store, done: make(chan struct{}),
 	}
 	s.listeners = newListenerSet(s)
 	s.sources = &sources{s: s}

@@ -144,10 +144,10 @@ func TestTagExtraction(t *testing.T) {
 		name, bare string
 		tags       []Tag
 	}{
-		{"cluster.web.upstream_rq_200", "cluster.upstream_rq", []Tag{{TagCluster, "web"}, {TagResponseCode, "200"}}},
-		{"cluster.web.upstream_rq_5xx", "cluster.upstream_rq_xx", []Tag{{TagCluster, "web"}, {TagCodeClass, "5"}}},
-		{"cluster.web.external.upstream_rq_2xx", "cluster.external.upstream_rq_xx", []Tag{{TagCluster, "web"}, {TagCodeClass, "2"}}},
-		{"cluster.web.retry.upstream_rq_503", "cluster.retry.upstream_rq", []Tag{{TagCluster, "web"}, {TagResponseCode, "503"}}},
+		{"cluster.web.upstream_rq_200", "cluster.upstream_rq", []Tag{{TagResponseCode, "200"}, {TagCluster, "web"}}},
+		{"cluster.web.upstream_rq_5xx", "cluster.upstream_rq_xx", []Tag{{TagCodeClass, "5"}, {TagCluster, "web"}}},
+		{"cluster.web.external.upstream_rq_2xx", "cluster.external.upstream_rq_xx", []Tag{{TagCodeClass, "2"}, {TagCluster, "web"}}},
+		{"cluster.web.retry.upstream_rq_503", "cluster.retry.upstream_rq", []Tag{{TagResponseCode, "503"}, {TagCluster, "web"}}},
 		{"http.ingress_http.downstream_rq_xx", "http.downstream_rq_xx", []Tag{{TagHTTPPrefix, "ingress_http"}}},
 		{"listener.0.0.0.0_15001.downstream_cx_total", "listener.downstream_cx_total", []Tag{{TagListener, "0.0.0.0_15001"}}},
 		{"listener_manager.lds.version", "listener_manager.lds.version", nil},
@@ -178,8 +178,8 @@ func TestPrometheus(t *testing.T) {
 envoy_cluster_rq_total{envoy_cluster_name="odd\"\\name"} 2
 envoy_cluster_rq_total{envoy_cluster_name="outbound|80||web.ns.svc.cluster.local"} 1
 # TYPE envoy_cluster_upstream_rq counter
-envoy_cluster_upstream_rq{envoy_cluster_name="odd\"\\name",envoy_response_code="200"} 1
-envoy_cluster_upstream_rq{envoy_cluster_name="outbound|80||web.ns.svc.cluster.local",envoy_response_code="200"} 1
+envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="odd\"\\name"} 1
+envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="outbound|80||web.ns.svc.cluster.local"} 1
 # TYPE envoy_http_rq_time histogram
 envoy_http_rq_time_bucket{envoy_http_conn_manager_prefix="x",le="0.5"} 0
 envoy_http_rq_time_bucket{envoy_http_conn_manager_prefix="x",le="1"} 0
@@ -330,6 +330,23 @@ func TestGauges(t *testing.T) {
 	for v, want := range map[uint64]string{0: "0", 7: "7", math.MaxUint64: "-1", 1 << 63: "9223372036854775808", 0xdeadbeefdeadbeef: "16045690984833335023"} {
 		if got := string(appendGauge(nil, v)); got != want {
 			t.Errorf("%d is shown as %s", v, got)
+		}
+	}
+}
+
+// TestOrderOfTags: labels have the order in which Envoy's extractors take tags out of names.
+func TestOrderOfTags(t *testing.T) {
+	s := NewStore(Options{})
+	vhost := s.Scope("vhost").Tagged(TagVirtualHost, "v")
+	s.Main().Inc(vhost.Scope("route").Tagged(TagRoute, "r").Counter("upstream_rq_200"))
+	s.Main().Inc(vhost.Scope("vcluster").Tagged(TagVirtualCluster, "c").Counter("upstream_rq_2xx"))
+	got := string(snapshot(t, s, Query{}).AppendPrometheus(nil))
+	for _, want := range []string{
+		`envoy_vhost_route_upstream_rq{envoy_response_code="200",envoy_virtual_host="v",envoy_route="r"} 1`,
+		`envoy_vhost_vcluster_upstream_rq_xx{envoy_response_code_class="2",envoy_virtual_cluster="c",envoy_virtual_host="v"} 1`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks\n%s", got, want)
 		}
 	}
 }

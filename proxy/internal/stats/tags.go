@@ -1,7 +1,9 @@
 package stats
 
 import (
+	"cmp"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +27,10 @@ const (
 	TagCodeClass    = "envoy.response_code_class"
 	TagRouteConfig  = "envoy.rds_route_config"
 	TagVirtualHost  = "envoy.virtual_host"
-	TagWorker       = "envoy.worker_id"
+	// Both below that of a virtual host.
+	TagVirtualCluster = "envoy.virtual_cluster"
+	TagRoute          = "envoy.route"
+	TagWorker         = "envoy.worker_id"
 )
 
 // prefixTags are names whose second element is a tag's value. These values hold no dots:
@@ -54,7 +59,25 @@ func extract(name string, tags []Tag) (bare string, out []Tag) {
 		out = append(out[:len(out):len(out)], Tag{TagCodeClass, bare[n-3 : n-2]})
 		bare = bare[:n-3] + "xx"
 	}
+	if len(out) > 1 {
+		out = slices.Clone(out)
+		slices.SortStableFunc(out, func(a, b Tag) int { return cmp.Compare(rank(a.Name), rank(b.Name)) })
+	}
 	return bare, out
+}
+
+// inOrder are tags in the order in which Envoy's extractors take them out of a name, which is that of labels.
+var inOrder = []string{
+	TagResponseCode, TagCodeClass, "envoy.grpc_bridge_method", TagVirtualCluster, "envoy.grpc_bridge_service", TagTCPPrefix, TagCluster,
+	TagHTTPPrefix, TagListener, TagVirtualHost, TagRoute,
+}
+
+// rank is a tag's place in that order; others come last, in the order that they have.
+func rank(tag string) int {
+	if i := slices.Index(inOrder, tag); i >= 0 {
+		return i
+	}
+	return len(inOrder)
 }
 
 func extractPrefix(name string) (string, []Tag) {

@@ -84,6 +84,7 @@ type Info struct {
 
 	RouteName       string
 	VirtualHost     string
+	VirtualCluster  string // "": none matched, or the request was led to no cluster
 	RouteMetadata   xdsresource.Metadata
 	UpstreamCluster string               // the chosen cluster's name, "" before routing
 	Cluster         *xdsresource.Cluster // its configuration; nil when there is no such cluster

@@ -55,6 +55,13 @@ type VirtualHost struct {
 	Hedge                   bool // hedge_on_per_try_timeout
 	Metadata                Metadata
 	RateLimits              []RateLimit
+	VirtualClusters         []VirtualCluster
+}
+
+// VirtualCluster is a validated route.v3.VirtualCluster: requests of a virtual host that are counted by themselves.
+type VirtualCluster struct {
+	Name    string
+	Headers []HeaderMatcher // all of them; at least one
 }
 
 // TLSRequirement is VirtualHost.TlsRequirementType.

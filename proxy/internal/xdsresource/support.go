@@ -89,7 +89,9 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits
-		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit matcher`,
+		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit matcher
+		virtual_clusters`,
+	"envoy.config.route.v3.VirtualCluster":                              "name headers",
 	"envoy.config.route.v3.RouteList":                                   "routes",
 	"xds.type.matcher.v3.Matcher":                                       "matcher_list matcher_tree on_no_match",
 	"xds.type.matcher.v3.Matcher.OnMatch":                               "matcher action",

@@ -94,10 +94,23 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, maxBody int) *
 		}
 		vh.Matcher = p.routeMatcher(join(path, "matcher"), m.GetMatcher(), mirrors, maxBody)
 	}
+	for i, c := range m.GetVirtualClusters() {
+		vh.VirtualClusters = append(vh.VirtualClusters, p.virtualCluster(at(join(path, "virtual_clusters"), i), c))
+	}
 	for i, r := range m.GetRoutes() {
 		vh.Routes = append(vh.Routes, p.route(at(join(path, "routes"), i), r, mirrors, maxBody))
 	}
 	return vh
+}
+
+func (p *parser) virtualCluster(path string, m *routev3.VirtualCluster) VirtualCluster {
+	if m.GetName() == "" {
+		p.bad(join(path, "name"), "is required")
+	}
+	if len(m.GetHeaders()) == 0 {
+		p.bad(join(path, "headers"), "is required: a virtual cluster is told by headers")
+	}
+	return VirtualCluster{Name: m.GetName(), Headers: p.headerMatchers(join(path, "headers"), m.GetHeaders())}
 }
 
 func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, maxBody int) *Route {

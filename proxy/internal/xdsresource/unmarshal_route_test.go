@@ -100,3 +100,29 @@ func TestHashPolicies(t *testing.T) {
 		t.Errorf("header %+v", h)
 	}
 }
+
+func TestVirtualClusters(t *testing.T) {
+	read := func(clusters string) ([]VirtualCluster, error) {
+		v, err := decode(t, &routev3.RouteConfiguration{}, `{name: r, virtual_hosts: [{name: v, domains: ["*"], virtual_clusters: [`+clusters+`]}]}`)
+		if err != nil {
+			return nil, err
+		}
+		return v.(*RouteConfig).VirtualHosts[0].VirtualClusters, nil
+	}
+	got, err := read(`{name: carts, headers: [{name: ":path", string_match: {prefix: /cart}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []VirtualCluster{{Name: "carts", Headers: []HeaderMatcher{{Name: ":path", String: &StringMatch{Kind: StringPrefix, Value: "/cart"}}}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	for in, want := range map[string]string{
+		`{headers: [{name: a, present_match: true}]}`: "virtual_hosts[0].virtual_clusters[0].name: is required",
+		`{name: a}`: "virtual_hosts[0].virtual_clusters[0].headers: is required",
+	} {
+		if _, err := read(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", in, err, want)
+		}
+	}
+}
