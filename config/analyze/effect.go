@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	mesh "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/config"
@@ -45,7 +46,9 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 		return nil // Load refuses such an object
 	}
 	w := &effectWalk{object: o, fields: effectiveMesh}
-	w.message(mc.ProtoReflect(), "data.mesh", "")
+	for _, m := range MeshConfig(mc) {
+		w.report("data.mesh."+m.Field, m.Text)
+	}
 	for key := range cm.Data {
 		if key != "mesh" {
 			w.report("data."+key, "has no effect yet")
@@ -54,8 +57,15 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 	return w.messages
 }
 
+// MeshConfig reports the fields of a mesh configuration that are set and have no effect yet, each by its path. Only Field and Text of a message are set.
+func MeshConfig(mc *mesh.MeshConfig) []Message {
+	w := &effectWalk{fields: effectiveMesh}
+	w.message(mc.ProtoReflect(), "", "")
+	return w.messages
+}
+
 type effectWalk struct {
-	object   *config.Object
+	object   *config.Object // nil: messages have no place
 	fields   []string
 	messages []Message
 }
@@ -89,6 +99,10 @@ func (w *effectWalk) judge(pattern, path string, value func() string) (descend b
 
 func (w *effectWalk) report(path, text string) {
 	o := w.object
+	if o == nil {
+		w.messages = append(w.messages, Message{Code: NoEffect, Severity: Warning, Field: path, Text: text})
+		return
+	}
 	w.messages = append(w.messages, Message{Code: NoEffect, Severity: Warning, Key: o.Key(), Field: path, File: o.Source.File, Line: o.Position(path), Text: text})
 }
 
@@ -102,7 +116,7 @@ func (w *effectWalk) message(m protoreflect.Message, path, pattern string) {
 			continue
 		}
 		name := fd.JSONName()
-		at, pat := path+"."+name, strings.TrimPrefix(pattern+"."+name, ".")
+		at, pat := strings.TrimPrefix(path+"."+name, "."), strings.TrimPrefix(pattern+"."+name, ".")
 		v := m.Get(fd)
 		if !w.judge(pat, at, func() string { return text(fd, v) }) || fd.Message() == nil {
 			continue

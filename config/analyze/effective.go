@@ -121,7 +121,10 @@ func policyFields(places ...string) []string {
 
 // effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
 var effectiveMesh = []string{
-	"trustDomain", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY",
+	// Of the trust domain the control plane says more.
+	"trustDomain", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode=PASSTHROUGH",
+	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
+	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
 	"defaultConfig.tracing.sampling", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",

@@ -91,6 +91,13 @@ type Mesh struct {
 	DefaultLogProviders                                   []string
 	ServiceExportTo, VirtualServiceExportTo, RuleExportTo []string
 	Locality                                              *LocalityLB // localityLbSetting; enabled when nothing is said
+	Paths                                                 PathNormalization
+	MTLS13                                                bool     // meshMTLS: servers take TLS 1.3 alone
+	MTLSCiphers                                           []string // meshMTLS: those of servers up to TLS 1.2
+	TLSCurves, TLSCiphers                                 []string // tlsDefaults: of all TLS but the mesh's own; nil: the proxy's
+	NoListenerLog                                         bool     // disableEnvoyListenerLog
+	// InboundStatName and OutboundStatName are patterns of clusters' names in statistics; "" for their own.
+	InboundStatName, OutboundStatName string
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.
 	Topology Topology
 	Rev      uint64
@@ -119,7 +126,20 @@ type LogProvider struct {
 	Path string
 	Text string
 	JSON map[string]any
+	// OmitEmpty leaves out what has no value, instead of printing "-" or null.
+	OmitEmpty bool
 }
+
+// PathNormalization is what becomes of a request's path before it is matched.
+type PathNormalization uint8
+
+// Normalizations. PathsMerged and PathsDecoded do what PathsNormal does, and more.
+const (
+	PathsNormal    PathNormalization = iota // RFC 3986, section 6
+	PathsAsTheyAre                          // nothing
+	PathsMerged                             // slashes that follow each other are one
+	PathsDecoded                            // the same, and %2F and %5C are slashes
+)
 
 // DefaultMesh is the configuration of a mesh that says nothing.
 func DefaultMesh() *Mesh {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/analyze"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -41,9 +42,6 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if o := in.OutboundTrafficPolicy; o != nil {
 		if _, set := nested(given, "outboundTrafficPolicy", "mode"); set {
 			m.RegistryOnly = o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY
-			if o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {
-				p.add("outboundTrafficPolicy.mode", "%s is not supported; ALLOW_ANY applies", o.Mode)
-			}
 		}
 	}
 	m.AccessLogFile, m.AccessLogText = in.AccessLogFile, in.AccessLogFormat
@@ -85,6 +83,15 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if in.LocalityLbSetting != nil {
 		m.Locality = localityLB(in.LocalityLbSetting)
 	}
+	if in.ZoneAwareLbSetting != nil {
+		m.Locality = zoneAware(in.ZoneAwareLbSetting) // as in a DestinationRule, where it wins too
+	}
+	m.Paths = pathNormalizations[in.PathNormalization.GetNormalization()]
+	m.MTLS13 = in.MeshMTLS.GetMinProtocolVersion() == meshconfig.MeshConfig_TLSConfig_TLSV1_3
+	m.MTLSCiphers = cipherSuites(in.MeshMTLS.GetCipherSuites(), "meshMTLS", p)
+	m.TLSCurves, m.TLSCiphers = slices.Clone(in.TlsDefaults.GetEcdhCurves()), cipherSuites(in.TlsDefaults.GetCipherSuites(), "tlsDefaults", p)
+	m.NoListenerLog = in.DisableEnvoyListenerLog
+	m.InboundStatName, m.OutboundStatName = in.InboundClusterStatName, in.OutboundClusterStatName
 	m.H2Upgrade = in.H2UpgradePolicy == meshconfig.MeshConfig_UPGRADE
 	if d := duration(in.DnsRefreshRate); d > 0 {
 		m.DNSRefresh = d
@@ -94,13 +101,14 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
 	m.DefaultLogProviders = slices.Clone(in.DefaultProviders.GetAccessLogging())
-	for i, ep := range in.ExtensionProviders {
+	for _, ep := range in.ExtensionProviders {
 		fp, ok := ep.GetProvider().(*meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
 		if !ok {
-			p.add(indexed("extensionProviders", i), "%s: only envoyFileAccessLog has an effect so far", ep.GetName())
-			continue
+			continue // reported below
 		}
-		lp := model.LogProvider{Path: fp.EnvoyFileAccessLog.GetPath(), Text: fp.EnvoyFileAccessLog.GetLogFormat().GetText()}
+		lp := model.LogProvider{
+			Path: fp.EnvoyFileAccessLog.GetPath(), Text: fp.EnvoyFileAccessLog.GetLogFormat().GetText(), OmitEmpty: fp.EnvoyFileAccessLog.GetOmitEmptyValues(),
+		}
 		if lp.Path == "" {
 			lp.Path = "/dev/stdout"
 		}
@@ -112,19 +120,17 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		}
 		m.Providers[ep.Name] = lp
 	}
-	effective := map[string]bool{}
-	for _, f := range []string{"trustDomain", "rootNamespace", "outboundTrafficPolicy", "accessLogFile", "accessLogFormat", "accessLogEncoding",
-		"connectTimeout", "enableAutoMtls", "enableTracing", "defaultConfig", "tcpKeepalive", "protocolDetectionTimeout",
-		"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy",
-		"defaultHttpRetryPolicy", "defaultProviders", "extensionProviders"} {
-		effective[f] = true
-	}
-	for _, f := range sortedKeys(given) {
-		if !effective[f] {
-			p.add(f, "has no effect yet")
-		}
+	for _, found := range analyze.MeshConfig(in) {
+		p.add(found.Field, "%s", found.Text)
 	}
 	return m, p.list, nil
+}
+
+// pathNormalizations are ours for Istio's; the default is BASE.
+var pathNormalizations = map[meshconfig.MeshConfig_ProxyPathNormalization_NormalizationType]model.PathNormalization{
+	meshconfig.MeshConfig_ProxyPathNormalization_NONE:                     model.PathsAsTheyAre,
+	meshconfig.MeshConfig_ProxyPathNormalization_MERGE_SLASHES:            model.PathsMerged,
+	meshconfig.MeshConfig_ProxyPathNormalization_DECODE_AND_MERGE_SLASHES: model.PathsDecoded,
 }
 
 // nested finds a value below maps.

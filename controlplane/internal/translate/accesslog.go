@@ -48,6 +48,9 @@ func accessLogs(s *model.Snapshot, p *model.Proxy, d direction) (streams, listen
 			continue
 		}
 		streams = append(streams, l)
+		if s.Mesh.NoListenerLog {
+			continue
+		}
 		noRoute, _ := fileLog(s.Mesh, prov)
 		noRoute.Filter = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
 			ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},
@@ -103,7 +106,7 @@ func fileLog(mesh *model.Mesh, provider string) (*accesslogv3.AccessLog, bool) {
 		}
 	}
 	cfg := &filev3.FileAccessLog{Path: pr.Path}
-	format := &corev3.SubstitutionFormatString{}
+	format := &corev3.SubstitutionFormatString{OmitEmptyValues: pr.OmitEmpty}
 	if pr.JSON != nil {
 		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: toStruct(pr.JSON)}
 	} else {

@@ -154,6 +154,9 @@ func (in *clusterInput) build() *clusterv3.Cluster {
 		CommonLbConfig:  &clusterv3.Cluster_CommonLbConfig{},
 		Metadata:        metadata(in.istioMetadata(), in.origin()),
 	}
+	if pattern := in.mesh.OutboundStatName; pattern != "" {
+		c.AltStatName = statName(pattern, in.svc, in.port, in.subsetName(), 0)
+	}
 	localityWeighted(c)
 	in.discovery(c)
 	in.applyPolicy(c)

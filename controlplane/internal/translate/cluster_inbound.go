@@ -140,6 +140,9 @@ func (in *inboundCluster) build() *clusterv3.Cluster {
 		CommonLbConfig:  &clusterv3.Cluster_CommonLbConfig{},
 		Metadata:        metadata(map[string]any{"services": servicesMetadata(in.sp.services...)}, in.origin),
 	}
+	if pattern := in.mesh.InboundStatName; pattern != "" && len(in.sp.services) > 0 {
+		c.AltStatName = statName(pattern, in.sp.services[0], in.sp.port, "", in.sp.target)
+	}
 	if in.loopback {
 		c.UpstreamBindConfig = passthroughBind()
 	}

@@ -109,7 +109,7 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 	if len(sans) == 0 {
 		sans = in.svc.SANs
 	}
-	common := &tlsv3.CommonTlsContext{TlsParams: tlsParams()}
+	common := &tlsv3.CommonTlsContext{TlsParams: ownParams(in.mesh)}
 	if in.version() == upstreamHTTP2 {
 		common.AlpnProtocols = []string{"h2"}
 	}

@@ -32,6 +32,14 @@ func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds s
 		Tracing:                      tracing(s, p),
 		InternalAddressConfig:        internalAddresses(),
 	}
+	switch s.Mesh.Paths {
+	case model.PathsAsTheyAre:
+		m.NormalizePath = boolean(false)
+	case model.PathsMerged:
+		m.MergeSlashes = true
+	case model.PathsDecoded:
+		m.MergeSlashes, m.PathWithEscapedSlashesAction = true, hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
+	}
 	if d == inbound {
 		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
 		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Dns: true, Uri: true}

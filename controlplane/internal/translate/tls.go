@@ -42,6 +42,13 @@ func tlsParams() *tlsv3.TlsParameters {
 	}
 }
 
+// ownParams are those of TLS that is not the mesh's own.
+func ownParams(mesh *model.Mesh) *tlsv3.TlsParameters {
+	params := tlsParams()
+	params.EcdhCurves, params.CipherSuites = mesh.TLSCurves, mesh.TLSCiphers
+	return params
+}
+
 // meshIdentity is the certificate of the workload and the roots of the mesh, both from the
 // agent.
 func meshIdentity(alpn []string, sans []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
@@ -71,6 +78,11 @@ func file(name string) *corev3.DataSource {
 // inboundTLS is what a sidecar serves mTLS with: any client whose identity is of the mesh.
 func inboundTLS(mesh *model.Mesh, alpn []string) *corev3.TransportSocket {
 	ctx := &tlsv3.DownstreamTlsContext{CommonTlsContext: meshIdentity(alpn, meshMembers(mesh)), RequireClientCertificate: boolean(true)}
+	params := ctx.CommonTlsContext.TlsParams
+	params.CipherSuites = mesh.MTLSCiphers
+	if mesh.MTLS13 {
+		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_3
+	}
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(ctx)}}
 }
 

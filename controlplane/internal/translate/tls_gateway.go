@@ -20,14 +20,14 @@ var (
 // serverSocket is the transport socket of a server that terminates TLS.
 func serverSocket(mesh *model.Mesh, srv *model.Server) *corev3.TransportSocket {
 	if srv.TLS.Mode != model.ServerIstioMutual {
-		return serverTLSSocket(srv.TLS)
+		return serverTLSSocket(mesh, srv.TLS)
 	}
 	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(true), CommonTlsContext: meshServer(mesh, srv)})
 }
 
 // serverTLSSocket terminates TLS with certificates that are not the mesh's.
-func serverTLSSocket(t *model.ServerTLS) *corev3.TransportSocket {
-	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual), CommonTlsContext: ownServer(t)})
+func serverTLSSocket(mesh *model.Mesh, t *model.ServerTLS) *corev3.TransportSocket {
+	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual), CommonTlsContext: ownServer(mesh, t)})
 }
 
 func downstreamTLS(ctx *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
@@ -52,8 +52,8 @@ func meshServer(mesh *model.Mesh, srv *model.Server) *tlsv3.CommonTlsContext {
 }
 
 // ownServer shows certificates of the gateway's own, from Secrets or files.
-func ownServer(t *model.ServerTLS) *tlsv3.CommonTlsContext {
-	c := &tlsv3.CommonTlsContext{TlsParams: serverParams(t), AlpnProtocols: slices.Clone(alpnGateway)}
+func ownServer(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.CommonTlsContext {
+	c := &tlsv3.CommonTlsContext{TlsParams: serverParams(mesh, t), AlpnProtocols: slices.Clone(alpnGateway)}
 	for _, name := range t.Credentials {
 		c.TlsCertificateSdsSecretConfigs = append(c.TlsCertificateSdsSecretConfigs, credentialSecret(name))
 	}
@@ -83,8 +83,8 @@ func ownServer(t *model.ServerTLS) *tlsv3.CommonTlsContext {
 	return c
 }
 
-func serverParams(t *model.ServerTLS) *tlsv3.TlsParameters {
-	params := tlsParams()
+func serverParams(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.TlsParameters {
+	params := ownParams(mesh)
 	if t.MinVersion != 0 {
 		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(t.MinVersion)
 	}
@@ -92,7 +92,9 @@ func serverParams(t *model.ServerTLS) *tlsv3.TlsParameters {
 		params.TlsMaximumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(t.MaxVersion)
 		params.TlsMinimumProtocolVersion = min(params.TlsMinimumProtocolVersion, params.TlsMaximumProtocolVersion)
 	}
-	params.CipherSuites = t.Ciphers
+	if len(t.Ciphers) > 0 {
+		params.CipherSuites = t.Ciphers
+	}
 	return params
 }
 

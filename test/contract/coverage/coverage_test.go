@@ -12,17 +12,98 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	mesh "istio.io/api/mesh/v1alpha1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/analyze"
 	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/test/contract/decision"
 )
 
+// covered is a message with a table.
+type covered struct {
+	name    string
+	message proto.Message
+	// of are those of its messages that a decision table has, or a golden scenario, by its folder.
+	of     func(*decision.Table) []proto.Message
+	golden func(dir string) ([]proto.Message, error)
+	// reported are the fields, by their paths, that are said to have no effect when they are set as in the message.
+	reported func(proto.Message) []string
+}
+
 // kinds are those with a table.
-var kinds = []*schema.Kind{
-	schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup, schema.EnvoyFilter,
-	schema.Sidecar,
+func kinds() []covered {
+	out := []covered{meshConfig()}
+	for _, k := range []*schema.Kind{
+		schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup, schema.EnvoyFilter,
+		schema.Sidecar, schema.ProxyConfig,
+	} {
+		out = append(out, ofKind(k))
+	}
+	return out
+}
+
+func ofKind(k *schema.Kind) covered {
+	specs := func(set *config.Set) []proto.Message {
+		out := []proto.Message{}
+		for _, o := range set.List(k) {
+			out = append(out, o.Spec.(proto.Message))
+		}
+		return out
+	}
+	return covered{
+		name: k.Name, message: k.New().(proto.Message),
+		of: func(t *decision.Table) []proto.Message { return specs(t.Objects) },
+		golden: func(dir string) ([]proto.Message, error) {
+			file := filepath.Join(dir, "in.yaml")
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			set, err := config.Load([]config.File{{Name: file, Data: raw}}, config.LoadOptions{})
+			return specs(set), err
+		},
+		reported: func(m proto.Message) []string {
+			var out []string
+			for _, found := range analyze.Effect(&config.Object{Kind: k, Name: "x", Namespace: "default", Spec: m}) {
+				out = append(out, strings.TrimPrefix(found.Field, "spec."))
+			}
+			return out
+		},
+	}
+}
+
+// meshConfig is the mesh's configuration, which is no object.
+func meshConfig() covered {
+	parse := func(raw []byte) ([]proto.Message, error) {
+		mc, err := config.ParseMeshConfig(config.File{Name: "mesh.yaml", Data: raw})
+		return []proto.Message{mc}, err
+	}
+	return covered{
+		name: "MeshConfig", message: &mesh.MeshConfig{},
+		of: func(t *decision.Table) []proto.Message {
+			out, err := parse(t.Mesh)
+			if err != nil {
+				return []proto.Message{}
+			}
+			return out
+		},
+		golden: func(dir string) ([]proto.Message, error) {
+			raw, err := os.ReadFile(filepath.Join(dir, "mesh.yaml"))
+			if err != nil {
+				return nil, err
+			}
+			return parse(raw)
+		},
+		reported: func(m proto.Message) []string {
+			var out []string
+			for _, found := range analyze.MeshConfig(m.(*mesh.MeshConfig)) {
+				out = append(out, found.Field)
+			}
+			return out
+		},
+	}
 }
 
 const (
@@ -47,9 +128,9 @@ func TestEveryFieldIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range kinds {
-		t.Run(kind.Name, func(t *testing.T) {
-			raw, err := os.ReadFile(kind.Name + ".yaml")
+	for _, kind := range kinds() {
+		t.Run(kind.name, func(t *testing.T) {
+			raw, err := os.ReadFile(kind.name + ".yaml")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,20 +138,31 @@ func TestEveryFieldIsShown(t *testing.T) {
 			if err := yaml.UnmarshalStrict(raw, &entries); err != nil {
 				t.Fatal(err)
 			}
-			open := entries["open"]
+			open, reported := entries["open"], entries["reported"]
 			delete(entries, "open")
-			fields := leaves(kind.New().(proto.Message).ProtoReflect().Descriptor(), "")
+			delete(entries, "reported")
+			for _, f := range reported {
+				if _, twice := entries[f]; twice {
+					t.Errorf("%s: has an entry and is in reported as well", f)
+				}
+				entries[f] = nil
+			}
+			fields := leaves(kind.message.ProtoReflect().Descriptor(), "")
 			c := &checker{t: t, kind: kind, tables: tables}
 			used := map[string]bool{}
 			for _, f := range fields {
 				key := entryFor(entries, f)
 				switch {
 				case key == "" && !slices.Contains(open, f):
-					t.Errorf("%s: no test shows it; write a row and name it in %s.yaml", f, kind.Name)
+					t.Errorf("%s: no test shows it; write a row and name it in %s.yaml", f, kind.name)
 				case key != "" && slices.Contains(open, f):
 					t.Errorf("%s: has an entry and is in open as well", f)
 				case key != "":
 					used[key] = true
+					if slices.Contains(reported, key) {
+						c.checkReported(f)
+						continue
+					}
 					c.check(f, entries[key])
 				}
 			}
@@ -132,7 +224,7 @@ func inner(fd protoreflect.FieldDescriptor) protoreflect.MessageDescriptor {
 
 type checker struct {
 	t      *testing.T
-	kind   *schema.Kind
+	kind   covered
 	tables []*decision.Table
 }
 
@@ -149,19 +241,87 @@ func (c *checker) check(field string, refs references) {
 			return // a Go test; whether it sets the field it alone knows
 		}
 		objects = true
-		for _, o := range found.List(c.kind) {
-			set = set || sets(o.Spec.(proto.Message).ProtoReflect(), strings.Split(field, "."))
+		for _, m := range found {
+			set = set || sets(m.ProtoReflect(), strings.Split(field, "."))
 		}
 	}
 	if objects && !set {
-		c.t.Errorf("%s: no %s of %s sets it", field, c.kind.Name, strings.Join(refs, ", "))
+		c.t.Errorf("%s: no %s of %s sets it", field, c.kind.name, strings.Join(refs, ", "))
 	}
 }
 
 var testName = regexp.MustCompile(`^(\S+_test\.go) (Test\w+)$`)
 
+// checkReported sets a field and nothing else, and wants it, or what it is part of, to be reported by its path; "" stands for all of a kind.
+func (c *checker) checkReported(field string) {
+	m := c.kind.message.ProtoReflect().New()
+	path := strings.Split(field, ".")
+	set(m, path)
+	for _, found := range c.kind.reported(m.Interface()) {
+		at := index.ReplaceAllString(found, "")
+		if at == "" || at == field || strings.HasPrefix(field, at+".") {
+			return
+		}
+	}
+	c.t.Errorf("%s: it is set and nobody says that it has no effect", field)
+}
+
+var index = regexp.MustCompile(`\[\d+\]|\.KEY\b`)
+
+// set gives a field some value that is not the one that it has by default.
+func set(m protoreflect.Message, path []string) {
+	fd := m.Descriptor().Fields().ByJSONName(path[0])
+	some := func(fd protoreflect.FieldDescriptor) protoreflect.Value {
+		switch fd.Kind() {
+		case protoreflect.BoolKind:
+			return protoreflect.ValueOfBool(true)
+		case protoreflect.EnumKind:
+			return protoreflect.ValueOfEnum(fd.Enum().Values().Get(fd.Enum().Values().Len() - 1).Number())
+		case protoreflect.StringKind:
+			return protoreflect.ValueOfString("x")
+		case protoreflect.BytesKind:
+			return protoreflect.ValueOfBytes([]byte("x"))
+		case protoreflect.Int32Kind:
+			return protoreflect.ValueOfInt32(1)
+		case protoreflect.Int64Kind:
+			return protoreflect.ValueOfInt64(1)
+		case protoreflect.Uint32Kind:
+			return protoreflect.ValueOfUint32(1)
+		case protoreflect.Uint64Kind:
+			return protoreflect.ValueOfUint64(1)
+		case protoreflect.DoubleKind:
+			return protoreflect.ValueOfFloat64(1)
+		case protoreflect.FloatKind:
+			return protoreflect.ValueOfFloat32(1)
+		}
+		panic("no value for " + fd.FullName())
+	}
+	switch {
+	case fd.IsList():
+		list := m.Mutable(fd).List()
+		if fd.Message() == nil {
+			list.Append(some(fd))
+		} else if e := list.AppendMutable(); len(path) > 1 {
+			set(e.Message(), path[1:])
+		}
+	case fd.IsMap():
+		entries, key := m.Mutable(fd).Map(), protoreflect.ValueOfString("KEY").MapKey()
+		if fd.MapValue().Message() == nil {
+			entries.Set(key, some(fd.MapValue()))
+		} else if e := entries.Mutable(key); len(path) > 1 {
+			set(e.Message(), path[1:])
+		}
+	case fd.Message() == nil:
+		m.Set(fd, some(fd))
+	default:
+		if e := m.Mutable(fd); len(path) > 1 {
+			set(e.Message(), path[1:])
+		}
+	}
+}
+
 // objects are those of a row's file or a golden scenario, nil for a Go test.
-func (c *checker) objects(ref string) (*config.Set, error) {
+func (c *checker) objects(ref string) ([]proto.Message, error) {
 	if m := testName.FindStringSubmatch(ref); m != nil {
 		raw, err := os.ReadFile(filepath.Join(module, m[1]))
 		if err != nil {
@@ -173,12 +333,7 @@ func (c *checker) objects(ref string) (*config.Set, error) {
 		return nil, nil
 	}
 	if name, ok := strings.CutPrefix(ref, "golden "); ok {
-		file := filepath.Join(golden, name, "in.yaml")
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		return config.Load([]config.File{{Name: file, Data: raw}}, config.LoadOptions{})
+		return c.kind.golden(filepath.Join(golden, name))
 	}
 	file, row, ok := strings.Cut(ref, ": ")
 	if !ok {
@@ -187,7 +342,7 @@ func (c *checker) objects(ref string) (*config.Set, error) {
 	for _, table := range c.tables {
 		if table.Name == file {
 			if slices.ContainsFunc(table.Rows, func(r decision.Row) bool { return r.Name == row }) {
-				return table.Objects, nil
+				return c.kind.of(table), nil
 			}
 			return nil, fmt.Errorf("decisions/%s.yaml has no row %q", file, row)
 		}

@@ -8,6 +8,8 @@
 //	http.name: golden http-match                          a scenario of controlplane/internal/translate/testdata
 //	exportTo: test/x_test.go TestX                        a Go test, by file
 //
+// Fields that have no effect stand under the key "reported", with ".*" for all below one: the test sets each, and wants it to be reported by name, as
+// `lateen analyze` and the control plane do. MeshConfig and ProxyConfig have tables as well; rows and scenarios show what their mesh.yaml sets.
 // Fields that nothing shows yet stand under the key "open", so that a kind can be begun before it is done; one that is covered may not.
 // It has no code outside of its tests.
 package coverage

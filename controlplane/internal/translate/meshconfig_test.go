@@ -1,0 +1,248 @@
+package translate
+
+import (
+	"strings"
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+)
+
+// meshObjects are a service with workloads in three places, one outside that is called by TLS, and a gateway with TLS of its own.
+const meshObjects = `
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{name: http-web, port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web-1, namespace: shop}
+spec: {address: 10.1.0.1, labels: {app: web}, serviceAccount: web, locality: eu/a}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web-2, namespace: shop}
+spec: {address: 10.1.0.2, labels: {app: web}, serviceAccount: web, locality: us/a}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web-3, namespace: shop}
+spec: {address: 10.1.0.3, labels: {app: web}, serviceAccount: web, locality: asia/a}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: shop}
+spec: {hosts: [api.example], ports: [{number: 443, name: https, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: api, namespace: shop}
+spec: {host: api.example, trafficPolicy: {tls: {mode: SIMPLE}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec: {host: web, subsets: [{name: v1, labels: {app: web}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec: {selector: {istio: gw}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: c}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: gw, namespace: shop}
+spec: {hosts: ["*"], gateways: [gw], http: [{route: [{destination: {host: web}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ext, namespace: outside}
+spec: {hosts: [ext.example], ports: [{number: 81, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 10.3.0.1}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ext, namespace: outside}
+spec: {host: ext.example, subsets: [{name: far, labels: {a: b}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ext, namespace: outside}
+spec: {hosts: [ext.example], http: [{name: own-route, route: [{destination: {host: ext.example}}]}]}
+`
+
+// meshText is all that a sidecar of web and a gateway are served, as YAML, by resource: "sidecar clusters", "gateway listeners".
+func meshText(t *testing.T, mesh string) map[string]string {
+	t.Helper()
+	b := snapshot.New()
+	m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
+	if err != nil || len(found) > 0 {
+		t.Fatal(err, found)
+	}
+	b.SetMesh(m)
+	set, err := config.Load([]config.File{{Name: "in.yaml", Data: []byte(meshObjects)}}, config.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []snapshot.Event
+	for _, o := range set.All() {
+		events = append(events, snapshot.Set("config", o))
+	}
+	s, _ := b.Update(events...)
+	out := map[string]string{}
+	for kind, id := range map[string]string{"sidecar": "sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "gateway": "router~10.1.0.9~gw.shop~shop.svc.cluster.local"} {
+		p, err := model.ParseProxy(id, "", map[string]any{"LABELS": map[string]any{"app": "web", "istio": "gw"}}, model.Locality{Region: "eu", Zone: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Verified = true
+		for what, list := range resources(s, p) {
+			out[kind+" "+what] = string(toYAML(t, list))
+		}
+	}
+	return out
+}
+
+// Each field of MeshConfig that says how traffic is handled, and what becomes of it: something that is not there by default.
+func TestMeshConfig(t *testing.T) {
+	byDefault := meshText(t, "")
+	for _, c := range []struct{ mesh, where, want string }{
+		{"pathNormalization: {normalization: NONE}", "sidecar listeners", "normalizePath: false"},
+		{"pathNormalization: {normalization: MERGE_SLASHES}", "gateway listeners", "mergeSlashes: true"},
+		{"pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}", "sidecar listeners", "pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD"},
+		{"meshMTLS: {minProtocolVersion: TLSV1_3}", "sidecar listeners", "tlsMinimumProtocolVersion: TLSv1_3"},
+		{"meshMTLS: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "sidecar listeners", "- ECDHE-RSA-AES256-GCM-SHA384"},
+		{"tlsDefaults: {ecdhCurves: [P-256]}", "gateway listeners", "ecdhCurves:\n"},
+		{"tlsDefaults: {ecdhCurves: [P-256]}", "sidecar clusters", "- P-256"},
+		{"tlsDefaults: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "sidecar clusters", "- ECDHE-RSA-AES256-GCM-SHA384"},
+		{"tlsDefaults: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "gateway listeners", "- ECDHE-RSA-AES256-GCM-SHA384"},
+		{"inboundClusterStatName: '%SERVICE%_%SERVICE_PORT%_%TARGET_PORT%_%SERVICE_PORT_NAME%'", "sidecar clusters", "altStatName: web.shop_80_8080_http-web"},
+		{"outboundClusterStatName: '%SERVICE_FQDN%.%SUBSET_NAME%.%SERVICE_PORT%'", "sidecar clusters", "altStatName: web.shop.svc.cluster.local.v1.80"},
+		{"outboundClusterStatName: '%SERVICE%.%SUBSET_NAME%'", "gateway clusters", "altStatName: api.example"},
+		{"accessLogFile: /dev/stdout", "sidecar listeners", "path: /dev/stdout"},
+		{"accessLogFile: /x\naccessLogFormat: one", "sidecar listeners", "inlineString: |\n"},
+		{"accessLogFile: /x\naccessLogEncoding: JSON", "sidecar listeners", "jsonFormat:"},
+		{"extensionProviders: [{name: a, envoyFileAccessLog: {path: /here, logFormat: {text: x}, omitEmptyValues: true}}]\ndefaultProviders: {accessLogging: [a]}",
+			"sidecar listeners", "omitEmptyValues: true"},
+		{"extensionProviders: [{name: a, envoyFileAccessLog: {path: /here, logFormat: {labels: {k: v}}}}]\ndefaultProviders: {accessLogging: [a]}",
+			"sidecar listeners", "k: v"},
+		{"protocolDetectionTimeout: 3s", "sidecar listeners", "listenerFiltersTimeout: 3s"},
+		{"tcpKeepalive: {time: 31s, interval: 32s, probes: 7}", "sidecar clusters", "keepaliveInterval: 32\n"},
+		{"tcpKeepalive: {time: 31s, interval: 32s, probes: 7}", "sidecar clusters", "keepaliveProbes: 7\n"},
+		{"zoneAwareLbSetting: {minClusterSize: 3}\ndefaultTrafficPolicy: {outlierDetection: {}}", "sidecar clusters", "minClusterSize: \"3\""},
+		{"zoneAwareLbSetting: {enabled: true, failover: [{from: eu, to: asia}], failoverPriority: [topology.kubernetes.io/region]}\n" +
+			"defaultTrafficPolicy: {outlierDetection: {}}", "sidecar endpoints", "priority: 2"},
+		{"localityLbSetting: {distribute: [{from: eu/*, to: {us/*: 70, eu/*: 30}}]}", "sidecar endpoints", "loadBalancingWeight: 70"},
+		{"localityLbSetting: {failoverPriority: [topology.kubernetes.io/region]}\ndefaultTrafficPolicy: {outlierDetection: {}}", "sidecar endpoints", "priority: 1"},
+		{"defaultHttpRetryPolicy: {attempts: 5}", "sidecar routes", "numRetries: 5"},
+		{"defaultHttpRetryPolicy: {attempts: 1, perTryTimeout: 4s}", "sidecar routes", "perTryTimeout: 4s"},
+		{"defaultHttpRetryPolicy: {attempts: 1, retryOn: gateway-error}", "sidecar routes", "retryOn: gateway-error"},
+		{"defaultHttpRetryPolicy: {attempts: 1, backoff: 1s}", "sidecar routes", "baseInterval: 1s"},
+		{"defaultConfig: {tracing: {sampling: 25}}", "sidecar listeners", "value: 25\n"},
+	} {
+		got := meshText(t, c.mesh)
+		if strings.Contains(byDefault[c.where], c.want) {
+			t.Errorf("%s: %q is there by default", c.mesh, c.want)
+		}
+		if !strings.Contains(got[c.where], c.want) {
+			t.Errorf("%s: no %q in %s:\n%.6000s", c.mesh, c.want, c.where, got[c.where])
+		}
+	}
+	// What takes something away.
+	for _, c := range []struct{ mesh, without, where, gone string }{
+		{"enableTracing: false", "", "sidecar listeners", "randomSampling"},
+		{"enableAutoMtls: false", "", "sidecar clusters", "tlsMode-istio"},
+		{"accessLogFile: /x\ndisableEnvoyListenerLog: true", "accessLogFile: /x", "sidecar listeners", "responseFlagFilter"},
+		{"defaultServiceExportTo: ['~']", "", "sidecar clusters", "outbound|80||web.shop"},
+		{"defaultVirtualServiceExportTo: ['.']", "", "sidecar routes", "name: own-route"},
+		{"defaultDestinationRuleExportTo: ['.']", "", "sidecar clusters", "outbound|81|far|ext.example"},
+	} {
+		if text := meshText(t, c.without)[c.where]; !strings.Contains(text, c.gone) {
+			t.Errorf("without %s there is no %q in %s", c.mesh, c.gone, c.where)
+		}
+		if text := meshText(t, c.mesh)[c.where]; strings.Contains(text, c.gone) {
+			t.Errorf("%s: there is %q in %s", c.mesh, c.gone, c.where)
+		}
+	}
+}
+
+// Names that a proxy or a pattern does not know are refused, or left out by name.
+func TestMeshConfigRefused(t *testing.T) {
+	for mesh, want := range map[string]string{
+		"tlsDefaults: {ecdhCurves: [P-1]}":                                     "tlsDefaults.ecdhCurves[0]: \"P-1\" is not a curve",
+		"tlsDefaults: {cipherSuites: [NONE]}":                                  "tlsDefaults.cipherSuites",
+		"meshMTLS: {cipherSuites: [NONE]}":                                     "meshMTLS.cipherSuites",
+		"outboundClusterStatName: '%TARGET_PORT%'":                             "outboundClusterStatName: %TARGET_PORT% has no meaning here",
+		"inboundClusterStatName: '%SUBSET_NAME%'":                              "inboundClusterStatName: %SUBSET_NAME% has no meaning here",
+		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":    "outboundTrafficPolicy.tls: has no effect yet",
+		"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}":                 "outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS has no effect yet",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 9411}}]": "extensionProviders[0].zipkin: has no effect yet",
+		"trustDomain: other":                                                   "trustDomain: has no effect yet",
+	} {
+		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		for _, p := range found {
+			text += p.String()
+		}
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %q", mesh, text)
+		}
+	}
+}
+
+// defaultTrafficPolicy says of every service what a DestinationRule with the same fields says of its own.
+func TestMeshTrafficPolicy(t *testing.T) {
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}\n"
+	const rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\nspec: {host: web, trafficPolicy: "
+	cluster := func(mesh, objects string) *clusterv3.Cluster {
+		m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
+		if err != nil || len(found) > 0 {
+			t.Fatal(err, found)
+		}
+		b := snapshot.New()
+		b.SetMesh(m)
+		set, err := config.Load([]config.File{{Name: "in.yaml", Data: []byte(objects)}}, config.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var events []snapshot.Event
+		for _, o := range set.All() {
+			events = append(events, snapshot.Set("config", o))
+		}
+		s, _ := b.Update(events...)
+		p, err := model.ParseProxy("sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "", nil, model.Locality{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := find[*clusterv3.Cluster](t, Clusters(s, p), "outbound|80||web.shop.svc.cluster.local")
+		c.Metadata = nil // which rule it is of
+		return c
+	}
+	plain := cluster("", service)
+	for _, policy := range []string{
+		"connectionPool: {tcp: {maxConnections: 1}}", "connectionPool: {tcp: {connectTimeout: 3s}}", "connectionPool: {tcp: {maxConnectionDuration: 3s}}",
+		"connectionPool: {tcp: {idleTimeout: 3s}, http: {h2UpgradePolicy: UPGRADE}}",
+		"connectionPool: {tcp: {tcpKeepalive: {probes: 3, time: 4s, interval: 5s}}}",
+		"connectionPool: {http: {http1MaxPendingRequests: 3}}", "connectionPool: {http: {http2MaxRequests: 3}}", "connectionPool: {http: {maxRequestsPerConnection: 3}}",
+		"connectionPool: {http: {maxRetries: 3}}", "connectionPool: {http: {idleTimeout: 3s}}", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
+		"connectionPool: {http: {useClientProtocol: true}}", "connectionPool: {http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 3}}",
+		"outlierDetection: {consecutive5xxErrors: 3}", "outlierDetection: {consecutiveGatewayErrors: 3}", "outlierDetection: {consecutiveErrors: 3}",
+		"outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3}", "outlierDetection: {interval: 3s}",
+		"outlierDetection: {baseEjectionTime: 3s}", "outlierDetection: {maxEjectionPercent: 33}", "outlierDetection: {minHealthPercent: 33}",
+	} {
+		of, is := cluster("", service+rule+"{"+policy+"}}\n"), cluster("defaultTrafficPolicy: {"+policy+"}", service)
+		if !proto.Equal(of, is) {
+			t.Errorf("%s:\nof the mesh %v\nof a rule   %v", policy, is, of)
+		}
+		if proto.Equal(is, plain) {
+			t.Errorf("%s changes nothing", policy)
+		}
+	}
+}
