@@ -80,7 +80,7 @@ func runAgent(t *testing.T, cfg Config) []byte {
 	select {
 	case bootstrap := <-got:
 		return bootstrap
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the proxy was not started")
 		return nil
 	}
@@ -223,7 +223,7 @@ func TestAgentWaitsForItsCA(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); len(ca.requests()) < 2; {
+	for deadline := time.Now().Add(time.Minute); len(ca.requests()) < 2; {
 		if time.Now().After(deadline) {
 			t.Fatal("the agent gave up")
 		}

@@ -103,7 +103,7 @@ func receive[T any](t *testing.T, c chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing was exported")
 		panic("unreachable")
 	}

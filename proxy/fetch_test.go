@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -165,12 +164,9 @@ func TestFetchRefused(t *testing.T) {
 	cp.set(xdsresource.TypeSecret, "default", secret)
 	secret.Name = "client"
 	cp.set(xdsresource.TypeSecret, "client", secret)
-	began := time.Now()
-	// The layer and the first answers to LDS and CDS come at once in this control plane.
+	// The layer and the first answers to LDS and CDS come at once in this control plane. A start that waited for more
+	// would take the 600 s, which run does not allow it.
 	r := run(t, strings.Replace(fetchingFrom(t, cp.addr, "{ads: {}, initial_fetch_timeout: 600s}", ""), "rtds_config: {ads: {}, initial_fetch_timeout: 600s}", "rtds_config: {ads: {}, initial_fetch_timeout: 0.01s}", 1))
-	if d := time.Since(began); d > 10*time.Second {
-		t.Errorf("the start took %v", d)
-	}
 	if code, _, _ := do(t, "GET", "http://"+r.ListenerAddrs()["routes"]+"/"); code != 404 {
 		t.Errorf("without routes: %d", code)
 	}

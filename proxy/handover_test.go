@@ -42,7 +42,7 @@ func startGeneration(t *testing.T, text string, base, epoch uint32, workers int)
 	case <-p.Ready():
 	case err := <-g.done:
 		t.Fatalf("epoch %d ended: %v", epoch, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the proxy did not become ready")
 	}
 	return g
@@ -55,7 +55,7 @@ func (g *generation) wait(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the old process did not end")
 	}
 }

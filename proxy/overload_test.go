@@ -124,7 +124,7 @@ overload_manager:
 		t.Fatalf("an idle connection ended without need: %v", err)
 	}
 	for _, c := range []net.Conn{open(), first} {
-		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("an idle connection, of two that there may be: %v", err)
 		}

@@ -38,7 +38,7 @@ func runWith(t *testing.T, cfg Config) *running {
 	case err := <-done:
 		done <- nil
 		t.Fatalf("Run ended: %v", err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the proxy did not become ready")
 	}
 	return r

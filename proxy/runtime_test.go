@@ -78,7 +78,7 @@ func TestRuntimeOnDisk(t *testing.T) {
 		t.Error("a file does not override the static layer")
 	}
 	tree("v2", "0")
-	soon(t, "the new tree counts", func() bool { return !r.open(t) })
+	eventually(t, "the new tree counts", func() bool { return !r.open(t) })
 	// Without an admin layer nothing can be changed here.
 	if code, text := r.admin("POST", "/runtime_modify?route.open=100"); code != 503 || text != "No admin layer specified" {
 		t.Errorf("%d %q", code, text)
@@ -104,7 +104,7 @@ func TestRuntimeDiscovery(t *testing.T) {
 		t.Error("the first request did not meet the control plane's value")
 	}
 	value(0)
-	soon(t, "the new value counts", func() bool { return !r.open(t) })
+	eventually(t, "the new value counts", func() bool { return !r.open(t) })
 	// What is no value is refused by name, and changes nothing.
 	value([]any{1})
 	for {

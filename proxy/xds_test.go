@@ -283,7 +283,7 @@ func (a *ads) answer(url string) *discoveryv3.DeltaDiscoveryRequest {
 			if r.GetTypeUrl() == url {
 				return r
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			a.t.Fatalf("no answer for %s", url)
 		}
 	}
@@ -382,7 +382,7 @@ func freeAddr(t *testing.T) string {
 // eventually polls what only another goroutine's progress can change.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)

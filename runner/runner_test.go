@@ -59,7 +59,7 @@ func TestCommandsEnd(t *testing.T) {
 func waitForTrap(t *testing.T, c *command) {
 	t.Helper()
 	path := filepath.Join("/proc", strconv.Itoa(c.cmd.Process.Pid), "status")
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		raw, err := os.ReadFile(path)
 		if runtime.GOOS != "linux" {
 			t.Skip("this looks into Linux's /proc: run go test ./runner there")

@@ -138,7 +138,7 @@ func startApp(t *testing.T, name, behaviour string) *net.TCPAddr {
 		case behaviour == "slow":
 			select {
 			case <-r.Context().Done():
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 			}
 		}
 	}))
@@ -205,7 +205,7 @@ func run(t *testing.T, name string, run func(context.Context) error, ready <-cha
 	case err := <-done:
 		done <- nil
 		t.Fatalf("%s ended: %v", name, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s did not become ready", name)
 	}
 	return nil
@@ -224,7 +224,7 @@ func (m *mesh) logged(t *testing.T, want [][]answer) map[string]entry {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	found := map[string]entry{}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		raw, err := os.ReadFile(m.log)
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)

@@ -13,11 +13,14 @@ import (
 
 var reportFile = flag.String("report", "", "file that gets every difference, the allowed ones with their reasons")
 
-// settle is how long the two sides may take to agree after the client is gone: log lines and
-// counters come a little later.
+// How long a busy machine may take. A case goes on as soon as it has what it waits for, so that only
+// one that fails waits to the end.
 const (
-	settle     = 400 * time.Millisecond
-	logsComeIn = 1500 * time.Millisecond
+	settle     = 2 * time.Second        // after the client is gone, until the two sides agree: counters come a little later
+	logsComeIn = 5 * time.Second        // log lines and requests
+	leave      = 400 * time.Millisecond // a client's connection, which a case may leave open for good
+	again      = 2                      // how often a case is played once more that differs
+	letGo      = 20 * time.Second       // connections to origins that closed them
 )
 
 // report collects what all subjects found.
@@ -98,6 +101,15 @@ func runSubject(t *testing.T, s *subject, bins [2]string, certs *certificates, t
 			where := s.name + ": " + c.name
 			rep.count()
 			diffs, err := runCase(c, where, envoy, ours, table)
+			// What clients and origins do at set times may come in another order on a busy machine, on one of
+			// the sides. A difference between the proxies is there each time.
+			for range again {
+				if err == nil && table.covers(diffs) {
+					break
+				}
+				t.Logf("played again: %v %v", err, diffs)
+				diffs, err = runCase(c, where, envoy, ours, table)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +167,15 @@ func runCase(c *testCase, where string, envoy, ours *side, table *allowed) ([]di
 			complete = time.Now()
 		}
 		if !complete.IsZero() {
-			diffs := compare(where, envoy.observe(c, &got[0]), ours.observe(c, &got[1]))
+			e, err := envoy.observe(c, &got[0])
+			if err != nil {
+				return nil, err
+			}
+			o, err := ours.observe(c, &got[1])
+			if err != nil {
+				return nil, err
+			}
+			diffs := compare(where, e, o)
 			if table.covers(diffs) || time.Since(complete) > settle {
 				return diffs, nil
 			}

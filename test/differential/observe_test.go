@@ -107,7 +107,7 @@ func (o outcome) message(n normaliser, prefix string, m *message) {
 }
 
 // observe collects what is known of a case so far.
-func (s *side) observe(c *testCase, got *seen) outcome {
+func (s *side) observe(c *testCase, got *seen) (outcome, error) {
 	n, o := s.normaliser(), outcome{}
 	for i := range got.responses {
 		o.message(n, fmt.Sprintf("response[%d]", i), &got.responses[i])
@@ -148,12 +148,16 @@ func (s *side) observe(c *testCase, got *seen) outcome {
 		}
 	}
 	o.evenOut(got)
-	for k, v := range s.readStats() {
+	changed, err := s.readStats()
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range changed {
 		if c.comparesStat(k) {
 			o["stat."+n.text(k)] = fmt.Sprint(v)
 		}
 	}
-	return o
+	return o, nil
 }
 
 // evenOut takes the digits of x-envoy-upstream-service-time, a measured time, out of the size of

@@ -114,7 +114,7 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 	dir := t.TempDir()
 	s := &side{
 		name: name, origins: map[string]*origin{}, done: make(chan error, 1), output: filepath.Join(dir, "output"),
-		admin: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+		admin: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 		place: place{dir: dir, log: filepath.Join(dir, "access.log"), ports: map[string]int{}, origins: map[string]int{}, certs: certs},
 	}
 	boot, err := s.place.bootstrap(config)
@@ -157,7 +157,6 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 		<-s.done
 	})
 	s.awaitReady(t)
-	s.readStats()
 	return s
 }
 
@@ -165,7 +164,7 @@ func (s *side) awaitReady(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if _, body, err := s.ask("GET", "/ready"); err == nil && strings.HasPrefix(body, "LIVE") {
 			return
@@ -200,22 +199,25 @@ func (s *side) ask(method, path string) (*http.Response, string, error) {
 	return resp, string(b), err
 }
 
-// readStats takes the counters as they are now and returns by how much each has changed.
-func (s *side) readStats() map[string]int64 {
-	now := s.counters()
+// readStats returns by how much each counter has changed since the case began.
+func (s *side) readStats() (map[string]int64, error) {
+	now, err := s.counters()
+	if err != nil {
+		return nil, err
+	}
 	changed := map[string]int64{}
 	for k, v := range now {
 		if d := v - s.stats[k]; d != 0 {
 			changed[k] = d
 		}
 	}
-	return changed
+	return changed, nil
 }
 
-func (s *side) counters() map[string]int64 {
+func (s *side) counters() (map[string]int64, error) {
 	_, body, err := s.ask("GET", "/stats?usedonly")
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	out := map[string]int64{}
 	for line := range strings.Lines(body) {
@@ -224,7 +226,7 @@ func (s *side) counters() map[string]int64 {
 			out[k] = n
 		}
 	}
-	return out
+	return out, nil
 }
 
 // logLines are the lines of access log since the case began.
@@ -249,11 +251,16 @@ func (s *side) begin(c *testCase) error {
 	}
 	began := time.Now()
 	for {
-		up, down := s.connections()
-		if up == 0 && (down == 0 || time.Since(began) > settle) {
+		now, err := s.counters()
+		if err != nil {
+			return err
+		}
+		up, down := connections(now)
+		if up == 0 && (down == 0 || time.Since(began) > leave) {
+			s.stats = now
 			break
 		}
-		if time.Since(began) > 5*time.Second {
+		if time.Since(began) > letGo {
 			return fmt.Errorf("%s does not let go of connections to origins that closed them", s.name)
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -261,13 +268,12 @@ func (s *side) begin(c *testCase) error {
 	if fi, err := os.Stat(s.place.log); err == nil {
 		s.logAt = int(fi.Size())
 	}
-	s.stats = s.counters()
 	return nil
 }
 
 // connections counts what is open to origins, and from clients but those of the admin API.
-func (s *side) connections() (up, down int64) {
-	for k, v := range s.counters() {
+func connections(counters map[string]int64) (up, down int64) {
+	for k, v := range counters {
 		switch {
 		case strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active"):
 			up += v

@@ -132,7 +132,7 @@ func oneConnection(addr string, requests []string) ([]string, error) {
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return nil, err
 	}
 	in := bufio.NewReader(c)

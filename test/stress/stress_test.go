@@ -271,7 +271,6 @@ func TestSlowReaders(t *testing.T) {
 func TestSlowloris(t *testing.T) {
 	p := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), "request_headers_timeout: 2s")
 	const n = 1000
-	began := time.Now()
 	var wg sync.WaitGroup
 	var refused atomic.Int64
 	for range n {
@@ -295,8 +294,8 @@ func TestSlowloris(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if refused.Load() != n || time.Since(began) > 30*time.Second {
-		t.Errorf("%d of %d were refused after %v", refused.Load(), n, time.Since(began))
+	if refused.Load() != n { // a whole head would take 52 s, and have an answer
+		t.Errorf("%d of %d were refused", refused.Load(), n)
 	}
 	p.under(60)
 }
@@ -329,7 +328,9 @@ func TestEndlessBody(t *testing.T) {
 	if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
 		t.Errorf("%d bytes came down, not %d: %v", n, int64(size), err)
 	}
-	p.under(20)
+	// 17 MB on an idle machine. On a busy one the collector comes later (21 MB were seen); a hundredth of the bodies
+	// would be 85 MB.
+	p.under(40)
 }
 
 type zeros struct{}

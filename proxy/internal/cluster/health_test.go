@@ -47,7 +47,7 @@ func checkedMesh(t *testing.T) (*mesh, *memoryLog) {
 
 func (m *mesh) until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !f(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: " + what)
 		}

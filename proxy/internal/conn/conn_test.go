@@ -463,7 +463,7 @@ func TestBackpressure(t *testing.T) {
 			})
 			select {
 			case <-ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(time.Minute):
 				h.do(func() { t.Errorf("got %d, sent %d, %d stalls, closed by %v", got, sent, stalls, c.err) })
 				return
 			}

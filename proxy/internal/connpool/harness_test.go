@@ -94,7 +94,7 @@ func (w *world) do(f func()) {
 func (w *world) waitStat(name string, want int64) {
 	w.t.Helper()
 	var got int64
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		s, err := w.store.Snapshot(context.Background(), stats.Query{})
 		if err != nil {
 			w.t.Fatal(err)
@@ -173,7 +173,7 @@ func (w *world) wait(c *call) string {
 	case s := <-c.done:
 		w.do(func() { c.req.Release() })
 		return s
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatalf("nothing happened after %q", c.log.String())
 		return ""
 	}

@@ -258,7 +258,7 @@ func (p *proxy) waitStat(name string, want int64) {
 
 func eventually(t testing.TB, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := f()
 		if err == nil {

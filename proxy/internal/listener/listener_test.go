@@ -182,7 +182,7 @@ func (w *world) stat(name string) string {
 
 func greet(t *testing.T, nc net.Conn) string {
 	t.Helper()
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	var line []byte
 	for b := make([]byte, 1); ; {
 		if _, err := nc.Read(b); err != nil {

@@ -79,7 +79,7 @@ func chaos(t *testing.T, mode string) {
 		}()
 	}
 	wg.Wait()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for w.stat("cluster.outer.upstream_cx_active") != 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d upstream connections are left", w.stat("cluster.outer.upstream_cx_active"))
@@ -95,7 +95,7 @@ func visit(t *testing.T, addr string, secure bool, rnd *rand.Rand) {
 		return
 	}
 	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(time.Minute))
 	var c interface {
 		net.Conn
 		CloseWrite() error

@@ -38,7 +38,7 @@ func receiver(t *testing.T) string {
 
 func receive(c net.Conn) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	var head []byte
 	one := make([]byte, 1)
 	for {

@@ -142,7 +142,7 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 func eventually(holds func() bool) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !holds() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); !holds() && time.Now().Before(deadline); {
 		<-tick.C
 	}
 }

@@ -136,7 +136,7 @@ func start(t *testing.T, name string, run func(context.Context) error, ready <-c
 	case err := <-done:
 		cancel()
 		t.Fatalf("%s ended: %v", name, err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		stop()
 		t.Fatalf("%s did not become ready", name)
 	}

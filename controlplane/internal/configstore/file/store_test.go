@@ -88,7 +88,7 @@ func (r *running) next() string {
 			words = append(words, fmt.Sprintf("mesh%d", len(b.Mesh.Data)))
 		}
 		return strings.Join(words, " ")
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("no batch within 30 s")
 		return ""
 	}
@@ -104,7 +104,7 @@ func (r *running) want(what string) {
 // until waits for mistakes to be as wanted; they bring no batch.
 func (r *running) until(what string, ok func([]Mistake) bool) {
 	r.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok(r.store.Mistakes()) {

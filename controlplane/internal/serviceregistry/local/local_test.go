@@ -34,7 +34,7 @@ func TestOnlyWorkloads(t *testing.T) {
 		if len(b.Changed) != 1 || b.Changed[0].Name != "web-1" {
 			t.Errorf("batch: %+v", b)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("no batch within 30 s")
 	}
 	if m := store.Mistakes(); len(m) != 1 || !strings.Contains(m[0].Text, "lateen apply") {

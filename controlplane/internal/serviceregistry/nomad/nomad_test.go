@@ -89,7 +89,7 @@ func follow(t *testing.T, opts Options) (*watch.Watcher, *followed) {
 // until waits for exactly these services.
 func (f *followed) until(t *testing.T, want ...string) {
 	t.Helper()
-	over := time.After(20 * time.Second)
+	over := time.After(time.Minute)
 	for {
 		f.mu.Lock()
 		got := slices.Sorted(maps.Values(f.services))
@@ -109,7 +109,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for over := time.After(20 * time.Second); !ok(); {
+	for over := time.After(time.Minute); !ok(); {
 		select {
 		case <-tick.C:
 		case <-over:

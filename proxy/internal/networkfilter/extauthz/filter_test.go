@@ -110,7 +110,7 @@ func config(s *service, fields string) proxytest.Config {
 
 // echo sends a line and returns what comes back, "" for a connection that was closed.
 func echo(c net.Conn) string {
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = c.Write([]byte("hello\n"))
 	b := make([]byte, 6)
 	n, _ := c.Read(b)
