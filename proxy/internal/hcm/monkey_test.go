@@ -158,7 +158,14 @@ func TestMonkey(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	h2.CloseIdleConnections()
+	// A connection is idle to its client only when what was given up on it has been told to the proxy.
+	eventually(t, func() error {
+		h2.CloseIdleConnections()
+		if n := p.stat("http.t.downstream_cx_active"); n != 0 {
+			return fmt.Errorf("%d connections are left", n)
+		}
+		return nil
+	})
 	for _, name := range []string{
 		"http.t.downstream_rq_active", "http.t.downstream_cx_active", "cluster.up.upstream_rq_active",
 		"cluster.up.upstream_rq_pending_active", "cluster.shadow.upstream_rq_active",
