@@ -50,9 +50,10 @@ type Options struct {
 
 // Server is the handler of all pages.
 type Server struct {
-	opts  Options
-	mux   *http.ServeMux
-	pages []page
+	opts    Options
+	mux     *http.ServeMux
+	pages   []page
+	patches patchReport
 }
 
 // page is one path of the index.

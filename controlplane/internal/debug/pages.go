@@ -213,7 +213,7 @@ func (s *Server) allErrors() errorsJSON {
 	for _, p := range s.opts.Problems() {
 		out.NoEffect = append(out.NoEffect, noEffectJSON{p.Origin.String(), p.Origin.Field, p.Text})
 	}
-	out.NoEffect = append(out.NoEffect, s.patches()...)
+	out.NoEffect = append(out.NoEffect, s.patches.of(s.opts.View().Snapshot(), s.opts.XDS.Status())...)
 	return out
 }
 

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -133,6 +134,32 @@ func Extensions(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
 		out = append(out, Resource{Name: a.Message.GetName(), Key: a.Key, build: func() proto.Message { return a.Message }})
 	}
 	return out
+}
+
+// PatchKey is equal for proxies of which PatchEffects says the same: what they are served differs in addresses alone.
+func PatchKey(s *model.Snapshot, p *model.Proxy) string {
+	k := (&keyHash{}).str(s.Scope(p))
+	for _, f := range s.EnvoyFiltersFor(p) {
+		k.str(f.Namespace, f.Name)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Metadata)) { // what match.proxy asks for
+		if text, ok := p.Metadata[key].(string); ok && key != "NAME" && key != "INSTANCE_IPS" {
+			k.str(key, text)
+		}
+	}
+	for _, sp := range servedPorts(s, p) {
+		k.num(uint64(sp.target), uint64(sp.protocol()), uint64(sp.mode))
+		for _, svc := range sp.services {
+			k.str(svc.Key())
+			if svc.CalledByPod() {
+				k.str(p.IPs...) // it has no listener for its own instance
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
+		k.str(key, p.Labels[key])
+	}
+	return k.str(p.IstioVersion, p.HTTPProxy.String(), p.Bind).String()
 }
 
 // PatchEffects tells of each patch of an EnvoyFilter that changes something of a proxy, with the type and name of the resource. It makes all
