@@ -112,6 +112,12 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&cfg.RootCert, "root-cert", "", "PEM file with the root certificate of its mesh")
 	flags.StringVar(&cfg.IP, "ip", "", "address of this host that is the workload's (default that towards the control plane)")
 	flags.StringVar(&cfg.CaptureUser, "capture-user", "", "run the command as this user, and redirect this user's connections to the proxy (needs root; IPv4)")
+	flags.StringVar(&cfg.IncludeRanges, "include-outbound-ip-ranges", "*", "ranges of addresses, in CIDR form, connections to which are redirected; * for all")
+	flags.StringVar(&cfg.ExcludeRanges, "exclude-outbound-ip-ranges", "", "ranges of addresses connections to which are not redirected")
+	flags.StringVar(&cfg.IncludePorts, "include-outbound-ports", "", "ports connections to which are redirected whatever the address")
+	flags.StringVar(&cfg.ExcludePorts, "exclude-outbound-ports", "", "ports connections to which are not redirected")
+	flags.StringVar(&cfg.IncludeInbound, "include-inbound-ports", "", "ports connections from other machines to which are redirected, * for all (default those of --port)")
+	flags.StringVar(&cfg.ExcludeInbound, "exclude-inbound-ports", "", "ports connections from other machines to which are not redirected")
 	flags.StringVar(&cfg.Group, "group", "", "WorkloadGroup, of the workload's namespace, by which it registers the workload, and which says how to ask whether it is well")
 	flags.BoolVar(&cfg.ExecProbes, "exec-probes", false, "allow the group's probe to be a command, which runs as this user")
 	return cmd

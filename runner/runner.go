@@ -40,6 +40,9 @@ type Config struct {
 	ExecProbes bool
 	// CaptureUser is the user that the command runs as and whose connections are redirected to the proxy; "" for no redirection.
 	CaptureUser string
+	// What is redirected, in the form and with the meaning of Istio's annotations: IncludeRanges ("*" for all) and ExcludeRanges, IncludePorts and ExcludePorts of
+	// what the command calls; IncludeInbound ("" for the workload's ports) and ExcludeInbound of what others call.
+	IncludeRanges, ExcludeRanges, IncludePorts, ExcludePorts, IncludeInbound, ExcludeInbound string
 
 	// Drain is how long the workload goes on serving after it was taken out of the mesh, before the command is asked to end.
 	Drain time.Duration

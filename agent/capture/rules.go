@@ -1,17 +1,110 @@
 package capture
 
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
 // Where captured connections arrive, as in a pod of Istio's.
 const (
 	OutboundPort = 15001
 	InboundPort  = 15006
 )
 
-// Rules say whose connections are captured.
+// Rules say which connections are captured. Where several rules speak, the exclusion counts.
 type Rules struct {
 	// Name of the nftables table that holds the rules; what is in it belongs to this package.
 	Name string
-	// UID is the user whose outbound connections are captured, except for those to 127.0.0.0/8.
-	UID uint32
-	// Inbound are the ports to which connections from other machines are captured.
-	Inbound []uint16
+	// User is the one whose outbound connections are captured; nil: everybody's, as in a pod, but for those of ExceptUsers and ExceptGroups, which are the proxy's.
+	User                      *uint32
+	ExceptUsers, ExceptGroups []uint32
+	// Outbound is what is captured of where connections go. Those to 127.0.0.0/8 never are.
+	Outbound Outbound
+	// Inbound is what is captured of what comes from other machines.
+	Inbound Inbound
+}
+
+// Outbound are destinations, in the terms of Istio's annotations traffic.sidecar.istio.io/includeOutboundIPRanges, excludeOutboundIPRanges, includeOutboundPorts and
+// excludeOutboundPorts (https://istio.io/latest/docs/reference/config/annotations/).
+type Outbound struct {
+	Ranges       []netip.Prefix // IPv4; none: nothing by its address
+	ExceptRanges []netip.Prefix
+	Ports        []uint16 // captured whatever their address
+	ExceptPorts  []uint16
+}
+
+// Inbound are ports of the workload, in the terms of Istio's annotations includeInboundPorts and excludeInboundPorts.
+type Inbound struct {
+	All         bool // every port
+	Ports       []uint16
+	ExceptPorts []uint16
+}
+
+// AllRanges is every address.
+func AllRanges() []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)} }
+
+// ParseRanges reads a list of ranges in CIDR form separated by commas, "*" for all, as Istio's annotations have it; "" is none. Ranges of IPv6 are refused, since
+// nothing of IPv6 is captured.
+func ParseRanges(text string) ([]netip.Prefix, error) {
+	if strings.TrimSpace(text) == "*" {
+		return AllRanges(), nil
+	}
+	var out []netip.Prefix
+	for _, item := range list(text) {
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			return nil, fmt.Errorf("range %q: want ADDRESS/BITS, such as 10.0.0.0/8, or * for all", item)
+		}
+		if !p.Addr().Is4() {
+			return nil, fmt.Errorf("range %q: IPv6 is not captured", item)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// ParsePorts reads a list of ports separated by commas; "" is none.
+func ParsePorts(text string) ([]uint16, error) {
+	var out []uint16
+	for _, item := range list(text) {
+		n, err := strconv.ParseUint(item, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("port %q: want a number from 1 to 65535", item)
+		}
+		out = append(out, uint16(n))
+	}
+	return out, nil
+}
+
+// ParseInbound reads ports as ParsePorts does, and "*" for all.
+func ParseInbound(text string) (Inbound, error) {
+	if strings.TrimSpace(text) == "*" {
+		return Inbound{All: true}, nil
+	}
+	ports, err := ParsePorts(text)
+	return Inbound{Ports: ports}, err
+}
+
+func list(text string) []string {
+	var out []string
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// Validate says what is wrong with the rules.
+func (r *Rules) Validate() error {
+	if r.Name == "" {
+		return errors.New("capture: BUG: rules without a name")
+	}
+	if r.User == nil && len(r.ExceptUsers)+len(r.ExceptGroups) == 0 && len(r.Outbound.Ranges)+len(r.Outbound.Ports) > 0 {
+		return errors.New("capture: everybody's connections would be, the proxy's among them; say which user or group is the proxy's")
+	}
+	return nil
 }

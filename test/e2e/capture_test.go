@@ -57,16 +57,7 @@ func setupOwnNet() error {
 // A program that knows nothing of proxies calls an address of the mesh: its connection is redirected, and gets to the service with mutual TLS. All of it
 // runs in a network namespace of its own.
 func TestRunCaptured(t *testing.T) {
-	if os.Getenv(ownNetVariable) == "" {
-		if os.Getuid() != 0 {
-			t.Skip("this needs root: sudo go test ./test/e2e -run TestRunCaptured")
-		}
-		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestRunCaptured$", "-test.v")
-		cmd.Env = append(os.Environ(), ownNetVariable+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
-		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestRunCaptured")) {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !inOwnNet(t) {
 		return
 	}
 	m := shared
@@ -88,22 +79,8 @@ metadata: {name: strict, namespace: istioinaction}
 spec: {mtls: {mode: STRICT}}
 `)
 	// A program that the other user may run.
-	dir, err := os.MkdirTemp("", "lateen-client-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	program, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := filepath.Join(dir, "client")
-	if err := os.WriteFile(client, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	client := filepath.Join(openDir(t), "client")
+	copyProgram(t, "/proc/self/exe", client)
 	m.env = append(m.env, fetchVariable+"=http://10.9.9.9/items")
 	eventually(t, settleTime, func() error {
 		out, err := m.lateen("run", "-n", "istioinaction", "--name", "client", "--capture-user", "nobody", "--", client)
