@@ -51,7 +51,7 @@ stats_config:
 	}
 	get("/stats?filter=fault", "http.ingress_http.fault.aborts_injected: 1\nhttp.ingress_http.fault.active_faults: 0\nhttp.ingress_http.fault.delays_injected: 0\nhttp.ingress_http.fault.faults_overflow: 0\nhttp.ingress_http.fault.response_rl_injected: 0\n", "circuit_breakers")
 	get("/stats?histogram_buckets=cumulative&filter=downstream_rq_time", "http.ingress_http.downstream_rq_time: B10(")
-	get("/stats/prometheus?filter=ingress_http.downstream_rq_total", `zone="z1",which="ingress_http"} 2`)
+	get("/stats/prometheus?filter=ingress_http.downstream_rq_total", `envoy_http_downstream_rq_total{zone="z1",envoy_http_conn_manager_prefix="ingress_http",which="ingress_http"} `)
 	get("/stats/prometheus?filter=ingress_http.downstream_rq_time", `le="20"} 2`, `le="0.5"`)
 	get("/stats?type=Gauges&filter=server.(live|uptime)", "server.live: 1\n", "server.concurrency")
 	get("/stats?hidden=x", "usage: /stats?hidden=(include|only|exclude)")

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,7 +93,26 @@ func (p *Snapshot) labels(r ref) (string, []Tag) {
 	if p.store.noDefaults {
 		return name, tags
 	}
-	return extract(name, tags)
+	name, tags = extract(name, tags)
+	if len(p.store.rules) > 0 {
+		tags = p.store.inOrder(tags)
+	}
+	return name, tags
+}
+
+// inOrder puts the labels of configured tags where Envoy has them: fixed ones behind the response code, extracted ones
+// behind all others.
+func (s *registry) inOrder(tags []Tag) []Tag {
+	at := func(t Tag) int {
+		n := rank(t.Name)
+		if n > 1 && slices.ContainsFunc(s.rules, func(r TagRule) bool { return r.Regex == nil && r.Name == t.Name }) {
+			return 1
+		}
+		return n
+	}
+	tags = slices.Clone(tags)
+	slices.SortStableFunc(tags, func(a, b Tag) int { return cmp.Compare(at(a), at(b)) })
+	return tags
 }
 
 // mergeTags appends the tags of b that a does not have under the same name or value: Istio's

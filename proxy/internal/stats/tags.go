@@ -66,18 +66,18 @@ func extract(name string, tags []Tag) (bare string, out []Tag) {
 	return bare, out
 }
 
-// inOrder are tags in the order in which Envoy's extractors take them out of a name, which is that of labels.
-var inOrder = []string{
+// tagOrder are tags in the order in which Envoy's extractors take them out of a name, which is that of labels.
+var tagOrder = []string{
 	TagResponseCode, TagCodeClass, "envoy.grpc_bridge_method", TagVirtualCluster, "envoy.grpc_bridge_service", TagTCPPrefix, TagCluster,
 	TagHTTPPrefix, TagListener, TagVirtualHost, TagRoute,
 }
 
 // rank is a tag's place in that order; others come last, in the order that they have.
 func rank(tag string) int {
-	if i := slices.Index(inOrder, tag); i >= 0 {
+	if i := slices.Index(tagOrder, tag); i >= 0 {
 		return i
 	}
-	return len(inOrder)
+	return len(tagOrder)
 }
 
 func extractPrefix(name string) (string, []Tag) {
