@@ -133,8 +133,9 @@ func Listen(addr xdsresource.Address) (net.Listener, error) {
 
 // Run serves until ctx ends.
 func (a *Admin) Run(ctx context.Context, lis net.Listener) error {
+	c := newCounts(a.server.Stats())
 	srv := &http.Server{
-		Handler: a, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: c.handler(a), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan struct{})
@@ -148,7 +149,7 @@ func (a *Admin) Run(ctx context.Context, lis net.Listener) error {
 			_ = srv.Close()
 		}
 	}()
-	err := srv.Serve(lis)
+	err := srv.Serve(c.connections(lis))
 	<-done
 	a.prof.end()
 	if errors.Is(err, http.ErrServerClosed) {

@@ -353,7 +353,7 @@ func (x *exchange) RunDeferred() {
 
 // complete ends the exchange with its answer.
 func (x *exchange) complete(body []byte) {
-	x.local.Record(cluster.RqTime, uint64(max(0, x.c.loop.Now()-x.began)/1e6))
+	x.local.RecordTime(uint64(max(0, x.c.loop.Now()-x.began)/1e6), true)
 	x.settle()
 	x.trackCall()
 	x.endTrack()

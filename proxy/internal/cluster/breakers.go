@@ -86,6 +86,9 @@ func (m *Manager) showRemaining(c *Cluster, l *limits) {
 // and pending requests, or of those that began in its interval, but at least the configured minimum.
 func (l *Local) Try(r Resource, high bool) bool {
 	p := prio(high)
+	if !l.used[p][r] {
+		l.use(p, r)
+	}
 	if l.limits[p].plain(r) {
 		l.held[p][r]++
 		return true
@@ -156,6 +159,16 @@ func (l *Local) show(p int, r Resource, open bool, left int64) {
 	}
 	if l.limits[p].track {
 		l.shard.GaugeAdd(l.version.remaining[p].Gauge(int(r)), left)
+	}
+}
+
+// use has the gauge of a breaker shown, as Envoy does with the first that is taken of it.
+func (l *Local) use(p int, r Resource) {
+	l.used[p][r] = true
+	l.GaugeAdd(CxOpen+Stat(p*int(resources)+int(r)), 0)
+	if r == Connections {
+		l.GaugeAdd(CxPoolOpen, 0)
+		l.GaugeAdd(HighCxPoolOpen, 0)
 	}
 }
 

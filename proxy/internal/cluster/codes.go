@@ -37,6 +37,20 @@ func (l *Local) CountResponse(code int, internal bool) {
 	}
 }
 
+// RecordTime records how long an answer took, in milliseconds: upstream_rq_time, and the same under
+// "internal." or "external.".
+func (l *Local) RecordTime(ms uint64, internal bool) {
+	l.Record(RqTime, ms)
+	kind := codesExternal
+	if internal {
+		kind = codesInternal
+	}
+	if l.times[kind] == 0 {
+		l.times[kind] = l.cluster.scope.Histogram(codePrefix[kind] + "upstream_rq_time")
+	}
+	l.shard.Record(l.times[kind], ms)
+}
+
 // CountRetriedResponse counts the response of an attempt that is retried, under "retry.".
 func (l *Local) CountRetriedResponse(code int) { l.countCode(codesRetry, code) }
 

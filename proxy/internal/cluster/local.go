@@ -88,9 +88,11 @@ type Local struct {
 	limits *limits
 	shared *shared // nil: this worker is the only one
 	held   [2][resources]int64
+	used   [2][resources]bool // breakers whose gauges are shown
 
 	codes     originCodes
-	completed [4]stats.Counter // by the same kinds; that of all is a fixed one
+	completed [4]stats.Counter   // by the same kinds; that of all is a fixed one
+	times     [4]stats.Histogram // likewise
 	dst       *originalDst
 	aggregate *aggregate // made when it is first asked for
 	beside    map[any]any

@@ -99,16 +99,25 @@ func (m *Manager) countSubsets(c *Cluster, s *subsets) {
 			m.count(c, LBSubsetsRemoved)
 		}
 	}
+	if len(now)+len(c.subsets) > 0 { // a cluster without subsets has no such statistic
+		m.gauge(c, LBSubsetsActive, int64(len(now)))
+	}
 	c.subsets = now
-	m.gauge(c, LBSubsetsActive, int64(len(now)))
 }
 
 func (m *Manager) countMembers(c *Cluster, set *hostSet) {
+	static := c.cfg.Type == xdsresource.ClusterStatic
+	if static && len(c.ordered) == 0 {
+		return // as in Envoy: nobody has ever been a member
+	}
 	healthy, degraded, excluded := set.counts()
 	m.gauge(c, MembershipTotal, int64(len(c.ordered)))
 	m.gauge(c, MembershipHealthy, int64(healthy))
 	m.gauge(c, MembershipDegraded, int64(degraded))
 	m.gauge(c, MembershipExcluded, int64(excluded))
+	if static {
+		return // as in Envoy: this one is of hosts that come and go
+	}
 	var heaviest uint32
 	for _, h := range c.ordered {
 		heaviest = max(heaviest, h.Info().Weight)

@@ -33,6 +33,7 @@ type Client struct {
 	speaks     xdsresource.UpstreamProtocol // as the cluster was configured when the connection began
 	mux        *mux                         // HTTP/2; nil: HTTP/1, or not known yet
 	began      int64
+	in, out    uint64 // bytes that are counted
 	idleSince  int64
 	idle       eventloop.Timer
 }
@@ -294,6 +295,7 @@ func (c *Client) detach() {
 	r := c.req
 	c.req = nil
 	r.client = nil
+	c.countBytes()
 	p := c.pool
 	p.local.GaugeAdd(cluster.RqActive, -1)
 	p.local.Release(cluster.Requests, r.HighPrio)
@@ -345,7 +347,11 @@ func (c *Client) OnClose(cn *conn.Conn, err error) {
 	}
 	p.conns--
 	p.local.GaugeAdd(cluster.CxActive, -1)
-	p.local.Record(cluster.RqPerCx, uint64(c.requests))
+	c.countBytes()
+	p.local.Record(cluster.CxLengthMs, uint64(p.loop.Now()-c.began)/1e6)
+	if !c.connecting {
+		p.local.Record(cluster.RqPerCx, uint64(c.requests))
+	}
 	p.host.OnDisconnected()
 	if c.counted {
 		p.local.Release(cluster.Connections, c.high)
@@ -378,6 +384,15 @@ func (c *Client) OnClose(cn *conn.Conn, err error) {
 		p.connect(p.first.HighPrio)
 	}
 	p.forget()
+}
+
+// countBytes counts what has gone over the connection since the last call: with each request that ends, so that a
+// connection that stays shows what it carries.
+func (c *Client) countBytes() {
+	in, out := c.c.Bytes()
+	c.pool.local.Add(cluster.CxRxBytesTotal, in-c.in)
+	c.pool.local.Add(cluster.CxTxBytesTotal, out-c.out)
+	c.in, c.out = in, out
 }
 
 func (c *Client) countDestroy() {

@@ -105,6 +105,7 @@ func (m *mux) release(r *Request) {
 		r.stream.User = nil
 	}
 	r.client, r.mux, r.stream = nil, nil, nil
+	m.countBytes()
 	p.local.GaugeAdd(cluster.RqActive, -1)
 	p.local.Release(cluster.Requests, r.HighPrio)
 	p.host.OnDone()

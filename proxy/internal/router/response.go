@@ -96,7 +96,7 @@ func (a *attempt) complete() {
 	r.s.Info().UpstreamRxLast = now
 	if !r.cfg.NoDynamicStats {
 		ms := uint64(max(0, now-a.started) / 1e6)
-		r.local.Record(cluster.RqTime, ms)
+		r.local.RecordTime(ms, r.internal())
 		for _, t := range r.own() {
 			t.Took(r.shard, ms)
 		}

@@ -138,6 +138,7 @@ type counters struct {
 	main                                       stats.Main
 	success, failure, dirs, noDirs, deprecated stats.Counter
 	keys, layers, admin, seen                  stats.Gauge
+	overridden                                 bool // admin has been set
 }
 
 func newCounters(st *stats.Store) counters {
@@ -168,5 +169,8 @@ func (c *counters) loaded(keys, layers, disks, failed int, admin bool) {
 	if admin {
 		on = 1
 	}
-	c.main.GaugeSet(c.admin, on)
+	if on != 0 || c.overridden { // as in Envoy: where nothing was ever overridden there is no such statistic
+		c.overridden = true
+		c.main.GaugeSet(c.admin, on)
+	}
 }

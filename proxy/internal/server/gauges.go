@@ -106,8 +106,11 @@ func (s *Server) UpdateGauges() {
 	set(s.gauges.memoryPhysical, int(Resident()))
 	set(s.gauges.version, revision(version.Get().Revision))
 	s.control.call(func() {
-		set(s.gauges.listenersDraining, s.listeners.draining)
-		set(s.gauges.chainsDraining, s.listeners.chains)
+		// As in Envoy, what has never drained has no such statistic.
+		if s.drained = s.drained || s.listeners.draining+s.listeners.chains > 0; s.drained {
+			set(s.gauges.listenersDraining, s.listeners.draining)
+			set(s.gauges.chainsDraining, s.listeners.chains)
+		}
 		set(s.gauges.listenersActive, len(s.listeners.active))
 		set(s.gauges.listenersWarming, len(s.listeners.warming))
 		set(s.gauges.clustersActive, len(s.clusterSet.records)-len(s.clusterSet.warming))

@@ -99,6 +99,7 @@ type Server struct {
 	runtime   *runtimekey.Runtime
 	connected stats.Gauge
 	gauges    gauges
+	drained   bool // listeners or chains have; of the control loop
 	updates   updates
 	watches   []*watchdog.Watch
 
