@@ -224,7 +224,7 @@ func (c *Client) feed(r *Request, p []byte) {
 // ended handles the peer's orderly end while a response is expected. A response that is cut
 // off is no HTTP, to Envoy's flags and statistics as well.
 func (c *Client) ended(r *Request) {
-	c.remote = true
+	c.remote = !r.Raw || r.finished // else it is we who close what has ended on one side
 	if c.inBody && c.body.EndsWithClose() {
 		c.complete(r, false)
 		r.Handler.OnData(r, nil, true)
@@ -269,7 +269,7 @@ func (c *Client) complete(r *Request, clean bool) bool {
 		c.countActive() // the request is cut off
 	}
 	reuse := clean && r.finished && r.Message.KeepAlive && r.Message.Framing != http1.Tunnel && !c.c.Closed() && !c.c.PeerEnded()
-	if !clean && !c.remote {
+	if !clean && !c.remote && !r.Raw {
 		c.pool.local.Inc(cluster.CxProtocolError) // bytes behind the response
 	}
 	if r.finished && r.Message.Closes {
@@ -370,7 +370,7 @@ func (c *Client) OnClose(cn *conn.Conn, err error) {
 	}
 	if r := c.req; r != nil {
 		why := Termination
-		if c.inBody {
+		if c.inBody && !r.Raw {
 			why = ProtocolError
 			p.local.Inc(cluster.CxProtocolError)
 		}

@@ -40,6 +40,7 @@ type Pool struct {
 type poolKey struct {
 	wish       transportsocket.Wish
 	http2      bool
+	raw        bool   // without HTTP
 	downstream uint64 // whose connections they are (connection_pool_per_downstream_connection); 0: everybody's
 }
 
@@ -55,7 +56,7 @@ func For(l *eventloop.Loop, h *cluster.LocalHost) *Pool {
 
 // Start gives the request a connection: an idle one at once, else it waits for a new one.
 func (p *Pool) Start(r *Request) {
-	if cfg := p.local.Config(); !r.Wish.Nothing() || cfg.PoolPerDownstream || r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream {
+	if cfg := p.local.Config(); !r.Wish.Nothing() || r.Raw || cfg.PoolPerDownstream || r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream {
 		p = p.forKey(p.key(r), r.TLVs)
 	}
 	r.pool = p
@@ -108,7 +109,7 @@ func (p *Pool) preconnect(high bool) {
 // key is which of the host's pools a request belongs to.
 func (p *Pool) key(r *Request) poolKey {
 	cfg := p.local.Config()
-	k := poolKey{wish: r.Wish, http2: r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream}
+	k := poolKey{wish: r.Wish, raw: r.Raw, http2: !r.Raw && r.FromHTTP2 && cfg.HTTP.Protocol == xdsresource.UpstreamAsDownstream}
 	if cfg.PoolPerDownstream {
 		k.downstream = r.Downstream
 	}
@@ -151,7 +152,7 @@ func (p *Pool) connect(high bool) bool {
 	if t, ok := p.host.Host.Transport.(*transportsocket.Upstream); ok {
 		o.TLS, o.Wish = t.TLS, p.name.wish
 		t.Complete(&o.Wish, p.host.Host.Hostname)
-		if t.TLS != nil && o.Wish.ALPN == "" {
+		if t.TLS != nil && o.Wish.ALPN == "" && !p.name.raw {
 			o.Wish.ALPN = p.alpn(t.TLS)
 		}
 		o.Header = t.Header(&o.Wish, p.tlvs, p.host.Host.Info().TLVs, p.local.CountLostTLVs)
@@ -165,7 +166,7 @@ func (p *Pool) connect(high bool) bool {
 	p.conns++
 	p.connecting++
 	p.local.Inc(cluster.CxTotal)
-	if c.speaks != xdsresource.UpstreamAuto { // else the handshake tells
+	if c.speaks != xdsresource.UpstreamAuto && !p.name.raw { // else the handshake tells
 		p.countVersion(c.speaks)
 	}
 	p.local.GaugeAdd(cluster.CxActive, 1)

@@ -88,6 +88,8 @@ type Request struct {
 	Downstream uint64
 	// FromHTTP2 says that the client speaks HTTP/2, which a cluster may follow.
 	FromHTTP2 bool
+	// Raw says that the host takes bytes, not HTTP: OpenRaw stands for SendHead and for the answer's head.
+	Raw bool
 	// Upgrade says that the request asks for another protocol: in HTTP/2 it becomes an extended CONNECT (RFC 8441).
 	Upgrade bool
 

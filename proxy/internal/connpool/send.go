@@ -29,6 +29,20 @@ func (r *Request) SendHead(h *header.Map, end bool) {
 	c.FlushLater() // together with the first piece of the body, if that is already here
 }
 
+// OpenRaw begins the exchange of a request that is Raw, from OnReady on: before goes out first, and the handler is told of an answer
+// of 200, whose body is what the host says.
+func (r *Request) OpenRaw(before []byte) {
+	c := r.client
+	if len(before) > 0 {
+		c.c.Write(before)
+	}
+	r.Message = http1.Message{Status: 200, Framing: http1.Tunnel, Connect: r.Connect}
+	r.Response.SetString(header.Status, "200")
+	c.inBody = true
+	c.body.Start(&r.Message)
+	r.Handler.OnResponse(r, false)
+}
+
 // mayHaveBody reports whether a request of a method is expected to have a body, so that its absence is said (RFC 9110, 8.6).
 func mayHaveBody(method []byte) bool {
 	switch string(method) {

@@ -9,6 +9,9 @@ import (
 
 // version is what connections of the pool speak: HTTP/1, HTTP/2, or what the handshake agrees on.
 func (p *Pool) version() xdsresource.UpstreamProtocol {
+	if p.name.raw {
+		return xdsresource.UpstreamHTTP1 // as there, a connection is for one at a time
+	}
 	v := p.local.Config().HTTP.Protocol
 	if v != xdsresource.UpstreamAsDownstream {
 		return v
@@ -37,6 +40,9 @@ func (p *Pool) alpn(t *transportsocket.Client) string {
 // its request before, or the host has left with the transport that it had, and those who wait for it get their connections still. So what both ends have agreed on
 // counts.
 func (c *Client) agreed(alpn string) xdsresource.UpstreamProtocol {
+	if c.pool.name.raw {
+		return c.speaks
+	}
 	if c.speaks == xdsresource.UpstreamAuto || c.pool.name.wish.ALPN != "" || c.pool.closed {
 		switch alpn {
 		case "h2":

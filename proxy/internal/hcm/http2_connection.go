@@ -179,6 +179,9 @@ func (c *http2Conn) endIfDrained() {
 func (c *http2Conn) finished(s *stream) {
 	now := c.w.loop.Now()
 	h2 := s.h2
+	if s.msg.Connect && s.info.Flags&(streaminfo.UpstreamConnectionFailure|streaminfo.UpstreamConnectionTermination) != 0 {
+		h2.LateCode = http2.ConnectError // RFC 9113, 8.5
+	}
 	c.unlink(s)
 	c.codec.Detach(h2, now)
 	c.lastActive = now

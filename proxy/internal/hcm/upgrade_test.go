@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -99,6 +100,54 @@ func TestUpgradeHoldsWhatFollows(t *testing.T) {
 		_, _ = io.ReadAll(c.r)
 		if got := <-got; got != test.want {
 			t.Errorf("%s: the host read %q, want %q", test.path, got, test.want)
+		}
+	}
+}
+
+// TestConnectEndsHere: what CONNECT carries goes to the host as bytes, and POST where it may.
+func TestConnectEndsHere(t *testing.T) {
+	up := server(t, func(c net.Conn, r *bufio.Reader) {
+		got, _ := io.ReadAll(r)
+		_, _ = io.WriteString(c, "got "+string(got))
+	})
+	const post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"
+	for _, test := range []struct {
+		name, ask string
+		terminate xdsresource.Terminate
+		code      int
+		body      string // beginning and end, with * between them
+	}{
+		{"CONNECT", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", xdsresource.Terminate{}, 200, "got hello*"},
+		{"PROXY header", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", xdsresource.Terminate{ProxyHeader: 1}, 200, "got PROXY TCP4 127.0.0.1 127.0.0.1 *\r\nhello"},
+		{"PROXY header 2", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", xdsresource.Terminate{ProxyHeader: 2}, 200, "got \r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01*hello"},
+		{"POST", post, xdsresource.Terminate{Post: true}, 200, "got hello*"},
+	} {
+		s := base(up)
+		s.routes[0].Forward.Upgrades = map[string]bool{"connect": true}
+		s.routes[0].Forward.Terminate = &test.terminate
+		if test.ask != post {
+			s.routes[0].Match = xdsresource.RouteMatch{Kind: xdsresource.PathConnect}
+		}
+		c := s.start(t).dial().send(test.ask + "hello")
+		method := "POST"
+		if test.ask != post {
+			method = "CONNECT"
+			if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+		if err != nil || resp.StatusCode != test.code {
+			t.Fatalf("%s: %v %v", test.name, resp, err)
+		}
+		from := io.Reader(resp.Body)
+		if method == "CONNECT" {
+			from = c.r
+		}
+		got, _ := io.ReadAll(from)
+		begin, end, _ := strings.Cut(test.body, "*")
+		if !strings.HasPrefix(string(got), begin) || !strings.HasSuffix(string(got), end) {
+			t.Errorf("%s: the host got %q, want %q", test.name, got, test.body)
 		}
 	}
 }

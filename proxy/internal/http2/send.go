@@ -280,7 +280,7 @@ func (c *Conn) endDetached(s *Stream) {
 		c.close(s)
 		return
 	}
-	c.Reset(s, NoError)
+	c.Reset(s, s.LateCode)
 }
 
 // sentEnd notes that END_STREAM is in the queue.

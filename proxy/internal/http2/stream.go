@@ -41,6 +41,8 @@ type Stream struct {
 
 	closed   bool
 	detached bool
+	// LateCode is what a peer that has not finished is told once it has our end; NoError unless the owner says otherwise.
+	LateCode Code
 	flushBy  int64 // when a detached stream is given up; 0: never
 }
 

@@ -93,10 +93,11 @@ func (r *router) attempt() {
 	a.beginTrack()
 	method := r.h.Value(header.Method)
 	req := &a.req
+	req.Raw = r.terminates(method)
 	req.Head, req.Connect, req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
 	req.FromHTTP2, req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
 	req.Downstream = info.ConnectionID
-	r.held = req.Upgrade || req.Connect
+	r.held = req.Upgrade || req.Connect || req.Raw
 	info.UpstreamConnect = 0
 	if t, ok := host.Host.Transport.(*transportsocket.Upstream); ok {
 		a.wish(t)
@@ -142,6 +143,11 @@ func (a *attempt) OnReady(req *connpool.Request) {
 	a.describe(info)
 	r.incOwn(route.RqTotal)
 	end := !r.held && r.ended && r.body.Len() == 0 && r.trailers == nil
+	if req.Raw {
+		a.startClocks()
+		req.OpenRaw(r.rawHeader())
+		return
+	}
 	req.SendHead(r.h, end)
 	switch {
 	case r.held: // nothing follows before the host's answer

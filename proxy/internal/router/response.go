@@ -123,7 +123,7 @@ func (a *attempt) OnData(req *connpool.Request, p []byte, end bool) {
 	a.track.received += uint64(len(p))
 	s := r.s
 	if end {
-		if info := s.Info(); req.Message.Framing == http1.Tunnel && info.UpstreamProtocol != streaminfo.HTTP2 && !r.ended {
+		if info := s.Info(); req.Message.Framing == http1.Tunnel && !req.Raw && info.UpstreamProtocol != streaminfo.HTTP2 && !r.ended {
 			// A host that leaves a tunnel first has cut it off, to Envoy's logs.
 			info.Set(streaminfo.UpstreamConnectionTermination)
 			info.Details = "upstream_reset_after_response_started{connection_termination}"

@@ -37,6 +37,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/echo"
 	networkauthz "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/extauthz"
 	networklimit "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/localratelimit"
+	networkrls "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/ratelimit"
 	networkrbac "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/rbac"
 	networkstate "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/setfilterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/snicluster"
@@ -261,6 +262,12 @@ var networkFilters = map[string]networkFilter{
 	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networklimit.ParseConfig},
 		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networklimit.New(cfg, has.stats) },
+	},
+	"envoy.extensions.filters.network.ratelimit.v3.RateLimit": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrls.ParseConfig},
+		filter: func(s *Server, cfg any, has *holdings) networkfilter.Filter {
+			return networkrls.New(cfg, s.callouts, has.stats)
+		},
 	},
 	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: connectionlimit.ParseConfig},

@@ -210,6 +210,8 @@ type RouteAction struct {
 	// Upgrades says of upgrade types whether they are allowed; the others are up to the connection
 	// manager. Lower case, "connect" for CONNECT.
 	Upgrades map[string]bool
+	// Terminate has what CONNECT carries go to the host as bytes, without HTTP; nil: it goes as HTTP.
+	Terminate *Terminate
 
 	RateLimits      []RateLimit
 	VHostRateLimits bool // include_vh_rate_limits
@@ -217,6 +219,12 @@ type RouteAction struct {
 	InternalRedirect *InternalRedirect // nil: redirects are the client's matter
 	// Hedge is hedge_on_per_try_timeout; nil: the virtual host's.
 	Hedge *bool
+}
+
+// Terminate is route.v3.RouteAction.UpgradeConfig.ConnectConfig.
+type Terminate struct {
+	Post        bool // bodies of POST go as bytes as well (allow_post)
+	ProxyHeader int  // version of the PROXY protocol's header before the bytes; 0: none
 }
 
 // RegexRewrite replaces what Regex matches in the path.

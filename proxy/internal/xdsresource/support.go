@@ -145,7 +145,8 @@ var supportedFields = map[string]string{
 		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
 		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy`,
 	"envoy.config.route.v3.HedgePolicy":                                      "initial_requests additional_request_chance hedge_on_per_try_timeout",
-	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled",
+	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled connect_config",
+	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":          "proxy_protocol_config allow_post",
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig":     "path_template",
 	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
 	"envoy.config.route.v3.InternalRedirectPolicy": `max_internal_redirects redirect_response_codes predicates

@@ -30,6 +30,8 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.Rule":         "tlv_type on_tlv_present",
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "metadata_namespace key value_string_encoding",
 	"envoy.extensions.filters.network.rbac.v3.RBAC":                                  "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny matcher shadow_matcher",
+	"envoy.extensions.filters.network.ratelimit.v3.RateLimit":                        "stat_prefix domain descriptors timeout failure_mode_deny rate_limit_service",
+	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor":                       "entries",
 	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit":             "stat_prefix token_bucket runtime_enabled",
 	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit":           "stat_prefix max_connections delay runtime_enabled",
 	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster":                     "",

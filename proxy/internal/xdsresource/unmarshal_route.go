@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -301,6 +302,7 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		RateLimits:           p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 		VHostRateLimits:      m.GetIncludeVhRateLimits().GetValue(), //nolint:staticcheck // still sent
 		Upgrades:             p.upgrades(join(path, "upgrade_configs"), m.GetUpgradeConfigs()),
+		Terminate:            p.terminate(join(path, "upgrade_configs"), m.GetUpgradeConfigs()),
 		Hash:                 p.hashPolicies(join(path, "hash_policy"), m.GetHashPolicy()),
 		InternalRedirect:     p.internalRedirect(path, m),
 	}
@@ -364,6 +366,35 @@ func (p *parser) upgrades(path string, in []*routev3.RouteAction_UpgradeConfig) 
 			p.bad(join(at(path, i), "upgrade_type"), "%q stands twice", u.GetUpgradeType())
 		}
 		out[kind] = boolOr(u.GetEnabled(), true)
+	}
+	return out
+}
+
+// terminate reads connect_config; nil without one.
+func (p *parser) terminate(path string, in []*routev3.RouteAction_UpgradeConfig) *Terminate {
+	var out *Terminate
+	for i, u := range in {
+		c := u.GetConnectConfig()
+		if c == nil {
+			continue
+		}
+		here := join(at(path, i), "connect_config")
+		if !strings.EqualFold(u.GetUpgradeType(), "connect") {
+			p.bad(here, "goes with upgrade_type CONNECT, not %q", u.GetUpgradeType())
+		}
+		out = &Terminate{Post: c.GetAllowPost()}
+		if h := c.GetProxyProtocolConfig(); h != nil {
+			out.ProxyHeader = 1
+			if h.GetVersion() == corev3.ProxyProtocolConfig_V2 {
+				out.ProxyHeader = 2
+			}
+			if h.GetPassThroughTlvs() != nil {
+				p.bad(join(here, "proxy_protocol_config.pass_through_tlvs"), "is not supported here, as in Envoy")
+			}
+			if len(h.GetAddedTlvs()) > 0 {
+				p.bad(join(here, "proxy_protocol_config.added_tlvs"), "is not supported here, as in Envoy")
+			}
+		}
 	}
 	return out
 }
