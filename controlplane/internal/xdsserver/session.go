@@ -317,7 +317,8 @@ func (s *session) add(w *watch, now time.Time) *response {
 }
 
 // holdEndpoints leaves the endpoints of clusters that are about to go as they are: routes still lead there, and what the view has for them is
-// an empty assignment. They change, if the client still wants them then, when their cluster has gone.
+// an empty assignment. A client that has none of them yet, because the cluster has only just come or has changed, is given those of the view that
+// has the cluster. They change, if the client still wants them then, when their cluster has gone.
 func (s *session) holdEndpoints(w *watch, v View, target *xdscache.Set, diff xdscache.Diff) (*xdscache.Set, xdscache.Diff) {
 	cds := s.watch(TypeCluster)
 	if cds == nil {
@@ -325,10 +326,20 @@ func (s *session) holdEndpoints(w *watch, v View, target *xdscache.Set, diff xds
 	}
 	clusters := cds.target(v, s.proxy)
 	var held []*xdscache.Resource
+	var lacking []string
 	for _, r := range diff.Changed {
-		if old := w.have.Get(r.Name); old != nil && clusters.Get(r.Name) == nil && cds.have.Get(r.Name) != nil {
-			held = append(held, old)
+		if clusters.Get(r.Name) != nil || cds.have.Get(r.Name) == nil {
+			continue
 		}
+		if old := w.have.Get(r.Name); old != nil {
+			held = append(held, old)
+		} else {
+			lacking = append(lacking, r.Name)
+		}
+	}
+	if len(lacking) > 0 && s.pinned != v {
+		pinned := s.pinned.Resources(s.proxy, w.typeURL, xdscache.Subscription{Names: xdscache.NewNames(lacking)})
+		held = append(held, pinned.All()...)
 	}
 	if len(held) == 0 {
 		return target, diff

@@ -413,6 +413,31 @@ func (v hostView) Resources(p *xdscache.Proxy, typeURL string, sub xdscache.Subs
 }
 
 // TestOnDemandScripts: what a virtual host leads to comes before it and goes after it.
+// A cluster that has come and is about to go again: routes of the view that has it lead there for a moment, so its endpoints are that view's, not the
+// empty assignment of the newer one.
+func TestEndpointsOfClusterThatComesAndGoes(t *testing.T) {
+	for name, was := range map[string]string{
+		"new":     "cds:a=eds eds:a=1,b=none lds:l=1 rds:80=a",
+		"changed": "cds:a=eds,b=old eds:a=1,b=1 lds:l=1 rds:80=a",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, false, view(1, was))
+			for _, line := range []string{
+				"sub cds", "sub eds a", "ack cds", "ack eds", "sub lds", "ack lds", "sub rds 80", "ack rds",
+				"view 2 cds:a=eds,b=eds eds:a=1,b=1 lds:l=1 rds:80=b",
+				"view 3 cds:a=eds eds:a=1,b=none lds:l=1 rds:80=a",
+				"ack cds", "sub eds b",
+			} {
+				h.do(line)
+			}
+			got, want := h.s.watch(TypeEndpoint).have.Get("b"), xdscache.FromValue("b", TypeEndpoint, []byte("1"))
+			if got == nil || got.Version != want.Version {
+				t.Fatal("b was not given its endpoints of view 2")
+			}
+		})
+	}
+}
+
 func TestOnDemandScripts(t *testing.T) {
 	version := func(typ, content string) string { return xdscache.FromValue("x", short[typ], []byte(content)).Version }
 	for _, tt := range []struct{ name, script string }{
