@@ -8,7 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -98,11 +98,8 @@ func (r *reporter) checkAs(ctx context.Context, p *health.Probe) {
 
 // ready asks the proxy whether it serves; it does not any more when its admin API was told so (/healthcheck/fail).
 func (r *reporter) ready(ctx context.Context) error {
-	at := "http://" + r.cfg.AdminIP.String() + ":" + strconv.Itoa(int(r.cfg.AdminPort)) + "/ready"
-	if r.cfg.AdminIP.Is6() {
-		at = "http://[" + r.cfg.AdminIP.String() + "]:" + strconv.Itoa(int(r.cfg.AdminPort)) + "/ready"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	at := netip.AddrPortFrom(r.cfg.AdminIP, r.cfg.AdminPort)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ready", nil)
 	if err != nil {
 		return err
 	}

@@ -76,11 +76,14 @@ func (a *allowed) reason(d difference) (string, bool) {
 }
 
 // covers reports whether all differences may stay.
-func (a *allowed) covers(ds []difference) bool {
+func (a *allowed) covers(ds []difference) bool { return a.coversBut(ds, "") }
+
+// coversBut reports whether all differences may stay but those in one field.
+func (a *allowed) coversBut(ds []difference, field string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, d := range ds {
-		if !slices.ContainsFunc(a.rows, func(r *allowedRow) bool { return find(r.where, d.where) != nil && find(r.fields, d.field) != nil }) {
+		if d.field != field && !slices.ContainsFunc(a.rows, func(r *allowedRow) bool { return find(r.where, d.where) != nil && find(r.fields, d.field) != nil }) {
 			return false
 		}
 	}

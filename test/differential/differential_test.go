@@ -19,7 +19,7 @@ const (
 	settle     = 2 * time.Second        // after the client is gone, until the two sides agree: counters come a little later
 	logsComeIn = 5 * time.Second        // log lines and requests
 	leave      = 400 * time.Millisecond // a client's connection, which a case may leave open for good
-	again      = 2                      // how often a case is played once more that differs
+	again      = 2                      // how often a case is played once more in which connections ended otherwise
 	letGo      = 20 * time.Second       // connections to origins that closed them
 )
 
@@ -101,13 +101,13 @@ func runSubject(t *testing.T, s *subject, bins [2]string, certs *certificates, t
 			where := s.name + ": " + c.name
 			rep.count()
 			diffs, err := runCase(c, where, envoy, ours, table)
-			// What clients and origins do at set times may come in another order on a busy machine, on one of
-			// the sides. A difference between the proxies is there each time.
+			// Whether a client reads the end of a connection or a reset that overtakes it is a matter of time. All else
+			// has to be the same at once.
 			for range again {
-				if err == nil && table.covers(diffs) {
+				if err != nil || !table.coversBut(diffs, "connection") || table.covers(diffs) {
 					break
 				}
-				t.Logf("played again: %v %v", err, diffs)
+				t.Logf("%s: played again: %v", c.name, diffs)
 				diffs, err = runCase(c, where, envoy, ours, table)
 			}
 			if err != nil {

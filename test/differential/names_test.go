@@ -36,7 +36,9 @@ func TestNamesOfStatistics(t *testing.T) {
 	}
 	// Histograms show when the interval of statistics is over.
 	var diffs []difference
-	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(3 * time.Second); ; <-look.C {
 		diffs = compareNames(envoy.statNames(t), ours.statNames(t))
 		if table.covers(diffs) || time.Now().After(deadline) {
 			break

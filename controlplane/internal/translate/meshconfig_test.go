@@ -75,8 +75,8 @@ metadata: {name: ext, namespace: outside}
 spec: {hosts: [ext.example], http: [{name: own-route, route: [{destination: {host: ext.example}}]}]}
 `
 
-// meshText is all that a sidecar of web and a gateway are served, as YAML, by resource: "sidecar clusters", "gateway listeners".
-func meshText(t *testing.T, mesh string) map[string]string {
+// meshSnapshot is what a MeshConfig and objects amount to, both as YAML.
+func meshSnapshot(t *testing.T, mesh, objects string) *model.Snapshot {
 	t.Helper()
 	b := snapshot.New()
 	m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
@@ -84,7 +84,7 @@ func meshText(t *testing.T, mesh string) map[string]string {
 		t.Fatal(err, found)
 	}
 	b.SetMesh(m)
-	set, err := config.Load([]config.File{{Name: "in.yaml", Data: []byte(meshObjects)}}, config.LoadOptions{})
+	set, err := config.Load([]config.File{{Name: "in.yaml", Data: []byte(objects)}}, config.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +93,13 @@ func meshText(t *testing.T, mesh string) map[string]string {
 		events = append(events, snapshot.Set("config", o))
 	}
 	s, _ := b.Update(events...)
+	return s
+}
+
+// meshText is all that a sidecar of web and a gateway are served, as YAML, by resource: "sidecar clusters", "gateway listeners".
+func meshText(t *testing.T, mesh string) map[string]string {
+	t.Helper()
+	s := meshSnapshot(t, mesh, meshObjects)
 	out := map[string]string{}
 	for kind, id := range map[string]string{"sidecar": "sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "gateway": "router~10.1.0.9~gw.shop~shop.svc.cluster.local"} {
 		p, err := model.ParseProxy(id, "", map[string]any{"LABELS": map[string]any{"app": "web", "istio": "gw"}}, model.Locality{Region: "eu", Zone: "a"})
@@ -202,21 +209,7 @@ func TestMeshTrafficPolicy(t *testing.T) {
 	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}\n"
 	const rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\nspec: {host: web, trafficPolicy: "
 	cluster := func(mesh, objects string) *clusterv3.Cluster {
-		m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
-		if err != nil || len(found) > 0 {
-			t.Fatal(err, found)
-		}
-		b := snapshot.New()
-		b.SetMesh(m)
-		set, err := config.Load([]config.File{{Name: "in.yaml", Data: []byte(objects)}}, config.LoadOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var events []snapshot.Event
-		for _, o := range set.All() {
-			events = append(events, snapshot.Set("config", o))
-		}
-		s, _ := b.Update(events...)
+		s := meshSnapshot(t, mesh, objects)
 		p, err := model.ParseProxy("sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "", nil, model.Locality{})
 		if err != nil {
 			t.Fatal(err)

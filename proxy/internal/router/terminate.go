@@ -20,7 +20,7 @@ func (r *router) rawHeader() []byte {
 	case r.forward.Terminate.ProxyHeader == 1:
 		return proxyprotocol.Append1(nil, d.RemoteAddr, d.LocalAddr)
 	case r.forward.Terminate.ProxyHeader == 2:
-		b, _ := proxyprotocol.Append2(nil, d.RemoteAddr, d.LocalAddr, nil)
+		b, _ := proxyprotocol.Append2(nil, d.RemoteAddr, d.LocalAddr, nil) // whole: there are no extensions to leave out
 		return b
 	}
 	return nil

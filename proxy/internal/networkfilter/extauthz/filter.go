@@ -123,9 +123,8 @@ func (f *filter) HoldConnection(c *conn.Conn, _ *listener.Context, proceed func(
 		proceed()
 		return
 	}
-	h := &held{f: f, c: c, shard: shard, proceed: proceed, asked: c.Loop().Now()}
-	c.SetHandler(h)
-	c.PauseRead()
+	h := &held{f: f, shard: shard, asked: c.Loop().Now()}
+	h.Hold(c, proceed, h.over)
 	h.inc(total)
 	shard.GaugeAdd(f.stats.Gauge(active), 1)
 	cancel, err := extauthz.Check(f.deps.Clients.On(c.Loop()), &f.Service, f.request(info), nil, h.answered)
@@ -133,7 +132,7 @@ func (f *filter) HoldConnection(c *conn.Conn, _ *listener.Context, proceed func(
 		h.answered(nil)
 		return
 	}
-	h.cancel = cancel
+	h.Await(cancel)
 }
 
 // request is what the service is told.
@@ -147,22 +146,20 @@ func (f *filter) request(info *conn.Info) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: a}
 }
 
-// held is a connection that waits, and its handler meanwhile.
+// held is a connection that waits.
 type held struct {
-	f       *filter
-	c       *conn.Conn
-	shard   *stats.Shard
-	proceed func()
-	asked   int64
-	cancel  func() // nil: there is an answer
+	networkfilter.Held
+	f     *filter
+	shard *stats.Shard
+	asked int64
 }
 
 func (h *held) inc(i int) { h.shard.Inc(h.f.stats.Counter(i)) }
 
 // answered serves the connection, or closes it. nil is no answer.
 func (h *held) answered(r *authv3.CheckResponse) {
-	h.over()
-	info := h.c.Info()
+	h.Answered()
+	info := h.Conn().Info()
 	for k, v := range r.GetDynamicMetadata().AsMap() {
 		info.SetMetadata(Name, k, v)
 	}
@@ -170,7 +167,7 @@ func (h *held) answered(r *authv3.CheckResponse) {
 	case r != nil && r.GetStatus().GetCode() == 0:
 		h.inc(ok)
 		if r.GetDynamicMetadata() != nil {
-			info.SetMetadata(Name, "ext_authz_duration", float64((h.c.Loop().Now()-h.asked)/int64(time.Millisecond)))
+			info.SetMetadata(Name, "ext_authz_duration", float64((h.Conn().Loop().Now()-h.asked)/int64(time.Millisecond)))
 		}
 	case r == nil || r.GetErrorResponse() != nil:
 		h.inc(failed)
@@ -184,31 +181,13 @@ func (h *held) answered(r *authv3.CheckResponse) {
 		h.refuse()
 		return
 	}
-	h.c.ResumeRead()
-	h.proceed()
+	h.Proceed()
 }
 
 func (h *held) refuse() {
 	h.inc(cxClosed)
-	networkfilter.Refuse(h.c, 0)
+	networkfilter.Refuse(h.Conn(), 0)
 }
 
 // over ends the waiting.
-func (h *held) over() {
-	h.cancel = nil
-	h.shard.GaugeAdd(h.f.stats.Gauge(active), -1)
-}
-
-// OnData implements conn.Handler. Nothing is read while the connection is held.
-func (*held) OnData(*conn.Conn, bool) {}
-
-// OnWritable implements conn.Handler.
-func (*held) OnWritable(*conn.Conn) {}
-
-// OnClose implements conn.Handler: nobody waits for the answer any more.
-func (h *held) OnClose(*conn.Conn, error) {
-	if h.cancel != nil {
-		h.cancel()
-		h.over()
-	}
-}
+func (h *held) over() { h.shard.GaugeAdd(h.f.stats.Gauge(active), -1) }

@@ -117,12 +117,11 @@ func (f *filter) HoldConnection(c *conn.Conn, _ *listener.Context, proceed func(
 		proceed()
 		return
 	}
-	h := &held{f: f, c: c, shard: f.store.Shard(c.Loop().ID()), proceed: proceed}
-	c.SetHandler(h)
-	c.PauseRead()
+	h := &held{f: f, shard: f.store.Shard(c.Loop().ID())}
+	h.Hold(c, proceed, h.over)
 	h.inc(total)
 	h.shard.GaugeAdd(f.stats.Gauge(active), 1)
-	h.cancel = f.Service.Ask(f.clients.On(c.Loop()), &rls.Request{Domain: f.Domain, Descriptors: f.describe(c.Info())}, h.answered)
+	h.Await(f.Service.Ask(f.clients.On(c.Loop()), &rls.Request{Domain: f.Domain, Descriptors: f.describe(c.Info())}, h.answered))
 }
 
 // drawn decides by a percentage of the runtime.
@@ -143,22 +142,20 @@ func (f *filter) describe(info *conn.Info) []route.Descriptor {
 	return out
 }
 
-// held is a connection that waits, and its handler meanwhile.
+// held is a connection that waits.
 type held struct {
-	f       *filter
-	c       *conn.Conn
-	shard   *stats.Shard
-	proceed func()
-	cancel  func() // nil: there is an answer
+	networkfilter.Held
+	f     *filter
+	shard *stats.Shard
 }
 
 func (h *held) inc(i int) { h.shard.Inc(h.f.stats.Counter(i)) }
 
 // answered serves the connection, or closes it.
 func (h *held) answered(a *rls.Answer) {
-	h.over()
+	h.Answered()
 	for k, v := range a.Metadata {
-		h.c.Info().SetMetadata(Name, k, v)
+		h.Conn().Info().SetMetadata(Name, k, v)
 	}
 	refuse := false
 	switch a.Code {
@@ -175,29 +172,11 @@ func (h *held) answered(a *rls.Answer) {
 	}
 	if refuse {
 		h.inc(cxClosed)
-		networkfilter.Refuse(h.c, 0)
+		networkfilter.Refuse(h.Conn(), 0)
 		return
 	}
-	h.c.ResumeRead()
-	h.proceed()
+	h.Proceed()
 }
 
 // over ends the waiting.
-func (h *held) over() {
-	h.cancel = nil
-	h.shard.GaugeAdd(h.f.stats.Gauge(active), -1)
-}
-
-// OnData implements conn.Handler. Nothing is read while the connection is held.
-func (*held) OnData(*conn.Conn, bool) {}
-
-// OnWritable implements conn.Handler.
-func (*held) OnWritable(*conn.Conn) {}
-
-// OnClose implements conn.Handler: nobody waits for the answer any more.
-func (h *held) OnClose(*conn.Conn, error) {
-	if h.cancel != nil {
-		h.cancel()
-		h.over()
-	}
-}
+func (h *held) over() { h.shard.GaugeAdd(h.f.stats.Gauge(active), -1) }
