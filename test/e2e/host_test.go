@@ -69,6 +69,16 @@ func TestHostRegistersByGroup(t *testing.T) {
 	root := filepath.Join(m.state, "ca", "root-cert.pem")
 	m.background(t, "proxy", "sidecar", "--name", "client", "--namespace", "shop", "--service-account", "client", "--ip", client, "--http-proxy", client+":15080",
 		"--discovery-address", secure, "--root-cert", root, "--token-file", token("client"), "--config-path", filepath.Join(dir, "client-proxy"))
+	t.Cleanup(func() { // before the processes are ended
+		if !t.Failed() {
+			return
+		}
+		logs, _ := filepath.Glob(filepath.Join(dir, "host", "logs", "*")) // the pattern is sound
+		for _, log := range logs {
+			b, err := os.ReadFile(log)
+			t.Logf("%s: %v\n%s", filepath.Base(log), err, b)
+		}
+	})
 	run := m.background(t, "run", "--state-dir", filepath.Join(dir, "host"), "--group", "catalog", "--port", "3000=127.0.0.1:"+ports[2], "--ip", host, "--exec-probes",
 		"--discovery-address", secure, "--root-cert", root, "--token-file", token("catalog"), "--drain-time", "2s",
 		"--", m.bin, "sample", "serve", "catalog", "--address", "127.0.0.1:"+ports[2])

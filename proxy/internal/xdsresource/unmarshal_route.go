@@ -98,9 +98,6 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, maxBody int) *
 	for i, c := range m.GetVirtualClusters() {
 		vh.VirtualClusters = append(vh.VirtualClusters, p.virtualCluster(at(join(path, "virtual_clusters"), i), c))
 	}
-	for i, c := range m.GetVirtualClusters() {
-		vh.VirtualClusters = append(vh.VirtualClusters, p.virtualCluster(at(join(path, "virtual_clusters"), i), c))
-	}
 	for i, r := range m.GetRoutes() {
 		vh.Routes = append(vh.Routes, p.route(at(join(path, "routes"), i), r, mirrors, maxBody))
 	}
