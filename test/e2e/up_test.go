@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -206,9 +205,9 @@ spec:
 }
 
 // start runs `lateen run` in the background.
-func (m *mesh) start(t *testing.T, args ...string) (cmd *exec.Cmd, out *bytes.Buffer) {
+func (m *mesh) start(t *testing.T, args ...string) (cmd *exec.Cmd, out *output) {
 	t.Helper()
-	out = &bytes.Buffer{}
+	out = &output{}
 	cmd = exec.Command(m.bin, append([]string{"--state-dir", m.state, "run", "--namespace", "istioinaction"}, args...)...)
 	cmd.Env = append(os.Environ(), m.env...)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -291,7 +290,7 @@ func TestRunExitCode(t *testing.T) {
 		if errors.As(err, &exit) {
 			code = exit.ExitCode()
 		}
-		if code != want || out.Len() != 0 {
+		if code != want || out.String() != "" {
 			t.Errorf("%s: %v, want %d\n%s", script, err, want, out)
 		}
 	}
