@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/analyze"
 	"github.com/lateen-mesh/lateen/config/statedir"
+	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
 // reported is the error of a command that has printed what went wrong: the caller prints nothing and exits with 1.
@@ -39,12 +41,15 @@ func (f *fileFlags) read(stdin io.Reader) ([]config.File, error) {
 func newApplyCommand() *cobra.Command {
 	var flags fileFlags
 	var dryRun string
+	var wait servedFlags
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Create or change objects from files",
 		Long: "Create or change objects from files: Istio's kinds, Service, and the other core kinds that a mesh knows.\n\n" +
 			"All files are checked first, by themselves and against what is there. After any mistake nothing is written\n" +
-			"and each mistake is printed as file:line: field: what is wrong. Warnings say what is accepted and will not work.",
+			"and each mistake is printed as file:line: field: what is wrong. Warnings say what is accepted and will not work.\n\n" +
+			"With --wait the command returns when every proxy that the change concerns serves it. Those that do not are named when the\n" +
+			"time is over, or at once when they have refused it; the objects stay applied.",
 		Example: "  lateen apply -f catalog.yaml\n  lateen apply -f manifests/ -R\n  cat catalog.yaml | lateen apply -n istioinaction -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,10 +63,26 @@ func newApplyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return apply(cmd, files, flags.namespace, dryRun != "none")
+			mesh, run, err := wait.mesh(cmd)
+			if err != nil {
+				return err
+			}
+			resources, err := apply(cmd, files, flags.namespace, dryRun != "none")
+			if err != nil || !wait.wait || dryRun != "none" {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), wait.timeout)
+			defer cancel()
+			n, err := mesh.waitServed(ctx, resources, run)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "served by %s\n", countOf(n, "proxy", "proxies"))
+			return nil
 		},
 	}
 	flags.register(cmd)
+	wait.register(cmd)
 	dryRunFlag(cmd, &dryRun)
 	return cmd
 }
@@ -80,11 +101,37 @@ func checkDryRun(value string) error {
 	return fmt.Errorf("invalid dry-run value (%s). Must be \"none\", \"server\", or \"client\"", value)
 }
 
-func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun bool) error {
+// servedFlags are the flags of commands that may wait until the mesh serves what they have changed.
+type servedFlags struct {
+	wait    bool
+	timeout time.Duration
+	address string
+}
+
+func (f *servedFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "return when every proxy that the change concerns serves it")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "with --wait: how long")
+	cmd.Flags().StringVar(&f.address, "xds-debug-address", "", "with --wait: HTTP address of the control plane (default: that of the mesh in --state-dir)")
+}
+
+// mesh returns whom to ask, and the proxies that the mesh in the state folder has. Without --wait there is nobody to ask.
+func (f *servedFlags) mesh(cmd *cobra.Command) (meshDebug, []runfile.Proxy, error) {
+	if !f.wait || f.address != "" {
+		return meshDebug{address: f.address}, nil, nil
+	}
+	run, err := runfile.Read(stateDir(cmd))
+	if err != nil {
+		return meshDebug{}, nil, err
+	}
+	return meshDebug{address: run.Debug}, run.Proxies, nil
+}
+
+// apply writes what files say and returns what is to be waited for, in the terms of meshDebug.waitServed.
+func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun bool) ([]string, error) {
 	dir := stateDir(cmd)
 	unlock, err := statedir.Lock(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	plan, err := statedir.Prepare(dir, files, statedir.PrepareOptions{Namespace: namespace, Only: namespace != "", Now: time.Now()})
@@ -92,25 +139,28 @@ func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun boo
 		for _, p := range problems {
 			fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
 		}
-		return fmt.Errorf("nothing was applied: %s", count(len(problems), "mistake"))
+		return nil, fmt.Errorf("nothing was applied: %s", count(len(problems), "mistake"))
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	printWarnings(cmd.ErrOrStderr(), plan.Warnings)
 	if len(plan.Changes) == 0 {
-		return errors.New("no objects passed to apply")
+		return nil, errors.New("no objects passed to apply")
 	}
 	suffix := ""
 	if dryRun {
 		suffix = " (dry run)"
 	} else if err := plan.Commit(); err != nil {
-		return fmt.Errorf("nothing was applied: %w", err)
+		return nil, fmt.Errorf("nothing was applied: %w", err)
 	}
 	for _, c := range plan.Changes {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s %s%s\n", c.Object.Kind.Resource(), c.Object.Name, c.Verb, suffix)
 	}
-	return nil
+	if dryRun {
+		return nil, nil
+	}
+	return resourcesOf(dir, plan.Changes)
 }
 
 func printWarnings(w io.Writer, messages []analyze.Message) {
@@ -120,9 +170,11 @@ func printWarnings(w io.Writer, messages []analyze.Message) {
 	}
 }
 
-func count(n int, what string) string {
+func count(n int, what string) string { return countOf(n, what, what+"s") }
+
+func countOf(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s", n, many)
 }

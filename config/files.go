@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -133,6 +134,9 @@ func readFile(path string) (File, error) {
 	}
 	return File{Name: path, Data: b, ModTime: info.ModTime()}, nil
 }
+
+// FileVersion is the ResourceVersion of the objects in a file with that SHA-256 sum.
+func FileVersion(sum [sha256.Size]byte) string { return fmt.Sprintf("%x", sum[:8]) }
 
 // ReadTree reads all configuration files below a folder. A folder without any is fine.
 func ReadTree(dir string) ([]File, error) { return readFolder(dir, true) }

@@ -37,7 +37,8 @@ type pipeline struct {
 	incoming chan sourced
 	metrics  pipelineMetrics
 
-	mu           sync.Mutex // guards what the debug pages read
+	mu           sync.Mutex        // guards what the debug pages read
+	taken        map[string]uint64 // by source, the number of the last batch that the view has
 	found        []snapshot.Problem
 	meshProblems []snapshot.Problem
 }
@@ -50,7 +51,8 @@ type sourced struct {
 }
 
 func newPipeline(log *slog.Logger, reg prometheus.Registerer) *pipeline {
-	p := &pipeline{log: log, cache: xdscache.New(log), builder: snapshot.New(), incoming: make(chan sourced), metrics: newPipelineMetrics(reg)}
+	p := &pipeline{log: log, cache: xdscache.New(log), builder: snapshot.New(), incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
+		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
 }
@@ -89,6 +91,7 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 		}
 		p.metrics.debounce.Observe(time.Since(first).Seconds())
 		p.update(pending, push)
+		p.took(pending)
 		pending = nil
 		if loaded != nil {
 			close(loaded)
@@ -151,6 +154,22 @@ func (p *pipeline) flush(events *[]snapshot.Event, total *model.Change) *model.S
 	total.Merge(change)
 	*events = nil
 	return snap
+}
+
+// took notes the batches that the view has now.
+func (p *pipeline) took(pending []sourced) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range pending {
+		p.taken[s.source] = max(p.taken[s.source], s.batch.Number)
+	}
+}
+
+// takenIn returns the version of a view that has a source's batch of that number and all before, false when there is none yet.
+func (p *pipeline) takenIn(source string, number uint64) (uint64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.view.Load().Version(), p.taken[source] >= number
 }
 
 // publish makes counts and problems visible.

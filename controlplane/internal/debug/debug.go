@@ -41,8 +41,10 @@ type Options struct {
 	// Registries returns how the registries outside of the stores are doing.
 	Registries func() []watch.Status
 	Problems   func() []snapshot.Problem
-	Instance   string
-	Gatherer   prometheus.Gatherer
+	// TakenIn returns the version of a view that has the batches of a store, by its name, up to a number; false when there is none yet.
+	TakenIn  func(store string, number uint64) (version uint64, ok bool)
+	Instance string
+	Gatherer prometheus.Gatherer
 	// Registerer gets the metric pilot_info.
 	Registerer prometheus.Registerer
 	Ready      func() bool
@@ -76,6 +78,7 @@ func New(opts Options) *Server {
 	s.page("/debug/connections", "connections of proxies", s.connections)
 	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE, and ?types=clusters,routes", s.configDump)
 	s.page("/debug/push_status", "the view that is served, how far proxies are with it, and what could not be taken into it", s.pushStatus)
+	s.page("/debug/distribution", "whether proxies serve objects: ?resource=KIND/NAMESPACE/NAME@VERSION, then ?version=N", s.distribution)
 	s.page("/debug/registryz", "services", s.registryz)
 	s.page("/debug/registries", "registries outside of the mesh, with the state of the connection and what has no effect", s.registries)
 	s.page("/debug/endpointz", "endpoints by service and port", s.endpointz)

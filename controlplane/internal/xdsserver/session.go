@@ -411,7 +411,9 @@ func (s *session) respond(w *watch, v View, now time.Time) *response {
 	s.nonces++
 	w.nonce = strconv.FormatUint(s.nonces, 10)
 	w.inFlight, w.sentAt = true, now
-	return &response{watch: w, nonce: w.nonce, version: strconv.FormatUint(v.Version(), 10)}
+	r := &response{watch: w, nonce: w.nonce, version: strconv.FormatUint(v.Version(), 10)}
+	w.debt.sent(r, v.Version())
+	return r
 }
 
 // deadline returns when send may have something though nothing happened, false when never.

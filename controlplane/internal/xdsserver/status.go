@@ -16,7 +16,7 @@ type State string
 const (
 	Synced  State = "SYNCED"   // the proxy has acknowledged the last response, or had nothing to be sent
 	NotSent State = "NOT SENT" // the proxy has not asked for the type, or was not answered yet
-	Stale   State = "STALE"    // the proxy has not acknowledged the last response, or has refused it
+	Stale   State = "STALE"    // the proxy has not acknowledged the last response, or has refused something
 )
 
 // TypeStatus is one proxy's state in one type.
@@ -25,8 +25,10 @@ type TypeStatus struct {
 	State   State
 	// Sent and Acked are nonces; equal when the proxy is up to date.
 	Sent, Acked string
-	// Refusal is the proxy's error text when it refused the last response, else "".
+	// Refusal is the proxy's error text when it has refused something that it was not sent anew since, else "".
 	Refusal string
+	// RefusedIn is the latest view of which something is refused, Owed the oldest of which something is not answered; 0 when nothing is.
+	RefusedIn, Owed uint64
 	// SentAt is when the last response went out; zero when none did.
 	SentAt time.Time
 	// Resources is how many the proxy has.
@@ -94,17 +96,44 @@ func (st *stream) status() ProxyStatus {
 }
 
 func (w *watch) status() TypeStatus {
-	t := TypeStatus{TypeURL: w.typeURL, Sent: w.nonce, Acked: w.acked, Refusal: w.refusal, SentAt: w.sentAt, Resources: w.have.Len(), Have: w.have}
+	t := TypeStatus{TypeURL: w.typeURL, Sent: w.nonce, Acked: w.acked, Refusal: w.debt.text, SentAt: w.sentAt, Resources: w.have.Len(), Have: w.have}
+	t.RefusedIn, t.Owed = w.debt.refusedIn(), w.debt.since
 	switch {
 	case w.nonce == "" && w.known:
 		// It came with everything; what it has takes the place of nonces.
 		t.State, t.Sent, t.Acked = Synced, w.have.Version(), w.have.Version()
 	case w.nonce == "":
 		t.State = NotSent
-	case w.inFlight || w.refusal != "":
+	case w.inFlight || w.debt.text != "":
 		t.State = Stale
 	default:
 		t.State = Synced
 	}
 	return t
+}
+
+// Lag says why a proxy does not serve a view.
+type Lag struct {
+	// TypeURL is the type that is missing; "" when the proxy was not sent everything yet.
+	TypeURL string
+	// Refusal is the proxy's error text; "" when it has not answered.
+	Refusal string
+	// SentAt is when the response went out that is not answered.
+	SentAt time.Time
+}
+
+// Lag returns what keeps a proxy from serving a view, false when it serves it: it was sent all of the view that concerns it, has acknowledged
+// all of that, and has refused nothing of it.
+func (p *ProxyStatus) Lag(version uint64) (Lag, bool) {
+	for _, t := range p.Types {
+		if t.RefusedIn >= version {
+			return Lag{TypeURL: t.TypeURL, Refusal: t.Refusal}, true
+		}
+	}
+	for _, t := range p.Types {
+		if t.Owed != 0 && t.Owed <= version {
+			return Lag{TypeURL: t.TypeURL, SentAt: t.SentAt}, true
+		}
+	}
+	return Lag{}, p.Served < version
 }

@@ -41,7 +41,7 @@ type watch struct {
 	inFlight bool   // the last response is not answered yet
 	sentAt   time.Time
 	acked    string // nonce of the last response that was accepted
-	refusal  string // why the last response was refused, "" when it was not
+	debt     debt
 	version  string // SotW: version_info of the last response
 	known    bool   // the client was up to date when it came, and nothing had to be sent
 }
@@ -159,6 +159,9 @@ func (w *watch) unsubscribe(names []string) {
 		w.have = w.have.Without(func(n string) bool { return !w.names.Has(n) })
 	}
 	w.names, w.ask = w.table.Of(w.names.Minus(gone)), w.ask.Minus(gone)
+	for _, name := range names {
+		w.debt.forgive(name)
+	}
 	if !w.all {
 		w.have = w.have.Without(gone.Has)
 	}
@@ -197,9 +200,9 @@ func (w *watch) answer(req request) bool {
 		return true
 	}
 	w.inFlight = false
-	w.refusal = req.refusal
 	if req.refusal == "" {
 		w.acked = w.nonce
 	}
+	w.debt.answered(req.refusal, w.fullState())
 	return true
 }

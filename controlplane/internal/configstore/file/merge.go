@@ -48,7 +48,7 @@ func (s *Store) merge(next map[string]*entry, problems config.Problems, mesh *en
 	slices.SortFunc(b.Deleted, compareKeys)
 	meshProblems := s.mergeMesh(mesh, &b)
 	s.files, s.mesh = next, mesh
-	s.publish(good, append(problems, meshProblems...), kept)
+	b.Number = s.publish(good, append(problems, meshProblems...), kept, !b.empty())
 	return b
 }
 
@@ -98,16 +98,17 @@ func (s *Store) mergeMesh(e *entry, b *Batch) config.Problems {
 	if len(e.problems) > 0 {
 		return e.problems
 	}
-	if hash := string(e.hash[:]); hash != s.meshGood {
+	if version := config.FileVersion(e.hash); version != s.meshGood {
 		f := s.meshFile(e)
-		b.Mesh, s.meshGood = &f, hash
+		b.Mesh, s.meshGood = &f, version
 	}
 	s.meshSent = true
 	return nil
 }
 
-// publish makes the new state visible to other goroutines and logs mistakes that appear and those that are gone.
-func (s *Store) publish(objects map[config.Key]*config.Object, problems config.Problems, kept map[config.Key]bool) {
+// publish makes the new state visible to other goroutines and logs mistakes that appear and those that are gone. It returns the
+// number of the state, a new one if anything changed.
+func (s *Store) publish(objects map[config.Key]*config.Object, problems config.Problems, kept map[config.Key]bool, changed bool) uint64 {
 	mistakes := make([]Mistake, 0, len(problems))
 	for _, p := range problems {
 		m := Mistake{Problem: p, Kept: kept[p.Key]}
@@ -124,6 +125,11 @@ func (s *Store) publish(objects map[config.Key]*config.Object, problems config.P
 	s.mu.Lock()
 	old := s.mistakes
 	s.objects, s.mistakes, s.synced = objects, mistakes, s.opts.Now()
+	if changed {
+		s.number++
+	}
+	number := s.number
+	s.meshVersion = s.meshGood
 	s.mu.Unlock()
 	for _, m := range mistakes {
 		if !slices.Contains(old, m) {
@@ -135,6 +141,7 @@ func (s *Store) publish(objects map[config.Key]*config.Object, problems config.P
 			s.log.Info("configuration is valid again", "file", m.File, "object", keyText(m.Key))
 		}
 	}
+	return number
 }
 
 func keyText(k config.Key) string {

@@ -3,7 +3,6 @@ package file
 import (
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -167,7 +166,7 @@ func (s *Store) read(path string, now time.Time, old *entry) (*entry, error) {
 				continue
 			}
 		}
-		o.ResourceVersion = fmt.Sprintf("%x", e.hash[:8])
+		o.ResourceVersion = config.FileVersion(e.hash)
 		e.objects = append(e.objects, o)
 	}
 	return e, nil

@@ -34,6 +34,8 @@ type Options struct {
 
 // Batch is what changed at once.
 type Batch struct {
+	// Number counts the batches of a store that say something, from 1.
+	Number  uint64
 	Changed []*config.Object // by key
 	Deleted []config.Key     // by key
 	// Mesh is the mesh configuration's file when it changed and is valid; its Data is empty when the file is gone.
@@ -57,7 +59,7 @@ type Store struct {
 	// Of Run's goroutine alone.
 	files    map[string]*entry // by path
 	mesh     *entry
-	meshGood string // hash of the mesh configuration in force
+	meshGood string // version of the mesh configuration in force
 	meshSent bool
 	// suspects are paths that the file system has named; true for those that are, or were when they were looked at, being written in place.
 	suspects map[string]bool
@@ -71,6 +73,18 @@ type Store struct {
 	objects  map[config.Key]*config.Object
 	mistakes []Mistake
 	synced   time.Time
+	number   uint64
+	// meshVersion is that of the mesh configuration in force.
+	meshVersion string
+}
+
+// State is what a store holds at one moment. It must not be modified.
+type State struct {
+	// Number is that of the batch with which it came about, 0 when there was none yet.
+	Number  uint64
+	Objects map[config.Key]*config.Object
+	// MeshVersion is the version of the mesh configuration in force, in the form of objects' ResourceVersion; "" for none.
+	MeshVersion string
 }
 
 // New returns a store that has read nothing yet.
@@ -138,6 +152,13 @@ func (s *Store) Objects() []*config.Object {
 	}
 	slices.SortFunc(out, func(a, b *config.Object) int { return compareKeys(a.Key(), b.Key()) })
 	return out
+}
+
+// State returns what is in force.
+func (s *Store) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return State{Number: s.number, Objects: s.objects, MeshVersion: s.meshVersion}
 }
 
 // Mistakes returns what is wrong in the files now, by file and line.

@@ -1,0 +1,153 @@
+package debug
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+)
+
+// distributionJSON answers both questions of `lateen apply --wait`: since which version of the mesh objects are in force, and which proxies
+// do not serve a version yet.
+type distributionJSON struct {
+	// Version is that of a view that has all objects asked for; 0 while some are missing. It is the one asked for when that is a version.
+	Version uint64 `json:"version"`
+	// Missing are the objects asked for that no view has yet, as they were asked for.
+	Missing []missingJSON `json:"missing,omitempty"`
+	// Proxies counts those that are connected; Behind are those of them that do not serve the version.
+	Proxies []string     `json:"proxies,omitempty"`
+	Behind  []behindJSON `json:"behind,omitempty"`
+}
+
+type missingJSON struct {
+	Resource string `json:"resource"`
+	Why      string `json:"why"`
+}
+
+type behindJSON struct {
+	Proxy string `json:"proxy"`
+	Why   string `json:"why"`
+	// Refused: waiting does not help, since the proxy has refused what it was sent.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// meshResource names the mesh configuration where objects are named as KIND/NAMESPACE/NAME.
+const meshResource = "meshconfig"
+
+// distribution answers ?resource=KIND[.GROUP]/NAMESPACE/NAME@VERSION, given as often as need be, with the version of the mesh that has them, and
+// ?version=N with the proxies that do not serve that version or a later one.
+func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if v := query.Get("version"); v != "" {
+		version, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			http.Error(w, fmt.Sprintf("version=%q is not a number", v), http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, s.behind(version, time.Now()))
+		return
+	}
+	resources := query["resource"]
+	if len(resources) == 0 || s.opts.TakenIn == nil {
+		http.Error(w, "say what to look for: ?resource=KIND/NAMESPACE/NAME@VERSION, or ?version=N", http.StatusBadRequest)
+		return
+	}
+	out := distributionJSON{}
+	states := make([]file.State, len(s.opts.Stores))
+	for i, store := range s.opts.Stores {
+		states[i] = store.Store.State()
+	}
+	for _, res := range resources {
+		why, err := lookFor(states, res)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if why != "" {
+			out.Missing = append(out.Missing, missingJSON{res, why})
+		}
+	}
+	if len(out.Missing) == 0 {
+		for i, store := range s.opts.Stores {
+			version, ok := s.opts.TakenIn(store.Name, states[i].Number)
+			if !ok {
+				out = distributionJSON{Missing: []missingJSON{{resources[0], "it was read and is about to be sent"}}}
+				break
+			}
+			out.Version = version
+		}
+	}
+	writeJSON(w, out)
+}
+
+// lookFor says why stores do not have a resource at its version; "" when one has it.
+func lookFor(states []file.State, resource string) (string, error) {
+	name, version, ok := strings.Cut(resource, "@")
+	if !ok {
+		return "", fmt.Errorf("resource=%q has no @VERSION", resource)
+	}
+	var held string
+	if name == meshResource {
+		for _, st := range states {
+			held = max(held, st.MeshVersion)
+		}
+	} else {
+		parts := strings.Split(name, "/")
+		if len(parts) != 3 {
+			return "", fmt.Errorf("resource=%q is not KIND/NAMESPACE/NAME@VERSION", resource)
+		}
+		kind := schema.ByResource(parts[0])
+		if kind == nil {
+			return "", fmt.Errorf("resource=%q: there is no kind %q", resource, parts[0])
+		}
+		for _, st := range states {
+			if o := st.Objects[config.Key{Kind: kind, Namespace: parts[1], Name: parts[2]}]; o != nil {
+				held = o.ResourceVersion
+				break
+			}
+		}
+	}
+	switch held {
+	case version:
+		return "", nil
+	case "":
+		return "the control plane has not read it", nil
+	}
+	return "the control plane has another form of it, " + held, nil
+}
+
+// behind lists the proxies that do not serve a version.
+func (s *Server) behind(version uint64, now time.Time) distributionJSON {
+	out := distributionJSON{Version: version}
+	for _, p := range s.opts.XDS.Status() {
+		out.Proxies = append(out.Proxies, proxyName(p))
+		lag, behind := p.Lag(version)
+		if !behind {
+			continue
+		}
+		j := behindJSON{Proxy: proxyName(p), Why: "it is being sent what came before", Refused: lag.Refusal != ""}
+		switch {
+		case lag.Refusal != "":
+			j.Why = fmt.Sprintf("it has refused %s: %s", shownType(lag.TypeURL), lag.Refusal)
+		case lag.TypeURL != "":
+			j.Why = fmt.Sprintf("it has not answered for %s for %v", shownType(lag.TypeURL), now.Sub(lag.SentAt).Round(time.Millisecond))
+		}
+		out.Behind = append(out.Behind, j)
+	}
+	return out
+}
+
+// shownType is a type as the columns of proxy-status call it, others by their message's name.
+func shownType(url string) string {
+	for _, t := range shownTypes {
+		if t.url == url {
+			return t.name
+		}
+	}
+	return url[strings.LastIndexByte(url, '.')+1:]
+}
