@@ -47,6 +47,9 @@ func TestValidate(t *testing.T) {
 			[]string{"--config-yaml", "nod: {}\nstatic_resources: {clusters: [{name: a, lb_polcy: x}], listeners: [{adress: {}}]}", "--mode", "validate"}, false,
 			[]string{"5 problem(s)", "  nod: unknown field", "  static_resources.clusters[0].lb_polcy: unknown field", "  static_resources.listeners[0].adress: unknown field", "  static_resources.listeners[0].filter_chains: a listener needs"},
 		},
+		{"a route to nowhere", []string{"--config-yaml", "static_resources: {listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, filter_chains: [{filters: [{name: h, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: h, " +
+			"route_config: {virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: b}}]}]}, http_filters: [{name: r, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}]}]}]}", "--mode", "validate"}, false,
+			[]string{"1 problem(s)", `static_resources.listeners[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster "b"`}},
 		{"nothing", []string{"--mode", "validate"}, false, []string{"-c", "--config-yaml"}},
 		{"no such mode", []string{"--config-yaml", good, "--mode", "dream"}, false, []string{"use serve, validate or init_only"}},
 		{"no such file", []string{"-c", file + "x"}, false, []string{"no such file"}},

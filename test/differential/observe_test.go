@@ -40,7 +40,7 @@ var replaced = []struct {
 	// request ids
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "{uuid}"},
 	// cookies for hashing, made of the connection's ports
-	{regexp.MustCompile(`\b(hashed=\\?")[0-9a-f]{16}\b`), `$1{hash}`},
+	{regexp.MustCompile(`\b(hashed[a-z-]*=\\?")[0-9a-f]{16}\b`), `$1{hash}`},
 	// dates of headers
 	{regexp.MustCompile(`\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`), "{date}"},
 	// times of logs

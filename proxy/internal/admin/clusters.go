@@ -132,13 +132,14 @@ func hostProto(h *cluster.HostStatus) *adminv3.HostStatus {
 func healthProto(h *cluster.HostStatus) *adminv3.HostHealthStatus {
 	has := func(flag string) bool { return slices.Contains(h.Flags, flag) }
 	return &adminv3.HostHealthStatus{
-		EdsHealthStatus:            edsHealth(h.Health),
-		FailedActiveHealthCheck:    has("failed_active_hc"),
-		FailedOutlierCheck:         has("failed_outlier_check"),
-		FailedActiveDegradedCheck:  has("degraded_active_hc"),
-		PendingActiveHc:            has("pending_active_hc"),
-		ExcludedViaImmediateHcFail: has("excluded_via_immediate_hc_fail"),
-		ActiveHcTimeout:            has("active_hc_timeout"),
+		EdsHealthStatus:                edsHealth(h.Health),
+		FailedActiveHealthCheck:        has("failed_active_hc"),
+		FailedOutlierCheck:             has("failed_outlier_check"),
+		FailedDegradedOutlierDetection: has("degraded_outlier_detection"),
+		FailedActiveDegradedCheck:      has("degraded_active_hc"),
+		PendingActiveHc:                has("pending_active_hc"),
+		ExcludedViaImmediateHcFail:     has("excluded_via_immediate_hc_fail"),
+		ActiveHcTimeout:                has("active_hc_timeout"),
 	}
 }
 

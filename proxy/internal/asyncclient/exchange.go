@@ -13,7 +13,9 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // DefaultMaxBody bounds the body of an answer where the request does not: Envoy's bound.
@@ -166,7 +168,7 @@ func (x *exchange) begin() {
 
 // attempt sends the request to a host.
 func (x *exchange) attempt() {
-	ctx := lb.Context{Rand: x.c.loop.Rand()}
+	ctx := lb.Context{Rand: x.c.loop.Rand(), Hasher: x}
 	x.host = x.local.Pick(&ctx)
 	if x.host == nil {
 		x.local.Inc(cluster.CxNoneHealthy)
@@ -182,6 +184,12 @@ func (x *exchange) attempt() {
 		x.req.Wish.NameHost(string(h.Value(header.Authority)), up.AutoSNI, up.AutoSANValidation)
 	}
 	connpool.For(x.c.loop, x.host).Start(&x.req)
+}
+
+// HashBy implements lb.Hasher: a call has headers, and nobody who would come back with a cookie.
+func (x *exchange) HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool) {
+	hash, ok, _ = route.Hash(policies, route.HashInput{Headers: x.in.Headers}, nil)
+	return hash, ok
 }
 
 // OnReady implements connpool.Handler, as do the methods below.

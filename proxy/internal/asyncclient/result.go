@@ -14,7 +14,7 @@ import (
 // result is what an answer's head says of its host. Of gRPC the status counts, where the head has
 // one; mostly it comes with the trailers, and settle follows.
 func (x *exchange) result(code int, h *header.Map) cluster.Result {
-	out := cluster.Result{Kind: cluster.ResultResponse, Code: code}
+	out := cluster.Result{Kind: cluster.ResultResponse, Code: code, Degraded: h.Has(header.XEnvoyDegraded)}
 	if !x.grpc {
 		return out
 	}

@@ -330,6 +330,7 @@ func (l *loader) static(s packed) {
 			l.bad("static_resources.clusters", "cluster %q is named by a gRPC config source, but is not here", name)
 		}
 	}
+	clusters := seen
 	seen = map[string]bool{}
 	for i, raw := range s.listeners {
 		m := &listenerv3.Listener{}
@@ -342,6 +343,10 @@ func (l *loader) static(s packed) {
 		v, err := l.dec.Listener(m)
 		if err != nil {
 			l.nested(path, err)
+			continue
+		}
+		if unknown := v.UnknownClusters(func(name string) bool { return clusters[name] }); len(unknown) > 0 {
+			l.nested(path, &xdsresource.Error{Problems: unknown})
 			continue
 		}
 		if v.Name == "" { // Envoy invents a UUID; a name that tells something serves better

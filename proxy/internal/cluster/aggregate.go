@@ -63,11 +63,22 @@ func (l *Local) pickMember(a *aggregate, c *lb.Context) *LocalHost {
 	if i < 0 {
 		return nil
 	}
-	m := a.slots[i]
-	if m.local.special { // it has more to look at than priorities
-		return m.local.Pick(c)
+	hash, has := c.Hash, c.HasHash
+	h := a.slots[i].pick(c, degraded)
+	c.Hash, c.HasHash = hash, has // a member may have hashed by policies of its own
+	return h
+}
+
+// pick has the member choose among its hosts.
+func (s slot) pick(c *lb.Context, degraded bool) *LocalHost {
+	m := s.local
+	if m.special { // it has more to look at than priorities
+		return m.Pick(c)
 	}
-	return m.local.pickIn(m.local.main, m.prio, degraded, c)
+	if p := m.cfg.LB.HashPolicies; len(p) > 0 {
+		c.Rehash(p)
+	}
+	return m.pickIn(m.main, s.prio, degraded, c)
 }
 
 // slotOf is the number of a host's slot, -1 when there is none any more.

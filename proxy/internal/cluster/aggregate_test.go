@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -120,5 +121,44 @@ func TestAggregatePickDoesNotAllocate(t *testing.T) {
 	c := lb.Context{}
 	if n := testing.AllocsPerRun(100, func() { l.Pick(&c) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// byHeader hashes by the first policy's header name, as a stand-in for a request.
+type byHeader map[string]uint64
+
+func (b byHeader) HashBy(p []xdsresource.HashPolicy) (uint64, bool) {
+	n, ok := b[p[0].Header.Name]
+	return n, ok
+}
+
+// TestOwnHashPolicies: a cluster with policies of its own never looks at the route's hash, be it alone or an aggregate's member, whose
+// aggregate goes on by the route's.
+func TestOwnHashPolicies(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	c := eds("own")
+	c.LB = xdsresource.LoadBalancing{Policy: xdsresource.LBMaglev, MaglevTableSize: 251, HashPolicies: []xdsresource.HashPolicy{{Header: header.KeyOf("x-own")}}}
+	m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"))
+	m.update(t, aggregated("all", "own"))
+	for _, name := range []string{"own", "all"} {
+		l := m.Local(0).Get(name)
+		chosen := make(map[*LocalHost]bool)
+		for i := range uint64(60) {
+			ctx := lb.Context{Rand: i * 7919, Hash: i * 104729, HasHash: true, Hasher: byHeader{"x-own": 42}}
+			chosen[l.Pick(&ctx)] = true
+			if name == "all" && (!ctx.HasHash || ctx.Hash != i*104729) {
+				t.Fatal("the member's hash has become the aggregate's")
+			}
+		}
+		if len(chosen) != 1 {
+			t.Errorf("%s: one hash leads to %d hosts", name, len(chosen))
+		}
+		clear(chosen)
+		for i := range uint64(60) {
+			chosen[l.Pick(&lb.Context{Rand: i * 7919, Hash: 1, HasHash: true, Hasher: byHeader{}})] = true
+		}
+		if len(chosen) != 3 {
+			t.Errorf("%s: without a hash %d hosts are chosen", name, len(chosen))
+		}
 	}
 }

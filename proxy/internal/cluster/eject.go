@@ -18,6 +18,7 @@ const (
 	causeLocalSuccessRate
 	causeFailurePercentage
 	causeLocalFailurePercentage
+	causeDegraded // marks the host and does not eject it
 )
 
 // causes holds what differs between causes of an ejection.
@@ -40,6 +41,7 @@ var causes = [...]struct {
 		func(c *xdsresource.OutlierDetection) uint32 { return c.EnforcingFailurePercentage }},
 	causeLocalFailurePercentage: {"FAILURE_PERCENTAGE_LOCAL_ORIGIN", EjectionsDetectedLocalFailurePercentage, EjectionsEnforcedLocalFailurePercentage,
 		func(c *xdsresource.OutlierDetection) uint32 { return c.EnforcingLocalFailurePercentage }},
+	causeDegraded: {name: "DEGRADED", detected: EjectionsDetectedDegradation},
 }
 
 // onConsecutive ejects a host whose consecutive failures reached a threshold. It reports
@@ -144,6 +146,7 @@ func (d *detector) sweep(hosts []*Host, now time.Time) bool {
 	changed := false
 	for _, h := range hosts {
 		h.successRates = [2]float64{-1, -1}
+		changed = d.recover(h, now) || changed
 		if !h.Ejected() {
 			continue
 		}
@@ -172,6 +175,9 @@ func (d *detector) calm(hosts []*Host, now time.Time) {
 	for _, h := range hosts {
 		if h.backoff > 0 && !h.Ejected() && now.Sub(h.unejectedAt) >= d.cfg.Interval {
 			h.backoff--
+		}
+		if h.degradedTimes > 0 && !h.degradedByOutlier() && now.Sub(h.recoveredAt) >= d.cfg.Interval {
+			h.degradedTimes--
 		}
 	}
 }

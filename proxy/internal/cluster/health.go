@@ -5,21 +5,35 @@ import (
 	"math/rand/v2"
 	"net"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/healthcheck"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // checks are the active health checks of a cluster; under Manager.mu.
 type checks struct {
-	cfg   *xdsresource.HealthCheck // nil: none
-	hosts map[*Host]*hostCheck
+	list  []*checker // none: hosts are not asked
+	hosts map[*Host]hostChecks
+	total stats.Block // gauges of hosts by all checks together, where there are several
+}
+
+// checker is one of a cluster's health checks.
+type checker struct {
+	cfg   *xdsresource.HealthCheck
+	stats stats.Block
 	logs  []EventLog
 }
 
-// hostCheck is the check of one host. Its session is fed under Manager.mu.
+// hostChecks are the checks of one host, in the order of the configuration. As in Envoy, it is well when each finds it well, and what
+// a check finds besides shows when all have been there once.
+type hostChecks []*hostCheck
+
+// hostCheck is one check of one host. Its session is fed under Manager.mu.
 type hostCheck struct {
+	by      *checker
 	session *healthcheck.Session
 	subject healthcheck.Subject
 	cancel  context.CancelFunc // nil: not running yet
@@ -35,73 +49,97 @@ type EventLog interface {
 // Config.Secure.
 type Secure func(ctx context.Context, c net.Conn, transport any, protocols []string) (net.Conn, error)
 
-// eventLogs opens the logs of a health check that is not the cluster's present one.
-func (m *Manager) eventLogs(c *Cluster, cfg *xdsresource.HealthCheck) ([]EventLog, error) {
-	if cfg == nil || m.cfg.OpenLog == nil || reflect.DeepEqual(cfg, c.checks.cfg) {
-		return nil, nil
-	}
-	var logs []EventLog
-	for _, path := range cfg.EventLogs {
-		w, err := m.cfg.OpenLog(path)
-		if err != nil {
-			for _, open := range logs {
-				open.Close()
-			}
-			return nil, err
-		}
-		logs = append(logs, w)
-	}
-	return logs, nil
+// same reports whether a configuration has the checks that are there.
+func (k *checks) same(list []*xdsresource.HealthCheck) bool {
+	return slices.EqualFunc(k.list, list, func(a *checker, b *xdsresource.HealthCheck) bool { return reflect.DeepEqual(a.cfg, b) })
 }
 
-// setChecks takes over the health check of a new configuration, with its logs. Hosts keep what is known
-// of them while the check stays the same; a new kind of check begins from there.
-func (m *Manager) setChecks(c *Cluster, logs []EventLog) {
-	cfg := c.cfg.Health
-	if reflect.DeepEqual(cfg, c.checks.cfg) {
+// newCheckers opens the logs of health checks that are not the cluster's present ones; nil: they are.
+func (m *Manager) newCheckers(c *Cluster, list []*xdsresource.HealthCheck) ([]*checker, error) {
+	if c.checks.same(list) {
+		return nil, nil
+	}
+	out := make([]*checker, 0, len(list))
+	for _, cfg := range list {
+		k := &checker{cfg: cfg}
+		out = append(out, k)
+		if m.cfg.OpenLog == nil {
+			continue
+		}
+		for _, path := range cfg.EventLogs {
+			w, err := m.cfg.OpenLog(path)
+			if err != nil {
+				closeLogs(out)
+				return nil, err
+			}
+			k.logs = append(k.logs, w)
+		}
+	}
+	return out, nil
+}
+
+func closeLogs(list []*checker) {
+	for _, k := range list {
+		for _, log := range k.logs {
+			log.Close()
+		}
+	}
+}
+
+// setChecks takes over the health checks of a new configuration; nil: those that are there. Hosts keep what is known
+// of them while the checks stay the same; new ones begin from there.
+func (m *Manager) setChecks(c *Cluster, list []*checker) {
+	if list == nil {
 		return
 	}
 	m.endChecks(c)
-	c.checks = checks{cfg: cfg, logs: logs}
-	if cfg == nil {
+	c.checks = checks{list: list}
+	if len(list) == 0 {
 		for _, h := range c.ordered {
-			h.setFlag(failedActiveHC|degradedActiveHC|pendingActiveHC|excludedImmediateHC|activeHCTimeout, false)
+			h.setFlag(checkFlags|activeHCTimeout, false)
 		}
 		return
 	}
 	scope := c.scope.Scope("health_check")
-	if cfg.Name != "" {
-		scope = scope.Scope("name").Scope(cfg.Name)
+	for _, k := range list {
+		own := scope
+		if k.cfg.Name != "" {
+			own = scope.Scope("name").Scope(k.cfg.Name)
+		}
+		k.stats = own.Block(healthSet)
 	}
-	c.healthStats = scope.Block(healthSet)
-	c.checks.hosts = make(map[*Host]*hostCheck)
+	if len(list) > 1 {
+		c.checks.total = scope.Block(healthTotalSet)
+	}
+	c.checks.hosts = make(map[*Host]hostChecks)
 }
 
 // stopChecks ends the checks of hosts that are not kept; nil keeps none.
 func (m *Manager) stopChecks(c *Cluster, keep map[*Host]bool) {
-	for h, hc := range c.checks.hosts {
-		if !keep[h] {
+	for h, all := range c.checks.hosts {
+		if keep[h] {
+			continue
+		}
+		for _, hc := range all {
 			if hc.cancel != nil {
 				hc.cancel()
 			}
-			delete(c.checks.hosts, h)
 		}
+		delete(c.checks.hosts, h)
 	}
 }
 
 // endChecks ends all checks of a cluster.
 func (m *Manager) endChecks(c *Cluster) {
 	m.stopChecks(c, nil)
-	for _, log := range c.checks.logs {
-		log.Close()
-	}
-	c.checks.logs = nil
+	closeLogs(c.checks.list)
+	c.checks.list = nil
 }
 
 // checkHosts begins to check the cluster's hosts, and ends it for those that have left. Hosts
 // that were never checked are out until they have been.
 func (m *Manager) checkHosts(c *Cluster) {
-	if c.checks.cfg == nil {
+	if len(c.checks.list) == 0 {
 		return
 	}
 	keep := make(map[*Host]bool, len(c.ordered))
@@ -115,34 +153,56 @@ func (m *Manager) checkHosts(c *Cluster) {
 			continue
 		}
 		i := h.Info()
-		hc := &hostCheck{
-			session: healthcheck.NewSession(c.checks.cfg, c.cfg.IgnoreNewHosts),
-			subject: healthcheck.Subject{
-				Type: c.checks.cfg.Type(), Cluster: c.name, Address: h.Address,
-				Region: i.Locality.Region, Zone: i.Locality.Zone, Sub: i.Locality.SubZone,
-			},
+		all := make(hostChecks, len(c.checks.list))
+		for n, k := range c.checks.list {
+			all[n] = &hostCheck{
+				by:      k,
+				session: healthcheck.NewSession(k.cfg, c.cfg.IgnoreNewHosts),
+				subject: healthcheck.Subject{
+					Type: k.cfg.Type(), Cluster: c.name, Address: h.Address,
+					Region: i.Locality.Region, Zone: i.Locality.Zone, Sub: i.Locality.SubZone,
+				},
+			}
 		}
-		c.checks.hosts[h] = hc
-		hc.mark(h)
-		m.startCheck(c, h, hc)
+		c.checks.hosts[h] = all
+		all.mark(h)
+		m.startHost(c, h, all)
 	}
 	m.stopChecks(c, keep)
 	m.countHealth(c)
 }
 
-// mark sets a host's flags as the session sees it.
-func (hc *hostCheck) mark(h *Host) {
-	s := hc.session
-	h.setFlag(failedActiveHC, s.Failed())
-	h.setFlag(degradedActiveHC, s.Degraded())
-	h.setFlag(pendingActiveHC, s.Waiting())
-	h.setFlag(excludedImmediateHC, s.Excluded())
-	h.setFlag(activeHCTimeout, s.TimedOut())
+// checkFlags are what checks decide a host's use by.
+const checkFlags = failedActiveHC | degradedActiveHC | pendingActiveHC | excludedImmediateHC
+
+// mark sets a host's flags as the sessions see it.
+func (all hostChecks) mark(h *Host) {
+	checked := all.checked()
+	h.setFlag(failedActiveHC, all.any((*healthcheck.Session).Failed)) // as those are that have not been asked
+	h.setFlag(pendingActiveHC, all.any((*healthcheck.Session).Waiting))
+	h.setFlag(degradedActiveHC, checked && all.any((*healthcheck.Session).Degraded))
+	h.setFlag(excludedImmediateHC, checked && all.any((*healthcheck.Session).Excluded))
+	h.setFlag(activeHCTimeout, checked && all.any((*healthcheck.Session).TimedOut))
+}
+
+func (all hostChecks) any(f func(*healthcheck.Session) bool) bool {
+	return slices.ContainsFunc(all, func(hc *hostCheck) bool { return f(hc.session) })
+}
+
+// checked reports whether each check has had a result.
+func (all hostChecks) checked() bool {
+	return !slices.ContainsFunc(all, func(hc *hostCheck) bool { return !hc.session.Checked() })
 }
 
 // startChecks starts what had to wait for Run.
 func (m *Manager) startChecks(c *Cluster) {
-	for h, hc := range c.checks.hosts {
+	for h, all := range c.checks.hosts {
+		m.startHost(c, h, all)
+	}
+}
+
+func (m *Manager) startHost(c *Cluster, h *Host, all hostChecks) {
+	for _, hc := range all {
 		m.startCheck(c, h, hc)
 	}
 }
@@ -151,7 +211,7 @@ func (m *Manager) startCheck(c *Cluster, h *Host, hc *hostCheck) {
 	if m.ctx == nil || hc.cancel != nil {
 		return
 	}
-	cfg := c.checks.cfg
+	cfg := hc.by.cfg
 	t := healthcheck.Target{Address: h.Address, Hostname: c.name}
 	if h.check.Address != (xdsresource.Address{}) {
 		t.Address = h.check.Address
@@ -178,20 +238,20 @@ func (m *Manager) startCheck(c *Cluster, h *Host, hc *hostCheck) {
 	hc.cancel = cancel
 	first, probe := hc.session.First(rand.Uint64N), healthcheck.New(cfg, t)
 	m.wg.Go(func() {
-		healthcheck.Watch(ctx, first, cfg.Timeout, &counted{probe, m, c}, func(r healthcheck.Result) time.Duration { return m.onCheck(c, h, hc, r) })
+		healthcheck.Watch(ctx, first, cfg.Timeout, &counted{probe, m, hc.by}, func(r healthcheck.Result) time.Duration { return m.onCheck(c, h, hc, r) })
 	})
 }
 
 // counted counts attempts before they are made, as Envoy does.
 type counted struct {
 	healthcheck.Prober
-	m *Manager
-	c *Cluster
+	m  *Manager
+	by *checker
 }
 
 // Probe implements healthcheck.Prober.
 func (p *counted) Probe(ctx context.Context) healthcheck.Result {
-	p.m.count(p.c, HealthCheckAttempt)
+	p.m.countCheck(p.by, healthAttempt)
 	return p.Prober.Probe(ctx)
 }
 
@@ -199,7 +259,7 @@ func (p *counted) Probe(ctx context.Context) healthcheck.Result {
 func (m *Manager) onCheck(c *Cluster, h *Host, hc *hostCheck, r healthcheck.Result) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.clusters[c.name] != c || c.checks.hosts[h] != hc {
+	if m.clusters[c.name] != c || !slices.Contains(c.checks.hosts[h], hc) {
 		return time.Hour // the watch is being ended
 	}
 	ch := m.takeResult(c, h, hc, r)
@@ -208,28 +268,43 @@ func (m *Manager) onCheck(c *Cluster, h *Host, hc *hostCheck, r healthcheck.Resu
 
 // takeResult updates a host by a result, and the cluster if that changes it.
 func (m *Manager) takeResult(c *Cluster, h *Host, hc *hostCheck, r healthcheck.Result) healthcheck.Change {
-	wasFailed, wasExcluded := hc.session.Failed(), hc.session.Excluded()
+	before := h.health.Load()
 	ch, events := hc.session.On(r)
-	hc.mark(h)
-	m.countResult(c, r)
-	m.logChecks(c, hc, events)
-	publish := ch == healthcheck.Changed || hc.session.Excluded() != wasExcluded
-	if wasFailed && r.Outcome == healthcheck.Success {
+	c.checks.hosts[h].mark(h)
+	m.countResult(hc.by, r)
+	hc.log(events)
+	after := h.health.Load()
+	failed := after&failedActiveHC != 0
+	if before&failedActiveHC != 0 && r.Outcome == healthcheck.Success {
 		h.healthySince.Store(m.now()) // its slow start begins
 	}
-	if r.Outcome == healthcheck.Success && !hc.session.Failed() && h.Ejected() && c.det != nil && c.det.cfg.UnejectOnHealthCheck {
+	if (before^after)&failedActiveHC != 0 {
+		m.log.Info("health checks changed a host", "cluster", c.name, "host", h.Name, "healthy", !failed)
+	}
+	publish := (before^after)&checkFlags != 0
+	if r.Outcome == healthcheck.Success && !failed && h.Ejected() && c.det != nil && c.det.cfg.UnejectOnHealthCheck {
 		c.det.uneject(c.ordered, h, time.Now())
 		publish = true
 	}
 	switch {
-	case hc.session.Failed() && h.health.Load()&pendingDynamicRemoval != 0:
+	case failed && after&pendingDynamicRemoval != 0:
 		m.rebuild(c) // nothing keeps it any more
 	case publish:
 		m.countHealth(c)
 		m.change(c, true)
+	case ch == healthcheck.Changed:
+		m.countHealth(c)
 	}
 	m.warmChecked(c)
 	return ch
+}
+
+func (hc *hostCheck) log(events []healthcheck.Event) {
+	for _, e := range events {
+		for _, log := range hc.by.logs {
+			log.Write(e.Line(&hc.subject, time.Now()))
+		}
+	}
 }
 
 // stays reports whether a host that discovery no longer names is kept: while it passes its
@@ -241,49 +316,55 @@ func (c *Cluster) stays(h *Host) bool {
 	default:
 		return false
 	}
-	hc := c.checks.hosts[h]
-	return hc != nil && !c.cfg.RemoveHealthyHosts && !hc.session.Failed() && h.health.Load()&failedEDSHealth == 0
+	return c.checks.hosts[h] != nil && !c.cfg.RemoveHealthyHosts && h.health.Load()&(failedActiveHC|failedEDSHealth|edsDraining) == 0
 }
 
-func (m *Manager) countResult(c *Cluster, r healthcheck.Result) {
+func (m *Manager) countCheck(by *checker, stat int) {
+	m.cfg.Stats.Main().Inc(by.stats.Counter(stat))
+}
+
+func (m *Manager) countResult(by *checker, r healthcheck.Result) {
 	if r.Verified {
-		m.count(c, HealthCheckVerifyCluster)
+		m.countCheck(by, healthVerifyCluster)
 	}
 	switch r.Outcome {
 	case healthcheck.Success:
-		m.count(c, HealthCheckSuccess)
+		m.countCheck(by, healthSuccess)
 		return
 	case healthcheck.Network, healthcheck.Timeout:
-		m.count(c, HealthCheckNetworkFailure)
+		m.countCheck(by, healthNetworkFailure)
 	case healthcheck.Passive:
-		m.count(c, HealthCheckPassiveFailure)
+		m.countCheck(by, healthPassiveFailure)
 	}
-	m.count(c, HealthCheckFailure)
+	m.countCheck(by, healthFailure)
 }
 
+// countHealth shows how many hosts are well, and how many degraded, by each check and by all.
 func (m *Manager) countHealth(c *Cluster) {
-	var healthy, degraded int64
-	for _, hc := range c.checks.hosts {
-		if !hc.session.Failed() {
-			healthy++
+	sums := make([]struct{ healthy, degraded int64 }, len(c.checks.list)+1)
+	count := func(i int, healthy, degraded bool) {
+		if healthy {
+			sums[i].healthy++
 		}
-		if hc.session.Degraded() {
-			degraded++
+		if degraded {
+			sums[i].degraded++
 		}
 	}
-	m.gauge(c, HealthCheckHealthy, healthy)
-	m.gauge(c, HealthCheckDegraded, degraded)
-}
-
-func (m *Manager) logChecks(c *Cluster, hc *hostCheck, events []healthcheck.Event) {
-	for _, e := range events {
-		switch e.Kind {
-		case healthcheck.EjectUnhealthy, healthcheck.AddHealthy:
-			m.log.Info("health check changed a host", "cluster", c.name, "host", addressName(hc.subject.Address), "healthy", e.Kind == healthcheck.AddHealthy)
+	for h, all := range c.checks.hosts {
+		for i, hc := range all {
+			count(i, !hc.session.Failed(), hc.session.Degraded())
 		}
-		for _, log := range c.checks.logs {
-			log.Write(e.Line(&hc.subject, time.Now()))
-		}
+		flags := h.health.Load()
+		count(len(all), flags&failedActiveHC == 0, flags&degradedActiveHC != 0)
+	}
+	shard := m.cfg.Stats.Main()
+	for i, k := range c.checks.list {
+		shard.GaugeSet(k.stats.Gauge(healthHealthy), sums[i].healthy)
+		shard.GaugeSet(k.stats.Gauge(healthDegraded), sums[i].degraded)
+	}
+	if len(c.checks.list) > 1 {
+		shard.GaugeSet(c.checks.total.Gauge(0), sums[len(sums)-1].healthy)
+		shard.GaugeSet(c.checks.total.Gauge(1), sums[len(sums)-1].degraded)
 	}
 }
 
@@ -292,8 +373,8 @@ func (m *Manager) warmChecked(c *Cluster) {
 	if c.isWarm || c.endpoints == nil {
 		return
 	}
-	for _, hc := range c.checks.hosts {
-		if !hc.session.Checked() && m.ctx != nil {
+	for _, all := range c.checks.hosts {
+		if !all.checked() && m.ctx != nil {
 			return
 		}
 	}
@@ -304,7 +385,8 @@ func (m *Manager) warmChecked(c *Cluster) {
 func (m *Manager) hasTraffic(c *Cluster) bool { return c.traffic.Load() }
 
 // ImmediateFailure is told that a response of the host carried
-// x-envoy-immediate-health-check-fail: the host leaves at once, until a check succeeds.
+// x-envoy-immediate-health-check-fail: the host leaves at once, until a check succeeds. Of several checks it
+// is the last one's, as in Envoy.
 func (h *LocalHost) ImmediateFailure() {
 	l := h.Local
 	if !l.version.checked {
@@ -314,8 +396,8 @@ func (h *LocalHost) ImmediateFailure() {
 	m.queue.put(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if hc := c.checks.hosts[host]; hc != nil && m.clusters[c.name] == c {
-			m.takeResult(c, host, hc, healthcheck.Result{Outcome: healthcheck.Passive, Exclude: true})
+		if all := c.checks.hosts[host]; all != nil && m.clusters[c.name] == c {
+			m.takeResult(c, host, all[len(all)-1], healthcheck.Result{Outcome: healthcheck.Passive, Exclude: true})
 		}
 	})
 }

@@ -96,7 +96,7 @@ func TestActiveHealthChecks(t *testing.T) {
 	aUp.Store(true)
 	c := static("c", a, b)
 	c.PanicThreshold = 0
-	c.Health = quick()
+	c.HealthChecks = []*xdsresource.HealthCheck{quick()}
 	warm := m.update(t, c)
 	m.until(t, "warm", func() bool { return closed(warm) })
 	l := m.Local(0).Get("c")
@@ -126,7 +126,7 @@ func TestActiveHealthChecks(t *testing.T) {
 		}
 	}
 	without := *c
-	without.Health = nil
+	without.HealthChecks = nil
 	m.update(t, &without)
 	m.run()
 	if m.flags(a) != "" || !events.closed {
@@ -138,7 +138,7 @@ func TestActiveHealthChecks(t *testing.T) {
 func TestHealthFlags(t *testing.T) {
 	m := newMesh(t, 1, nil)
 	c := static("c", "10.0.0.1:80", "10.0.0.2:80")
-	c.Health, c.IgnoreNewHosts = quick(), true
+	c.HealthChecks, c.IgnoreNewHosts = []*xdsresource.HealthCheck{quick()}, true
 	o := defaults()
 	o.UnejectOnHealthCheck = true
 	c.Outlier = &o
@@ -156,9 +156,9 @@ func TestHealthFlags(t *testing.T) {
 	cl := m.clusters["c"]
 	feed := func(name string, r healthcheck.Result) {
 		m.mu.Lock()
-		for h, hc := range cl.checks.hosts {
+		for h, all := range cl.checks.hosts {
 			if h.Name == name {
-				m.takeResult(cl, h, hc, r)
+				m.takeResult(cl, h, all[0], r)
 			}
 		}
 		m.mu.Unlock()
@@ -203,14 +203,14 @@ func TestRemovedButHealthy(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		m := newMesh(t, 1, nil)
 		c := eds("c")
-		c.Health, c.RemoveHealthyHosts = quick(), atOnce
+		c.HealthChecks, c.RemoveHealthyHosts = []*xdsresource.HealthCheck{quick()}, atOnce
 		l := m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80"))
 		cl := m.clusters["c"]
 		feed := func(name string, r healthcheck.Result) {
 			m.mu.Lock()
-			for h, hc := range cl.checks.hosts {
+			for h, all := range cl.checks.hosts {
 				if h.Name == name {
-					m.takeResult(cl, h, hc, r)
+					m.takeResult(cl, h, all[0], r)
 				}
 			}
 			m.mu.Unlock()
@@ -238,6 +238,70 @@ func TestRemovedButHealthy(t *testing.T) {
 		feed("10.0.0.2:80", healthcheck.Result{Outcome: healthcheck.Active})
 		if got := m.flags("10.0.0.2:80"); got != "gone" || picks(l, 10)["10.0.0.2:80"] != 0 {
 			t.Errorf("after a failed check it has flags %q", got)
+		}
+	}
+}
+
+// TestSeveralHealthChecks: a host is well when every check finds it well; what else they find shows when all have been there.
+func TestSeveralHealthChecks(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	c := static("c", "10.0.0.1:80", "10.0.0.2:80")
+	c.PanicThreshold = 0
+	one, two := quick(), quick()
+	one.Name, two.Name = "one", "two"
+	one.UnhealthyThreshold, two.UnhealthyThreshold = 1, 1
+	one.HealthyThreshold, two.HealthyThreshold = 1, 1
+	c.HealthChecks = []*xdsresource.HealthCheck{one, two}
+	m.update(t, c)
+	l := m.Local(0).Get("c")
+	cl := m.clusters["c"]
+	const addr = "10.0.0.1:80"
+	feed := func(check int, r healthcheck.Result) {
+		m.mu.Lock()
+		for h, all := range cl.checks.hosts {
+			if h.Name == addr {
+				m.takeResult(cl, h, all[check], r)
+			}
+		}
+		m.mu.Unlock()
+		m.run()
+	}
+	bad, good := healthcheck.Result{Outcome: healthcheck.Timeout}, healthcheck.Result{}
+	for i, s := range []struct {
+		check   int
+		result  healthcheck.Result
+		flags   string
+		healthy int64 // of all checks
+		picks   int
+	}{
+		{0, healthcheck.Result{Degraded: true}, "failed_active_hc", 0, 0},
+		{0, bad, "failed_active_hc", 0, 0},
+		{1, good, "failed_active_hc/degraded_active_hc/active_hc_timeout", 0, 0},
+		{0, good, "", 1, 10},
+		{1, bad, "failed_active_hc/active_hc_timeout", 0, 0},
+		{0, healthcheck.Result{Degraded: true}, "failed_active_hc/degraded_active_hc/active_hc_timeout", 0, 0},
+		{1, good, "degraded_active_hc", 1, 10},
+	} {
+		feed(s.check, s.result)
+		if got := m.flags(addr); got != s.flags || m.stat(t, "cluster.c.health_check.healthy") != s.healthy || picks(l, 10)[addr] != s.picks {
+			t.Errorf("step %d: flags %q, want %q; healthy %d, picks %v", i, got, s.flags, m.stat(t, "cluster.c.health_check.healthy"), picks(l, 10))
+		}
+	}
+	for h, lh := range l.hosts {
+		if h.Name == addr {
+			lh.ImmediateFailure()
+		}
+	}
+	for _, f := range m.queue.take() {
+		f()
+	}
+	if got := m.flags(addr); got != "failed_active_hc/degraded_active_hc/excluded_via_immediate_hc_fail" {
+		t.Errorf("after an immediate failure flags are %q", got)
+	}
+	for name, want := range map[string]int64{"name.one.success": 3, "name.one.failure": 1, "name.one.healthy": 1, "name.two.success": 2,
+		"name.two.healthy": 0, "name.two.passive_failure": 1, "degraded": 1, "name.one.degraded": 1} {
+		if got := m.stat(t, "cluster.c.health_check."+name); got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
 		}
 	}
 }

@@ -63,10 +63,12 @@ const (
 	excludedImmediateHC
 	activeHCTimeout
 	pendingDynamicRemoval
+	edsDraining
+	degradedOutlier
 
-	unhealthyFlags = failedActiveHC | failedOutlierCheck | failedEDSHealth
-	degradedFlags  = degradedActiveHC | degradedEDSHealth
-	excludedFlags  = pendingActiveHC | excludedImmediateHC
+	unhealthyFlags = failedActiveHC | failedOutlierCheck | failedEDSHealth | edsDraining
+	degradedFlags  = degradedActiveHC | degradedEDSHealth | degradedOutlier
+	excludedFlags  = pendingActiveHC | excludedImmediateHC | edsDraining
 )
 
 // healthNames are the flags as /clusters shows them, in Envoy's order.
@@ -78,6 +80,7 @@ var healthNames = [...]struct {
 	{failedEDSHealth, "failed_eds_health"}, {degradedActiveHC, "degraded_active_hc"},
 	{degradedEDSHealth, "degraded_eds_health"}, {pendingDynamicRemoval, "pending_dynamic_removal"}, {pendingActiveHC, "pending_active_hc"},
 	{excludedImmediateHC, "excluded_via_immediate_hc_fail"}, {activeHCTimeout, "active_hc_timeout"},
+	{edsDraining, "eds_status_draining"}, {degradedOutlier, "degraded_outlier_detection"},
 }
 
 // state is what a host is good for.
@@ -290,6 +293,8 @@ type Result struct {
 	// Unsettled: whether the host did well is not known yet, as of gRPC before its trailers;
 	// OnSettled says it.
 	Unsettled bool
+	// Degraded: a response said by x-envoy-degraded that the host does less well than others.
+	Degraded bool
 }
 
 // OnSettled counts whether a response was good.

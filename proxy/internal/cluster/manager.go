@@ -68,16 +68,16 @@ type Manager struct {
 
 // Cluster is a cluster as all workers share it.
 type Cluster struct {
-	name                      string
-	owned                     *stats.Store // all statistics of the cluster, until it is removed
-	scope                     stats.Scope
-	stats                     stats.Block
-	remaining                 [2]stats.Block // gauges of track_remaining by priority; zero: none
-	outlierStats, healthStats stats.Block    // zero: not configured
-	shared                    shared
-	open                      [2][resources]atomic.Bool // circuit breakers, for their gauges
-	used                      []atomic.Bool             // by worker: it has a Local
-	version                   atomic.Pointer[version]
+	name         string
+	owned        *stats.Store // all statistics of the cluster, until it is removed
+	scope        stats.Scope
+	stats        stats.Block
+	remaining    [2]stats.Block // gauges of track_remaining by priority; zero: none
+	outlierStats stats.Block    // zero: not configured
+	shared       shared
+	open         [2][resources]atomic.Bool // circuit breakers, for their gauges
+	used         []atomic.Bool             // by worker: it has a Local
+	version      atomic.Pointer[version]
 
 	// Under Manager.mu:
 	cfg       *xdsresource.Cluster
@@ -177,7 +177,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
-	logs, err := m.eventLogs(c, cfg.Health)
+	checkers, err := m.newCheckers(c, cfg.HealthChecks)
 	if err != nil {
 		t.retire(&c.transport, m.endTransport)
 		return nil, fmt.Errorf("cluster %q: health_checks: event log: %w", cfg.Name, err)
@@ -197,7 +197,7 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	c.cfg, c.transport = cfg, t
 	c.merge.end()
 	m.setDetector(c)
-	m.setChecks(c, logs)
+	m.setChecks(c, checkers)
 	if c.warmed == nil || c.isWarm {
 		c.warmed = make(chan struct{})
 		c.isWarm = false
@@ -450,12 +450,8 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 					Addresses: connectOrder(&c.cfg.Eyeballs, e.Address, e.More), TLVs: e.TLVs}
 			}
 			h.info.Store(info)
-			switch e.Health {
-			case xdsresource.HealthUnhealthy, xdsresource.HealthDraining, xdsresource.HealthTimeout:
-				h.setFlag(failedEDSHealth, true)
-			default:
-				h.setFlag(failedEDSHealth, false)
-			}
+			h.setFlag(failedEDSHealth, e.Health == xdsresource.HealthUnhealthy || e.Health == xdsresource.HealthTimeout)
+			h.setFlag(edsDraining, e.Health == xdsresource.HealthDraining)
 			h.setFlag(degradedEDSHealth, e.Health == xdsresource.HealthDegraded)
 			h.setFlag(pendingDynamicRemoval, false)
 			hosts[key] = h
@@ -492,13 +488,10 @@ func (m *Manager) gauge(c *Cluster, s Stat, v int64) {
 
 // block is where a statistic stands; those of what is not configured stand nowhere.
 func (c *Cluster) block(s Stat) (stats.Block, int) {
-	switch {
-	case s < baseStats:
+	if s < baseStats {
 		return c.stats, int(s)
-	case s < outlierStats:
-		return c.outlierStats, int(s - baseStats)
 	}
-	return c.healthStats, int(s - outlierStats)
+	return c.outlierStats, int(s - baseStats)
 }
 
 // setDetector gives the cluster a detector for its configuration, or takes it away; hosts
@@ -508,7 +501,7 @@ func (m *Manager) setDetector(c *Cluster) {
 	if o == nil {
 		if c.det != nil {
 			for _, h := range c.ordered {
-				h.setFlag(failedOutlierCheck, false)
+				h.setFlag(failedOutlierCheck|degradedOutlier, false)
 			}
 			m.gauge(c, EjectionsActive, 0)
 		}

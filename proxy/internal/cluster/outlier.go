@@ -22,6 +22,11 @@ type outlier struct {
 	backoff      uint32 // times the base ejection time
 	ejections    uint32
 	successRates [2]float64 // by origin: of the last interval, percent; -1: too few requests
+
+	// Of detect_degraded_hosts, likewise.
+	degradedAt    time.Time
+	recoveredAt   time.Time
+	degradedTimes uint32 // times the base ejection time
 }
 
 // origin is where a result comes from: the host, or our way to it.
@@ -55,7 +60,11 @@ func (d *detector) put(h *LocalHost, r Result) {
 	split := d.cfg.SplitExternalLocal
 	switch r.Kind {
 	case ResultResponse:
-		d.response(h, d.counted(r.Code))
+		code := d.counted(r.Code)
+		if r.Degraded && d.cfg.DetectDegraded && code < 500 && h.Host.health.Load()&degradedOutlier == 0 {
+			d.notify(h.Host, causeDegraded)
+		}
+		d.response(h, code)
 	case ResultReady:
 		if split {
 			d.local(h, true)

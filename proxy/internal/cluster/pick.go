@@ -149,6 +149,9 @@ func (l *Local) named(address string) *LocalHost {
 
 // pickFrom picks from one set, again while the request would rather have another host.
 func (l *Local) pickFrom(s *localSet, c *lb.Context) *LocalHost {
+	if p := l.cfg.LB.HashPolicies; len(p) > 0 {
+		c.Rehash(p)
+	}
 	h := l.pickOnce(s, c)
 	for range c.Attempts {
 		if h == nil || !l.shuns(h, c) {

@@ -41,7 +41,7 @@ func (m *Manager) publishOne(c *Cluster) {
 			m.count(c, set.zone.skip)
 		}
 	}
-	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: c.checks.cfg != nil, drop: c.endpoints.Drop}
+	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: len(c.checks.list) > 0, drop: c.endpoints.Drop}
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
 	v.transport = c.transport

@@ -105,11 +105,18 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// onOutlier ejects a host that a worker reported.
+// onOutlier ejects a host that a worker reported, or marks it as degraded.
 func (m *Manager) onOutlier(c *Cluster, h *Host, why cause) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.clusters[c.name] != c || c.det == nil || c.endpoints == nil || !contains(c.ordered, h) {
+		return
+	}
+	if why == causeDegraded {
+		if c.det.degrade(h, time.Now()) {
+			m.log.Info("outlier detection found a host degraded", "cluster", c.name, "host", h.Name)
+			m.change(c, true)
+		}
 		return
 	}
 	if c.det.onConsecutive(c.ordered, h, why, time.Now()) {

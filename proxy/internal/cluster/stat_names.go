@@ -109,7 +109,7 @@ const (
 	baseStats
 )
 
-// Statistics of a cluster that only those have which outlier detection or health checks are
+// Statistics of a cluster that only those have which outlier detection is
 // configured for. The manager counts them.
 const (
 	EjectionsActive = iota + baseStats // gauge
@@ -132,19 +132,19 @@ const (
 	EjectionsEnforcedFailurePercentage
 	EjectionsDetectedLocalFailurePercentage
 	EjectionsEnforcedLocalFailurePercentage
-	outlierStats
+	EjectionsDetectedDegradation
 )
 
-// Statistics of health checks.
+// Statistics of a health check. The manager counts them.
 const (
-	HealthCheckAttempt = iota + outlierStats
-	HealthCheckSuccess
-	HealthCheckFailure
-	HealthCheckPassiveFailure
-	HealthCheckNetworkFailure
-	HealthCheckVerifyCluster
-	HealthCheckHealthy  // gauge
-	HealthCheckDegraded // gauge
+	healthAttempt = iota
+	healthSuccess
+	healthFailure
+	healthPassiveFailure
+	healthNetworkFailure
+	healthVerifyCluster
+	healthHealthy  // gauge
+	healthDegraded // gauge
 )
 
 // statSet lists the names in the order of the constants above.
@@ -192,7 +192,7 @@ var statSet = stats.NewSet(
 	histogram("upstream_rq_per_cx"),
 )
 
-// outlierSet and healthSet list those of the other two groups.
+// outlierSet and healthSet list those of the other groups.
 var outlierSet = stats.NewSet(
 	gauge("outlier_detection.ejections_active"), counter("outlier_detection.ejections_total"),
 	counter("outlier_detection.ejections_overflow"), counter("outlier_detection.ejections_enforced_total"),
@@ -212,6 +212,7 @@ var outlierSet = stats.NewSet(
 	counter("outlier_detection.ejections_enforced_failure_percentage"),
 	counter("outlier_detection.ejections_detected_local_origin_failure_percentage"),
 	counter("outlier_detection.ejections_enforced_local_origin_failure_percentage"),
+	counter("outlier_detection.ejections_detected_degradation"),
 )
 
 var healthSet = stats.NewSet(
@@ -219,6 +220,9 @@ var healthSet = stats.NewSet(
 	counter("passive_failure"), counter("network_failure"),
 	counter("verify_cluster"), gauge("healthy"), gauge("degraded"),
 )
+
+// healthTotalSet is what several health checks have together.
+var healthTotalSet = stats.NewSet(gauge("healthy"), gauge("degraded"))
 
 func counter(n string) stats.Item   { return stats.Item{Name: n, Kind: stats.KindCounter} }
 func gauge(n string) stats.Item     { return stats.Item{Name: n, Kind: stats.KindGauge} }

@@ -40,8 +40,6 @@ type Deps struct {
 	// Cluster returns a worker's configuration of a cluster, nil when there is none; nil: there
 	// are no clusters.
 	Cluster func(worker int, name string) *xdsresource.Cluster
-	// KnownCluster reports whether there is a cluster, for routes that are validated by that; nil: none are.
-	KnownCluster func(name string) bool
 	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
 	Filters    []httpfilter.Named
 	AccessLogs []*accesslog.Logger
@@ -114,11 +112,6 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		t, err := route.Compile(cfg.Routes)
 		if err != nil {
 			return fail(err)
-		}
-		if d.KnownCluster != nil {
-			if err := t.CheckClusters(d.KnownCluster, true); err != nil {
-				return fail(err)
-			}
 		}
 		if d.Stats != nil {
 			t.Count(func() *stats.Store { return d.Stats })

@@ -23,6 +23,8 @@ type Context struct {
 	// Hash decides for RING_HASH and MAGLEV; without one (HasHash false) Rand does.
 	Hash    uint64
 	HasHash bool
+	// Hasher is asked where a cluster has hash policies of its own, which take the place of Hash; nil: there is nothing to hash.
+	Hasher Hasher
 	// Avoid lists hosts tried before (retry_host_predicate previous_hosts); a pick that hits
 	// one is repeated, Attempts times at most, and then taken as it is.
 	Avoid    []*Load
@@ -42,6 +44,18 @@ type Context struct {
 	// Candidates are addresses of hosts to take before the policy is asked (OverrideHost). Each pick uses up those that it
 	// looks at.
 	Candidates []string
+}
+
+// Hasher hashes what is balanced by the policies of a cluster; false when none of them gives a hash.
+type Hasher interface {
+	HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool)
+}
+
+// Rehash makes the hash that of a cluster's own policies.
+func (c *Context) Rehash(policies []xdsresource.HashPolicy) {
+	if c.Hash, c.HasHash = 0, false; c.Hasher != nil {
+		c.Hash, c.HasHash = c.Hasher.HashBy(policies)
+	}
 }
 
 // Avoids reports whether the pick should rather not be h.

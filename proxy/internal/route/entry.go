@@ -87,18 +87,11 @@ type Forward struct {
 	// Targets are the clusters to choose from; one, unless weighted.
 	Targets []Target
 	total   uint64
-	keyed   bool         // the runtime may override a weight
-	hash    []header.Key // by hash policy; set for those on headers
+	keyed   bool // the runtime may override a weight
 }
 
 func newForward(a *xdsresource.RouteAction) *Forward {
-	f := &Forward{RouteAction: a, Retry: a.Retry, Mirrors: a.Mirrors, hash: make([]header.Key, len(a.Hash))}
-	for i := range a.Hash {
-		if n := a.Hash[i].Header; n != "" {
-			f.hash[i] = header.KeyOf(n)
-		}
-	}
-	return f
+	return &Forward{RouteAction: a, Retry: a.Retry, Mirrors: a.Mirrors}
 }
 
 // Target is a cluster that a route leads to, with everything that depends on it.
@@ -357,42 +350,6 @@ func (v *VirtualHost) needsTLS(r *Request) bool {
 
 // VirtualHosts returns the compiled virtual hosts in the order of the configuration.
 func (t *Table) VirtualHosts() []*VirtualHost { return t.vhosts }
-
-// Clusters calls f for the name of every cluster that the table leads to, mirrors included.
-func (t *Table) Clusters(f func(name string)) {
-	for _, v := range t.vhosts {
-		for _, e := range v.Entries {
-			if e.Forward == nil {
-				continue
-			}
-			for i := range e.Forward.Targets {
-				if n := e.Forward.Targets[i].Cluster; n != "" {
-					f(n)
-				}
-			}
-			for i := range e.Forward.Mirrors {
-				if n := e.Forward.Mirrors[i].Cluster; n != "" {
-					f(n)
-				}
-			}
-		}
-	}
-}
-
-// CheckClusters holds the clusters that the table leads to against those that are known, where the configuration's
-// validate_clusters says so, or def where that is not set.
-func (t *Table) CheckClusters(known func(name string) bool, def bool) error {
-	if v := t.Config.ValidateClusters; v != nil && !*v || v == nil && !def {
-		return nil
-	}
-	var err error
-	t.Clusters(func(name string) {
-		if err == nil && !known(name) {
-			err = fmt.Errorf("route configuration %q: unknown cluster %q; add it, or set validate_clusters: false", t.Config.Name, name)
-		}
-	})
-	return err
-}
 
 // Pick chooses among the clusters of a forwarding route by the request's random number.
 func (f *Forward) Pick(random uint64) *Target {

@@ -13,28 +13,38 @@ import (
 
 // HashInput is what the hash policies read.
 type HashInput struct {
-	Headers    *header.Map
-	Source     netip.Addr // of the client, as it was judged
+	Headers    *header.Map // nil: what is balanced is no request
+	Source     netip.Addr  // of the client, as it was judged
 	Connection Connection
 	State      State // nil: there is none
 }
 
-// Hash computes the load balancing hash of a request from the route's hash policies, false
-// when none of them gives one. Several are combined in order; behind a terminal one the list ends
+// Hash is Hash by the route's policies.
+func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
+	return Hash(f.RouteAction.Hash, in, made)
+}
+
+// Hash computes the load balancing hash of a request from hash policies, of its route or of the
+// cluster that it goes to, false when none of them gives one. Several are combined in order; behind a terminal one the list ends
 // if there is a hash, were it an earlier one's. Cookies that the client did not send give none, unless they have a
 // time to live: those are appended to made, and the answer has to set them.
-func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
+func Hash(policies []xdsresource.HashPolicy, in HashInput, made []*xdsresource.HashCookie) (hash uint64, ok bool, cookies []*xdsresource.HashCookie) {
 	h, source := in.Headers, in.Source
 	var p parts
-	p.path, p.query = split(h.Value(header.Path))
-	for i := range f.RouteAction.Hash {
-		a := &f.RouteAction.Hash[i]
+	if h != nil {
+		p.path, p.query = split(h.Value(header.Path))
+	}
+	for i := range policies {
+		a := &policies[i]
+		if h == nil && (a.Header.Name != "" || a.Cookie != nil || a.Query != "") {
+			continue
+		}
 		var v []byte
 		var n uint64
 		var have bool
 		switch {
-		case a.Header != "":
-			n, have = hashHeader(h, f.hash[i], a.Rewrite)
+		case a.Header.Name != "":
+			n, have = hashHeader(h, a.Header, a.Rewrite)
 		case a.Cookie != nil:
 			v, _ = Cookie(h, a.Cookie.Name)
 			if len(v) == 0 && a.Cookie.TTL != nil {
@@ -52,7 +62,7 @@ func (f *Forward) Hash(in HashInput, made []*xdsresource.HashCookie) (hash uint6
 			v = append(p.scratch(), t...)
 		}
 		if have {
-			if a.Header == "" {
+			if a.Header.Name == "" {
 				n = lb.Hash(v)
 			}
 			if ok {

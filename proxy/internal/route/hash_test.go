@@ -55,7 +55,7 @@ func TestHashCookieIsMade(t *testing.T) {
 func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
 	ttl := time.Minute
 	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
-		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s", TTL: &ttl}}}})
+		{Header: header.KeyOf("x-user"), Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s", TTL: &ttl}}}})
 	if _, _, made := f.Hash(HashInput{Headers: get("/", "x-user: a").Headers, Source: netip.Addr{}, Connection: Connection{}}, nil); len(made) != 0 {
 		t.Errorf("made %v", made)
 	}
@@ -63,7 +63,7 @@ func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
 
 func TestHashHeaderRewrite(t *testing.T) {
 	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
-		{Header: "x-user", Rewrite: &xdsresource.RegexRewrite{Regex: regexp.MustCompile(`^([a-z]+)-\d+$`), Substitution: "${1}"}}}})
+		{Header: header.KeyOf("x-user"), Rewrite: &xdsresource.RegexRewrite{Regex: regexp.MustCompile(`^([a-z]+)-\d+$`), Substitution: "${1}"}}}})
 	var got []uint64
 	for _, v := range []string{"ann-1", "ann-22", "ann", "bob-1", "ann-x"} {
 		h, ok, _ := f.Hash(HashInput{Headers: get("/", "x-user: "+v).Headers, Source: netip.Addr{}, Connection: Connection{}}, nil)
@@ -101,7 +101,7 @@ func TestHashFilterState(t *testing.T) {
 
 // TestHashHeaderOfSeveralValues: their order means nothing, but where one ends does.
 func TestHashHeaderOfSeveralValues(t *testing.T) {
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}}})
+	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
 	hash := func(headers ...string) uint64 {
 		h, _, _ := f.Hash(HashInput{Headers: get("/", headers...).Headers}, nil)
 		return h
@@ -115,9 +115,9 @@ func TestHashHeaderOfSeveralValues(t *testing.T) {
 // TestHashTerminalEndsWithAnEarlierHash: a terminal policy ends the list when there is a hash, its own or
 // not.
 func TestHashTerminalEndsWithAnEarlierHash(t *testing.T) {
-	last := xdsresource.HashPolicy{Header: ":method"}
-	only := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}}})
-	ends := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: "x-user"}, {Query: "q", Terminal: true}, last}})
+	last := xdsresource.HashPolicy{Header: header.KeyOf(":method")}
+	only := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
+	ends := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}, {Query: "q", Terminal: true}, last}})
 	in := HashInput{Headers: get("/", "x-user: a").Headers}
 	want, _, _ := only.Hash(in, nil)
 	if got, ok, _ := ends.Hash(in, nil); !ok || got != want {

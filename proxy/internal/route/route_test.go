@@ -416,7 +416,7 @@ func TestHeaderOps(t *testing.T) {
 
 func TestHash(t *testing.T) {
 	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
-		{Header: "x-user", Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}, {SourceIP: true}}})
+		{Header: header.KeyOf("x-user"), Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}, {SourceIP: true}}})
 	src := netip.MustParseAddr("10.0.0.1")
 	hash := func(r *Request) uint64 {
 		h, ok, _ := f.Hash(HashInput{Headers: r.Headers, Source: src, Connection: Connection{}}, nil)
@@ -477,38 +477,5 @@ func BenchmarkMatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		tbl.Match(r)
-	}
-}
-
-// TestCheckClusters: validate_clusters holds every cluster that a route names against those that are there.
-func TestCheckClusters(t *testing.T) {
-	known := func(name string) bool { return name == "a" }
-	mirrored := to("a")
-	mirrored.Mirrors = []xdsresource.MirrorPolicy{{Cluster: "m"}}
-	for _, tt := range []struct {
-		action   *xdsresource.RouteAction
-		validate *bool
-		def      bool
-		want     string
-	}{
-		{to("a"), nil, true, ""},
-		{to("b"), nil, true, `unknown cluster "b"`},
-		{to("b"), nil, false, ""},
-		{to("b"), ptr(true), false, `unknown cluster "b"`},
-		{to("b"), ptr(false), true, ""},
-		{mirrored, nil, true, `unknown cluster "m"`},
-		{&xdsresource.RouteAction{Weighted: []xdsresource.WeightedCluster{{Name: "a", Weight: 1}, {Name: "c", Weight: 1}}}, nil, true, `unknown cluster "c"`},
-		{&xdsresource.RouteAction{ClusterHeader: "x-cluster"}, nil, true, ""},
-	} {
-		table := compile(t, &xdsresource.RouteConfig{Name: "r", ValidateClusters: tt.validate, VirtualHosts: []*xdsresource.VirtualHost{{
-			Name: "v", Domains: []string{"*"}, Routes: []*xdsresource.Route{{Forward: tt.action}},
-		}}})
-		got := ""
-		if err := table.CheckClusters(known, tt.def); err != nil {
-			got = err.Error()
-		}
-		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
-			t.Errorf("%+v: %q, want %q", tt.action, got, tt.want)
-		}
 	}
 }

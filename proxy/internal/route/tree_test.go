@@ -61,10 +61,8 @@ func TestMatcherTree(t *testing.T) {
 	f(get("/q", "x-c: 1", "x-c: 2"), "")
 	f(get("/none"), "/none")
 
-	names := map[string]bool{}
-	tbl.Clusters(func(n string) { names[n] = true })
-	if len(names) != 7 {
-		t.Errorf("clusters of the leaves: %v", names)
+	if unknown := tbl.Config.UnknownClusters(func(string) bool { return false }, true); len(unknown) != 7 {
+		t.Errorf("clusters of the leaves: %v", unknown)
 	}
 	empty := compile(t, &xdsresource.RouteConfig{Name: "t", VirtualHosts: []*xdsresource.VirtualHost{{Name: "v", Domains: []string{"*"}, Matcher: &xdsresource.Matcher{Header: "x-a"}}}})
 	if s := empty.Explain(get("/")).String(); !strings.Contains(s, "the matcher leads nowhere") {

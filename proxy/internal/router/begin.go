@@ -215,7 +215,9 @@ func (r *router) rewriteHost(to *cluster.LocalHost) {
 // prepareBalancing sets what the choice of a host may depend on.
 func (r *router) prepareBalancing() {
 	info := r.s.Info()
-	if len(r.forward.RouteAction.Hash) > 0 {
+	cfg := r.local.Config()
+	r.lb.Hasher = r
+	if len(r.forward.RouteAction.Hash) > 0 && len(cfg.LB.HashPolicies) == 0 {
 		r.hash()
 	}
 	r.lb.Subset = r.target.MetadataMatch
@@ -223,7 +225,6 @@ func (r *router) prepareBalancing() {
 		r.lb.Subset = r.lb.Subset.Merge(xdsresource.NewMetadataMatch(md))
 	}
 	r.lb.Override, r.lb.OverrideStrict = info.Override.Address, info.Override.Strict
-	cfg := r.local.Config()
 	if o := cfg.LB.Override; o != nil {
 		r.lb.Candidates = candidates(o, r.h, info)
 	}
@@ -235,19 +236,35 @@ func (r *router) prepareBalancing() {
 
 // hash computes what hash tables look for. Cookies are made only where one is asked.
 func (r *router) hash() {
-	info := r.s.Info()
-	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(
-		route.HashInput{Headers: r.h, Source: info.RemoteAddr().Addr(), Connection: r.connection(), State: info}, r.cookies)
+	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(r.hashInput(), r.cookies)
 	if cfg := r.local.Config(); !cfg.LB.HashTable() && cfg.Type != xdsresource.ClusterAggregate {
 		r.cookies = r.cookies[:0]
 	}
 }
 
+// HashBy implements lb.Hasher: policies of a cluster, or of an aggregate's member, instead of the route's.
+func (r *router) HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool) {
+	hash, ok, r.cookies = route.Hash(policies, r.hashInput(), r.cookies[:0])
+	if r.local.Config().Type == xdsresource.ClusterAggregate {
+		r.cookies = r.cookies[:0] // as in Envoy, whose members have no way to the answer
+	}
+	return hash, ok
+}
+
+func (r *router) hashInput() route.HashInput {
+	info := r.s.Info()
+	return route.HashInput{Headers: r.h, Source: info.RemoteAddr().Addr(), Connection: r.connection(), State: info}
+}
+
 // setCookies has the client come back with what was hashed. As in Envoy, each attempt's choice of a
-// host adds the cookie anew.
+// host adds the route's cookie anew, but not that of a cluster's own policies.
 func (r *router) setCookies(h *header.Map) {
 	c := r.connection()
-	for range r.s.Info().Attempts {
+	times := r.s.Info().Attempts
+	if len(r.local.Config().LB.HashPolicies) > 0 {
+		times = 1
+	}
+	for range times {
 		for _, k := range r.cookies {
 			c.SetCookie(h, k)
 		}

@@ -12,7 +12,7 @@ import (
 // none yet, since it comes with the trailers: outlier detection then goes by the HTTP status, as in Envoy, and the host's own
 // statistics wait for settle.
 func (a *attempt) result(code int, h *header.Map, end bool) cluster.Result {
-	out := cluster.Result{Kind: cluster.ResultResponse, Code: code}
+	out := cluster.Result{Kind: cluster.ResultResponse, Code: code, Degraded: h.Has(header.XEnvoyDegraded)}
 	a.unsettled = false
 	if !grpcstatus.Is(a.r.h.Value(header.ContentType)) {
 		return out

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -52,7 +53,7 @@ func (r *router) beginMirrors(end bool) {
 		if local == nil {
 			continue // as in Envoy: a mirror without a cluster is no fault of the request
 		}
-		host := local.Pick(&lb.Context{Rand: r.loop.Rand(), Subset: r.lb.Subset})
+		host := local.Pick(&lb.Context{Rand: r.loop.Rand(), Subset: r.lb.Subset, Hasher: unasked{r}})
 		if host == nil {
 			local.Inc(cluster.CxNoneHealthy)
 			continue
@@ -68,6 +69,15 @@ func (r *router) beginMirrors(end bool) {
 			r.mirrors = append(r.mirrors, m)
 		}
 	}
+}
+
+// unasked hashes a request for its mirrors: their answers reach nobody, and neither does a cookie.
+type unasked struct{ r *router }
+
+// HashBy implements lb.Hasher.
+func (u unasked) HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool) {
+	hash, ok, _ = route.Hash(policies, u.r.hashInput(), nil)
+	return hash, ok
 }
 
 // copyHead makes the mirror's head as Envoy's shadow writer does: host with "-shadow", the proxy's address behind the client's, a span

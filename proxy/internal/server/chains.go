@@ -65,7 +65,7 @@ func (s *Server) terminal(l *xdsresource.Listener, fc *xdsresource.FilterChain, 
 func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConnectionManager, has *holdings) (listener.NetworkHandler, error) {
 	deps := hcm.Deps{
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: has.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
-		ListenerStats: listener.StatScope(has.stats, l), KnownCluster: s.clusters.Known,
+		ListenerStats: listener.StatScope(has.stats, l),
 	}
 	deps.Cluster = func(worker int, name string) *xdsresource.Cluster {
 		if c := s.clusters.Local(worker).Get(name); c != nil {

@@ -85,6 +85,11 @@ func (ls *listenerSet) update(r xdsresource.Resource, version string, static boo
 		delete(ls.refused, r.Name)
 		return nil
 	}
+	if unknown := cfg.UnknownClusters(ls.s.clusters.Known); len(unknown) > 0 {
+		err := &xdsresource.Error{Type: "listener", Name: r.Name, Problems: unknown}
+		ls.refuse(r, version, err)
+		return err
+	}
 	next := &liveListener{cfg: cfg, rec: rec, gaveUp: map[secretKey]bool{}}
 	next.needs()
 	ls.s.keys.Sweep()

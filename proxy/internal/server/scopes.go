@@ -222,14 +222,14 @@ func (sc *scopes) apply(from xdsresource.ConfigSource, b xdsclient.Batch) map[st
 		src.byName[u.Name] = u.Value.(*xdsresource.RouteScope)
 	}
 	for _, u := range b.Changed {
-		err := src.check(src.byName[u.Name])
+		err := src.check(src.byName[u.Name], sc.s.clusters.Known)
 		if err == nil {
 			continue
 		}
 		errs[u.Name] = err
 		// Its last version stays, unless another one has its key now.
 		delete(src.byName, u.Name)
-		if old := before[u.Name]; old != nil && src.check(old) == nil {
+		if old := before[u.Name]; old != nil && src.check(old, sc.s.clusters.Known) == nil {
 			src.byName[u.Name] = old
 		}
 	}
@@ -243,8 +243,8 @@ func (sc *scopes) apply(from xdsresource.ConfigSource, b xdsclient.Batch) map[st
 	return errs
 }
 
-// check judges a scope beside the others.
-func (src *scopeSource) check(s *xdsresource.RouteScope) error {
+// check judges a scope beside the others, and by the clusters that are known.
+func (src *scopeSource) check(s *xdsresource.RouteScope, known func(name string) bool) error {
 	for cfg := range src.users {
 		if len(s.Key) != len(cfg.Key) {
 			return fmt.Errorf("key.fragments: has %d fragments, scope_key_builder of %q makes %d", len(s.Key), cfg.Name, len(cfg.Key))
@@ -260,6 +260,7 @@ func (src *scopeSource) check(s *xdsresource.RouteScope) error {
 		if _, err := route.Compile(s.Routes); err != nil {
 			return err
 		}
+		return s.Routes.CheckClusters(known, false)
 	}
 	return nil
 }

@@ -68,9 +68,10 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 			continue // given back while the answer was on its way
 		}
 		st := s.listeners.routeStats[r]
-		t, err := route.Compile(u.Value.(*xdsresource.RouteConfig))
+		cfg := u.Value.(*xdsresource.RouteConfig)
+		t, err := route.Compile(cfg)
 		if err == nil {
-			err = t.CheckClusters(s.clusters.Known, false)
+			err = cfg.CheckClusters(s.clusters.Known, false)
 		}
 		if err == nil {
 			t, err = s.vhds.update(routeNeed{resource: r, statPrefix: st.statPrefix}, t)

@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
@@ -116,9 +117,9 @@ func (s *session) refuse(f streaminfo.Flags) {
 
 // connect makes an attempt.
 func (s *session) connect() {
-	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.destination(), Subset: s.subset}
-	if s.p.cfg.HashSourceIP {
-		ctx.Hash, ctx.HasHash = hashAddress(s.info.RemoteAddr().Addr())
+	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.destination(), Subset: s.subset, Hasher: s}
+	if len(s.p.cfg.Hash) > 0 {
+		ctx.Hash, ctx.HasHash = s.HashBy(s.p.cfg.Hash)
 	}
 	h := s.cluster.Pick(&ctx)
 	if h == nil {
@@ -159,10 +160,10 @@ func (s *session) connect() {
 	s.up = conn.Dial(s.loop, h.Host.Address, o, (*upstream)(s))
 }
 
-// hashAddress is the hash of a client's address, as of its text in Envoy.
-func hashAddress(a netip.Addr) (hash uint64, ok bool) {
-	var buf [64]byte
-	return lb.Hash(a.Unmap().AppendTo(buf[:0])), a.IsValid()
+// HashBy implements lb.Hasher: of a connection there are the client's address and the filter state.
+func (s *session) HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool) {
+	hash, ok, _ = route.Hash(policies, route.HashInput{Source: s.info.RemoteAddr().Addr().Unmap(), State: &s.info}, nil)
+	return hash, ok
 }
 
 // wait counts the session among the requests that wait for a connection: to a cluster's

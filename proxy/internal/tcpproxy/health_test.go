@@ -28,11 +28,11 @@ func TestHostFails(t *testing.T) {
 		w.cluster("c", func(c *xdsresource.Cluster) {
 			c.CloseOnHealthFailure = closes
 			d := 10 * time.Millisecond
-			c.Health = &xdsresource.HealthCheck{
+			c.HealthChecks = []*xdsresource.HealthCheck{{
 				Timeout: time.Second, Interval: d, NoTrafficInterval: d, NoTrafficHealthyInterval: d, UnhealthyInterval: d,
 				UnhealthyEdgeInterval: d, HealthyEdgeInterval: d, UnhealthyThreshold: 1, HealthyThreshold: 1,
 				TCP: &xdsresource.TCPHealthCheck{Send: []byte("?"), Receive: [][]byte{[]byte("?")}},
-			}
+			}}
 		}, back)
 		healthy := func(want int64) {
 			for tick := time.Tick(time.Millisecond); w.stat("cluster.c.membership_healthy") != want; <-tick {

@@ -506,18 +506,24 @@ func TestWeightedClusters(t *testing.T) {
 	}
 }
 
-// TestSourceAddressChooses: with hash_policy a client reaches the same host again and again, and
+// TestSourceAddressChooses: with hash_policy, be it its own or the cluster's, a client reaches the same host again and again, and
 // clients of other addresses reach others.
 func TestSourceAddressChooses(t *testing.T) {
+	byAddress := []xdsresource.HashPolicy{{SourceIP: true}}
+	t.Run("of the proxy", func(t *testing.T) { testSourceAddress(t, byAddress, nil) })
+	t.Run("of the cluster", func(t *testing.T) { testSourceAddress(t, []xdsresource.HashPolicy{{State: "none"}}, byAddress) })
+}
+
+func testSourceAddress(t *testing.T, own, clusters []xdsresource.HashPolicy) {
 	w := newWorld(t)
 	var hosts []string
 	for i := range 5 {
 		hosts = append(hosts, backend(t, "tcp", func(c net.Conn) { _, _ = fmt.Fprint(c, i) }))
 	}
 	w.cluster("a", func(c *xdsresource.Cluster) {
-		c.LB.Policy, c.LB.MaglevTableSize = xdsresource.LBMaglev, 101
+		c.LB.Policy, c.LB.MaglevTableSize, c.LB.HashPolicies = xdsresource.LBMaglev, 101, clusters
 	}, hosts...)
-	addr := w.proxy(&xdsresource.TCPProxy{Cluster: "a", HashSourceIP: true})
+	addr := w.proxy(&xdsresource.TCPProxy{Cluster: "a", Hash: own})
 	reached := map[string]bool{}
 	for client := range 16 {
 		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(client))}}

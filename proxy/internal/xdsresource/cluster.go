@@ -82,7 +82,8 @@ type Cluster struct {
 	// Breakers by priority: default, high.
 	Breakers [2]Breakers
 	Outlier  *OutlierDetection // nil: off
-	Health   *HealthCheck      // nil: hosts are not asked
+	// HealthChecks are what hosts are asked; where there are several, each has a name of its own. Empty: they are not asked.
+	HealthChecks []*HealthCheck
 	// RemoveHealthyHosts (ignore_health_on_host_removal): a host that discovery no longer names
 	// goes at once, though it passes its health checks.
 	RemoveHealthyHosts bool
@@ -219,6 +220,7 @@ type OutlierDetection struct {
 	EnforcingLocalFailurePercentage    uint32 // default 0
 	MaxEjectionTimeJitter              time.Duration
 	UnejectOnHealthCheck               bool // by an active health check that succeeds; default true
+	DetectDegraded                     bool // a response with x-envoy-degraded marks its host as degraded, for as long as an ejection
 	// Errors are the statuses that count as errors (HttpProtocolOptions.outlier_detection); nil: 500 and above.
 	Errors *Statuses
 }

@@ -37,6 +37,8 @@ type LoadBalancing struct {
 	MaglevTableSize          uint64 // default 65537
 	HashHostname             bool   // use_hostname_for_hashing
 	HashBalanceFactor        uint32 // percent, at least 100; 0: load is not bounded
+	// HashPolicies are consistent_hashing_lb_config.hash_policy, in place of the route's; none: the route's.
+	HashPolicies []HashPolicy
 
 	LocalityWeighted bool
 	Zone             ZoneAware

@@ -155,7 +155,7 @@ type TCPProxy struct {
 	BackOffBase, BackOffMax time.Duration
 	AccessLogs              []AccessLog
 	MetadataMatch           *MetadataMatch // envoy.lb subset
-	HashSourceIP            bool           // hash_policy source_ip: RING_HASH and MAGLEV choose by the client's address
+	Hash                    []HashPolicy   // what RING_HASH and MAGLEV choose by: SourceIP or State; one at most
 	Tunnel                  *TCPTunnel     // nil: bytes go upstream as they are
 }
 

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
@@ -252,7 +253,7 @@ type MirrorPolicy struct {
 
 // HashPolicy is RouteAction.HashPolicy; exactly one source is set.
 type HashPolicy struct {
-	Header   string
+	Header   header.Key
 	Rewrite  *RegexRewrite // of the header's values; nil: as they are
 	Cookie   *HashCookie
 	SourceIP bool

@@ -113,9 +113,6 @@ func (p *parser) routeScope(path string, m *routev3.ScopedRouteConfiguration) Ro
 	case m.GetRouteConfiguration() != nil:
 		s.Routes = p.routeConfig(join(path, "route_configuration"), m.GetRouteConfiguration())
 		p.noVHDS(join(path, "route_configuration"), m.GetRouteConfiguration())
-		if m.GetRouteConfiguration().GetValidateClusters().GetValue() {
-			p.bad(join(path, "route_configuration.validate_clusters"), "is not supported within a scope")
-		}
 	case s.RouteConfigName == "":
 		p.bad(path, "route_configuration or route_configuration_name is required")
 	}

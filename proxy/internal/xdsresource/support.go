@@ -265,7 +265,8 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
 		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config hash_policy`,
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": "hostname use_post headers_to_add post_path",
-	"envoy.type.v3.HashPolicy":                                                             "source_ip",
+	"envoy.type.v3.HashPolicy":                                                             "source_ip filter_state",
+	"envoy.type.v3.HashPolicy.FilterState":                                                 "key",
 	"envoy.type.v3.HashPolicy.SourceIp":                                                    "",
 	"envoy.config.core.v3.BackoffStrategy":                                                 "base_interval max_interval",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",

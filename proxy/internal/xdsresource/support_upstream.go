@@ -64,7 +64,7 @@ var upstreamFields = map[string]string{
 	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig":        "routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing locality_basis",
 	"envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig": "",
 	"envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig":                           "slow_start_window aggression min_weight_percent",
-	"envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig":                 "use_hostname_for_hashing hash_balance_factor",
+	"envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig":                 "use_hostname_for_hashing hash_balance_factor hash_policy",
 
 	"envoy.config.cluster.v3.CircuitBreakers": "thresholds per_host_thresholds",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": `priority max_connections max_pending_requests max_requests
@@ -76,7 +76,7 @@ var upstreamFields = map[string]string{
 		split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
 		max_ejection_time always_eject_one_host enforcing_local_origin_success_rate failure_percentage_threshold
 		enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
-		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host`,
+		failure_percentage_request_volume max_ejection_time_jitter successful_active_health_check_uneject_host detect_degraded_hosts`,
 
 	"envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": "config transport_socket tlv_as_pool_key",
 	"envoy.config.core.v3.ProxyProtocolConfig":                                            "version pass_through_tlvs added_tlvs",

@@ -63,7 +63,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 		c.Outlier = p.outlier("outlier_detection", m.GetOutlierDetection())
 		c.Outlier.Errors = c.HTTP.OutlierErrors
 	}
-	c.Health = p.healthChecks("health_checks", m.GetHealthChecks())
+	c.HealthChecks = p.healthChecks("health_checks", m.GetHealthChecks())
 	c.PoolPerDownstream = m.GetConnectionPoolPerDownstreamConnection()
 	c.CloseOnHealthFailure = m.GetCloseConnectionsOnHostHealthFailure()
 	c.TrackBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets() //nolint:staticcheck // the older form

@@ -10,16 +10,23 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-// healthChecks reads health_checks. There may be one.
-func (p *parser) healthChecks(path string, list []*corev3.HealthCheck) *HealthCheck {
-	switch len(list) {
-	case 0:
-		return nil
-	case 1:
-		return p.healthCheck(at(path, 0), list[0])
+// healthChecks reads health_checks. Several have names, by which their statistics are told apart.
+func (p *parser) healthChecks(path string, list []*corev3.HealthCheck) []*HealthCheck {
+	out := make([]*HealthCheck, 0, len(list))
+	seen := make(map[string]bool, len(list))
+	for i, m := range list {
+		here := at(path, i)
+		switch name := m.GetName(); {
+		case len(list) == 1:
+		case name == "":
+			p.bad(join(here, "name"), "is required where there are several health checks")
+		case seen[name]:
+			p.bad(join(here, "name"), "%q is the name of another health check of the cluster", name)
+		}
+		seen[m.GetName()] = true
+		out = append(out, p.healthCheck(here, m))
 	}
-	p.bad(path, "one health check is possible, not %d", len(list))
-	return nil
+	return out
 }
 
 func (p *parser) healthCheck(path string, m *corev3.HealthCheck) *HealthCheck {

@@ -1,12 +1,15 @@
 package xdsresource
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
 // readCluster decodes a cluster from JSON fields beside its name.
@@ -78,7 +81,7 @@ func TestBothFormsOfBalancing(t *testing.T) {
 			t.Errorf("%s, typed: %v", tt.name, err)
 			continue
 		}
-		if old.LB != tt.want || typed.LB != tt.want {
+		if !reflect.DeepEqual(old.LB, tt.want) || !reflect.DeepEqual(typed.LB, tt.want) {
 			t.Errorf("%s: %+v\n%+v, want\n%+v", tt.name, old.LB, typed.LB, tt.want)
 		}
 	}
@@ -152,5 +155,21 @@ func TestMetadataMatchMerge(t *testing.T) {
 	}
 	if NewMetadataMatch(map[string]any{"a": "1"}).Key == NewMetadataMatch(map[string]any{"a": float64(1)}).Key {
 		t.Error("a number matches its digits")
+	}
+}
+
+func TestHashPoliciesOfClusters(t *testing.T) {
+	for _, policy := range []string{"ring_hash.v3.RingHash", "maglev.v3.Maglev"} {
+		c, err := readCluster(t, `"load_balancing_policy": `+typed(policy+`", "consistent_hashing_lb_config": {"hash_policy": [{"header": {"header_name": "X-Own"}, "terminal": true}, {"query_parameter": {"name": "q"}}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []HashPolicy{{Header: header.KeyOf("x-own"), Terminal: true}, {Query: "q"}}; !reflect.DeepEqual(c.LB.HashPolicies, want) {
+			t.Errorf("%s: %+v", policy, c.LB.HashPolicies)
+		}
+	}
+	_, err := readCluster(t, `"load_balancing_policy": `+typed(`maglev.v3.Maglev", "consistent_hashing_lb_config": {"hash_policy": [{"header": {"header_name": "x", "regex_rewrite": {"pattern": {"regex": "("}}}}]}`))
+	if err == nil || !strings.Contains(err.Error(), "load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config.hash_policy[0].header.regex_rewrite") {
+		t.Errorf("a pattern that is none: %v", err)
 	}
 }

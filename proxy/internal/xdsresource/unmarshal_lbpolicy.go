@@ -79,7 +79,7 @@ func (p *parser) lbPolicy(path string, a *anypb.Any, out *LoadBalancing, depth i
 			p.ringSizes(path, m.GetMinimumRingSize(), m.GetMaximumRingSize(), out)
 			out.HashHostname = m.GetUseHostnameForHashing()               //nolint:staticcheck // the older form
 			out.HashBalanceFactor = uint32Or(m.GetHashBalanceFactor(), 0) //nolint:staticcheck // as above
-			consistentHashing(m.GetConsistentHashingLbConfig(), out)
+			p.consistentHashing(join(path, "consistent_hashing_lb_config"), m.GetConsistentHashingLbConfig(), out)
 			out.LocalityWeighted = m.GetLocalityWeightedLbConfig() != nil
 		}
 	case "envoy.extensions.load_balancing_policies.maglev.v3.Maglev":
@@ -87,7 +87,7 @@ func (p *parser) lbPolicy(path string, a *anypb.Any, out *LoadBalancing, depth i
 		if p.message(path, a, &m) {
 			out.Policy = LBMaglev
 			p.maglevSize(join(path, "table_size"), m.GetTableSize(), out)
-			consistentHashing(m.GetConsistentHashingLbConfig(), out)
+			p.consistentHashing(join(path, "consistent_hashing_lb_config"), m.GetConsistentHashingLbConfig(), out)
 			out.LocalityWeighted = m.GetLocalityWeightedLbConfig() != nil
 		}
 	case "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided":
@@ -130,8 +130,9 @@ func (p *parser) localityLB(path string, l *commonv3.LocalityLbConfig, out *Load
 	}
 }
 
-func consistentHashing(h *commonv3.ConsistentHashingLbConfig, out *LoadBalancing) {
+func (p *parser) consistentHashing(path string, h *commonv3.ConsistentHashingLbConfig, out *LoadBalancing) {
 	if h != nil {
+		out.HashPolicies = p.hashPolicies(join(path, "hash_policy"), h.GetHashPolicy())
 		out.HashHostname = h.GetUseHostnameForHashing()
 		out.HashBalanceFactor = uint32Or(h.GetHashBalanceFactor(), 0)
 	}

@@ -267,8 +267,12 @@ func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
 	}
 	for i, h := range m.GetHashPolicy() {
 		// Envoy lets one stand here; its proto says so.
-		t.HashSourceIP = h.GetSourceIp() != nil
-		if h.GetPolicySpecifier() == nil {
+		switch {
+		case h.GetSourceIp() != nil:
+			t.Hash = append(t.Hash, HashPolicy{SourceIP: true})
+		case h.GetFilterState() != nil:
+			t.Hash = append(t.Hash, HashPolicy{State: h.GetFilterState().GetKey()})
+		default:
 			p.bad(at(join(path, "hash_policy"), i), "names nothing to hash")
 		}
 	}

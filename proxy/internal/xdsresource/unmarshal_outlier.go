@@ -33,6 +33,7 @@ func (p *parser) outlier(path string, m *clusterv3.OutlierDetection) *OutlierDet
 		EnforcingLocalFailurePercentage:    uint32Or(m.GetEnforcingFailurePercentageLocalOrigin(), 0),
 		MaxEjectionTimeJitter:              p.duration(join(path, "max_ejection_time_jitter"), m.GetMaxEjectionTimeJitter(), 0),
 		UnejectOnHealthCheck:               boolOr(m.GetSuccessfulActiveHealthCheckUnejectHost(), true),
+		DetectDegraded:                     boolOr(m.GetDetectDegradedHosts(), false),
 	}
 	o.MaxEjectionTime = p.duration(join(path, "max_ejection_time"), m.GetMaxEjectionTime(), max(300*time.Second, o.BaseEjectionTime))
 	if m.GetMaxEjectionTime() != nil && o.MaxEjectionTime < o.BaseEjectionTime {

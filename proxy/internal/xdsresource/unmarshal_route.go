@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
@@ -463,7 +464,7 @@ func (p *parser) hashPolicies(path string, in []*routev3.RouteAction_HashPolicy)
 		h := HashPolicy{Terminal: m.GetTerminal()}
 		switch s := m.GetPolicySpecifier().(type) {
 		case *routev3.RouteAction_HashPolicy_Header_:
-			h.Header = strings.ToLower(s.Header.GetHeaderName())
+			h.Header = header.KeyOf(s.Header.GetHeaderName())
 			h.Rewrite = p.regexRewrite(join(here, "header.regex_rewrite"), s.Header.GetRegexRewrite())
 		case *routev3.RouteAction_HashPolicy_Cookie_:
 			h.Cookie = &HashCookie{

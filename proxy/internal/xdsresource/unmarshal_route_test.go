@@ -99,7 +99,7 @@ func TestHashPolicies(t *testing.T) {
 	if hash[2].State != "k" {
 		t.Errorf("filter state %+v", hash[2])
 	}
-	if h := hash[1]; h.Header != "x-user" || h.Rewrite.Regex.ReplaceAllString("xab", h.Rewrite.Substitution) != "xb" || !h.Terminal {
+	if h := hash[1]; h.Header.Name != "x-user" || h.Rewrite.Regex.ReplaceAllString("xab", h.Rewrite.Substitution) != "xb" || !h.Terminal {
 		t.Errorf("header %+v", h)
 	}
 }

@@ -1,24 +1,25 @@
 package xdsresource
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 )
 
-// TestTCPHashPolicy: a client's address can choose the backend, and nothing else can.
+// TestTCPHashPolicy: a client's address or an object of the filter state can choose the backend.
 func TestTCPHashPolicy(t *testing.T) {
 	for _, c := range []struct {
 		policy string
-		hash   bool
+		hash   []HashPolicy
 		refuse string
 	}{
-		{"[]", false, ""},
-		{"[{source_ip: {}}]", true, ""},
-		{"[{}]", false, "hash_policy[0]"},
-		{"[{filter_state: {key: k}}]", false, "hash_policy[0].filter_state"},
-		{"[{source_ip: {}}, {source_ip: {}}]", false, "hash_policy"},
+		{"[]", nil, ""},
+		{"[{source_ip: {}}]", []HashPolicy{{SourceIP: true}}, ""},
+		{"[{}]", nil, "hash_policy[0]"},
+		{"[{filter_state: {key: k}}]", []HashPolicy{{State: "k"}}, ""},
+		{"[{source_ip: {}}, {source_ip: {}}]", nil, "hash_policy"},
 	} {
 		v, err := decode(t, &listenerv3.Listener{}, `
 name: l
@@ -41,7 +42,7 @@ filter_chains:
 			t.Errorf("%s: %v", c.policy, err)
 			continue
 		}
-		if p, ok := v.(*Listener).FilterChains[0].Filters[0].Config.(*TCPProxy); !ok || p.HashSourceIP != c.hash {
+		if p, ok := v.(*Listener).FilterChains[0].Filters[0].Config.(*TCPProxy); !ok || !reflect.DeepEqual(p.Hash, c.hash) {
 			t.Errorf("%s: %+v", c.policy, v.(*Listener).FilterChains[0].Filters[0])
 		}
 	}
