@@ -1,20 +1,11 @@
 package hcm_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
-	"net/netip"
-	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/conn"
-	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
-	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -96,66 +87,17 @@ type attempt struct {
 
 func (s retries) play(t *testing.T) (detail string, grown int) {
 	t.Helper()
-	host, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Close(host)
-	path := filepath.Join(t.TempDir(), "up")
-	if err := syscall.Bind(host, &syscall.SockaddrUnix{Name: path}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(host, 16); err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	limit := func(n int) time.Duration {
-		if n == 0 {
-			return 0
+	pl := playRequest(t, func(fw *xdsresource.RouteAction) {
+		fw.Timeout = limit(s.route)
+		fw.Retry = &xdsresource.RetryPolicy{
+			On: xdsresource.Retry5xx, NumRetries: uint32(s.num), PerTryTimeout: limit(s.try),
+			BackOffBase: time.Duration(s.base) * unit, BackOffMax: time.Duration(s.max) * unit,
+			ResetHeaders: []xdsresource.ResetHeader{{Name: "x-reset"}}, ResetMax: time.Minute,
 		}
-		return time.Duration(n)*unit + unit/2
-	}
-	set := base()
-	set.clusters[0].Endpoints.Localities = []xdsresource.LocalityEndpoints{{Endpoints: []xdsresource.Endpoint{
-		{Address: xdsresource.Address{Pipe: path}, Weight: 1},
-	}}}
-	set.clock = func() time.Time { return now }
-	end := &ending{}
-	set.filters = []httpfilter.Named{{Name: "end", Factory: end}}
-	fw := set.routes[0].Forward
-	fw.Timeout = limit(s.route)
-	fw.Retry = &xdsresource.RetryPolicy{
-		On: xdsresource.Retry5xx, NumRetries: uint32(s.num), PerTryTimeout: limit(s.try),
-		BackOffBase: time.Duration(s.base) * unit, BackOffMax: time.Duration(s.max) * unit,
-		ResetHeaders: []xdsresource.ResetHeader{{Name: "x-reset"}}, ResetMax: time.Minute,
-	}
-	p := set.start(t)
-	poll := func() {
-		if err := p.loop.Poll(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fd, client := pair(t)
-	p.loop.Post(func() {
-		cn, err := conn.Accept(p.loop, fd, conn.AcceptOptions{RemoteAddr: netip.MustParseAddrPort("127.0.0.1:1")}, nil)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		p.mgr.OnNewConnection(cn, &listener.Context{Listener: "l"})
 	})
-	_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nhost: h\r\n\r\n")
-	poll()
-
+	defer pl.stop()
+	end := pl.end
 	var all []attempt
-	stop := func() {
-		client.Close()
-		for _, a := range all {
-			_ = syscall.Close(a.fd)
-		}
-		p.stop()
-	}
-	defer stop()
 	earliest, latest := 0, 0 // when the next attempt may begin; latest -1: none may
 	try := s.try
 	if s.route > 0 && try >= s.route {
@@ -183,7 +125,7 @@ func (s retries) play(t *testing.T) (detail string, grown int) {
 			want = ends{status: 504, detail: "response_timeout"}
 			break // reported below: the stream ought to be over
 		}
-		if c, _, err := syscall.Accept4(host, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC); err == nil {
+		if c, ok := pl.take(); ok {
 			if latest < 0 || tick < earliest || tick > latest {
 				t.Errorf("attempt %d begins at %d, not from %d to %d", len(all)+1, tick, earliest, latest)
 			}
@@ -192,34 +134,29 @@ func (s retries) play(t *testing.T) (detail string, grown int) {
 			}
 			all = append(all, attempt{c, tick, s.answers[min(len(all), len(s.answers)-1)]})
 			latest = -1
-			poll() // the proxy hears that it is connected, and sends the request
 		}
 		if n := len(all); n > 0 && want.status < 0 && latest < 0 {
 			a := all[n-1]
 			switch {
 			case a.answer.status != 0 && tick == a.begin+a.answer.after && (try == 0 || a.answer.after <= try):
-				text := fmt.Sprintf("HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: 0\r\n", a.answer.status)
+				reset := ""
 				if a.answer.reset > 0 {
-					text += fmt.Sprintf("x-reset: %d\r\n", a.answer.reset)
+					reset = fmt.Sprintf("x-reset: %d\r\n", a.answer.reset)
 				}
-				if _, err := syscall.Write(a.fd, []byte(text+"\r\n")); err != nil {
-					t.Fatal(err)
-				}
+				pl.answer(a.fd, a.answer.status, reset)
 				over = tick
 				if a.answer.status == 200 {
 					want = ends{status: 200, detail: "via_upstream"}
 				} else {
 					failedAt(tick, a.answer.reset, ends{status: a.answer.status, detail: "via_upstream"})
 				}
-				poll()
 			case try > 0 && tick == a.begin+try+1:
 				over = tick
 				failedAt(tick, 0, ends{status: 504, detail: "upstream_per_try_timeout"})
 			}
 		}
 		if !end.over {
-			now = now.Add(unit)
-			poll()
+			pl.pass()
 			// Time-outs fall between two ticks.
 			if n := len(all); n > 0 && try > 0 && want.status < 0 && latest < 0 && tick+1 == all[n-1].begin+try+1 && n > s.num {
 				want = ends{status: 504, detail: "upstream_per_try_timeout"}
@@ -229,17 +166,13 @@ func (s retries) play(t *testing.T) (detail string, grown int) {
 			want = ends{status: 504, detail: "response_timeout"}
 		}
 	}
-	poll()
+	pl.poll()
 	if !end.over {
 		t.Errorf("at %v nothing has ended the request", want)
 		return "", 0
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if end.e.detail != want.detail || resp.StatusCode != want.status {
-		t.Errorf("%d %s after %d attempts, want %d %s", resp.StatusCode, end.e.detail, len(all), want.status, want.detail)
+	if got := pl.status(); end.e.detail != want.detail || got != want.status {
+		t.Errorf("%d %s after %d attempts, want %d %s", got, end.e.detail, len(all), want.status, want.detail)
 	}
 	return end.e.detail, grown
 }

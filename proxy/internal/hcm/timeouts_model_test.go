@@ -44,6 +44,14 @@ func (s script) String() string {
 		s.head, s.body, s.answer, s.data, s.headers, s.request, s.idle, s.duration, s.route, s.try, s.tryIdle)
 }
 
+// limit is a time-out of n units and a half, none for 0.
+func limit(n int) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	return time.Duration(n)*unit + unit/2
+}
+
 // ends are what a script can come to.
 type ends struct {
 	at     int // the moment after which it ended
@@ -53,7 +61,7 @@ type ends struct {
 
 // random makes a script; most of its time-outs are off or far.
 func random(r *rand.Rand) script {
-	limit := func() int {
+	some := func() int {
 		if r.IntN(2) == 0 {
 			return 0
 		}
@@ -70,7 +78,7 @@ func random(r *rand.Rand) script {
 	}
 	s := script{
 		head: r.IntN(4), answer: r.IntN(8), data: pieces(),
-		headers: limit(), request: limit(), idle: limit(), duration: limit(), route: limit(), try: limit(), tryIdle: limit(),
+		headers: some(), request: some(), idle: some(), duration: some(), route: some(), try: some(), tryIdle: some(),
 	}
 	if r.IntN(3) > 0 {
 		for _, at := range pieces() {
@@ -231,12 +239,6 @@ func (s script) play(t *testing.T) ends {
 	}
 	defer ln.Close()
 	now := time.Now()
-	limit := func(n int) time.Duration {
-		if n == 0 {
-			return 0
-		}
-		return time.Duration(n)*unit + unit/2
-	}
 	set := base()
 	set.clusters[0].Endpoints.Localities = []xdsresource.LocalityEndpoints{{Endpoints: []xdsresource.Endpoint{
 		{Address: xdsresource.Address{Pipe: ln.Addr().String()}, Weight: 1},
