@@ -45,6 +45,7 @@ func FuzzWireRequest(f *testing.F) {
 		f.Add(raw[:len(raw)*2/3])
 	}
 	f.Add([]byte("\x0a\x02\x0a\x00\x0a\x02\x12\x00\x50\x01\x2a\x03\x0a\x01\xff"))
+	f.Add([]byte("\x80\xe7\xf8\xf700")) // a field number of more than 29 bits
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var want discoverypb.DeltaDiscoveryRequest
 		var got wireRequest

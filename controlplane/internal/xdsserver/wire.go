@@ -95,7 +95,7 @@ func eachField(text string, f func(protowire.Number, string) error) error {
 	for len(text) > 0 {
 		tag, n := varint(text)
 		number, kind := protowire.DecodeTag(tag)
-		if n == 0 || number < protowire.MinValidNumber {
+		if n == 0 || number < protowire.MinValidNumber || number > protowire.MaxValidNumber {
 			return errWire
 		}
 		if kind != protowire.BytesType {
