@@ -177,3 +177,112 @@ func TestZonesByWeight(t *testing.T) {
 		}
 	}
 }
+
+// zoneOf is how a zone of a random cluster looks: hosts by their health, and the proxy's fellows.
+type zoneOf struct{ up, down, fellows, fellowsDown int }
+
+// TestZoneModel compares where requests go with Envoy's documentation of zone aware routing, put here as a procedure
+// of its own, for zones with hosts and fellows that are down, and without any.
+func TestZoneModel(t *testing.T) {
+	seen := map[string]int{}
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 12))
+		zs := make([]zoneOf, 2+r.IntN(3))
+		for i := range zs {
+			zs[i] = zoneOf{up: 1 + r.IntN(6), down: r.IntN(3), fellows: 1 + r.IntN(5), fellowsDown: r.IntN(2)}
+			switch r.IntN(8) {
+			case 0:
+				zs[i].up = 0
+			case 1:
+				zs[i].up, zs[i].down = 0, 0
+			case 2:
+				zs[i].fellows = 0
+			}
+		}
+		hosts, fellows := zones(2, make([]int, len(zs))...), zones(1, make([]int, len(zs))...)
+		put := func(l *xdsresource.LocalityEndpoints, address string, up, down int) {
+			for i := range up + down {
+				ep := endpoint(fmt.Sprintf(address, i+1))
+				ep.Health = xdsresource.HealthHealthy
+				if i >= up {
+					ep.Health = xdsresource.HealthUnhealthy
+				}
+				l.Endpoints = append(l.Endpoints, ep)
+			}
+		}
+		for i, z := range zs {
+			put(&hosts.Localities[i], fmt.Sprintf("10.2.%d.%%d:80", i), z.up, z.down)
+			put(&fellows.Localities[i], fmt.Sprintf("10.1.%d.%%d:80", i), z.fellows, z.fellowsDown)
+		}
+		m := inZone(t, 0)
+		m.UpdateEndpoints("fellows", fellows)
+		want, why := documentedZones(zs)
+		seen[why]++
+		l := m.local(t, zonal(), hosts)
+		for i := range zs {
+			if got := zoneShare(l, i); math.Abs(got-want[i]) > 0.025 {
+				t.Fatalf("seed %d: %+v: zone %d gets %.3f, want %.3f (%s)", seed, zs, i, got, want[i], why)
+			}
+		}
+	}
+	for why, least := range map[string]int{"direct": 5, "residual": 10, "no hosts here": 3, "too small": 1, "fellows": 1, "panic": 1} {
+		if seen[why] < least {
+			t.Errorf("%s: %d clusters, want %d", why, seen[why], least)
+		}
+	}
+}
+
+// documentedZones says what part of the requests of a proxy in zone 0 each zone gets, and by which rule
+// (Envoy's architecture overview, "zone aware routing").
+func documentedZones(zs []zoneOf) (share []float64, why string) {
+	var all, total zoneOf
+	zonesUp, zonesOfFellows := 0, 0
+	for _, z := range zs {
+		total.up += z.up
+		total.down += z.down
+		all.fellows += z.fellows
+		all.fellowsDown += z.fellowsDown
+		if z.up+z.down > 0 {
+			zonesUp++
+		}
+		if z.fellows+z.fellowsDown > 0 {
+			zonesOfFellows++
+		}
+	}
+	share = make([]float64, len(zs))
+	for i, z := range zs {
+		share[i] = float64(z.up) / float64(total.up)
+	}
+	switch {
+	case 2*total.up < total.up+total.down: // every host, whatever its health
+		for i, z := range zs {
+			share[i] = float64(z.up+z.down) / float64(total.up+total.down)
+		}
+		return share, "panic"
+	case zonesUp < 2, total.up < 6:
+		return share, "too small"
+	case zonesOfFellows < 2, zs[0].fellows+zs[0].fellowsDown == 0, all.fellows < all.fellowsDown:
+		return share, "fellows"
+	}
+	mine := func(z zoneOf) float64 { return float64(z.fellows) / float64(all.fellows) }
+	theirs := func(z zoneOf) float64 { return float64(z.up) / float64(total.up) }
+	why = "residual"
+	clear(share)
+	switch {
+	case zs[0].up == 0:
+		why = "no hosts here"
+	case theirs(zs[0]) >= mine(zs[0]):
+		share[0] = 1
+		return share, "direct"
+	default:
+		share[0] = theirs(zs[0]) / mine(zs[0])
+	}
+	room := 0.0
+	for _, z := range zs[1:] {
+		room += max(0, theirs(z)-mine(z))
+	}
+	for i, z := range zs[1:] {
+		share[i+1] = (1 - share[0]) * max(0, theirs(z)-mine(z)) / room
+	}
+	return share, why
+}

@@ -69,58 +69,6 @@ func TestRoundRobin(t *testing.T) {
 	}
 }
 
-// TestEDFModel compares the scheduler with its definition: of all hosts the one with the
-// earliest next deadline, where each pick moves a host's deadline on by 1/weight. Loads
-// change between picks, as they do in life.
-func TestEDFModel(t *testing.T) {
-	for seed := range uint64(200) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		hosts := make([]*Load, 2+r.IntN(8))
-		for i := range hosts {
-			hosts[i] = &Load{Weight: 1 + r.Uint32N(10), Active: r.IntN(5)}
-		}
-		o := policy(xdsresource.LBPolicy(seed % 2))
-		o.Bias.Default = []float64{0, 0.5, 1, 2}[r.IntN(4)]
-		b := newEDF(o, hosts, 0)
-		model := make([]deadline, len(hosts))
-		for _, d := range b.heap {
-			model[d.host] = d
-		}
-		seq := b.seq
-		for range 200 {
-			want := 0
-			for i := range model {
-				if before(model[i], model[want]) {
-					want = i
-				}
-			}
-			h := hosts[r.IntN(len(hosts))]
-			h.Active = r.IntN(5)
-			if got := b.Pick(nil); got != want {
-				t.Fatalf("seed %d: picked %d, want %d", seed, got, want)
-			}
-			seq++
-			step := 1 / float64(hosts[want].Weight)
-			if o.Policy == xdsresource.LBLeastRequest {
-				step = math.Pow(float64(hosts[want].Active+1), o.Bias.Now()) / float64(hosts[want].Weight)
-			}
-			if got := b.edfAt(want) - model[want].at; math.Abs(got-step) > 1e-9*model[want].at+1e-12 {
-				t.Fatalf("seed %d: the deadline moved by %v, want %v", seed, got, step)
-			}
-			model[want].at, model[want].order = b.edfAt(want), seq
-		}
-	}
-}
-
-func (b *edf) edfAt(host int) float64 {
-	for _, d := range b.heap {
-		if d.host == host {
-			return d.at
-		}
-	}
-	return -1
-}
-
 // TestShares holds every policy to the share that its definition gives each host, for random
 // weights and loads.
 func TestShares(t *testing.T) {
