@@ -8,8 +8,8 @@
 //
 // Waiting. While traffic flows the loop waits in a raw epoll_wait that the Go scheduler does
 // not see. That saves the scheduler's hand-over, some 20 us for each wake-up, and keeps
-// the worker's P: so GOMAXPROCS must exceed the number of workers by one at least, or nothing
-// else in the process runs. The runtime still reaches its safe points: its preemption signal
+// the worker's P: so GOMAXPROCS should exceed the number of workers by one at least. Where it does
+// not, the last worker waits as an idle one does, or nothing else in the process would run. The runtime still reaches its safe points: its preemption signal
 // interrupts the wait, after which the loop yields. After rawIdle without an event the
 // loop goes over to a wait that the scheduler knows of, so that an idle process costs nothing.
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -44,6 +45,7 @@ type Loop struct {
 	seq      uint64
 	attached map[any]any
 	atEnd    []func()
+	shares   bool // its P with the rest of the process
 	stopping bool
 	ended    bool // EventStop is being sent: nothing may be registered any more
 
@@ -157,6 +159,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { l.Post(func() { l.stopping = true }) })
 	defer stop()
 	defer l.closeFDs()
+	l.shares = !keepsP(l.id, runtime.GOMAXPROCS(0))
 	for !l.stopping {
 		l.runDeferred()
 		l.wheel.advance(l.tick())

@@ -44,6 +44,20 @@ func openFDs(t *testing.T) int {
 	return len(e)
 }
 
+// TestKeepsP: of as many workers as there are Ps, or more, not all keep theirs.
+func TestKeepsP(t *testing.T) {
+	for _, tt := range []struct{ id, procs int }{{0, 1}, {1, 2}, {3, 2}, {7, 8}} {
+		if keepsP(tt.id, tt.procs) {
+			t.Errorf("worker %d keeps its P of %d", tt.id, tt.procs)
+		}
+	}
+	for _, tt := range []struct{ id, procs int }{{0, 2}, {1, 3}, {6, 8}} {
+		if !keepsP(tt.id, tt.procs) {
+			t.Errorf("worker %d gives up its P of %d", tt.id, tt.procs)
+		}
+	}
+}
+
 func TestPostRunsInOrder(t *testing.T) {
 	l := start(t)
 	for round := range 3 {

@@ -32,10 +32,15 @@ func (l *Loop) wait() (int, error) {
 	return n, err
 }
 
+// keepsP reports whether a worker may wait in a way that the scheduler does not see: there must be a P
+// that no worker keeps, or everything else in the process (admin, DNS, xDS, certificates) would run
+// only when a preemption signal happens to come.
+func keepsP(id, procs int) bool { return id+1 < procs }
+
 func (l *Loop) waitFor(timeout int) (int, error) {
 	// The preemption signal cuts a raw wait short every 10 ms, so it is the clock that says how
 	// long nothing has come.
-	if timeout != 0 && l.now-l.active >= int64(rawIdle) {
+	if timeout != 0 && (l.shares || l.now-l.active >= int64(rawIdle)) {
 		return l.awareWait(timeout)
 	}
 	const limit = int(rawIdle / time.Millisecond)
