@@ -31,6 +31,7 @@ type testCase struct {
 	answers   map[string][]answer // by origin
 	responses int                 // final responses that the client waits for
 	logs      int                 // lines of access log that are waited for
+	envoyLogs int                 // and of Envoy's, where it writes others
 	requests  map[string]int      // requests of an origin that are waited for
 	stats     []*regexp.Regexp    // counters beside the usual ones
 	raw       bool                // what the client gets is not HTTP
@@ -132,7 +133,7 @@ func readSubject(path string) (*subject, error) {
 
 func parseCase(name string, text []byte) (*testCase, error) {
 	c := &testCase{
-		name: name, to: "main", responses: -1, logs: -1,
+		name: name, to: "main", responses: -1, logs: -1, envoyLogs: -1,
 		answers: map[string][]answer{}, requests: map[string]int{}, wait: 3 * time.Second,
 	}
 	var sending, answering *[]byte
@@ -229,6 +230,9 @@ func parseCase(name string, text []byte) (*testCase, error) {
 	if c.logs < 0 {
 		c.logs = c.responses
 	}
+	if c.envoyLogs < 0 {
+		c.envoyLogs = c.logs
+	}
 	if c.admin == nil && len(c.steps) == 0 {
 		return nil, fmt.Errorf("does nothing")
 	}
@@ -278,7 +282,12 @@ func (c *testCase) directive(word, arg string, args []string) (err error) {
 	case "responses":
 		c.responses, err = strconv.Atoi(arg)
 	case "logs":
-		c.logs, err = strconv.Atoi(arg)
+		if len(args) == 0 {
+			return fmt.Errorf("wants a number")
+		}
+		if c.logs, err = strconv.Atoi(args[0]); err == nil && len(args) > 1 {
+			c.envoyLogs, err = strconv.Atoi(args[1])
+		}
 	case "wait":
 		c.wait, err = time.ParseDuration(arg)
 	case "requests":

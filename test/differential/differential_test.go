@@ -187,7 +187,11 @@ func runCase(c *testCase, where string, envoy, ours *side, table *allowed) ([]di
 // hasSettled reports whether a side has shown as many log lines and upstream requests as the case
 // waits for.
 func hasSettled(c *testCase, s *side) bool {
-	if len(s.logLines()) < c.logs {
+	logs := c.logs
+	if s.name == "envoy" {
+		logs = c.envoyLogs
+	}
+	if len(s.logLines()) < logs {
 		return false
 	}
 	for n, want := range c.requests {
