@@ -172,6 +172,7 @@ func load(cfg Config, log *slog.Logger, keys *runtimekey.Registry) (*bootstrap.B
 	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
 		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
 	}
+	defer cfg.Footprint.Reading()()
 	dec := xdsresource.NewDecoder(server.Extensions()).WithRuntime(keys)
 	boot, err := bootstrap.Read(bootstrap.Source{
 		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster, Zone: cfg.ServiceZone,

@@ -16,19 +16,14 @@ import (
 // Memory of a small proxy. A sidecar stands beside every application, so its resident size
 // is paid once per application. Three things keep it small:
 //
-//   - The collector runs at GOGC=25 below a soft limit of memoryLimit. The live heap of a
-//     sidecar is 7 MB and the request path allocates nothing, so collections stay rare; what
-//     GOGC=100 would save in them is less than what it costs in resident memory.
+//   - The collector runs at GOGC=25 below a soft limit of memoryLimit, while that is cheap (pace).
 //   - When start-up is over, FreeOSMemory gives back what parsing the first configuration
 //     needed once.
 //   - The program's text and read-only data are pages of its file. Start-up touches many that
 //     serving never needs (descriptors of all protos, initialisers); Footprint drops them at
 //     the start, when the start is over, and while there are many. They are clean, so the kernel
 //     maps those that are needed again, from its page cache; narrow has it map few around each.
-const (
-	gcPercent   = 25
-	memoryLimit = 64 << 20
-)
+const memoryLimit = 64 << 20
 
 // Footprint keeps a process small while it serves. A process has at most one.
 type Footprint struct {
@@ -38,7 +33,7 @@ type Footprint struct {
 // NewFootprint sets the collector up, where GOGC and GOMEMLIMIT in the environment do not, and
 // gives back what initialising the program touched of its file. It is for the very start.
 func NewFootprint() *Footprint {
-	if os.Getenv("GOGC") == "" {
+	if ownCollector() {
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
@@ -89,6 +84,8 @@ func (f *Footprint) keep(done <-chan struct{}) {
 	defer again.Stop()
 	freed := time.Now()
 	trimmed := freed
+	collector := pace{began: freed, cycles: collections()}
+	paced := ownCollector()
 	for {
 		select {
 		case <-done:
@@ -96,6 +93,11 @@ func (f *Footprint) keep(done <-chan struct{}) {
 		case <-again.C:
 			f.free()
 		case now := <-ticker.C:
+			if paced {
+				if percent, changed := collector.next(now, collections()); changed {
+					debug.SetGCPercent(percent)
+				}
+			}
 			switch {
 			case now.Sub(freed) >= freeWait && heapFree() > idleHeap:
 				f.free()

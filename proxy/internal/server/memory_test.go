@@ -84,3 +84,31 @@ func TestWorthTrimming(t *testing.T) {
 		}
 	}
 }
+
+// The collector takes more memory while it would run often, and gives it back when it does not.
+func TestPace(t *testing.T) {
+	var p pace
+	now, cycles := time.Unix(0, 0), uint64(100)
+	p.began, p.cycles = now, cycles
+	for i, step := range []struct {
+		after time.Duration
+		ran   uint64
+		want  int // 0: as it was
+	}{
+		{paceWindow / 2, 100, 0}, // not a window yet
+		{paceWindow / 2, 0, gcPercentBusy},
+		{paceCalm, 1, 0},
+		{paceCalm / 2, 0, 0},
+		{paceCalm / 4, 1, 0}, // calm has to begin again
+		{paceCalm / 2, 0, 0},
+		{paceCalm / 2, 0, gcPercent},
+		{paceWindow, busyCollections - 1, 0},
+		{paceWindow, busyCollections, gcPercentBusy},
+		{10 * paceCalm, 0, gcPercent},
+	} {
+		now, cycles = now.Add(step.after), cycles+step.ran
+		if got, changed := p.next(now, cycles); got != step.want || changed != (step.want != 0) {
+			t.Errorf("step %d: %d, %v, want %d", i, got, changed, step.want)
+		}
+	}
+}
