@@ -172,10 +172,9 @@ func load(cfg Config, log *slog.Logger, keys *runtimekey.Registry) (*bootstrap.B
 	if len(cfg.Bootstrap) == 0 && len(cfg.Overlay) == 0 {
 		return nil, nil, errors.New("no configuration: give a bootstrap file with -c or its text with --config-yaml")
 	}
-	defer cfg.Footprint.Reading()()
 	dec := xdsresource.NewDecoder(server.Extensions()).WithRuntime(keys)
 	boot, err := bootstrap.Read(bootstrap.Source{
-		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster, Zone: cfg.ServiceZone,
+		Base: cfg.Bootstrap, Overlay: cfg.Overlay, NodeID: cfg.ServiceNode, NodeCluster: cfg.ServiceCluster, Zone: cfg.ServiceZone, Parsing: cfg.Footprint.Parsing,
 		UserAgent: "lateen", UserAgentVersion: version.Version(), AllowUnknown: cfg.AllowUnknownStatic,
 		Unknown: func(p xdsresource.Problem) {
 			log.Warn("the bootstrap has an unknown field, which is left out", "path", p.Path, "reason", p.Reason)

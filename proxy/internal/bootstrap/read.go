@@ -22,6 +22,8 @@ type Source struct {
 	Unknown      func(xdsresource.Problem)
 	// Unread gets what the text asks for in vain; nil: nobody does. See the function of that name.
 	Unread func(xdsresource.Problem)
+	// Parsing is called when the texts are about to be parsed, and what it returns when they have been; nil: nothing is.
+	Parsing func() (done func())
 	// UserAgent and UserAgentVersion tell the control plane which proxy this is.
 	UserAgent, UserAgentVersion string
 }
@@ -29,26 +31,9 @@ type Source struct {
 // Read parses, merges and judges a bootstrap. The error is an *xdsresource.Error with everything
 // that is wrong in either text, be it unknown or unsupported; or what kept a text from being read.
 func Read(src Source, dec *xdsresource.Decoder) (*Bootstrap, error) {
-	var m *bootstrapv3.Bootstrap
-	var problems []xdsresource.Problem
-	for _, raw := range [][]byte{src.Base, src.Overlay} {
-		if len(raw) == 0 {
-			continue
-		}
-		part, unknown, err := parse(raw, src.AllowUnknown)
-		var e *xdsresource.Error
-		if errors.As(err, &e) {
-			problems = append(problems, e.Problems...)
-		} else if err != nil {
-			return nil, err
-		}
-		for _, p := range unknown {
-			src.Unknown(p)
-		}
-		m = Merge(m, part)
-	}
-	if m == nil {
-		m = &bootstrapv3.Bootstrap{}
+	m, problems, err := src.parse()
+	if err != nil {
+		return nil, err
 	}
 	src.setNode(m)
 	if src.Unread != nil {
@@ -66,6 +51,33 @@ func Read(src Source, dec *xdsresource.Decoder) (*Bootstrap, error) {
 		out.Problems = append(out.Problems, withoutConsequences(e.Problems, problems)...)
 	}
 	return nil, out
+}
+
+// parse reads and merges the texts. What is not known in them is left out, and is among the problems.
+func (src *Source) parse() (m *bootstrapv3.Bootstrap, problems []xdsresource.Problem, err error) {
+	if src.Parsing != nil {
+		defer src.Parsing()()
+	}
+	for _, raw := range [][]byte{src.Base, src.Overlay} {
+		if len(raw) == 0 {
+			continue
+		}
+		part, unknown, err := parse(raw, src.AllowUnknown)
+		var e *xdsresource.Error
+		if errors.As(err, &e) {
+			problems = append(problems, e.Problems...)
+		} else if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range unknown {
+			src.Unknown(p)
+		}
+		m = Merge(m, part)
+	}
+	if m == nil {
+		m = &bootstrapv3.Bootstrap{}
+	}
+	return m, problems, nil
 }
 
 // withoutConsequences drops problems that are there only because something unknown was left out:

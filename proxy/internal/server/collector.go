@@ -14,8 +14,9 @@ import (
 const (
 	gcPercent     = 25
 	gcPercentBusy = 100
-	// gcPercentReading is for reading a configuration: nothing of what a parser makes is garbage before it has ended.
-	gcPercentReading = 400
+	// gcPercentParsing is for parsing a configuration: little of what a parser makes is garbage before it has ended. What is
+	// made of its result comes at gcPercent: in a heap with room it would lie scattered, and keep 7 MB more.
+	gcPercentParsing = 400
 
 	// paceWindow is how long collections are counted. From busyCollections in it they take some 3 % of a core. At
 	// gcPercentBusy a quarter as many come; none in paceCalm says that the load has halved.
@@ -60,12 +61,12 @@ func collections() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// Reading lets the heap grow while a configuration is read; the function that it returns ends that. A bootstrap of
-// 1,000 services takes a third less time by it.
-func (f *Footprint) Reading() (done func()) {
+// Parsing lets the heap grow while a configuration is parsed; the function that it returns ends that. A
+// bootstrap of 1,000 services takes a sixth less time by it.
+func (f *Footprint) Parsing() (done func()) {
 	if f == nil || !ownCollector() {
 		return func() {}
 	}
-	before := debug.SetGCPercent(gcPercentReading)
+	before := debug.SetGCPercent(gcPercentParsing)
 	return func() { debug.SetGCPercent(before) }
 }
