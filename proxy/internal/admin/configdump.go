@@ -7,11 +7,6 @@ import (
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -50,7 +45,7 @@ func (a *Admin) configDump(w http.ResponseWriter, r *http.Request) {
 		if q.Has("include_eds") {
 			configs = append(configs, d.endpoints())
 		}
-		configs = append(configs, d.listeners(), d.routes(), d.secrets())
+		configs = append(configs, d.listeners(), d.scopes(), d.routes(), d.secrets())
 	}
 	out := &adminv3.ConfigDump{}
 	for _, m := range configs {
@@ -166,104 +161,9 @@ func (d dumper) listeners() *adminv3.ListenersConfigDump {
 	return out
 }
 
-func (d dumper) routes() *adminv3.RoutesConfigDump {
-	out := &adminv3.RoutesConfigDump{}
-	for _, l := range d.view.Listeners {
-		if l.State != server.Active {
-			continue
-		}
-		for _, rc := range inlineRoutes(l.Raw) {
-			if !d.keep(rc.GetName()) {
-				continue
-			}
-			if raw, err := anypb.New(rc); err == nil {
-				out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{
-					RouteConfig: raw, LastUpdated: updated(l),
-				})
-			}
-		}
-	}
-	for _, r := range d.view.Routes {
-		if !d.keep(r.Name) {
-			continue
-		}
-		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, &adminv3.RoutesConfigDump_DynamicRouteConfig{
-			VersionInfo: r.Version, RouteConfig: r.Raw, LastUpdated: updated(r), ErrorState: failure(r), ClientStatus: status(r),
-		})
-	}
-	return out
-}
-
-// inlineRoutes returns the route configurations that stand in a listener itself.
-func inlineRoutes(raw *anypb.Any) []*routev3.RouteConfiguration {
-	var l listenerv3.Listener
-	if raw == nil || raw.UnmarshalTo(&l) != nil {
-		return nil
-	}
-	chains := l.GetFilterChains()
-	if l.GetDefaultFilterChain() != nil {
-		chains = append(chains, l.GetDefaultFilterChain())
-	}
-	var out []*routev3.RouteConfiguration
-	for _, fc := range chains {
-		for _, f := range fc.GetFilters() {
-			var m hcmv3.HttpConnectionManager
-			if f.GetTypedConfig().MessageIs(&m) && f.GetTypedConfig().UnmarshalTo(&m) == nil && m.GetRouteConfig() != nil {
-				out = append(out, m.GetRouteConfig())
-			}
-		}
-	}
-	return out
-}
-
-func (d dumper) secrets() *adminv3.SecretsConfigDump {
-	out := &adminv3.SecretsConfigDump{}
-	for _, r := range d.view.Secrets {
-		if !d.keep(r.Name) {
-			continue
-		}
-		raw := redact(r.Raw)
-		switch {
-		case r.Static:
-			out.StaticSecrets = append(out.StaticSecrets, &adminv3.SecretsConfigDump_StaticSecret{
-				Name: r.Name, LastUpdated: updated(r.Record), Secret: raw,
-			})
-		case r.State == server.Active:
-			out.DynamicActiveSecrets = append(out.DynamicActiveSecrets, &adminv3.SecretsConfigDump_DynamicSecret{
-				Name: r.Name, VersionInfo: r.Version, LastUpdated: updated(r.Record), Secret: raw, ClientStatus: status(r.Record),
-			})
-		default:
-			out.DynamicWarmingSecrets = append(out.DynamicWarmingSecrets, &adminv3.SecretsConfigDump_DynamicSecret{
-				Name: r.Name, VersionInfo: "uninitialized", ClientStatus: status(r.Record),
-			})
-		}
-	}
-	return out
-}
-
-// redacted is what Envoy shows for a private key, "[redacted]" in base64 once it is JSON.
-var redacted = []byte("[redacted]")
-
-// redact takes private keys out of a secret.
-func redact(raw *anypb.Any) *anypb.Any {
-	var s tlsv3.Secret
-	if raw == nil || raw.UnmarshalTo(&s) != nil {
-		return nil
-	}
-	if c := s.GetTlsCertificate(); c != nil {
-		c.PrivateKey = &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: redacted}}
-		c.Password = nil
-	}
-	out, err := anypb.New(&s)
-	if err != nil {
-		return nil
-	}
-	return out
-}
-
 // resource serves ?resource=: the elements of one repeated field, each its own entry.
 func (d dumper) resource(field string, s *server.Server) ([]proto.Message, bool) {
-	dumps := []proto.Message{d.bootstrap(s), d.clusters(), d.endpoints(), d.listeners(), d.routes(), d.secrets()}
+	dumps := []proto.Message{d.bootstrap(s), d.clusters(), d.endpoints(), d.listeners(), d.scopes(), d.routes(), d.secrets()}
 	for _, m := range dumps {
 		fd := m.ProtoReflect().Descriptor().Fields().ByName(protoName(field))
 		if fd == nil {
@@ -353,6 +253,7 @@ func (a *Admin) initDump(w http.ResponseWriter, r *http.Request) {
 // names of the fields that ?resource= takes, for the help page.
 var resourceFields = []string{
 	"bootstrap", "static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters", "static_listeners", "dynamic_listeners",
+	"inline_scoped_route_configs", "dynamic_scoped_route_configs",
 	"static_route_configs", "dynamic_route_configs", "static_secrets", "dynamic_active_secrets", "dynamic_warming_secrets",
 	"dynamic_endpoint_configs",
 }

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -30,9 +31,16 @@ type scopes struct {
 
 // scopeSource is what has come from one source. It is asked for all of its scopes for as long as the server runs.
 type scopeSource struct {
-	byName   map[string]*xdsresource.RouteScope
+	byName   map[string]heldScope
 	users    map[*xdsresource.ScopedRoutes]*scopeUser
-	answered bool // it has spoken, or is waited for no more
+	answered bool   // it has spoken, or is waited for no more
+	record   Record // of the last response: its version, when it came, and what was refused of it
+}
+
+// heldScope is a scope with the bytes that came.
+type heldScope struct {
+	*xdsresource.RouteScope
+	raw *anypb.Any
 }
 
 // scopeUser is a connection manager of a live or warming listener.
@@ -72,7 +80,7 @@ func (s *Server) tables(cfg *xdsresource.ScopedRoutes) func(name string) func() 
 func (sc *scopes) join(cfg *xdsresource.ScopedRoutes, statPrefix string) error {
 	src := sc.sources[*cfg.SRDS]
 	if src == nil {
-		src = &scopeSource{byName: map[string]*xdsresource.RouteScope{}, users: map[*xdsresource.ScopedRoutes]*scopeUser{}}
+		src = &scopeSource{byName: map[string]heldScope{}, users: map[*xdsresource.ScopedRoutes]*scopeUser{}}
 		sc.sources[*cfg.SRDS] = src
 		sc.s.fetches.begin(scopesKey(*cfg.SRDS), cfg.SRDSFetchTimeout, func(late bool) {
 			src.answered = true
@@ -162,7 +170,7 @@ func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 		if len(s.Key) != len(u.cfg.Key) {
 			continue // refused for this one when it came
 		}
-		full.Scopes = append(full.Scopes, *s)
+		full.Scopes = append(full.Scopes, *s.RouteScope)
 		if s.OnDemand {
 			late++
 		}
@@ -219,20 +227,21 @@ func (sc *scopes) apply(from xdsresource.ConfigSource, b xdsclient.Batch) map[st
 		delete(src.byName, name)
 	}
 	for _, u := range b.Changed {
-		src.byName[u.Name] = u.Value.(*xdsresource.RouteScope)
+		src.byName[u.Name] = heldScope{u.Value.(*xdsresource.RouteScope), u.Raw}
 	}
 	for _, u := range b.Changed {
-		err := src.check(src.byName[u.Name], sc.s.clusters.Known)
+		err := src.check(src.byName[u.Name].RouteScope, before, sc.s.clusters.Known)
 		if err == nil {
 			continue
 		}
 		errs[u.Name] = err
 		// Its last version stays, unless another one has its key now.
 		delete(src.byName, u.Name)
-		if old := before[u.Name]; old != nil && src.check(old, sc.s.clusters.Known) == nil {
+		if old, ok := before[u.Name]; ok && src.check(old.RouteScope, nil, sc.s.clusters.Known) == nil {
 			src.byName[u.Name] = old
 		}
 	}
+	src.note(b, errs)
 	sc.s.fetches.end(scopesKey(from))
 	src.answered = true
 	for _, u := range src.users {
@@ -243,16 +252,19 @@ func (sc *scopes) apply(from xdsresource.ConfigSource, b xdsclient.Batch) map[st
 	return errs
 }
 
-// check judges a scope beside the others, and by the clusters that are known.
-func (src *scopeSource) check(s *xdsresource.RouteScope, known func(name string) bool) error {
+// check judges a scope beside the others, and by the clusters that are known. Who had a key before keeps it: the newcomer is refused.
+func (src *scopeSource) check(s *xdsresource.RouteScope, before map[string]heldScope, known func(name string) bool) error {
 	for cfg := range src.users {
 		if len(s.Key) != len(cfg.Key) {
 			return fmt.Errorf("key.fragments: has %d fragments, scope_key_builder of %q makes %d", len(s.Key), cfg.Name, len(cfg.Key))
 		}
 	}
-	key := strings.Join(s.Key, "\x00")
+	had := func(x *xdsresource.RouteScope) bool {
+		old, ok := before[x.Name]
+		return ok && slices.Equal(old.Key, x.Key)
+	}
 	for name, other := range src.byName {
-		if name != s.Name && strings.Join(other.Key, "\x00") == key {
+		if name != s.Name && slices.Equal(other.Key, s.Key) && (!had(s) || had(other.RouteScope)) {
 			return fmt.Errorf("key: is that of scope %q", name)
 		}
 	}

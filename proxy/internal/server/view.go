@@ -17,7 +17,8 @@ type View struct {
 	ClusterVersion  string
 	Listeners       []Record
 	Clusters        []Record
-	Routes          []Record // from RDS, with what VHDS has added; inline ones stand in their listeners
+	Routes          []Record       // from RDS, with what VHDS has added; inline ones stand in their listeners
+	Scopes          []ScopesRecord // from SRDS; inline ones stand in their listeners
 	Endpoints       []Record
 	Secrets         []SecretRecord
 }
@@ -39,6 +40,7 @@ func (s *Server) View() (v View, ok bool) {
 			ClusterVersion:  s.clusterSet.version,
 			Listeners:       s.listeners.view(),
 			Clusters:        s.clusterSet.records.sorted(),
+			Scopes:          s.scopes.view(),
 			Endpoints:       s.endpoints.records.sorted(),
 			Secrets:         s.secrets.view(),
 		}
