@@ -237,7 +237,7 @@ func checkAdmin(t *testing.T, p *running) {
 	for _, c := range dump.Configs {
 		types = append(types, strings.TrimPrefix(c["@type"].(string), "type.googleapis.com/envoy.admin.v3."))
 	}
-	want := "BootstrapConfigDump ClustersConfigDump EndpointsConfigDump ListenersConfigDump RoutesConfigDump SecretsConfigDump"
+	want := "BootstrapConfigDump ClustersConfigDump EndpointsConfigDump ListenersConfigDump ScopedRoutesConfigDump RoutesConfigDump SecretsConfigDump"
 	if got := strings.Join(types, " "); got != want {
 		t.Errorf("config dump holds %s, want %s", got, want)
 	}

@@ -39,6 +39,7 @@ type testCase struct {
 	h2        bool                // the client speaks HTTP/2, and its lines are frames
 	manual    bool                // it gives no flow control windows back by itself
 	admin     *adminRequest
+	publish   string // what the management server has before the case begins
 }
 
 // adminRequest is a request to the admin API instead of one through a listener.
@@ -262,6 +263,8 @@ func (c *testCase) directive(word, arg string, args []string) (err error) {
 		add(step{kind: stepReset})
 	case "raw":
 		c.raw = true
+	case "publish":
+		c.publish = arg
 	case "h2":
 		c.h2, c.manual = true, arg == "manual"
 	case "await": // await STREAM interim|head|data N|end, await goaway, await pong

@@ -17,6 +17,9 @@ type shortConfig struct {
 	Clusters []map[string]any `json:"clusters"`
 	// Bootstrap is merged over the whole.
 	Bootstrap map[string]any `json:"bootstrap"`
+	// XDS is what the management server (the origin xds) has at first, Updates what cases publish later, by name.
+	XDS     []published            `json:"xds"`
+	Updates map[string][]published `json:"updates"`
 }
 
 type shortListener struct {
@@ -43,6 +46,8 @@ type place struct {
 	ports    map[string]int // listeners and "admin"
 	origins  map[string]int
 	certs    *certificates
+	xds      []published
+	updates  map[string][]published
 }
 
 var placeholder = regexp.MustCompile(`\$\{(port|origin|file):([a-z0-9-]+)\}`)
@@ -76,6 +81,7 @@ func (p *place) bootstrap(text string) ([]byte, error) {
 	if err := yaml.UnmarshalStrict([]byte(p.expand(text)), &in); err != nil {
 		return nil, err
 	}
+	p.xds, p.updates = in.XDS, in.Updates
 	var listeners, clusters []any
 	for i := range in.Listeners {
 		listeners = append(listeners, p.listener(&in.Listeners[i]))
@@ -124,7 +130,7 @@ func (p *place) hcm(l *shortListener) map[string]any {
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": l.Name, "delayed_close_timeout": "0s", "http_filters": append(append([]any{}, l.Filters...), router),
 	}
-	if l.HCM["scoped_routes"] == nil {
+	if l.HCM["scoped_routes"] == nil && l.HCM["rds"] == nil {
 		m["route_config"] = table
 	}
 	return merge(m, l.HCM)

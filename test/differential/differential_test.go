@@ -128,6 +128,15 @@ func runSubject(t *testing.T, s *subject, bins [2]string, certs *certificates, t
 
 // runCase plays a case on both sides at once and compares when both have settled.
 func runCase(c *testCase, where string, envoy, ours *side, table *allowed) ([]difference, error) {
+	if c.publish != "" {
+		list, ok := envoy.place.updates[c.publish]
+		if !ok {
+			return nil, fmt.Errorf("there is no update %q", c.publish)
+		}
+		if err := publishAll([2]*side{envoy, ours}, list); err != nil {
+			return nil, err
+		}
+	}
 	if c.admin != nil {
 		e, err := envoy.observeAdmin(c.admin)
 		if err != nil {

@@ -192,9 +192,9 @@ func (s *seen) finals() (out []message) {
 
 var (
 	usualStats = regexp.MustCompile(`^(http|http1|http2|cluster|tcp|vhost)\.`)
-	// Not compared unless a case asks: the admin API's own traffic, bytes (which count the
-	// digits of times), histograms, and which library of HTTP/2 Envoy was built with.
-	unusualStats = regexp.MustCompile(`nghttp2|^http\.admin\.|_bytes|_length_ms|_rq_time`)
+	// Not compared unless a case asks: the admin API's own traffic, that to the management server, bytes (which count the
+	// digits of times), times, histograms, and which library of HTTP/2 Envoy was built with.
+	unusualStats = regexp.MustCompile(`nghttp2|^http\.admin\.|^cluster\.xds\.|_bytes|_length_ms|_rq_time|\.config_reload_time_ms$|\.update_time$`)
 )
 
 func (c *testCase) comparesStat(name string) bool {

@@ -100,12 +100,14 @@ type side struct {
 	name    string
 	place   place
 	origins map[string]*origin
-	cmd     *exec.Cmd
-	output  string
-	done    chan error
-	admin   *http.Client
-	stats   map[string]int64
-	logAt   int // bytes of the access log that belong to earlier cases
+	// management is its management server; nil: it has none.
+	management *management
+	cmd        *exec.Cmd
+	output     string
+	done       chan error
+	admin      *http.Client
+	stats      map[string]int64
+	logAt      int // bytes of the access log that belong to earlier cases
 }
 
 // startSide writes the bootstrap, starts origins and proxy and waits until it is ready.
@@ -123,6 +125,13 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 	}
 	for n, port := range s.place.origins {
 		if n == "dead" { // a port where nobody listens
+			continue
+		}
+		if n == "xds" {
+			if s.management, err = startManagement(fmt.Sprintf("127.0.0.1:%d", port), s.place.xds); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(s.management.stop)
 			continue
 		}
 		o, err := startOrigin(n, fmt.Sprintf("127.0.0.1:%d", port), certs)
@@ -275,6 +284,7 @@ func (s *side) begin(c *testCase) error {
 func connections(counters map[string]int64) (up, down int64) {
 	for k, v := range counters {
 		switch {
+		case strings.HasPrefix(k, "cluster.xds."): // the stream of the management server stays
 		case strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active"):
 			up += v
 		case strings.HasPrefix(k, "http.") && strings.HasSuffix(k, ".downstream_cx_active") && !strings.HasPrefix(k, "http.admin."):

@@ -164,7 +164,7 @@ func (s *Server) hasRoutes(r resource) bool {
 func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 	full := *u.cfg
 	full.Scopes = nil
-	needed, late := map[string]bool{}, 0
+	needed, active, late := map[string]bool{}, 0, 0
 	for _, name := range slices.Sorted(maps.Keys(src.byName)) {
 		s := src.byName[name]
 		if len(s.Key) != len(u.cfg.Key) {
@@ -173,6 +173,9 @@ func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 		full.Scopes = append(full.Scopes, *s.RouteScope)
 		if s.OnDemand {
 			late++
+		}
+		if !s.OnDemand || u.wanted[s.RouteConfigName] {
+			active++
 		}
 		if s.Routes == nil && (!s.OnDemand || u.wanted[s.RouteConfigName]) {
 			needed[s.RouteConfigName] = true
@@ -191,7 +194,7 @@ func (sc *scopes) settle(src *scopeSource, u *scopeUser) {
 		}
 	}
 	sc.slot(u.cfg).Store(compiled)
-	for g, n := range map[stats.Gauge]int{u.active: len(full.Scopes) - late, u.all: len(full.Scopes), u.onDemand: late} {
+	for g, n := range map[stats.Gauge]int{u.active: active, u.all: len(full.Scopes), u.onDemand: late} {
 		sc.s.stats.Main().GaugeSet(g, int64(n))
 	}
 	for name := range u.held {
@@ -272,7 +275,7 @@ func (src *scopeSource) check(s *xdsresource.RouteScope, before map[string]heldS
 		if _, err := route.Compile(s.Routes); err != nil {
 			return err
 		}
-		return s.Routes.CheckClusters(known, false)
+		return s.Routes.CheckClusters(known, true)
 	}
 	return nil
 }

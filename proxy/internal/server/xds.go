@@ -76,7 +76,7 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		if err == nil {
 			t, err = s.vhds.update(routeNeed{resource: r, statPrefix: st.statPrefix}, t)
 		}
-		st.applied(u.Version, err != nil, time.Since(began))
+		st.applied(b.Version, err != nil, time.Since(began)) // as in Envoy, of the response and not of the resource
 		if err != nil {
 			errs[u.Name] = err
 			s.routeRecords.refuse(r, u.Version, u.Raw, err)
@@ -96,7 +96,7 @@ func (s *Server) applyRoutes(src xdsresource.ConfigSource, b xdsclient.Batch) ma
 		if s.listeners.routeUse[r] == 0 {
 			continue
 		}
-		s.listeners.routeStats[r].applied(f.Version, true, 0)
+		s.listeners.routeStats[r].applied(b.Version, true, 0)
 		s.routeRecords.refuse(r, f.Version, f.Raw.Raw, f.Err)
 		s.fetches.without(fetchKey{xdsresource.TypeRoute, r})
 		s.scopes.routes(r, false)
