@@ -30,13 +30,20 @@ func pack(s *bootstrapv3.Bootstrap_StaticResources) (p packed, err error) {
 // packList appends the messages to buf, of which the result's values are parts.
 func packList[M proto.Message](buf []byte, list []M) ([]*anypb.Any, []byte, error) {
 	out := make([]*anypb.Any, len(list))
+	if len(list) == 0 {
+		return out, buf, nil
+	}
+	// One piece and one name for all: each small piece would keep a page of what is garbage after this.
+	whole := make([]anypb.Any, len(list))
+	url := "type.googleapis.com/" + string(list[0].ProtoReflect().Descriptor().FullName())
 	for i, m := range list {
 		from := len(buf)
 		var err error
 		if buf, err = (proto.MarshalOptions{}).MarshalAppend(buf, m); err != nil {
 			return nil, nil, err
 		}
-		out[i] = &anypb.Any{TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()), Value: buf[from:len(buf):len(buf)]}
+		whole[i].TypeUrl, whole[i].Value = url, buf[from:len(buf):len(buf)]
+		out[i] = &whole[i]
 	}
 	return out, buf, nil
 }

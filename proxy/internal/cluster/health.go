@@ -144,7 +144,7 @@ func (m *Manager) checkHosts(c *Cluster) {
 	}
 	keep := make(map[*Host]bool, len(c.ordered))
 	for _, h := range c.ordered {
-		if h.check.Disabled {
+		if h.check != nil && h.check.Disabled {
 			h.setFlag(failedActiveHC|pendingActiveHC, false)
 			continue
 		}
@@ -213,17 +213,18 @@ func (m *Manager) startCheck(c *Cluster, h *Host, hc *hostCheck) {
 	}
 	cfg := hc.by.cfg
 	t := healthcheck.Target{Address: h.Address, Hostname: c.name}
-	if h.check.Address != (xdsresource.Address{}) {
-		t.Address = h.check.Address
+	own := valueOf(h.check)
+	if own.Address != (xdsresource.Address{}) {
+		t.Address = own.Address
 	}
-	if h.check.Port != 0 {
-		t.Address.Port = h.check.Port
+	if own.Port != 0 {
+		t.Address.Port = own.Port
 	}
 	if name := cfg.Host(); name != "" {
 		t.Hostname = name
 	}
-	if h.check.Hostname != "" {
-		t.Hostname = h.check.Hostname
+	if own.Hostname != "" {
+		t.Hostname = own.Hostname
 	}
 	transport := h.Transport
 	if cfg.TransportMatch != nil {

@@ -19,7 +19,7 @@ type Host struct {
 	Transport      any
 	TransportMatch string
 	transport      *xdsresource.UpstreamTransport // its configuration, by which the host is known
-	check          xdsresource.EndpointCheck
+	check          *xdsresource.EndpointCheck
 
 	info   atomic.Pointer[HostInfo]
 	health atomic.Uint32 // healthFlag bits
@@ -47,7 +47,7 @@ type HostInfo struct {
 // Locality says where a host is.
 type Locality struct{ Region, Zone, SubZone string }
 
-func (h *Host) key() hostKey { return hostKey{h.Name, h.Hostname, h.transport, h.check} }
+func (h *Host) key() hostKey { return hostKey{h.Name, h.Hostname, h.transport, valueOf(h.check)} }
 
 // Info returns what is known about the host now.
 func (h *Host) Info() *HostInfo { return h.info.Load() }

@@ -121,6 +121,14 @@ type hostKey struct {
 	check     xdsresource.EndpointCheck
 }
 
+// valueOf tells equal checks by their contents.
+func valueOf(c *xdsresource.EndpointCheck) xdsresource.EndpointCheck {
+	if c == nil {
+		return xdsresource.EndpointCheck{}
+	}
+	return *c
+}
+
 // New returns a manager without clusters. It starts nothing: Run does.
 func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, log: cfg.Logger, clusters: make(map[string]*Cluster), began: time.Now()}
@@ -432,14 +440,13 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 		for ei := range l.Endpoints {
 			e := &l.Endpoints[ei]
 			cfg, match, transport := c.transport.choose(e)
-			key := hostKey{addressName(e.Address), e.Hostname, cfg, e.Check}
+			key := hostKey{addressName(e.Address), e.Hostname, cfg, valueOf(e.Check)}
 			if hosts[key] != nil {
 				continue // the same endpoint twice: the first counts, as in Envoy
 			}
 			h := old[key]
 			if h == nil {
 				h = &Host{Address: e.Address, Name: key.name, Hostname: e.Hostname, Transport: transport, transport: cfg, TransportMatch: match, check: e.Check}
-				h.successRates = [2]float64{-1, -1}
 				m.cfg.Stats.Main().Inc(c.scope.Counter(cmp.Or(match, "default") + ".total_match_count"))
 				changed = true
 			}
@@ -448,6 +455,9 @@ func (m *Manager) buildHosts(c *Cluster) bool {
 				// Hosts of which the same is known share it: most of a cluster do.
 				info = &HostInfo{Weight: max(e.Weight, 1), Priority: l.Priority, Health: e.Health, Locality: loc, Metadata: e.Metadata,
 					Addresses: connectOrder(&c.cfg.Eyeballs, e.Address, e.More), TLVs: e.TLVs}
+			}
+			if c.cfg.Outlier != nil && h.history == nil {
+				h.history = newHistory()
 			}
 			h.info.Store(info)
 			h.setFlag(failedEDSHealth, e.Health == xdsresource.HealthUnhealthy || e.Health == xdsresource.HealthTimeout)
@@ -507,6 +517,11 @@ func (m *Manager) setDetector(c *Cluster) {
 		}
 		c.det = nil
 		return
+	}
+	for _, h := range c.ordered {
+		if h.history == nil {
+			h.history = newHistory()
+		}
 	}
 	c.outlierStats = c.scope.Block(outlierSet)
 	c.det = &detector{

@@ -39,7 +39,7 @@ func (l *Local) pickOriginalDst(c *lb.Context) *LocalHost {
 		}}}
 		h.Weight = 1
 		h.Host.transport, h.Host.Transport = l.version.transport.cfg, l.version.transport.own
-		h.Host.successRates = [2]float64{-1, -1}
+		h.Host.history = newHistory()
 		h.Host.info.Store(&HostInfo{Weight: 1})
 		l.dst.hosts[addr] = h
 	}

@@ -15,7 +15,11 @@ type outlier struct {
 	consecutiveGateway atomic.Uint32
 	consecutiveLocal   atomic.Uint32
 
-	// The rest belongs to the manager.
+	*history // nil where no outlier detection has been configured: a third of a host's size
+}
+
+// history is what outlier detection remembers of a host. It belongs to the manager.
+type history struct {
 	ejectedAt    time.Time
 	unejectedAt  time.Time
 	jitter       time.Duration
@@ -28,6 +32,8 @@ type outlier struct {
 	recoveredAt   time.Time
 	degradedTimes uint32 // times the base ejection time
 }
+
+func newHistory() *history { return &history{successRates: [2]float64{-1, -1}} }
 
 // origin is where a result comes from: the host, or our way to it.
 type origin uint8

@@ -38,7 +38,7 @@ func newBench(n int, cfg xdsresource.OutlierDetection) *bench {
 	}
 	l := &Local{detector: b.detector}
 	for i := range n {
-		h := &Host{Name: fmt.Sprint(i)}
+		h := &Host{Name: fmt.Sprint(i), outlier: outlier{history: newHistory()}}
 		b.hosts = append(b.hosts, h)
 		b.locals = append(b.locals, &LocalHost{Host: h, Local: l})
 	}

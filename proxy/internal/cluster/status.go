@@ -65,8 +65,11 @@ func (m *Manager) Status(ctx context.Context) ([]Status, error) {
 }
 
 func status(h *Host, s HostStats) HostStatus {
-	return HostStatus{Host: h, HostInfo: *h.Info(), Flags: h.HealthFlags(), Stats: s,
-		SuccessRate: h.successRates[external], LocalOriginSuccessRate: h.successRates[localOrigin]}
+	out := HostStatus{Host: h, HostInfo: *h.Info(), Flags: h.HealthFlags(), Stats: s, SuccessRate: -1, LocalOriginSuccessRate: -1}
+	if h.history != nil {
+		out.SuccessRate, out.LocalOriginSuccessRate = h.successRates[external], h.successRates[localOrigin]
+	}
+	return out
 }
 
 // hostStats collects the statistics of all hosts that workers know.

@@ -160,7 +160,7 @@ func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, erro
 }
 
 func (c *compiler) entries(v *VirtualHost, routes []*xdsresource.Route) ([]*Entry, error) {
-	var out []*Entry
+	out := make([]*Entry, 0, len(routes))
 	for i, r := range routes {
 		e, err := c.entry(v, r)
 		if err != nil {

@@ -56,19 +56,23 @@ func SetProcs(workers int) {
 }
 
 const (
-	// look is how often the resident size is looked at, which costs 10 us. Dropping costs page faults:
-	// what serving needs comes back, 2 MB at once and 7 over time, 4 ms of CPU. So above trimAbove it is done once in
-	// trimEvery, for what is not needed any more, and above trimSoon, which a collection
-	// reaches at once (it reads 2 MB of tables) but not serving, after trimWait: a sidecar is to stay below 25 MB.
+	// look is how often the resident size is looked at, which costs 10 us. Dropping the program's pages costs page
+	// faults: what serving needs comes back, 2 MB at once and 8 over time, 4 ms of CPU. So in a process above trimAbove it
+	// is done once in trimEvery, for what is not needed any more, and after trimWait where more than
+	// trimSoon of them are there: handshakes and collections (which read 2 MB of tables) touch as many within
+	// milliseconds, serving does not, and a sidecar is to stay below 25 MB.
 	look      = 50 * time.Millisecond
 	trimEvery = 10 * time.Second
 	trimAbove = 14 << 20
+	trimFrom  = 3 << 20
 	trimWait  = 250 * time.Millisecond
-	trimSoon  = 20 << 20
+	trimSoon  = 9 << 20
 	// idleHeap is how much of the heap may lie idle. The runtime gives it back too, minutes after it grew
 	// and to within a tenth of its goal: 4 MB too much for a sidecar that has had a thousand changes.
-	// A collection and what it touches cost 10 ms, and serving does not make the heap grow.
+	// A collection and what it touches cost 10 ms, and serving does not make the heap grow. Some of it cannot be given back:
+	// only idleMore above what the last time left is worth another.
 	idleHeap = 3 << 19
+	idleMore = 1 << 19
 	freeWait = 2 * time.Second
 	// freeAfter is how long after the start the heap is given back once more, when the first
 	// connections have been served.
@@ -82,7 +86,7 @@ func (f *Footprint) keep(done <-chan struct{}) {
 	defer ticker.Stop()
 	again := time.NewTimer(freeAfter)
 	defer again.Stop()
-	freed := time.Now()
+	freed, left := time.Now(), heapFree()
 	trimmed := freed
 	collector := pace{began: freed, cycles: collections()}
 	paced := ownCollector()
@@ -92,17 +96,19 @@ func (f *Footprint) keep(done <-chan struct{}) {
 			return
 		case <-again.C:
 			f.free()
+			left = heapFree()
 		case now := <-ticker.C:
 			if paced {
 				if percent, changed := collector.next(now, collections()); changed {
 					debug.SetGCPercent(percent)
 				}
 			}
+			all, program := resident()
 			switch {
-			case now.Sub(freed) >= freeWait && heapFree() > idleHeap:
+			case now.Sub(freed) >= freeWait && heapFree() > max(idleHeap, left+idleMore):
 				f.free()
-				freed, trimmed = now, now
-			case worthTrimming(Resident(), now.Sub(trimmed)):
+				freed, trimmed, left = now, now, heapFree()
+			case worthTrimming(all, program, now.Sub(trimmed)):
 				drop(f.text)
 				trimmed = now
 			}
@@ -110,9 +116,9 @@ func (f *Footprint) keep(done <-chan struct{}) {
 	}
 }
 
-// worthTrimming decides by the resident size, and the time since the last trimming.
-func worthTrimming(resident uint64, since time.Duration) bool {
-	return resident > trimSoon && since >= trimWait || resident > trimAbove && since >= trimEvery
+// worthTrimming decides by the resident size, how much of it are pages of the program, and the time since the last trimming.
+func worthTrimming(all, program uint64, since time.Duration) bool {
+	return program > trimSoon && since >= trimWait || all > trimAbove && program > trimFrom && since >= trimEvery
 }
 
 // heapFree is how many bytes of the heap have no object in them and are resident still.
@@ -208,19 +214,29 @@ func readOnlyMapping(line, file string) (start, end uintptr, ok bool) {
 	return uintptr(s), uintptr(e), true
 }
 
-// Resident returns the process's resident memory in bytes (proc(5), statm), 0 when it cannot be read.
+// Resident returns the process's resident memory in bytes, 0 when it cannot be read.
 func Resident() uint64 {
+	all, _ := resident()
+	return all
+}
+
+// resident returns the resident memory in bytes, and how much of it are pages of files: the program's (proc(5), statm).
+func resident() (all, program uint64) {
 	raw, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	f := strings.Fields(string(raw))
-	if len(f) < 2 {
-		return 0
+	if len(f) < 3 {
+		return 0, 0
 	}
-	pages, err := strconv.ParseUint(f[1], 10, 64)
+	page := uint64(os.Getpagesize())
+	all, err = strconv.ParseUint(f[1], 10, 64)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return pages * uint64(os.Getpagesize())
+	if program, err = strconv.ParseUint(f[2], 10, 64); err != nil {
+		return 0, 0
+	}
+	return all * page, program * page
 }

@@ -69,18 +69,20 @@ func TestNarrow(t *testing.T) {
 
 func TestWorthTrimming(t *testing.T) {
 	for _, tt := range []struct {
-		resident uint64
-		since    time.Duration
-		want     bool
+		all, program uint64
+		since        time.Duration
+		want         bool
 	}{
-		{12 << 20, time.Hour, false},
-		{16 << 20, time.Second, false},
-		{16 << 20, trimEvery, true},
-		{22 << 20, 0, false},
-		{22 << 20, trimWait, true},
+		{12 << 20, 8 << 20, time.Hour, false},
+		{16 << 20, 8 << 20, time.Second, false},
+		{16 << 20, 8 << 20, trimEvery, true},
+		{40 << 20, 2 << 20, time.Hour, false}, // there is nothing to give back
+		{22 << 20, 8 << 20, time.Second, false},
+		{22 << 20, 12 << 20, 0, false},
+		{22 << 20, 12 << 20, trimWait, true},
 	} {
-		if got := worthTrimming(tt.resident, tt.since); got != tt.want {
-			t.Errorf("%d MB resident, %v after the last: %v", tt.resident>>20, tt.since, got)
+		if got := worthTrimming(tt.all, tt.program, tt.since); got != tt.want {
+			t.Errorf("%d MB resident, %d of the program, %v after the last: %v", tt.all>>20, tt.program>>20, tt.since, got)
 		}
 	}
 }

@@ -300,7 +300,7 @@ type Endpoint struct {
 	Metadata Metadata
 	// LocalityMetadata is its locality's, by which transport_socket_matches choose where Metadata matches nothing.
 	LocalityMetadata Metadata
-	Check            EndpointCheck
+	Check            *EndpointCheck // nil: nothing of the sort
 	// TLVs are for the PROXY protocol's headers that this endpoint gets.
 	TLVs []proxyprotocol.TLV
 }

@@ -12,13 +12,13 @@ import (
 type Address struct {
 	IP   netip.Addr // valid for IP sockets
 	Host string     // DNS name, for STRICT_DNS and LOGICAL_DNS endpoints
+	Pipe string     // Unix socket path; a leading '@' means the abstract namespace
 	Port uint16
-	Pipe string // Unix socket path; a leading '@' means the abstract namespace
 
 	// For binding alone: the file mode of a Unix socket (0: as the umask leaves it), and
 	// whether an IPv6 socket takes IPv4 connections too.
-	PipeMode uint32
 	IPv4Too  bool
+	PipeMode uint32
 }
 
 // Direction is Envoy's core.v3.TrafficDirection.

@@ -41,6 +41,8 @@ func (p *parser) endpoints(path string, m *endpointv3.ClusterLoadAssignment, nam
 			SubZone:  l.GetLocality().GetSubZone(),
 			Weight:   uint32Or(l.GetLoadBalancingWeight(), 0),
 			Priority: l.GetPriority(),
+			// Thousands of lists live long: none has room left.
+			Endpoints: make([]Endpoint, 0, len(l.GetLbEndpoints())),
 		}
 		own := metadata(l.GetMetadata())
 		seen[loc.Priority] = true
@@ -91,11 +93,11 @@ func (p *parser) moreAddresses(path string, m *endpointv3.Endpoint, names bool) 
 	return out
 }
 
-func (p *parser) endpointCheck(path string, m *endpointv3.Endpoint_HealthCheckConfig) EndpointCheck {
+func (p *parser) endpointCheck(path string, m *endpointv3.Endpoint_HealthCheckConfig) *EndpointCheck {
 	if m == nil {
-		return EndpointCheck{}
+		return nil
 	}
-	c := EndpointCheck{Port: uint16(m.GetPortValue()), Hostname: m.GetHostname(), Disabled: m.GetDisableActiveHealthCheck()}
+	c := &EndpointCheck{Port: uint16(m.GetPortValue()), Hostname: m.GetHostname(), Disabled: m.GetDisableActiveHealthCheck()}
 	if m.GetPortValue() > 65535 {
 		p.bad(join(path, "port_value"), "%d is not a port", m.GetPortValue())
 	}
