@@ -37,7 +37,7 @@ func newFleet(addr string, n int, sotw bool, services, uses int) (*fleet, error)
 		if err != nil {
 			return nil, err
 		}
-		node, err := nodeOf(i, f.uses > 0)
+		node, err := nodeOf(i, f.workloads(services), f.uses > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -51,12 +51,20 @@ func newFleet(addr string, n int, sotw bool, services, uses int) (*fleet, error)
 	return f, nil
 }
 
-// nodeOf is the node of a sidecar as Istio's agent writes it; with onDemand, as Lateen's does.
-func nodeOf(i int, onDemand bool) (*corepb.Node, error) {
+// workloads is how many Deployments the proxies belong to: replicas of one use the same services.
+func (f *fleet) workloads(services int) int {
+	if f.uses == 0 {
+		return 1
+	}
+	return max(1, services/f.uses)
+}
+
+// nodeOf is the node of a sidecar, of one of so many workloads, as Istio's agent writes it; with onDemand, as Lateen's does.
+func nodeOf(i, workloads int, onDemand bool) (*corepb.Node, error) {
 	ip, name := fmt.Sprintf("10.200.%d.%d", i/250, 1+i%250), fmt.Sprintf("client-%d", i)
 	values := map[string]any{
 		"NAME": name, "NAMESPACE": "default", "CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": "1.32.0",
-		"INSTANCE_IPS": ip, "SERVICE_ACCOUNT": "default", "WORKLOAD_NAME": "client", "INTERCEPTION_MODE": "REDIRECT",
+		"INSTANCE_IPS": ip, "SERVICE_ACCOUNT": "default", "WORKLOAD_NAME": fmt.Sprintf("client-%d", i%workloads), "INTERCEPTION_MODE": "REDIRECT",
 		"LABELS": map[string]any{"app": "client", "version": "v1"},
 	}
 	if onDemand {

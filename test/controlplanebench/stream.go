@@ -159,7 +159,7 @@ func (p *proxy) take(b []byte) error {
 		if len(p.wanted[hostType]) == 0 {
 			return p.subscribe(hostType, p.uses, nil)
 		}
-		p.synced.Store(len(have) == len(p.uses))
+		p.synced.Store(!slices.ContainsFunc(p.uses, func(host string) bool { return have[host] == "" }))
 	}
 	return nil
 }

@@ -34,22 +34,31 @@ type entry struct {
 	problems config.Problems
 }
 
-// scan reads what changed and returns the difference to what was in force.
-func (s *Store) scan() Batch {
-	now := s.opts.Now()
-	next := map[string]*entry{}
-	var unreadable []string
-	var problems config.Problems
-	fail := func(path string, err error) {
-		unreadable = append(unreadable, path)
-		problems = append(problems, config.Problem{File: path, Text: plain(err)})
+// given are the objects of an entry, none of one that is nil.
+func (e *entry) given() []*config.Object {
+	if e == nil {
+		return nil
 	}
+	return e.objects
+}
+
+// look is what one scan finds.
+type look struct {
+	now     time.Time
+	changed map[string]*entry // by path, of files that are not as they were; nil: gone
+	failed  map[string]error  // files and folders that cannot be read, by path
+}
+
+// scan reads the whole tree and returns the difference to what was in force. Files that are as they were cost a look at their times.
+func (s *Store) scan() Batch {
+	l := &look{now: s.opts.Now(), changed: map[string]*entry{}, failed: map[string]error{}}
+	seen := make(map[string]bool, len(s.files))
 	_ = filepath.WalkDir(s.opts.Dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path != s.opts.Dir:
 			return nil // gone since it was listed
 		case err != nil:
-			fail(path, err)
+			l.failed[path] = err
 			return nil
 		case d.IsDir():
 			if path != s.opts.Dir && strings.HasPrefix(d.Name(), ".") {
@@ -59,66 +68,144 @@ func (s *Store) scan() Batch {
 		case !isConfig(d.Name()):
 			return nil
 		}
-		e, err := s.read(path, now, s.files[path])
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			fail(path, err)
-			return nil
-		}
-		if e != nil {
-			next[path] = e
-		}
+		seen[path] = true
+		s.lookAt(l, path)
 		return nil
 	})
-	// What cannot be read is as it was: a folder that is away for a moment must not take the mesh with it.
-	for path, e := range s.files {
-		for _, root := range unreadable {
-			if next[path] == nil && (path == root || strings.HasPrefix(path, root+string(filepath.Separator))) {
-				next[path] = e
+	for path := range s.files {
+		if !seen[path] && !l.below(path) {
+			l.changed[path] = nil
+		}
+	}
+	s.failed = l.failed
+	return s.finish(l)
+}
+
+// below says that a file is in a folder that cannot be read. It is as it was: a folder that is away for a moment must not take the mesh with it.
+func (l *look) below(path string) bool {
+	for root := range l.failed {
+		if strings.HasPrefix(path, root+string(filepath.Separator)) {
+			return true
+		}
+	}
+	return false
+}
+
+// scanNamed is scan where what may have changed is known: these files and no others. It costs what they cost, whatever the size of the tree.
+func (s *Store) scanNamed(paths []string) Batch {
+	l := &look{now: s.opts.Now(), changed: map[string]*entry{}, failed: map[string]error{}}
+	for _, path := range paths {
+		s.lookAt(l, path)
+	}
+	for _, path := range paths {
+		if err := l.failed[path]; err != nil {
+			s.failed[path] = err
+		} else {
+			delete(s.failed, path)
+		}
+	}
+	return s.finish(l)
+}
+
+// named returns the files that may have changed by what the file system has said; false when only a look at the whole tree can tell: a folder
+// came, went or could not be read.
+func (s *Store) named(watched func(dir string) bool) ([]string, bool) {
+	var paths []string
+	for path := range s.missing {
+		paths = append(paths, path)
+	}
+	for path := range s.suspects {
+		info, err := os.Lstat(path)
+		switch {
+		case err == nil && info.IsDir(), err != nil && watched(path):
+			return nil, false
+		case path == s.opts.MeshFile: // it is looked at each time
+		case !isConfig(filepath.Base(path)):
+		default:
+			if _, too := s.missing[path]; !too {
+				paths = append(paths, path)
 			}
 		}
 	}
-	s.hold(next, now)
-	mesh := s.scanMesh(now)
+	for path := range s.failed {
+		if info, err := os.Lstat(path); err != nil || info.IsDir() {
+			return nil, false
+		}
+	}
+	return paths, true
+}
+
+// lookAt notes how a file differs from what was read of it last.
+func (s *Store) lookAt(l *look, path string) {
+	old := s.files[path]
+	e, err := s.read(path, l.now, old)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e = nil
+	case err != nil:
+		l.failed[path] = err // it is as it was
+		return
+	}
+	if e != old {
+		l.changed[path] = e
+	}
+}
+
+// finish merges what a scan found.
+func (s *Store) finish(l *look) Batch {
+	s.hold(l)
+	mesh := s.scanMesh(l.now)
 	// Files that were not read yet are suspects of the next scan, at once: those that the system names meanwhile join them.
 	s.suspects, s.unsettled = s.unsettled, map[string]bool{}
 	s.started = true
-	return s.merge(next, problems, mesh)
+	return s.merge(l.changed, mesh)
 }
 
 // hold keeps what files held that are missed for the first time, or while others are being written. One that takes the place of another may have come into a folder
 // that was read before it, or not have been read yet: between the two the mesh has neither.
-func (s *Store) hold(next map[string]*entry, now time.Time) {
+func (s *Store) hold(l *look) {
 	missing := map[string]time.Time{}
-	elsewhere := map[config.Key]bool{}
-	for _, e := range next {
-		for _, o := range e.objects {
-			elsewhere[o.Key()] = true
-		}
-	}
-	for path, e := range s.files {
-		if next[path] != nil {
+	var comes map[config.Key]bool // in files that changed, made when it is needed
+	for path, e := range l.changed {
+		old := s.files[path]
+		if e != nil || old == nil {
 			continue
 		}
 		since, again := s.missing[path]
 		if !again {
-			since = now
+			since = l.now
 		}
-		if again && (len(s.unsettled) == 0 || now.Sub(since) >= emptied) {
+		if again && (len(s.unsettled) == 0 || l.now.Sub(since) >= emptied) {
 			continue
 		}
+		if comes == nil {
+			comes = map[config.Key]bool{}
+			for _, e := range l.changed {
+				for _, o := range e.given() {
+					comes[o.Key()] = true
+				}
+			}
+		}
 		missing[path] = since
-		held := &entry{path: path, info: e.info} // should the file be back, it is read anew
-		for _, o := range e.objects {
-			if !elsewhere[o.Key()] {
+		held := &entry{path: path, info: old.info} // should the file be back, it is read anew
+		for _, o := range old.objects {
+			if !comes[o.Key()] && !s.stays(o.Key(), l) {
 				held.objects = append(held.objects, o)
 			}
 		}
-		next[path] = held
+		l.changed[path] = held
 	}
 	s.missing = missing
+}
+
+// stays says that an object is in a file that did not change.
+func (s *Store) stays(key config.Key, l *look) bool {
+	for _, g := range s.givers[key] {
+		if _, changed := l.changed[g.path]; !changed {
+			return true
+		}
+	}
+	return false
 }
 
 // read returns a file's entry: the old one when the file is the same. It is nil for what is no regular file.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,8 @@ type Options struct {
 	MeshFile string
 	// Accept returns why a kind does not belong into this store, nil when it does. Default: every kind belongs.
 	Accept func(*schema.Kind) error
-	// Rescan is how often the tree is looked at even when the file system reports nothing. Default 5 s, and 1 s where it cannot report.
+	// Rescan is how often the tree is looked at even when the file system reports nothing. Default 5 s, and 1 s where it cannot report; less often,
+	// a minute at most, when the tree is so large that looking at it takes a while.
 	Rescan time.Duration
 	// Logger gets a line for each mistake that appears and each that is gone. Default: none.
 	Logger *slog.Logger
@@ -68,11 +70,18 @@ type Store struct {
 	started   bool
 	// missing are files that the last scan did not find, and when they were first missed.
 	missing map[string]time.Time
+	// failed are files and folders that could not be read when they were looked at last, by path.
+	failed map[string]error
+	// givers are the files that each object is in, by path; the first counts. twice are the objects in more than one, kept those whose last good
+	// form is in force, and wrong the files with mistakes.
+	givers map[config.Key][]giver
+	twice  map[config.Key]bool
+	kept   map[config.Key]bool
+	wrong  map[string]bool
 
-	mu       sync.Mutex // guards what other goroutines read
+	mu       sync.Mutex // guards what other goroutines read; Run's alone changes it
 	objects  map[config.Key]*config.Object
 	mistakes []Mistake
-	synced   time.Time
 	number   uint64
 	// meshVersion is that of the mesh configuration in force.
 	meshVersion string
@@ -95,7 +104,11 @@ func New(opts Options) *Store {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Store{opts: opts, log: opts.Logger, files: map[string]*entry{}, suspects: map[string]bool{}, unsettled: map[string]bool{}, objects: map[config.Key]*config.Object{}}
+	return &Store{
+		opts: opts, log: opts.Logger, files: map[string]*entry{}, suspects: map[string]bool{}, unsettled: map[string]bool{},
+		givers: map[config.Key][]giver{}, twice: map[config.Key]bool{}, kept: map[config.Key]bool{}, wrong: map[string]bool{},
+		objects: map[config.Key]*config.Object{},
+	}
 }
 
 // Run reads the tree, delivers everything in a first batch (which may be empty), and then each change, within a moment of its being written,
@@ -116,9 +129,13 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 			rescan = time.Second
 		}
 	}
-	w.follow() // before reading: what changes while it is read is seen again
-	sink(s.scan())
-	tick := time.NewTicker(rescan)
+	all := func() Batch {
+		w.follow() // before reading: what changes while it is read is seen again
+		return s.scan()
+	}
+	begin := time.Now()
+	sink(all())
+	tick := time.NewTimer(rest(rescan, time.Since(begin)))
 	defer tick.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -126,21 +143,39 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 		if len(s.suspects)+len(s.missing) > 0 {
 			again.Reset(settling)
 		}
+		due := false
 		select {
 		case <-again.C:
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			due = true
 		case e := <-w.events():
 			s.suspects[e.path] = s.suspects[e.path] || e.written
 			w.settle(ctx, s.suspects)
 		}
-		w.follow()
-		if b := s.scan(); !b.empty() {
+		var b Batch
+		if paths, known := s.named(w.watches); known && !due {
+			b = s.scanNamed(paths)
+		} else {
+			begin := time.Now()
+			b = all()
+			tick.Reset(rest(rescan, time.Since(begin)))
+		}
+		if !b.empty() {
 			sink(b)
 		}
 	}
 }
+
+// rest is how long to wait until the tree is looked at again, after a look that took so long: in a large tree it is done less often, so that
+// it never takes more than a two-hundredth of a processor.
+func rest(rescan, took time.Duration) time.Duration {
+	return min(max(rescan, 200*took), max(rescan, mostRest))
+}
+
+// mostRest bounds what rest answers.
+const mostRest = time.Minute
 
 // Objects returns what is in force, by key.
 func (s *Store) Objects() []*config.Object {
@@ -158,7 +193,7 @@ func (s *Store) Objects() []*config.Object {
 func (s *Store) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{Number: s.number, Objects: s.objects, MeshVersion: s.meshVersion}
+	return State{Number: s.number, Objects: maps.Clone(s.objects), MeshVersion: s.meshVersion}
 }
 
 // Mistakes returns what is wrong in the files now, by file and line.

@@ -61,6 +61,9 @@ func (w *watcher) close() {
 	<-w.ended
 }
 
+// watches says whether a path is that of a folder that was there at the last look.
+func (w *watcher) watches(path string) bool { return w.watched[path] }
+
 func (w *watcher) events() <-chan event { return w.paths }
 
 // run passes on the paths of events that matter.
