@@ -49,6 +49,8 @@ type Builder struct {
 	// passthroughs counts the gateways with a server of mode AUTO_PASSTHROUGH.
 	passthroughs int
 	ruleLabels   map[string]int // label name to the number of rules that ask for it
+	// rulesOf are the destination rules of each namespace and host (ruleKey), by their keys.
+	rulesOf map[string]map[string]*model.DestinationRule
 }
 
 type objectID struct {
@@ -67,7 +69,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, rulesOf: map[string]map[string]*model.DestinationRule{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
 		delegation:  newDelegation(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -403,24 +404,27 @@ func (b *Builder) indexRules(s *model.Snapshot, diffs []diff[model.DestinationRu
 		}
 	}
 	for _, d := range diffs {
-		for _, r := range []*model.DestinationRule{d.old, d.new} {
+		for i, r := range []*model.DestinationRule{d.old, d.new} {
 			if r == nil {
 				continue
 			}
-			touched[ruleKey(r)] = true
+			key := ruleKey(r)
+			touched[key] = true
+			if i == 0 {
+				delete(b.rulesOf[key], d.key)
+			} else {
+				at(b.rulesOf, key)[d.key] = r
+			}
 			mark(&ch.Hosts, r.Host)
 		}
 		b.countLabels(ruleLabels(d.old), ruleLabels(d.new))
 	}
 	var edits []model.Edit[[]*model.DestinationRule]
 	for key := range touched {
-		ns, _, _ := strings.Cut(key, "/")
-		var rules []*model.DestinationRule
-		for _, r := range s.DestinationRules.Prefix(ns + "/") {
-			if ruleKey(r) == key {
-				rules = append(rules, r)
-			}
+		if len(b.rulesOf[key]) == 0 {
+			delete(b.rulesOf, key)
 		}
+		rules := slices.Collect(maps.Values(b.rulesOf[key]))
 		model.SortDestinationRules(rules)
 		edits = append(edits, model.Edit[[]*model.DestinationRule]{Key: key, Value: mergeRules(rules, b.next), Delete: len(rules) == 0})
 	}

@@ -3,6 +3,7 @@ package translate
 import (
 	"sort"
 	"strings"
+	"sync"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
@@ -22,11 +23,19 @@ const maxAsked = 253 + 1 + 5
 // Hosts answers which virtual host of a route configuration serves a host that a request named.
 // It is made for one snapshot and Scope, and immutable.
 type Hosts struct {
-	s      *model.Snapshot
-	p      *model.Proxy
-	ps     *envoyfilter.Patches
-	name   string // of the route configuration
-	routed routed
+	s    *model.Snapshot
+	p    *model.Proxy
+	ps   *envoyfilter.Patches
+	name string // of the route configuration
+	of   routes
+	// table has all virtual hosts of the route configuration. It is made when a host is asked for that is no service's own
+	// name: it costs a walk over all services of the port.
+	once  sync.Once
+	table hostTable
+}
+
+// hostTable finds virtual hosts by domain.
+type hostTable struct {
 	exact  map[string]*virtualHost // by domain in lower case
 	suffix []suffixHost            // of wildcards, the longest first
 	rest   []*virtualHost          // for whatever has no other, before unknownHost
@@ -43,35 +52,44 @@ func HostsOf(s *model.Snapshot, p *model.Proxy, routes string) *Hosts {
 	if p.Type == model.Router {
 		return nil
 	}
-	r, ok := routedHosts(s, p, s.ScopeOf(p), routes)
+	of, ok := routesOf(s.ScopeOf(p), routes)
 	if !ok {
 		return nil
 	}
-	h := &Hosts{s: s, p: p, ps: envoyfilter.For(s, p), name: routes, routed: r, exact: map[string]*virtualHost{}}
-	for i := range r.hosts {
-		v := &r.hosts[i]
-		if r.servesAll(p) {
-			h.rest = append(h.rest, v)
-		}
-		for _, d := range v.domains {
-			switch d := strings.ToLower(d); {
-			case d == "*":
-				h.rest = append(h.rest, v)
-			case d[0] == '*':
-				h.suffix = append(h.suffix, suffixHost{d[1:], v})
-			default:
-				h.exact[d] = v
+	return &Hosts{s: s, p: p, ps: envoyfilter.For(s, p), name: routes, of: of}
+}
+
+// all returns the table of all virtual hosts.
+func (h *Hosts) all() *hostTable {
+	h.once.Do(func() {
+		r := h.of.hosts(h.s, h.p)
+		t := &h.table
+		t.exact = make(map[string]*virtualHost, len(r.hosts))
+		for i := range r.hosts {
+			v := &r.hosts[i]
+			if r.servesAll(h.p) {
+				t.rest = append(t.rest, v)
+			}
+			for _, d := range v.domains {
+				switch d := strings.ToLower(d); {
+				case d == "*":
+					t.rest = append(t.rest, v)
+				case d[0] == '*':
+					t.suffix = append(t.suffix, suffixHost{d[1:], v})
+				default:
+					t.exact[d] = v
+				}
 			}
 		}
-	}
-	sort.SliceStable(h.suffix, func(i, j int) bool { return len(h.suffix[i].suffix) > len(h.suffix[j].suffix) })
-	return h
+		sort.SliceStable(t.suffix, func(i, j int) bool { return len(t.suffix[i].suffix) > len(t.suffix[j].suffix) })
+	})
+	return &h.table
 }
 
 // Host returns the virtual host for one host, as a request names it, with the port if there was
 // one: the one that would serve it if the proxy had the whole route configuration, or the one for
 // unknown hosts. Its domain is just that host, since the proxy has only what it asked for. False:
-// that is no host.
+// that is no host. Its Reads are filled, and say what can change it (HostReads).
 func (h *Hosts) Host(host string) (Resource, bool) {
 	if host == "" || len(host) > maxAsked || strings.ContainsAny(host, "/*") {
 		return Resource{}, false
@@ -85,8 +103,8 @@ func (h *Hosts) Host(host string) (Resource, bool) {
 	for _, v := range found {
 		v.key(k, h.s, h.p)
 	}
-	return Resource{Name: name, Key: k.String() + h.ps.RouteKey(envoyfilter.Outbound, h.name, nil), build: func() proto.Message {
-		vh := h.patched(unknownHost(h.s, h.p, h.routed.egress))
+	return Resource{Name: name, Key: k.String() + h.ps.RouteKey(envoyfilter.Outbound, h.name, nil), Reads: h.reads(host, found), build: func() proto.Message {
+		vh := h.patched(unknownHost(h.s, h.p, h.of.egress))
 		for _, v := range found {
 			if built := h.patched(v.build(h.s, h.p)); built != nil {
 				vh = built
@@ -112,20 +130,24 @@ func (h *Hosts) patched(vh *routev3.VirtualHost) *routev3.VirtualHost {
 // candidates are the virtual hosts that a host fits, the best first; one that turns out to have no
 // routes leaves it to the next.
 func (h *Hosts) candidates(host string) []*virtualHost {
-	if !h.routed.explicit {
+	if !h.of.explicit {
 		host = trimPort(host)
 	}
+	if v := h.service(host); v != nil {
+		return []*virtualHost{v}
+	}
+	t := h.all()
 	var out []*virtualHost
-	if v := h.exact[host]; v != nil {
+	if v := t.exact[host]; v != nil {
 		out = append(out, v)
 	}
-	for _, s := range h.suffix {
+	for _, s := range t.suffix {
 		// A wildcard stands for at least one character.
 		if len(s.suffix) < len(host) && strings.HasSuffix(host, s.suffix) {
 			out = append(out, s.host)
 		}
 	}
-	return append(out, h.rest...)
+	return append(out, t.rest...)
 }
 
 // trimPort takes the port from a host, which may be an IPv6 address in brackets, or a bare one.

@@ -34,6 +34,8 @@ type Resource struct {
 	// asked for by many (listeners but virtualInbound): they are compared by their bytes.
 	Key   string
 	build func() proto.Message
+	// Reads, of a virtual host that is asked for by name: what it was derived from, in the terms of HostReads.
+	Reads []string
 	// patched: an EnvoyFilter is for it, and Key says which.
 	patched bool
 }

@@ -72,14 +72,19 @@ func routedHosts(s *model.Snapshot, p *model.Proxy, scope *model.SidecarScope, n
 	if !ok {
 		return routed{}, false
 	}
+	return of.hosts(s, p), true
+}
+
+// hosts are the virtual hosts of the route configuration.
+func (of routes) hosts(s *model.Snapshot, p *model.Proxy) routed {
 	r := routed{egress: of.egress, explicit: of.explicit}
 	if of.svc == nil {
 		r.hosts = sidecarHosts(s, p, of.egress, of.port)
-		return r, true
+		return r
 	}
 	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: of.port}
 	r.hosts = []virtualHost{{host: of.svc.Host, port: of.port, svc: of.svc, rules: rc.inForce(of.egress.RulesFor(of.svc.Host)), domains: []string{"*"}}}
-	return r, true
+	return r
 }
 
 // routes is what the name of a route configuration of a sidecar says: of a port ("80"), of one

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
 )
 
@@ -25,9 +26,15 @@ type scope struct {
 // state is a scope at one version. Its maps are filled as they are asked for; sets are nil until then.
 type state struct {
 	version uint64
+	// passing: it is of an older version than the scope's last and not remembered.
+	passing bool
 	cds     *Set
-	eds     *Set
-	rds     map[string]*Resource // nil value: the name does not exist
+	eds     *history[*Resource] // nil value: there is none of the name
+	// edsExact says that since edsFrom, the version before, only edsTouched may differ.
+	edsExact   bool
+	edsFrom    uint64
+	edsTouched []string
+	rds        map[string]*Resource // nil value: the name does not exist
 
 	// pods are translate.CalledPods, and lds the outbound listeners by translate.OutboundKey; nil until they are asked for.
 	pods map[string]bool
@@ -38,7 +45,9 @@ type state struct {
 	// subscribed to.
 	joined   map[join]*Set
 	selected map[*Names]*Set
-	used     onDemand
+	// selectedBefore is selected of the state before.
+	selectedBefore map[*Names]*Set
+	used           onDemand
 }
 
 // join is a set of the scope's and the version of a proxy's own one that it is joined with.
@@ -93,14 +102,15 @@ func (s *scope) at(v *View, p *Proxy) *state {
 			return st
 		}
 	}
-	next := &state{version: v.snap.Version, rds: map[string]*Resource{}, used: newOnDemand()}
+	next := &state{version: v.snap.Version, rds: map[string]*Resource{}, eds: newHistory[*Resource](v.snap.Version), used: newOnDemand(v.snap.Version)}
 	if n := len(s.states); n > 0 {
 		last := s.states[n-1]
 		if last.version > next.version {
+			next.passing = true
 			return next // an old view asked again: derived for this once
 		}
 		if change := v.since(last.version); change != nil {
-			next.follow(last, v, p, translate.Affects(change, v.snap, p.Proxy))
+			next.follow(last, s.states[max(0, n+1-keepStates)].version, v, p, change)
 		}
 	}
 	s.states = append(s.states, next)
@@ -110,8 +120,10 @@ func (s *scope) at(v *View, p *Proxy) *state {
 	return next
 }
 
-// follow takes over from the state before what a change does not touch, and derives the hosts that it does touch.
-func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
+// follow takes over from the state before what a change does not touch, and derives the hosts that it does touch. oldest is the oldest version
+// that the scope goes on to have.
+func (n *state) follow(last *state, oldest uint64, v *View, p *Proxy, change *model.Change) {
+	a := translate.Affects(change, v.snap, p.Proxy)
 	if last.cds != nil && !a.AllClusters {
 		n.cds = last.cds
 		if len(a.ClusterHosts) > 0 {
@@ -126,20 +138,15 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 			n.cds = keepPointers(last.cds, v.cache.encodeAll(translate.ClusterType, fresh).Union(kept))
 		}
 	}
-	if last.eds != nil && !a.AllEndpoints {
-		var names []string
-		for _, r := range last.eds.All() {
-			if a.Endpoint(r.Name) {
-				names = append(names, r.Name)
-			}
-		}
+	n.selectedBefore = last.selected
+	if !a.AllEndpoints {
 		n.eds = last.eds
-		if len(names) > 0 {
-			fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, names))
-			n.eds = keepPointers(last.eds, fresh.Union(last.eds.Without(a.Endpoint)))
+		n.edsFrom = last.version
+		if n.edsTouched, n.edsExact = n.eds.advance(n.version, oldest, a.EndpointHosts); n.edsExact && len(n.edsTouched) == 0 {
+			n.selected, n.selectedBefore = maps.Clone(last.selected), last.selectedBefore
 		}
 	}
-	n.followOnDemand(last, a)
+	n.followOnDemand(last, oldest, v, p, change, a)
 	if a.Listeners {
 		n.before = last.lds
 	} else {
@@ -151,6 +158,9 @@ func (n *state) follow(last *state, v *View, p *Proxy, a translate.Affected) {
 		}
 	}
 }
+
+// remembers says that what is derived now of a history is in it, so that the state after this one knows what of it is touched.
+func (st *state) remembers(h *history[*Resource]) bool { return !st.passing && h.newest == st.version }
 
 // clusters returns the scope's clusters with a proxy's own ones.
 func (s *scope) clusters(v *View, p *Proxy, own *Set) *Set {
@@ -203,8 +213,8 @@ func (st *state) outbound(v *View, p *Proxy) *Set {
 	return set
 }
 
-// endpoints returns the assignments that are subscribed to; those that were not asked for before are derived and kept.
-func (s *scope) endpoints(v *View, p *Proxy, sub Subscription) *Set {
+// endpoints returns the assignments that are subscribed to; those that were not asked for before are derived and kept. newest as in hosts.
+func (s *scope) endpoints(v *View, p *Proxy, sub Subscription) (set *Set, newest bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.at(v, p)
@@ -212,21 +222,46 @@ func (s *scope) endpoints(v *View, p *Proxy, sub Subscription) *Set {
 	if sub.All {
 		names = names.Union(NewNames(translate.EndpointNames(v.snap, p.Proxy)))
 	}
+	newest = st.remembers(st.eds)
 	if set := st.selected[names]; set != nil {
-		return set
+		return set, newest
 	}
-	if missing := st.eds.Missing(names); missing.Len() > 0 {
-		fresh := v.cache.encodeAll(translate.EndpointType, translate.Endpoints(v.snap, p.Proxy, missing.All()))
-		st.eds = fresh.Union(st.eds)
+	out := make([]*Resource, 0, names.Len())
+	for _, name := range names.All() {
+		if r := st.assignment(v, p, name); r != nil {
+			out = append(out, r)
+		}
 	}
-	set := st.eds.Select(names)
+	set = NewSet(out)
 	if names.Len() >= minShared {
+		if before := st.selectedBefore[names]; before != nil {
+			set = keepPointers(before, set)
+		}
 		if st.selected == nil || len(st.selected) >= maxShared {
 			st.selected = map[*Names]*Set{}
 		}
 		st.selected[names] = set
 	}
-	return set
+	return set, newest
+}
+
+// concernsEndpoints says whether some of the endpoints of these names may differ from what they were at a version.
+func (s *scope) concernsEndpoints(v *View, p *Proxy, since uint64, names *Names) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.at(v, p)
+	return !st.edsExact || st.edsFrom != since || slices.ContainsFunc(st.edsTouched, names.Has)
+}
+
+// assignment returns the endpoints of a cluster, nil when it may not have any.
+func (st *state) assignment(v *View, p *Proxy, name string) *Resource {
+	return resource(st.eds, st.version, name, func() (*Resource, []string) {
+		var r *Resource
+		for _, t := range translate.Endpoints(v.snap, p.Proxy, []string{name}) {
+			r = v.cache.encode(translate.EndpointType, t)
+		}
+		return r, []string{translate.ClusterHost(name)}
+	})
 }
 
 func (s *scope) routes(v *View, p *Proxy, sub Subscription) *Set {

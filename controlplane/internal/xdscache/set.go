@@ -23,7 +23,7 @@ type Set struct {
 	index     map[string]int // made when a client first states what it has
 
 	leadsOnce sync.Once
-	leads     *Names // see clusterNames
+	leads     *Names // see leadsTo
 
 	// whole is the first byte of what Delta returned last, while a stream is sending it.
 	mu    sync.Mutex

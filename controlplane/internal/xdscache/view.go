@@ -65,7 +65,12 @@ type Proxy struct {
 	// Of a proxy that asks on demand: its virtual hosts, the clusters that they and its listeners lead to, and what it asks for.
 	hosts owned
 	used  owned
-	asks  *Names
+	// usedFrom are the sets that used follows from.
+	usedFrom [3]*Set
+	asks     *Names
+	// eds are the endpoints of what edsOf names.
+	eds   owned
+	edsOf Subscription
 	// begin is what it is sent without asking, named that its Sidecar's services are among that.
 	begin *Names
 	named bool
@@ -141,11 +146,12 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		}
 		if sub.Names != p.Asked() { // it has come with them just now
 			names, named := p.wanted()
-			return v.scope(p).hosts(v, p, names.Union(sub.Names), named && sub.All)
+			set, _ := v.scope(p).hosts(v, p, names.Union(sub.Names), named && sub.All)
+			return set
 		}
 		return v.hostsOf(p)
 	case translate.EndpointType:
-		return v.scope(p).endpoints(v, p, sub)
+		return v.endpointsOf(p, sub)
 	case translate.SecretType:
 		// Never all of them: there is no list of what a proxy may read but what it knows to ask for.
 		return v.cache.encodeAll(translate.SecretType, translate.Secrets(v.snap, p.Proxy, sub.Names.All()))
@@ -163,51 +169,79 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	return set.Select(sub.Names)
 }
 
+// always is of a set that is remembered whenever it is derived.
+func always(derive func() *Set) func() (*Set, bool) {
+	return func() (*Set, bool) { return derive(), true }
+}
+
 // outbound returns outbound listeners that no other proxy has.
 func (v *View) outbound(p *Proxy) *Set {
-	return v.own(p, &p.outbound, func(a translate.Affected) bool { return a.Listeners }, func() *Set {
+	return v.own(p, &p.outbound, func(a translate.Affected) bool { return a.Listeners }, always(func() *Set {
 		return v.cache.encodeAll(translate.ListenerType, translate.OutboundListeners(v.snap, p.Proxy))
-	})
+	}))
 }
 
 func (v *View) inbound(p *Proxy) *Set {
-	return v.own(p, &p.inbound, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
+	return v.own(p, &p.inbound, func(a translate.Affected) bool { return a.Inbound }, always(func() *Set {
 		return v.cache.encodeAll(translate.ListenerType, translate.InboundListeners(v.snap, p.Proxy))
-	})
+	}))
 }
 
 // clustersOf returns the clusters of a proxy's own workload.
 func (v *View) clustersOf(p *Proxy) *Set {
-	return v.own(p, &p.own, func(a translate.Affected) bool { return a.Inbound }, func() *Set {
+	return v.own(p, &p.own, func(a translate.Affected) bool { return a.Inbound }, always(func() *Set {
 		return v.cache.encodeAll(translate.ClusterType, translate.InboundClusters(v.snap, p.Proxy))
-	})
+	}))
 }
 
 // hostsOf returns the virtual hosts that a proxy asks for, and those that it is sent without asking.
 func (v *View) hostsOf(p *Proxy) *Set {
 	names, named := p.wanted()
-	return v.own(p, &p.hosts, func(a translate.Affected) bool { return a.Routes || named && a.Listeners }, func() *Set {
+	return v.own(p, &p.hosts, func(a translate.Affected) bool {
+		return named && a.Listeners || a.Routes && v.scope(p).concernsHosts(v, p, p.hosts.version, names)
+	}, func() (*Set, bool) {
 		return v.scope(p).hosts(v, p, names, named)
+	})
+}
+
+// endpointsOf returns the endpoints that a proxy subscribes to. Those of many names are the scope's to remember.
+func (v *View) endpointsOf(p *Proxy, sub Subscription) *Set {
+	if sub.All || sub.Names.Len() >= minShared {
+		set, _ := v.scope(p).endpoints(v, p, sub)
+		return set
+	}
+	return v.own(p, &p.eds, func(a translate.Affected) bool {
+		return p.edsOf != sub || a.AllEndpoints || len(a.EndpointHosts) > 0 && v.scope(p).concernsEndpoints(v, p, p.eds.version, sub.Names)
+	}, func() (*Set, bool) {
+		set, newest := v.scope(p).endpoints(v, p, sub)
+		if newest {
+			p.edsOf = sub
+		}
+		return set, newest
 	})
 }
 
 // usedClusters returns the clusters of a proxy's own workload and those that its outbound listeners and the virtual hosts that it asks for
 // lead to.
 func (v *View) usedClusters(p *Proxy) *Set {
-	listeners, hosts, own := v.scope(p).outbound(v, p), v.hostsOf(p), v.clustersOf(p)
+	from := [...]*Set{v.scope(p).outbound(v, p), v.hostsOf(p), v.clustersOf(p)}
 	return v.own(p, &p.used, func(a translate.Affected) bool {
-		return a.Inbound || a.Listeners || a.Routes || a.AllClusters || len(a.ClusterHosts) > 0
-	}, func() *Set {
-		return v.scope(p).usedClusters(v, p, listeners, hosts).Union(own)
+		return p.usedFrom != from || a.AllClusters || len(a.ClusterHosts) > 0 && v.scope(p).concernsClusters(v, p, p.used.version, from[:2]...)
+	}, func() (*Set, bool) {
+		set, newest := v.scope(p).usedClusters(v, p, from[:2]...)
+		if newest {
+			p.usedFrom = from
+		}
+		return set.Union(from[2]), newest
 	})
 }
 
 // own derives a set that belongs to one proxy, unless nothing since its last version concerns it. Resources whose bytes did not change keep
-// their pointers.
-func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, derive func() *Set) *Set {
+// their pointers. What is derived is remembered where derive says so.
+func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, derive func() (*Set, bool)) *Set {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if o.valid && o.version == v.snap.Version {
+	if o.valid && o.version == v.snap.Version && !concerned(translate.Affected{}) {
 		return o.set
 	}
 	newer := o.valid && o.version > v.snap.Version
@@ -217,11 +251,11 @@ func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, 
 			return o.set
 		}
 	}
-	set := derive()
+	set, remember := derive()
 	if newer {
 		return set // an old view asked again: what is remembered is newer and stays
 	}
-	*o = owned{valid: true, version: v.snap.Version, set: keepPointers(o.set, set)}
+	*o = owned{valid: remember, version: v.snap.Version, set: keepPointers(o.set, set)}
 	return o.set
 }
 
