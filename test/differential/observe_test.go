@@ -64,7 +64,9 @@ func (n normaliser) text(s string) string {
 
 // numbers are fields whose value is a measured time or a running number: only whether there
 // is one is compared.
-var numbers = regexp.MustCompile(`(?i)^(log\[\d+\]\.(connection_id|duration|request_duration|request_tx_duration|response_duration|response_tx_duration|start_time\(%s\))|.*\.header\.x-envoy-upstream-service-time|upstream\.[a-z0-9-]+\[[1-9]\]\.header\.x-envoy-expected-rq-timeout-ms)$`)
+var numbers = regexp.MustCompile(`(?i)^(log\[\d+\]\.(connection_id|duration|request_duration|request_tx_duration|response_duration|response_tx_duration|start_time\(%s\))|.*\.header\.x-envoy-upstream-service-time|upstream\.[a-z0-9-]+\[[1-9]\]\.header\.x-envoy-expected-rq-timeout-ms|upstream\.export-.*\.(portValue|port))$`)
+
+func (o outcome) fields() []string { return slices.Sorted(maps.Keys(o)) }
 
 func (o outcome) set(n normaliser, field, value string) {
 	value = n.text(value)
@@ -126,7 +128,11 @@ func (s *side) observe(c *testCase, got *seen) (outcome, error) {
 		o["tls"] = got.tls
 	}
 	for name, or := range s.origins {
-		for i, m := range or.seen() {
+		seen := or.seen()
+		if strings.HasPrefix(name, "export-") {
+			slices.SortStableFunc(seen, byKind)
+		}
+		for i, m := range seen {
 			o.message(n, fmt.Sprintf("upstream.%s[%d]", name, i), &m)
 		}
 	}
@@ -155,6 +161,12 @@ func (s *side) observe(c *testCase, got *seen) (outcome, error) {
 	for k, v := range changed {
 		if c.comparesStat(k) {
 			o["stat."+n.text(k)] = fmt.Sprint(v)
+		}
+	}
+	for name := range s.origins {
+		if strings.HasPrefix(name, "export-") {
+			o.nameIDs()
+			break
 		}
 	}
 	return o, nil

@@ -24,13 +24,13 @@ type origin struct {
 	received []message
 	conns    map[net.Conn]bool
 	wg       sync.WaitGroup
-	grpc     *http.Server // of an authorizer; nil: none
+	grpc     *http.Server // of an authorizer or collector; nil: none
 }
 
 // startOrigin listens. A name that begins with "tcp-" is no HTTP: "tcp-echo" sends back what
 // it gets until the end, "tcp-greet" says one line and closes, "tcp-sink" answers the number of
 // bytes when all is there. One that begins with "tls-" speaks TLS with the certificate server, and
-// "authz-" is an authorizer over gRPC.
+// "authz-" is an authorizer over gRPC, "export-" a collector of access logs and spans.
 func startOrigin(name, addr string, certs *certificates) (*origin, error) {
 	lis, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -46,6 +46,10 @@ func startOrigin(name, addr string, certs *certificates) (*origin, error) {
 	o := &origin{name: name, lis: lis, conns: map[net.Conn]bool{}}
 	if strings.HasPrefix(name, "authz-") {
 		o.grpc = serveAuthz(o, lis)
+		return o, nil
+	}
+	if strings.HasPrefix(name, "export-") {
+		o.grpc = serveCollector(o, lis)
 		return o, nil
 	}
 	o.wg.Go(o.accept)

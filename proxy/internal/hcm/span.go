@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -38,12 +39,12 @@ func (s *stream) reportSpans() {
 	own := &tracing.Span{
 		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled},
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound || t.Call != 0,
-		Shared:  t.Joined, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
-		Error: s.info.ResponseCode >= 500 || s.info.ResponseCode == 0, State: string(s.req.Value(header.Tracestate)),
+		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
+		Error: s.failed(), State: string(s.req.Value(header.Tracestate)),
 	}
 	own.Tags = s.spanTags(m.spans)
 	if cfg.Verbose {
-		own.Events = s.spanEvents()
+		own.Events = s.spanEvents(s.times())
 	}
 	m.spans.reporter.Report(s.w.loop.ID(), own)
 	if t.Call == 0 || s.info.Attempts == 0 {
@@ -51,7 +52,11 @@ func (s *stream) reportSpans() {
 	}
 	call := *own
 	call.Context = own.Child(t.Call)
-	call.Server, call.Shared, call.Events = false, false, nil
+	call.Server, call.Remote, call.Events = false, false, nil
+	call.Tags = s.callTags(m.spans)
+	if cfg.Verbose {
+		call.Events = s.spanEvents(s.callTimes())
+	}
 	call.Name = "router " + s.info.UpstreamCluster + " egress"
 	if from := s.info.UpstreamTxFirst; from != 0 {
 		call.Start = s.info.StartWall.Add(time.Duration(from - s.info.Start))
@@ -63,6 +68,9 @@ func (s *stream) reportSpans() {
 	}
 	m.spans.reporter.Report(s.w.loop.ID(), &call)
 }
+
+// reasons are how Envoy counts why a request is traced.
+var reasons = [...]int{tracing.NotTraceable: tracingNotTraceable, tracing.Randomly: tracingRandom, tracing.ByClient: tracingClient, tracing.Forced: tracingForced}
 
 // spanName is the decorator's operation where the route has one, else the provider's form: Zipkin
 // names spans by the host, OpenTelemetry by the direction.
@@ -80,10 +88,10 @@ func (s *stream) spanName() string {
 	return "ingress"
 }
 
-// spanTags are those that Envoy gives every span, and the configured ones.
+// spanTags are those that Envoy gives the span of a request, and the configured ones.
 func (s *stream) spanTags(x *spans) []tracing.Tag {
 	i := &s.info
-	out := make([]tracing.Tag, 0, 20+len(x.tags))
+	out := make([]tracing.Tag, 0, 24+len(x.tags))
 	add := func(k, v string) { out = append(out, tracing.Tag{Key: k, Value: v}) }
 	orDash := func(v string) string {
 		if v == "" {
@@ -92,7 +100,6 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 		return v
 	}
 	get := func(id header.ID) string { return string(s.req.Value(id)) }
-	add("component", "proxy")
 	add("node_id", x.node)
 	add("zone", x.zone)
 	if len(i.RequestID) > 0 {
@@ -112,6 +119,40 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 	}
 	add("request_size", strconv.FormatUint(i.BytesReceived, 10))
 	add("response_size", strconv.FormatUint(i.BytesSent, 10))
+	if grpcstatus.Is(s.req.Value(header.ContentType)) {
+		for _, t := range [...]struct {
+			name string
+			id   header.ID
+		}{{"grpc.path", header.Path}, {"grpc.authority", header.Authority}, {"grpc.content_type", header.ContentType}, {"grpc.timeout", header.GRPCTimeout}} {
+			if v, ok := s.req.Get(t.id); ok {
+				add(t.name, string(v))
+			}
+		}
+	}
+	return s.outcomeTags(x, out)
+}
+
+// callTags are those of the span of a call upstream.
+func (s *stream) callTags(x *spans) []tracing.Tag {
+	i := &s.info
+	out := make([]tracing.Tag, 0, 12+len(x.tags))
+	add := func(k, v string) { out = append(out, tracing.Tag{Key: k, Value: v}) }
+	add("http.protocol", i.UpstreamProtocol.String())
+	if i.Host != nil {
+		add("upstream_address", i.Host.Name)
+		add("peer.address", i.Host.Name)
+	}
+	if i.Attempts > 1 {
+		add("retry.count", strconv.Itoa(i.Attempts-1))
+	}
+	return s.outcomeTags(x, out)
+}
+
+// outcomeTags are those that both have.
+func (s *stream) outcomeTags(x *spans, out []tracing.Tag) []tracing.Tag {
+	i := &s.info
+	add := func(k, v string) { out = append(out, tracing.Tag{Key: k, Value: v}) }
+	add("component", "proxy")
 	add("http.status_code", strconv.Itoa(i.ResponseCode))
 	add("response_flags", string(i.AppendFlags(nil)))
 	if i.UpstreamCluster != "" {
@@ -122,15 +163,15 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 		}
 		add("upstream_cluster.name", name)
 	}
-	if i.Host != nil {
-		add("upstream_address", i.Host.Name)
+	for _, h := range s.answers() {
+		if v, ok := h.Get(header.GRPCStatus); ok {
+			add("grpc.status_code", string(v))
+			if v, ok := h.Get(header.GRPCMessage); ok {
+				add("grpc.message", string(v))
+			}
+		}
 	}
-	if st, ok := format.GRPCStatus(&s.logCtx); ok {
-		add("grpc.status_code", strconv.Itoa(st))
-		add("grpc.path", get(header.Path))
-		add("grpc.authority", get(header.Authority))
-	}
-	if i.ResponseCode >= 500 || i.ResponseCode == 0 {
+	if s.failed() {
 		add("error", "true")
 	}
 	for k := range x.tags {
@@ -139,6 +180,30 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 		}
 	}
 	return out
+}
+
+// answers are the heads and the trailers of the response, as far as there are any.
+func (s *stream) answers() (out []*header.Map) {
+	for _, h := range [...]*header.Map{s.logCtx.Response, s.logCtx.Trailers} {
+		if h != nil {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// failed reports whether the request ended in an error of the server's side: a status of 5xx or none, or such a status of gRPC.
+func (s *stream) failed() bool {
+	if s.info.ResponseCode >= 500 || s.info.ResponseCode == 0 {
+		return true
+	}
+	for _, h := range s.answers() {
+		switch string(h.Value(header.GRPCStatus)) {
+		case "2", "4", "8", "12", "13", "14", "15": // https://github.com/envoyproxy/envoy/issues/18877
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -158,21 +223,33 @@ func (s *stream) spanURL() string {
 	return string(s.req.Value(header.Scheme)) + "://" + string(s.req.Value(header.Authority)) + string(path)
 }
 
-// spanEvents are the times of a stream, under Envoy's names (verbose).
-func (s *stream) spanEvents() []tracing.Event {
+// moment is something that happened to a stream, at a time of its loop; 0: it did not.
+type moment struct {
+	at   int64
+	name string
+}
+
+// times are those of a stream, under Envoy's names (verbose).
+func (s *stream) times() []moment {
 	i := &s.info
+	out := append([]moment{{i.RequestEnd, "last_downstream_rx_byte_received"}}, s.callTimes()...)
+	return append(out, moment{i.ResponseStart, "first_downstream_tx_byte_sent"}, moment{i.ResponseEnd, "last_downstream_tx_byte_sent"})
+}
+
+// callTimes are those of a call upstream.
+func (s *stream) callTimes() []moment {
+	i := &s.info
+	return []moment{
+		{i.UpstreamTxFirst, "first_upstream_tx_byte_sent"}, {i.UpstreamTxLast, "last_upstream_tx_byte_sent"},
+		{i.UpstreamRxFirst, "first_upstream_rx_byte_received"}, {i.UpstreamRxLast, "last_upstream_rx_byte_received"},
+	}
+}
+
+func (s *stream) spanEvents(times []moment) []tracing.Event {
 	var out []tracing.Event
-	for _, e := range [...]struct {
-		at   int64
-		name string
-	}{
-		{i.RequestEnd, "last_downstream_rx_byte_received"}, {i.UpstreamTxFirst, "first_upstream_tx_byte_sent"},
-		{i.UpstreamTxLast, "last_upstream_tx_byte_sent"}, {i.UpstreamRxFirst, "first_upstream_rx_byte_received"},
-		{i.UpstreamRxLast, "last_upstream_rx_byte_received"}, {i.ResponseStart, "first_downstream_tx_byte_sent"},
-		{i.ResponseEnd, "last_downstream_tx_byte_sent"},
-	} {
+	for _, e := range times {
 		if e.at != 0 {
-			out = append(out, tracing.Event{At: i.StartWall.Add(time.Duration(e.at - i.Start)), Name: e.name})
+			out = append(out, tracing.Event{At: s.info.StartWall.Add(time.Duration(e.at - s.info.Start)), Name: e.name})
 		}
 	}
 	return out

@@ -409,15 +409,11 @@ func (s *stream) trace() {
 	if s.w.m.cfg.Tracing == nil {
 		return
 	}
-	t, joined := s.w.m.tracing.Start(&s.req, s.w.loop)
+	t, had, reason := s.w.m.tracing.Start(&s.req, s.w.loop)
 	s.info.Trace = streaminfo.Trace{
 		High: t.TraceHigh, Low: t.TraceLow, Span: t.Span, Parent: t.Parent,
 		Sampled: t.Sampling == tracing.Sampled || t.Sampling == tracing.Debug,
-		Call:    t.Call, Format: uint8(t.Format), Joined: joined && s.w.m.tracing.Joins(),
+		Call:    t.Call, Format: uint8(t.Format), Remote: had,
 	}
-	if s.info.Trace.Sampled {
-		s.w.inc(tracingRandom)
-	} else {
-		s.w.inc(tracingNotTraceable)
-	}
+	s.w.inc(reasons[reason])
 }

@@ -136,7 +136,7 @@ type Trace struct {
 	High, Low    uint64 // trace id, 128 bit
 	Span, Parent uint64 // Parent 0: root
 	Sampled      bool
-	Joined       bool   // the span is the caller's own
+	Remote       bool   // a caller's context came with the request
 	Call         uint64 // the span of the call upstream; 0: it has none of its own
 	Format       uint8  // how the context travels; tracing.Format
 }

@@ -65,6 +65,9 @@ func Extract(h *header.Map, f Format) Context {
 			c = w
 		}
 	}
+	if f == B3 && c.Format == B3Single {
+		return c
+	}
 	c.Format = f
 	return c
 }
@@ -92,6 +95,7 @@ func extractB3(h *header.Map) Context {
 	}
 	if v, ok := h.Get(header.B3); ok {
 		if single, ok := parseSingle(v); ok {
+			single.Format = B3Single
 			return single
 		}
 	}
@@ -182,12 +186,34 @@ func (c Context) Inject(h *header.Map) {
 	if c.Call != 0 {
 		c = c.Child(c.Call)
 	}
-	if c.Format != W3C {
+	switch c.Format {
+	case B3Single:
+		c.injectSingle(h)
+	case W3C:
+		c.injectW3C(h)
+	case B3AndW3C:
+		c.injectB3(h)
+		c.injectW3C(h)
+	default:
 		c.injectB3(h)
 	}
-	if c.Format != B3 {
-		c.injectW3C(h)
+}
+
+// injectSingle writes the one B3 header, for those who gave us that: what is behind us may read no other.
+func (c Context) injectSingle(h *header.Map) {
+	b := c.AppendSpanID(append(c.AppendTraceID(h.Build()), '-'))
+	switch c.Sampling {
+	case NotSampled:
+		b = append(b, "-0"...)
+	case Sampled:
+		b = append(b, "-1"...)
+	case Debug:
+		b = append(b, "-d"...)
 	}
+	if c.Parent != 0 && c.Sampling != Undecided {
+		b = append64(append(b, '-'), c.Parent)
+	}
+	h.SetBuilt(singleKey, b)
 }
 
 // injectB3 writes the several B3 headers and drops the single one, so that the next hop sees one context.
@@ -217,6 +243,7 @@ var (
 	traceKey  = header.KeyOf("x-b3-traceid")
 	spanKey   = header.KeyOf("x-b3-spanid")
 	parentKey = header.KeyOf("x-b3-parentspanid")
+	singleKey = header.KeyOf("b3")
 )
 
 // AppendTraceID appends the trace id as it is written on the wire.

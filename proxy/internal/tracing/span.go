@@ -7,8 +7,8 @@ type Span struct {
 	Context
 	// Server is true for the span of a request that was served, false for that of a call.
 	Server bool
-	// Shared: the caller's side reports a span of the same id.
-	Shared   bool
+	// Remote: it was begun by the context of a caller's.
+	Remote   bool
 	Name     string
 	Start    time.Time
 	Duration time.Duration

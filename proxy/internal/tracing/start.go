@@ -46,12 +46,29 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
 // Random is a source of random numbers, such as an event loop.
 type Random interface{ Rand() uint64 }
 
-// Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context.
-func (p Policy) Start(h *header.Map, r Random) (c Context, had bool) {
+// Reason is why a request is traced, or not, a caller's decision left aside.
+type Reason uint8
+
+// Reasons.
+const (
+	NotTraceable Reason = iota
+	Randomly
+	ByClient // x-client-trace-id
+	Forced   // x-envoy-force-trace
+)
+
+// Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context,
+// whose decision counts more than the reason.
+func (p Policy) Start(h *header.Map, r Random) (c Context, had bool, why Reason) {
 	c = Extract(h, p.format)
 	had = c.Valid()
-	if c.Sampling == Undecided {
-		c.Sampling = p.decide(h, r)
+	why = p.decide(h, r)
+	switch {
+	case c.Sampling != Undecided:
+	case why == NotTraceable:
+		c.Sampling = NotSampled
+	default:
+		c.Sampling = Sampled
 	}
 	switch {
 	case !c.Valid():
@@ -72,27 +89,25 @@ func (p Policy) Start(h *header.Map, r Random) (c Context, had bool) {
 	if !p.silent {
 		c.Inject(h)
 	}
-	return c, had
+	return c, had, why
 }
 
-// Joins reports whether a span with a parent's context of that kind is the caller's own, too.
-func (p Policy) Joins() bool { return p.ingress && !p.separate }
-
-// decide follows Envoy's order: forced by the operator's header, asked for by the client, else by chance; all bounded by the overall
-// share (docs of HttpConnectionManager.Tracing).
-func (p Policy) decide(h *header.Map, r Random) Sampling {
-	wanted := h.Has(header.XEnvoyForceTrace)
+// decide follows Envoy's order: asked for by the client, forced by the operator's header, else by chance; all bounded by the overall
+// share (docs of HttpConnectionManager.Tracing; ConnectionManagerUtility::mutateTracingRequestHeader).
+func (p Policy) decide(h *header.Map, r Random) Reason {
+	why := NotTraceable
 	switch {
-	case wanted:
-	case h.Has(header.XClientTraceID):
-		wanted = p.client.Hit(r.Rand())
-	default:
-		wanted = p.random.Hit(r.Rand())
+	case h.Has(header.XClientTraceID) && p.client.Hit(r.Rand()):
+		why = ByClient
+	case h.Has(header.XEnvoyForceTrace):
+		why = Forced
+	case p.random.Hit(r.Rand()):
+		why = Randomly
 	}
-	if wanted && p.overall.Hit(r.Rand()) {
-		return Sampled
+	if why != NotTraceable && !p.overall.Hit(r.Rand()) {
+		return NotTraceable
 	}
-	return NotSampled
+	return why
 }
 
 // Mirror is the span of a mirrored copy of a request whose span is c: a sibling call of the same application, so a child of the span

@@ -35,6 +35,7 @@ const (
 func TestExtract(t *testing.T) {
 	whole := Context{TraceHigh: 0xd07b1cb671a13906, TraceLow: 0x948c4e8cdb04fc5f, Span: 0x948c4e8cdb04fc5f}
 	with := func(s Sampling, parent uint64) Context { c := whole; c.Sampling, c.Parent = s, parent; return c }
+	single := func(c Context) Context { c.Format = B3Single; return c }
 	tests := []struct {
 		name string
 		in   *header.Map
@@ -50,9 +51,9 @@ func TestExtract(t *testing.T) {
 		{"no span id", headers("x-b3-traceid", trace), Context{}},
 		{"zero ids", headers("x-b3-traceid", "0000000000000000", "x-b3-spanid", "0000000000000000"), Context{}},
 		{"bad parent", headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-parentspanid", "zz"), Context{}},
-		{"single", headers("b3", trace+"-"+span+"-1-00000000000000ff"), with(Sampled, 255)},
-		{"single, undecided", headers("b3", trace+"-"+span), with(Undecided, 0)},
-		{"single, deny", headers("b3", "0"), Context{Sampling: NotSampled}},
+		{"single", headers("b3", trace+"-"+span+"-1-00000000000000ff"), single(with(Sampled, 255))},
+		{"single, undecided", headers("b3", trace+"-"+span), single(with(Undecided, 0))},
+		{"single, deny", headers("b3", "0"), single(Context{Sampling: NotSampled})},
 		{"single, damaged", headers("b3", trace+"-"+span+"-x"), Context{}},
 		{"single, trailing", headers("b3", trace+"-"+span+"-1-"+span+"-1"), Context{}},
 		{"several win", headers("x-b3-traceid", trace, "x-b3-spanid", span, "b3", "0"), whole},
@@ -81,12 +82,12 @@ func TestHops(t *testing.T) {
 		t.Error("the first hop has a parent span")
 	}
 	in := NewPolicy(cfg, xdsresource.DirectionInbound)
-	in.Start(h, &numbers{})
+	in.Start(h, &numbers{10000})
 	if value(h, "x-b3-spanid") != span {
 		t.Errorf("the inbound side did not join the span: %q", value(h, "x-b3-spanid"))
 	}
 	out := NewPolicy(cfg, xdsresource.DirectionOutbound)
-	c, _ := out.Start(h, &numbers{0xabc})
+	c, _, _ := out.Start(h, &numbers{10000, 0xabc})
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != "0000000000000abc" || value(h, "x-b3-parentspanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Errorf("outbound: trace %q, span %q, parent %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-parentspanid"))
 	}
@@ -115,11 +116,33 @@ func TestSampling(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			c, _ := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand)
+			c, _, _ := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand)
 			if got := c.Sampling; got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestSingleStays: who sends B3 in one header gets it in one, with what changed in between.
+func TestSingleStays(t *testing.T) {
+	cfg := &xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100}
+	for _, tt := range []struct{ in, joined, below string }{
+		{trace + "-" + span + "-1", trace + "-" + span + "-1", trace + "-0000000000000abc-1-" + span},
+		{trace + "-" + span + "-0-00000000000000ff", trace + "-" + span + "-0-00000000000000ff", trace + "-0000000000000abc-0-" + span},
+		{span + "-" + span + "-d", span + "-" + span + "-d", span + "-0000000000000abc-d-" + span},
+		{trace + "-" + span, trace + "-" + span + "-1", trace + "-0000000000000abc-1-" + span},
+	} {
+		for _, side := range []struct {
+			d    xdsresource.Direction
+			want string
+		}{{xdsresource.DirectionInbound, tt.joined}, {xdsresource.DirectionOutbound, tt.below}} {
+			h := headers("b3", tt.in)
+			NewPolicy(cfg, side.d).Start(h, &numbers{0, 0, 0xabc})
+			if got := value(h, "b3"); got != side.want || h.Len() != 1 {
+				t.Errorf("%s, direction %v: %s and %d headers, want %s alone", tt.in, side.d, got, h.Len(), side.want)
+			}
+		}
 	}
 }
 
@@ -146,7 +169,7 @@ func FuzzExtract(f *testing.F) {
 	f.Add(uint8(B3AndW3C), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", span, "1", "")
 	f.Fuzz(func(t *testing.T, format uint8, trace, span, sampled, single string) {
 		h := headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", sampled, "b3", single, "traceparent", trace, "tracestate", span)
-		c := Extract(h, Format(format%3))
+		c := Extract(h, Format(format%4))
 		if !c.Valid() {
 			return
 		}

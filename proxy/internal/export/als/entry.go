@@ -153,6 +153,10 @@ func tlsProperties(d *conn.Info) *accesslogpb.TLSProperties {
 		return nil
 	}
 	out := &accesslogpb.TLSProperties{TlsSniHostname: d.SNI, TlsCipherSuite: wrapperspb.UInt32(uint32(d.TLS.CipherSuite))}
+	if c := d.LocalCertificate; c != nil {
+		out.LocalCertificateProperties = certificate(c)
+		out.LocalCertificateProperties.Issuer = "" // as Envoy, which tells that of the peer's
+	}
 	switch d.TLS.Version {
 	case tls.VersionTLS10:
 		out.TlsVersion = accesslogpb.TLSProperties_TLSv1
@@ -174,11 +178,6 @@ func certificate(c *x509.Certificate) *accesslogpb.TLSProperties_CertificateProp
 	for _, u := range c.URIs {
 		out.SubjectAltName = append(out.SubjectAltName, &accesslogpb.TLSProperties_CertificateProperties_SubjectAltName{
 			San: &accesslogpb.TLSProperties_CertificateProperties_SubjectAltName_Uri{Uri: u.String()},
-		})
-	}
-	for _, n := range c.DNSNames {
-		out.SubjectAltName = append(out.SubjectAltName, &accesslogpb.TLSProperties_CertificateProperties_SubjectAltName{
-			San: &accesslogpb.TLSProperties_CertificateProperties_SubjectAltName_Dns{Dns: n},
 		})
 	}
 	return out

@@ -96,8 +96,18 @@ type sender struct {
 	end    context.CancelFunc // of the stream
 }
 
-// Send implements export.Sender.
+// Send implements export.Sender. A stream that broke since the last batch, as it does when the service is restarted, costs no entry:
+// they go over a new one.
 func (x *sender) Send(ctx context.Context, batch []proto.Message) error {
+	kept := x.stream != nil
+	err := x.send(ctx, batch)
+	if err != nil && kept && ctx.Err() == nil {
+		err = x.send(ctx, batch)
+	}
+	return err
+}
+
+func (x *sender) send(ctx context.Context, batch []proto.Message) error {
 	m := &alspb.StreamAccessLogsMessage{}
 	if x.stream == nil {
 		conn, callCtx, err := x.conn.Get(context.WithoutCancel(ctx))

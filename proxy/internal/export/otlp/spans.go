@@ -27,6 +27,7 @@ type Spans struct {
 	cfg      *xdsresource.OTLPTracing
 	deps     Deps
 	resource *resourcepb.Resource
+	scope    *commonpb.InstrumentationScope
 	queue    *export.Queue[*tracepb.Span]
 }
 
@@ -38,9 +39,23 @@ func NewSpans(cfg *xdsresource.OTLPTracing, d Deps) *Spans {
 	}
 	return &Spans{
 		cfg: cfg, deps: d, queue: export.NewQueue[*tracepb.Span](d.Workers, maxRecords, spanEnough),
-		resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{pair("service.name", name)}},
+		resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{
+			pair("service.name", name), pair("telemetry.sdk.language", "go"), pair("telemetry.sdk.name", program), pair("telemetry.sdk.version", d.Node.GetUserAgentVersion()),
+		}},
+		scope: &commonpb.InstrumentationScope{Name: program, Version: d.Node.GetUserAgentVersion()},
 	}
 }
+
+// program is what made the spans.
+const program = "lateen"
+
+// Bits of a span's flags: those of W3C's trace flags, that is known whether the parent is another process's, and that it is
+// (opentelemetry.proto.trace.v1.SpanFlags).
+const (
+	flagSampled   = 0x1
+	flagHasRemote = 0x100
+	flagRemote    = 0x200
+)
 
 // Report implements tracing.Reporter.
 func (x *Spans) Report(worker int, s *tracing.Span) {
@@ -48,7 +63,10 @@ func (x *Spans) Report(worker int, s *tracing.Span) {
 		TraceId: binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.TraceHigh), s.TraceLow),
 		SpanId:  spanID(s.Span), ParentSpanId: spanID(s.Parent), Name: s.Name, Kind: tracepb.Span_SPAN_KIND_CLIENT,
 		StartTimeUnixNano: uint64(s.Start.UnixNano()), EndTimeUnixNano: uint64(s.Start.Add(s.Duration).UnixNano()),
-		TraceState: s.State,
+		TraceState: s.State, Flags: flagSampled | flagHasRemote,
+	}
+	if s.Remote {
+		m.Flags |= flagRemote
 	}
 	if s.Server {
 		m.Kind = tracepb.Span_SPAN_KIND_SERVER
@@ -83,7 +101,7 @@ type spanSender struct {
 // Send implements export.Sender.
 func (s *spanSender) Send(ctx context.Context, batch []*tracepb.Span) error {
 	return s.c.send(ctx, &tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{{
-		Resource: s.x.resource, ScopeSpans: []*tracepb.ScopeSpans{{Spans: batch}},
+		Resource: s.x.resource, ScopeSpans: []*tracepb.ScopeSpans{{Scope: s.x.scope, Spans: batch}},
 	}}})
 }
 

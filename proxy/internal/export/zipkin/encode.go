@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -15,6 +16,7 @@ type endpoint struct {
 	Service string `json:"serviceName,omitempty"`
 	IPv4    string `json:"ipv4,omitempty"`
 	IPv6    string `json:"ipv6,omitempty"`
+	Port    uint16 `json:"port"` // 0: it has none of its own, as Envoy says, too
 }
 
 type annotation struct {
@@ -44,6 +46,18 @@ func kind(s *tracing.Span) string {
 	return "CLIENT"
 }
 
+// end is how Zipkin's first format names the end of a span: what a server has sent, or a client received. Envoy has it, though the
+// second format tells the end by the duration.
+func end(s *tracing.Span) string {
+	if s.Server {
+		return "ss"
+	}
+	return "cr"
+}
+
+// shared marks spans whose id the caller's side may report, too: all of servers, where the configuration lets them join.
+func (r *Reporter) shared(s *tracing.Span) bool { return r.cfg.SharedSpan && s.Server }
+
 // micros is a duration or time in microseconds; Zipkin wants at least one.
 func duration(s *tracing.Span) int64 { return max(s.Duration.Microseconds(), 1) }
 
@@ -59,7 +73,7 @@ func (r *Reporter) json(batch []*tracing.Span) ([]byte, error) {
 	for _, s := range batch {
 		x := span{
 			TraceID: string(s.AppendTraceID(nil)), ID: string(s.AppendSpanID(nil)), Kind: kind(s), Name: s.Name,
-			Timestamp: s.Start.UnixMicro(), Duration: duration(s), Local: local, Tags: tags(s), Debug: s.Sampling == tracing.Debug, Shared: s.Shared,
+			Timestamp: s.Start.UnixMicro(), Duration: duration(s), Local: local, Tags: tags(s), Debug: s.Sampling == tracing.Debug, Shared: r.shared(s),
 		}
 		if s.Parent != 0 {
 			x.ParentID = fmt.Sprintf("%016x", s.Parent)
@@ -67,6 +81,7 @@ func (r *Reporter) json(batch []*tracing.Span) ([]byte, error) {
 		for _, e := range s.Events {
 			x.Annotations = append(x.Annotations, annotation{e.At.UnixMicro(), e.Name})
 		}
+		x.Annotations = append(x.Annotations, annotation{s.Start.Add(s.Duration).UnixMicro(), end(s)})
 		out = append(out, x)
 	}
 	return json.Marshal(out)
@@ -131,10 +146,14 @@ func (r *Reporter) appendProto(dst []byte, s *tracing.Span) []byte {
 		local = bytesField(local, 3, a.AsSlice())
 	}
 	b = bytesField(b, spanLocal, local)
-	for _, e := range s.Events {
-		x := protowire.AppendFixed64(protowire.AppendTag(nil, 1, protowire.Fixed64Type), uint64(e.At.UnixMicro()))
-		b = bytesField(b, spanAnnotation, bytesField(x, 2, []byte(e.Name)))
+	annotate := func(at time.Time, name string) {
+		x := protowire.AppendFixed64(protowire.AppendTag(nil, 1, protowire.Fixed64Type), uint64(at.UnixMicro()))
+		b = bytesField(b, spanAnnotation, bytesField(x, 2, []byte(name)))
 	}
+	for _, e := range s.Events {
+		annotate(e.At, e.Name)
+	}
+	annotate(s.Start.Add(s.Duration), end(s))
 	for _, t := range s.Tags {
 		b = bytesField(b, spanTags, bytesField(bytesField(nil, 1, []byte(t.Key)), 2, []byte(strings.ToValidUTF8(t.Value, "!"))))
 	}
@@ -144,6 +163,6 @@ func (r *Reporter) appendProto(dst []byte, s *tracing.Span) []byte {
 		}
 	}
 	flag(spanDebug, s.Sampling == tracing.Debug)
-	flag(spanShared, s.Shared)
+	flag(spanShared, r.shared(s))
 	return bytesField(dst, listSpans, b)
 }
