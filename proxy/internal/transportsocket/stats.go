@@ -94,23 +94,26 @@ func (s *Stats) Done(st *tls.ConnectionState) {
 	if len(st.PeerCertificates) == 0 {
 		s.inc(noCertificate)
 	}
-	s.agree("versions", st.Version, versionNames[st.Version])
-	s.agree("ciphers", st.CipherSuite, xdsresource.CipherSuiteName(st.CipherSuite))
-	s.agree("curves", uint16(st.CurveID), xdsresource.CurveName(st.CurveID))
+	s.agree("versions", st.Version, func() string { return versionNames[st.Version] })
+	s.agree("ciphers", st.CipherSuite, func() string { return xdsresource.CipherSuiteName(st.CipherSuite) })
+	s.agree("curves", uint16(st.CurveID), func() string { return xdsresource.CurveName(st.CurveID) })
 	if len(st.PeerCertificates) > 0 { // else it is our own that crypto/tls has noted
 		sig := peerSignature(st)
-		s.agree("sigalgs", uint16(sig), signatureNames[sig])
+		s.agree("sigalgs", uint16(sig), func() string { return signatureNames[sig] })
 	}
 }
 
-func (s *Stats) agree(kind string, id uint16, name string) {
-	if name == "" {
-		return
-	}
+// agree counts what was agreed on. Its name is asked for once: crypto/tls makes a list of all suites to find one's. What has
+// no name is not counted.
+func (s *Stats) agree(kind string, id uint16, name func() string) {
 	k := agreed{kind, id}
 	c, ok := s.named[k]
 	if !ok {
-		c = s.scope.Counter(kind + "." + name)
+		n := name()
+		if n == "" {
+			return
+		}
+		c = s.scope.Counter(kind + "." + n)
 		s.named[k] = c
 	}
 	s.shard.Inc(c)
