@@ -3,7 +3,6 @@ package server
 import (
 	"os"
 	"runtime/debug"
-	"runtime/metrics"
 	"time"
 )
 
@@ -49,16 +48,6 @@ func (p *pace) next(now time.Time, cycles uint64) (percent int, changed bool) {
 		return gcPercentBusy, true
 	}
 	return 0, false
-}
-
-// collections is how often the collector ran since the program began, without those that were asked for.
-func collections() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/cycles/automatic:gc-cycles"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return 0
-	}
-	return sample[0].Value.Uint64()
 }
 
 // Parsing lets the heap grow while a configuration is parsed; the function that it returns ends that. A

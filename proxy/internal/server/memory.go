@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,12 +55,12 @@ func SetProcs(workers int) {
 }
 
 const (
-	// look is how often the resident size is looked at, which costs 10 us. Dropping the program's pages costs page
+	// look is how often the memory is looked at, which with its wake-up costs 30 us. Dropping the program's pages costs page
 	// faults: what serving needs comes back, 2 MB at once and 8 over time, 4 ms of CPU. So in a process above trimAbove it
 	// is done once in trimEvery, for what is not needed any more, and after trimWait where more than
 	// trimSoon of them are there: handshakes and collections (which read 2 MB of tables) touch as many within
 	// milliseconds, serving does not, and a sidecar is to stay below 25 MB.
-	look      = 50 * time.Millisecond
+	look      = 100 * time.Millisecond
 	trimEvery = 10 * time.Second
 	trimAbove = 14 << 20
 	trimFrom  = 3 << 20
@@ -82,13 +81,15 @@ const (
 // keep gives memory back until done is closed. It begins when the start is over.
 func (f *Footprint) keep(done <-chan struct{}) {
 	f.free()
+	m := newMeter()
+	defer m.close()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	again := time.NewTimer(freeAfter)
 	defer again.Stop()
-	freed, left := time.Now(), heapFree()
-	trimmed := freed
-	collector := pace{began: freed, cycles: collections()}
+	is, freed := m.read(), time.Now()
+	trimmed, left := freed, is.free
+	collector := pace{began: freed, cycles: is.collections}
 	paced := ownCollector()
 	for {
 		select {
@@ -96,19 +97,19 @@ func (f *Footprint) keep(done <-chan struct{}) {
 			return
 		case <-again.C:
 			f.free()
-			left = heapFree()
+			left = m.read().free
 		case now := <-ticker.C:
+			is = m.read()
 			if paced {
-				if percent, changed := collector.next(now, collections()); changed {
+				if percent, changed := collector.next(now, is.collections); changed {
 					debug.SetGCPercent(percent)
 				}
 			}
-			all, program := resident()
 			switch {
-			case now.Sub(freed) >= freeWait && heapFree() > max(idleHeap, left+idleMore):
+			case now.Sub(freed) >= freeWait && is.free > max(idleHeap, left+idleMore):
 				f.free()
-				freed, trimmed, left = now, now, heapFree()
-			case worthTrimming(all, program, now.Sub(trimmed)):
+				freed, trimmed, left = now, now, m.read().free
+			case worthTrimming(is.all, is.program, now.Sub(trimmed)):
 				drop(f.text)
 				trimmed = now
 			}
@@ -119,16 +120,6 @@ func (f *Footprint) keep(done <-chan struct{}) {
 // worthTrimming decides by the resident size, how much of it are pages of the program, and the time since the last trimming.
 func worthTrimming(all, program uint64, since time.Duration) bool {
 	return program > trimSoon && since >= trimWait || all > trimAbove && program > trimFrom && since >= trimEvery
-}
-
-// heapFree is how many bytes of the heap have no object in them and are resident still.
-func heapFree() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return 0
-	}
-	return sample[0].Value.Uint64()
 }
 
 // free gives back all that nobody uses now.
@@ -212,31 +203,4 @@ func readOnlyMapping(line, file string) (start, end uintptr, ok bool) {
 		return 0, 0, false
 	}
 	return uintptr(s), uintptr(e), true
-}
-
-// Resident returns the process's resident memory in bytes, 0 when it cannot be read.
-func Resident() uint64 {
-	all, _ := resident()
-	return all
-}
-
-// resident returns the resident memory in bytes, and how much of it are pages of files: the program's (proc(5), statm).
-func resident() (all, program uint64) {
-	raw, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, 0
-	}
-	f := strings.Fields(string(raw))
-	if len(f) < 3 {
-		return 0, 0
-	}
-	page := uint64(os.Getpagesize())
-	all, err = strconv.ParseUint(f[1], 10, 64)
-	if err != nil {
-		return 0, 0
-	}
-	if program, err = strconv.ParseUint(f[2], 10, 64); err != nil {
-		return 0, 0
-	}
-	return all * page, program * page
 }

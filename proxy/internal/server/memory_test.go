@@ -42,6 +42,28 @@ func TestDropText(t *testing.T) {
 	}
 }
 
+// A meter shows more when there is more, and its descriptor ends with it.
+func TestMeter(t *testing.T) {
+	m := newMeter()
+	before := m.read()
+	if before.all == 0 || before.program == 0 || before.program >= before.all {
+		t.Errorf("%+v", before)
+	}
+	held := make([]byte, 32<<20)
+	for i := 0; i < len(held); i += 4096 {
+		held[i] = 1
+	}
+	if after := m.read(); after.all < before.all+16<<20 {
+		t.Errorf("32 MB more: %+v, before %+v", after, before)
+	}
+	runtime.KeepAlive(held)
+	m.close()
+	if after := m.read(); after.all != 0 {
+		t.Errorf("closed: %+v", after)
+	}
+	m.close()
+}
+
 // TestNarrow narrows this test's own mappings: the same pages are mapped in more areas, and it goes on.
 func TestNarrow(t *testing.T) {
 	text := programText()
