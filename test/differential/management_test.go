@@ -11,7 +11,12 @@ import (
 	"sync"
 	"time"
 
-	_ "github.com/envoyproxy/go-control-plane/envoy/config/route/v3" // what a subject may publish
+	// What a subject may publish.
+	_ "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -196,6 +201,8 @@ func (m *management) request(s *managed, r *discoveryv3.DeltaDiscoveryRequest) {
 		case url == "type.googleapis.com/envoy.config.route.v3.VirtualHost":
 			// As VHDS says that there is none: a resource without content. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds
 			s.out <- &discoveryv3.DeltaDiscoveryResponse{TypeUrl: url, Nonce: "none", SystemVersionInfo: strconv.Itoa(m.version), Resources: []*discoveryv3.Resource{{Name: n, Aliases: []string{n}}}}
+		case url == "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig":
+			// No answer: Envoy would wait for ever behind one that it is gone.
 		default:
 			missing = append(missing, n)
 		}

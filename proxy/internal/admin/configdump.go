@@ -42,6 +42,9 @@ func (a *Admin) configDump(w http.ResponseWriter, r *http.Request) {
 		}
 	} else {
 		configs = append(configs, d.bootstrap(a.server), d.clusters())
+		if len(v.Extensions) > 0 {
+			configs = append(configs, d.extensions())
+		}
 		if q.Has("include_eds") {
 			configs = append(configs, d.endpoints())
 		}
@@ -108,6 +111,18 @@ func (d dumper) clusters() *adminv3.ClustersConfigDump {
 	return out
 }
 
+func (d dumper) extensions() *adminv3.EcdsConfigDump {
+	out := &adminv3.EcdsConfigDump{}
+	for _, r := range d.view.Extensions {
+		if d.keep(r.Name) {
+			out.EcdsFilters = append(out.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{
+				VersionInfo: r.Version, EcdsFilter: r.Raw, LastUpdated: updated(r), ErrorState: failure(r), ClientStatus: status(r),
+			})
+		}
+	}
+	return out
+}
+
 func (d dumper) endpoints() *adminv3.EndpointsConfigDump {
 	out := &adminv3.EndpointsConfigDump{}
 	for _, r := range d.view.Endpoints {
@@ -163,7 +178,7 @@ func (d dumper) listeners() *adminv3.ListenersConfigDump {
 
 // resource serves ?resource=: the elements of one repeated field, each its own entry.
 func (d dumper) resource(field string, s *server.Server) ([]proto.Message, bool) {
-	dumps := []proto.Message{d.bootstrap(s), d.clusters(), d.endpoints(), d.listeners(), d.scopes(), d.routes(), d.secrets()}
+	dumps := []proto.Message{d.bootstrap(s), d.clusters(), d.extensions(), d.endpoints(), d.listeners(), d.scopes(), d.routes(), d.secrets()}
 	for _, m := range dumps {
 		fd := m.ProtoReflect().Descriptor().Fields().ByName(protoName(field))
 		if fd == nil {
@@ -253,7 +268,7 @@ func (a *Admin) initDump(w http.ResponseWriter, r *http.Request) {
 // names of the fields that ?resource= takes, for the help page.
 var resourceFields = []string{
 	"bootstrap", "static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters", "static_listeners", "dynamic_listeners",
-	"inline_scoped_route_configs", "dynamic_scoped_route_configs",
+	"ecds_filters", "inline_scoped_route_configs", "dynamic_scoped_route_configs",
 	"static_route_configs", "dynamic_route_configs", "static_secrets", "dynamic_active_secrets", "dynamic_warming_secrets",
 	"dynamic_endpoint_configs",
 }

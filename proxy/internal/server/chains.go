@@ -140,6 +140,9 @@ func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain
 
 // httpFactory finds the line of a filter's type and makes its factory.
 func (s *Server) httpFactory(f xdsresource.HTTPFilter, at place) (httpfilter.Factory, error) {
+	if f.Discovery != nil {
+		return s.extensions.factory(f, at)
+	}
 	line, ok := httpFilters[f.Type]
 	if !ok {
 		return nil, fmt.Errorf("type %q is not in the list of filters", f.Type)

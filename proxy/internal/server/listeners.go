@@ -49,6 +49,7 @@ type liveListener struct {
 	routes  []routeNeed
 	scopes  []scopeNeed
 	secrets []secretNeed
+	filters []extensionNeed // whose configurations come by discovery
 	// gaveUp holds the secrets that were waited for long enough.
 	gaveUp  map[secretKey]bool
 	keys    []jwtauthn.SourceKey
@@ -161,6 +162,11 @@ func (v *liveListener) needs() {
 				continue
 			}
 			v.keys = append(v.keys, keySources(m)...)
+			for _, x := range m.Filters {
+				if x.Discovery != nil {
+					v.filters = append(v.filters, extensionNeed{resource{x.Discovery.Source, x.Name}, x.Discovery})
+				}
+			}
 			if m.Scopes != nil && m.Scopes.SRDS != nil {
 				v.scopes = append(v.scopes, scopeNeed{m.Scopes, m.StatPrefix})
 			}
@@ -202,6 +208,9 @@ func (ls *listenerSet) acquire(v *liveListener) {
 		if err := ls.s.scopes.join(x.ScopedRoutes, x.statPrefix); err != nil {
 			ls.s.logger("config").Error("scopes cannot be asked for", "listener", v.rec.Name, "error", err)
 		}
+	}
+	for _, n := range v.filters {
+		ls.s.extensions.acquire(n)
 	}
 	for _, n := range v.secrets {
 		v.cancels = append(v.cancels, ls.s.secrets.watch(n.secretKey, func() { ls.s.control.post(ls.arrived) }))
@@ -254,6 +263,9 @@ func (ls *listenerSet) release(v *liveListener) {
 	for _, x := range v.scopes {
 		ls.s.scopes.leave(x.ScopedRoutes)
 	}
+	for _, n := range v.filters {
+		ls.s.extensions.release(n)
+	}
 	ls.forgetRoutes(v)
 	for _, cancel := range v.cancels {
 		cancel()
@@ -297,6 +309,11 @@ func (ls *listenerSet) missing(v *liveListener) []string {
 			out = append(out, "secret "+n.name)
 		}
 	}
+	for _, n := range v.filters {
+		if ls.s.extensions.waits(n) {
+			out = append(out, "configuration of filter "+n.name)
+		}
+	}
 	for _, k := range v.keys {
 		if !ls.s.keys.Fetched(k) {
 			out = append(out, "keys of "+k.Remote.From.URL)
@@ -310,10 +327,16 @@ func (ls *listenerSet) ready(v *liveListener) bool { return len(ls.missing(v)) =
 // keySources are the servers that filters of a connection manager get keys from.
 func keySources(m *xdsresource.HTTPConnectionManager) (out []jwtauthn.SourceKey) {
 	for _, f := range m.Filters {
-		if cfg, ok := f.Config.(*jwtauthn.Config); ok {
-			for _, r := range cfg.Remotes() {
-				out = append(out, jwtauthn.SourceKey{Manager: m.StatPrefix, Filter: cfg.StatPrefix(), Remote: r})
-			}
+		out = append(out, keysOf(m, f.Config)...)
+	}
+	return out
+}
+
+// keysOf are those of one filter.
+func keysOf(m *xdsresource.HTTPConnectionManager, config any) (out []jwtauthn.SourceKey) {
+	if cfg, ok := config.(*jwtauthn.Config); ok {
+		for _, r := range cfg.Remotes() {
+			out = append(out, jwtauthn.SourceKey{Manager: m.StatPrefix, Filter: cfg.StatPrefix(), Remote: r})
 		}
 	}
 	return out

@@ -108,6 +108,7 @@ type Server struct {
 	onDemand     *onDemand
 	vhds         *vhds
 	scopes       *scopes
+	extensions   *extensions
 	endpoints    *endpointSet
 	listeners    *listenerSet
 	routeRecords records[resource]
@@ -194,6 +195,7 @@ func New(cfg Config) (*Server, error) {
 	s.onDemand = newOnDemand(s)
 	s.vhds = newVHDS(s)
 	s.scopes = newScopes(s)
+	s.extensions = newExtensions(s)
 	s.endpoints = &endpointSet{s: s, records: records[resource]{}, value: map[resource]*xdsresource.Endpoints{}}
 	s.listeners = newListenerSet(s)
 	if cfg.Bootstrap.ADS != nil {

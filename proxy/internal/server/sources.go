@@ -193,6 +193,8 @@ func (h sourceHandler) Failed(url string, _ error) {
 			s.updates.lds.failed()
 		case xdsresource.TypeVirtualHost:
 			s.vhds.failed(h.src)
+		case xdsresource.TypeExtension:
+			s.extensions.failed(h.src)
 		case xdsresource.TypeRoute:
 			for r, st := range s.listeners.routeStats {
 				if r.source == h.src {
@@ -246,6 +248,8 @@ func (h sourceHandler) Update(b xdsclient.Batch) (errs map[string]error, warm <-
 			errs = s.scopes.apply(h.src, b)
 		case xdsresource.TypeVirtualHost:
 			errs = s.vhds.apply(h.src, b)
+		case xdsresource.TypeExtension:
+			errs = s.extensions.apply(h.src, b)
 		case xdsresource.TypeRuntime:
 			s.rtds.apply(h.src, b)
 		}

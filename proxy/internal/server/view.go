@@ -19,6 +19,7 @@ type View struct {
 	Clusters        []Record
 	Routes          []Record       // from RDS, with what VHDS has added; inline ones stand in their listeners
 	Scopes          []ScopesRecord // from SRDS; inline ones stand in their listeners
+	Extensions      []Record       // from ECDS
 	Endpoints       []Record
 	Secrets         []SecretRecord
 }
@@ -41,6 +42,7 @@ func (s *Server) View() (v View, ok bool) {
 			Listeners:       s.listeners.view(),
 			Clusters:        s.clusterSet.records.sorted(),
 			Scopes:          s.scopes.view(),
+			Extensions:      s.extensions.records.sorted(),
 			Endpoints:       s.endpoints.records.sorted(),
 			Secrets:         s.secrets.view(),
 		}

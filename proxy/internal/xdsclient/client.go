@@ -83,6 +83,8 @@ const (
 	DeltaVHDS
 	SotwSRDS
 	DeltaSRDS
+	SotwECDS
+	DeltaECDS
 )
 
 // Config is what a client needs. All fields but Call are required.

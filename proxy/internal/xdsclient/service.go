@@ -6,6 +6,7 @@ import (
 	clusterservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	endpointservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
+	extensionservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/extension/v3"
 	listenerservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/listener/v3"
 	routeservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
 	runtimeservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
@@ -29,6 +30,8 @@ func ServiceOf(typeURL string, delta bool) Protocol {
 		sotw, incremental = SotwSRDS, DeltaSRDS
 	case xdsresource.TypeVirtualHost:
 		return DeltaVHDS // the service has no other variant
+	case xdsresource.TypeExtension:
+		sotw, incremental = SotwECDS, DeltaECDS
 	case xdsresource.TypeEndpoints:
 		sotw, incremental = SotwEDS, DeltaEDS
 	case xdsresource.TypeRuntime:
@@ -73,6 +76,10 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (transport, er
 		return delta(c)(routeservicev3.NewScopedRoutesDiscoveryServiceClient(conn).DeltaScopedRoutes(ctx))
 	case DeltaVHDS:
 		return delta(c)(routeservicev3.NewVirtualHostDiscoveryServiceClient(conn).DeltaVirtualHosts(ctx))
+	case SotwECDS:
+		return sotw(c)(extensionservicev3.NewExtensionConfigDiscoveryServiceClient(conn).StreamExtensionConfigs(ctx))
+	case DeltaECDS:
+		return delta(c)(extensionservicev3.NewExtensionConfigDiscoveryServiceClient(conn).DeltaExtensionConfigs(ctx))
 	case SotwEDS:
 		return sotw(c)(endpointservicev3.NewEndpointDiscoveryServiceClient(conn).StreamEndpoints(ctx))
 	case DeltaEDS:

@@ -182,4 +182,6 @@ type HTTPFilter struct {
 	Config any
 	// Disabled: it runs only where a route configures it.
 	Disabled bool
+	// Discovery is where Type and Config come from instead; nil: they stand here.
+	Discovery *FilterDiscovery
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -21,13 +22,14 @@ const (
 	TypeVirtualHost  = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	TypeCluster      = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	TypeEndpoints    = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeExtension    = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	TypeRuntime      = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 	TypeSecret       = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
 // shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
-// *VirtualHost, *Endpoints, *Secret, *RouteScope, or of the runtime map[string]*runtimekey.Value).
+// *VirtualHost, *Endpoints, *Secret, *RouteScope, *HTTPExtension, or of the runtime map[string]*runtimekey.Value).
 type Resource struct {
 	Name  string
 	Raw   *anypb.Any
@@ -84,6 +86,12 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		if err = unpack(m); err == nil {
 			r.Name = m.GetClusterName()
 			r.Value, err = d.Endpoints(m)
+		}
+	case TypeExtension:
+		m := &corev3.TypedExtensionConfig{}
+		if err = unpack(m); err == nil {
+			r.Name = m.GetName()
+			r.Value, err = d.HTTPExtension(m)
 		}
 	case TypeRuntime:
 		m := &runtimev3.Runtime{}

@@ -171,6 +171,13 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 	for i, f := range filters {
 		here := at(join(path, "http_filters"), i)
 		last := i == len(filters)-1
+		if d := f.GetConfigDiscovery(); d != nil {
+			if last {
+				p.bad(here, "filter %q cannot stand last: envoy.filters.http.router must follow, with a typed_config", f.GetName())
+			}
+			h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Discovery: p.filterDiscovery(join(here, "config_discovery"), d)})
+			continue
+		}
 		kind, ft, ok := p.dec.httpFilterType(f)
 		if !ok {
 			what := "no typed_config"

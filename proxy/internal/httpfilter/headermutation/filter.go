@@ -46,7 +46,11 @@ type filter struct {
 func (f *filter) each(s httpfilter.Stream, apply func(*Config)) {
 	if !f.found {
 		f.found = true
-		s.EachFilterConfig(func(c any) { f.levels = append(f.levels, c.(*Config)) })
+		s.EachFilterConfig(func(c any) {
+			if own, ok := c.(*Config); ok { // else another filter's, under this one's name
+				f.levels = append(f.levels, own)
+			}
+		})
 		if !f.cfg.mostSpecificWins {
 			slices.Reverse(f.levels)
 		}

@@ -73,7 +73,10 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	clearRoute := f.cfg.clearRoute
 	f.cfg.set.Apply(&info.State, &ctx)
 	s.EachFilterConfig(func(c any) {
-		rc := c.(*Config)
+		rc, ok := c.(*Config)
+		if !ok {
+			return // another filter's, under this one's name
+		}
 		rc.set.Apply(&info.State, &ctx)
 		clearRoute = clearRoute || rc.clearRoute
 	})
