@@ -22,7 +22,8 @@ type options struct {
 	rounds            int
 	changes           []string
 	sotw              bool
-	program, write    string
+	program, sidecar  string
+	write             string
 	limit             time.Duration
 }
 
@@ -39,6 +40,7 @@ func main() {
 	changes := flag.String("changes", "endpoint,weight,added,removed,idle,reopened", "comma-separated changes to measure after the cold start")
 	flag.BoolVar(&o.sotw, "sotw", false, "state-of-the-world streams instead of delta")
 	flag.StringVar(&o.program, "program", "", "the program that has the command control-plane (default: built from cmd/lateen)")
+	flag.StringVar(&o.sidecar, "sidecar", "", "the program that has the command sidecar, to measure its memory (default: built from cmd/lateen-proxy)")
 	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
 	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "time that a change may take")
 	flag.Parse()
@@ -73,9 +75,12 @@ func bench(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.program == "" {
-		o.program = filepath.Join(dir, "lateen")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.program, "./cmd/lateen")
+	for name, program := range map[string]*string{"lateen": &o.program, "lateen-proxy": &o.sidecar} {
+		if *program != "" {
+			continue
+		}
+		*program = filepath.Join(dir, name)
+		build := exec.CommandContext(ctx, "go", "build", "-o", *program, "./cmd/"+name)
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			return fmt.Errorf("build: %w", err)
@@ -119,6 +124,9 @@ func one(ctx context.Context, o options, dir string, services, proxies, uses int
 	}
 	defer s.stop()
 	t := table{services: services, proxies: proxies, uses: uses, loaded: time.Since(begin), empty: s.resident()}
-	t.results, err = run(ctx, o, m, s, proxies, uses)
+	if t.results, err = run(ctx, o, m, s, proxies, uses); err != nil || uses == 0 {
+		return t, err
+	}
+	t.sidecar, err = sidecarMemory(ctx, o, s, services, filepath.Join(dir, "sidecar"))
 	return t, err
 }

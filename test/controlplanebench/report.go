@@ -15,6 +15,7 @@ type table struct {
 	loaded            time.Duration // until the server was ready
 	empty             int64         // its memory before the first proxy
 	results           []result
+	sidecar           int64 // memory of a real sidecar whose workload calls sidecarUses services; 0: not measured
 }
 
 func (t table) String() string {
@@ -28,6 +29,9 @@ func (t table) String() string {
 	for _, r := range t.results {
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %.3f | %.2f | %d | %d |\n", r.name, r.proxies, ms(r.first), ms(r.median), ms(r.last), ms(r.busy),
 			r.cpu.Seconds(), float64(r.bytes)/1e6, r.messages, r.resident>>20)
+	}
+	if t.sidecar > 0 {
+		fmt.Fprintf(&b, "\nA sidecar, the program lateen-proxy, whose workload calls %d of them: %.1f MB resident.\n", sidecarUses, float64(t.sidecar)/(1<<20))
 	}
 	return b.String()
 }

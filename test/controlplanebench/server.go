@@ -16,35 +16,79 @@ import (
 
 // server is a control plane that runs as a process of its own.
 type server struct {
-	cmd        *exec.Cmd
-	done       chan error
-	grpc, http string
-	log        string
+	process
+	grpc, secure, http string
+	caDir, log         string
+}
+
+// process is a program that runs beside the bench, and that its end kills.
+type process struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// start runs a command with its output in a file.
+func (p *process) start(cmd *exec.Cmd, log string) error {
+	out, err := os.Create(log)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	p.cmd, p.done = cmd, make(chan error, 1)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { p.done <- cmd.Wait() }()
+	return nil
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Kill() // it keeps nothing that counts
+	<-p.done
+}
+
+// cpu is the processor time of all of its threads, to the nanosecond (proc(5), schedstat).
+func (p *process) cpu() time.Duration {
+	var sum time.Duration
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		if ns, err := strconv.ParseInt(strings.Fields(string(raw))[0], 10, 64); err == nil {
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
+// resident is its memory in bytes.
+func (p *process) resident() int64 {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
+	return pages * int64(os.Getpagesize())
 }
 
 // startServer runs a program's `control-plane` on a folder and returns when it is ready.
 func startServer(ctx context.Context, program, configDir, stateDir string) (*server, error) {
-	s := &server{done: make(chan error, 1), log: filepath.Join(stateDir, "control-plane.log")}
-	var err error
-	if s.grpc, err = freeAddr(); err != nil {
+	s := &server{caDir: filepath.Join(stateDir, "ca"), log: filepath.Join(stateDir, "control-plane.log")}
+	for _, addr := range []*string{&s.grpc, &s.secure, &s.http} {
+		var err error
+		if *addr, err = freeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.CommandContext(ctx, program, "control-plane", "--state-dir", stateDir, "--config-dir", configDir, "--ca-dir", s.caDir,
+		"--grpc-addr", s.grpc, "--secure-grpc-addr", s.secure, "--http-addr", s.http)
+	if err := s.start(cmd, s.log); err != nil {
 		return nil, err
 	}
-	if s.http, err = freeAddr(); err != nil {
-		return nil, err
-	}
-	log, err := os.Create(s.log)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	s.cmd = exec.CommandContext(ctx, program, "control-plane", "--state-dir", stateDir, "--config-dir", configDir, "--ca-dir", filepath.Join(stateDir, "ca"),
-		"--grpc-addr", s.grpc, "--secure-grpc-addr", "none", "--http-addr", s.http)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { s.done <- s.cmd.Wait() }()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		select {
 		case err := <-s.done:
@@ -62,35 +106,4 @@ func startServer(ctx context.Context, program, configDir, stateDir string) (*ser
 			return nil, errors.New("the control plane was not ready within two minutes; its log is " + s.log)
 		}
 	}
-}
-
-func (s *server) stop() {
-	_ = s.cmd.Process.Kill() // it keeps nothing that counts
-	<-s.done
-}
-
-// cpu is the processor time of all of its threads, to the nanosecond (proc(5), schedstat).
-func (s *server) cpu() time.Duration {
-	var sum time.Duration
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.cmd.Process.Pid))
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		if ns, err := strconv.ParseInt(strings.Fields(string(raw))[0], 10, 64); err == nil {
-			sum += time.Duration(ns)
-		}
-	}
-	return sum
-}
-
-// resident is its memory in bytes.
-func (s *server) resident() int64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	pages, _ := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
-	return pages * int64(os.Getpagesize())
 }
