@@ -17,7 +17,7 @@ func TestParseProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.Name != "webapp-1" || p.Namespace != "shop" || p.Interception != InterceptNone || p.HTTPProxy.Port() != 15080 || p.ServiceAccount != "sa" ||
-		!p.Own || p.Bind != "0.0.0.0" || !slices.Equal(p.IPs, []string{"127.77.1.1", "::1"}) || p.Labels["app"] != "webapp" {
+		p.Bind != "0.0.0.0" || !slices.Equal(p.IPs, []string{"127.77.1.1", "::1"}) || p.Labels["app"] != "webapp" {
 		t.Errorf("got %+v", p)
 	}
 	if want := map[uint32]string{3000: "127.0.0.1:41234", 8080: "127.0.0.1:41235"}; !reflect.DeepEqual(p.Inbound, want) {

@@ -60,9 +60,6 @@ type Proxy struct {
 	Topology *Topology
 	// Unprivileged proxies cannot listen below port 1024 (UNPRIVILEGED_POD).
 	Unprivileged bool
-	// Own is true for proxies of this project, which say so by node metadata that begins
-	// with LATEEN_. What only Envoy can do yet is not sent to them.
-	Own bool
 	// OnDemand: a sidecar that asks for virtual hosts by incremental VHDS when requests name them
 	// (LATEEN_ON_DEMAND, "true" or true). It is sent route configurations without virtual hosts, and
 	// only the clusters that its listeners and the virtual hosts that it has asked for lead to.
@@ -73,6 +70,8 @@ type Proxy struct {
 	// Probed: the node's own proxy configuration has a readiness probe (PROXY_CONFIG). AsksForProbe: its agent does the probe of the group
 	// (LATEEN_HEALTH_CHECKS).
 	Probed, AsksForProbe bool
+	// Lacks are the filters of Istio's that the proxy's program has not, and is not sent. A program says so by listing the extensions that it has.
+	Lacks IstioFilters
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 }
@@ -171,9 +170,6 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		p.Topology = t
 		_, p.Probed = c["readinessProbe"].(map[string]any)
 	}
-	for k := range metadata {
-		p.Own = p.Own || strings.HasPrefix(k, "LATEEN_")
-	}
 	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
 		return nil, &NodeError{id, err.Error()}
 	}
@@ -265,8 +261,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	b = append(b, p.Interception...)
 	b = append(b, '|')
 	b = append(b, p.Network...)
-	if p.Own {
-		b = append(b, "|own"...)
+	if p.Lacks != 0 {
+		b = append(b, "|lacks="...)
+		b = strconv.AppendUint(b, uint64(p.Lacks), 10)
 	}
 	if p.OnDemand {
 		b = append(b, "|ondemand"...)

@@ -75,7 +75,7 @@ func (in *clusterInput) key() string {
 			in.localityKey(k)
 		}
 	}
-	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only()).String()
+	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only(), in.client.Lacks.Has(model.MetadataExchange)).String()
 }
 
 // noOriginalDst reports whether the proxy never sees where a connection was going: explicit
@@ -166,7 +166,7 @@ func (in *clusterInput) build() *clusterv3.Cluster {
 	in.protocolOptions(c)
 	in.applyTLS(c)
 	in.sendProxyHeader(c)
-	if !speaksHTTP(in.port) && !in.svc.External {
+	if !speaksHTTP(in.port) && !in.svc.External && !in.client.Lacks.Has(model.MetadataExchange) {
 		c.Filters = []*clusterv3.Filter{{Name: metadataExchangeFilter, TypedConfig: tcpMetadataExchange()}}
 	}
 	return c

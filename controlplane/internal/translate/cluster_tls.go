@@ -72,7 +72,7 @@ func (in *clusterInput) mutual(sans []string, sni string) *tlsv3.UpstreamTlsCont
 	case in.port.Protocol == model.ProtocolAuto:
 		alpn = alpnMeshAny // bytes or requests: no metadata before them
 	}
-	return &tlsv3.UpstreamTlsContext{CommonTlsContext: meshIdentity(alpn, exactMatchers(sans)), Sni: sni}
+	return &tlsv3.UpstreamTlsContext{CommonTlsContext: meshIdentity(withExchange(in.client, alpn), exactMatchers(sans)), Sni: sni}
 }
 
 // serverName says by what name a server is asked for and checked when the rule does not: the

@@ -23,12 +23,13 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 )
 
 // TestEnvoyAccepts gives every scenario's resources to a real Envoy (--mode validate), which
 // knows rules that no proto validation holds: overlapping filter chains, repeated domains,
-// combinations of options. Istio's own filters are taken out: that Envoy does not have them.
+// combinations of options. It is as for a client that lists its extensions, and Istio's filters are not among them.
 func TestEnvoyAccepts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starting Envoy takes seconds; this runs it: go test ./controlplane/internal/translate, without -short")
@@ -41,7 +42,7 @@ func TestEnvoyAccepts(t *testing.T) {
 		name := strings.NewReplacer("/", "-", ".json", "").Replace(strings.TrimPrefix(file, "testdata/"))
 		t.Run(name, func(t *testing.T) {
 			_, s := load(t, filepath.Dir(file))
-			validateWithEnvoy(t, envoy, dir, resources(s, readNode(t, file).proxy(t)))
+			validateWithEnvoy(t, envoy, dir, resources(s, withoutIstio(readNode(t, file).proxy(t))))
 		})
 	}
 	// Small random worlds, in which things collide that no scenario thought of.
@@ -53,10 +54,17 @@ func TestEnvoyAccepts(t *testing.T) {
 		}
 		for _, p := range historyProxies(t) {
 			t.Run(fmt.Sprint("random-", seed, "-", p.Name), func(t *testing.T) {
-				validateWithEnvoy(t, envoy, dir, resources(b.Snapshot(), p))
+				validateWithEnvoy(t, envoy, dir, resources(b.Snapshot(), withoutIstio(p)))
 			})
 		}
 	}
+}
+
+// withoutIstio is the proxy as one that has none of Istio's filters.
+func withoutIstio(p *model.Proxy) *model.Proxy {
+	plain := *p
+	plain.Lacks = model.PeerMetadata | model.IstioStats | model.MetadataExchange
+	return &plain
 }
 
 var certificateFiles = regexp.MustCompile(`"/(certs|etc)/[^"]*"`)
@@ -66,8 +74,6 @@ var certificateFiles = regexp.MustCompile(`"/(certs|etc)/[^"]*"`)
 func validateWithEnvoy(t *testing.T, envoy, dir string, all map[string][]Resource) {
 	t.Helper()
 	clusters, listeners := jsonValues(t, all["clusters"]), jsonValues(t, all["listeners"])
-	withoutIstio(clusters)
-	withoutIstio(listeners)
 	clusters = append(clusters, grpcCluster("xds-grpc"), grpcCluster("sds-grpc"))
 	for i, r := range jsonValues(t, all["routes"]) {
 		listeners = append(listeners, carrying(r, i))
@@ -80,6 +86,9 @@ func validateWithEnvoy(t *testing.T, envoy, dir string, all map[string][]Resourc
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if bytes.Contains(boot, []byte(peerExchange)) {
+		t.Error("it agrees to exchange metadata, which it cannot")
 	}
 	boot = certificateFiles.ReplaceAllFunc(boot, func(b []byte) []byte {
 		f := "cert.pem"
@@ -132,29 +141,6 @@ func jsonValues(t *testing.T, list []Resource) []any {
 		out = append(out, v)
 	}
 	return out
-}
-
-// withoutIstio removes the filters that are Istio's from every filter list in v.
-func withoutIstio(v any) {
-	switch v := v.(type) {
-	case []any:
-		for _, e := range v {
-			withoutIstio(e)
-		}
-	case map[string]any:
-		for key, e := range v {
-			if list, ok := e.([]any); ok && (key == "filters" || key == "httpFilters") {
-				var kept []any
-				for _, f := range list {
-					if name, _ := f.(map[string]any)["name"].(string); !strings.HasPrefix(name, "istio.") {
-						kept = append(kept, f)
-					}
-				}
-				v[key], e = kept, kept
-			}
-			withoutIstio(e)
-		}
-	}
 }
 
 func grpcCluster(name string) any {

@@ -14,6 +14,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
 // Filter names.
@@ -43,23 +45,24 @@ const (
 	gateway
 )
 
-// httpFilters is the chain of every connection manager: who the peer is, faults, CORS,
+// httpFilters is the chain of a proxy's every connection manager: who the peer is, faults, CORS,
 // statistics, the router. One whose virtual hosts come on demand waits for them before all else.
-func httpFilters(d direction, onDemand bool) []*hcmv3.HttpFilter {
+func httpFilters(p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	filter := func(name string, cfg *anypb.Any) *hcmv3.HttpFilter {
 		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: cfg}}
 	}
-	chain := []*hcmv3.HttpFilter{
-		filter(metadataExchangeFilter, peerMetadata(d)),
-		filter(faultFilter, toAny(&faultv3.HTTPFault{})),
-		filter(corsFilter, toAny(&corsv3.Cors{})),
-		filter(statsFilter, stats(d)),
-		filter(routerFilter, toAny(&routerv3.Router{})),
+	var chain []*hcmv3.HttpFilter
+	if d == outbound && p.OnDemand {
+		chain = append(chain, filter(onDemandFilter, toAny(&ondemandv3.OnDemand{})))
 	}
-	if onDemand {
-		chain = append([]*hcmv3.HttpFilter{filter(onDemandFilter, toAny(&ondemandv3.OnDemand{}))}, chain...)
+	if !p.Lacks.Has(model.PeerMetadata) {
+		chain = append(chain, filter(metadataExchangeFilter, peerMetadata(d)))
 	}
-	return chain
+	chain = append(chain, filter(faultFilter, toAny(&faultv3.HTTPFault{})), filter(corsFilter, toAny(&corsv3.Cors{})))
+	if !p.Lacks.Has(model.IstioStats) {
+		chain = append(chain, filter(statsFilter, stats(d)))
+	}
+	return append(chain, filter(routerFilter, toAny(&routerv3.Router{})))
 }
 
 // grpcWebFilters turn gRPC-Web of browsers into gRPC.

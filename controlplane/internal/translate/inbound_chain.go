@@ -35,13 +35,13 @@ func (b *inboundChains) build() []*listenerv3.FilterChain {
 		// closed. PERMISSIVE tells the mesh's TLS from an app's own by ALPN.
 		var alpn []string
 		if b.sp.mode == model.MTLSPermissive {
-			alpn = alpnInboundMTLS
+			alpn = withExchange(b.p, alpnInboundMTLS)
 		}
 		if auto {
 			// No name may appear in two chains.
 			out = append(out, b.chain("tls", alpnInboundMTLS[2:], true, true))
 			if alpn != nil {
-				alpn = alpnInboundMTLS[:2]
+				alpn = withExchange(b.p, alpnInboundMTLS[:2])
 			}
 		}
 		out = append(out, b.chain("tls", alpn, true, http))
@@ -86,13 +86,13 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 		if http {
 			serve = alpnServerHTTP
 		}
-		c.TransportSocket = inboundTLS(b.s.Mesh, serve)
+		c.TransportSocket = inboundTLS(b.s.Mesh, withExchange(b.p, serve))
 	}
 	cluster := b.sp.cluster()
 	if http {
 		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}
 	} else {
-		c.Filters = tcpFilters(inbound, cluster, toCluster(cluster), b.logs)
+		c.Filters = tcpFilters(b.p, inbound, cluster, toCluster(cluster), b.logs)
 	}
 	return c
 }

@@ -87,14 +87,14 @@ func (c *gatewayChains) add(gs gatewayServer) {
 	switch {
 	case gs.srv.TerminatesHTTP():
 		c.put(&listenerv3.FilterChain{
-			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, gs.srv),
+			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, c.p, gs.srv),
 			Filters:  []*listenerv3.Filter{c.manager(gs, gs.srv.Name)},
 			Metadata: metadata(nil, gs.srv.Origin),
 		})
 	case gs.srv.TerminatesTCP():
 		if chain := c.tcpChain(gs); chain != nil {
-			chain.FilterChainMatch, chain.TransportSocket = serverNameMatch(gs.srv.Names()), serverSocket(c.s.Mesh, gs.srv)
-			if gs.srv.TLS.Mode == model.ServerIstioMutual {
+			chain.FilterChainMatch, chain.TransportSocket = serverNameMatch(gs.srv.Names()), serverSocket(c.s.Mesh, c.p, gs.srv)
+			if gs.srv.TLS.Mode == model.ServerIstioMutual && !c.p.Lacks.Has(model.MetadataExchange) {
 				chain.Filters = append([]*listenerv3.Filter{networkFilter(metadataExchangeFilter, tcpMetadataExchange())}, chain.Filters...)
 			}
 			c.put(chain)

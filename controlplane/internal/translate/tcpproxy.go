@@ -62,12 +62,12 @@ func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 
 // tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
 // where to.
-func tcpFilters(d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	return tcpFiltersWith(d, statPrefix, clusters, tcpPolicy{}, logs)
+func tcpFilters(p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	return tcpFiltersWith(p, d, statPrefix, clusters, tcpPolicy{}, logs)
 }
 
 // tcpFiltersWith is tcpFilters with a destination's policy.
-func tcpFiltersWith(d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+func tcpFiltersWith(p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
 	tp := &tcpproxyv3.TcpProxy{
 		StatPrefix: statPrefix, AccessLog: logs,
 		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
@@ -90,8 +90,11 @@ func tcpFiltersWith(d direction, statPrefix string, clusters []weightedCluster, 
 		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
 	}
 	var out []*listenerv3.Filter
-	if d == inbound {
+	if d == inbound && !p.Lacks.Has(model.MetadataExchange) {
 		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
 	}
-	return append(out, networkFilter(statsFilter, stats(d)), networkFilter(tcpProxyFilter, toAny(tp)))
+	if !p.Lacks.Has(model.IstioStats) {
+		out = append(out, networkFilter(statsFilter, stats(d)))
+	}
+	return append(out, networkFilter(tcpProxyFilter, toAny(tp)))
 }

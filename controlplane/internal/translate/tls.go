@@ -20,20 +20,30 @@ const (
 )
 
 // ALPN names. "istio" tells the server's listener that mutual TLS of the mesh follows, as
-// opposed to TLS of the application's own; istio-peer-exchange that the peers' metadata are
-// exchanged at the head of a TCP stream.
+// opposed to TLS of the application's own.
 var (
 	alpnMeshHTTP  = []string{"istio-http/1.1", "istio", "http/1.1"}
 	alpnMeshHTTP2 = []string{"istio-h2", "istio", "h2"}
-	alpnMeshTCP   = []string{"istio-peer-exchange", "istio"}
+	alpnMeshTCP   = []string{peerExchange, "istio"}
 	alpnMeshAny   = []string{"istio"}
 	// What a server takes for the mesh's TLS: two for bytes, three for requests.
-	alpnInboundMTLS = []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}
+	alpnInboundMTLS = []string{"istio", peerExchange, "istio-http/1.0", "istio-http/1.1", "istio-h2"}
 	alpnServerHTTP  = []string{"h2", "http/1.1", "istio"}
 	// "istio" is for clients that offer nothing else: Go refuses a handshake without a name
 	// in common.
-	alpnServerTCP = []string{"istio-peer-exchange", "http/1.1", "istio"}
+	alpnServerTCP = []string{peerExchange, "http/1.1", "istio"}
 )
+
+// peerExchange is the name by which both sides agree that their metadata are exchanged at the head of a TCP stream.
+const peerExchange = "istio-peer-exchange"
+
+// withExchange is a list of names as a proxy may offer or take them: one that cannot exchange metadata must not agree to it.
+func withExchange(p *model.Proxy, alpn []string) []string {
+	if !p.Lacks.Has(model.MetadataExchange) {
+		return alpn
+	}
+	return slices.DeleteFunc(slices.Clone(alpn), func(name string) bool { return name == peerExchange })
+}
 
 func tlsParams() *tlsv3.TlsParameters {
 	return &tlsv3.TlsParameters{

@@ -14,15 +14,15 @@ import (
 // What gateways offer by ALPN, to clients from outside and, for bytes, from the mesh.
 var (
 	alpnGateway    = []string{"h2", "http/1.1"}
-	alpnGatewayTCP = []string{"istio-peer-exchange", "h2", "http/1.1"}
+	alpnGatewayTCP = []string{peerExchange, "h2", "http/1.1"}
 )
 
 // serverSocket is the transport socket of a server that terminates TLS.
-func serverSocket(mesh *model.Mesh, srv *model.Server) *corev3.TransportSocket {
+func serverSocket(mesh *model.Mesh, p *model.Proxy, srv *model.Server) *corev3.TransportSocket {
 	if srv.TLS.Mode != model.ServerIstioMutual {
 		return serverTLSSocket(mesh, srv.TLS)
 	}
-	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(true), CommonTlsContext: meshServer(mesh, srv)})
+	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(true), CommonTlsContext: meshServer(mesh, p, srv)})
 }
 
 // serverTLSSocket terminates TLS with certificates that are not the mesh's.
@@ -35,7 +35,7 @@ func downstreamTLS(ctx *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
 }
 
 // meshServer shows the gateway's own identity of the mesh, and wants the client's.
-func meshServer(mesh *model.Mesh, srv *model.Server) *tlsv3.CommonTlsContext {
+func meshServer(mesh *model.Mesh, p *model.Proxy, srv *model.Server) *tlsv3.CommonTlsContext {
 	alpn := alpnGateway
 	if srv.TerminatesTCP() {
 		alpn = alpnGatewayTCP
@@ -44,7 +44,7 @@ func meshServer(mesh *model.Mesh, srv *model.Server) *tlsv3.CommonTlsContext {
 	if len(sans) == 0 {
 		sans = meshMembers(mesh)
 	}
-	c := meshIdentity(alpn, sans)
+	c := meshIdentity(withExchange(p, alpn), sans)
 	if srv.TLS.CRLFile != "" {
 		c.GetCombinedValidationContext().DefaultValidationContext.Crl = file(srv.TLS.CRLFile)
 	}

@@ -23,6 +23,7 @@ func proxyOf(node *corepb.Node, id spiffe.ID) (*model.Proxy, error) {
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	p.Lacks = lacks(node.GetExtensions())
 	if id.IsZero() {
 		return p, nil
 	}
@@ -39,4 +40,32 @@ func proxyOf(node *corepb.Node, id spiffe.ID) (*model.Proxy, error) {
 			fmt.Sprintf("node %q has SERVICE_ACCOUNT %q and the caller is %s", p.ID, p.ServiceAccount, id))
 	}
 	return p, nil
+}
+
+// istioFilters are the types by which a program's list of extensions names Istio's filters
+// (github.com/istio/proxy, source/extensions/filters).
+var istioFilters = map[string]model.IstioFilters{
+	"io.istio.http.peer_metadata.Config":                 model.PeerMetadata,
+	"stats.PluginConfig":                                 model.IstioStats,
+	"envoy.tcp.metadataexchange.config.MetadataExchange": model.MetadataExchange,
+}
+
+// lacks returns which of Istio's filters a program has not. One that lists no extensions, or none with their types, as Envoy did before
+// 1.26, has all: Istio's proxies of that time are more than Envoys.
+func lacks(extensions []*corepb.Extension) model.IstioFilters {
+	var all, has model.IstioFilters
+	for _, f := range istioFilters {
+		all |= f
+	}
+	typed := false
+	for _, e := range extensions {
+		for _, t := range e.GetTypeUrls() {
+			typed = true
+			has |= istioFilters[t]
+		}
+	}
+	if !typed {
+		return 0
+	}
+	return all &^ has
 }

@@ -28,12 +28,15 @@ type node struct {
 }
 
 // onDemand is the node as one that asks for virtual hosts.
-func (n node) onDemand() node {
+func (n node) onDemand() node { return n.with("LATEEN_ON_DEMAND", "true") }
+
+// with is the node with something more in its metadata.
+func (n node) with(key, value string) node {
 	n.metadata = maps.Clone(n.metadata)
 	if n.metadata == nil {
 		n.metadata = map[string]any{}
 	}
-	n.metadata["LATEEN_ON_DEMAND"] = "true"
+	n.metadata[key] = value
 	return n
 }
 
@@ -65,11 +68,17 @@ func (w *world) nodeAt(t *testing.T, where string) node {
 	return node{}
 }
 
-// proxyKind runs a proxy on a bootstrap until ctx ends. ready is closed when it serves what the control plane told it first.
-type proxyKind func(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error
+// proxyKind is a program that decides.
+type proxyKind struct {
+	// run runs it on a bootstrap until ctx ends. ready is closed when it serves what the control plane told it first.
+	run func(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error
+	// differs: it is not ours. Rows may say that it decides otherwise, and it may close a connection during a handshake where ours says why: it sends no
+	// alert when it has no certificate, and does not wait for its alert to arrive.
+	differs bool
+}
 
-// ours runs Lateen's proxy in this process.
-func ours(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error {
+// ours is Lateen's proxy in this process.
+var ours = proxyKind{run: func(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error {
 	p, err := proxy.New(proxy.Config{Bootstrap: bootstrap, Concurrency: 1, Logger: logger(t), LogLevel: "warning", FileFlushInterval: 10 * time.Millisecond})
 	if err != nil {
 		return err
@@ -82,7 +91,7 @@ func ours(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- stru
 		}
 	}()
 	return p.Run(ctx)
-}
+}}
 
 // joins are the parts of an agent's configuration by which it becomes a member of the mesh.
 func (w *world) joins(t *testing.T, namespace string) agent.Config {
@@ -117,8 +126,9 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	ready := make(chan struct{})
 	cfg := w.joins(t, n.namespace)
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
+	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
 	cfg.Locality, cfg.Metadata = n.locality, metadata
-	cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error { return kind(ctx, t, bootstrap, ready) }
+	cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error { return kind.run(ctx, t, bootstrap, ready) }
 	a, err := agent.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -152,6 +152,8 @@ type Row struct {
 	// Directly: the client calls To itself, which is a socket of its sidecar: nothing is captured.
 	Directly bool `json:"directly"`
 	Times    int  `json:"times"` // default once
+	// Envoy says why a real Envoy decides otherwise; "" where it must not.
+	Envoy string `json:"envoy"`
 
 	// What must come of it; what is not given is not checked.
 	Status   int               `json:"status"`
