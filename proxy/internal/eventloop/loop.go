@@ -45,7 +45,8 @@ type Loop struct {
 	seq      uint64
 	attached map[any]any
 	atEnd    []func()
-	shares   bool // its P with the rest of the process
+	yielded  int64 // when the scheduler last saw it
+	shares   bool  // its P with the rest of the process
 	stopping bool
 	ended    bool // EventStop is being sent: nothing may be registered any more
 
@@ -169,6 +170,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			return fmt.Errorf("worker %d: epoll_wait: %w", l.id, err)
 		}
 		l.serve(n)
+		l.yield()
 	}
 	l.shutdown()
 	return nil

@@ -51,6 +51,7 @@ func (l *Loop) waitFor(timeout int) (int, error) {
 		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(timeout), 0, 0)
 	if e == syscall.EINTR {
 		// Somebody waits for this P to reach a safe point.
+		l.yielded = l.now
 		runtime.Gosched()
 		return 0, nil
 	}
@@ -58,6 +59,19 @@ func (l *Loop) waitFor(timeout int) (int, error) {
 		return 0, e
 	}
 	return int(r), nil
+}
+
+// yieldEvery is less than the 10 ms after which the runtime's monitor sends a goroutine that has run without a pause the
+// preemption signal.
+const yieldEvery = 9 * time.Millisecond
+
+// yield lets the scheduler see the worker in time. Without it the monitor would come, a signal would interrupt the
+// worker, and it would yield all the same.
+func (l *Loop) yield() {
+	if l.now-l.yielded >= int64(yieldEvery) {
+		l.yielded = l.now
+		runtime.Gosched()
+	}
 }
 
 // trimAfter is how long nothing must have come before the free buffers are given up.
