@@ -120,8 +120,8 @@ func (e *Engine) Decide(in *Input) Decision {
 
 // follow judges by a matcher: what it leads to no verdict for is denied.
 func (e *Engine) follow(in *Input) Decision {
-	i := e.tree.find(in)
-	if i < 0 {
+	i, ok := e.tree.Find(in)
+	if !ok {
 		return Decision{Index: -1}
 	}
 	v := &e.verdicts[i]

@@ -53,7 +53,7 @@ func TestMatcherInputs(t *testing.T) {
 		for what, in := range map[string]*Input{"request": {Headers: h, Conn: c, Stream: &streaminfo.Info{Downstream: c}}, "alone": {Conn: c}, "none": {Conn: bare}} {
 			want := map[string]bool{"request": test.request, "alone": test.alone, "none": test.none}[what]
 			if got := e.Decide(in); got.Allowed != want || got.Matched() != want {
-				t.Errorf("%s of a %s: %+v, want %v", newPredicate(&test.when), what, got, want)
+				t.Errorf("%+v of a %s: %+v, want %v", test.when, what, got, want)
 			}
 		}
 	}

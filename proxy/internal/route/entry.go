@@ -42,12 +42,11 @@ type VirtualHost struct {
 }
 
 // candidates are the routes that a request is tried with, in order.
-func (v *VirtualHost) candidates(r *Request, p *parts) []*Entry {
+func (v *VirtualHost) candidates(r *Request) []*Entry {
 	if v.tree == nil {
 		return v.Entries
 	}
-	e, _ := v.tree.find(r, p)
-	return e
+	return findIn(v.tree, r.Headers)
 }
 
 // Entry is a compiled route. Exactly one of Forward, Redirect and Direct is set, unless the
@@ -319,7 +318,7 @@ func (t *Table) Match(r *Request) *Entry {
 	}
 	var p parts
 	p.init(r)
-	for _, e := range v.candidates(r, &p) {
+	for _, e := range v.candidates(r) {
 		if e.match.check(r, &p).cause == matched {
 			p.release()
 			return e

@@ -45,7 +45,7 @@ func (t *Table) Explain(r *Request) *Trace {
 	}
 	var p parts
 	p.init(r)
-	tried := v.candidates(r, &p)
+	tried := v.candidates(r)
 	if v.tree != nil && tried == nil {
 		tr.Steps = append(tr.Steps, Step{Index: -1, Match: "matcher", Origin: v.Metadata, Why: "the matcher leads nowhere"})
 	}

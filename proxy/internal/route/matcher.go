@@ -76,6 +76,9 @@ type parts struct {
 // heap, since regular expressions keep what they match for a while.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
+// maxScratch is how large a buffer may be, in bytes, that is kept for the next request.
+const maxScratch = 64 << 10
+
 func (p *parts) scratch() []byte {
 	if p.buf == nil {
 		p.buf = buffers.Get().(*[]byte)
@@ -85,7 +88,7 @@ func (p *parts) scratch() []byte {
 
 // keep remembers a scratch buffer that has grown.
 func (p *parts) keep(b []byte) []byte {
-	if p.buf != nil && cap(b) > cap(*p.buf) && cap(b) <= 64<<10 {
+	if p.buf != nil && cap(b) > cap(*p.buf) && cap(b) <= maxScratch {
 		*p.buf = b[:0]
 	}
 	return b
