@@ -1,5 +1,5 @@
-# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10) and
-# conformance (3): .ci/run. fuzz (14) and stress (5) run before a release.
+# Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
+# conformance (3), fuzz (15) and stress (8), in under an hour: .ci/run.
 
 GO      ?= go
 BIN     := bin

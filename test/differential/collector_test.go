@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -201,8 +202,12 @@ func readable(v any) any {
 	return v
 }
 
-// byKind has spans of calls before those of requests: which of the two ends first is a matter of time.
-func byKind(a, b message) int { return strings.Compare(a.header("kind"), b.header("kind")) }
+// byKind has spans of calls before those of requests, since which of the two ends first is a matter of time, and entries of
+// logs by the names of these, which are sent over streams of their own.
+func byKind(a, b message) int {
+	const log = "logEntry httpLogs identifier.logName"
+	return cmp.Or(strings.Compare(a.header("kind"), b.header("kind")), strings.Compare(a.header(log), b.header(log)))
+}
 
 // nameIDs gives the ids of traces and spans names by their first appearance, in the order of the fields: so which are the
 // same, in what is exported and in the requests that an origin got, is compared.

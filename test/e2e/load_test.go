@@ -39,7 +39,7 @@ func startLoad(request func() (answer, error), workers int, period time.Duration
 					continue
 				}
 				l.mu.Lock()
-				l.failures = append(l.failures, fmt.Sprintf("%s: %d %.120s %v", time.Now().Format("15:04:05.000"), a.code, a.body, err))
+				l.failures = append(l.failures, fmt.Sprintf("%s: %d %v %.120s %v", time.Now().Format("15:04:05.000"), a.code, a.header, a.body, err))
 				l.mu.Unlock()
 			}
 		})

@@ -37,6 +37,7 @@ const (
 	RqActive // gauge
 	RqPendingTotal
 	RqPendingOverflow
+	RqActiveOverflow // max_requests
 	RqPendingFailureEject
 	RqPendingActive // gauge
 	RqCancelled
@@ -160,7 +161,7 @@ var statSet = stats.NewSet(
 	counter("upstream_cx_rx_bytes_total"), counter("upstream_cx_tx_bytes_total"),
 	gauge("upstream_cx_active"), gauge("upstream_cx_rx_bytes_buffered"), gauge("upstream_cx_tx_bytes_buffered"),
 	counter("upstream_rq_total"), gauge("upstream_rq_active"), counter("upstream_rq_pending_total"),
-	counter("upstream_rq_pending_overflow"), counter("upstream_rq_pending_failure_eject"),
+	counter("upstream_rq_pending_overflow"), counter("upstream_rq_active_overflow"), counter("upstream_rq_pending_failure_eject"),
 	gauge("upstream_rq_pending_active"), counter("upstream_rq_cancelled"), counter("upstream_rq_maintenance_mode"),
 	counter("upstream_rq_timeout"), counter("upstream_rq_max_duration_reached"), counter("upstream_rq_per_try_timeout"),
 	counter("upstream_rq_per_try_idle_timeout"), counter("upstream_rq_rx_reset"), counter("upstream_rq_tx_reset"),

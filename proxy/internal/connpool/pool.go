@@ -193,7 +193,7 @@ func (p *Pool) ready(c *Client) {
 
 func (p *Pool) attach(c *Client, r *Request) {
 	if !p.local.Try(cluster.Requests, r.HighPrio) {
-		p.local.Inc(cluster.RqPendingOverflow)
+		p.local.Inc(cluster.RqActiveOverflow)
 		p.ready(c)
 		r.Handler.OnFailure(r, ReasonOverflow, nil)
 		return

@@ -88,7 +88,7 @@ func (p *Pool) tooFew() bool {
 func (p *Pool) assign(m *mux, r *Request) {
 	switch {
 	case !p.local.Try(cluster.Requests, r.HighPrio):
-		p.local.Inc(cluster.RqPendingOverflow)
+		p.local.Inc(cluster.RqActiveOverflow)
 		r.Handler.OnFailure(r, ReasonOverflow, nil)
 	case r.Upgrade && !m.codec.PeerAllowsConnect():
 		p.local.Release(cluster.Requests, r.HighPrio)

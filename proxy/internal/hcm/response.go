@@ -259,11 +259,16 @@ func (s *stream) complete() {
 		f.OnComplete(f.seat)
 	}
 	w.gauge(rqActive, -1)
+	if s.info.HealthCheck {
+		w.inc(tracingHealthCheck)
+	}
 	if s.tunnel {
 		w.gauge(cxUpgradesActive, -1)
 	}
 	if class := s.info.ResponseCode / 100; class >= 1 && class <= 5 && !s.restarted {
-		w.answered(class)
+		if !s.info.HealthCheck { // those say nothing of what clients get
+			w.answered(class)
+		}
 		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)
 	}
 	for _, l := range w.m.deps.AccessLogs {

@@ -58,6 +58,7 @@ const (
 	tracingNotTraceable
 	tracingClient
 	tracingForced
+	tracingHealthCheck
 	rqOverloadClose
 	cxOverloadDisableKeepalive
 	rqWSOnNonWSRoute
@@ -80,7 +81,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_too_large"), counter("rs_too_large"), counter("downstream_rq_response_before_rq_complete"),
 	counter("downstream_rq_idle_timeout"), counter("downstream_rq_timeout"), counter("downstream_rq_header_timeout"),
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
-	counter("tracing.random_sampling"), counter("tracing.not_traceable"), counter("tracing.client_enabled"), counter("tracing.service_forced"),
+	counter("tracing.random_sampling"), counter("tracing.not_traceable"), counter("tracing.client_enabled"), counter("tracing.service_forced"), counter("tracing.health_check"),
 	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"), counter("downstream_rq_ws_on_non_ws_route"),
 )
 

@@ -80,7 +80,7 @@ func (r *router) internal() bool { return r.h.Has(header.XEnvoyInternal) }
 
 // countResponse counts an answer by its status.
 func (r *router) countResponse(code int) {
-	if r.cfg.NoDynamicStats {
+	if r.cfg.NoDynamicStats || r.s.Info().HealthCheck {
 		return
 	}
 	r.local.CountResponse(code, r.internal())
@@ -94,7 +94,7 @@ func (a *attempt) complete() {
 	r := a.r
 	now := r.loop.Now()
 	r.s.Info().UpstreamRxLast = now
-	if !r.cfg.NoDynamicStats {
+	if !r.cfg.NoDynamicStats && !r.s.Info().HealthCheck {
 		ms := uint64(max(0, now-a.started) / 1e6)
 		r.local.RecordTime(ms, r.internal())
 		for _, t := range r.own() {

@@ -139,8 +139,8 @@ var httpFilters = map[string]httpFilter{
 	},
 	"envoy.extensions.filters.http.health_check.v3.HealthCheck": {
 		xdsresource.HTTPFilterType{Name: healthcheck.Name, Parse: healthcheck.ParseConfig},
-		func(s *Server, cfg any, _ place) (httpfilter.Factory, error) {
-			return healthcheck.New(cfg, healthcheck.Deps{Clusters: s.clusters, Failing: s.failing.Load, Node: s.boot.Node.GetCluster()}), nil
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			return healthcheck.New(cfg, healthcheck.Deps{Clusters: s.clusters, Failing: s.failing.Load, Node: s.boot.Node.GetCluster(), Stats: at.scope}), nil
 		},
 	},
 	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {

@@ -20,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -68,17 +69,36 @@ type Deps struct {
 	// Failing: the operator has told the proxy to call itself unhealthy.
 	Failing func() bool
 	Node    string // our cluster's name
+	// Stats is the connection manager's scope.
+	Stats stats.Scope
 }
+
+// Statistics of answers of our own, "http.<stat_prefix>.health_check.*", in the order of statSet.
+const (
+	total = iota
+	ok
+	failed
+	cachedResponse
+	noCluster
+	emptyCluster
+	unhealthyCluster
+)
+
+var statSet = stats.NewSet(
+	stats.Item{Name: "request_total"}, stats.Item{Name: "ok"}, stats.Item{Name: "failed"}, stats.Item{Name: "cached_response"},
+	stats.Item{Name: "failed_cluster_not_found"}, stats.Item{Name: "failed_cluster_empty"}, stats.Item{Name: "failed_cluster_unhealthy"},
+)
 
 // New returns the factory for a filter chain.
 func New(cfg any, d Deps) httpfilter.Factory {
-	return &factory{cfg: cfg.(*Config), deps: d, base: time.Now()}
+	return &factory{cfg: cfg.(*Config), deps: d, base: time.Now(), stats: d.Stats.Scope("health_check").Block(statSet)}
 }
 
 type factory struct {
-	cfg  *Config
-	deps Deps
-	base time.Time
+	cfg   *Config
+	deps  Deps
+	base  time.Time
+	stats stats.Block
 	// cached is the last answer that was passed through: its time in milliseconds since base, and
 	// below that ten bits of status. 0: none. Health checks are rare, so sharing it costs nothing.
 	cached atomic.Int64
@@ -133,32 +153,42 @@ func (f *filter) OnRequestData(s httpfilter.Stream, d *httpfilter.Data, end bool
 
 func (f *filter) reply(s httpfilter.Stream) {
 	r := httpfilter.Reply{Code: 200, Details: "health_check_ok"}
+	f.inc(s, total)
 	switch {
 	case f.deps.Failing():
 		r.Code, r.Details = 503, "health_check_failed"
 	case f.status != 0:
+		f.inc(s, cachedResponse)
 		r.Code, r.Details = f.status, "health_check_cached"
 	default:
 		r.Code, r.Details = f.judge(s)
 	}
-	if r.Code != 200 {
+	if r.Code == 200 {
+		f.inc(s, ok)
+	} else {
+		f.inc(s, failed)
 		r.Flags = streaminfo.FailedLocalHealthCheck
 	}
 	s.Reply(r)
 }
+
+func (f *factory) inc(s httpfilter.Stream, i int) { s.Shard().Add(f.stats.Counter(i), 1) }
 
 // judge looks at the clusters.
 func (f *filter) judge(s httpfilter.Stream) (int, string) {
 	for _, m := range f.cfg.MinHealthy {
 		l := f.deps.Clusters.Local(s.Loop().ID()).Get(m.Cluster)
 		if l == nil {
+			f.inc(s, noCluster)
 			return 503, "health_check_failed_no_cluster_found"
 		}
 		healthy, total := l.Health()
 		switch {
 		case total == 0 && m.Percent > 0:
+			f.inc(s, emptyCluster)
 			return 503, "health_check_failed_cluster_empty"
 		case 100*float64(healthy) < m.Percent*float64(total):
+			f.inc(s, unhealthyCluster)
 			return 503, "health_check_failed_cluster_unhealthy"
 		}
 	}
