@@ -49,10 +49,11 @@ check-darwin:
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/lateen
 
 # Each suite is a module of its own, so that what it tests with stays out of the product's dependencies.
-## conformance: run h2spec and gRPC's interop tests on the proxy
+## conformance: run h2spec and gRPC's interop tests on the proxy, and gRPC's xDS client on the control plane
 conformance:
 	cd test/conformance/h2spec && $(GO) test -count=1 ./...
 	cd test/conformance/grpcinterop && $(GO) test -count=1 ./...
+	cd test/conformance/grpcxds && $(GO) test -count=1 ./...
 
 # The first run builds a Consul server: some 8 minutes of two cores.
 ## registries: run the control plane on a real Consul server

@@ -72,6 +72,8 @@ type Proxy struct {
 	Probed, AsksForProbe bool
 	// Lacks are the filters of Istio's that the proxy's program has not, and is not sent. A program says so by listing the extensions that it has.
 	Lacks IstioFilters
+	// GRPC: the client is gRPC's own, in an application without a proxy (GENERATOR "grpc"), and asks for all by name.
+	GRPC bool
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 }
@@ -158,6 +160,12 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		p.HTTPProxy = ap
 	}
 	p.Unprivileged = str("UNPRIVILEGED_POD") == "true"
+	switch g := str("GENERATOR"); g {
+	case "", "grpc":
+		p.GRPC = g == "grpc"
+	default:
+		return nil, &NodeError{id, fmt.Sprintf("GENERATOR %q is not known here; leave it out, or say grpc", g)}
+	}
 	p.Group = str("AUTO_REGISTER_GROUP")
 	if p.AsksForProbe, err = parseSwitch(metadata["LATEEN_HEALTH_CHECKS"]); err != nil {
 		return nil, &NodeError{id, "LATEEN_HEALTH_CHECKS " + err.Error()}
@@ -261,6 +269,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	b = append(b, p.Interception...)
 	b = append(b, '|')
 	b = append(b, p.Network...)
+	if p.GRPC {
+		b = append(b, "|grpc"...)
+	}
 	if p.Lacks != 0 {
 		b = append(b, "|lacks="...)
 		b = strconv.AppendUint(b, uint64(p.Lacks), 10)

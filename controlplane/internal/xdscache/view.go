@@ -128,6 +128,9 @@ func NewProxy(p *model.Proxy) *Proxy { return &Proxy{Proxy: p} }
 
 // Resources returns what the proxy is to have of a type, of what it subscribes to. A type that is not known has nothing.
 func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
+	if p.GRPC {
+		return v.ofGRPC(p, typeURL, sub.Names.All())
+	}
 	var set *Set
 	switch typeURL {
 	case translate.ClusterType:
@@ -167,6 +170,18 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		return set
 	}
 	return set.Select(sub.Names)
+}
+
+// ofGRPC returns what gRPC's own client asks for, all by name.
+func (v *View) ofGRPC(p *Proxy, typeURL string, names []string) *Set {
+	of := map[string]func(*model.Snapshot, *model.Proxy, []string) []translate.Resource{
+		translate.ListenerType: translate.GRPCListeners, translate.RouteType: translate.GRPCRoutes,
+		translate.ClusterType: translate.GRPCClusters, translate.EndpointType: translate.Endpoints,
+	}[typeURL]
+	if of == nil {
+		return nil
+	}
+	return v.cache.encodeAll(typeURL, of(v.snap, p.Proxy, names))
 }
 
 // always is of a set that is remembered whenever it is derived.
