@@ -43,7 +43,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer cleanup()
-	bootstrap, err := Bootstrap(a.cfg, socket)
+	cfg := a.cfg.withSettings(ctx, a.secrets)
+	if cfg.Concurrency == 0 {
+		cfg.Concurrency = cfg.DefaultConcurrency
+	}
+	bootstrap, err := Bootstrap(cfg, socket)
 	if err != nil {
 		return err
 	}
@@ -53,20 +57,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g := lifecycle.NewGroup(ctx)
 	g.Go("serve secrets", sds.run)
-	if a.cfg.Group != "" || a.cfg.Probe != nil {
-		node, err := a.cfg.node()
+	if cfg.Group != "" || cfg.Probe != nil {
+		node, err := cfg.node()
 		if err != nil {
 			g.Stop()
 			return errors.Join(err, g.Wait())
 		}
-		rep := newReporter(a.cfg, a.secrets, node)
+		rep := newReporter(cfg, a.secrets, node)
 		g.Go("tell the workload's health", rep.run)
 		g.Go("check the workload's health", rep.check)
 	}
 	g.Go("renew the certificate", r.run)
 	g.Go("proxy", func(ctx context.Context) error {
 		defer g.Stop() // a proxy that ends well ends its agent
-		return a.cfg.RunProxy(ctx, bootstrap)
+		return cfg.RunProxy(ctx, bootstrap, cfg.Concurrency)
 	})
 	return g.Wait()
 }

@@ -66,11 +66,13 @@ type Config struct {
 	// ExecProbes allows commands as probes that the control plane tells. They run as the agent's user.
 	ExecProbes bool
 
-	// Concurrency is the proxy's number of workers; 0 leaves it to the proxy.
+	// Concurrency is the proxy's number of workers; 0: what the mesh says (ProxyConfig, defaultConfig).
 	Concurrency int
+	// DefaultConcurrency is the number where the mesh says nothing either; 0 leaves it to the proxy.
+	DefaultConcurrency int
 
-	// RunProxy runs the proxy on a bootstrap in JSON until ctx ends.
-	RunProxy func(ctx context.Context, bootstrap []byte) error
+	// RunProxy runs the proxy on a bootstrap in JSON, with a number of workers (0: its own choice), until ctx ends.
+	RunProxy func(ctx context.Context, bootstrap []byte, concurrency int) error
 	Logger   *slog.Logger
 
 	signer certificateSigner // replaced by tests

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,10 +14,7 @@ import (
 	corepb "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/lateen-mesh/lateen/agent/health"
 )
@@ -154,23 +150,11 @@ func (r *reporter) run(ctx context.Context) error {
 func (r *reporter) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	config, err := newCAClient(r.cfg).tlsConfig()
-	if err != nil {
-		return err
-	}
-	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		return &r.secrets.current().Certificate, nil
-	}
-	conn, err := grpc.NewClient("passthrough:///"+r.cfg.Discovery, grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithNoProxy(),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
+	ads, conn, err := openStream(ctx, r.cfg, r.secrets)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ads, err := discoverypb.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx)
-	if err != nil {
-		return err
-	}
 	if err := ads.Send(&discoverypb.DiscoveryRequest{Node: r.node, TypeUrl: proxyConfigType}); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 		args = append(args, "--admin-ip", w.LocalIP)
 	}
 	if w.Type == Sidecar {
-		args = append(args, "--app", w.App, "--concurrency", "1")
+		args = append(args, "--app", w.App, "--default-concurrency", "1")
 	} else {
 		args = append(args, "--bind", w.Bind)
 	}

@@ -57,8 +57,8 @@ func command(nodeType, short string, run RunProxy) *cobra.Command {
 				return err
 			}
 			cfg.Logger = log.Scope(logger, "agent")
-			cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error {
-				return run(ctx, ProxyConfig{Bootstrap: bootstrap, Concurrency: cfg.Concurrency, LogLevel: o.proxyLogLevel, Logger: logger})
+			cfg.RunProxy = func(ctx context.Context, bootstrap []byte, concurrency int) error {
+				return run(ctx, ProxyConfig{Bootstrap: bootstrap, Concurrency: concurrency, LogLevel: o.proxyLogLevel, Logger: logger})
 			}
 			a, err := agent.New(cfg)
 			if err != nil {

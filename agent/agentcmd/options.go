@@ -1,11 +1,9 @@
 package agentcmd
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +18,7 @@ import (
 // options are the flags; what is empty comes from the environment, then from a default.
 type options struct {
 	domain, serviceCluster           string
-	concurrency                      int
+	concurrency, defaultConcurrency  int
 	proxyLogLevel, logOutputLevel    string
 	name, namespace, serviceAccount  string
 	ip, discovery, ca, caName        string
@@ -36,7 +34,8 @@ type options struct {
 func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.domain, "domain", "", "DNS suffix of the node id (default NAMESPACE.svc.cluster.local)")
 	fs.StringVar(&o.serviceCluster, "serviceCluster", "", "cluster of the node (default istio-proxy)")
-	fs.IntVar(&o.concurrency, "concurrency", 0, "worker threads of the proxy; 0: one for each CPU")
+	fs.IntVar(&o.concurrency, "concurrency", 0, "worker threads of the proxy (default PROXY_CONFIG's, else that of the mesh's ProxyConfigs)")
+	fs.IntVar(&o.defaultConcurrency, "default-concurrency", 0, "worker threads of the proxy where nothing says how many; 0: one for each CPU")
 	fs.StringVar(&o.proxyLogLevel, "proxyLogLevel", "warning", "log level of the proxy: trace, debug, info, warning, error, critical, off")
 	fs.StringVar(&o.logOutputLevel, "log_output_level", "default:info", "log levels of the agent, SCOPE:LEVEL separated by commas")
 	fs.StringVar(&o.name, "name", "", "name of the workload's instance (default $POD_NAME)")
@@ -109,7 +108,7 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 			env[key] = value
 		}
 	}
-	meta, err := metadata(env)
+	meta, err := agent.MetadataOf(env)
 	if err != nil {
 		return agent.Config{}, err
 	}
@@ -125,7 +124,7 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 		TokenFile:    first(o.tokenFile, "./var/run/secrets/tokens/istio-token"),
 		Dir:          first(o.configPath, pc.ConfigPath, "./etc/istio/proxy"),
 		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: first(o.healthPort, pc.StatusPort), StatsPort: o.statsPort,
-		Concurrency: first(o.concurrency, pc.Concurrency),
+		Concurrency: first(o.concurrency, pc.Concurrency), DefaultConcurrency: o.defaultConcurrency,
 	}
 	cfg.Group, _ = meta["AUTO_REGISTER_GROUP"].(string)
 	cfg.Probe, cfg.ProbeTargets, cfg.ExecProbes = pc.ReadinessProbe, o.targets(), o.execProbes
@@ -198,28 +197,6 @@ func (o *options) targets() health.Targets {
 		}
 	}
 	return out
-}
-
-// metadata reads Istio's variables: ISTIO_META_KEY is text, ISTIO_METAJSON_KEY is JSON.
-func metadata(env map[string]string) (map[string]any, error) {
-	meta := map[string]any{}
-	keys := make([]string, 0, len(env))
-	for key := range env {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys) // ISTIO_METAJSON_ after ISTIO_META_, whatever the order of the environment
-	for _, key := range keys {
-		if name, ok := strings.CutPrefix(key, "ISTIO_METAJSON_"); ok {
-			var value any
-			if err := json.Unmarshal([]byte(env[key]), &value); err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
-			}
-			meta[name] = value
-		} else if name, ok := strings.CutPrefix(key, "ISTIO_META_"); ok {
-			meta[name] = env[key]
-		}
-	}
-	return meta, nil
 }
 
 // first returns the first value that is set.

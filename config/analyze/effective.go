@@ -71,6 +71,7 @@ var effective = map[*schema.Kind][]string{
 		"ingress.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,MONGO,MYSQL,REDIS,TCP,TLS", "ingress.tls",
 		"outboundTrafficPolicy", "inboundConnectionPool",
 	},
+	schema.ProxyConfig:        {"selector", "concurrency", "environmentVariables"},
 	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
 		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
@@ -85,7 +86,6 @@ var effective = map[*schema.Kind][]string{
 	},
 
 	// Parsed and kept; nothing reads them yet.
-	schema.ProxyConfig:           {},
 	schema.AuthorizationPolicy:   {},
 	schema.RequestAuthentication: {},
 	schema.WasmPlugin:            {},
@@ -126,7 +126,7 @@ var effectiveMesh = []string{
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
-	"defaultConfig.tracing.sampling", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
+	"defaultConfig.concurrency", "defaultConfig.proxyMetadata", "defaultConfig.tracing.sampling", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
 	"defaultTrafficPolicy.outlierDetection",

@@ -98,6 +98,8 @@ type Mesh struct {
 	NoListenerLog                                         bool     // disableEnvoyListenerLog
 	// InboundStatName and OutboundStatName are patterns of clusters' names in statistics; "" for their own.
 	InboundStatName, OutboundStatName string
+	// Agent is what defaultConfig says of how proxies are run.
+	Agent AgentSettings
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.
 	Topology Topology
 	Rev      uint64

@@ -29,6 +29,7 @@ type Snapshot struct {
 	Sidecars            Table[*SidecarConfig] // by namespace/name
 	EnvoyFilters        Table[*EnvoyFilter]   // by namespace/name
 	WorkloadGroups      Table[*WorkloadGroup] // by namespace/name
+	ProxyConfigs        Table[*ProxyConfig]   // by namespace/name
 
 	// Indexes, derived by the builder.
 

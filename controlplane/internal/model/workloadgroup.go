@@ -13,6 +13,8 @@ type WorkloadGroup struct {
 	Labels, Annotations map[string]string
 	// Template is what a workload has besides its address; its labels are spec.template's.
 	Template Workload
+	// Settings are those of the annotation proxy.istio.io/config.
+	Settings AgentSettings
 	// Probe is nil where nobody is asked.
 	Probe   *ReadinessProbe
 	Created time.Time

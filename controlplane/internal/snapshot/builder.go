@@ -7,6 +7,7 @@ import (
 	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
+	networkingv1beta1 "istio.io/api/networking/v1beta1"
 	security "istio.io/api/security/v1beta1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,7 @@ type Builder struct {
 	sidecars    *collection[model.SidecarConfig]
 	patches     *collection[model.EnvoyFilter]
 	groups      *collection[model.WorkloadGroup]
+	configs     *collection[model.ProxyConfig]
 
 	registered registrations
 	labels     labelIndex
@@ -82,6 +84,7 @@ func New() *Builder {
 		sidecars:    newCollection(func(v *model.SidecarConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		patches:     newCollection(func(v *model.EnvoyFilter) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		groups:      newCollection(func(v *model.WorkloadGroup) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		configs:     newCollection(func(v *model.ProxyConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
 	}
 	b.services.join = joinServices
 	b.services.finish = func(s *model.Service) {
@@ -266,6 +269,12 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = b.workloadGroup(o, spec, p)
 		}
 		b.groups.set(path, owner, v)
+	case "ProxyConfig":
+		var v *model.ProxyConfig
+		if spec, ok := specOf[networkingv1beta1.ProxyConfig](e); ok {
+			v = proxyConfig(o, spec, p)
+		}
+		b.configs.set(path, owner, v)
 	default:
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}

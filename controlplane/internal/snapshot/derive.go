@@ -49,6 +49,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.EnvoyFilters, patches = b.patches.flush(s.EnvoyFilters, b.next)
 	var groups []diff[model.WorkloadGroup] // their agents and the registration read them, no resource of a proxy does
 	s.WorkloadGroups, groups = b.groups.flush(s.WorkloadGroups, b.next)
+	var configs []diff[model.ProxyConfig] // as of groups
+	s.ProxyConfigs, configs = b.configs.flush(s.ProxyConfigs, b.next)
 
 	for _, d := range services {
 		b.labels.service(d)
@@ -107,7 +109,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		s.RuleLabels = old.RuleLabels
 	}
 
-	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars)+len(patches)+len(groups) > 0
+	differs := len(services)+len(workloads)+len(routes)+len(rules)+len(gateways)+len(credentials)+len(peerAuths)+len(telemetries)+len(sidecars)+len(patches)+len(groups)+len(configs) > 0
 	if ch.Empty() && !differs {
 		ch.To, ch.Objects = old.Version, nil
 		return old, ch

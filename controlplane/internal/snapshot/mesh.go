@@ -64,6 +64,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if _, set := given["enableTracing"]; set {
 		m.Tracing = in.EnableTracing
 	}
+	m.Agent = agentSettings(in.DefaultConfig)
 	if t := in.DefaultConfig.GetTracing(); t != nil {
 		if _, set := nested(given, "defaultConfig", "tracing", "sampling"); set {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)

@@ -26,6 +26,9 @@ func (b *Builder) workloadGroup(o object, s *networking.WorkloadGroup, p *proble
 		g.Template.Address = ""
 	}
 	g.Probe = readinessProbe(s.Probe)
+	if text := g.Annotations[ProxyConfigAnnotation]; text != "" {
+		g.Settings = annotatedSettings(text, p)
+	}
 	return g
 }
 

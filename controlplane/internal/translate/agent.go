@@ -1,24 +1,51 @@
 package translate
 
 import (
-	"strconv"
+	"maps"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networkingv1 "istio.io/api/networking/v1alpha3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// AgentConfig is what the agent of a proxy is told beside the proxy's own configuration, as one ProxyConfig: the probe of the WorkloadGroup by which the
-// workload has registered.
+// groupMetadata names, in the node of an agent that only asks how to run its proxy, the WorkloadGroup by which the proxy will register: with
+// AUTO_REGISTER_GROUP the question alone would.
+const groupMetadata = "LATEEN_GROUP"
+
+// AgentConfig is what the agent of a proxy is told beside the proxy's own configuration, as one ProxyConfig: how the proxy is to be run (ProxyConfig objects and
+// the mesh's defaultConfig), and the probe of the WorkloadGroup by which the workload has registered.
 func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
-	var probe *model.ReadinessProbe
-	key := "none"
-	if g, ok := s.WorkloadGroups.Get(p.Namespace + "/" + p.Group); ok && p.Group != "" {
-		probe, key = g.Probe, strconv.FormatUint(g.Rev, 10)
+	name := p.Group
+	if name == "" {
+		name, _ = p.Metadata[groupMetadata].(string)
 	}
-	return []Resource{{Name: "default", Key: key, build: func() proto.Message { return &meshv1.ProxyConfig{ReadinessProbe: toProbe(probe)} }}}
+	var group *model.WorkloadGroup
+	labels := p.Labels
+	if name != "" {
+		if g, ok := s.WorkloadGroups.Get(p.Namespace + "/" + name); ok {
+			group, labels = g, map[string]string{}
+			for _, of := range []map[string]string{g.Template.Labels, g.Labels, p.Labels} { // as its WorkloadEntry has them
+				maps.Copy(labels, of)
+			}
+		}
+	}
+	settings, revs := s.AgentSettings(p.Namespace, labels, group)
+	k := (&keyHash{}).num(revs...)
+	var probe *model.ReadinessProbe
+	if group != nil && p.Group != "" {
+		probe = group.Probe
+		k.flag(true)
+	}
+	return []Resource{{Name: "default", Key: k.String(), build: func() proto.Message {
+		out := &meshv1.ProxyConfig{ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables}
+		if settings.Concurrency != nil {
+			out.Concurrency = wrapperspb.Int32(*settings.Concurrency)
+		}
+		return out
+	}}}
 }
 
 func toProbe(in *model.ReadinessProbe) *networkingv1.ReadinessProbe {

@@ -128,7 +128,7 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
 	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
 	cfg.Locality, cfg.Metadata = n.locality, metadata
-	cfg.RunProxy = func(ctx context.Context, bootstrap []byte) error { return kind.run(ctx, t, bootstrap, ready) }
+	cfg.RunProxy = func(ctx context.Context, bootstrap []byte, _ int) error { return kind.run(ctx, t, bootstrap, ready) }
 	a, err := agent.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// settingsWait is how long the start of a proxy waits for the control plane's word on it. Istio's control plane has none.
+const settingsWait = 3 * time.Second
+
+// groupMetadata names the WorkloadGroup in the node of the agent's question, which must not register the workload: it has no proxy yet.
+const groupMetadata = "LATEEN_GROUP"
+
+// settings are what the mesh says of how the proxy is run: the ProxyConfig objects that concern the workload, over the mesh's defaultConfig.
+type settings struct {
+	concurrency int               // 0: not said, or one for each CPU
+	variables   map[string]string // of the agent's environment
+}
+
+// withSettings asks the control plane how the proxy is to be run. What the host itself says wins. Later changes take effect with the
+// agent's next start, as in Istio.
+func (c Config) withSettings(ctx context.Context, s *secrets) Config {
+	ctx, cancel := context.WithTimeout(ctx, settingsWait)
+	defer cancel()
+	told, err := askSettings(ctx, c, s)
+	if err != nil {
+		c.Logger.Info("the control plane does not say how to run the proxy", "error", err)
+		return c
+	}
+	return c.apply(told)
+}
+
+func (c Config) apply(told settings) Config {
+	if c.Concurrency == 0 {
+		c.Concurrency = told.concurrency
+	}
+	if len(told.variables) == 0 {
+		return c
+	}
+	for _, name := range slices.Sorted(maps.Keys(told.variables)) {
+		if !strings.HasPrefix(name, metaPrefix) && !strings.HasPrefix(name, metaJSONPrefix) {
+			c.Logger.Warn("a variable of the mesh's ProxyConfig has no effect: only ISTIO_META_ and ISTIO_METAJSON_ have one here", "name", name)
+		}
+	}
+	more, err := MetadataOf(told.variables)
+	if err != nil {
+		c.Logger.Warn("variables of the mesh's ProxyConfig have no effect", "error", err)
+		return c
+	}
+	maps.Copy(more, c.Metadata)
+	c.Metadata = more
+	return c
+}
+
+// askSettings asks once, on a stream of its own.
+func askSettings(ctx context.Context, cfg Config, s *secrets) (settings, error) {
+	asks := cfg
+	if cfg.Group != "" {
+		asks.Metadata = map[string]any{}
+		maps.Copy(asks.Metadata, cfg.Metadata)
+		delete(asks.Metadata, "AUTO_REGISTER_GROUP")
+		asks.Metadata[groupMetadata] = cfg.Group
+	}
+	asks.Group = ""
+	node, err := asks.node()
+	if err != nil {
+		return settings{}, err
+	}
+	ads, conn, err := openStream(ctx, cfg, s)
+	if err != nil {
+		return settings{}, err
+	}
+	defer conn.Close()
+	if err := ads.Send(&discoverypb.DiscoveryRequest{Node: node, TypeUrl: proxyConfigType}); err != nil {
+		_, err = ads.Recv() // which knows why
+		return settings{}, err
+	}
+	resp, err := ads.Recv()
+	if err != nil {
+		return settings{}, err
+	}
+	for _, res := range resp.GetResources() {
+		return readSettings(res.GetValue())
+	}
+	return settings{}, nil
+}
+
+// The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.
+const (
+	concurrencyField   = 16 // google.protobuf.Int32Value
+	proxyMetadataField = 24 // map<string, string>
+)
+
+// maxConcurrency bounds the workers that a mesh may ask for.
+const maxConcurrency = 1024
+
+var errSettings = errors.New("ProxyConfig: not valid")
+
+// readSettings reads a serialised ProxyConfig.
+func readSettings(b []byte) (settings, error) {
+	out := settings{variables: map[string]string{}}
+	err := eachField(b, func(n protowire.Number, text []byte, _ uint64) error {
+		switch n {
+		case concurrencyField:
+			return eachField(text, func(n protowire.Number, _ []byte, number uint64) error {
+				if n == 1 && number > maxConcurrency {
+					return fmt.Errorf("%w: concurrency %d: want 0 to %d", errSettings, int32(number), maxConcurrency)
+				} else if n == 1 {
+					out.concurrency = int(number)
+				}
+				return nil
+			})
+		case proxyMetadataField:
+			var entry [3]string
+			if err := eachField(text, func(n protowire.Number, text []byte, _ uint64) error {
+				if n == 1 || n == 2 {
+					entry[n] = string(text)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			out.variables[entry[1]] = entry[2]
+		}
+		return nil
+	})
+	return out, err
+}
+
+// eachField calls f with each field that is a number or has a length.
+func eachField(b []byte, f func(n protowire.Number, text []byte, number uint64) error) error {
+	for len(b) > 0 {
+		n, kind, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return errSettings
+		}
+		b = b[size:]
+		var text []byte
+		var number uint64
+		switch kind {
+		case protowire.VarintType:
+			number, size = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			text, size = protowire.ConsumeBytes(b)
+		default:
+			if size = protowire.ConsumeFieldValue(n, kind, b); size >= 0 {
+				b = b[size:]
+				continue
+			}
+		}
+		if size < 0 {
+			return errSettings
+		}
+		b = b[size:]
+		if err := f(n, text, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}

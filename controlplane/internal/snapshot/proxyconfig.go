@@ -1,0 +1,65 @@
+package snapshot
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	networkingv1beta1 "istio.io/api/networking/v1beta1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// ProxyConfigAnnotation holds a ProxyConfig of MeshConfig's form, in YAML, for the workloads of a WorkloadGroup (spec.metadata.annotations).
+const ProxyConfigAnnotation = "proxy.istio.io/config"
+
+// proxyConfig converts a ProxyConfig.
+func proxyConfig(o object, s *networkingv1beta1.ProxyConfig, p *problems) *model.ProxyConfig {
+	if s.GetImage() != nil {
+		p.add("spec.image", "has no effect: the proxy is the program that runs already")
+	}
+	c := &model.ProxyConfig{
+		Namespace: o.Namespace, Name: o.Name, Selector: cloneMap(s.GetSelector().GetMatchLabels()), Created: o.Created, Origin: o.origin(),
+		Settings: model.AgentSettings{Variables: cloneMap(s.GetEnvironmentVariables())},
+	}
+	if n := s.GetConcurrency(); n != nil {
+		c.Settings.Concurrency = ptr(n.GetValue())
+	}
+	return c
+}
+
+// agentSettings are the settings in MeshConfig's form of a ProxyConfig.
+func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
+	out := model.AgentSettings{Variables: cloneMap(in.GetProxyMetadata())}
+	if n := in.GetConcurrency(); n != nil {
+		out.Concurrency = ptr(n.GetValue())
+	}
+	return out
+}
+
+// annotatedSettings reads ProxyConfigAnnotation. What cannot be read has no effect, as in Istio, and is named.
+func annotatedSettings(text string, p *problems) model.AgentSettings {
+	const at = "spec.metadata.annotations"
+	var in meshconfig.ProxyConfig
+	js, err := yaml.YAMLToJSON([]byte(text))
+	if err == nil {
+		err = protojson.Unmarshal(js, &in)
+	}
+	if err == nil && in.GetConcurrency().GetValue() < 0 {
+		err = fmt.Errorf("concurrency: %d is negative", in.GetConcurrency().GetValue())
+	}
+	if err != nil {
+		p.add(at, "%s has no effect: %s", ProxyConfigAnnotation, strings.ReplaceAll(err.Error(), "\u00a0", " "))
+		return model.AgentSettings{}
+	}
+	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if f.Name() != "concurrency" && f.Name() != "proxy_metadata" {
+			p.add(at, "%s: %s has no effect there", ProxyConfigAnnotation, f.JSONName())
+		}
+		return true
+	})
+	return agentSettings(&in)
+}

@@ -1,0 +1,153 @@
+package contract
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/agent"
+	"github.com/lateen-mesh/lateen/controlplane"
+	"github.com/lateen-mesh/lateen/pkg/jointoken"
+)
+
+// proxyConfigs say something at each place where a mesh may speak of how proxies are run.
+const proxyConfigs = `
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: mesh, namespace: istio-system}
+spec: {concurrency: 2, environmentVariables: {ISTIO_META_B: mesh, ISTIO_META_C: mesh, ISTIO_META_D: mesh, ISTIO_META_E: mesh}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: all, namespace: shop, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec: {concurrency: 3, environmentVariables: {ISTIO_META_C: namespace, ISTIO_META_D: namespace, ISTIO_META_E: namespace}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: younger, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec: {concurrency: 13}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: db, namespace: shop}
+spec: {selector: {matchLabels: {app: db}}, concurrency: 5, environmentVariables: {ISTIO_META_E: workload}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: cache, namespace: shop}
+spec:
+  metadata:
+    labels: {app: cache}
+    annotations: {proxy.istio.io/config: "{concurrency: 4, proxyMetadata: {ISTIO_META_D: annotation, ISTIO_META_E: annotation}}"}
+  template: {}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: db, namespace: shop}
+spec:
+  metadata:
+    labels: {app: db}
+    annotations: {proxy.istio.io/config: "{concurrency: 4, proxyMetadata: {ISTIO_META_D: annotation, ISTIO_META_E: annotation}}"}
+  template: {}
+`
+
+// TestProxyConfig: an agent runs its proxy as the mesh says, in Istio's order of precedence, and what the host says itself wins.
+func TestProxyConfig(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"config/proxyconfigs.yaml": proxyConfigs,
+		"mesh.yaml":                "defaultConfig: {concurrency: 1, proxyMetadata: {ISTIO_META_A: default, ISTIO_META_B: default}}\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca := filepath.Join(dir, "ca")
+	cp, err := controlplane.New(controlplane.Config{
+		ConfigDir: filepath.Join(dir, "config"), WorkloadsDir: filepath.Join(dir, "workloads"), MeshFile: filepath.Join(dir, "mesh.yaml"), CADir: ca,
+		SecureGRPCAddr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- cp.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-cp.Ready():
+	case <-time.After(time.Minute):
+		t.Fatal("the control plane is not ready")
+	}
+	key, err := jointoken.ReadKey(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, namespace, group string
+		own                    agent.Config
+		want                   string
+	}{
+		{"the mesh", "other", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
+		{"the root namespace", "istio-system", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
+		{"a namespace", "shop", "", agent.Config{}, "3 default mesh namespace namespace namespace"},
+		{"a group's annotation", "shop", "cache", agent.Config{}, "4 default mesh namespace annotation annotation"},
+		{"a workload", "shop", "db", agent.Config{}, "5 default mesh namespace annotation workload"},
+		{"labels of the host", "shop", "", agent.Config{Metadata: map[string]any{"LABELS": map[string]any{"app": "db"}}}, "5 default mesh namespace namespace workload"},
+		{"the host", "shop", "db", agent.Config{Concurrency: 7, Metadata: map[string]any{"E": "own"}}, "7 default mesh namespace annotation own"},
+		{"no more than a default of the host", "shop", "", agent.Config{DefaultConcurrency: 9}, "3 default mesh namespace namespace namespace"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			token, err := jointoken.Mint(key, c.namespace, "default", time.Now(), time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := c.own
+			cfg.Dir = t.TempDir()
+			cfg.TokenFile = filepath.Join(cfg.Dir, "token")
+			if err := os.WriteFile(cfg.TokenFile, []byte(token), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Type, cfg.Name, cfg.Namespace, cfg.Group = agent.Sidecar, "a-1", c.namespace, c.group
+			cfg.IP, cfg.Discovery = netip.MustParseAddr("127.80.0.1"), cp.Addresses().SecureGRPC.String()
+			cfg.RootCertFile, cfg.Logger = filepath.Join(ca, "root-cert.pem"), slog.New(slog.DiscardHandler)
+			got := ""
+			cfg.RunProxy = func(_ context.Context, bootstrap []byte, concurrency int) error {
+				var b struct {
+					Node struct{ Metadata map[string]any }
+				}
+				if err := json.Unmarshal(bootstrap, &b); err != nil {
+					return err
+				}
+				m := b.Node.Metadata
+				got = fmt.Sprint(concurrency, " ", m["A"], " ", m["B"], " ", m["C"], " ", m["D"], " ", m["E"])
+				return nil // and its agent ends
+			}
+			a, err := agent.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got != c.want {
+				t.Errorf("the proxy is run with %s, want %s", got, c.want)
+			}
+		})
+	}
+}
