@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -22,11 +23,15 @@ const certTTLVariable = "DEFAULT_WORKLOAD_CERT_TTL"
 // entryGraceVariable is Istio's name for how long entries of workloads that registered themselves stay.
 const entryGraceVariable = "PILOT_WORKLOAD_ENTRY_GRACE_PERIOD"
 
+// trimGatewaysVariable is Istio's name for gateways that get no clusters but those that their rules lead to.
+const trimGatewaysVariable = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG"
+
 // controlPlaneFlags are the flags of `lateen control-plane`.
 type controlPlaneFlags struct {
 	configDir, workloadsDir, meshConfig, caDir string
 	address, grpcAddr, secureAddr, httpAddr    string
 	certTTL, entryGrace                        time.Duration
+	trimGateways                               bool
 	instance, logLevel, logFormat              string
 	registries                                 registryFlags
 }
@@ -60,6 +65,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
 	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
 	flags.DurationVar(&f.entryGrace, "workload-entry-grace", 0, "how long the WorkloadEntry of a workload that registered by a WorkloadGroup stays when its proxy has gone (default $"+entryGraceVariable+", else 10s)")
+	flags.BoolVar(&f.trimGateways, "filter-gateway-clusters", false, "gateways get the clusters of services that their virtual services lead to and of no others (default $"+trimGatewaysVariable+", else false)")
 	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
@@ -83,6 +89,11 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		}
 		if *into, err = time.ParseDuration(text); err != nil {
 			return fmt.Errorf("$%s: %w; write it as 12h or 90s", variable, err)
+		}
+	}
+	if text := os.Getenv(trimGatewaysVariable); text != "" && !cmd.Flags().Changed("filter-gateway-clusters") {
+		if f.trimGateways, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("$%s: %q: want true or false", trimGatewaysVariable, text)
 		}
 	}
 	state := stateDir(cmd)
@@ -113,7 +124,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 	"github.com/lateen-mesh/lateen/pkg/log"
@@ -59,6 +60,9 @@ type Config struct {
 
 	// WorkloadCertTTL is how long workloads' certificates are good. Default 24 h.
 	WorkloadCertTTL time.Duration
+	// TrimGateways has gateways get the clusters of services that their virtual services lead to and of no others, as Istio's
+	// PILOT_FILTER_GATEWAY_CLUSTER_CONFIG does.
+	TrimGateways bool
 	// Instance names this control plane, as in the column ISTIOD of proxy-status. Default $POD_NAME, else the host's name.
 	Instance string
 	// Logger is required by nobody; default: none.
@@ -120,7 +124,11 @@ func New(cfg Config) (*ControlPlane, error) {
 	c.members = autoregistration.New(autoregistration.Options{
 		Dir: cfg.WorkloadsDir, Instance: cfg.Instance, Grace: cfg.WorkloadEntryGrace, Logger: log.Scope(cfg.Logger, "registry"), Registerer: reg,
 	})
-	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg)
+	builder := snapshot.New()
+	if cfg.TrimGateways {
+		builder.TrimGateways()
+	}
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder)
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,

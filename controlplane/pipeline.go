@@ -50,8 +50,8 @@ type sourced struct {
 	delta  watch.Delta
 }
 
-func newPipeline(log *slog.Logger, reg prometheus.Registerer) *pipeline {
-	p := &pipeline{log: log, cache: xdscache.New(log), builder: snapshot.New(), incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
+func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder) *pipeline {
+	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p

@@ -23,6 +23,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
 )
@@ -39,8 +40,13 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchOf(t, snapshot.New())
+}
+
+func newBenchOf(t *testing.T, builder *snapshot.Builder) *bench {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry()), objects: map[string]string{}, parsed: map[string]*config.Object{}}
+	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry(), builder), objects: map[string]string{}, parsed: map[string]*config.Object{}}
 	b.xds = xdsserver.New(xdsserver.Options{View: served{b.p.view.Load()}, Logger: log})
 	l := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(xdsserver.ServerOptions()...)
@@ -287,7 +293,14 @@ func TestRandomHistories(t *testing.T) {
 	nodes["begun"] = node(t, "sidecar", "s1-2", "shop", "10.1.1.3", map[string]any{"app": "s1"})
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			b := newBench(t)
+			builder := func() *snapshot.Builder {
+				b := snapshot.New()
+				if seed%2 == 1 {
+					b.TrimGateways()
+				}
+				return b
+			}
+			b := newBenchOf(t, builder())
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), services: map[int]*service{}}
@@ -316,7 +329,7 @@ func TestRandomHistories(t *testing.T) {
 				}
 			}
 			// Another control plane, which was told of the end only, so that nothing was derived step by step.
-			anew := newBench(t)
+			anew := newBenchOf(t, builder())
 			anew.set(w.objects())
 			for name, c := range clients {
 				kind, way, _ := strings.Cut(name, " ")

@@ -49,6 +49,8 @@ type Snapshot struct {
 	ServicesOf Table[[]string]
 	// AutoPassthrough: some gateway has a server of mode AUTO_PASSTHROUGH.
 	AutoPassthrough bool
+	// TrimGateways: gateways get clusters of services that their rules lead to and of no others. It does not change.
+	TrimGateways bool
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
 

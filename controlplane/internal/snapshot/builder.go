@@ -100,6 +100,10 @@ func New() *Builder {
 
 func (b *Builder) next() uint64 { b.rev++; return b.rev }
 
+// TrimGateways has gateways get no clusters but those of services that their rules lead to. It is for the beginning, before the first
+// Update.
+func (b *Builder) TrimGateways() { b.snap.TrimGateways = true }
+
 // Snapshot returns the current snapshot.
 func (b *Builder) Snapshot() *model.Snapshot { return b.snap }
 

@@ -425,7 +425,14 @@ func TestHistories(t *testing.T) {
 			d := dice{rand.New(rand.NewPCG(seed, 7))}
 			proxies := historyProxies(t)
 			clients := make([]client, len(proxies))
-			b, mesh := snapshot.New(), model.DefaultMesh()
+			builder := func() *snapshot.Builder {
+				b := snapshot.New()
+				if seed%2 == 1 {
+					b.TrimGateways()
+				}
+				return b
+			}
+			b, mesh := builder(), model.DefaultMesh()
 			objects, registries := map[config.Key]*config.Object{}, registered{}
 			keyed, outbound := map[string][]byte{}, map[string]map[string][]byte{}
 			for step := range steps {
@@ -451,7 +458,7 @@ func TestHistories(t *testing.T) {
 					s, after = b.SetMesh(mesh)
 					ch.Merge(after)
 				}
-				fresh := snapshot.New()
+				fresh := builder()
 				fresh.SetMesh(mesh)
 				all := registries.events()
 				for _, o := range objects {

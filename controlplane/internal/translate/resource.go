@@ -55,6 +55,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	           destination rules; of the proxy its Scope
 //	Endpoints  the service's endpoints, its destination rule (subset labels, outlier
 //	           detection); of the proxy its Scope
+//	Clusters   of a gateway with model.Snapshot.TrimGateways also where its rules lead
 //	all        the EnvoyFilters for the proxy; keys name those for the resource
 //	Secrets    the Secret, gateways that select the proxy, and destination rules
 //	Agents     the proxy's WorkloadGroup
@@ -68,8 +69,9 @@ func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {
 func OutboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	ps := envoyfilter.For(s, p)
 	var out []Resource
-	for _, svc := range s.ScopeOf(p).Services() {
-		out = append(out, patchClusters(ps, outboundContext(p), serviceClusters(s, p, svc), nil)...)
+	t := trimOf(s, p)
+	for _, svc := range t.services(s, p) {
+		out = append(out, patchClusters(ps, outboundContext(p), t.clusters(s, p, svc), nil)...)
 	}
 	return out
 }
@@ -82,7 +84,7 @@ func ClustersOf(s *model.Snapshot, p *model.Proxy, host string) []Resource {
 	if svc == nil {
 		return nil
 	}
-	return patchClusters(envoyfilter.For(s, p), outboundContext(p), serviceClusters(s, p, svc), nil)
+	return patchClusters(envoyfilter.For(s, p), outboundContext(p), trimOf(s, p).clusters(s, p, svc), nil)
 }
 
 // InboundClusters returns the clusters for the proxy's own workload, those that every proxy
@@ -107,7 +109,7 @@ func Endpoints(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
 // EndpointNames returns the names of all load assignments that the proxy's clusters refer to.
 func EndpointNames(s *model.Snapshot, p *model.Proxy) []string {
 	var out []string
-	for _, svc := range s.ScopeOf(p).Services() {
+	for _, svc := range trimOf(s, p).services(s, p) {
 		out = append(out, edsNames(s, p, svc)...)
 	}
 	return out
@@ -241,7 +243,7 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if len(c.Gateways) > 0 && router {
 		a.Routes, a.Listeners = true, true
 	}
-	if router && c.Passthrough {
+	if router && (c.Passthrough || trims(s, p) && len(c.Hosts)+len(c.RouteHosts)+len(c.Gateways) > 0) {
 		a.AllClusters, a.AllEndpoints = true, true
 	}
 	if router && s.AutoPassthrough && len(c.Hosts) > 0 {
