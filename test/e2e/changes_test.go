@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -134,11 +135,34 @@ func TestConfigurationChangesUnderLoad(t *testing.T) {
 			load := m.steadyLoad(s, &seen)
 			defer func() {
 				load.end(t, 100)
+				if t.Failed() {
+					m.sayRefused(t)
+				}
 				t.Logf("%.0f requests a second for %v", float64(load.answered())/time.Since(begun).Seconds(), time.Since(begun).Round(time.Millisecond))
 			}()
 			part.run(t, &seen)
 			load.more(t, 200)
 		})
+	}
+}
+
+// sayRefused shows where in the mesh requests were refused: the lines of the proxies' access logs that have a 503.
+func (m *mesh) sayRefused(t *testing.T) {
+	t.Helper()
+	logs, _ := filepath.Glob(filepath.Join(m.state, "logs", "*")) // the pattern is sound
+	for _, path := range logs {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		said := 0
+		for line := range strings.Lines(string(raw)) {
+			if strings.Contains(line, " 503 ") && said < 5 {
+				said++
+				t.Logf("%s: %s", filepath.Base(path), line)
+			}
+		}
 	}
 }
 
