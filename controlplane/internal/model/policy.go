@@ -98,6 +98,9 @@ type Mesh struct {
 	NoListenerLog                                         bool     // disableEnvoyListenerLog
 	// InboundStatName and OutboundStatName are patterns of clusters' names in statistics; "" for their own.
 	InboundStatName, OutboundStatName string
+	// InboundLocalhost (inboundTrafficPolicy LOCALHOST): what is redirected for a port of the workload's goes to the application on loopback;
+	// otherwise to where the client was going.
+	InboundLocalhost bool
 	// Agent is what defaultConfig says of how proxies are run.
 	Agent AgentSettings
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.

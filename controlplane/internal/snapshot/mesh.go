@@ -44,6 +44,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 			m.RegistryOnly = o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY
 		}
 	}
+	m.InboundLocalhost = in.InboundTrafficPolicy.GetMode() == meshconfig.MeshConfig_InboundTrafficPolicy_LOCALHOST
 	m.AccessLogFile, m.AccessLogText = in.AccessLogFile, in.AccessLogFormat
 	if in.AccessLogEncoding == meshconfig.MeshConfig_JSON {
 		m.AccessLogJSON = true

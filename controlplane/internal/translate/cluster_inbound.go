@@ -35,7 +35,7 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	mesh, scope := s.Mesh, s.ScopeOf(p)
 	for _, sp := range servedPorts(s, p) {
 		in := inboundCluster{mesh: mesh, sp: sp, origin: sp.origin()}
-		in.to, in.loopback = appEndpoint(p, &sp)
+		in.to, in.loopback = appEndpoint(mesh, p, &sp)
 		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.protocol())).str(in.to.String()).flag(in.loopback)
 		for _, svc := range sp.services {
 			k.num(svc.Rev)
@@ -86,8 +86,8 @@ func servicePool(s *model.Snapshot, p *model.Proxy, sp *servedPort) (*model.Conn
 }
 
 // appEndpoint is where the app behind the proxy listens: as its Sidecar says, else as told by LATEEN_INBOUND, else on loopback;
-// nil with redirection, where connections go on as they came.
-func appEndpoint(p *model.Proxy, sp *servedPort) (to *corev3.Address, loopback bool) {
+// nil with redirection, where connections go on as they came unless the mesh says otherwise (inboundTrafficPolicy).
+func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.Address, loopback bool) {
 	explicit := p.Interception == model.InterceptNone
 	own := func(port uint32) (*corev3.Address, bool) {
 		a := appAddress(p, port)
@@ -113,6 +113,10 @@ func appEndpoint(p *model.Proxy, sp *servedPort) (to *corev3.Address, loopback b
 			port = e.Port
 		}
 		return own(port)
+	case mesh.InboundLocalhost && p.IPv6Only():
+		return socketAddress("::1", sp.target), false
+	case mesh.InboundLocalhost:
+		return own(sp.target)
 	}
 	return nil, true
 }

@@ -130,6 +130,7 @@ func TestMeshConfig(t *testing.T) {
 		{"inboundClusterStatName: '%SERVICE%_%SERVICE_PORT%_%TARGET_PORT%_%SERVICE_PORT_NAME%'", "sidecar clusters", "altStatName: web.shop_80_8080_http-web"},
 		{"outboundClusterStatName: '%SERVICE_FQDN%.%SUBSET_NAME%.%SERVICE_PORT%'", "sidecar clusters", "altStatName: web.shop.svc.cluster.local.v1.80"},
 		{"outboundClusterStatName: '%SERVICE%.%SUBSET_NAME%'", "gateway clusters", "altStatName: api.example"},
+		{"inboundTrafficPolicy: {mode: LOCALHOST}", "sidecar clusters", "address: 127.0.0.1\n"},
 		{"accessLogFile: /dev/stdout", "sidecar listeners", "path: /dev/stdout"},
 		{"accessLogFile: /x\naccessLogFormat: one", "sidecar listeners", "inlineString: |\n"},
 		{"accessLogFile: /x\naccessLogEncoding: JSON", "sidecar listeners", "jsonFormat:"},
