@@ -70,6 +70,8 @@ type Entry struct {
 	// Traffic counts by the route's stat_prefix; nil: there is none.
 	Traffic *Traffic
 	match   match
+	// path and host are what path_rewrite and host_rewrite print; nil: there is none.
+	path, host *format.Formatter
 }
 
 // Forward is a compiled route action.
@@ -186,8 +188,18 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 			return nil, fmt.Errorf("body_format: %w", err)
 		}
 	}
+	if r.Redirect != nil {
+		e.path, err = compileFormat("redirect.path_rewrite", r.Redirect.PathFormat)
+		return e, err
+	}
 	if r.Forward == nil {
 		return e, nil
+	}
+	if e.path, err = compileFormat("route.path_rewrite", r.Forward.PathFormat); err != nil {
+		return nil, err
+	}
+	if e.host, err = compileFormat("route.host_rewrite", r.Forward.HostRewrite.Format); err != nil {
+		return nil, err
 	}
 	f := newForward(r.Forward)
 	if f.Limits, err = CompileRateLimits(r.Forward.RateLimits); err != nil {

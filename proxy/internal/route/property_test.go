@@ -307,6 +307,6 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal("Explain and Match disagree")
 		}
 		fwd.Hash(HashInput{Headers: h, Source: netip.Addr{}, Connection: Connection{}}, nil)
-		red.AppendLocation(nil, h)
+		red.AppendLocation(nil, h, nil)
 	})
 }

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"strconv"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // AppendLocation appends the location of a redirect route's answer for a request: scheme,
 // host and path of the request, with what the route replaces (Envoy's newUri).
-func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
+func (e *Entry) AppendLocation(dst []byte, h *header.Map, c *format.Context) []byte {
 	r := e.Route.Redirect
 	if r == nil { // a fixed answer that names where it is
 		r = &xdsresource.RedirectAction{}
@@ -41,7 +42,7 @@ func (e *Entry) AppendLocation(dst []byte, h *header.Map) []byte {
 		dst = append(dst, ':')
 		dst = strconv.AppendUint(dst, uint64(r.Port), 10)
 	}
-	return e.appendRedirectPath(dst, r, h.Value(header.Path))
+	return e.appendRedirectPath(dst, r, h.Value(header.Path), c)
 }
 
 // redirectHost drops the request's port where the redirect names another one, and the
@@ -62,7 +63,7 @@ func redirectHost(host, scheme, now []byte, newPort bool) []byte {
 	return host
 }
 
-func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, path []byte) []byte {
+func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, path []byte, c *format.Context) []byte {
 	start := len(dst)
 	only, _ := split(path)
 	// slash keeps a path apart from the host before it, as in Envoy.
@@ -75,18 +76,21 @@ func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, pa
 	case r.Path != "":
 		slash(r.Path)
 		dst = append(dst, r.Path...)
-		// A query in path_redirect takes the place of the request's and is never stripped.
-		if bytes.IndexByte(dst[start:], '?') >= 0 {
-			return dst
-		}
-		if i := bytes.IndexByte(path, '?'); i >= 0 {
-			dst = append(dst, path[i:]...)
-		}
+		return withQuery(dst, start, r, path)
 	case r.HasPrefixRewrite && r.PrefixRewrite != "":
 		slash(r.PrefixRewrite)
 		dst = append(dst, r.PrefixRewrite...)
 		dst = append(dst, only[min(e.matchedLen(only), len(only)):]...)
 		dst = append(dst, path[len(only):]...)
+	case e.path != nil:
+		to := e.path.AppendOrEmpty(nil, c)
+		if len(to) == 0 {
+			dst = append(dst, path...)
+			break
+		}
+		slash(string(to))
+		dst = append(dst, to...)
+		return withQuery(dst, start, r, path)
 	case r.RegexRewrite != nil:
 		to, ok := e.rewrite(nil, path, "", r.RegexRewrite)
 		if !ok {
@@ -101,6 +105,18 @@ func (e *Entry) appendRedirectPath(dst []byte, r *xdsresource.RedirectAction, pa
 		if i := bytes.IndexByte(dst[start:], '?'); i >= 0 {
 			dst = dst[:start+i]
 		}
+	}
+	return dst
+}
+
+// withQuery appends the query of a request's path to a new one, which begins at start. A query that the new one has takes its place and
+// is never stripped.
+func withQuery(dst []byte, start int, r *xdsresource.RedirectAction, path []byte) []byte {
+	if bytes.IndexByte(dst[start:], '?') >= 0 || r.StripQuery {
+		return dst
+	}
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		dst = append(dst, path[i:]...)
 	}
 	return dst
 }

@@ -232,7 +232,7 @@ func TestRequireTLS(t *testing.T) {
 	if e == nil || e.Redirect == nil {
 		t.Fatal("not redirected")
 	}
-	if got := string(e.AppendLocation(nil, r.Headers)); got != "https://web.test/x?y" {
+	if got := string(e.AppendLocation(nil, r.Headers, nil)); got != "https://web.test/x?y" {
 		t.Error(got)
 	}
 	r.TLS.Secure = true
@@ -323,7 +323,7 @@ func TestRewrites(t *testing.T) {
 			t.Errorf("%s does not match", tt.path)
 			continue
 		}
-		got, ok := e.RewritePath(nil, []byte(tt.path))
+		got, ok := e.RewritePath(nil, []byte(tt.path), nil)
 		if string(got) != tt.want || ok != (tt.want != "") {
 			t.Errorf("%s: %q %v, want %q", tt.path, got, ok, tt.want)
 		}
@@ -336,7 +336,7 @@ func TestRewrites(t *testing.T) {
 		{xdsresource.HostRewrite{Header: "x-h"}, "from-header"}, {xdsresource.HostRewrite{PathRegex: re("^/([^/]+)/.*$", "${1}.test")}, "a.test"},
 	} {
 		e := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/"}, Forward: &xdsresource.RouteAction{HostRewrite: tt.rewrite}}).Match(get("/a/b"))
-		if got, _ := e.RewriteHost(nil, get("/other", "x-h: from-header").Headers, []byte("/a/b?c"), "up.test"); got != tt.want {
+		if got, _ := e.RewriteHost(nil, get("/other", "x-h: from-header").Headers, []byte("/a/b?c"), "up.test", nil); got != tt.want {
 			t.Errorf("%+v: %q", tt.rewrite, got)
 		}
 	}
@@ -364,7 +364,7 @@ func TestRedirects(t *testing.T) {
 		e := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/x"}, Redirect: &tt.r}).vhosts[0].Entries[0]
 		h := request("GET", tt.host, tt.at)
 		h.AddString(header.XForwardedProto, tt.proto)
-		if got := string(e.AppendLocation(nil, h)); got != tt.want {
+		if got := string(e.AppendLocation(nil, h, nil)); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.r, got, tt.want)
 		}
 	}
@@ -477,5 +477,37 @@ func BenchmarkMatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		tbl.Match(r)
+	}
+}
+
+// TestFormatRewrites: what a format prints takes the place of path or host, unless that is nothing.
+func TestFormatRewrites(t *testing.T) {
+	for _, tt := range []struct{ path, host, wantPath, wantHost string }{
+		{"/new%REQ(x-a)%", "p-%REQ(x-a)%", "/newv?q=1", "p-v"},
+		{"/new%REQ(x-none)%", "p-%REQ(x-none)%", "/new?q=1", "p-"},
+		{"%REQ(x-none)%", "%REQ(x-none)%", "", ""},
+	} {
+		a := to("c")
+		a.PathFormat, a.HostRewrite.Format = tt.path, tt.host
+		r := get("/old/x?q=1", "x-a: v")
+		e := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/"}, Forward: a}).Match(r)
+		ctx := &format.Context{Request: r.Headers}
+		path, ok := e.RewritePath(nil, []byte("/old/x?q=1"), ctx)
+		if string(path) != tt.wantPath || ok != (tt.wantPath != "") {
+			t.Errorf("%s: %q, %v", tt.path, path, ok)
+		}
+		host, ok := e.RewriteHost(nil, r.Headers, []byte("/old/x"), "up.test", ctx)
+		if host != tt.wantHost || ok != (tt.wantHost != "") {
+			t.Errorf("%s: %q, %v", tt.host, host, ok)
+		}
+	}
+	for _, bad := range []*xdsresource.Route{
+		{Forward: &xdsresource.RouteAction{Cluster: "c", PathFormat: "%NO%"}},
+		{Forward: &xdsresource.RouteAction{Cluster: "c", HostRewrite: xdsresource.HostRewrite{Format: "%NO%"}}},
+		{Redirect: &xdsresource.RedirectAction{PathFormat: "%NO%"}},
+	} {
+		if _, err := Compile(&xdsresource.RouteConfig{VirtualHosts: []*xdsresource.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []*xdsresource.Route{bad}}}}); err == nil || !strings.Contains(err.Error(), "_rewrite") {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }

@@ -102,7 +102,7 @@ func (r *router) answerDirectly() bool {
 	}
 	switch {
 	case r.entry.Redirect != nil:
-		location := r.entry.AppendLocation(nil, r.h)
+		location := r.entry.AppendLocation(nil, r.h, &r.ctx)
 		r.rewritePath() // for the log, as in Envoy
 		r.redirect(r.entry.Redirect.Code, location)
 	case r.entry.Direct != nil:
@@ -145,7 +145,7 @@ func (r *router) redirect(code int, location []byte) {
 // directHeaders are those of a fixed answer: where something was made, it says so, as Envoy does.
 func (r *router) directHeaders(h *header.Map) {
 	if code := r.entry.Direct.Status; code == http.StatusCreated || code/100 == 3 {
-		h.SetBuilt(header.Key{ID: header.Location, Name: header.Location.String()}, r.entry.AppendLocation(h.Build(), r.h))
+		h.SetBuilt(header.Key{ID: header.Location, Name: header.Location.String()}, r.entry.AppendLocation(h.Build(), r.h, &r.ctx))
 	}
 	r.localHeaders(h)
 }
@@ -183,7 +183,7 @@ func (r *router) changeHeaders() {
 func (r *router) rewritePath() {
 	old := r.h.Value(header.Path)
 	r.path = old
-	if b, ok := r.entry.RewritePath(r.h.Build(), old); ok {
+	if b, ok := r.entry.RewritePath(r.h.Build(), old, &r.ctx); ok {
 		r.h.SetBuilt(pathKey, b)
 		if !r.cfg.SuppressEnvoyHeaders {
 			r.h.SetKey(originalPathKey, old)
@@ -193,7 +193,7 @@ func (r *router) rewritePath() {
 
 // rewriteHost sets the authority, which may depend on the chosen host.
 func (r *router) rewriteHost(to *cluster.LocalHost) {
-	host, ok := r.entry.RewriteHost(r.target, r.h, r.path, to.Host.Hostname)
+	host, ok := r.entry.RewriteHost(r.target, r.h, r.path, to.Host.Hostname, &r.ctx)
 	if !ok {
 		return
 	}

@@ -192,6 +192,7 @@ type RouteAction struct {
 	PrefixRewrite        string
 	RegexRewrite         *RegexRewrite
 	TemplateRewrite      *pathtemplate.Rewrite
+	PathFormat           string // path_rewrite: the path is what this prints, unless that is nothing; "": no format
 	HostRewrite          HostRewrite
 	AppendXForwardedHost bool
 
@@ -240,6 +241,7 @@ type HostRewrite struct {
 	Auto      bool   // the chosen endpoint's host name
 	Header    string // value of this header
 	PathRegex *RegexRewrite
+	Format    string // what this prints, unless that is nothing
 }
 
 // MirrorPolicy is RouteAction.RequestMirrorPolicy.
@@ -336,7 +338,8 @@ type RedirectAction struct {
 	PrefixRewrite    string
 	HasPrefixRewrite bool
 	RegexRewrite     *RegexRewrite
-	Code             int // 301 default
+	PathFormat       string // as in RouteAction
+	Code             int    // 301 default
 	StripQuery       bool
 }
 

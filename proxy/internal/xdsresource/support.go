@@ -144,7 +144,7 @@ var supportedFields = map[string]string{
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
 		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
-		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy`,
+		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy path_rewrite host_rewrite`,
 	"envoy.config.route.v3.HedgePolicy":                                      "initial_requests additional_request_chance hedge_on_per_try_timeout",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled connect_config",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":          "proxy_protocol_config allow_post",
@@ -204,7 +204,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig":        "metadata_match",
 	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "update_frequency",
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect
-		prefix_rewrite regex_rewrite response_code strip_query`,
+		prefix_rewrite regex_rewrite path_rewrite response_code strip_query`,
 	"envoy.config.route.v3.DirectResponseAction": "status body body_format",
 	"envoy.config.route.v3.Decorator":            "operation propagate",
 	"envoy.config.route.v3.FilterConfig":         "config disabled",

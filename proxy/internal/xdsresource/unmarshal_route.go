@@ -292,6 +292,7 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		MetadataMatch:        p.metadataMatch(join(path, "metadata_match"), m.GetMetadataMatch()),
 		PrefixRewrite:        m.GetPrefixRewrite(),
 		RegexRewrite:         p.regexRewrite(join(path, "regex_rewrite"), m.GetRegexRewrite()),
+		PathFormat:           m.GetPathRewrite(),
 		AppendXForwardedHost: m.GetAppendXForwardedHost(),
 		Timeout:              p.duration(join(path, "timeout"), m.GetTimeout(), 15*time.Second),
 		IdleTimeout:          p.optDuration(join(path, "idle_timeout"), m.GetIdleTimeout()),
@@ -313,6 +314,9 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	if m.GetPrefixRewrite() != "" && m.GetRegexRewrite() != nil {
 		p.bad(join(path, "regex_rewrite"), "stands beside prefix_rewrite; only one of them may be set")
 	}
+	if m.GetPathRewrite() != "" && (m.GetPrefixRewrite() != "" || m.GetRegexRewrite() != nil || m.GetPathRewritePolicy() != nil) {
+		p.bad(join(path, "path_rewrite"), "stands beside another rewrite of the path; only one of them may be set")
+	}
 	if w := m.GetWeightedClusters(); w != nil {
 		a.Weighted, a.TotalWeight = p.weighted(join(path, "weighted_clusters"), w)
 	}
@@ -325,6 +329,8 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 		a.HostRewrite.Header = strings.ToLower(h.HostRewriteHeader)
 	case *routev3.RouteAction_HostRewritePathRegex:
 		a.HostRewrite.PathRegex = p.regexRewrite(join(path, "host_rewrite_path_regex"), h.HostRewritePathRegex)
+	case *routev3.RouteAction_HostRewrite:
+		a.HostRewrite.Format = h.HostRewrite
 	}
 	if msd := m.GetMaxStreamDuration(); msd != nil {
 		here := join(path, "max_stream_duration")
@@ -500,6 +506,8 @@ func (p *parser) redirect(path string, m *routev3.RedirectAction) *RedirectActio
 		r.Path = s.PathRedirect
 	case *routev3.RedirectAction_PrefixRewrite:
 		r.PrefixRewrite, r.HasPrefixRewrite = s.PrefixRewrite, true
+	case *routev3.RedirectAction_PathRewrite:
+		r.PathFormat = s.PathRewrite
 	case *routev3.RedirectAction_RegexRewrite:
 		r.RegexRewrite = p.regexRewrite(join(path, "regex_rewrite"), s.RegexRewrite)
 	}
