@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
@@ -66,8 +67,17 @@ func (h *history) change() error {
 	}
 }
 
-// write puts an object, or several, into a file of their own.
+// write puts an object, or several, into a file of their own. They must be right: of one that is refused the last form would stay in force, and what
+// came after would not fit it.
 func (h *history) write(name, text string) error {
+	if _, err := config.Load([]config.File{{Name: name + ".yaml", Data: []byte(text)}}, config.LoadOptions{}); err != nil {
+		return fmt.Errorf("step %d: %w\n%s", h.step, err, text)
+	}
+	return h.put(name, text)
+}
+
+// put writes a file, be it right or wrong.
+func (h *history) put(name, text string) error {
 	path := filepath.Join(h.dir, "istioinaction", "under-load", name+".yaml")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -137,7 +147,7 @@ func (h *history) route() error {
 	extra := ""
 	for _, more := range []string{
 		fmt.Sprintf("    timeout: %ds\n", 10+h.rng.IntN(20)),
-		fmt.Sprintf("    retries: {attempts: %d, perTryTimeout: 9s, retryOn: \"5xx,connect-failure\"}\n", h.rng.IntN(4)),
+		h.retries(),
 		"    mirror: {host: catalog, subset: version-v2}\n    mirrorPercentage: {value: 2}\n",
 		fmt.Sprintf("    headers: {response: {set: {x-step: \"%d\"}}}\n", h.step),
 		"    fault: {delay: {fixedDelay: 0.002s, percentage: {value: 5}}}\n",
@@ -154,6 +164,13 @@ func (h *history) route() error {
 	}
 	return h.write("route", h.head("networking.istio.io/v1", "VirtualService", "catalog")+"spec:\n  hosts: [catalog]\n  http:\n"+matches+
 		fmt.Sprintf("  - name: default\n    route:\n    - {destination: {host: catalog, subset: version-v1}, weight: %d}\n    - {destination: {host: catalog, subset: %s}, weight: %d}\n", 100-weight, second, weight)+extra)
+}
+
+func (h *history) retries() string {
+	if n := h.rng.IntN(4); n > 0 {
+		return fmt.Sprintf("    retries: {attempts: %d, perTryTimeout: 9s, retryOn: \"5xx,connect-failure\"}\n", n)
+	}
+	return "    retries: {attempts: 0}\n"
 }
 
 // door is the load's way in; its answers tell by which step of the history they were routed.
@@ -272,7 +289,7 @@ func (h *history) wrong() error {
 		"wrong-patch":  h.head("networking.istio.io/v1alpha3", "EnvoyFilter", "wrong-patch") + wrongPatch,
 		"wrong-target": h.head("networking.istio.io/v1", "VirtualService", "wrong-target") + "spec: {hosts: [wrong.example], http: [{route: [{destination: {host: nowhere.example, subset: none}}]}]}\n",
 	} {
-		if err := h.write(name, text); err != nil {
+		if err := h.put(name, text); err != nil {
 			return err
 		}
 	}

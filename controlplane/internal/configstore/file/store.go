@@ -151,7 +151,7 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 		case <-tick.C:
 			due = true
 		case e := <-w.events():
-			s.suspects[e.path] = s.suspects[e.path] || e.written
+			s.suspects[e.path] = e.written // of a path the last event counts: a file that has taken another's place is complete
 			w.settle(ctx, s.suspects)
 		}
 		var b Batch

@@ -117,7 +117,7 @@ func (w *watcher) settle(ctx context.Context, suspects map[string]bool) {
 	for {
 		select {
 		case e := <-w.paths:
-			suspects[e.path] = suspects[e.path] || e.written
+			suspects[e.path] = e.written
 			pause.Reset(quiet)
 		case <-pause.C:
 			return
