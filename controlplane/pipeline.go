@@ -90,6 +90,7 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 			continue
 		}
 		p.metrics.debounce.Observe(time.Since(first).Seconds())
+		p.metrics.received(pending)
 		p.update(pending, push)
 		p.took(pending)
 		pending = nil
@@ -142,9 +143,11 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 	if snap.Version == last.Version() {
 		return
 	}
+	p.metrics.triggered(total)
 	total.To = snap.Version
 	next := last.Next(snap, total)
 	p.view.Store(next)
+	p.metrics.initTime.Observe(time.Since(begin).Seconds())
 	push(served{next})
 	p.log.Info("push", "version", snap.Version, "objects", len(total.Objects), "took", time.Since(begin))
 }
@@ -193,27 +196,4 @@ func (p *pipeline) problems() []snapshot.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append(p.meshProblems[:len(p.meshProblems):len(p.meshProblems)], p.found...)
-}
-
-// pipelineMetrics carry Istio's names.
-type pipelineMetrics struct {
-	services, virtualServices prometheus.Gauge
-	debounce                  prometheus.Histogram
-	events                    *prometheus.CounterVec
-}
-
-func newPipelineMetrics(reg prometheus.Registerer) pipelineMetrics {
-	m := pipelineMetrics{
-		services:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_services", Help: "Total services known to pilot."}),
-		virtualServices: prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_virt_services", Help: "Total virtual services known to pilot."}),
-		debounce: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "pilot_debounce_time", Help: "Delay in seconds between the first config entering debouncing and the merged push request being pushed into the push queue.",
-			Buckets: []float64{.01, .1, 1, 3, 5, 10, 20, 30},
-		}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pilot_k8s_cfg_events", Help: "Events from the config stores, by kind and event.",
-		}, []string{"type", "event"}),
-	}
-	reg.MustRegister(m.services, m.virtualServices, m.debounce, m.events)
-	return m
 }

@@ -45,7 +45,7 @@ type Options struct {
 	TakenIn  func(store string, number uint64) (version uint64, ok bool)
 	Instance string
 	Gatherer prometheus.Gatherer
-	// Registerer gets the metric pilot_info.
+	// Registerer gets the metrics pilot_info and istio_build.
 	Registerer prometheus.Registerer
 	Ready      func() bool
 }
@@ -66,8 +66,10 @@ func New(opts Options) *Server {
 	s := &Server{opts: opts, mux: http.NewServeMux()}
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pilot_info", Help: "Pilot version and build information."}, []string{"version"})
 	info.WithLabelValues(version.Version()).Set(1)
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "istio_build", Help: "Istio component build info"}, []string{"component", "tag"})
+	build.WithLabelValues("pilot", version.Version()).Set(1)
 	if opts.Registerer != nil {
-		opts.Registerer.MustRegister(info)
+		opts.Registerer.MustRegister(info, build)
 	}
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{}))
 	s.mux.HandleFunc("GET /ready", s.ready)

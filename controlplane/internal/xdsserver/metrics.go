@@ -13,6 +13,9 @@ type metrics struct {
 	rejects     *prometheus.CounterVec
 	rejectsOf   map[string]prometheus.Counter
 	sendTime    prometheus.Histogram
+	pushTime    *prometheus.HistogramVec
+	queueTime   prometheus.Histogram
+	internal    prometheus.Counter
 	size        *prometheus.HistogramVec
 	convergence prometheus.Histogram
 }
@@ -23,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "pilot_xds", Help: "Number of endpoints connected to this pilot using XDS.",
 		}, []string{"version"}),
 		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, vhds, ecds and other.",
+			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, vhds, ecds and other; those that could not be sent as cds_senderr and so on.",
 		}, []string{"type"}),
 		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pilot_total_xds_rejects", Help: "Total number of XDS responses from pilot rejected by proxy.",
@@ -32,6 +35,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sendTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pilot_xds_send_time", Help: "Total time in seconds Pilot takes to send generated configuration.",
 			Buckets: []float64{.01, .1, 1, 3, 5, 10, 20, 30},
+		}),
+		pushTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "pilot_xds_push_time", Help: "Total time in seconds Pilot takes to push lds, rds, cds and eds.",
+			Buckets: []float64{.01, .1, 1, 3, 5, 10, 20, 30},
+		}, []string{"type"}),
+		queueTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pilot_proxy_queue_time", Help: "Time in seconds, a proxy is in the push queue before being dequeued.",
+			Buckets: []float64{.1, .5, 1, 3, 5, 10, 20, 30},
+		}),
+		internal: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pilot_total_xds_internal_errors", Help: "Total number of internal XDS errors in pilot.",
 		}),
 		size: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "pilot_xds_config_size_bytes", Help: "Distribution of configuration sizes pushed to clients.",
@@ -48,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		})
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.rejects, m.sendTime, m.size, m.convergence)
+		reg.MustRegister(m.streams, m.pushes, m.rejects, m.sendTime, m.pushTime, m.queueTime, m.internal, m.size, m.convergence)
 		for _, c := range m.rejectsOf {
 			reg.MustRegister(c)
 		}
@@ -64,11 +78,19 @@ func (m *metrics) reject(typeURL string) {
 	}
 }
 
-func (m *metrics) sent(typeURL string, size int, took time.Duration) {
+// sent counts a response that took so long to be worked out and to be sent.
+func (m *metrics) sent(typeURL string, size int, workedOut, took time.Duration) {
 	short := shortType(typeURL)
 	m.pushes.WithLabelValues(short).Inc()
 	m.size.WithLabelValues(short).Observe(float64(size))
 	m.sendTime.Observe(took.Seconds())
+	m.pushTime.WithLabelValues(short).Observe((workedOut + took).Seconds())
+}
+
+// notSent counts a response that could not be sent though the client had not gone away.
+func (m *metrics) notSent(typeURL string) {
+	m.pushes.WithLabelValues(shortType(typeURL) + "_senderr").Inc()
+	m.internal.Inc()
 }
 
 // shortType is the name of a type in metrics; what clients make up is one name, so that they cannot make up series.

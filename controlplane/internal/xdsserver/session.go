@@ -45,6 +45,8 @@ type response struct {
 	res     []*xdscache.Resource
 	whole   *xdscache.Set // delta only: a set whose resources are just res, else nil
 	removed []string      // delta only
+
+	workedOut time.Duration // how long that took
 }
 
 func newSession(p *xdscache.Proxy, v View, sotw bool, names *xdscache.NameTable, ackTimeout time.Duration, now time.Time) *session {

@@ -194,9 +194,12 @@ func (st *stream) send(ctx context.Context, g grpc.ServerStream) error {
 			f := r.encode(st.server.identifier)
 			begin := time.Now()
 			if err := g.SendMsg(f); err != nil {
-				return ended(err)
+				if err = ended(err); err != nil && ctx.Err() == nil && status.Code(err) != codes.Unavailable {
+					st.server.metrics.notSent(r.watch.typeURL)
+				}
+				return err
 			}
-			st.server.metrics.sent(r.watch.typeURL, f.size, time.Since(begin))
+			st.server.metrics.sent(r.watch.typeURL, f.size, r.workedOut, time.Since(begin))
 			continue
 		}
 		timer.Reset(wait)
@@ -218,12 +221,18 @@ func (st *stream) next(ctx context.Context) (*response, time.Duration, error) {
 		return nil, 0, ctx.Err()
 	}
 	latest := st.server.view.Load()
-	now := st.server.opts.Now()
+	now, begin := st.server.opts.Now(), time.Now()
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if latest.view.Version() > st.session.latest.Version() && latest.at.After(st.since) {
+		st.server.metrics.queueTime.Observe(now.Sub(latest.at).Seconds())
+	}
 	st.session.offer(latest.view)
 	served := st.session.served
 	r := st.session.send(now)
+	if r != nil {
+		r.workedOut = time.Since(begin)
+	}
 	if st.session.served != served && st.session.served == latest.view.Version() && latest.at.After(st.since) {
 		st.server.metrics.convergence.Observe(now.Sub(latest.at).Seconds())
 	}
