@@ -1,5 +1,5 @@
 # Everything a developer runs. `make help` lists the targets; CI runs check (3 minutes on two cores), test (under 10),
-# conformance (3), fuzz (15) and stress (8), in under an hour: .ci/run.
+# conformance (3) and some of the fuzz targets (5): .ci/run. fuzz (15) and stress (8) as wholes run before a release.
 
 GO      ?= go
 BIN     := bin
