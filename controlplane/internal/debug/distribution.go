@@ -19,7 +19,7 @@ type distributionJSON struct {
 	Version uint64 `json:"version"`
 	// Missing are the objects asked for that no view has yet, as they were asked for.
 	Missing []missingJSON `json:"missing,omitempty"`
-	// Proxies counts those that are connected; Behind are those of them that do not serve the version.
+	// Proxies are those that are connected; Behind are those of them that do not serve the version.
 	Proxies []string     `json:"proxies,omitempty"`
 	Behind  []behindJSON `json:"behind,omitempty"`
 }

@@ -2,6 +2,8 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,6 +22,11 @@ const ProxyConfigAnnotation = "proxy.istio.io/config"
 func proxyConfig(o object, s *networkingv1beta1.ProxyConfig, p *problems) *model.ProxyConfig {
 	if s.GetImage() != nil {
 		p.add("spec.image", "has no effect: the proxy is the program that runs already")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.GetEnvironmentVariables())) {
+		if !strings.HasPrefix(name, "ISTIO_META_") && !strings.HasPrefix(name, "ISTIO_METAJSON_") {
+			p.add("spec.environmentVariables", "%s has no effect: only ISTIO_META_ and ISTIO_METAJSON_ have one here", name)
+		}
 	}
 	c := &model.ProxyConfig{
 		Namespace: o.Namespace, Name: o.Name, Selector: cloneMap(s.GetSelector().GetMatchLabels()), Created: o.Created, Origin: o.origin(),
