@@ -11,6 +11,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
@@ -144,7 +145,7 @@ func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun boo
 	if err != nil {
 		return nil, err
 	}
-	printWarnings(cmd.ErrOrStderr(), plan.Warnings)
+	printWarnings(cmd.ErrOrStderr(), append(idleDeployments(plan.Changes), plan.Warnings...))
 	if len(plan.Changes) == 0 {
 		return nil, errors.New("no objects passed to apply")
 	}
@@ -168,6 +169,18 @@ func printWarnings(w io.Writer, messages []analyze.Message) {
 		p := m.Problem()
 		fmt.Fprintf(w, "Warning: %s [%s]\n", p.Error(), m.Code)
 	}
+}
+
+// idleDeployments says of Deployments that nobody here runs them: `lateen up` runs those of its folder.
+func idleDeployments(changes []statedir.Change) []analyze.Message {
+	var out []analyze.Message
+	for _, c := range changes {
+		if o := c.Object; o.Kind == schema.Deployment {
+			out = append(out, analyze.Message{Code: analyze.NoEffect, Severity: analyze.Warning, Key: o.Key(), File: o.Source.File, Line: o.Source.Line,
+				Text: fmt.Sprintf("%s is kept and not run; put its file into the folder of `lateen up`, which runs it", o)})
+		}
+	}
+	return out
 }
 
 func count(n int, what string) string { return countOf(n, what, what+"s") }

@@ -24,6 +24,7 @@ var commands = []func() *cobra.Command{
 	newDemoCommand,
 	newUpCommand,
 	newRunCommand,
+	newExecCommand,
 	newCreateCommand,
 	newApplyCommand,
 	newDeleteCommand,

@@ -26,11 +26,11 @@ type command struct {
 }
 
 // startCommand starts the user's command on this program's terminal or files. At a terminal it stays in the foreground's process group, or it could not read; the
-// terminal then sends it Ctrl-C itself. Who it runs as is nil for this program's own user.
-func startCommand(argv, env []string, who *syscall.Credential) (*command, error) {
+// terminal then sends it Ctrl-C itself. It runs in dir, "" for this program's folder. Who it runs as is nil for this program's own user.
+func startCommand(argv, env []string, dir string, who *syscall.Credential) (*command, error) {
 	c := &command{cmd: exec.Command(argv[0], argv[1:]...), group: !isTerminal(os.Stdin), done: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.cmd.Env = env
+	c.cmd.Env, c.cmd.Dir = env, dir
 	c.cmd.SysProcAttr = commandAttributes(c.group)
 	c.cmd.SysProcAttr.Credential = who
 	if err := c.cmd.Start(); err != nil {

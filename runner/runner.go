@@ -132,7 +132,7 @@ func (cfg Config) withProxy(ctx context.Context, m *membership, who *syscall.Cre
 	} else {
 		env = append(env, m.workload.AppEnvironment()...)
 	}
-	c, err := startCommand(cfg.Command, env, who)
+	c, err := startCommand(cfg.Command, env, "", who)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func TestCommandsEnd(t *testing.T) {
 		{"killed, with what it has started", "trap '' TERM; sleep 600; sleep 600", true, 137},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := startCommand([]string{"/bin/sh", "-c", tc.script}, nil, nil)
+			c, err := startCommand([]string{"/bin/sh", "-c", tc.script}, nil, "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestCommandsEnd(t *testing.T) {
 			}
 		})
 	}
-	if _, err := startCommand([]string{"/no/such/program"}, nil, nil); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+	if _, err := startCommand([]string{"/no/such/program"}, nil, "", nil); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 		t.Errorf("no program: %v", err)
 	}
 }

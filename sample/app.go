@@ -26,7 +26,9 @@ type Config struct {
 }
 
 // Kinds lists the apps that there are.
-func Kinds() []string { return []string{"catalog", "forum", "tcp-echo", "users", "webapp"} }
+func Kinds() []string {
+	return []string{"catalog", "details", "forum", "productpage", "ratings", "reviews", "tcp-echo", "users", "webapp"}
+}
 
 // DefaultPort is the port of an app whose address is not given; 0 for an unknown kind.
 func DefaultPort(kind string) int {
@@ -35,6 +37,8 @@ func DefaultPort(kind string) int {
 		return 8080
 	case "catalog":
 		return 3000
+	case "details", "productpage", "ratings", "reviews":
+		return 9080
 	case "users":
 		return 8000
 	case "tcp-echo":
@@ -94,16 +98,19 @@ func Serve(ctx context.Context, cfg Config, ln net.Listener) error {
 func NewHandler(cfg Config) (http.Handler, error) {
 	app := http.NewServeMux()
 	switch cfg.Kind {
-	case "webapp", "forum":
+	case "webapp", "forum", "productpage", "reviews":
 		client, err := upstreamClient(cfg.Getenv)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", cfg.Kind, err)
 		}
-		if cfg.Kind == "webapp" {
-			webapp(app, client, cfg.Getenv)
-		} else {
-			forum(app, client, cfg.Getenv)
+		caller := map[string]func(*http.ServeMux, *http.Client, func(string) string){
+			"webapp": webapp, "forum": forum, "productpage": productpage, "reviews": reviews,
 		}
+		caller[cfg.Kind](app, client, cfg.Getenv)
+	case "details":
+		details(app)
+	case "ratings":
+		ratings(app)
 	case "catalog":
 		catalog(app, cfg.Getenv)
 	case "users":

@@ -20,9 +20,20 @@ import (
 // AppsFile is the file, at the top of the folder, that names the apps. It holds no objects.
 const AppsFile = "lateen.yaml"
 
-// apps is the content of AppsFile.
-type apps struct {
+// appsFile is the content of AppsFile.
+type appsFile struct {
 	Apps []app `json:"apps"`
+	// Images says which program stands for a container image, by which the Deployments among the objects become apps. A key without a tag is for all tags.
+	Images map[string]image `json:"images"`
+	// Objects are the files and folders, below the folder, whose objects the mesh has. Default all.
+	Objects []string `json:"objects"`
+}
+
+// image is the program that stands for a container image.
+type image struct {
+	// Command and Env as an app's.
+	Command []string          `json:"command"`
+	Env     map[string]string `json:"env"`
 }
 
 // app is a program of the user's, with a proxy beside each of its instances.
@@ -70,11 +81,11 @@ func (p *port) UnmarshalJSON(raw []byte) error {
 const maxReplicas = 32
 
 // readApps reads AppsFile; a folder without one has no apps.
-func readApps(dir string) ([]app, error) {
+func readApps(dir string) (*appsFile, error) {
 	path := filepath.Join(dir, AppsFile)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return &appsFile{}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -90,8 +101,8 @@ func readApps(dir string) ([]app, error) {
 }
 
 // parseApps reads the apps and reports every mistake in them.
-func parseApps(path string, raw []byte) ([]app, error) {
-	var file apps
+func parseApps(path string, raw []byte) (*appsFile, error) {
+	var file appsFile
 	if err := yaml.UnmarshalStrict(raw, &file); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -108,7 +119,17 @@ func parseApps(path string, raw []byte) ([]app, error) {
 			errs = append(errs, fmt.Errorf("%s: apps[%d] (%s): %w", path, i, a.Name, err))
 		}
 	}
-	return file.Apps, errors.Join(errs...)
+	for name, img := range file.Images {
+		if len(img.Command) == 0 {
+			errs = append(errs, fmt.Errorf("%s: images: %s: command is missing: the program and its arguments, as a list", path, name))
+		}
+	}
+	for _, name := range file.Objects {
+		if !filepath.IsLocal(name) {
+			errs = append(errs, fmt.Errorf("%s: objects: %q: want a file or folder below this folder", path, name))
+		}
+	}
+	return &file, errors.Join(errs...)
 }
 
 func (a *app) setDefaults() {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/localmesh"
 	"github.com/lateen-mesh/lateen/workload"
 )
@@ -58,31 +60,54 @@ func (f *Folder) Prepare(p localmesh.Place) ([]workload.Workload, error) {
 	if f.seen, err = f.fingerprint(); err != nil {
 		return nil, err
 	}
-	f.workloads, _, err = f.load(p)
-	return f.workloads, err
+	workloads, done, err := f.load(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range done.warned() {
+		f.say(line)
+	}
+	f.workloads = workloads
+	return workloads, nil
 }
 
 // load reads the folder and puts its objects in force. With a mistake anywhere nothing changes.
 func (f *Folder) load(p localmesh.Place) ([]workload.Workload, *outcome, error) {
-	list, err := readApps(f.dir)
+	file, err := readApps(f.dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	workloads, err := f.slots.workloads(list, p, f.dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	files, err := readObjects(f.dir)
+	files, err := readObjects(f.dir, file.Objects)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := settings(f.dir, p.StateDir); err != nil {
 		return nil, nil, err
 	}
-	done, err := apply(p.StateDir, files)
+	var workloads []workload.Workload
+	var idle []analyze.Message
+	done, err := apply(p.StateDir, files, func(objects []*config.Object) error {
+		list := file.Apps
+		for _, o := range objects {
+			if o.Kind != schema.Deployment {
+				continue
+			}
+			a, why := fromDeployment(o, file.Images)
+			idle = append(idle, why...)
+			if a != nil {
+				list = append(list, *a)
+			}
+		}
+		if err := distinct(list); err != nil {
+			return err
+		}
+		workloads, err = f.slots.workloads(list, p, f.dir)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
+	done.warnings = append(done.warnings, idle...)
 	return workloads, done, nil
 }
 

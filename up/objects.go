@@ -19,9 +19,19 @@ import (
 // MeshFile is the file, at the top of the folder, with the mesh's settings (Istio's MeshConfig).
 const MeshFile = "mesh.yaml"
 
-// readObjects reads the folder's files of objects: all of its YAML and JSON, but for the two that are something else.
-func readObjects(dir string) ([]config.File, error) {
-	files, err := config.ReadTree(dir)
+// readObjects reads the folder's files of objects: those that are named, or else all of its YAML and JSON, but for the two that are something else.
+func readObjects(dir string, named []string) ([]config.File, error) {
+	var files []config.File
+	var err error
+	if len(named) == 0 {
+		files, err = config.ReadTree(dir)
+	} else {
+		var paths []string
+		for _, name := range named {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+		files, err = config.ReadFiles(paths, config.ReadOptions{Recursive: true})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +48,9 @@ type outcome struct {
 }
 
 // apply puts the files' objects into the mesh's configuration, all or none, and takes out those that the folder held before and holds no more. What
-// others have applied stays. The error is of type config.Problems when a file is wrong.
-func apply(stateDir string, files []config.File) (*outcome, error) {
+// others have applied stays. Before anything is written it asks judge whether the rest of the folder fits the objects. The error is of type config.Problems when a
+// file is wrong.
+func apply(stateDir string, files []config.File, judge func([]*config.Object) error) (*outcome, error) {
 	unlock, err := statedir.Lock(stateDir)
 	if err != nil {
 		return nil, err
@@ -47,6 +58,13 @@ func apply(stateDir string, files []config.File) (*outcome, error) {
 	defer unlock()
 	plan, err := statedir.Prepare(stateDir, files, statedir.PrepareOptions{Now: time.Now()})
 	if err != nil {
+		return nil, err
+	}
+	var objects []*config.Object
+	for _, c := range plan.Changes {
+		objects = append(objects, c.Object)
+	}
+	if err := judge(objects); err != nil {
 		return nil, err
 	}
 	before, err := readOwn(stateDir)
@@ -128,7 +146,7 @@ func settings(dir, stateDir string) error {
 	return runfile.WriteFile(statedir.MeshFile(stateDir), raw, 0o644)
 }
 
-// describe says in a line each what has changed.
+// describe says in a line each what has changed, and what the user should know of it.
 func (o *outcome) describe() []string {
 	var out []string
 	for _, c := range o.changes {
@@ -139,6 +157,11 @@ func (o *outcome) describe() []string {
 	for _, k := range o.deleted {
 		out = append(out, fmt.Sprintf("%s/%s deleted", k.Kind.Resource(), k.Name))
 	}
+	return append(out, o.warned()...)
+}
+
+func (o *outcome) warned() []string {
+	var out []string
 	for _, w := range o.warnings {
 		p := w.Problem()
 		out = append(out, fmt.Sprintf("Warning: %s [%s]", p.Error(), w.Code))

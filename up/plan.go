@@ -70,7 +70,7 @@ func (s slots) workloads(list []app, p localmesh.Place, dir string) ([]workload.
 				return nil, fmt.Errorf("app %s: %w", a.Name, err)
 			}
 			if len(w.Command) > 0 {
-				w.Command[0] = program(w.Command[0], dir)
+				w.Command[0] = program(w.Command[0], dir, p.Executable)
 			}
 			out = append(out, w)
 		}
@@ -78,9 +78,12 @@ func (s slots) workloads(list []app, p localmesh.Place, dir string) ([]workload.
 	return out, nil
 }
 
-// program finds what a command names: a path is relative to the folder, a bare name is looked up in PATH. One that is not found stays, for the log of its process
-// to say so.
-func program(name, dir string) string {
+// program finds what a command names: a path is relative to the folder, a bare name is looked up in PATH, and lateen is this program. One that is not found stays,
+// for the log of its process to say so.
+func program(name, dir, this string) string {
+	if name == "lateen" && this != "" {
+		return this
+	}
 	if strings.Contains(name, "/") {
 		if filepath.IsAbs(name) {
 			return name

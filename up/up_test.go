@@ -46,7 +46,7 @@ func TestWorkloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := slots{}
-	got, err := s.workloads(list, place(t), "/mesh")
+	got, err := s.workloads(list.Apps, place(t), "/mesh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,9 @@ func TestAppsRefused(t *testing.T) {
 		{"apps: [{name: a, command: [x], env: {A=B: c}}]", "no name of a variable"},
 		{"apps: [{name: a, command: [x]}, {name: a, command: [x]}]", "another app"},
 		{"apps: [{name: a, gateway: true, command: [x]}]", "a gateway has neither"},
+		{"images: {nginx: {env: {A: b}}}", "nginx: command is missing"},
+		{"images: {nginx: [nginx]}", "lateen.yaml"},
+		{"objects: [../other]", "below this folder"},
 		{"apps: {", "lateen.yaml"},
 	} {
 		if _, err := parseApps("lateen.yaml", []byte(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -92,7 +95,7 @@ func FuzzApps(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := slots{}.workloads(list, localmesh.Place{Block: "127.77"}, "/")
+		got, err := slots{}.workloads(list.Apps, localmesh.Place{Block: "127.77"}, "/")
 		if err != nil {
 			return // more instances than addresses
 		}

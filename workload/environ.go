@@ -40,7 +40,8 @@ func CleanEnvironment(environ []string) []string {
 		key, _, _ := strings.Cut(pair, "=")
 		switch strings.ToUpper(key) {
 		case "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "LATEEN_STATE", "PROXY_CONFIG", "CA_ADDR", "TRUST_DOMAIN",
-			"POD_NAME", "POD_NAMESPACE", "INSTANCE_IP", "SERVICE_ACCOUNT", "SHOW_IMAGE", "CATALOG_URL", "FORUM_URL", "USERS_URL":
+			"POD_NAME", "POD_NAMESPACE", "INSTANCE_IP", "SERVICE_ACCOUNT", "SHOW_IMAGE", "CATALOG_URL", "FORUM_URL", "USERS_URL", "ENABLE_RATINGS", "STAR_COLOR", "CLUSTER_NAME", "SERVICES_DOMAIN",
+			"DETAILS_HOSTNAME", "RATINGS_HOSTNAME", "REVIEWS_HOSTNAME", "DETAILS_SERVICE_PORT", "RATINGS_SERVICE_PORT", "REVIEWS_SERVICE_PORT":
 			continue
 		}
 		if strings.HasPrefix(key, "ISTIO_META") && key != onDemandVariable {

@@ -34,7 +34,11 @@ func Effect(o *config.Object) []Message {
 	case proto.Message:
 		w.message(spec.ProtoReflect(), "spec", "")
 	default:
-		w.value(reflect.ValueOf(spec).Elem(), "", "")
+		root := ""
+		if o.Kind.HasSpec {
+			root = "spec"
+		}
+		w.value(reflect.ValueOf(spec).Elem(), root, "")
 	}
 	return w.messages
 }

@@ -23,6 +23,13 @@ var effective = map[*schema.Kind][]string{
 		// What `kubectl get -o yaml` says of every Service.
 		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.trafficDistribution=PreferClose,PreferSameZone", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",
 	},
+	// What `lateen up` takes of one to run it as processes of this machine; "up" says the same.
+	schema.Deployment: {
+		"replicas", "selector", "template.metadata.labels", "template.spec.serviceAccountName", "template.spec.serviceAccount",
+		"template.spec.containers.name", "template.spec.containers.image", "template.spec.containers.imagePullPolicy",
+		"template.spec.containers.ports.name", "template.spec.containers.ports.containerPort", "template.spec.containers.ports.protocol=TCP",
+		"template.spec.containers.env.name", "template.spec.containers.env.value",
+	},
 	schema.ServiceEntry: {
 		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS,DNS_ROUND_ROBIN",
 		"ports.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,HTTP_PROXY,MONGO,MYSQL,REDIS,TCP,TLS",

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -43,6 +44,37 @@ var serviceColumns = []Column{
 	{Name: "PORT(S)", Value: func(s any) string { return servicePorts(s.(*corev1.Service)) }},
 	{Name: "AGE"},
 	{Name: "SELECTOR", Wide: true, Value: func(s any) string { return LabelString(s.(*corev1.Service).Spec.Selector) }},
+}
+
+// deploymentColumns are what is known of a Deployment from its object: `lateen up status` says what runs.
+var deploymentColumns = []Column{
+	{Name: "REPLICAS", Value: func(s any) string {
+		if n := s.(*appsv1.DeploymentSpec).Replicas; n != nil {
+			return itoa(int(*n))
+		}
+		return "1"
+	}},
+	{Name: "AGE"},
+	{Name: "CONTAINERS", Wide: true, Value: func(s any) string {
+		return joinContainers(s, func(c corev1.Container) string { return c.Name })
+	}},
+	{Name: "IMAGES", Wide: true, Value: func(s any) string {
+		return joinContainers(s, func(c corev1.Container) string { return c.Image })
+	}},
+	{Name: "SELECTOR", Wide: true, Value: func(s any) string {
+		if sel := s.(*appsv1.DeploymentSpec).Selector; sel != nil {
+			return LabelString(sel.MatchLabels)
+		}
+		return "<none>"
+	}},
+}
+
+func joinContainers(spec any, text func(corev1.Container) string) string {
+	var out []string
+	for _, c := range spec.(*appsv1.DeploymentSpec).Template.Spec.Containers {
+		out = append(out, text(c))
+	}
+	return orNone(strings.Join(out, ","))
 }
 
 func serviceType(s *corev1.Service) corev1.ServiceType {

@@ -6,6 +6,7 @@ import (
 	networkingv1beta1 "istio.io/api/networking/v1beta1"
 	security "istio.io/api/security/v1beta1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -198,10 +199,18 @@ var (
 	}
 )
 
+// Deployment says what runs. On Kubernetes that is Kubernetes' business; without it `lateen up` runs those of its folder.
+var Deployment = &Kind{
+	Group: "apps", Versions: []string{"v1"}, Name: "Deployment",
+	Plural: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Namespaced: true, HasSpec: true,
+	Columns: deploymentColumns,
+	New:     func() any { return new(appsv1.DeploymentSpec) },
+}
+
 // all is in the order in which `lateen get all` prints and in which an ambiguous name is
 // resolved.
 var all = []*Kind{
-	Namespace, Service, ServiceAccount, Secret, ConfigMap,
+	Namespace, Service, ServiceAccount, Secret, ConfigMap, Deployment,
 	Gateway, VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, WorkloadGroup, Sidecar, EnvoyFilter, ProxyConfig,
 	PeerAuthentication, AuthorizationPolicy, RequestAuthentication, Telemetry, WasmPlugin, TrafficExtension, IstioOperator,
 }

@@ -105,6 +105,7 @@ func (c *checker) qualifiedName(p *field.Path, key string) {
 var rules = map[*schema.Kind]func(*checker, *field.Path, any){
 	schema.Service:               service,
 	schema.Secret:                secret,
+	schema.Deployment:            deployment,
 	schema.Gateway:               gateway,
 	schema.VirtualService:        virtualService,
 	schema.DestinationRule:       destinationRule,
