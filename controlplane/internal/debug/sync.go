@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
@@ -160,17 +161,29 @@ func (s *Server) pushStatus(w http.ResponseWriter, _ *http.Request) {
 
 // configDump answers with envoy.admin.v3.ConfigDump of what a proxy was sent, as Envoy's own /config_dump shows what it has taken.
 func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
+	kinds := wanted(r, "types")
+	s.ofProxy(w, r, func(p xdsserver.ProxyStatus) ([]byte, error) { return dump(p, kinds) })
+}
+
+// ndsz answers with the NameTable of a proxy, whether its agent asks for one or not.
+func (s *Server) ndsz(w http.ResponseWriter, r *http.Request) {
+	s.ofProxy(w, r, func(p xdsserver.ProxyStatus) ([]byte, error) {
+		return protojson.MarshalOptions{Multiline: true, UseProtoNames: true}.Marshal(translate.NameTable(s.opts.View().Snapshot(), p.Proxy).Build())
+	})
+}
+
+// ofProxy answers with what there is of the proxy that the query names.
+func (s *Server) ofProxy(w http.ResponseWriter, r *http.Request, what func(xdsserver.ProxyStatus) ([]byte, error)) {
 	name := r.URL.Query().Get("proxyID")
 	if name == "" {
 		http.Error(w, "say which proxy: ?proxyID=NAME.NAMESPACE", http.StatusBadRequest)
 		return
 	}
-	kinds := wanted(r, "types")
 	for _, p := range s.opts.XDS.Status() {
 		if !names(p, name) {
 			continue
 		}
-		raw, err := dump(p, kinds)
+		raw, err := what(p)
 		if err != nil {
 			http.Error(w, "encode: "+err.Error(), http.StatusInternalServerError)
 			return

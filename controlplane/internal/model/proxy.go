@@ -50,8 +50,11 @@ type Proxy struct {
 	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
 	// interception NONE and nothing given there is none.
 	HTTPProxy netip.AddrPort
-	// DNSCapture: the agent answers the workload's DNS queries (DNS_CAPTURE).
-	DNSCapture bool
+	// DNSCapture: the agent answers the workload's DNS queries (DNS_CAPTURE). NoAutoAddress: not with addresses of the mesh's giving
+	// (DNS_AUTO_ALLOCATE "false").
+	DNSCapture, NoAutoAddress bool
+	// NameByName: the agent takes the name table one host a resource, so that a change costs what it changes (LATEEN_NAMES).
+	NameByName bool
 	// Verified is true when the node proved its namespace and service account by a certificate
 	// of the mesh.
 	Verified bool
@@ -112,12 +115,12 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	set(&p.Namespace, "NAMESPACE")
 	p.ServiceAccount, p.WorkloadName = str("SERVICE_ACCOUNT"), str("WORKLOAD_NAME")
 	p.ClusterID, p.Network, p.IstioVersion = str("CLUSTER_ID"), str("NETWORK"), str("ISTIO_VERSION")
-	switch v := metadata["DNS_CAPTURE"].(type) {
-	case bool:
-		p.DNSCapture = v
-	case string:
-		p.DNSCapture = strings.EqualFold(v, "true")
+	says := func(key string, value bool) bool {
+		v, _ := metadata[key].(string)
+		return metadata[key] == value || strings.EqualFold(v, strconv.FormatBool(value))
 	}
+	p.DNSCapture, p.NoAutoAddress = says("DNS_CAPTURE", true), says("DNS_AUTO_ALLOCATE", false)
+	p.NameByName = says("LATEEN_NAMES", true)
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
 	p.Bind = "0.0.0.0"
@@ -287,6 +290,9 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	}
 	if p.DNSCapture {
 		b = append(b, "|dns"...)
+		if p.NoAutoAddress {
+			b = append(b, "-"...)
+		}
 	}
 	b = append(b, '|')
 	b = append(b, p.Locality.Region...)

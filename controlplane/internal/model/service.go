@@ -160,8 +160,9 @@ type Service struct {
 	Mesh      bool
 	Addresses []string       // virtual addresses; empty for headless services and most ServiceEntries
 	Ranges    []netip.Prefix // subnets, masked: a ServiceEntry's addresses that are not single
-	// Auto are the IPv4 and the IPv6 address that the mesh gives a ServiceEntry's host that has
-	// none (AutoAllocate), for proxies that answer their workload's DNS queries.
+	// Auto are the IPv4 and the IPv6 address that the mesh gives a host that has none
+	// (AutoAllocate), for proxies that answer their workload's DNS queries: a ServiceEntry's, and
+	// that of a Service to which no Kubernetes has given one.
 	AutoAllocate bool
 	Auto         []string
 	Ports        []Port
@@ -189,7 +190,7 @@ type Service struct {
 
 // AddressesFor returns the virtual addresses by which a proxy's workload may call the service.
 func (s *Service) AddressesFor(p *Proxy) []string {
-	if len(s.Auto) == 0 || !p.DNSCapture {
+	if len(s.Auto) == 0 || !p.DNSCapture || p.NoAutoAddress {
 		return s.Addresses
 	}
 	var out []string

@@ -88,6 +88,7 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 		out.Headless = true
 	default:
 		out.Addresses, _ = addresses(append([]string{s.Spec.ClusterIP}, s.Spec.ClusterIPs...))
+		out.AutoAllocate = len(out.Addresses) == 0 && !strings.EqualFold(o.Labels[autoAllocateLabel], "false")
 	}
 	if d := s.Spec.TrafficDistribution; d != nil {
 		out.PreferClose = preferClose(*d)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// vips gives ServiceEntry hosts without addresses an address of their own, by which a client
-// that resolves names with its agent says which of them it means.
+// vips gives hosts without addresses an address of their own, by which a client that resolves
+// names with its agent says which of them it means.
 //
 // An address follows from the hash of "namespace/host", so that every replica of the control
 // plane gives the same. Where hashes collide the older host has the slot, and the younger

@@ -153,8 +153,12 @@ func TestGolden(t *testing.T) {
 				t.Fatal("no node*.json")
 			}
 			for _, file := range nodes {
-				all := resources(s, readNode(t, file).proxy(t))
+				p := readNode(t, file).proxy(t)
+				all := resources(s, p)
 				check(t, all)
+				if p.DNSCapture {
+					all["names"] = []Resource{NameTable(s, p)}
+				}
 				name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "node"), ".json")
 				for kind, list := range all {
 					compare(t, filepath.Join(dir, "out"+name+"."+kind+".yaml"), toYAML(t, list))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/envoyfilter"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/pkg/nametable"
 )
 
 // Type URLs of the resources.
@@ -22,6 +23,7 @@ const (
 	SecretType    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	AgentType     = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
+	NameType      = nametable.TypeURL
 )
 
 // Resource is one resource that a proxy should have. It is cheap: the message is made by
@@ -59,6 +61,7 @@ func (r Resource) Build() proto.Message { return r.build() }
 //	all        the EnvoyFilters for the proxy; keys name those for the resource
 //	Secrets    the Secret, gateways that select the proxy, and destination rules
 //	Agents     the proxy's WorkloadGroup
+//	Names      the service, of headless ones its endpoints; of the proxy its Scope
 
 // Clusters returns all clusters of a proxy, in a stable order.
 func Clusters(s *model.Snapshot, p *model.Proxy) []Resource {

@@ -27,7 +27,7 @@ func change(rnd *rand.Rand) string {
 	case 0, 1:
 		return fmt.Sprintf(`---
 {apiVersion: v1, kind: Service, metadata: {name: %s, namespace: %s}, spec: {clusterIP: %s, selector: {app: %s}, ports: [{name: %s, port: %s}, {name: tcp, port: 90}]}}
-`, name, ns, pick("10.0.0.1", "10.0.0.2", "None"), name, pick("http", "http", "tcp", "auto"), pick("80", "80", "8080"))
+`, name, ns, pick("10.0.0.1", "10.0.0.2", "None", `""`), name, pick("http", "http", "tcp", "auto"), pick("80", "80", "8080"))
 	case 2:
 		return fmt.Sprintf("---\n{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: %s}, spec: {type: ExternalName, externalName: %s, ports: [{name: http, port: 80}]}}\n",
 			pick("d", name), ns, pick("a.shop.svc.cluster.local", "b.other.svc.cluster.local", "d.shop.svc.cluster.local", "ext.example.com"))
@@ -82,6 +82,7 @@ func testFollowing(t *testing.T, rnd *rand.Rand) {
 	nodes := map[string]map[string]any{
 		"client-1": {"LABELS": map[string]any{"app": "client"}}, "picky-1": {"LABELS": map[string]any{"app": "picky"}},
 		"explicit-1": {"LABELS": map[string]any{"app": "client"}, "INTERCEPTION_MODE": "NONE"},
+		"named-1":    {"LABELS": map[string]any{"app": "client"}, "DNS_CAPTURE": "true"},
 	}
 	proxies := map[string]*Proxy{}
 	newProxy := func(name string) *Proxy {
@@ -93,7 +94,7 @@ func testFollowing(t *testing.T, rnd *rand.Rand) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.OnDemand = true
+		p.OnDemand, p.NameByName = true, name != "explicit-1"
 		out := NewProxy(p)
 		out.Ask(names, false, nil)
 		return out
@@ -102,7 +103,7 @@ func testFollowing(t *testing.T, rnd *rand.Rand) {
 		proxies[name] = newProxy(name)
 	}
 	endpoints := NewNames([]string{"outbound|80||a.shop.svc.cluster.local", "outbound|80|v1|b.other.svc.cluster.local", "outbound|8080||ext.example.com", "outbound|80||gone.shop.svc.cluster.local"})
-	subs := map[string]Subscription{translate.HostType: {Names: names}, translate.ClusterType: Everything, translate.EndpointType: {Names: endpoints}, translate.ListenerType: Everything}
+	subs := map[string]Subscription{translate.HostType: {Names: names}, translate.ClusterType: Everything, translate.EndpointType: {Names: endpoints}, translate.ListenerType: Everything, translate.NameType: Everything}
 	objects := map[config.Key]*config.Object{}
 	views := []*View{m.v}
 	for step := range 120 {

@@ -35,6 +35,8 @@ type state struct {
 	edsFrom    uint64
 	edsTouched []string
 	rds        map[string]*Resource // nil value: the name does not exist
+	nds        *Set                 // translate.Names
+	table      *Set                 // translate.NameTable
 
 	// pods are translate.CalledPods, and lds the outbound listeners by translate.OutboundKey; nil until they are asked for.
 	pods map[string]bool
@@ -137,6 +139,9 @@ func (n *state) follow(last *state, oldest uint64, v *View, p *Proxy, change *mo
 			})
 			n.cds = keepPointers(last.cds, v.cache.encodeAll(translate.ClusterType, fresh).Union(kept))
 		}
+	}
+	if !a.AllClusters && !a.AllEndpoints {
+		n.followNames(last, v, p, a)
 	}
 	n.selectedBefore = last.selected
 	if !a.AllEndpoints {

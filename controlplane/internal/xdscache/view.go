@@ -161,6 +161,11 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 	case translate.ExtensionType:
 		// By name alone, as secrets.
 		return v.cache.encodeAll(translate.ExtensionType, translate.Extensions(v.snap, p.Proxy, sub.Names.All()))
+	case translate.NameType:
+		if !p.NameByName {
+			return v.scope(p).nameTable(v, p)
+		}
+		set = v.scope(p).names(v, p)
 	case translate.AgentType:
 		return v.cache.encodeAll(translate.AgentType, translate.AgentConfig(v.snap, p.Proxy))
 	default:

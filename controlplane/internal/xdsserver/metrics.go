@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "pilot_xds", Help: "Number of endpoints connected to this pilot using XDS.",
 		}, []string{"version"}),
 		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, vhds, ecds and other; those that could not be sent as cds_senderr and so on.",
+			Name: "pilot_xds_pushes", Help: "Responses sent, by type: cds, eds, lds, rds, vhds, ecds, nds and other; those that could not be sent as cds_senderr and so on.",
 		}, []string{"type"}),
 		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pilot_total_xds_rejects", Help: "Total number of XDS responses from pilot rejected by proxy.",
@@ -108,6 +108,8 @@ func shortType(typeURL string) string {
 		return "ecds"
 	case TypeHost:
 		return "vhds"
+	case TypeNames:
+		return "nds"
 	default:
 		return "other"
 	}

@@ -331,7 +331,7 @@ func TestSessionScripts(t *testing.T) {
 			sub cds -* =>
 			view 2 cds:a=2,b=2 => cds[a]`},
 		{name: "delta: a type that nobody knows is answered with nothing", start: "cds:a=1", script: `
-			sub nds => other[]`},
+			sub xyz => other[]`},
 		{name: "sotw first contact", sotw: true, start: "cds:a=1,b=1 eds:a=1,b=1 lds:l=1 rds:80=1", script: `
 			want cds => cds[a b]
 			want eds a b => eds[a b]
@@ -375,7 +375,7 @@ func TestSessionScripts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			short["nds"] = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+			short["xyz"] = "type.googleapis.com/a.type.that.nobody.Knows"
 			newHarness(t, tt.sotw, view(1, tt.start)).play(tt.script)
 		})
 	}

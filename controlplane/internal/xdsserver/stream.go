@@ -73,7 +73,9 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 	}
 	// Virtual hosts can be asked for on delta streams alone; on others the proxy gets all there is
 	// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds).
-	proxy.OnDemand = proxy.OnDemand && !sotw
+	// An agent's stream asks for no hosts, and what its proxy asked for is not to be forgotten with it.
+	agent := agentType(first.req.typeURL)
+	proxy.OnDemand = proxy.OnDemand && !sotw && !agent
 	if s.opts.Begun != nil {
 		select {
 		case <-s.opts.Begun:
@@ -98,7 +100,7 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 	st := &stream{
 		server: s, id: fmt.Sprintf("%s-%d", proxy.ID, s.nextID.Add(1)), proxy: proxy, caller: caller, since: now,
 		wake: make(chan struct{}, 1), session: newSession(cached, s.View(), sotw, &s.names, s.opts.AckTimeout, now),
-		agent: agentType(first.req.typeURL),
+		agent: agent,
 	}
 	if p, ok := peer.FromContext(g.Context()); ok {
 		st.address = p.Addr.String()

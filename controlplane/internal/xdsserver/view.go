@@ -2,6 +2,7 @@ package xdsserver
 
 import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+	"github.com/lateen-mesh/lateen/pkg/nametable"
 )
 
 // The types that have a place in the order. Others are served after routes.
@@ -22,9 +23,13 @@ const (
 	// TypeHealth is what an agent says: a request of this type is a message of its own, without an answer. Its error_detail says what is wrong with the
 	// workload; without one the workload is well.
 	TypeHealth = "type.googleapis.com/istio.v1.HealthInformation"
+	// TypeNames is what an agent answers DNS queries from.
+	TypeNames = nametable.TypeURL
 )
 
-func agentType(typeURL string) bool { return typeURL == TypeProxyConfig || typeURL == TypeHealth }
+func agentType(typeURL string) bool {
+	return typeURL == TypeProxyConfig || typeURL == TypeHealth || typeURL == TypeNames
+}
 
 // View is the mesh at one version, as resources. It is immutable, and its methods may be called from any goroutine.
 type View interface {
