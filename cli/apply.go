@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"github.com/lateen-mesh/lateen/config/analyze"
 	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/config/statedir"
-	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
 // reported is the error of a command that has printed what went wrong: the caller prints nothing and exits with 1.
@@ -68,18 +66,11 @@ func newApplyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			resources, err := apply(cmd, files, flags.namespace, dryRun != "none")
+			applied, err := apply(cmd, files, flags.namespace, dryRun != "none")
 			if err != nil || !wait.wait || dryRun != "none" {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), wait.timeout)
-			defer cancel()
-			n, err := mesh.waitServed(ctx, resources, run)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "served by %s\n", countOf(n, "proxy", "proxies"))
-			return nil
+			return wait.served(cmd, mesh, applied, run)
 		},
 	}
 	flags.register(cmd)
@@ -102,37 +93,12 @@ func checkDryRun(value string) error {
 	return fmt.Errorf("invalid dry-run value (%s). Must be \"none\", \"server\", or \"client\"", value)
 }
 
-// servedFlags are the flags of commands that may wait until the mesh serves what they have changed.
-type servedFlags struct {
-	wait    bool
-	timeout time.Duration
-	address string
-}
-
-func (f *servedFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.wait, "wait", false, "return when every proxy that the change concerns serves it")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "with --wait: how long")
-	cmd.Flags().StringVar(&f.address, "xds-debug-address", "", "with --wait: HTTP address of the control plane (default: that of the mesh in --state-dir)")
-}
-
-// mesh returns whom to ask, and the proxies that the mesh in the state folder has. Without --wait there is nobody to ask.
-func (f *servedFlags) mesh(cmd *cobra.Command) (meshDebug, []runfile.Proxy, error) {
-	if !f.wait || f.address != "" {
-		return meshDebug{address: f.address}, nil, nil
-	}
-	run, err := runfile.Read(stateDir(cmd))
-	if err != nil {
-		return meshDebug{}, nil, err
-	}
-	return meshDebug{address: run.Debug}, run.Proxies, nil
-}
-
-// apply writes what files say and returns what is to be waited for, in the terms of meshDebug.waitServed.
-func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun bool) ([]string, error) {
+// apply writes what files say and returns what is to be waited for.
+func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun bool) (change, error) {
 	dir := stateDir(cmd)
 	unlock, err := statedir.Lock(dir)
 	if err != nil {
-		return nil, err
+		return change{}, err
 	}
 	defer unlock()
 	plan, err := statedir.Prepare(dir, files, statedir.PrepareOptions{Namespace: namespace, Only: namespace != "", Now: time.Now()})
@@ -140,28 +106,28 @@ func apply(cmd *cobra.Command, files []config.File, namespace string, dryRun boo
 		for _, p := range problems {
 			fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
 		}
-		return nil, fmt.Errorf("nothing was applied: %s", count(len(problems), "mistake"))
+		return change{}, fmt.Errorf("nothing was applied: %s", count(len(problems), "mistake"))
 	}
 	if err != nil {
-		return nil, err
+		return change{}, err
 	}
 	printWarnings(cmd.ErrOrStderr(), append(idleDeployments(plan.Changes), plan.Warnings...))
 	if len(plan.Changes) == 0 {
-		return nil, errors.New("no objects passed to apply")
+		return change{}, errors.New("no objects passed to apply")
 	}
 	suffix := ""
 	if dryRun {
 		suffix = " (dry run)"
 	} else if err := plan.Commit(); err != nil {
-		return nil, fmt.Errorf("nothing was applied: %w", err)
+		return change{}, fmt.Errorf("nothing was applied: %w", err)
 	}
 	for _, c := range plan.Changes {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s %s%s\n", c.Object.Kind.Resource(), c.Object.Name, c.Verb, suffix)
 	}
 	if dryRun {
-		return nil, nil
+		return change{}, nil
 	}
-	return resourcesOf(dir, plan.Changes)
+	return application(dir, plan.Changes)
 }
 
 func printWarnings(w io.Writer, messages []analyze.Message) {

@@ -17,49 +17,72 @@ func newDeleteCommand() *cobra.Command {
 	var flags fileFlags
 	var all, ignoreMissing bool
 	var dryRun, selector string
+	var wait servedFlags
 	cmd := &cobra.Command{
-		Use:     "delete (-f FILE | KIND NAME... | KIND --all)",
-		Short:   "Delete objects by file or by name",
+		Use:   "delete (-f FILE | KIND NAME... | KIND --all)",
+		Short: "Delete objects by file or by name",
+		Long: "Delete objects by file or by name, from the state folder.\n\n" +
+			"With --wait the command returns when every proxy that the objects concerned serves the mesh without them. Those that do not are\n" +
+			"named when the time is over, or at once when they have refused it; the objects stay deleted.",
 		Example: "  lateen delete -f catalog.yaml\n  lateen delete vs catalog -n istioinaction\n  lateen delete virtualservice,destinationrule --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkDryRun(dryRun); err != nil {
 				return err
 			}
-			dir := stateDir(cmd)
-			unlock, err := statedir.Lock(dir)
+			mesh, run, err := wait.mesh(cmd)
 			if err != nil {
 				return err
 			}
-			defer unlock()
-			current, err := statedir.Read(dir)
-			if current == nil {
+			named := func(current *config.Set) ([]config.Key, config.Problems, error) {
+				if len(flags.files) > 0 {
+					return keysOfFiles(cmd, &flags, args)
+				}
+				keys, err := keysOfArgs(current, args, flags.namespace, all, selector)
+				return keys, nil, err
+			}
+			deleted, err := deleteNamed(cmd, named, ignoreMissing, dryRun != "none")
+			if !wait.wait || dryRun != "none" || len(deleted) == 0 {
 				return err
 			}
-			var keys []config.Key
-			var problems config.Problems
-			if len(flags.files) > 0 {
-				keys, problems, err = keysOfFiles(cmd, &flags, args)
-			} else {
-				keys, err = keysOfArgs(current, args, flags.namespace, all, selector)
+			// An object that could not be found, which is err, does not keep the others from being waited for.
+			if notServed := wait.served(cmd, mesh, deletion(deleted), run); notServed != nil {
+				return notServed
 			}
-			if err != nil {
-				return err
-			}
-			for _, p := range problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
-			}
-			if len(problems) > 0 {
-				return fmt.Errorf("nothing was deleted: %s", count(len(problems), "mistake"))
-			}
-			return deleteKeys(cmd, dir, current, keys, ignoreMissing, dryRun != "none")
+			return err
 		},
 	}
 	flags.register(cmd)
+	wait.register(cmd)
 	dryRunFlag(cmd, &dryRun)
 	cmd.Flags().BoolVar(&all, "all", false, "delete all objects of the kind in the namespace")
 	cmd.Flags().BoolVar(&ignoreMissing, "ignore-not-found", false, "it is no error if an object does not exist")
 	cmd.Flags().StringVarP(&selector, "selector", "l", "", "delete the objects with these labels")
 	return cmd
+}
+
+// deleteNamed removes the objects that named finds in the state folder, and returns those that it has removed.
+func deleteNamed(cmd *cobra.Command, named func(*config.Set) ([]config.Key, config.Problems, error), ignoreMissing, dryRun bool) ([]config.Key, error) {
+	dir := stateDir(cmd)
+	unlock, err := statedir.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	current, err := statedir.Read(dir)
+	if current == nil {
+		return nil, err
+	}
+	keys, problems, err := named(current)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("nothing was deleted: %s", count(len(problems), "mistake"))
+	}
+	return deleteKeys(cmd, dir, current, keys, ignoreMissing, dryRun)
 }
 
 func keysOfFiles(cmd *cobra.Command, flags *fileFlags, args []string) ([]config.Key, config.Problems, error) {
@@ -113,8 +136,8 @@ func key(k *schema.Kind, namespace, name string) config.Key {
 	return config.Key{Kind: k, Namespace: namespace, Name: name}
 }
 
-// deleteKeys removes what exists and reports what does not, as kubectl: one missing object does not keep the others.
-func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []config.Key, ignoreMissing, dryRun bool) error {
+// deleteKeys removes what exists and reports what does not, as kubectl: one missing object does not keep the others. It returns what existed.
+func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []config.Key, ignoreMissing, dryRun bool) ([]config.Key, error) {
 	var found, missing []config.Key
 	for _, k := range keys {
 		if current.Lookup(k) != nil {
@@ -128,7 +151,7 @@ func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []conf
 	if dryRun {
 		suffix = " (dry run)"
 	} else if err := statedir.Delete(dir, current, found); err != nil {
-		return fmt.Errorf("nothing was deleted: %w", err)
+		return nil, fmt.Errorf("nothing was deleted: %w", err)
 	}
 	if len(keys) == 0 && !ignoreMissing {
 		fmt.Fprintln(cmd.OutOrStdout(), "No resources found")
@@ -140,9 +163,9 @@ func deleteKeys(cmd *cobra.Command, dir string, current *config.Set, keys []conf
 		fmt.Fprintln(cmd.ErrOrStderr(), notFound(k.Kind, k.Name))
 	}
 	if len(missing) > 0 {
-		return reported{}
+		return found, reported{}
 	}
-	return nil
+	return found, nil
 }
 
 // notFound is the API server's answer as kubectl prints it.

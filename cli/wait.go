@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
@@ -22,7 +24,55 @@ const (
 	pollMost  = 500 * time.Millisecond
 	// resourcesAtOnce is how many objects one question names: a URL has its bounds.
 	resourcesAtOnce = 200
+	// meshResource names the mesh configuration where objects are named as KIND/NAMESPACE/NAME.
+	meshResource = "meshconfig"
 )
+
+// servedFlags are the flags of commands that may wait until the mesh serves what they have changed.
+type servedFlags struct {
+	wait    bool
+	timeout time.Duration
+	address string
+}
+
+func (f *servedFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "return when every proxy that the change concerns serves it")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "with --wait: how long")
+	cmd.Flags().StringVar(&f.address, "xds-debug-address", "", "with --wait: HTTP address of the control plane (default: that of the mesh in --state-dir)")
+}
+
+// served waits until every proxy serves a change, and says how many do. expected are the proxies that have to be there.
+func (f *servedFlags) served(cmd *cobra.Command, mesh meshDebug, c change, expected []runfile.Proxy) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+	defer cancel()
+	n, err := mesh.waitServed(ctx, c, expected)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "served by %s\n", countOf(n, "proxy", "proxies"))
+	return nil
+}
+
+// mesh returns whom to ask, and the proxies that the mesh in the state folder has. Without --wait there is nobody to ask.
+func (f *servedFlags) mesh(cmd *cobra.Command) (meshDebug, []runfile.Proxy, error) {
+	if !f.wait || f.address != "" {
+		return meshDebug{address: f.address}, nil, nil
+	}
+	run, err := runfile.Read(stateDir(cmd))
+	if err != nil {
+		return meshDebug{}, nil, err
+	}
+	return meshDebug{address: run.Debug}, run.Proxies, nil
+}
+
+// change is what a command has written and waits for.
+type change struct {
+	verb string // "applied" or "deleted"
+	// query is the key by which /debug/distribution is asked for the resources: "resource" for those that are to be there, each with a version,
+	// "gone" for those that are not.
+	query     string
+	resources []string
+}
 
 // distribution is what the control plane's /debug/distribution says.
 type distribution struct {
@@ -39,9 +89,21 @@ type distribution struct {
 	} `json:"behind"`
 }
 
-// resourcesOf names what was applied as /debug/distribution wants it: each object with the version of the file that it is in now. The caller
-// holds the lock of the state folder.
-func resourcesOf(dir string, changes []statedir.Change) ([]string, error) {
+// deletion is the change that objects are gone.
+func deletion(keys []config.Key) change {
+	c := change{verb: "deleted", query: "gone"}
+	for _, k := range keys {
+		c.resources = append(c.resources, resourceName(k))
+		if config.IsMeshConfig(k) {
+			c.resources = append(c.resources, meshResource)
+		}
+	}
+	return c
+}
+
+// application is the change that objects are there, each in the version of the file that it is in now. The caller holds the lock of the state
+// folder.
+func application(dir string, changes []statedir.Change) (change, error) {
 	versions := map[string]string{}
 	version := func(path string) (string, error) {
 		if v := versions[path]; v != "" {
@@ -54,10 +116,10 @@ func resourcesOf(dir string, changes []statedir.Change) ([]string, error) {
 		versions[path] = config.FileVersion(sha256.Sum256(raw))
 		return versions[path], nil
 	}
-	var out []string
+	out := change{verb: "applied", query: "resource"}
 	add := func(name, path string) error {
 		v, err := version(path)
-		out = append(out, name+"@"+v)
+		out.resources = append(out.resources, name+"@"+v)
 		return err
 	}
 	for _, c := range changes {
@@ -66,27 +128,29 @@ func resourcesOf(dir string, changes []statedir.Change) ([]string, error) {
 		if c.Verb == statedir.Unchanged {
 			path = c.Object.Source.File // it may be one that was made by hand
 		}
-		if err := add(key.Kind.Resource()+"/"+key.Namespace+"/"+key.Name, path); err != nil {
-			return nil, err
+		if err := add(resourceName(key), path); err != nil {
+			return change{}, err
 		}
 		if config.IsMeshConfig(key) && c.Verb != statedir.Unchanged {
-			if err := add("meshconfig", statedir.MeshFile(dir)); err != nil {
-				return nil, err
+			if err := add(meshResource, statedir.MeshFile(dir)); err != nil {
+				return change{}, err
 			}
 		}
 	}
 	return out, nil
 }
 
-// waitServed returns once every proxy serves the resources, with the number of proxies. The error names the objects that the control plane
-// does not have or the proxies that lag; it comes early when all of those have refused what they were sent.
-func (m meshDebug) waitServed(ctx context.Context, resources []string, expected []runfile.Proxy) (int, error) {
+func resourceName(k config.Key) string { return k.Kind.Resource() + "/" + k.Namespace + "/" + k.Name }
+
+// waitServed returns once every proxy serves a change, with the number of proxies. The error names the objects that the control plane
+// does not have yet, or still has, or the proxies that lag; it comes early when all of those have refused what they were sent.
+func (m meshDebug) waitServed(ctx context.Context, c change, expected []runfile.Proxy) (int, error) {
 	version := uint64(0)
-	for batch := range slices.Chunk(resources, resourcesAtOnce) {
+	for batch := range slices.Chunk(c.resources, resourcesAtOnce) {
 		var last distribution
-		err := m.poll(ctx, map[string][]string{"resource": batch}, &last, func() bool { return len(last.Missing) == 0 && last.Version > 0 })
+		err := m.poll(ctx, map[string][]string{c.query: batch}, &last, func() bool { return len(last.Missing) == 0 && last.Version > 0 })
 		if err != nil {
-			return 0, lagging(err, "not in force", len(last.Missing), func(i int) string { return last.Missing[i].Resource + ": " + last.Missing[i].Why })
+			return 0, lagging(err, c.verb+", and not in force", len(last.Missing), func(i int) string { return last.Missing[i].Resource + ": " + last.Missing[i].Why })
 		}
 		version = max(version, last.Version)
 	}
@@ -109,7 +173,7 @@ func (m meshDebug) waitServed(ctx context.Context, resources []string, expected 
 	if err == nil && !refused {
 		return len(last.Proxies), nil
 	}
-	return 0, lagging(err, "not served by", len(last.Behind)+len(absent), func(i int) string {
+	return 0, lagging(err, c.verb+", and not served by", len(last.Behind)+len(absent), func(i int) string {
 		if i < len(last.Behind) {
 			return last.Behind[i].Proxy + ": " + last.Behind[i].Why
 		}
@@ -158,5 +222,5 @@ func lagging(err error, what string, n int, item func(int) string) error {
 	if err != nil {
 		when = " in time"
 	}
-	return fmt.Errorf("applied, and %s%s:%s", what, when, strings.Join(lines, ""))
+	return fmt.Errorf("%s%s:%s", what, when, strings.Join(lines, ""))
 }

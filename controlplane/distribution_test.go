@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,11 +56,7 @@ func (r *running) changed(ctx context.Context, name, text, resource string) stri
 	if err := waitFor(ctx, func() bool { d = r.distribution(query); return d.Version > 0 }); err != nil {
 		r.t.Fatalf("%s: %+v", query, d)
 	}
-	version, err := json.Marshal(d.Version)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return "version=" + string(version)
+	return "version=" + strconv.FormatUint(d.Version, 10)
 }
 
 // TestDistribution: a change is served by a proxy when the proxy has said so; one that it does not concern, at once.
@@ -126,15 +123,44 @@ func TestDistribution(t *testing.T) {
 	refuses.Store(false)
 	served(r.changed(ctx, "mesh.yaml", "ingressService: elsewhere\n", "meshconfig"))
 
+	// gone: each is there until its file is not, and it is served when the proxy has said so.
+	gone := func(file, resource string) string {
+		t.Helper()
+		query := "gone=" + resource
+		query += "&gone=service/shop/never"
+		if d := r.distribution(query); d.Version != 0 || len(d.Missing) != 1 || !strings.Contains(d.Missing[0].Why, "still has it, in the form ") {
+			t.Errorf("%s: %+v", query, d)
+		}
+		if err := os.Remove(filepath.Join(r.dir, file)); err != nil {
+			t.Fatal(err)
+		}
+		var d distribution
+		if err := waitFor(ctx, func() bool { d = r.distribution(query); return d.Version > 0 && len(d.Missing) == 0 }); err != nil {
+			t.Fatalf("%s: %+v", query, d)
+		}
+		return "version=" + strconv.FormatUint(d.Version, 10)
+	}
+	answer = make(chan struct{})
+	slow.Store(true)
+	without := gone("config/rule.yaml", ruleName)
+	lags(without, "has not answered for CDS", false)
+	slow.Store(false)
+	close(answer)
+	served(without)
+	served(gone("mesh.yaml", "meshconfig"))
+	served(gone("config/private.yaml", "serviceentry/other/private"))
+	r.changed(ctx, "config/rule.yaml", rule+"8}}}\n", ruleName)
+
 	for query, want := range map[string]string{
 		"resource=" + ruleName + "@0123":     "has another form of it",
 		"resource=virtualservice/shop/no@01": "has not read it",
 	} {
+		query += "&gone=service/shop/never"
 		if d := r.distribution(query); d.Version != 0 || len(d.Missing) != 1 || !strings.Contains(d.Missing[0].Why, want) {
 			t.Errorf("%s: %+v, want %q", query, d, want)
 		}
 	}
-	for _, bad := range []string{"", "?version=x", "?resource=" + ruleName, "?resource=nokind/a/b@1", "?resource=service/web@1"} {
+	for _, bad := range []string{"", "?version=x", "?resource=" + ruleName, "?resource=nokind/a/b@1", "?resource=service/web@1", "?gone=nokind/a/b", "?gone=service/web"} {
 		if code, page := r.page("/debug/distribution" + bad); code != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", bad, code, page)
 		}

@@ -81,7 +81,7 @@ func New(opts Options) *Server {
 	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE, and ?types=clusters,routes", s.configDump)
 	s.page("/debug/ndsz", "names that the agent of one proxy answers DNS queries with: ?proxyID=NAME.NAMESPACE", s.ndsz)
 	s.page("/debug/push_status", "the view that is served, how far proxies are with it, and what could not be taken into it", s.pushStatus)
-	s.page("/debug/distribution", "whether proxies serve objects: ?resource=KIND/NAMESPACE/NAME@VERSION, then ?version=N", s.distribution)
+	s.page("/debug/distribution", "whether proxies serve objects, or serve without them: ?resource=KIND/NAMESPACE/NAME@VERSION, ?gone=KIND/NAMESPACE/NAME, then ?version=N", s.distribution)
 	s.page("/debug/registryz", "services", s.registryz)
 	s.page("/debug/registries", "registries outside of the mesh, with the state of the connection and what has no effect", s.registries)
 	s.page("/debug/endpointz", "endpoints by service and port", s.endpointz)

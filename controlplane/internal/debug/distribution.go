@@ -3,6 +3,7 @@ package debug
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,12 +13,13 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 )
 
-// distributionJSON answers both questions of `lateen apply --wait`: since which version of the mesh objects are in force, and which proxies
-// do not serve a version yet.
+// distributionJSON answers both questions of `lateen apply --wait` and `lateen delete --wait`: since which version of the mesh objects are in
+// force, or gone, and which proxies do not serve a version yet.
 type distributionJSON struct {
-	// Version is that of a view that has all objects asked for; 0 while some are missing. It is the one asked for when that is a version.
+	// Version is that of a view in which all objects are as they were asked for; 0 while there is none. It is the one asked for when that is a
+	// version.
 	Version uint64 `json:"version"`
-	// Missing are the objects asked for that no view has yet, as they were asked for.
+	// Missing are the objects that are not as they were asked for in any view yet, in the words of the question.
 	Missing []missingJSON `json:"missing,omitempty"`
 	// Proxies are those that are connected; Behind are those of them that do not serve the version.
 	Proxies []string     `json:"proxies,omitempty"`
@@ -39,8 +41,8 @@ type behindJSON struct {
 // meshResource names the mesh configuration where objects are named as KIND/NAMESPACE/NAME.
 const meshResource = "meshconfig"
 
-// distribution answers ?resource=KIND[.GROUP]/NAMESPACE/NAME@VERSION, given as often as need be, with the version of the mesh that has them, and
-// ?version=N with the proxies that do not serve that version or a later one.
+// distribution answers ?resource=KIND[.GROUP]/NAMESPACE/NAME@VERSION and ?gone=KIND[.GROUP]/NAMESPACE/NAME, given as often as need be, with the
+// version of the mesh that has the former and not the latter, and ?version=N with the proxies that do not serve that version or a later one.
 func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if v := query.Get("version"); v != "" {
@@ -52,9 +54,9 @@ func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, s.behind(version, time.Now()))
 		return
 	}
-	resources := query["resource"]
-	if len(resources) == 0 || s.opts.TakenIn == nil {
-		http.Error(w, "say what to look for: ?resource=KIND/NAMESPACE/NAME@VERSION, or ?version=N", http.StatusBadRequest)
+	asked := slices.Concat(query["resource"], query["gone"])
+	if len(asked) == 0 || s.opts.TakenIn == nil {
+		http.Error(w, "say what to look for: ?resource=KIND/NAMESPACE/NAME@VERSION, ?gone=KIND/NAMESPACE/NAME, or ?version=N", http.StatusBadRequest)
 		return
 	}
 	out := distributionJSON{}
@@ -62,8 +64,12 @@ func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 	for i, store := range s.opts.Stores {
 		states[i] = store.Store.State()
 	}
-	for _, res := range resources {
-		why, err := lookFor(states, res)
+	for i, res := range asked {
+		look := lookFor
+		if i >= len(query["resource"]) {
+			look = lookForGone
+		}
+		why, err := look(states, res)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -76,7 +82,7 @@ func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 		for i, store := range s.opts.Stores {
 			version, ok := s.opts.TakenIn(store.Name, states[i].Number)
 			if !ok {
-				out = distributionJSON{Missing: []missingJSON{{resources[0], "it was read and is about to be sent"}}}
+				out = distributionJSON{Missing: []missingJSON{{asked[0], "it was read and is about to be sent"}}}
 				break
 			}
 			out.Version = version
@@ -91,34 +97,48 @@ func lookFor(states []file.State, resource string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("resource=%q has no @VERSION", resource)
 	}
-	var held string
+	held, err := heldVersion(states, name)
+	switch {
+	case err != nil || held == version:
+		return "", err
+	case held == "":
+		return "the control plane has not read it", nil
+	}
+	return "the control plane has another form of it, " + held, nil
+}
+
+// lookForGone says why a resource is not gone; "" when no store has it.
+func lookForGone(states []file.State, name string) (string, error) {
+	held, err := heldVersion(states, name)
+	if err != nil || held == "" {
+		return "", err
+	}
+	return "the control plane still has it, in the form " + held, nil
+}
+
+// heldVersion is the version in which stores have a resource, "" when none has it.
+func heldVersion(states []file.State, name string) (string, error) {
+	held := ""
 	if name == meshResource {
 		for _, st := range states {
 			held = max(held, st.MeshVersion)
 		}
-	} else {
-		parts := strings.Split(name, "/")
-		if len(parts) != 3 {
-			return "", fmt.Errorf("resource=%q is not KIND/NAMESPACE/NAME@VERSION", resource)
-		}
-		kind := schema.ByResource(parts[0])
-		if kind == nil {
-			return "", fmt.Errorf("resource=%q: there is no kind %q", resource, parts[0])
-		}
-		for _, st := range states {
-			if o := st.Objects[config.Key{Kind: kind, Namespace: parts[1], Name: parts[2]}]; o != nil {
-				held = o.ResourceVersion
-				break
-			}
+		return held, nil
+	}
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 {
+		return "", fmt.Errorf("%q is not KIND/NAMESPACE/NAME", name)
+	}
+	kind := schema.ByResource(parts[0])
+	if kind == nil {
+		return "", fmt.Errorf("%q: there is no kind %q", name, parts[0])
+	}
+	for _, st := range states {
+		if o := st.Objects[config.Key{Kind: kind, Namespace: parts[1], Name: parts[2]}]; o != nil {
+			return o.ResourceVersion, nil
 		}
 	}
-	switch held {
-	case version:
-		return "", nil
-	case "":
-		return "the control plane has not read it", nil
-	}
-	return "the control plane has another form of it, " + held, nil
+	return "", nil
 }
 
 // behind lists the proxies that do not serve a version.
