@@ -369,13 +369,14 @@ func (m *Manager) countHealth(c *Cluster) {
 	}
 }
 
-// warmChecked warms a cluster whose hosts have all been checked.
+// warmChecked warms a cluster whose hosts have all been checked. Checks wait for Run: a cluster that came before it is not warm until then, else what is
+// served first would depend on which of two goroutines of the start is the faster.
 func (m *Manager) warmChecked(c *Cluster) {
 	if c.isWarm || c.endpoints == nil {
 		return
 	}
 	for _, all := range c.checks.hosts {
-		if !all.checked() && m.ctx != nil {
+		if !all.checked() {
 			return
 		}
 	}

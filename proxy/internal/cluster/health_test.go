@@ -55,6 +55,14 @@ func (m *mesh) until(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// unchecked warms a cluster by hand, for a test that feeds the results of checks and so has no Run.
+func (m *mesh) unchecked(name string) *Local {
+	m.mu.Lock()
+	m.warm(m.clusters[name])
+	m.mu.Unlock()
+	return m.Local(0).Get(name)
+}
+
 func quick() *xdsresource.HealthCheck {
 	d := 5 * time.Millisecond
 	return &xdsresource.HealthCheck{
@@ -134,6 +142,28 @@ func TestActiveHealthChecks(t *testing.T) {
 	}
 }
 
+// TestChecksBeforeRun: a cluster that is there before the manager runs is checked before it is warm.
+func TestChecksBeforeRun(t *testing.T) {
+	m := newMesh(t, 1, nil)
+	a, up := web(t)
+	up.Store(true)
+	c := static("c", a)
+	c.HealthChecks = []*xdsresource.HealthCheck{quick()}
+	c.HealthChecks[0].EventLogs = nil
+	warm := m.update(t, c)
+	if closed(warm) || m.Local(0).Get("c") != nil {
+		t.Error("warm without a check")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = m.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	m.until(t, "warm", func() bool { return closed(warm) })
+	if m.stat(t, "cluster.c.health_check.success") == 0 || m.flags(a) != "" {
+		t.Errorf("warm with flags %q", m.flags(a))
+	}
+}
+
 // TestHealthFlags feeds results by hand: exclusion, passive failures, ejected hosts, new ones.
 func TestHealthFlags(t *testing.T) {
 	m := newMesh(t, 1, nil)
@@ -142,11 +172,10 @@ func TestHealthFlags(t *testing.T) {
 	o := defaults()
 	o.UnejectOnHealthCheck = true
 	c.Outlier = &o
-	warm := m.update(t, c)
-	l := m.Local(0).Get("c") // no Run, so nobody waits for checks
-	if !closed(warm) || l == nil {
-		t.Fatal("not warm without Run")
+	if closed(m.update(t, c)) {
+		t.Fatal("warm before its hosts were checked")
 	}
+	l := m.unchecked("c")
 	if got := m.flags("10.0.0.1:80"); got != "failed_active_hc/pending_active_hc" {
 		t.Errorf("a new host has flags %q", got)
 	}
@@ -204,7 +233,8 @@ func TestRemovedButHealthy(t *testing.T) {
 		m := newMesh(t, 1, nil)
 		c := eds("c")
 		c.HealthChecks, c.RemoveHealthyHosts = []*xdsresource.HealthCheck{quick()}, atOnce
-		l := m.local(t, c, endpoints("10.0.0.1:80", "10.0.0.2:80"))
+		m.update(t, c)
+		m.UpdateEndpoints("c", endpoints("10.0.0.1:80", "10.0.0.2:80"))
 		cl := m.clusters["c"]
 		feed := func(name string, r healthcheck.Result) {
 			m.mu.Lock()
@@ -218,6 +248,7 @@ func TestRemovedButHealthy(t *testing.T) {
 		}
 		feed("10.0.0.1:80", healthcheck.Result{})
 		feed("10.0.0.2:80", healthcheck.Result{})
+		l := m.Local(0).Get("c")
 		m.UpdateEndpoints("c", endpoints("10.0.0.1:80"))
 		m.run()
 		want := "pending_dynamic_removal"
@@ -253,7 +284,7 @@ func TestSeveralHealthChecks(t *testing.T) {
 	one.HealthyThreshold, two.HealthyThreshold = 1, 1
 	c.HealthChecks = []*xdsresource.HealthCheck{one, two}
 	m.update(t, c)
-	l := m.Local(0).Get("c")
+	l := m.unchecked("c")
 	cl := m.clusters["c"]
 	const addr = "10.0.0.1:80"
 	feed := func(check int, r healthcheck.Result) {
