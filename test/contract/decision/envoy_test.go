@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,7 +22,10 @@ import (
 const envoyAdmin = "http://127.0.0.1:15000"
 
 // envoy is the real Envoy.
-func envoy(program string) proxyKind {
+func envoy(program string) proxyKind { return envoyOn(program, func(f func()) { f() }) }
+
+// envoyOn is the real Envoy on a machine, on which do runs functions.
+func envoyOn(program string, do func(func())) proxyKind {
 	return proxyKind{differs: true, run: func(ctx context.Context, t *testing.T, bootstrap []byte, ready chan<- struct{}) error {
 		dir := t.TempDir()
 		file, logFile := filepath.Join(dir, "bootstrap.json"), filepath.Join(dir, "envoy.log")
@@ -33,9 +37,14 @@ func envoy(program string) proxyKind {
 			return err
 		}
 		defer log.Close()
+		defer func() {
+			if text, err := os.ReadFile(logFile); t.Failed() && err == nil {
+				t.Logf("envoy says:\n%s", text[max(0, len(text)-4000):])
+			}
+		}()
 		cmd := exec.CommandContext(ctx, program, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "warning", "--file-flush-interval-msec", "10")
 		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Start(); err != nil {
+		if do(func() { err = cmd.Start() }); err != nil {
 			return err
 		}
 		ended := make(chan error, 1)
@@ -47,7 +56,7 @@ func envoy(program string) proxyKind {
 			case err := <-ended:
 				return says(ctx, err, logFile)
 			case <-tick.C:
-				if _, err := get(ctx, envoyAdmin+"/ready"); err == nil {
+				if _, err := getFrom(ctx, do, envoyAdmin+"/ready"); err == nil {
 					close(ready)
 					waiting = false
 				}
@@ -71,11 +80,20 @@ func says(ctx context.Context, err error, logFile string) error {
 
 // get reads a page that answers 200.
 func get(ctx context.Context, url string) ([]byte, error) {
+	return getFrom(ctx, func(f func()) { f() }, url)
+}
+
+// getFrom reads a page as get does, from a machine.
+func getFrom(ctx context.Context, do func(func()), url string) ([]byte, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		do(func() { c, err = (&net.Dialer{}).DialContext(ctx, network, address) })
+		return c, err
+	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -137,8 +137,9 @@ func start(t *testing.T, name string, run func(context.Context) error, ready <-c
 		cancel()
 		t.Fatalf("%s ended: %v", name, err)
 	case <-time.After(time.Minute):
+		t.Errorf("%s did not become ready", name)
 		stop()
-		t.Fatalf("%s did not become ready", name)
+		t.FailNow()
 	}
 	return stop
 }
