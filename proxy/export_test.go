@@ -15,6 +15,7 @@ import (
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // collector takes access logs by gRPC.
@@ -117,9 +118,10 @@ func TestGRPCAccessLog(t *testing.T) {
 	defer backend.Close()
 	c := &collector{messages: make(chan *alspb.StreamAccessLogsMessage, 16)}
 	port := serveGRPC(t, func(s *grpc.Server) { alspb.RegisterAccessLogServiceServer(s, c) })
-	r := run(t, logging(backend.Listener.Addr().String(), port,
-		fmt.Sprintf(grpcLog, "Http", "web", ", additional_request_headers_to_log: [x-a], additional_response_headers_to_log: [x-back]"),
-		fmt.Sprintf(grpcLog, "Tcp", "raw", "")))
+	r := run(t, strings.Replace(logging(backend.Listener.Addr().String(), port,
+		fmt.Sprintf(strings.Replace(grpcLog, "common_config: {", "common_config: {filter_state_objects_to_log: [cart, none], ", 1), "Http", "web", ", additional_request_headers_to_log: [x-a], additional_response_headers_to_log: [x-back]"),
+		fmt.Sprintf(grpcLog, "Tcp", "raw", "")), "http_filters: [", `http_filters: [{name: set, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config,
+            on_request_headers: [{object_key: cart, factory_key: envoy.string, format_string: {text_format_source: {inline_string: "full"}}}]}}, `, 1))
 	do(t, "GET", "http://"+r.ListenerAddrs()["http"]+"/p?q=1", "X-A", "1", "User-Agent", "test")
 	m := receive(t, c.messages)
 	if m.GetIdentifier().GetLogName() != "web" || m.GetIdentifier().GetNode().GetId() != "n1" {
@@ -137,6 +139,10 @@ func TestGRPCAccessLog(t *testing.T) {
 	if common.GetUpstreamCluster() != "backend" || common.GetRouteName() != "r" || common.GetCustomTags()["who"] != "test" || common.GetCustomTags()["fixed"] != "x" ||
 		common.GetAccessLogType() != accesslogpb.AccessLogType_DownstreamEnd || common.GetDuration() == nil || common.GetUpstreamRequestAttemptCount() != 1 {
 		t.Errorf("common = %v", common)
+	}
+	var cart wrapperspb.StringValue
+	if o := common.GetFilterStateObjects(); len(o) != 1 || o["cart"].UnmarshalTo(&cart) != nil || cart.GetValue() != "full" {
+		t.Errorf("filter state = %v", o)
 	}
 	// The stream stays: the next message has no identifier.
 	do(t, "GET", "http://"+r.ListenerAddrs()["http"]+"/2")

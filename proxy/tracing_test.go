@@ -123,9 +123,11 @@ func TestZipkin(t *testing.T) {
 
 func TestOpenTelemetryTracing(t *testing.T) {
 	bodies := make(chan []byte, 16)
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "team=a%20b, service.name = corner")
 	grpcPort, httpPort := otlpCollector(t, bodies)
 	for transport, port := range map[string]string{
-		"grpc_service: {envoy_grpc: {cluster_name: collector}}": grpcPort,
+		"grpc_service: {envoy_grpc: {cluster_name: collector}}, resource_detectors: [{name: env, typed_config: {'@type': " +
+			"type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig}}]": grpcPort,
 		"http_service: {http_uri: {uri: 'http://otel.test/v1/traces', cluster: collector, timeout: 1s}, request_headers_to_add: [{header: {key: x-key, value: k}}]}": httpPort,
 	} {
 		r, seen := tracingProxy(t, port, `{provider: {name: otel, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, service_name: shop, `+transport+`}}}`)
@@ -137,7 +139,15 @@ func TestOpenTelemetryTracing(t *testing.T) {
 		}
 		rs := d.GetResourceSpans()[0]
 		s := rs.GetScopeSpans()[0].GetSpans()[0]
-		if rs.GetResource().GetAttributes()[0].GetValue().GetStringValue() != "shop" || s.GetKind() != tracepb.Span_SPAN_KIND_SERVER || s.GetName() != "ingress" ||
+		resource := map[string]string{}
+		for _, a := range rs.GetResource().GetAttributes() {
+			resource[a.GetKey()] = a.GetValue().GetStringValue()
+		}
+		name, team := "shop", ""
+		if strings.Contains(transport, "resource_detectors") {
+			name, team = "corner", "a b"
+		}
+		if resource["service.name"] != name || resource["team"] != team || s.GetKind() != tracepb.Span_SPAN_KIND_SERVER || s.GetName() != "ingress" ||
 			fmt.Sprintf("%x", s.GetTraceId()) != "0af7651916cd43dd8448eb211c80319c" || fmt.Sprintf("%x", s.GetParentSpanId()) != "b7ad6b7169203331" ||
 			s.GetStatus().GetCode() != tracepb.Status_STATUS_CODE_ERROR || s.GetTraceState() != "a=b" {
 			t.Errorf("%s: span %v", transport, s)

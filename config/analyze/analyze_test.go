@@ -342,7 +342,7 @@ data:
 		"case.yaml:34: spec.publishNotReadyAddresses: has no effect yet",
 		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect yet",
 		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
-		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect yet",
+		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",
 		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

@@ -29,7 +29,7 @@ func Effect(o *config.Object) []Message {
 		return []Message{{Code: NoEffect, Severity: Warning, Key: o.Key(), File: o.Source.File, Line: o.Source.Line,
 			Text: fmt.Sprintf("kind %s has no effect yet; the object is kept", o.Kind.Name)}}
 	}
-	w := &effectWalk{object: o, fields: fields}
+	w := &effectWalk{object: o, fields: fields, reasons: reasons[o.Kind]}
 	switch spec := o.Spec.(type) {
 	case proto.Message:
 		w.message(spec.ProtoReflect(), "spec", "")
@@ -55,7 +55,7 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 	}
 	for key := range cm.Data {
 		if key != "mesh" {
-			w.report("data."+key, "has no effect yet")
+			w.report("data."+key, noEffectYet)
 		}
 	}
 	return w.messages
@@ -63,7 +63,7 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 
 // MeshConfig reports the fields of a mesh configuration that are set and have no effect yet, each by its path. Only Field and Text of a message are set.
 func MeshConfig(mc *mesh.MeshConfig) []Message {
-	w := &effectWalk{fields: effectiveMesh}
+	w := &effectWalk{fields: effectiveMesh, reasons: meshReasons}
 	w.message(mc.ProtoReflect(), "", "")
 	return w.messages
 }
@@ -71,6 +71,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Message {
 type effectWalk struct {
 	object   *config.Object // nil: messages have no place
 	fields   []string
+	reasons  map[string]string
 	messages []Message
 }
 
@@ -89,16 +90,24 @@ func (w *effectWalk) judge(pattern, path string, value func() string) (descend b
 					return false
 				}
 			}
-			w.report(path, fmt.Sprintf("%s has no effect yet; use %s", got, strings.ReplaceAll(values, ",", ", ")))
+			w.report(path, fmt.Sprintf("%s %s; use %s", got, noEffectYet, strings.ReplaceAll(values, ",", ", ")))
 			return false
 		case strings.HasPrefix(name, pattern+"."):
 			descend = true
 		}
 	}
 	if !descend {
-		w.report(path, "has no effect yet")
+		w.report(path, w.reason(pattern))
 	}
 	return descend
+}
+
+// reason says why a field has no effect.
+func (w *effectWalk) reason(pattern string) string {
+	if why := w.reasons[pattern]; why != "" {
+		return why
+	}
+	return noEffectYet
 }
 
 func (w *effectWalk) report(path, text string) {

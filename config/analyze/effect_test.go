@@ -64,3 +64,24 @@ func TestEveryIstioKindIsJudged(t *testing.T) {
 		}
 	}
 }
+
+// TestReasonsAreOfFieldsWithoutEffect: a reason for a field that there is not, or that has an effect, is never read.
+func TestReasonsAreOfFieldsWithoutEffect(t *testing.T) {
+	check := func(kind string, m proto.Message, fields []string, reasons map[string]string) {
+		for f := range reasons {
+			if find(m.ProtoReflect().Descriptor(), strings.Split(f, ".")) == nil {
+				t.Errorf("%s has no field %s", kind, f)
+			}
+			for _, e := range fields {
+				name, _, limited := strings.Cut(e, "=")
+				if !limited && (name == f || strings.HasPrefix(f, name+".")) || strings.HasPrefix(name, f+".") {
+					t.Errorf("%s: %s has a reason why it has no effect, and %s has one", kind, f, name)
+				}
+			}
+		}
+	}
+	for kind, of := range reasons {
+		check(kind.Name, kind.New().(proto.Message), effective[kind], of)
+	}
+	check("MeshConfig", &mesh.MeshConfig{}, effectiveMesh, meshReasons)
+}

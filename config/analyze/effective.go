@@ -82,7 +82,8 @@ var effective = map[*schema.Kind][]string{
 	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
 		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
-		"tracing.randomSamplingPercentage", "tracing.disableSpanReporting",
+		"tracing.match", "tracing.providers", "tracing.randomSamplingPercentage", "tracing.disableSpanReporting", "tracing.customTags",
+		"tracing.useRequestIdForTraceSampling", "tracing.enableIstioTags", "tracing.disableContextPropagation",
 	},
 
 	schema.EnvoyFilter: {
@@ -133,9 +134,21 @@ var effectiveMesh = []string{
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
-	"defaultConfig.concurrency", "defaultConfig.proxyMetadata", "defaultConfig.tracing.sampling", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
+	"defaultConfig.concurrency", "defaultConfig.proxyMetadata", "defaultConfig.tracing.sampling", "defaultConfig.tracing.zipkin",
+	"defaultConfig.tracing.customTags", "defaultConfig.tracing.maxPathTagLength", "defaultConfig.tracing.enableIstioTags", "defaultConfig.gatewayTopology", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
 	"defaultTrafficPolicy.outlierDetection",
-	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "extensionProviders.name", "extensionProviders.envoyFileAccessLog",
+	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "defaultProviders.tracing", "extensionProviders.name",
+	"extensionProviders.envoyFileAccessLog", "extensionProviders.envoyHttpAls", "extensionProviders.envoyTcpAls", "extensionProviders.envoyOtelAls",
+	"extensionProviders.zipkin.service", "extensionProviders.zipkin.port", "extensionProviders.zipkin.maxTagLength", "extensionProviders.zipkin.enable64bitTraceId",
+	"extensionProviders.zipkin.path", "extensionProviders.zipkin.traceContextOption", "extensionProviders.zipkin.timeout",
+	"extensionProviders.zipkin.headers.name", "extensionProviders.zipkin.headers.value",
+	"extensionProviders.opentelemetry.service", "extensionProviders.opentelemetry.port", "extensionProviders.opentelemetry.maxTagLength",
+	"extensionProviders.opentelemetry.http.path", "extensionProviders.opentelemetry.http.timeout",
+	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value",
+	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
+	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.resourceDetectors.environment",
+	// Prometheus asks the proxies by itself.
+	"extensionProviders.prometheus",
 }

@@ -91,6 +91,10 @@ func (a *analyzer) providers(o *config.Object) {
 		for i, r := range refs {
 			if !slices.Contains(known, r.GetName()) {
 				a.add(o, UnknownProvider, Warning, indexed(field+".providers", i)+".name", "the mesh's settings define no extension provider %q, so this has no effect%s", r.GetName(), hint(r.GetName(), slices.Clone(known)))
+				continue
+			}
+			if service := providerService(a.mesh(), r.GetName()); service != "" && a.services[service] == nil {
+				a.add(o, NotFound, Warning, indexed(field+".providers", i)+".name", "provider %q sends to service %s, which there is not, so nothing is sent%s", r.GetName(), service, hint(service, a.hosts(o.Namespace)))
 			}
 		}
 	}
@@ -104,6 +108,30 @@ func (a *analyzer) providers(o *config.Object) {
 	for i, tr := range t.Tracing {
 		check(indexed("spec.tracing", i), tr.Providers)
 	}
+}
+
+// providerService is the host of the service that a provider of logs or spans sends to; "" for one that sends to none.
+func providerService(mc *mesh.MeshConfig, name string) string {
+	for _, p := range mc.GetExtensionProviders() {
+		if p.Name != name {
+			continue
+		}
+		var service string
+		switch k := p.Provider.(type) {
+		case *mesh.MeshConfig_ExtensionProvider_EnvoyHttpAls:
+			service = k.EnvoyHttpAls.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+			service = k.EnvoyTcpAls.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls:
+			service = k.EnvoyOtelAls.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_Zipkin:
+			service = k.Zipkin.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
+			service = k.Opentelemetry.GetService()
+		}
+		return service[strings.LastIndexByte(service, '/')+1:]
+	}
+	return ""
 }
 
 // mesh returns the mesh's settings, nil if none are known.

@@ -1,7 +1,9 @@
 package validate
 
 import (
+	"net"
 	"regexp"
+	"strings"
 
 	mesh "istio.io/api/mesh/v1alpha1"
 
@@ -33,6 +35,13 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	}
 	c.statName(root.Child("inboundClusterStatName"), mc.InboundClusterStatName, true)
 	c.statName(root.Child("outboundClusterStatName"), mc.OutboundClusterStatName, false)
+	if z := mc.GetDefaultConfig().GetTracing().GetZipkin().GetAddress(); z != "" {
+		if _, port, err := net.SplitHostPort(z); err != nil {
+			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not HOST:PORT", z)
+		} else if n, ok := atou(port); !ok || n == 0 || n > 65535 {
+			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not a port", port)
+		}
+	}
 	names := map[string]bool{}
 	for i, p := range mc.ExtensionProviders {
 		at := root.Child("extensionProviders").Index(i)
@@ -45,6 +54,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(at, "provider %q has no type; set one such as envoyFileAccessLog or zipkin", p.Name)
 		}
 		names[p.Name] = true
+		c.provider(at, p)
 	}
 	return c.problems
 }
@@ -67,5 +77,45 @@ func (c *checker) statName(p *field.Path, pattern string, inbound bool) {
 			}
 		}
 		c.add(p, "%s has no meaning here; use %%SERVICE%%, %%SERVICE_NAME%%, %%SERVICE_FQDN%%, %%SERVICE_PORT%%, %%SERVICE_PORT_NAME%%, %%TARGET_PORT%% (inbound) or %%SUBSET_NAME%% (outbound)", op)
+	}
+}
+
+// provider checks where a provider of logs or spans sends to.
+func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider) {
+	to := func(kind, service string, port uint32) {
+		at := at.Child(kind)
+		if service == "" {
+			c.add(at.Child("service"), "missing; name a service by its whole host, such as collector.observability.svc.cluster.local")
+		} else if strings.Count(service, "/") > 1 || strings.HasPrefix(service, "/") || strings.HasSuffix(service, "/") {
+			c.add(at.Child("service"), "%q is not a host or NAMESPACE/HOST", service)
+		}
+		c.port(at.Child("port"), int64(port), false)
+	}
+	headers := func(at *field.Path, list []*mesh.MeshConfig_ExtensionProvider_HttpHeader) {
+		for i, h := range list {
+			c.header(at.Index(i).Child("name"), h.GetName())
+		}
+	}
+	switch k := p.Provider.(type) {
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyHttpAls:
+		to("envoyHttpAls", k.EnvoyHttpAls.GetService(), k.EnvoyHttpAls.GetPort())
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+		to("envoyTcpAls", k.EnvoyTcpAls.GetService(), k.EnvoyTcpAls.GetPort())
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls:
+		to("envoyOtelAls", k.EnvoyOtelAls.GetService(), k.EnvoyOtelAls.GetPort())
+	case *mesh.MeshConfig_ExtensionProvider_Zipkin:
+		to("zipkin", k.Zipkin.GetService(), k.Zipkin.GetPort())
+		c.duration(at.Child("zipkin", "timeout"), k.Zipkin.GetTimeout(), atLeastMillisecond)
+		headers(at.Child("zipkin", "headers"), k.Zipkin.GetHeaders())
+	case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
+		o := k.Opentelemetry
+		to("opentelemetry", o.GetService(), o.GetPort())
+		if o.GetHttp() != nil && o.GetGrpc() != nil {
+			c.add(at.Child("opentelemetry", "grpc"), "spans go out by http already; remove one")
+		}
+		c.duration(at.Child("opentelemetry", "http", "timeout"), o.GetHttp().GetTimeout(), atLeastMillisecond)
+		c.duration(at.Child("opentelemetry", "grpc", "timeout"), o.GetGrpc().GetTimeout(), atLeastMillisecond)
+		headers(at.Child("opentelemetry", "http", "headers"), o.GetHttp().GetHeaders())
+		headers(at.Child("opentelemetry", "grpc", "initialMetadata"), o.GetGrpc().GetInitialMetadata())
 	}
 }

@@ -30,37 +30,6 @@ type PeerAuthentication struct {
 	Rev       uint64
 }
 
-// Telemetry configures access logs. Metrics and tracing settings are not read yet.
-type Telemetry struct {
-	Namespace string
-	Name      string
-	Selector  map[string]string
-	Logs      []AccessLogging
-	// TraceSampling is tracing[].randomSamplingPercentage; nil: not given.
-	TraceSampling *float64
-	TraceDisabled *bool
-	Created       time.Time
-	Origin        Origin
-	Rev           uint64
-}
-
-// LogMode is the direction that an AccessLogging is for.
-type LogMode uint8
-
-// Directions of access logging.
-const (
-	LogBoth   LogMode = iota
-	LogClient         // outbound
-	LogServer         // inbound
-)
-
-// AccessLogging turns access logs on or off.
-type AccessLogging struct {
-	Mode      LogMode
-	Providers []string // empty: inherited or the mesh's default providers
-	Disabled  *bool
-}
-
 // Mesh is the mesh-wide configuration with defaults applied.
 type Mesh struct {
 	TrustDomain    string // cluster.local
@@ -75,20 +44,25 @@ type Mesh struct {
 	AutoMTLS       bool           // true
 	Tracing        bool           // enableTracing, true
 	TraceSampling  float64        // percent, 1
-	Keepalive      *Keepalive
-	H2Upgrade      bool            // h2UpgradePolicy: UPGRADE
-	DNSRefresh     time.Duration   // dnsRefreshRate, 60s
-	DefaultPool    *ConnectionPool // defaultTrafficPolicy; nil: none
-	DefaultOutlier *Outlier
+	// TraceTags, TracePathLength and ZipkinAddress are those of defaultConfig.tracing; NoIstioTags: enableIstioTags is false there.
+	TraceTags       []TraceTag
+	TracePathLength uint32 // maxPathTagLength, 0: the proxy's
+	ZipkinAddress   string // host:port of a collector, "" for none
+	NoIstioTags     bool
+	Keepalive       *Keepalive
+	H2Upgrade       bool            // h2UpgradePolicy: UPGRADE
+	DNSRefresh      time.Duration   // dnsRefreshRate, 60s
+	DefaultPool     *ConnectionPool // defaultTrafficPolicy; nil: none
+	DefaultOutlier  *Outlier
 	// DetectTimeout is protocolDetectionTimeout, 0: none; nil: not given.
 	DetectTimeout *time.Duration
 	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.
 	DefaultRetries *Retries
-	// Providers are extensionProviders that log to a file: name to path and format. The
-	// provider "envoy" always exists.
-	Providers map[string]LogProvider
-	// DefaultLogProviders are defaultProviders.accessLogging.
+	// Providers are the extensionProviders that have an effect. The access log "envoy" exists without one.
+	Providers []*Provider
+	// DefaultLogProviders and DefaultTraceProvider are defaultProviders.accessLogging and the first of defaultProviders.tracing.
 	DefaultLogProviders                                   []string
+	DefaultTraceProvider                                  string
 	ServiceExportTo, VirtualServiceExportTo, RuleExportTo []string
 	Locality                                              *LocalityLB // localityLbSetting; enabled when nothing is said
 	Paths                                                 PathNormalization
@@ -124,15 +98,6 @@ func (m *Mesh) Detection(undeclared bool) time.Duration {
 		return undeclaredDetection
 	}
 	return 0
-}
-
-// LogProvider is a file access log.
-type LogProvider struct {
-	Path string
-	Text string
-	JSON map[string]any
-	// OmitEmpty leaves out what has no value, instead of printing "-" or null.
-	OmitEmpty bool
 }
 
 // PathNormalization is what becomes of a request's path before it is matched.

@@ -70,6 +70,8 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		if _, set := nested(given, "defaultConfig", "tracing", "sampling"); set {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)
 		}
+		m.TraceTags, m.TracePathLength, m.ZipkinAddress = meshTags(t.GetCustomTags()), t.GetMaxPathTagLength(), t.GetZipkin().GetAddress()
+		m.NoIstioTags = t.GetEnableIstioTags() != nil && !t.GetEnableIstioTags().GetValue()
 	}
 	if t := in.DefaultConfig.GetGatewayTopology(); t != nil {
 		m.Topology = model.Topology{
@@ -102,26 +104,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if in.DefaultHttpRetryPolicy != nil {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
-	m.DefaultLogProviders = slices.Clone(in.DefaultProviders.GetAccessLogging())
-	for _, ep := range in.ExtensionProviders {
-		fp, ok := ep.GetProvider().(*meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
-		if !ok {
-			continue // reported below
-		}
-		lp := model.LogProvider{
-			Path: fp.EnvoyFileAccessLog.GetPath(), Text: fp.EnvoyFileAccessLog.GetLogFormat().GetText(), OmitEmpty: fp.EnvoyFileAccessLog.GetOmitEmptyValues(),
-		}
-		if lp.Path == "" {
-			lp.Path = "/dev/stdout"
-		}
-		if l := fp.EnvoyFileAccessLog.GetLogFormat().GetLabels(); l != nil {
-			lp.JSON = l.AsMap()
-		}
-		if m.Providers == nil {
-			m.Providers = map[string]model.LogProvider{}
-		}
-		m.Providers[ep.Name] = lp
-	}
+	meshProviders(in, m, p)
 	for _, found := range analyze.MeshConfig(in) {
 		p.add(found.Field, "%s", found.Text)
 	}

@@ -1,18 +1,30 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends common_config of OpenTelemetry's log, which every Envoy knows.
+
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
+	otlpv1 "go.opentelemetry.io/proto/otlp/common/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
 const (
-	fileLogger = "envoy.access_loggers.file"
-	stdout     = "/dev/stdout"
+	fileLogger        = "envoy.access_loggers.file"
+	httpServiceLogger = "envoy.access_loggers.http_grpc"
+	tcpServiceLogger  = "envoy.access_loggers.tcp_grpc"
+	otlpLogger        = "envoy.access_loggers.open_telemetry"
+	stdout            = "/dev/stdout"
 	// builtinLog is the provider that exists without being declared: it writes to
 	// meshConfig.accessLogFile, or to standard output.
 	builtinLog = "envoy"
@@ -42,78 +54,117 @@ var defaultLogJSON = map[string]any{
 // accessLogs returns the access loggers of a proxy's listeners for one direction, and those of
 // the listener itself, which log connections that no filter chain or route took (flag NR).
 func accessLogs(s *model.Snapshot, p *model.Proxy, d direction) (streams, listener []*accesslogv3.AccessLog) {
-	for _, prov := range logProviders(s, p, d) {
-		l, ok := fileLog(s.Mesh, prov)
-		if !ok {
+	for _, name := range logProviders(s, p, d) {
+		l := accessLog(s, p, name)
+		if l == nil {
 			continue
 		}
 		streams = append(streams, l)
 		if s.Mesh.NoListenerLog {
 			continue
 		}
-		noRoute, _ := fileLog(s.Mesh, prov)
-		noRoute.Filter = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
-			ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},
-		}}
-		listener = append(listener, noRoute)
+		listener = append(listener, &accesslogv3.AccessLog{Name: l.Name, ConfigType: l.ConfigType, Filter: &accesslogv3.AccessLogFilter{
+			FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}}},
+		}})
 	}
 	return streams, listener
 }
 
-// logProviders decides who logs: without a Telemetry, meshConfig.accessLogFile; with one, what
-// it says for the direction, the workload's over the namespace's over the mesh's.
+// logProviders decides who logs: without a Telemetry that speaks of the direction, what the mesh says; with some, those providers that the most
+// particular of them names, and of these the ones that no rule disables.
 func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []string {
-	providers := s.Mesh.DefaultLogProviders
-	if len(providers) == 0 && s.Mesh.AccessLogFile != "" {
-		providers = []string{builtinLog}
+	byDefault := s.Mesh.DefaultLogProviders
+	if len(byDefault) == 0 && s.Mesh.AccessLogFile != "" {
+		byDefault = []string{builtinLog}
 	}
-	disabled := false
+	var levels [][]model.AccessLogging
 	said := false
+	inScope := byDefault
 	for _, t := range s.Telemetry(p.Namespace, p.Labels) {
+		levels = append(levels, t.Logs)
+		var named []string
 		for _, l := range t.Logs {
-			if (l.Mode == model.LogClient && d == inbound) || (l.Mode == model.LogServer && d != inbound) {
+			said = said || concerns(l.Mode, d)
+			named = append(named, l.Providers...)
+		}
+		if len(named) > 0 {
+			inScope = named
+		}
+	}
+	if !said {
+		return byDefault
+	}
+	if len(inScope) == 0 {
+		byDefault, inScope = []string{builtinLog}, []string{builtinLog}
+	}
+	var out []string
+	inherited := byDefault
+	for _, rules := range levels {
+		for _, l := range rules {
+			if len(l.Providers) > 0 {
+				inherited = l.Providers
+			}
+			if !concerns(l.Mode, d) {
 				continue
 			}
-			said = true
-			if len(l.Providers) > 0 {
-				providers = l.Providers
+			for _, name := range inherited {
+				at := slices.Index(out, name)
+				switch disabled := l.Disabled != nil && *l.Disabled; {
+				case disabled && at >= 0:
+					out = slices.Delete(out, at, at+1)
+				case !disabled && at < 0 && slices.Contains(inScope, name):
+					out = append(out, name)
+				}
 			}
-			// A rule that does not say is an enabled one.
-			disabled = l.Disabled != nil && *l.Disabled
 		}
 	}
-	if disabled {
-		return nil
-	}
-	if said && len(providers) == 0 {
-		return []string{builtinLog}
-	}
-	return providers
+	return out
 }
 
-func fileLog(mesh *model.Mesh, provider string) (*accesslogv3.AccessLog, bool) {
-	pr, ok := mesh.Providers[provider]
-	if !ok {
-		if provider != builtinLog {
-			return nil, false // reported when the Telemetry was read
-		}
-		pr = model.LogProvider{Path: mesh.AccessLogFile, Text: mesh.AccessLogText, JSON: mesh.AccessLogField}
-		if pr.Path == "" {
-			pr.Path = stdout
-		}
-		if mesh.AccessLogJSON && pr.JSON == nil {
-			pr.JSON = defaultLogJSON
-		}
+// accessLog is the logger of a provider; nil when there is none, or when its service has no cluster with the proxy.
+func accessLog(s *model.Snapshot, p *model.Proxy, name string) *accesslogv3.AccessLog {
+	pr := s.Mesh.Provider(name)
+	switch {
+	case pr == nil && name == builtinLog:
+		return toFile(builtinFile(s.Mesh))
+	case pr == nil:
+		return nil // reported when the Telemetry was read
+	case pr.File != nil:
+		return toFile(pr.File)
 	}
-	cfg := &filev3.FileAccessLog{Path: pr.Path}
-	format := &corev3.SubstitutionFormatString{OmitEmptyValues: pr.OmitEmpty}
-	if pr.JSON != nil {
-		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: toStruct(pr.JSON)}
-	} else {
-		text := pr.Text
-		if text == "" {
-			text = DefaultLogFormat
+	to, ok := collectorOf(s, p, pr)
+	switch {
+	case ok && pr.GRPCLog != nil:
+		return toService(pr.GRPCLog, to)
+	case ok && pr.OTLPLog != nil:
+		return toOTLP(pr.OTLPLog, to)
+	}
+	return nil
+}
+
+// builtinFile is the log that exists without a provider.
+func builtinFile(mesh *model.Mesh) *model.FileLog {
+	out := &model.FileLog{Path: mesh.AccessLogFile, Text: mesh.AccessLogText, JSON: mesh.AccessLogField}
+	if out.Path == "" {
+		out.Path = stdout
+	}
+	if mesh.AccessLogJSON && out.JSON == nil {
+		out.JSON = defaultLogJSON
+	}
+	return out
+}
+
+func toFile(l *model.FileLog) *accesslogv3.AccessLog {
+	cfg := &filev3.FileAccessLog{Path: l.Path}
+	format := &corev3.SubstitutionFormatString{OmitEmptyValues: l.OmitEmpty}
+	if l.JSON != nil {
+		fields := l.JSON
+		if len(fields) == 0 { // "labels: {}" asks for the default object
+			fields = defaultLogJSON
 		}
+		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: toStruct(fields)}
+	} else {
+		text := cmp.Or(l.Text, DefaultLogFormat)
 		if !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
@@ -122,5 +173,45 @@ func fileLog(mesh *model.Mesh, provider string) (*accesslogv3.AccessLog, bool) {
 		}}
 	}
 	cfg.AccessLogFormat = &filev3.FileAccessLog_LogFormat{LogFormat: format}
-	return &accesslogv3.AccessLog{Name: fileLogger, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: toAny(cfg)}}, true
+	return logger(fileLogger, cfg)
+}
+
+// toService logs to an access log service of Envoy's.
+func toService(l *model.GRPCLog, to collector) *accesslogv3.AccessLog {
+	common := &alsv3.CommonGrpcAccessLogConfig{
+		LogName: l.Name, GrpcService: to.grpc(), TransportApiVersion: corev3.ApiVersion_V3, FilterStateObjectsToLog: l.Objects,
+	}
+	if l.HTTP {
+		common.LogName = cmp.Or(l.Name, "http_envoy_accesslog")
+		return logger(httpServiceLogger, &alsv3.HttpGrpcAccessLogConfig{
+			CommonConfig: common, AdditionalRequestHeadersToLog: l.RequestHeaders,
+			AdditionalResponseHeadersToLog: l.ResponseHeaders, AdditionalResponseTrailersToLog: l.ResponseTrailers,
+		})
+	}
+	common.LogName = cmp.Or(l.Name, "tcp_envoy_accesslog")
+	return logger(tcpServiceLogger, &alsv3.TcpGrpcAccessLogConfig{CommonConfig: common})
+}
+
+// toOTLP logs by OpenTelemetry's protocol: the line as the body of a record, labels as its attributes.
+func toOTLP(l *model.OTLPLog, to collector) *accesslogv3.AccessLog {
+	text := func(v string) *otlpv1.AnyValue {
+		return &otlpv1.AnyValue{Value: &otlpv1.AnyValue_StringValue{StringValue: v}}
+	}
+	cfg := &otelv3.OpenTelemetryAccessLogConfig{
+		CommonConfig: &alsv3.CommonGrpcAccessLogConfig{
+			LogName: cmp.Or(l.Name, "otel_envoy_accesslog"), GrpcService: to.grpc(), TransportApiVersion: corev3.ApiVersion_V3,
+		},
+		DisableBuiltinLabels: true, Body: text(cmp.Or(l.Text, DefaultLogFormat)),
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Labels)) {
+		if cfg.Attributes == nil {
+			cfg.Attributes = &otlpv1.KeyValueList{}
+		}
+		cfg.Attributes.Values = append(cfg.Attributes.Values, &otlpv1.KeyValue{Key: name, Value: text(l.Labels[name])})
+	}
+	return logger(otlpLogger, cfg)
+}
+
+func logger(name string, cfg proto.Message) *accesslogv3.AccessLog {
+	return &accesslogv3.AccessLog{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: toAny(cfg)}}
 }

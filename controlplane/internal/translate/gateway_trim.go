@@ -15,7 +15,7 @@ func trims(s *model.Snapshot, p *model.Proxy) bool { return s.TrimGateways && p.
 
 // trim says which of a proxy's services have clusters.
 type trim struct {
-	// led are the hosts that the rules of a gateway's proxy lead to, and what they stand for; nil: all services have clusters.
+	// led are the hosts that the rules of a gateway's proxy lead to, and what they stand for, and those that logs and traces go to; nil: all services have clusters.
 	led map[string]bool
 }
 
@@ -24,17 +24,21 @@ func trimOf(s *model.Snapshot, p *model.Proxy) trim {
 		return trim{}
 	}
 	t := trim{map[string]bool{}}
+	lead := func(host string) {
+		t.led[host] = true
+		if svc := s.ServiceFor(p, host); svc != nil {
+			if to := s.Concrete(svc, p.Namespace); to != nil {
+				t.led[to.Host] = true
+			}
+		}
+	}
+	for _, host := range s.Mesh.CollectorHosts() {
+		lead(host)
+	}
 	for _, gw := range s.GatewaysFor(p) {
 		for _, vs := range s.RulesForGateway(gw.Key(), p.Namespace) {
 			for _, d := range vs.Destinations() { // mirrors included
-				t.led[d.Host] = true
-				svc := s.ServiceFor(p, d.Host)
-				if svc == nil {
-					continue
-				}
-				if to := s.Concrete(svc, p.Namespace); to != nil {
-					t.led[to.Host] = true
-				}
+				lead(d.Host)
 			}
 		}
 	}

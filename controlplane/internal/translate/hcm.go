@@ -6,7 +6,6 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -29,9 +28,9 @@ func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds s
 		GenerateRequestId:            boolean(true),
 		StreamIdleTimeout:            zeroDuration(),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		Tracing:                      tracing(s, p),
 		InternalAddressConfig:        internalAddresses(),
 	}
+	m.Tracing, m.RequestIdExtension = tracing(s, p, d)
 	switch s.Mesh.Paths {
 	case model.PathsAsTheyAre:
 		m.NormalizePath = boolean(false)
@@ -82,24 +81,4 @@ func internalAddresses() *hcmv3.HttpConnectionManager_InternalAddressConfig {
 		c.CidrRanges = append(c.CidrRanges, &corev3.CidrRange{AddressPrefix: r.prefix, PrefixLen: u32(r.bits)})
 	}
 	return c
-}
-
-// tracing samples 1 % unless told otherwise (B4). Without a provider trace headers are made
-// and propagated, and nothing is reported.
-func tracing(s *model.Snapshot, p *model.Proxy) *hcmv3.HttpConnectionManager_Tracing {
-	if !s.Mesh.Tracing {
-		return nil
-	}
-	sampling := s.Mesh.TraceSampling
-	for _, t := range s.Telemetry(p.Namespace, p.Labels) {
-		if t.TraceSampling != nil {
-			sampling = *t.TraceSampling
-		}
-		if t.TraceDisabled != nil && *t.TraceDisabled {
-			sampling = 0
-		}
-	}
-	return &hcmv3.HttpConnectionManager_Tracing{
-		ClientSampling: &typev3.Percent{Value: 100}, RandomSampling: percent(sampling), OverallSampling: &typev3.Percent{Value: 100},
-	}
 }

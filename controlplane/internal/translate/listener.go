@@ -54,7 +54,7 @@ func OutboundKey(s *model.Snapshot, p *model.Proxy, pods map[string]bool) (key s
 	if p.Type == model.Router || p.Interception == model.InterceptNone {
 		return "", false
 	}
-	k := (&keyHash{}).num(telemetryRevs(s, p)...).flag(p.Unprivileged).str(envoyfilter.For(s, p).ListenerKey(envoyfilter.Outbound))
+	k := telemetryKey(&keyHash{}, s, p, outbound).flag(p.Unprivileged).str(envoyfilter.For(s, p).ListenerKey(envoyfilter.Outbound))
 	if pods[p.IP] {
 		k.str(p.IP) // the workload does not call itself by its own address
 	}
@@ -78,14 +78,19 @@ func CalledPods(s *model.Snapshot, namespace string) map[string]bool {
 	return out
 }
 
-// telemetryRevs identify what a workload's listeners log and trace, beside the mesh's own
+// telemetryKey identifies what a workload's listeners of a direction log and trace, beside the mesh's own
 // configuration.
-func telemetryRevs(s *model.Snapshot, p *model.Proxy) []uint64 {
-	var out []uint64
+func telemetryKey(k *keyHash, s *model.Snapshot, p *model.Proxy, d direction) *keyHash {
 	for _, t := range s.Telemetry(p.Namespace, p.Labels) {
-		out = append(out, t.Rev)
+		k.num(t.Rev)
 	}
-	return out
+	for _, pr := range s.Mesh.Providers {
+		to, _ := collectorOf(s, p, pr)
+		k.str(to.cluster)
+	}
+	sp := spansOf(s, p, d)
+	sp.key(k, p)
+	return k
 }
 
 // listenerResources wraps listeners that were built from what a key stands for; "" for none.

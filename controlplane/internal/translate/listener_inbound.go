@@ -21,7 +21,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.Interception == model.InterceptNone || slices.ContainsFunc(ports, func(sp servedPort) bool { return sp.bindsPort(p) }) {
 		return listenerResources(buildInbound(s, p, ports), "")
 	}
-	k := (&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)).num(telemetryRevs(s, p)...)
+	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound)
 	for _, sp := range ports {
 		k.num(uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol), uint64(sp.mode))
 		for _, svc := range sp.services {

@@ -114,6 +114,11 @@ func meshText(t *testing.T, mesh string) map[string]string {
 	return out
 }
 
+// byProvider is a mesh whose spans go to a provider.
+func byProvider(kind string) string {
+	return "extensionProviders: [{name: p, " + kind + "}]\ndefaultProviders: {tracing: [p]}"
+}
+
 // Each field of MeshConfig that says how traffic is handled, and what becomes of it: something that is not there by default.
 func TestMeshConfig(t *testing.T) {
 	byDefault := meshText(t, "")
@@ -151,6 +156,31 @@ func TestMeshConfig(t *testing.T) {
 		{"defaultHttpRetryPolicy: {attempts: 1, retryOn: gateway-error}", "sidecar routes", "retryOn: gateway-error"},
 		{"defaultHttpRetryPolicy: {attempts: 1, backoff: 1s}", "sidecar routes", "baseInterval: 1s"},
 		{"defaultConfig: {tracing: {sampling: 25}}", "sidecar listeners", "value: 25\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "sidecar clusters", "name: zipkin\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "gateway clusters", "name: zipkin\n  respectDnsTtl: true\n  type: STRICT_DNS\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: '10.9.9.9:9411'}}}", "gateway clusters", "address: 10.9.9.9\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "sidecar listeners", "collectorCluster: zipkin\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "gateway listeners", "collectorHostname: z.example\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'web.shop:80'}}}", "sidecar listeners", "collectorCluster: outbound|80||web.shop.svc.cluster.local"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, maxPathTagLength: 77}}", "gateway listeners", "maxPathTagLength: 77"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, customTags: {a: {literal: {value: one}}}}}", "gateway listeners", "value: one\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, customTags: {a: {environment: {name: VAR, defaultValue: two}}}}}", "gateway listeners", "name: VAR\n"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, customTags: {a: {header: {name: x-user, defaultValue: three}}}}}", "gateway listeners", "name: x-user\n"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "clusterName: outbound|80||web.shop.svc.cluster.local"},
+		{byProvider("opentelemetry: {service: shop/web.shop.svc.cluster.local, port: 80, maxTagLength: 78}"), "gateway listeners", "maxPathTagLength: 78"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, grpc: {timeout: 3s}}"), "sidecar listeners", "timeout: 3s"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, grpc: {initialMetadata: [{name: x-key, value: k}]}}"), "sidecar listeners", "key: x-key"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {path: v1/traces}}"), "sidecar listeners",
+			"uri: http://web.shop.svc.cluster.local/v1/traces"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {timeout: 4s}}"), "sidecar listeners", "timeout: 4s"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {headers: [{name: x-key, value: k}]}}"), "sidecar listeners", "key: x-key"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, resourceDetectors: {environment: {}}}"), "sidecar listeners", "EnvironmentResourceDetectorConfig"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "collectorEndpoint: /api/v2/spans"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "traceId128bit: true"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, traceContextOption: USE_B3_WITH_W3C_PROPAGATION}"), "sidecar listeners",
+			"traceContextOption: USE_B3_WITH_W3C_PROPAGATION"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, timeout: 4s, path: /s}"), "sidecar listeners", "uri: http://web.shop.svc.cluster.local/s"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, value: k}]}"), "sidecar listeners", "key: x-key"},
 	} {
 		got := meshText(t, c.mesh)
 		if strings.Contains(byDefault[c.where], c.want) {
@@ -164,6 +194,16 @@ func TestMeshConfig(t *testing.T) {
 	for _, c := range []struct{ mesh, without, where, gone string }{
 		{"enableTracing: false", "", "sidecar listeners", "randomSampling"},
 		{"enableAutoMtls: false", "", "sidecar clusters", "tlsMode-istio"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, enable64bitTraceId: true}"),
+			byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "traceId128bit"},
+		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, enableIstioTags: false}}", "defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}",
+			"sidecar listeners", "istio.canonical_service"},
+		{byProvider("zipkin: {service: nobody.shop.svc.cluster.local, port: 80}"), byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"),
+			"sidecar listeners", "ZipkinConfig"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 81}"), byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"),
+			"sidecar listeners", "ZipkinConfig"},
+		{byProvider("zipkin: {service: other/web.shop.svc.cluster.local, port: 80}"), byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"),
+			"sidecar listeners", "ZipkinConfig"},
 		{"accessLogFile: /x\ndisableEnvoyListenerLog: true", "accessLogFile: /x", "sidecar listeners", "responseFlagFilter"},
 		{"defaultServiceExportTo: ['~']", "", "sidecar clusters", "outbound|80||web.shop"},
 		{"defaultVirtualServiceExportTo: ['.']", "", "sidecar routes", "name: own-route"},
@@ -181,15 +221,23 @@ func TestMeshConfig(t *testing.T) {
 // Names that a proxy or a pattern does not know are refused, or left out by name.
 func TestMeshConfigRefused(t *testing.T) {
 	for mesh, want := range map[string]string{
-		"tlsDefaults: {ecdhCurves: [P-1]}":                                     "tlsDefaults.ecdhCurves[0]: \"P-1\" is not a curve",
-		"tlsDefaults: {cipherSuites: [NONE]}":                                  "tlsDefaults.cipherSuites",
-		"meshMTLS: {cipherSuites: [NONE]}":                                     "meshMTLS.cipherSuites",
-		"outboundClusterStatName: '%TARGET_PORT%'":                             "outboundClusterStatName: %TARGET_PORT% has no meaning here",
-		"inboundClusterStatName: '%SUBSET_NAME%'":                              "inboundClusterStatName: %SUBSET_NAME% has no meaning here",
-		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":    "outboundTrafficPolicy.tls: has no effect yet",
-		"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}":                 "outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS has no effect yet",
-		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 9411}}]": "extensionProviders[0].zipkin: has no effect yet",
-		"trustDomain: other":                                                   "trustDomain: has no effect yet",
+		"tlsDefaults: {ecdhCurves: [P-1]}":                                                                          "tlsDefaults.ecdhCurves[0]: \"P-1\" is not a curve",
+		"tlsDefaults: {cipherSuites: [NONE]}":                                                                       "tlsDefaults.cipherSuites",
+		"meshMTLS: {cipherSuites: [NONE]}":                                                                          "meshMTLS.cipherSuites",
+		"outboundClusterStatName: '%TARGET_PORT%'":                                                                  "outboundClusterStatName: %TARGET_PORT% has no meaning here",
+		"inboundClusterStatName: '%SUBSET_NAME%'":                                                                   "inboundClusterStatName: %SUBSET_NAME% has no meaning here",
+		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":                                         "outboundTrafficPolicy.tls: has no effect yet",
+		"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}":                                                      "outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS has no effect yet",
+		"extensionProviders: [{name: z, skywalking: {service: z.ns, port: 9411}}]":                                  "extensionProviders[0].skywalking: has no effect: the proxy has no such tracer",
+		"extensionProviders: [{name: z, zipkin: {port: 9411}}]":                                                     "extensionProviders[0].zipkin.service: missing",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns}}]":                                                  "extensionProviders[0].zipkin.port: 0 is not a port",
+		"extensionProviders: [{name: z, envoyOtelAls: {service: z.ns, port: 1, logFormat: {labels: {n: 1}}}}]":      "envoyOtelAls.logFormat.labels.n: is no text",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: B}]}}]":       "zipkin.headers[0].envName: has no effect",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, value: '%B%'}]}}]":     "zipkin.headers[0].value: has a percent sign",
+		"defaultProviders: {tracing: [z]}":                                                                          "defaultProviders.tracing[0]: there is no provider \"z\"",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1}}]\ndefaultProviders: {accessLogging: [z]}": "defaultProviders.accessLogging[0]: provider \"z\" is not for that",
+		"defaultConfig: {tracing: {zipkin: {address: z}}}":                                                          "defaultConfig.tracing.zipkin.address: \"z\" is not HOST:PORT",
+		"trustDomain: other": "trustDomain: has no effect yet",
 	} {
 		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
 		text := ""

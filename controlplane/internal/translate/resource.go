@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"sort"
 	"strings"
 
@@ -255,6 +256,10 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if c.Policies[p.Namespace] || c.Policies[""] {
 		a.Listeners, a.Inbound = true, true
 	}
+	// What logs and traces are sent to: a workload's listeners name it, and whether there is a cluster "zipkin" depends on it.
+	if len(c.ListenerHosts) > 0 && sendsTo(s, c.ListenerHosts) {
+		a.Inbound = true
+	}
 	if own {
 		a.Inbound = true
 		// Without interception a workload's own ports are not to be had for services.
@@ -267,6 +272,11 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	sort.Strings(a.ClusterHosts)
 	sort.Strings(a.EndpointHosts)
 	return a
+}
+
+// sendsTo reports whether logs or traces go to one of the hosts, or would if it were there.
+func sendsTo(s *model.Snapshot, hosts map[string]bool) bool {
+	return slices.ContainsFunc(s.Mesh.CollectorHosts(), func(h string) bool { return hosts[h] })
 }
 
 // ownHosts reports whether some of the hosts, which may be wildcards, are of services that the workload serves.

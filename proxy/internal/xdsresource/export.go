@@ -26,6 +26,7 @@ type GRPCAccessLog struct {
 	// Headers that are logged beside those that every entry has.
 	RequestHeaders, ResponseHeaders, ResponseTrailers []string
 	CustomTags                                        []CustomTag
+	FilterState                                       []string // names of objects that are logged
 }
 
 // OTLPAccessLog logs by OpenTelemetry's protocol, over GRPC or HTTP.
@@ -68,8 +69,9 @@ type Zipkin struct {
 	Proto      bool // HTTP_PROTO
 	LongIDs    bool // trace_id_128bit
 	SharedSpan bool
-	SplitSpans bool // split_spans_for_request
-	W3C        bool // trace_context_option
+	SplitSpans bool          // split_spans_for_request
+	W3C        bool          // trace_context_option
+	Timeout    time.Duration // of a report; 0: the exporter's own
 }
 
 // OTLPTracing is trace.v3.OpenTelemetryConfig. One of GRPC and HTTP is set.
@@ -77,4 +79,6 @@ type OTLPTracing struct {
 	GRPC        *GRPCService
 	HTTP        *HTTPService
 	ServiceName string
+	// Resource are further attributes of the resource, which come before those of the proxy's own.
+	Resource [][2]string
 }

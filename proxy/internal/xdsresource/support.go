@@ -64,8 +64,9 @@ var supportedFields = map[string]string{
 	"envoy.config.trace.v3.Tracing.Http": "name typed_config",
 	"envoy.config.trace.v3.ZipkinConfig": `collector_cluster collector_endpoint trace_id_128bit shared_span_context
 		collector_endpoint_version collector_hostname split_spans_for_request trace_context_option collector_service`,
-	"envoy.config.trace.v3.OpenTelemetryConfig":                                    "grpc_service http_service service_name",
-	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig": "mappers body_format",
+	"envoy.config.trace.v3.OpenTelemetryConfig":                                                      "grpc_service http_service service_name resource_detectors",
+	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": "",
+	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig":                   "mappers body_format",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,
 	"envoy.config.core.v3.HttpProtocolOptions": `idle_timeout max_connection_duration max_headers_count
@@ -298,7 +299,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": `common_config additional_request_headers_to_log
 		additional_response_headers_to_log additional_response_trailers_to_log`,
 	"envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig":    "common_config",
-	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": "log_name grpc_service buffer_flush_interval buffer_size_bytes custom_tags",
+	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": "log_name grpc_service buffer_flush_interval buffer_size_bytes custom_tags filter_state_objects_to_log",
 	"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": `common_config grpc_service http_service
 		resource_attributes body attributes disable_builtin_labels stat_prefix log_name buffer_flush_interval
 		buffer_size_bytes custom_tags`,

@@ -50,6 +50,7 @@ func (p *parser) alsCommon(path string, m *alsv3.CommonGrpcAccessLogConfig, http
 		HTTP: http, LogName: m.GetLogName(), Service: p.grpcService(join(path, "grpc_service"), m.GetGrpcService()),
 		FlushInterval: p.duration(join(path, "buffer_flush_interval"), m.GetBufferFlushInterval(), time.Second),
 		BufferSize:    uint32Or(m.GetBufferSizeBytes(), 16384), CustomTags: p.customTags(join(path, "custom_tags"), m.GetCustomTags()),
+		FilterState: m.GetFilterStateObjectsToLog(),
 	}
 }
 

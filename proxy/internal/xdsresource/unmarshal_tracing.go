@@ -1,10 +1,13 @@
 package xdsresource
 
 import (
+	"net/url"
+	"os"
 	"strings"
 
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
 )
 
 func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
@@ -54,7 +57,7 @@ func (p *parser) zipkin(path string, m *tracev3.ZipkinConfig) *Zipkin {
 	}
 	if s := m.GetCollectorService(); s != nil {
 		h := p.httpService(join(path, "collector_service"), s)
-		z.Cluster, z.URL, z.Headers = h.Cluster, h.URL, h.Headers
+		z.Cluster, z.URL, z.Headers, z.Timeout = h.Cluster, h.URL, h.Headers, h.Timeout
 		return z
 	}
 	host := m.GetCollectorHostname()
@@ -72,6 +75,19 @@ func (p *parser) zipkin(path string, m *tracev3.ZipkinConfig) *Zipkin {
 
 func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPTracing {
 	o := &OTLPTracing{ServiceName: m.GetServiceName()}
+	for i, d := range m.GetResourceDetectors() {
+		here := at(join(path, "resource_detectors"), i)
+		switch {
+		case d.GetTypedConfig() == nil:
+			p.bad(join(here, "typed_config"), "is required")
+		case !d.GetTypedConfig().MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
+			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment", d.GetName(), TypeName(d.GetTypedConfig()))
+		default:
+			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &resourcev3.EnvironmentResourceDetectorConfig{}) {
+				o.Resource = append(o.Resource, p.environmentResource(here)...)
+			}
+		}
+	}
 	switch {
 	case m.GetHttpService() != nil:
 		s := p.httpService(join(path, "http_service"), m.GetHttpService())
@@ -83,4 +99,25 @@ func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPT
 		p.bad(path, "one of grpc_service and http_service is required")
 	}
 	return o
+}
+
+// resourceVariable holds attributes as "name=value,name=value", values percent-encoded.
+// https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable
+const resourceVariable = "OTEL_RESOURCE_ATTRIBUTES"
+
+func (p *parser) environmentResource(path string) (out [][2]string) {
+	text := os.Getenv(resourceVariable)
+	if text == "" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		decoded, err := url.PathUnescape(strings.TrimSpace(value))
+		if name = strings.TrimSpace(name); !ok || name == "" || err != nil {
+			p.bad(path, "the variable %s is not name=value,name=value", resourceVariable)
+			return nil
+		}
+		out = append(out, [2]string{name, decoded})
+	}
+	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogpb "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -123,6 +124,20 @@ func (s *Sink) common(c *format.Context) *accesslogpb.AccessLogCommon {
 				out.Metadata.FilterMetadata[k] = st
 			}
 		}
+	}
+	for _, name := range s.cfg.FilterState {
+		o := i.FilterState(name)
+		if o == nil {
+			continue
+		}
+		v, err := anypb.New(wrapperspb.String(strings.ToValidUTF8(o.String(), "!")))
+		if err != nil {
+			continue // no text fails to be packed
+		}
+		if out.FilterStateObjects == nil {
+			out.FilterStateObjects = map[string]*anypb.Any{}
+		}
+		out.FilterStateObjects[name] = v
 	}
 	for k := range s.tags {
 		if v, ok := s.tags[k].Get(c); ok {

@@ -3,6 +3,7 @@ package otlp
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,12 +38,21 @@ func NewSpans(cfg *xdsresource.OTLPTracing, d Deps) *Spans {
 	if name == "" {
 		name = "unknown_service:envoy" // as OpenTelemetry wants it, and as Envoy says it
 	}
+	attributes := []*commonpb.KeyValue{
+		pair("service.name", name), pair("telemetry.sdk.language", "go"), pair("telemetry.sdk.name", program), pair("telemetry.sdk.version", d.Node.GetUserAgentVersion()),
+	}
+	for _, a := range cfg.Resource {
+		i := slices.IndexFunc(attributes, func(kv *commonpb.KeyValue) bool { return kv.GetKey() == a[0] })
+		if i < 0 {
+			attributes = append(attributes, pair(a[0], a[1]))
+		} else {
+			attributes[i] = pair(a[0], a[1])
+		}
+	}
 	return &Spans{
 		cfg: cfg, deps: d, queue: export.NewQueue[*tracepb.Span](d.Workers, maxRecords, spanEnough),
-		resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{
-			pair("service.name", name), pair("telemetry.sdk.language", "go"), pair("telemetry.sdk.name", program), pair("telemetry.sdk.version", d.Node.GetUserAgentVersion()),
-		}},
-		scope: &commonpb.InstrumentationScope{Name: program, Version: d.Node.GetUserAgentVersion()},
+		resource: &resourcepb.Resource{Attributes: attributes},
+		scope:    &commonpb.InstrumentationScope{Name: program, Version: d.Node.GetUserAgentVersion()},
 	}
 }
 

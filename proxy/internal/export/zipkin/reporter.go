@@ -68,6 +68,11 @@ type sender struct {
 
 // Send implements export.Sender.
 func (s *sender) Send(ctx context.Context, batch []*tracing.Span) error {
+	if t := s.r.cfg.Timeout; t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t)
+		defer cancel()
+	}
 	if s.r.cfg.Proto {
 		var b []byte
 		for _, sp := range batch {

@@ -1,0 +1,157 @@
+package snapshot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// provider converts an extensionProvider; nil for one that has no effect, which analysis names.
+func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, p *problems) *model.Provider {
+	out := &model.Provider{Name: in.GetName()}
+	to := func(service string, port uint32) model.ProviderService {
+		ns, host, both := strings.Cut(service, "/")
+		if !both {
+			ns, host = "", service
+		}
+		return model.ProviderService{Namespace: ns, Host: host, Port: port}
+	}
+	switch k := in.GetProvider().(type) {
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog:
+		out.File = fileLog(k.EnvoyFileAccessLog)
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyHttpAls:
+		l := k.EnvoyHttpAls
+		out.GRPCLog = &model.GRPCLog{
+			To: to(l.GetService(), l.GetPort()), HTTP: true, Name: l.GetLogName(), Objects: slices.Clone(l.GetFilterStateObjectsToLog()),
+			RequestHeaders:  slices.Clone(l.GetAdditionalRequestHeadersToLog()),
+			ResponseHeaders: slices.Clone(l.GetAdditionalResponseHeadersToLog()), ResponseTrailers: slices.Clone(l.GetAdditionalResponseTrailersToLog()),
+		}
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+		l := k.EnvoyTcpAls
+		out.GRPCLog = &model.GRPCLog{To: to(l.GetService(), l.GetPort()), Name: l.GetLogName(), Objects: slices.Clone(l.GetFilterStateObjectsToLog())}
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyOtelAls:
+		l := k.EnvoyOtelAls
+		out.OTLPLog = &model.OTLPLog{To: to(l.GetService(), l.GetPort()), Name: l.GetLogName(), Text: l.GetLogFormat().GetText()}
+		for name, v := range l.GetLogFormat().GetLabels().GetFields() {
+			if _, text := v.AsInterface().(string); !text {
+				p.add(field+".envoyOtelAls.logFormat.labels."+name, "is no text; attributes are formats, so it is left out")
+				continue
+			}
+			if out.OTLPLog.Labels == nil {
+				out.OTLPLog.Labels = map[string]string{}
+			}
+			out.OTLPLog.Labels[name] = v.GetStringValue()
+		}
+	case *meshconfig.MeshConfig_ExtensionProvider_Zipkin:
+		z := k.Zipkin
+		out.Zipkin = &model.ZipkinTracer{
+			To: to(z.GetService(), z.GetPort()), Path: z.GetPath(), ShortIDs: z.GetEnable_64BitTraceId(), PathLimit: z.GetMaxTagLength(), Timeout: duration(z.GetTimeout()),
+			W3C:     z.GetTraceContextOption() == meshconfig.MeshConfig_ExtensionProvider_ZipkinTracingProvider_USE_B3_WITH_W3C_PROPAGATION,
+			Headers: providerHeaders(z.GetHeaders(), field+".zipkin.headers", p),
+		}
+	case *meshconfig.MeshConfig_ExtensionProvider_Opentelemetry:
+		o := k.Opentelemetry
+		out.OTLP = &model.OTLPTracer{
+			To: to(o.GetService(), o.GetPort()), PathLimit: o.GetMaxTagLength(), Environment: o.GetResourceDetectors().GetEnvironment() != nil,
+			HTTP: o.GetHttp() != nil, Path: o.GetHttp().GetPath(),
+		}
+		if out.OTLP.HTTP {
+			out.OTLP.Timeout, out.OTLP.Headers = duration(o.GetHttp().GetTimeout()), providerHeaders(o.GetHttp().GetHeaders(), field+".opentelemetry.http.headers", p)
+		} else {
+			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
+			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", p)
+		}
+	default:
+		return nil
+	}
+	return out
+}
+
+func fileLog(in *meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider) *model.FileLog {
+	out := &model.FileLog{Path: in.GetPath(), Text: in.GetLogFormat().GetText(), OmitEmpty: in.GetOmitEmptyValues()}
+	if out.Path == "" {
+		out.Path = "/dev/stdout"
+	}
+	if l := in.GetLogFormat().GetLabels(); l != nil {
+		out.JSON = l.AsMap()
+	}
+	return out
+}
+
+// providerHeaders are the headers of requests to a collector. Proxies take percent signs in them for formats, and know none there.
+func providerHeaders(in []*meshconfig.MeshConfig_ExtensionProvider_HttpHeader, field string, p *problems) [][2]string {
+	var out [][2]string
+	for i, h := range in {
+		at := indexed(field, i)
+		switch {
+		case h.GetEnvName() != "":
+			p.add(at+".envName", "has no effect: the control plane gives away nothing of its environment; write value")
+		case strings.Contains(h.GetValue(), "%"):
+			p.add(at+".value", "has a percent sign, which proxies take for a format; the header is left out")
+		default:
+			out = append(out, [2]string{h.GetName(), h.GetValue()})
+		}
+	}
+	return out
+}
+
+// meshTags are the tags of defaultConfig.tracing, by name.
+func meshTags(in map[string]*meshconfig.Tracing_CustomTag) []model.TraceTag {
+	var out []model.TraceTag
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		t := model.TraceTag{Name: name}
+		switch k := in[name].GetType().(type) {
+		case *meshconfig.Tracing_CustomTag_Literal:
+			t.Literal = k.Literal.GetValue()
+		case *meshconfig.Tracing_CustomTag_Environment:
+			t.Environment, t.Default = k.Environment.GetName(), k.Environment.GetDefaultValue()
+		case *meshconfig.Tracing_CustomTag_Header:
+			t.Header, t.Default = k.Header.GetName(), k.Header.GetDefaultValue()
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// meshProviders converts the mesh's providers and says which of them count by default. Of several for tracing the first does.
+func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, p *problems) {
+	for i, ep := range in.GetExtensionProviders() {
+		if pr := provider(ep, indexed("extensionProviders", i), p); pr != nil {
+			m.Providers = append(m.Providers, pr)
+		}
+	}
+	m.DefaultLogProviders = slices.Clone(in.GetDefaultProviders().GetAccessLogging())
+	for i, name := range m.DefaultLogProviders {
+		if name != "envoy" {
+			knownProvider(in, name, indexed("defaultProviders.accessLogging", i), (*model.Provider).Logs, m, p)
+		}
+	}
+	for i, name := range in.GetDefaultProviders().GetTracing() {
+		at := indexed("defaultProviders.tracing", i)
+		if i > 0 {
+			p.add(at, "has no effect: the first provider alone counts")
+			continue
+		}
+		if knownProvider(in, name, at, (*model.Provider).Traces, m, p) {
+			m.DefaultTraceProvider = name
+		}
+	}
+}
+
+func knownProvider(in *meshconfig.MeshConfig, name, field string, fit func(*model.Provider) bool, m *model.Mesh, p *problems) bool {
+	pr := m.Provider(name)
+	if pr != nil && fit(pr) {
+		return true
+	}
+	why := fmt.Sprintf("there is no provider %q in extensionProviders", name)
+	if slices.ContainsFunc(in.GetExtensionProviders(), func(ep *meshconfig.MeshConfig_ExtensionProvider) bool { return strings.EqualFold(ep.GetName(), name) }) {
+		why = fmt.Sprintf("provider %q is not for that", name)
+	}
+	p.add(field, "%s; it has no effect", why)
+	return false
+}
