@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Istio still sends these fields of clusters, and every Envoy knows them.
+
 import (
 	"net"
 	"net/netip"
