@@ -15,6 +15,7 @@ type Policy struct {
 	short                   bool // trace ids of 64 bits
 	spawn                   bool // the call upstream is a span of its own
 	silent                  bool // nothing is written into requests
+	always                  bool // whatever the shares say
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
@@ -28,7 +29,7 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
 	}
 	p := Policy{
 		client: million(t.ClientSampling, t.ClientKey), random: million(t.RandomSampling, t.RandomKey), overall: million(t.OverallSampling, t.OverallKey),
-		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan, silent: t.NoPropagation,
+		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan, silent: t.NoPropagation, always: t.Always,
 	}
 	switch c := t.Provider.(type) {
 	case *xdsresource.Zipkin:
@@ -95,6 +96,9 @@ func (p Policy) Start(h *header.Map, r Random) (c Context, had bool, why Reason)
 // decide follows Envoy's order: asked for by the client, forced by the operator's header, else by chance; all bounded by the overall
 // share (docs of HttpConnectionManager.Tracing; ConnectionManagerUtility::mutateTracingRequestHeader).
 func (p Policy) decide(h *header.Map, r Random) Reason {
+	if p.always {
+		return Randomly
+	}
 	why := NotTraceable
 	switch {
 	case h.Has(header.XClientTraceID) && p.client.Hit(r.Rand()):

@@ -112,6 +112,8 @@ func TestSampling(t *testing.T) {
 		{"asked by the client", xdsresource.Tracing{ClientSampling: 100, OverallSampling: 100}, headers("x-client-trace-id", "7"), numbers{999999, 0}, Sampled},
 		{"forced", xdsresource.Tracing{OverallSampling: 100}, headers("x-envoy-force-trace", "1"), numbers{999999, 0}, Sampled},
 		{"bounded overall", xdsresource.Tracing{RandomSampling: 100}, headers(), numbers{0, 0}, NotSampled},
+		{"not by request ids", xdsresource.Tracing{Always: true}, headers(), numbers{999999, 999999}, Sampled},
+		{"not by request ids, kept", xdsresource.Tracing{Always: true}, headers("x-b3-sampled", "0"), numbers{}, NotSampled},
 		{"kept", xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100}, headers("x-b3-sampled", "0"), numbers{}, NotSampled},
 	}
 	for _, tc := range tests {

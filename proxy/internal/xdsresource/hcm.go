@@ -165,6 +165,9 @@ type Tracing struct {
 	SpawnUpstreamSpan bool
 	NoPropagation     bool
 
+	// Always: request ids say nothing of sampling, and every request is traced whose caller did not decide otherwise.
+	Always bool
+
 	ClientSampling  float64 // percent
 	RandomSampling  float64
 	OverallSampling float64

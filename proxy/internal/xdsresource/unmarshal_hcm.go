@@ -87,9 +87,11 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		here := join(path, "request_id_extension.typed_config")
 		var u uuidv3.UuidRequestIdConfig
 		if p.message(here, x.GetTypedConfig(), &u) {
-			// Both default to true, which is what is built.
-			if !boolOr(u.GetPackTraceReason(), true) || !boolOr(u.GetUseRequestIdForTraceSampling(), true) {
-				p.bad(here, "pack_trace_reason and use_request_id_for_trace_sampling cannot be turned off")
+			if !boolOr(u.GetPackTraceReason(), true) { // the default is what is built
+				p.bad(here, "pack_trace_reason cannot be turned off")
+			}
+			if h.Tracing != nil && !boolOr(u.GetUseRequestIdForTraceSampling(), true) {
+				h.Tracing.Always = true
 			}
 		}
 	}
