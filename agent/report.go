@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"sync"
-	"time"
 
 	corepb "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -129,21 +127,8 @@ func (r *reporter) saying() *saying {
 
 // run keeps a stream to the control plane until ctx ends.
 func (r *reporter) run(ctx context.Context) error {
-	for failures := 0; ; failures++ {
-		begin := time.Now()
-		err := r.stream(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(begin) > maxRetry {
-			failures = 0
-		}
-		pause := retryWait(failures, rand.Float64())
-		r.cfg.Logger.Debug("no stream for the workload's health; trying again", "error", err, "wait", pause.Round(time.Millisecond))
-		if !wait(ctx, pause) {
-			return nil
-		}
-	}
+	keep(ctx, r.cfg.Logger, "the workload's health", r.stream)
+	return nil
 }
 
 // stream is one connection: it subscribes to the agent's configuration and tells what there is to tell.
