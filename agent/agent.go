@@ -44,19 +44,34 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer cleanup()
 	cfg := a.cfg.withSettings(ctx, a.secrets)
-	if cfg.Concurrency == 0 {
-		cfg.Concurrency = cfg.DefaultConcurrency
-	}
+	cfg = cfg.withHostDefaults()
 	bootstrap, err := Bootstrap(cfg, socket)
+	if err != nil {
+		return err
+	}
+	dns, err := cfg.listenDNS()
 	if err != nil {
 		return err
 	}
 	sds, err := listenSDS(socket, a.secrets, a.cfg.Logger)
 	if err != nil {
+		if dns != nil {
+			dns.Close()
+		}
 		return err
 	}
 	g := lifecycle.NewGroup(ctx)
 	g.Go("serve secrets", sds.run)
+	if dns != nil {
+		g.Go("serve names", dns.Run)
+		n, err := newNames(cfg, a.secrets, dns)
+		if err != nil {
+			g.Stop()
+			return errors.Join(err, g.Wait())
+		}
+		g.Go("keep the names of the mesh", n.run)
+		n.await(ctx)
+	}
 	if cfg.Group != "" || cfg.Probe != nil {
 		node, err := cfg.node()
 		if err != nil {

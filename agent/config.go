@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"time"
 
 	"github.com/lateen-mesh/lateen/agent/health"
+	"github.com/lateen-mesh/lateen/agent/nameserver"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
@@ -71,6 +73,11 @@ type Config struct {
 	// DefaultConcurrency is the number where the mesh says nothing either; 0 leaves it to the proxy.
 	DefaultConcurrency int
 
+	// DefaultDNSCapture has the agent of a sidecar answer its workload's DNS queries where neither Metadata nor the mesh says whether to (DNS_CAPTURE).
+	DefaultDNSCapture bool
+	// DNS says where it answers them, and by which name servers of the system; the zero value is for a network namespace of the workload's own.
+	DNS nameserver.Config
+
 	// RunProxy runs the proxy on a bootstrap in JSON, with a number of workers (0: its own choice), until ctx ends.
 	RunProxy func(ctx context.Context, bootstrap []byte, concurrency int) error
 	Logger   *slog.Logger
@@ -91,6 +98,31 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HealthPort, 15021)
 	setDefault(&c.StatsPort, 15090)
 	return c
+}
+
+// withHostDefaults fills in what neither the host nor the mesh has said.
+func (c Config) withHostDefaults() Config {
+	setDefault(&c.Concurrency, c.DefaultConcurrency)
+	if _, said := c.Metadata[dnsCapture]; !said && c.DefaultDNSCapture {
+		meta := map[string]any{dnsCapture: "true"}
+		maps.Copy(meta, c.Metadata)
+		c.Metadata = meta
+	}
+	return c
+}
+
+// listenDNS opens the name server, nil where there is to be none.
+func (c Config) listenDNS() (*nameserver.Server, error) {
+	if !CapturesDNS(c.Metadata) {
+		return nil, nil
+	}
+	if mode, said := c.Metadata["INTERCEPTION_MODE"]; c.Type != Sidecar || !said || mode == "NONE" {
+		c.Logger.Info("ISTIO_META_DNS_CAPTURE has no effect: no application's queries are redirected to this proxy")
+		return nil, nil
+	}
+	dns := c.DNS
+	dns.Namespace, dns.Domain, dns.Logger = c.Namespace, c.Domain, c.Logger
+	return nameserver.Listen(dns)
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
+	"time"
 
 	corepb "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -27,7 +29,8 @@ const maxNamesBytes = 64 << 20
 
 // CapturesDNS reports whether the node's metadata says that the agent answers the workload's DNS queries.
 func CapturesDNS(metadata map[string]any) bool {
-	return metadata[dnsCapture] == true || metadata[dnsCapture] == "true"
+	text, _ := metadata[dnsCapture].(string)
+	return metadata[dnsCapture] == true || strings.EqualFold(text, "true")
 }
 
 // names keeps what the name server answers from as the control plane has it, on a stream beside the proxy's. What was told last stays while there is none.
@@ -44,13 +47,27 @@ type names struct {
 
 func newNames(cfg Config, s *secrets, server *nameserver.Server) (*names, error) {
 	asks := cfg
-	asks.Metadata = maps.Clone(cfg.Metadata)
-	asks.Metadata[namesByHost] = "true"
+	asks.Metadata = map[string]any{namesByHost: "true"}
+	maps.Copy(asks.Metadata, cfg.Metadata)
 	node, err := asks.node()
 	if err != nil {
 		return nil, err
 	}
 	return &names{cfg: cfg, secrets: s, node: node, server: server, have: map[string]string{}, known: make(chan struct{})}, nil
+}
+
+// namesWait is how long the start of a proxy waits for the mesh's names: whoever asks before they are there is told to ask again.
+const namesWait = 3 * time.Second
+
+// await returns when there are names, or some time has passed.
+func (n *names) await(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, namesWait)
+	defer cancel()
+	select {
+	case <-n.known:
+	case <-ctx.Done():
+		n.cfg.Logger.Info("the control plane does not tell the names of the mesh yet; queries wait for them")
+	}
 }
 
 // run keeps a stream to the control plane until ctx ends.

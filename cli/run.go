@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -111,7 +112,9 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&cfg.TokenFile, "token-file", "", "file with the join token for it")
 	flags.StringVar(&cfg.RootCert, "root-cert", "", "PEM file with the root certificate of its mesh")
 	flags.StringVar(&cfg.IP, "ip", "", "address of this host that is the workload's (default that towards the control plane)")
-	flags.StringVar(&cfg.CaptureUser, "capture-user", "", "run the command as this user, and redirect this user's connections to the proxy (needs root; IPv4)")
+	flags.StringVar(&cfg.CaptureUser, "capture-user", "", "run the command as this user, and redirect this user's connections to the proxy (needs root)")
+	flags.Var(onOff{&cfg.CaptureDNS}, "capture-dns", "redirect this user's DNS queries to the agent, which knows the names of the mesh (default $ISTIO_META_DNS_CAPTURE, else as the mesh says, else true)")
+	flags.Lookup("capture-dns").NoOptDefVal = "true"
 	flags.StringVar(&cfg.IncludeRanges, "include-outbound-ip-ranges", "*", "ranges of addresses, in CIDR form, connections to which are redirected; * for all")
 	flags.StringVar(&cfg.ExcludeRanges, "exclude-outbound-ip-ranges", "", "ranges of addresses connections to which are not redirected")
 	flags.StringVar(&cfg.IncludePorts, "include-outbound-ports", "", "ports connections to which are redirected whatever the address")
@@ -122,3 +125,24 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.BoolVar(&cfg.ExecProbes, "exec-probes", false, "allow the group's probe to be a command, which runs as this user")
 	return cmd
 }
+
+// onOff is a flag that is true, false, or not given.
+type onOff struct{ text *string }
+
+func (o onOff) String() string {
+	if o.text == nil {
+		return ""
+	}
+	return *o.text
+}
+
+func (o onOff) Set(text string) error {
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return errors.New("want true or false")
+	}
+	*o.text = strconv.FormatBool(v)
+	return nil
+}
+
+func (o onOff) Type() string { return "bool" }

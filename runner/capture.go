@@ -1,8 +1,12 @@
 package runner
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
@@ -11,51 +15,135 @@ import (
 	"syscall"
 
 	"github.com/lateen-mesh/lateen/agent/capture"
+	"github.com/lateen-mesh/lateen/workload"
 )
 
-// capture redirects the command's connections to the proxy when the user asks for it. It returns who the command has to run as, nil for nobody else, and what takes
-// the redirection away.
-func (cfg Config) capture(m *membership) (who *syscall.Credential, remove func() error, err error) {
+// interception is what is redirected to the proxy, and who the command has to run as for that.
+type interception struct {
+	who   *syscall.Credential
+	rules capture.Rules
+}
+
+// interception returns nil when nothing is to be redirected.
+func (cfg Config) interception(w workload.Workload) (*interception, error) {
 	if cfg.CaptureUser == "" {
-		if cfg.IncludeRanges != "" && cfg.IncludeRanges != "*" || cfg.ExcludeRanges+cfg.IncludePorts+cfg.ExcludePorts+cfg.IncludeInbound+cfg.ExcludeInbound != "" {
-			return nil, nil, errors.New("what is captured is said, and not of whom: give --capture-user too")
+		if cfg.IncludeRanges != "" && cfg.IncludeRanges != "*" || cfg.ExcludeRanges+cfg.IncludePorts+cfg.ExcludePorts+cfg.IncludeInbound+cfg.ExcludeInbound+cfg.CaptureDNS != "" {
+			return nil, errors.New("what is captured is said, and not of whom: give --capture-user too")
 		}
-		return nil, func() error { return nil }, nil
+		return nil, nil
 	}
 	if cfg.Discovery == "" && len(cfg.Ports) > 0 {
-		return nil, nil, errors.New("--capture-user and --port go together under a control plane elsewhere only: in the mesh of this machine what comes to a workload never " +
+		return nil, errors.New("--capture-user and --port go together under a control plane elsewhere only: in the mesh of this machine what comes to a workload never " +
 			"passes the network, so that it cannot be redirected; leave one of them out")
 	}
-	if who, err = credential(cfg.CaptureUser); err != nil {
-		return nil, nil, err
+	who, err := credential(cfg.CaptureUser)
+	if err != nil {
+		return nil, err
 	}
 	if int(who.Uid) == os.Getuid() {
-		return nil, nil, fmt.Errorf("--capture-user %s: want another than this program's own user, whose connections are the proxy's", cfg.CaptureUser)
+		return nil, fmt.Errorf("--capture-user %s: want another than this program's own user, whose connections are the proxy's", cfg.CaptureUser)
 	}
 	rules := capture.Rules{Name: "lateen-" + strconv.Itoa(int(who.Uid)), User: &who.Uid}
 	if rules.Outbound, err = cfg.outbound(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, p := range m.workload.Ports {
+	for _, p := range w.Ports {
 		if p.App.Port() != p.Number {
-			return nil, nil, fmt.Errorf("--port %s: with --capture-user the command listens on the port itself: write --port %d", strings.Join(cfg.Ports, ","), p.Number)
+			return nil, fmt.Errorf("--port %s: with --capture-user the command listens on the port itself: write --port %d", strings.Join(cfg.Ports, ","), p.Number)
 		}
 		rules.Inbound.Ports = append(rules.Inbound.Ports, p.Number)
 	}
 	if cfg.IncludeInbound != "" {
 		if rules.Inbound, err = capture.ParseInbound(cfg.IncludeInbound); err != nil {
-			return nil, nil, fmt.Errorf("--include-inbound-ports: %w", err)
+			return nil, fmt.Errorf("--include-inbound-ports: %w", err)
 		}
 	}
 	if rules.Inbound.ExceptPorts, err = capture.ParsePorts(cfg.ExcludeInbound); err != nil {
-		return nil, nil, fmt.Errorf("--exclude-inbound-ports: %w", err)
+		return nil, fmt.Errorf("--exclude-inbound-ports: %w", err)
 	}
 	if rules.Inbound.All { // the proxy's own, as in Istio
 		rules.Inbound.ExceptPorts = append(rules.Inbound.ExceptPorts, healthPort, statsPort)
 	}
-	remove, err = capture.Install(rules)
-	return who, remove, err
+	return &interception{who, rules}, nil
 }
+
+// flags and environment are for the proxy.
+func (i *interception) flags() []string {
+	if i == nil {
+		return nil
+	}
+	return []string{"--default-dns-capture"} // where no host and no mesh says otherwise: without Kubernetes nobody else knows the names of services
+}
+
+func (i *interception) environment(cfg Config) []string {
+	if i == nil {
+		return nil
+	}
+	env := []string{"ISTIO_META_INTERCEPTION_MODE=REDIRECT"}
+	if cfg.CaptureDNS != "" {
+		env = append(env, "ISTIO_META_DNS_CAPTURE="+cfg.CaptureDNS)
+	}
+	return env
+}
+
+// credential is who the command runs as; nil: this program's own user.
+func (i *interception) credential() *syscall.Credential {
+	if i == nil {
+		return nil
+	}
+	return i.who
+}
+
+// install begins the redirection to a proxy that serves, and returns what ends it. Whether queries are, and IPv6, the proxy says: the mesh may have its word in that.
+func (i *interception) install(ctx context.Context, w workload.Workload) (remove func() error, err error) {
+	if i == nil {
+		return func() error { return nil }, nil
+	}
+	info, err := askProxy(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	i.rules.DNS, i.rules.IPv6 = info.dns(), strings.Contains(info.Node.Metadata.IPs, ":")
+	return capture.Install(i.rules)
+}
+
+// serverInfo is what is read of the proxy's /server_info.
+type serverInfo struct {
+	Node struct {
+		Metadata struct {
+			DNSCapture any    `json:"DNS_CAPTURE"`
+			IPs        string `json:"INSTANCE_IPS"`
+		} `json:"metadata"`
+	} `json:"node"`
+}
+
+// dns says whether the agent answers queries.
+func (i *serverInfo) dns() bool {
+	said, _ := i.Node.Metadata.DNSCapture.(string)
+	return i.Node.Metadata.DNSCapture == true || strings.EqualFold(said, "true")
+}
+
+func askProxy(ctx context.Context, w workload.Workload) (*serverInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.Admin()+"/server_info", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the proxy: %w", err)
+	}
+	defer resp.Body.Close()
+	info := &serverInfo{}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxServerInfo)).Decode(info); err != nil {
+		return nil, fmt.Errorf("ask the proxy: /server_info: %w", err)
+	}
+	return info, nil
+}
+
+// maxServerInfo bounds what is read of the proxy's answer, in bytes.
+const maxServerInfo = 1 << 20
 
 // Ports of every proxy, which others call without the mesh.
 const (

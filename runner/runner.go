@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/lateen-mesh/lateen/localmesh"
@@ -43,6 +42,10 @@ type Config struct {
 	// What is redirected, in the form and with the meaning of Istio's annotations: IncludeRanges ("*" for all) and ExcludeRanges, IncludePorts and ExcludePorts of
 	// what the command calls; IncludeInbound ("" for the workload's ports) and ExcludeInbound of what others call.
 	IncludeRanges, ExcludeRanges, IncludePorts, ExcludePorts, IncludeInbound, ExcludeInbound string
+
+	// CaptureDNS says whether the command's DNS queries are redirected to the agent: "true", "false", or "" for as the environment (ISTIO_META_DNS_CAPTURE) or the mesh says,
+	// else that they are.
+	CaptureDNS string
 
 	// Drain is how long the workload goes on serving after it was taken out of the mesh, before the command is asked to end.
 	Drain time.Duration
@@ -81,18 +84,15 @@ func (cfg Config) run(ctx context.Context, m *membership) error {
 		}
 	}
 	s := supervise.New(supervise.Config{Logger: cfg.Logger, Policy: supervise.Policy{First: 100 * time.Millisecond, Max: 3 * time.Second, Steady: 5 * time.Second}})
-	who, remove, err := cfg.capture(m)
+	captured, err := cfg.interception(m.workload)
 	if err != nil {
 		return err
 	}
-	var env []string
-	if who != nil {
-		env = append(env, "ISTIO_META_INTERCEPTION_MODE=REDIRECT")
-	}
+	env := captured.environment(cfg)
 	if cfg.Group != "" {
 		env = append(env, "ISTIO_META_AUTO_REGISTER_GROUP="+cfg.Group)
 	}
-	proxy := m.site.Proxy(m.workload, m.flags...)
+	proxy := m.site.Proxy(m.workload, append(m.flags, captured.flags()...)...)
 	proxy.Env = append(proxy.Env, env...)
 	s.Add(proxy)
 
@@ -102,17 +102,16 @@ func (cfg Config) run(ctx context.Context, m *membership) error {
 	if m.refresh != nil {
 		g.Go("join token", func(ctx context.Context) error { return keepToken(ctx, m.refresh) })
 	}
-	err = cfg.withProxy(ctx, m, who, proxy.Log)
-	removeErr := remove() // before the proxy ends, so that nothing is sent to one that is gone
+	err = cfg.withProxy(ctx, m, captured, proxy.Log)
 	g.Stop()
 	if waitErr := g.Wait(); err == nil {
 		err = waitErr
 	}
-	return errors.Join(err, removeErr)
+	return err
 }
 
 // withProxy runs the command once the proxy serves.
-func (cfg Config) withProxy(ctx context.Context, m *membership, who *syscall.Credential, proxyLog string) error {
+func (cfg Config) withProxy(ctx context.Context, m *membership, captured *interception, proxyLog string) (err error) {
 	starting, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := localmesh.Until(starting, func(ctx context.Context) error {
@@ -123,16 +122,22 @@ func (cfg Config) withProxy(ctx context.Context, m *membership, who *syscall.Cre
 		}
 		return fmt.Errorf("the proxy does not serve: %w; its log is %s", err, proxyLog)
 	}
+	remove, err := captured.install(ctx, m.workload)
+	if err != nil {
+		return err
+	}
+	// Before the proxy ends, so that nothing is sent to one that is gone.
+	defer func() { err = errors.Join(err, remove()) }()
 	// Linux ends the command when the thread that started it ends, so this one stays.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	env := workload.CleanEnvironment(os.Environ())
-	if who != nil {
+	if captured != nil {
 		env = append(env, m.workload.CapturedEnvironment()...)
 	} else {
 		env = append(env, m.workload.AppEnvironment()...)
 	}
-	c, err := startCommand(cfg.Command, env, "", who)
+	c, err := startCommand(cfg.Command, env, "", captured.credential())
 	if err != nil {
 		return err
 	}

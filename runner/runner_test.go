@@ -14,6 +14,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/pkg/jointoken"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/workload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -172,28 +173,28 @@ func TestJoinRemote(t *testing.T) {
 
 func TestCaptureRefused(t *testing.T) {
 	cfg := config(t, t.TempDir())
-	m := &membership{}
-	if who, _, err := cfg.capture(m); who != nil || err != nil {
-		t.Errorf("nobody: %v %v", who, err)
+	var w workload.Workload
+	if got, err := cfg.interception(w); got != nil || err != nil {
+		t.Errorf("nobody: %v %v", got, err)
 	}
 	for name, want := range map[string]string{"no-such-user-here": "--capture-user no-such-user-here", "root": "another than this program's"} {
 		if name == "root" && os.Getuid() != 0 {
 			continue
 		}
 		cfg.CaptureUser, cfg.Ports = name, nil
-		if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := cfg.interception(w); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	cfg.CaptureUser, cfg.Ports = "nobody", []string{"8080"}
-	if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), "--port") {
+	if _, err := cfg.interception(w); err == nil || !strings.Contains(err.Error(), "--port") {
 		t.Errorf("a port in the mesh of this machine: %v", err)
 	}
 	cfg.Discovery, cfg.Ports = "istiod:15012", []string{"8080=9000"}
-	if m.workload, _ = cfg.workload("10.0.0.1", "127.0.0.1"); len(m.workload.Ports) != 1 {
-		t.Fatal(m.workload)
+	if w, _ = cfg.workload("10.0.0.1", "127.0.0.1"); len(w.Ports) != 1 {
+		t.Fatal(w)
 	}
-	if _, _, err := cfg.capture(m); err == nil || !strings.Contains(err.Error(), "8080=9000") {
+	if _, err := cfg.interception(w); err == nil || !strings.Contains(err.Error(), "8080=9000") {
 		t.Errorf("another port of the application: %v", err)
 	}
 }

@@ -29,8 +29,9 @@ func (w Workload) identity() []string {
 	return env
 }
 
-// onDemandVariable switches on-demand discovery of sidecars off ("false"); the proxies of a whole mesh may be told so by it.
-const onDemandVariable = "ISTIO_META_LATEEN_ON_DEMAND"
+// hostVariables are those of Istio's that the proxies of a whole mesh may be told by: on-demand discovery off ("false"), and whether agents answer DNS queries, with
+// addresses of the mesh's giving where a host has none.
+var hostVariables = []string{"ISTIO_META_LATEEN_ON_DEMAND", "ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"}
 
 // CleanEnvironment leaves out the variables that would change what a process of the mesh does: proxies, and those that the mesh's own
 // commands read.
@@ -44,7 +45,7 @@ func CleanEnvironment(environ []string) []string {
 			"DETAILS_HOSTNAME", "RATINGS_HOSTNAME", "REVIEWS_HOSTNAME", "DETAILS_SERVICE_PORT", "RATINGS_SERVICE_PORT", "REVIEWS_SERVICE_PORT":
 			continue
 		}
-		if strings.HasPrefix(key, "ISTIO_META") && key != onDemandVariable {
+		if strings.HasPrefix(key, "ISTIO_META") && !slices.Contains(hostVariables, key) {
 			continue
 		}
 		out = append(out, pair)

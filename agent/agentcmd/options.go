@@ -27,7 +27,7 @@ type options struct {
 	labels                           map[string]string
 	inbound                          []string
 	bind, httpProxy, adminIP         string
-	execProbes                       bool
+	execProbes, defaultDNSCapture    bool
 	adminPort, healthPort, statsPort uint16
 }
 
@@ -57,6 +57,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.httpProxy, "http-proxy", "", "IP:PORT of the explicit proxy port for the application's own requests")
 	fs.StringVar(&o.adminIP, "admin-ip", "", "address of the proxy's admin API (default the workload's)")
 	fs.BoolVar(&o.execProbes, "exec-probes", false, "run the command that a WorkloadGroup gives as its probe, as this user")
+	fs.BoolVar(&o.defaultDNSCapture, "default-dns-capture", false, "answer the workload's DNS queries at 127.0.0.1:15053 where nothing says whether to (ISTIO_META_DNS_CAPTURE)")
 	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
 	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
 	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
@@ -125,6 +126,7 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 		Dir:          first(o.configPath, pc.ConfigPath, "./etc/istio/proxy"),
 		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: first(o.healthPort, pc.StatusPort), StatsPort: o.statsPort,
 		Concurrency: first(o.concurrency, pc.Concurrency), DefaultConcurrency: o.defaultConcurrency,
+		DefaultDNSCapture: o.defaultDNSCapture,
 	}
 	cfg.Group, _ = meta["AUTO_REGISTER_GROUP"].(string)
 	cfg.Probe, cfg.ProbeTargets, cfg.ExecProbes = pc.ReadinessProbe, o.targets(), o.execProbes

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// Where captured connections arrive, as in a pod of Istio's.
+// Where captured connections and queries arrive, as in a pod of Istio's.
 const (
 	OutboundPort = 15001
 	InboundPort  = 15006
+	DNSPort      = 15053 // of loopback
 )
 
 // Rules say which connections are captured. Where several rules speak, the exclusion counts.
@@ -21,8 +22,12 @@ type Rules struct {
 	// User is the one whose outbound connections are captured; nil: everybody's, as in a pod, but for those of ExceptUsers and ExceptGroups, which are the proxy's.
 	User                      *uint32
 	ExceptUsers, ExceptGroups []uint32
-	// Outbound is what is captured of where connections go. Those to 127.0.0.0/8 never are.
+	// Outbound is what is captured of where connections go. Those to 127.0.0.0/8 and ::1 never are.
 	Outbound Outbound
+	// IPv6 says that the proxy takes connections of IPv6; else they are left alone. Queries are redirected all the same.
+	IPv6 bool
+	// DNS says that queries, UDP and TCP to port 53 of whatever address, go to the agent's name server; not if Outbound leaves the port out.
+	DNS bool
 	// Inbound is what is captured of what comes from other machines.
 	Inbound Inbound
 }
@@ -30,7 +35,7 @@ type Rules struct {
 // Outbound are destinations, in the terms of Istio's annotations traffic.sidecar.istio.io/includeOutboundIPRanges, excludeOutboundIPRanges, includeOutboundPorts and
 // excludeOutboundPorts (https://istio.io/latest/docs/reference/config/annotations/).
 type Outbound struct {
-	Ranges       []netip.Prefix // IPv4; none: nothing by its address
+	Ranges       []netip.Prefix // none: nothing by its address
 	ExceptRanges []netip.Prefix
 	Ports        []uint16 // captured whatever their address
 	ExceptPorts  []uint16
@@ -44,10 +49,11 @@ type Inbound struct {
 }
 
 // AllRanges is every address.
-func AllRanges() []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)} }
+func AllRanges() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+}
 
-// ParseRanges reads a list of ranges in CIDR form separated by commas, "*" for all, as Istio's annotations have it; "" is none. Ranges of IPv6 are refused, since
-// nothing of IPv6 is captured.
+// ParseRanges reads a list of ranges in CIDR form separated by commas, "*" for all, as Istio's annotations have it; "" is none.
 func ParseRanges(text string) ([]netip.Prefix, error) {
 	if strings.TrimSpace(text) == "*" {
 		return AllRanges(), nil
@@ -58,8 +64,8 @@ func ParseRanges(text string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("range %q: want ADDRESS/BITS, such as 10.0.0.0/8, or * for all", item)
 		}
-		if !p.Addr().Is4() {
-			return nil, fmt.Errorf("range %q: IPv6 is not captured", item)
+		if p.Addr().Is4In6() {
+			return nil, fmt.Errorf("range %q: write it as IPv4", item)
 		}
 		out = append(out, p.Masked())
 	}
@@ -103,7 +109,7 @@ func (r *Rules) Validate() error {
 	if r.Name == "" {
 		return errors.New("capture: BUG: rules without a name")
 	}
-	if r.User == nil && len(r.ExceptUsers)+len(r.ExceptGroups) == 0 && len(r.Outbound.Ranges)+len(r.Outbound.Ports) > 0 {
+	if r.User == nil && len(r.ExceptUsers)+len(r.ExceptGroups) == 0 && (r.DNS || len(r.Outbound.Ranges)+len(r.Outbound.Ports) > 0) {
 		return errors.New("capture: everybody's connections would be, the proxy's among them; say which user or group is the proxy's")
 	}
 	return nil

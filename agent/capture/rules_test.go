@@ -8,8 +8,8 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "[]", "*": "[0.0.0.0/0]", "10.0.0.0/8, 192.168.7.9/16": "[10.0.0.0/8 192.168.0.0/16]", "10.0.0.1": "want ADDRESS/BITS", "x": "want ADDRESS/BITS",
-		"10.0.0.0/8,*": "want ADDRESS/BITS", "fd00::/8": "IPv6 is not captured",
+		"": "[]", "*": "[0.0.0.0/0 ::/0]", "10.0.0.0/8, 192.168.7.9/16": "[10.0.0.0/8 192.168.0.0/16]", "10.0.0.1": "want ADDRESS/BITS", "x": "want ADDRESS/BITS",
+		"10.0.0.0/8,*": "want ADDRESS/BITS", "fd00::7/8": "[fd00::/8]", "::ffff:10.0.0.0/104": "write it as IPv4",
 	} {
 		got, err := ParseRanges(text)
 		if s := fmt.Sprint(got, err); !strings.Contains(s, want) {
@@ -35,10 +35,11 @@ func TestTheProxyIsNeverCaptured(t *testing.T) {
 	all := Outbound{Ranges: AllRanges()}
 	user := uint32(7)
 	for want, r := range map[string]Rules{
-		"":                     {Name: "a", Outbound: all, User: &user},
-		"which user or group":  {Name: "a", Outbound: all},
-		"which user or group ": {Name: "a", Outbound: Outbound{Ports: []uint16{80}}},
-		"without a name":       {Outbound: all, User: &user},
+		"":                      {Name: "a", Outbound: all, User: &user},
+		"which user or group":   {Name: "a", Outbound: all},
+		"which user or group ":  {Name: "a", Outbound: Outbound{Ports: []uint16{80}}},
+		"which user or group  ": {Name: "a", DNS: true},
+		"without a name":        {Outbound: all, User: &user},
 	} {
 		err := r.Validate()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want))) {

@@ -75,7 +75,7 @@ func Listen(cfg Config) (*Server, error) {
 			continue
 		}
 		if err != nil {
-			s.close()
+			s.Close()
 			return nil, fmt.Errorf("serve DNS: %w", err)
 		}
 		s.bound = append(s.bound, b)
@@ -99,7 +99,8 @@ func bind(at netip.AddrPort) (bound, error) {
 	return bound{udp, netutil.LimitListener(tcp, maxConnections)}, nil
 }
 
-func (s *Server) close() {
+// Close gives up the sockets of a server that is not to Run.
+func (s *Server) Close() {
 	for _, b := range s.bound {
 		b.udp.Close()
 		b.tcp.Close()

@@ -135,19 +135,18 @@ func exchange(ctx context.Context, network, server string, q *dns.Msg, timeout t
 	}
 	for {
 		m, err := c.ReadMsg()
+		var broken net.Error
 		switch {
 		case err == nil && answers(m, asked):
 			m.Id = q.Id
 			return m, nil
-		case err == nil || network == "udp" && m != nil:
-			// Not an answer to this: somebody else's, or rubbish. The real one may come yet.
-			if network == "tcp" {
-				return nil, fmt.Errorf("name server %s: answers something else", server)
-			}
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("name server %s: %w", server, ctx.Err())
+		case network == "udp" && !errors.As(err, &broken):
+			// Somebody else's answer, or rubbish. The real one may come yet.
+		case err == nil:
+			return nil, fmt.Errorf("name server %s answers something else", server)
 		default:
-			if ctx.Err() != nil {
-				err = ctx.Err()
-			}
 			return nil, fmt.Errorf("name server %s: %w", server, err)
 		}
 	}

@@ -3,10 +3,15 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +20,9 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/test/internal/testnet"
 )
 
 const (
@@ -25,20 +33,27 @@ const (
 )
 
 func fetchAndPrint(url string) int {
-	resp, err := http.Get(url)
+	var remote net.Addr
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { remote = c.Conn.RemoteAddr() }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	defer resp.Body.Close()
-	fmt.Println(resp.StatusCode, resp.Header.Get("server"))
+	fmt.Println(resp.StatusCode, resp.Header.Get("server"), remote)
 	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
 		return 1
 	}
 	return 0
 }
 
-// setupOwnNet makes all of 10.0.0.0/8 this machine, as 127.0.0.0/8 is.
+// setupOwnNet makes all of 10.0.0.0/8 this machine, as 127.0.0.0/8 is, has the rest of the world beyond it, and names from a name server of the test's alone.
 func setupOwnNet() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -51,7 +66,17 @@ func setupOwnNet() error {
 	if err != nil {
 		return err
 	}
-	return netlink.AddrAdd(lo, ten)
+	if err := netlink.AddrAdd(lo, ten); err != nil {
+		return err
+	}
+	_, everywhere, err := net.ParseCIDR("0.0.0.0/0")
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: everywhere}); err != nil { // nothing is there, but one may set out for it
+		return err
+	}
+	return testnet.OwnNames()
 }
 
 // A program that knows nothing of proxies calls an address of the mesh: its connection is redirected, and gets to the service with mutual TLS. All of it
@@ -96,4 +121,147 @@ spec: {mtls: {mode: STRICT}}
 	if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("refused")) {
 		t.Errorf("after the end: %v\n%s", err, out)
 	}
+}
+
+// fetcher is a program under `lateen run` that knows nothing of the mesh, and fetches what the test tells it to.
+type fetcher struct {
+	t   *testing.T
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+// startFetcher runs one whose connections and queries are redirected, until the test ends.
+func startFetcher(t *testing.T, flags ...string) *fetcher {
+	t.Helper()
+	client := filepath.Join(openDir(t), "client")
+	copyProgram(t, "/proc/self/exe", client)
+	// Each fetch is a process of its own, which remembers no name.
+	args := append([]string{"--state-dir", shared.state, "run", "-n", "istioinaction", "--name", "fetcher", "--drain-time", "1ms", "--capture-user", "nobody"}, flags...)
+	cmd := exec.Command(shared.bin, append(args, "--", "sh", "-c", "while read url; do "+fetchVariable+"=$url "+client+" | tr '\\n' ' '; echo; done")...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close() // which ends the command
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &fetcher{t, in, bufio.NewScanner(out)}
+}
+
+// fetch returns what came of a URL, in a line: status, server, the address that was called, and the body; or the error.
+func (c *fetcher) fetch(url string) string {
+	c.t.Helper()
+	if _, err := fmt.Fprintln(c.in, url); err != nil {
+		c.t.Fatal(err)
+	}
+	if !c.out.Scan() {
+		c.t.Fatalf("the program has ended: %v", c.out.Err())
+	}
+	return c.out.Text()
+}
+
+// gets wants all of the words in what comes of a URL.
+func (c *fetcher) gets(url string, words ...string) {
+	c.t.Helper()
+	eventually(c.t, settleTime, func() error {
+		got := c.fetch(url)
+		for _, word := range words {
+			if !strings.Contains(got, word) {
+				return fmt.Errorf("%s: %.300s: no %q", url, got, word)
+			}
+		}
+		return nil
+	})
+}
+
+// A program that knows nothing of a mesh calls its services by name, with nothing in /etc/hosts: in short forms, a TCP service that has no address but of the mesh's giving,
+// and what is outside of the mesh. It goes on when the control plane is gone.
+func TestRunCapturedByName(t *testing.T) {
+	if !inOwnNet(t) {
+		return
+	}
+	stop, err := testnet.Names(map[string][]string{"www.outside.test": {"10.77.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	outside := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from outside") })}
+	l, err := net.Listen("tcp", "10.77.0.1:8077")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = outside.Serve(l) }()
+	defer func() { outside.Close(); <-served }()
+	app, err := netip.ParseAddrPort(shared.app(t, "catalog-v1-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared.applyText(t, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: tcp, namespace: istioinaction}
+spec:
+  hosts: [items.tcp.test]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{number: 9077, name: tcp, protocol: TCP}]
+  endpoints: [{address: %s, ports: {tcp: %d}}]
+`, app.Addr(), app.Port()))
+	c := startFetcher(t)
+	for _, name := range []string{"catalog.istioinaction", "catalog", "catalog.istioinaction.svc.cluster.local"} {
+		c.gets("http://"+name+"/items", "200 istio-envoy 240.240.", "Harbour Lateen")
+	}
+	c.gets("http://items.tcp.test:9077/items", "200", "240.240.", ":9077", "Harbour Lateen")
+	c.gets("http://www.outside.test:8077/", "200", "10.77.0.1:8077", "from outside")
+	c.gets("http://nobody.outside.test/", "no such host")
+
+	stopControlPlane(t)
+	c.gets("http://catalog.istioinaction/items", "200 istio-envoy 240.240.", "Harbour Lateen")
+	c.gets("http://www.outside.test:8077/", "200", "10.77.0.1:8077", "from outside")
+}
+
+// stopControlPlane kills it, and has nobody start it again until the test ends.
+func stopControlPlane(t *testing.T) {
+	t.Helper()
+	run, err := runfile.Read(shared.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(run.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(run.PID, syscall.SIGCONT) })
+	pid, err := shared.pid("control-plane")
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Queries are left to the system where the host says so, or the mesh; the host has the last word.
+func TestRunCapturedWithoutDNS(t *testing.T) {
+	if !inOwnNet(t) {
+		return
+	}
+	stop, err := testnet.Names(map[string][]string{"www.outside.test": {"10.77.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	c := startFetcher(t, "--capture-dns=false")
+	c.gets("http://catalog.istioinaction/items", "no such host")
 }

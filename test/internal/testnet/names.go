@@ -14,6 +14,11 @@ func ServeNames(addresses map[string][]string) (stop func(), err error) {
 	if why := Missing(); why != "" {
 		return nil, errors.New(why)
 	}
+	return Names(addresses)
+}
+
+// Names is ServeNames for a process that has called OwnNames itself.
+func Names(addresses map[string][]string) (stop func(), err error) {
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:53")
 	if err != nil {
 		return nil, err

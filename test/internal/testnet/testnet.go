@@ -112,9 +112,17 @@ func setup() error {
 	if err := netlink.AddrAdd(lo, ten); err != nil {
 		return fmt.Errorf("10.0.0.0/8: %w", err)
 	}
+	if err := local6(lo); err != nil {
+		return fmt.Errorf("%s: %w", Network6, err)
+	}
 	if err := capture(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
+	return OwnNames()
+}
+
+// OwnNames makes a name server on 127.0.0.1 the only one, and no name known without one, for a process that has a mount namespace of its own.
+func OwnNames() error {
 	// What is mounted here nobody else sees.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mount: %w", err)
@@ -123,6 +131,29 @@ func setup() error {
 		return err
 	}
 	return replace("/etc/hosts", "127.0.0.1 localhost\n")
+}
+
+// Network6 is IPv6's counterpart of 10.0.0.0/8: all of it is this machine. Address6 is the one of it that a socket can be bound to.
+const (
+	Network6 = "fd10::/16"
+	Address6 = "fd10::1"
+)
+
+func local6(lo netlink.Link) error {
+	_, network, err := net.ParseCIDR(Network6)
+	if err != nil {
+		return err
+	}
+	own, err := netlink.ParseAddr(Address6 + "/128")
+	if err != nil {
+		return err
+	}
+	own.Flags = unix.IFA_F_NODAD // at once
+	if err := netlink.AddrAdd(lo, own); err != nil {
+		return err
+	}
+	// Other than with IPv4, an address brings no more than itself.
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: network, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST})
 }
 
 // capture sends what carries a mark to a proxy's port, which learns from the kernel where it was going.
@@ -154,6 +185,9 @@ func replace(path, text string) error {
 	}
 	defer f.Close()
 	defer os.Remove(f.Name()) // the mount keeps it
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
 	if _, err := f.WriteString(text); err != nil {
 		return err
 	}
