@@ -27,6 +27,8 @@ type shortListener struct {
 	// HCM is merged over the default connection manager; Filters come before the router.
 	HCM     map[string]any `json:"hcm"`
 	Filters []any          `json:"filters"`
+	// Router is the router's configuration.
+	Router map[string]any `json:"router"`
 	// Routes are those of one virtual host for all domains, unless VirtualHosts are given.
 	Routes       []any          `json:"routes"`
 	VirtualHosts []any          `json:"virtual_hosts"`
@@ -125,7 +127,7 @@ func (p *place) hcm(l *shortListener) map[string]any {
 		hosts = []any{map[string]any{"name": "all", "domains": []any{"*"}, "routes": routes}}
 	}
 	table := merge(map[string]any{"name": "local", "virtual_hosts": hosts}, l.RouteConfig)
-	router := map[string]any{"name": "envoy.filters.http.router", "typed_config": map[string]any{"@type": routerType}}
+	router := map[string]any{"name": "envoy.filters.http.router", "typed_config": merge(map[string]any{"@type": routerType}, l.Router)}
 	m := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": l.Name, "delayed_close_timeout": "0s", "http_filters": append(append([]any{}, l.Filters...), router),

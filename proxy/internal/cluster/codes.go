@@ -69,6 +69,21 @@ func (l *Local) countCode(kind, code int) {
 	}
 	l.shard.Add(*c, 1)
 	l.shard.Add(t.class, 1)
+	l.countCompleted(kind)
+}
+
+// CountUncoded is CountResponse without upstream_rq_<c>xx and upstream_rq_<code>. As in Envoy those under "internal." and
+// "external." stay.
+func (l *Local) CountUncoded(code int, internal bool) {
+	l.countCompleted(codesAll)
+	if internal {
+		l.countCode(codesInternal, code)
+	} else {
+		l.countCode(codesExternal, code)
+	}
+}
+
+func (l *Local) countCompleted(kind int) {
 	if kind == codesAll { // a fixed statistic of the cluster
 		l.Inc(RqCompleted)
 		return

@@ -138,7 +138,7 @@ func (s *setup) start(t testing.TB) *proxy {
 	deps := hcm.Deps{Workers: 1, Direction: xdsresource.DirectionOutbound, Stats: p.store, Logger: log}
 	deps.ListenerStats = p.store.Scope("listener").Tagged("envoy.listener_address", "l")
 	deps.Filters = append(deps.Filters, s.filters...)
-	deps.Filters = append(deps.Filters, httpfilter.Named{Name: "envoy.filters.http.router", Factory: router.New(router.Config{}, router.Deps{Clusters: p.cm})})
+	deps.Filters = append(deps.Filters, httpfilter.Named{Name: "envoy.filters.http.router", Factory: router.New(&router.Config{}, router.Deps{Clusters: p.cm})})
 	if s.logText != "" {
 		p.log = t.TempDir() + "/access.log"
 		files := accesslog.NewFiles(p.store, log)

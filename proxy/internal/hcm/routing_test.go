@@ -238,10 +238,10 @@ func TestCORS(t *testing.T) {
 	var calls atomic.Int32
 	s := base(httpServer(t, func(w http.ResponseWriter, r *http.Request) { calls.Add(1); echo(w, r) }))
 	s.filters = named(cors.Name, cors.New(stats.Scope{}))
-	s.routes[0].FilterConfigs = map[string]any{cors.Name: &cors.Policy{
+	yes := true
+	s.routes[0].FilterConfigs = map[string]any{cors.Name: &xdsresource.CORSPolicy{
 		Origins:      []xdsresource.StringMatch{{Value: "https://a.example"}},
-		AllowMethods: "GET,POST", AllowHeaders: "x-a", ExposeHeaders: "x-b", MaxAge: "60", AllowCredentials: true,
-		ForwardNotMatchingPreflights: true,
+		AllowMethods: "GET,POST", AllowHeaders: "x-a", ExposeHeaders: "x-b", MaxAge: "60", AllowCredentials: &yes,
 	}}
 	c := s.start(t).dial()
 	const preflight = "OPTIONS / HTTP/1.1\r\nhost: a\r\norigin: https://a.example\r\naccess-control-request-method: GET\r\n\r\n"

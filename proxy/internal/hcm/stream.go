@@ -337,7 +337,12 @@ func (s *stream) Peek() (*route.Entry, *route.Target) {
 	if e == nil || e.Forward == nil {
 		return e, nil
 	}
-	return e, e.Forward.Pick(s.random)
+	return e, e.Forward.Pick(s.hashInput(), s.random)
+}
+
+// hashInput is what a choice among clusters may look at.
+func (s *stream) hashInput() route.HashInput {
+	return route.HashInput{Headers: &s.req, Source: s.info.RemoteAddr().Addr(), State: &s.info}
 }
 
 // Target implements httpfilter.Stream.

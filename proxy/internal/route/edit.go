@@ -10,7 +10,7 @@ import (
 // CompileHost compiles a virtual host that came apart from the table's route configuration, of
 // which it inherits. Whether requests use it can be asked.
 func (t *Table) CompileHost(cfg *xdsresource.VirtualHost) (*VirtualHost, error) {
-	c := compiler{t.Config}
+	c := compiler{cfg: t.Config}
 	v, err := c.virtualHost(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("virtual host %q: %w", cfg.Name, err)

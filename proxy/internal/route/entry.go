@@ -82,7 +82,7 @@ type Forward struct {
 	// Retry is the route's policy, else its virtual host's; nil: no retries by configuration.
 	Retry *xdsresource.RetryPolicy
 	// Mirrors are the route's or its virtual host's, else its table's. (It hides those of the action.)
-	Mirrors []xdsresource.MirrorPolicy
+	Mirrors []Mirror
 	// HedgeTries: when a try's time is over another is made beside it.
 	HedgeTries bool
 	// Targets are the clusters to choose from; one, unless weighted.
@@ -91,8 +91,11 @@ type Forward struct {
 	keyed   bool // the runtime may override a weight
 }
 
-func newForward(a *xdsresource.RouteAction) *Forward {
-	return &Forward{RouteAction: a, Retry: a.Retry, Mirrors: a.Mirrors}
+// Mirror is a compiled mirror policy.
+type Mirror struct {
+	*xdsresource.MirrorPolicy
+	// Headers are its changes to the copy's headers.
+	Headers Mutations
 }
 
 // Target is a cluster that a route leads to, with everything that depends on it.
@@ -116,7 +119,7 @@ type Target struct {
 // route, for a NACK.
 func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
 	t := &Table{Config: cfg, hosts: newHosts()}
-	c := compiler{cfg}
+	c := compiler{cfg: cfg}
 	for _, vh := range cfg.VirtualHosts {
 		v, err := c.virtualHost(vh)
 		if err == nil {
@@ -130,7 +133,11 @@ func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
 	return t, nil
 }
 
-type compiler struct{ cfg *xdsresource.RouteConfig }
+type compiler struct {
+	cfg *xdsresource.RouteConfig
+	// shared are compiled mirrors, by the first of their policies: those of tables and virtual hosts are many routes'.
+	shared map[*xdsresource.MirrorPolicy][]Mirror
+}
 
 func (c *compiler) virtualHost(cfg *xdsresource.VirtualHost) (*VirtualHost, error) {
 	v := &VirtualHost{VirtualHost: cfg}
@@ -201,15 +208,19 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	if e.host, err = compileFormat("route.host_rewrite", r.Forward.HostRewrite.Format); err != nil {
 		return nil, err
 	}
-	f := newForward(r.Forward)
+	f := &Forward{RouteAction: r.Forward, Retry: r.Forward.Retry}
 	if f.Limits, err = CompileRateLimits(r.Forward.RateLimits); err != nil {
 		return nil, fmt.Errorf("rate_limits%w", err)
 	}
 	if f.Retry == nil {
 		f.Retry = v.Retry
 	}
-	if f.Mirrors == nil {
-		f.Mirrors = cfg.Mirrors
+	policies := r.Forward.Mirrors
+	if policies == nil {
+		policies = cfg.Mirrors
+	}
+	if f.Mirrors, err = c.mirrors(policies); err != nil {
+		return nil, err
 	}
 	if f.HedgeTries = v.Hedge; f.Hedge != nil {
 		f.HedgeTries = *f.Hedge
@@ -240,6 +251,28 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 		return nil, errors.New("the weights of its clusters sum to 0")
 	}
 	return e, nil
+}
+
+func (c *compiler) mirrors(policies []xdsresource.MirrorPolicy) ([]Mirror, error) {
+	if len(policies) == 0 {
+		return nil, nil
+	}
+	if out := c.shared[&policies[0]]; out != nil {
+		return out, nil
+	}
+	out := make([]Mirror, len(policies))
+	for i := range policies {
+		ms, err := CompileMutations(policies[i].RequestHeaders)
+		if err != nil {
+			return nil, fmt.Errorf("request_mirror_policies[%d].request_headers_mutations%w", i, err)
+		}
+		out[i] = Mirror{&policies[i], ms}
+	}
+	if c.shared == nil {
+		c.shared = map[*xdsresource.MirrorPolicy][]Mirror{}
+	}
+	c.shared[&policies[0]] = out
+	return out, nil
 }
 
 func (c *compiler) target(e *Entry, w *xdsresource.WeightedCluster) (Target, error) {
@@ -361,41 +394,6 @@ func (v *VirtualHost) needsTLS(r *Request) bool {
 
 // VirtualHosts returns the compiled virtual hosts in the order of the configuration.
 func (t *Table) VirtualHosts() []*VirtualHost { return t.vhosts }
-
-// Pick chooses among the clusters of a forwarding route by the request's random number.
-func (f *Forward) Pick(random uint64) *Target {
-	if len(f.Targets) == 1 {
-		return &f.Targets[0]
-	}
-	total := f.total
-	if f.keyed {
-		if total = f.weights(); total == 0 {
-			return &f.Targets[0]
-		}
-	}
-	n := random % total
-	for i := range f.Targets {
-		w := f.Targets[i].weight()
-		if n < w {
-			return &f.Targets[i]
-		}
-		n -= w
-	}
-	return &f.Targets[len(f.Targets)-1]
-}
-
-// weights is the sum of what the runtime makes of the weights.
-func (f *Forward) weights() (sum uint64) {
-	for i := range f.Targets {
-		sum += f.Targets[i].weight()
-	}
-	return sum
-}
-
-// weight is what holds now. More than 32 bits cannot be configured, and would overflow the sum.
-func (t *Target) weight() uint64 {
-	return min(t.weightKey.Uint(uint64(t.Weight)), 1<<32-1)
-}
 
 // ClusterName returns the name of the target's cluster; empty when it should be named by a
 // header that the request does not have. Only the latter kind allocates.

@@ -17,6 +17,8 @@ type HashInput struct {
 	Source     netip.Addr  // of the client, as it was judged
 	Connection Connection
 	State      State // nil: there is none
+	// AsSent: no cookies are made.
+	AsSent bool
 }
 
 // Hash is Hash by the route's policies.
@@ -47,7 +49,7 @@ func Hash(policies []xdsresource.HashPolicy, in HashInput, made []*xdsresource.H
 			n, have = hashHeader(h, a.Header, a.Rewrite)
 		case a.Cookie != nil:
 			v, _ = Cookie(h, a.Cookie.Name)
-			if len(v) == 0 && a.Cookie.TTL != nil {
+			if len(v) == 0 && a.Cookie.TTL != nil && !in.AsSent {
 				v = in.Connection.appendValue(p.scratch())
 				made = append(made, a.Cookie)
 			}

@@ -32,7 +32,7 @@ func TestHashCookieIsMade(t *testing.T) {
 		{"sent empty", xdsresource.HashCookie{Name: "s", TTL: &session}, "cookie: s=", `s="` + value + `"; HttpOnly`, true},
 		{"sent empty, not made", xdsresource.HashCookie{Name: "s"}, "cookie: s=", "", false},
 	} {
-		f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &test.cookie}}})
+		f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &test.cookie}}})
 		hash, ok, made := f.Hash(HashInput{Headers: get("/", test.request).Headers, Source: netip.Addr{}, Connection: c}, nil)
 		var answer header.Map
 		for _, k := range made {
@@ -54,7 +54,7 @@ func TestHashCookieIsMade(t *testing.T) {
 
 func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
 	ttl := time.Minute
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
+	f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
 		{Header: header.KeyOf("x-user"), Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s", TTL: &ttl}}}})
 	if _, _, made := f.Hash(HashInput{Headers: get("/", "x-user: a").Headers, Source: netip.Addr{}, Connection: Connection{}}, nil); len(made) != 0 {
 		t.Errorf("made %v", made)
@@ -62,7 +62,7 @@ func TestHashTerminalMakesNoFurtherCookie(t *testing.T) {
 }
 
 func TestHashHeaderRewrite(t *testing.T) {
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
+	f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
 		{Header: header.KeyOf("x-user"), Rewrite: &xdsresource.RegexRewrite{Regex: regexp.MustCompile(`^([a-z]+)-\d+$`), Substitution: "${1}"}}}})
 	var got []uint64
 	for _, v := range []string{"ann-1", "ann-22", "ann", "bob-1", "ann-x"} {
@@ -81,7 +81,7 @@ func TestHashHeaderRewrite(t *testing.T) {
 }
 
 func TestHashFilterState(t *testing.T) {
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{State: "k"}}})
+	f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{State: "k"}}})
 	for _, test := range []struct {
 		state State
 		want  bool
@@ -101,7 +101,7 @@ func TestHashFilterState(t *testing.T) {
 
 // TestHashHeaderOfSeveralValues: their order means nothing, but where one ends does.
 func TestHashHeaderOfSeveralValues(t *testing.T) {
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
+	f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
 	hash := func(headers ...string) uint64 {
 		h, _, _ := f.Hash(HashInput{Headers: get("/", headers...).Headers}, nil)
 		return h
@@ -116,8 +116,8 @@ func TestHashHeaderOfSeveralValues(t *testing.T) {
 // not.
 func TestHashTerminalEndsWithAnEarlierHash(t *testing.T) {
 	last := xdsresource.HashPolicy{Header: header.KeyOf(":method")}
-	only := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
-	ends := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}, {Query: "q", Terminal: true}, last}})
+	only := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}}})
+	ends := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Header: header.KeyOf("x-user")}, {Query: "q", Terminal: true}, last}})
 	in := HashInput{Headers: get("/", "x-user: a").Headers}
 	want, _, _ := only.Hash(in, nil)
 	if got, ok, _ := ends.Hash(in, nil); !ok || got != want {
@@ -127,3 +127,5 @@ func TestHashTerminalEndsWithAnEarlierHash(t *testing.T) {
 		t.Error("a terminal policy without a hash ended the list")
 	}
 }
+
+func forwardOf(a *xdsresource.RouteAction) *Forward { return &Forward{RouteAction: a} }

@@ -295,7 +295,7 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	fwd := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}}})
+	fwd := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{{Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}}})
 	red := one(f, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/a"}, Redirect: &xdsresource.RedirectAction{HTTPS: true, HasPrefixRewrite: true, StripQuery: true}}).vhosts[0].Entries[0]
 	f.Fuzz(func(t *testing.T, host, path, name, value string) {
 		h := &header.Map{}

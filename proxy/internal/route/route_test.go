@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -251,7 +253,7 @@ func TestWeights(t *testing.T) {
 	f := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/"}, Forward: a}).Match(get("/")).Forward
 	got := map[string]int{}
 	for r := range uint64(1000) {
-		got[f.Pick(r).Cluster]++
+		got[f.Pick(HashInput{}, r).Cluster]++
 	}
 	if got["v1"] != 900 || got["v2"] != 100 || len(got) != 2 {
 		t.Error(got)
@@ -263,10 +265,39 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// TestWeightBy: what of a request stands for the random number, which is 0 here.
+func TestWeightBy(t *testing.T) {
+	byHeader := xdsresource.WeightBy{Header: header.KeyOf("X-Number")}
+	byHash := xdsresource.WeightBy{Hash: true}
+	ttl := time.Minute
+	for _, test := range []struct {
+		name    string
+		by      xdsresource.WeightBy
+		headers []string
+		number  uint64
+	}{
+		{"nothing", xdsresource.WeightBy{}, []string{"x-number: 7", "x-user: ann"}, 0},
+		{"header", byHeader, []string{"x-number: 7"}, 7},
+		{"header that is too large", byHeader, []string{"x-number: 99999999999999999999"}, 0},
+		{"header that is no number", byHeader, []string{"x-number: -7"}, 0},
+		{"header twice", byHeader, []string{"x-number: 7", "x-number: 7"}, 0},
+		{"no header", byHeader, nil, 0},
+		{"hash", byHash, []string{"x-user: ann"}, lb.Hash([]byte("ann"))},
+		{"hash of a cookie", byHash, []string{"cookie: c=ann"}, lb.Hash([]byte("ann"))},
+		{"no hash: the cookie has yet to be made", byHash, nil, 0},
+	} {
+		f := forwardOf(&xdsresource.RouteAction{WeightBy: test.by, Hash: []xdsresource.HashPolicy{
+			{Header: header.KeyOf("x-user")}, {Cookie: &xdsresource.HashCookie{Name: "c", TTL: &ttl}}}})
+		if got := f.number(HashInput{Headers: get("/", test.headers...).Headers}, 0); got != test.number {
+			t.Errorf("%s: %d, want %d", test.name, got, test.number)
+		}
+	}
+}
+
 func TestClusterHeader(t *testing.T) {
 	tbl := one(t, &xdsresource.Route{Match: xdsresource.RouteMatch{Path: "/"}, Forward: &xdsresource.RouteAction{ClusterHeader: "x-cluster"}})
 	r := get("/", "x-cluster: web")
-	tg := tbl.Match(r).Forward.Pick(0)
+	tg := tbl.Match(r).Forward.Pick(HashInput{}, 0)
 	if tg.ClusterName(r.Headers) != "web" || tg.ClusterName(get("/").Headers) != "" {
 		t.Error("cluster_header")
 	}
@@ -389,7 +420,7 @@ func TestHeaderOps(t *testing.T) {
 	r := get("/", "x-gone: 1", "x-gone: 2", "x-again: old", "x-list: a", "x-there: old", "x-there2: old", "user-agent: curl")
 	tbl := compile(t, cfg)
 	e := tbl.Match(r)
-	e.Forward.Pick(0).RequestOps.Apply(r.Headers, &format.Context{Request: r.Headers})
+	e.Forward.Pick(HashInput{}, 0).RequestOps.Apply(r.Headers, &format.Context{Request: r.Headers})
 	var got []string
 	for i := range r.Headers.Len() {
 		if id, n, v := r.Headers.At(i); !id.Pseudo() {
@@ -415,7 +446,7 @@ func TestHeaderOps(t *testing.T) {
 }
 
 func TestHash(t *testing.T) {
-	f := newForward(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
+	f := forwardOf(&xdsresource.RouteAction{Hash: []xdsresource.HashPolicy{
 		{Header: header.KeyOf("x-user"), Terminal: true}, {Cookie: &xdsresource.HashCookie{Name: "s"}}, {Query: "q"}, {SourceIP: true}}})
 	src := netip.MustParseAddr("10.0.0.1")
 	hash := func(r *Request) uint64 {
@@ -451,7 +482,7 @@ func TestMatchAllocations(t *testing.T) {
 	ctx := &format.Context{Request: r.Headers}
 	f := func() {
 		e := tbl.Match(r)
-		tg := e.Forward.Pick(1)
+		tg := e.Forward.Pick(HashInput{}, 1)
 		tg.RequestOps.Apply(r.Headers, ctx)
 		r.Headers.RemoveName("x-from")
 		r.Headers.RemoveName("x-fix")

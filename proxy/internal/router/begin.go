@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
@@ -59,6 +60,14 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	info.UpstreamCluster, info.Cluster = name, r.local.Config()
 	r.nameVirtualCluster()
 	r.high = r.forward.PriorityHigh
+	if bad := r.cfg.malformed(h); bad != nil {
+		v, _ := h.GetKey(bad.Key)
+		r.reply(httpfilter.Reply{
+			Code: http.StatusBadRequest, Body: fmt.Sprintf("invalid header '%s' with value '%s'", bad.Key.Name, v),
+			Details: "request_headers_failed_strict_check{" + bad.Key.Name + "}", Flags: streaminfo.InvalidEnvoyRequestHeaders,
+		})
+		return
+	}
 	if n := r.local.Config().Keys.Maintenance.Uint(0); n > 0 && r.loop.Rand()%100 < n {
 		r.maintenance()
 		return

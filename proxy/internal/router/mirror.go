@@ -82,9 +82,13 @@ func (u unasked) HashBy(policies []xdsresource.HashPolicy) (hash uint64, ok bool
 
 // copyHead makes the mirror's head as Envoy's shadow writer does: host with "-shadow", the proxy's address behind the client's, a span
 // of its own.
-func (r *router) copyHead(m *mirror, p *xdsresource.MirrorPolicy) {
+func (r *router) copyHead(m *mirror, p *route.Mirror) {
 	r.h.CopyTo(&m.h)
-	if !p.DisableShadowHostSuffix {
+	p.Headers.Apply(&m.h, &r.ctx)
+	switch {
+	case p.Host != "":
+		m.h.SetString(header.Authority, p.Host)
+	case !p.DisableShadowHostSuffix:
 		m.h.Set(header.Authority, shadowHost(m.h.Value(header.Authority)))
 	}
 	if r.localAddress.IsValid() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -83,7 +84,11 @@ func (r *router) countResponse(code int) {
 	if r.cfg.NoDynamicStats || r.s.Info().HealthCheck {
 		return
 	}
-	r.local.CountResponse(code, r.internal())
+	if r.cfg.NoGRPCCodeStats && grpcstatus.Is(r.h.Value(header.ContentType)) {
+		r.local.CountUncoded(code, r.internal())
+	} else {
+		r.local.CountResponse(code, r.internal())
+	}
 	for _, t := range r.own() {
 		t.Answered(r.shard, code)
 	}

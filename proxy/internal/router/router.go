@@ -16,14 +16,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// Config is router.v3.Router as far as it is supported.
-type Config struct {
-	// SuppressEnvoyHeaders leaves out x-envoy-upstream-service-time, x-envoy-expected-rq-timeout-ms and the like.
-	SuppressEnvoyHeaders bool
-	// NoDynamicStats (dynamic_stats: false) leaves out what clusters count by response code, and the times of requests.
-	NoDynamicStats bool
-}
-
 // Deps are what a router needs of its proxy.
 type Deps struct {
 	Clusters *cluster.Manager
@@ -35,7 +27,7 @@ type Deps struct {
 }
 
 // New returns the factory of a chain's routers.
-func New(cfg Config, d Deps) httpfilter.Factory {
+func New(cfg *Config, d Deps) httpfilter.Factory {
 	f := &factory{cfg: cfg, deps: d}
 	if d.Stats != nil {
 		f.stats = d.Scope.Block(statSet)
@@ -45,7 +37,7 @@ func New(cfg Config, d Deps) httpfilter.Factory {
 }
 
 type factory struct {
-	cfg    Config
+	cfg    *Config
 	deps   Deps
 	stats  stats.Block
 	copies stats.Block
@@ -78,7 +70,7 @@ const (
 // router serves one request at a time. It is made once for a stream object and used again. It implements httpfilter.Terminal for the
 // client's side; attempts are the hosts' side.
 type router struct {
-	cfg          Config
+	cfg          *Config
 	loop         *eventloop.Loop
 	clusters     *cluster.LocalManager
 	localAddress netip.Addr

@@ -32,7 +32,11 @@ func (t *timeouts) read(r *router, h *header.Map) {
 	if p := r.forward.Retry; p != nil {
 		t.perTry, t.perTryIdle = p.PerTryTimeout, p.PerTryIdleTimeout
 	}
-	if d, ok := milliseconds(h.Value(header.XEnvoyUpstreamRqTimeoutMs)); ok {
+	asked := h.Value(header.XEnvoyUpstreamRqTimeoutMs)
+	if v, ok := h.GetKey(expectedKey); ok && r.cfg.RespectExpected {
+		asked = v
+	}
+	if d, ok := milliseconds(asked); ok {
 		t.global = d
 	}
 	if d, ok := milliseconds(h.Value(header.XEnvoyUpstreamRqPerTryTimeoutMs)); ok {

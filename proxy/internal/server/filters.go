@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
@@ -66,9 +65,9 @@ type place struct {
 // is a new line here.
 var httpFilters = map[string]httpFilter{
 	"envoy.extensions.filters.http.router.v3.Router": {
-		xdsresource.HTTPFilterType{Name: "envoy.filters.http.router", Terminal: true, OptionalConfig: true, Parse: parseRouter},
+		xdsresource.HTTPFilterType{Name: router.Name, Terminal: true, OptionalConfig: true, Parse: parseRouter},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
-			return router.New(cfg.(router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address, Stats: s.stats, Scope: at.scope}), nil
+			return router.New(cfg.(*router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address, Stats: s.stats, Scope: at.scope}), nil
 		},
 	},
 	"io.istio.http.peer_metadata.Config": {
@@ -310,25 +309,6 @@ func (s *Server) reporter(cfg any, l *xdsresource.Listener) (*istiostats.Reporte
 	return istiostats.New(cfg, istiostats.Deps{
 		Stats: s.stats, Workers: s.cfg.Workers, Own: *s.node.own, Direction: l.Direction, Logger: s.logger("filter"),
 	})
-}
-
-// parseRouter reads the router's configuration; nil stands for the defaults, as in files for
-// Envoy 1.19.
-func parseRouter(_ *xdsresource.Decoder, a *anypb.Any) (any, error) {
-	var m routerv3.Router
-	if a == nil {
-		return router.Config{}, nil
-	}
-	if err := a.UnmarshalTo(&m); err != nil {
-		return nil, err
-	}
-	if problems := xdsresource.CheckFields("", &m); len(problems) > 0 {
-		return nil, &xdsresource.Error{Type: "filter", Name: "envoy.filters.http.router", Problems: problems}
-	}
-	return router.Config{
-		SuppressEnvoyHeaders: m.GetSuppressEnvoyHeaders(),
-		NoDynamicStats:       m.GetDynamicStats() != nil && !m.GetDynamicStats().GetValue(),
-	}, nil
 }
 
 // parseTCPMetadataExchange reads Istio's network filter of that name, which comes as a

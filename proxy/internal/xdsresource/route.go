@@ -57,6 +57,7 @@ type VirtualHost struct {
 	Metadata                Metadata
 	RateLimits              []RateLimit
 	VirtualClusters         []VirtualCluster
+	CORS                    *CORSPolicy // the older field; nil: none
 }
 
 // VirtualCluster is a validated route.v3.VirtualCluster: requests of a virtual host that are counted by themselves.
@@ -178,6 +179,13 @@ type WeightedCluster struct {
 	HostRewrite                     string
 }
 
+// WeightBy is the random_value_specifier of weighted_clusters: what stands for the random number. Requests that lack it are
+// left to chance.
+type WeightBy struct {
+	Header header.Key // its value is the number; no name: none is read
+	Hash   bool       // use_hash_policy
+}
+
 // RouteAction is a validated route.v3.RouteAction. Exactly one of Cluster, ClusterHeader and
 // Weighted is set.
 type RouteAction struct {
@@ -185,6 +193,8 @@ type RouteAction struct {
 	ClusterHeader string
 	Weighted      []WeightedCluster
 	TotalWeight   uint32
+	// WeightBy is what chooses among Weighted instead of chance.
+	WeightBy WeightBy
 	// ClusterNotFoundCode is 503 (default), 404 or 500.
 	ClusterNotFoundCode int
 	MetadataMatch       *MetadataMatch // filter_metadata "envoy.lb"
@@ -221,6 +231,7 @@ type RouteAction struct {
 	InternalRedirect *InternalRedirect // nil: redirects are the client's matter
 	// Hedge is hedge_on_per_try_timeout; nil: the virtual host's.
 	Hedge *bool
+	CORS  *CORSPolicy // the older field; nil: none
 }
 
 // Terminate is route.v3.RouteAction.UpgradeConfig.ConnectConfig.
@@ -251,6 +262,8 @@ type MirrorPolicy struct {
 	Fraction                *FractionalPercent // nil: always
 	TraceSampled            *bool
 	DisableShadowHostSuffix bool
+	Host                    string // host_rewrite_literal, instead of the request's host with "-shadow"; "": none
+	RequestHeaders          []HeaderMutation
 }
 
 // HashPolicy is RouteAction.HashPolicy; exactly one source is set.
@@ -298,6 +311,9 @@ const (
 	RetryGRPCResourceExhausted
 	RetryGRPCUnavailable
 )
+
+// RetryOnGRPC are the conditions on a status of gRPC.
+const RetryOnGRPC = RetryGRPCCancelled | RetryGRPCDeadlineExceeded | RetryGRPCInternal | RetryGRPCResourceExhausted | RetryGRPCUnavailable
 
 // RetryPolicy is a validated route.v3.RetryPolicy.
 type RetryPolicy struct {

@@ -92,7 +92,7 @@ var supportedFields = map[string]string{
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy request_mirror_policies metadata rate_limits
 		include_is_timeout_retry_header hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit matcher
-		virtual_clusters`,
+		virtual_clusters cors`,
 	"envoy.config.route.v3.VirtualCluster":                              "name headers",
 	"envoy.config.route.v3.RouteList":                                   "routes",
 	"xds.type.matcher.v3.Matcher":                                       "matcher_list matcher_tree on_no_match",
@@ -145,7 +145,7 @@ var supportedFields = map[string]string{
 		metadata_match prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
 		host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority
 		hash_policy max_grpc_timeout grpc_timeout_offset max_stream_duration rate_limits include_vh_rate_limits upgrade_configs
-		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy path_rewrite host_rewrite`,
+		internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy hedge_policy path_rewrite host_rewrite cors`,
 	"envoy.config.route.v3.HedgePolicy":                                      "initial_requests additional_request_chance hedge_on_per_try_timeout",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig":                        "upgrade_type enabled connect_config",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":          "proxy_protocol_config allow_post",
@@ -179,11 +179,12 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RateLimit.Action.MetaData":                 "descriptor_key metadata_key default_value source skip_if_absent",
 	"envoy.type.metadata.v3.MetadataKey":                              "key path",
 	"envoy.type.metadata.v3.MetadataKey.PathSegment":                  "key",
-	"envoy.config.route.v3.WeightedCluster":                           "runtime_key_prefix clusters total_weight",
+	"envoy.config.route.v3.WeightedCluster":                           "runtime_key_prefix clusters total_weight header_name use_hash_policy",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name cluster_header weight metadata_match
 		request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove
 		typed_per_filter_config host_rewrite_literal`,
-	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append",
+	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy": `cluster cluster_header runtime_fraction trace_sampled
+		disable_shadow_host_suffix_append host_rewrite_literal request_headers_mutations`,
 	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter filter_state terminal",
 	"envoy.config.route.v3.RouteAction.HashPolicy.FilterState":          "key",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name regex_rewrite",
@@ -215,12 +216,18 @@ var supportedFields = map[string]string{
 	// HTTP filters.
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": `delay abort upstream_cluster headers max_active_faults
 		delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime abort_grpc_status_runtime max_active_faults_runtime
-		disable_downstream_cluster_stats`,
-	"envoy.extensions.filters.http.fault.v3.FaultAbort":               "http_status grpc_status header_abort percentage",
-	"envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort":   "",
-	"envoy.extensions.filters.common.fault.v3.FaultDelay":             "fixed_delay header_delay percentage",
-	"envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay": "",
-	"envoy.extensions.filters.http.cors.v3.Cors":                      "",
+		disable_downstream_cluster_stats response_rate_limit response_rate_limit_percent_runtime downstream_nodes filter_metadata`,
+	"envoy.extensions.filters.http.fault.v3.FaultAbort":                   "http_status grpc_status header_abort percentage response_body",
+	"envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort":       "",
+	"envoy.extensions.filters.common.fault.v3.FaultDelay":                 "fixed_delay header_delay percentage",
+	"envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay":     "",
+	"envoy.extensions.filters.common.fault.v3.FaultRateLimit":             "fixed_limit header_limit percentage",
+	"envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit":  "limit_kbps",
+	"envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit": "",
+	"envoy.extensions.filters.http.cors.v3.Cors":                          "",
+	"envoy.config.route.v3.CorsPolicy": `allow_origin_string_match allow_methods allow_headers
+		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
+		forward_not_matching_preflights`,
 	"envoy.extensions.filters.http.cors.v3.CorsPolicy": `allow_origin_string_match allow_methods allow_headers
 		expose_headers max_age allow_credentials filter_enabled shadow_enabled allow_private_network_access
 		forward_not_matching_preflights`,
@@ -261,7 +268,8 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 
-	"envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers dynamic_stats",
+	"envoy.extensions.filters.http.router.v3.Router": `suppress_envoy_headers dynamic_stats suppress_grpc_request_failure_code_stats
+		respect_expected_rq_timeout strict_check_headers`,
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match

@@ -54,6 +54,15 @@ func boolOr(v *wrapperspb.BoolValue, def bool) bool {
 	return v.GetValue()
 }
 
+// optBool is a flag that may be left to others; nil stays nil.
+func optBool(v *wrapperspb.BoolValue) *bool {
+	if v == nil {
+		return nil
+	}
+	b := v.GetValue()
+	return &b
+}
+
 // address reads a socket address or Unix path. names says whether a host name may stand for
 // the IP (endpoints of DNS clusters).
 func (p *parser) address(path string, a *corev3.Address, names bool) Address {

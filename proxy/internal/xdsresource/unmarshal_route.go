@@ -80,6 +80,9 @@ func (p *parser) virtualHost(path string, m *routev3.VirtualHost, maxBody int) *
 		RateLimits:                    p.rateLimits(join(path, "rate_limits"), m.GetRateLimits()),
 	}
 	vh.BodyLimit, vh.OldBodyLimit = p.bodyLimits(path, m)
+	if c := m.GetCors(); c != nil { //nolint:staticcheck // still sent
+		vh.CORS = p.cors(join(path, "cors"), c)
+	}
 	if m.GetRetryPolicy() != nil {
 		vh.Retry = p.retryPolicy(join(path, "retry_policy"), m.GetRetryPolicy())
 	}
@@ -319,6 +322,10 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	}
 	if w := m.GetWeightedClusters(); w != nil {
 		a.Weighted, a.TotalWeight = p.weighted(join(path, "weighted_clusters"), w)
+		a.WeightBy.Hash = w.GetUseHashPolicy().GetValue()
+		if name := w.GetHeaderName(); name != "" {
+			a.WeightBy.Header = header.KeyOf(name)
+		}
 	}
 	switch h := m.GetHostRewriteSpecifier().(type) {
 	case *routev3.RouteAction_HostRewriteLiteral:
@@ -352,6 +359,9 @@ func (p *parser) routeAction(path string, m *routev3.RouteAction, mirrors []Mirr
 	}
 	if own := p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()); own != nil {
 		a.Mirrors = own
+	}
+	if c := m.GetCors(); c != nil { //nolint:staticcheck // still sent
+		a.CORS = p.cors(join(path, "cors"), c)
 	}
 	return a
 }
@@ -451,8 +461,17 @@ func (p *parser) mirrors(path string, in []*routev3.RouteAction_RequestMirrorPol
 		mp := MirrorPolicy{
 			Cluster:                 m.GetCluster(),
 			ClusterHeader:           strings.ToLower(m.GetClusterHeader()),
-			Fraction:                p.runtimeFraction(join(path, "runtime_fraction"), m.GetRuntimeFraction()),
+			Fraction:                p.runtimeFraction(join(at(path, i), "runtime_fraction"), m.GetRuntimeFraction()),
 			DisableShadowHostSuffix: m.GetDisableShadowHostSuffixAppend(),
+			Host:                    m.GetHostRewriteLiteral(),
+			RequestHeaders:          p.headerMutations(join(at(path, i), "request_headers_mutations"), m.GetRequestHeadersMutations()),
+		}
+		for j, c := range mp.RequestHeaders {
+			for _, op := range c.Change.Add {
+				if strings.HasPrefix(op.Name, ":") || op.Name == "host" {
+					p.bad(at(join(at(path, i), "request_headers_mutations"), j), "%q cannot be changed here; host_rewrite_literal changes the host", op.Name)
+				}
+			}
 		}
 		if m.GetTraceSampled() != nil {
 			v := m.GetTraceSampled().GetValue()

@@ -7,6 +7,7 @@ package cors
 
 import (
 	"net/http"
+	"slices"
 
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -21,40 +22,19 @@ import (
 // Name is the filter's canonical name, under which routes configure it.
 const Name = "envoy.filters.http.cors"
 
-// Policy is a validated cors.v3.CorsPolicy of a route. Empty strings add no header.
-type Policy struct {
-	Origins                                   []xdsresource.StringMatch
-	AllowMethods, AllowHeaders, ExposeHeaders string
-	MaxAge                                    string
-	AllowCredentials, AllowPrivateNetwork     bool
-	ForwardNotMatchingPreflights              bool
-	Enabled                                   *xdsresource.FractionalPercent // nil: always
-	// Shadow: of requests for which the policy is not enabled, origins are counted and nothing else is done; nil: never.
-	Shadow *xdsresource.FractionalPercent
-}
-
 // ParseConfig reads the filter's own configuration, which has no fields: policies stand at routes.
 func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	return nil, d.ReadFilter(Name, a, &corsv3.Cors{}).Err()
 }
 
-// ParseRouteConfig reads a cors.v3.CorsPolicy. It returns a *Policy.
+// ParseRouteConfig reads a cors.v3.CorsPolicy. It returns an *xdsresource.CORSPolicy.
 func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	m := &corsv3.CorsPolicy{}
 	r := d.ReadFilter(Name, a, m)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	p := &Policy{
-		AllowMethods: m.GetAllowMethods(), AllowHeaders: m.GetAllowHeaders(), ExposeHeaders: m.GetExposeHeaders(), MaxAge: m.GetMaxAge(),
-		AllowCredentials: m.GetAllowCredentials().GetValue(), AllowPrivateNetwork: m.GetAllowPrivateNetworkAccess().GetValue(),
-		ForwardNotMatchingPreflights: m.GetForwardNotMatchingPreflights() == nil || m.GetForwardNotMatchingPreflights().GetValue(),
-	}
-	p.Enabled = r.RuntimeFraction("filter_enabled", m.GetFilterEnabled())
-	p.Shadow = r.RuntimeFraction("shadow_enabled", m.GetShadowEnabled())
-	for _, o := range m.GetAllowOriginStringMatch() {
-		p.Origins = append(p.Origins, r.StringMatch("allow_origin_string_match", o))
-	}
+	p := r.CORS(m)
 	return p, r.Err()
 }
 
@@ -73,60 +53,82 @@ type factory struct{ stats stats.Block }
 
 // NewFilter implements httpfilter.Factory.
 func (f factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
-	return &filter{loop: l, stats: f.stats}
+	x := &filter{loop: l, stats: f.stats}
+	x.collect = func(c any) {
+		if p, ok := c.(*xdsresource.CORSPolicy); ok {
+			x.policies = append(x.policies, p)
+		}
+	}
+	return x
 }
 
 // filter serves one stream at a time.
 type filter struct {
-	loop   *eventloop.Loop
-	stats  stats.Block
-	policy *Policy // of a request whose origin is allowed
-	origin []byte
+	loop     *eventloop.Loop
+	stats    stats.Block
+	policies policies  // of the request, the most specific one first
+	collect  func(any) // made once, so that a request allocates nothing
+	origin   []byte    // of a request whose answer the page may read; nil: none
 }
 
 // OnRequestHeaders implements httpfilter.RequestHeaders.
 func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
 	origin, ok := h.Get(header.Origin)
-	if !ok || len(origin) == 0 {
+	if !ok || len(origin) == 0 || !f.find(s) {
 		return httpfilter.Continue
 	}
-	p, ok := s.FilterConfig().(*Policy)
-	if !ok {
-		return httpfilter.Continue
-	}
-	if !p.Enabled.HitOr(f.loop.Rand(), true) {
-		if p.Shadow.HitOr(f.loop.Rand(), false) {
-			f.count(s, p.allows(string(origin)))
+	first := f.policies[0] // only the most specific one says whether
+	if !first.Enabled.HitOr(f.loop.Rand(), true) {
+		if first.Shadow.HitOr(f.loop.Rand(), false) {
+			f.count(s, f.policies.allow(string(origin)))
 		}
 		return httpfilter.Continue
 	}
-	preflight := string(h.Value(header.Method)) == http.MethodOptions && len(h.Value(header.AccessControlRequestMethod)) > 0
-	allowed := p.allows(string(origin))
+	allowed := f.policies.allow(string(origin))
 	f.count(s, allowed)
-	if !allowed {
-		if preflight && !p.ForwardNotMatchingPreflights {
-			s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true})
-			return httpfilter.Stop
-		}
+	if allowed {
+		f.origin = origin
+	}
+	method := h.Value(header.AccessControlRequestMethod)
+	if string(h.Value(header.Method)) != http.MethodOptions || len(method) == 0 || !allowed && f.policies.forward() {
 		return httpfilter.Continue
 	}
-	f.policy, f.origin = p, origin
-	if !preflight {
-		return httpfilter.Continue
-	}
-	private := string(h.Value(header.AccessControlRequestPrivateNetwork)) == "true"
-	f.policy = nil // the answer below is complete
-	s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true, Headers: func(a *header.Map) {
-		p.common(a, origin)
-		set(a, header.AccessControlAllowMethods, p.AllowMethods)
-		set(a, header.AccessControlAllowHeaders, p.AllowHeaders)
-		set(a, header.AccessControlExposeHeaders, p.ExposeHeaders)
-		set(a, header.AccessControlMaxAge, p.MaxAge)
-		if private && p.AllowPrivateNetwork {
-			a.SetString(header.AccessControlAllowPrivateNetwork, "true")
-		}
-	}})
+	s.Reply(httpfilter.Reply{Code: http.StatusOK, Details: "cors_response", Bare: true, Headers: func(a *header.Map) { f.preflight(h, a) }})
 	return httpfilter.Stop
+}
+
+// find collects the policies of a request; false: there are none.
+func (f *filter) find(s httpfilter.Stream) bool {
+	e := s.Route()
+	if e == nil || e.Forward == nil {
+		return false // as in Envoy, which has no policies for what leads to no cluster
+	}
+	f.policies = f.policies[:0]
+	s.EachFilterConfig(f.collect)
+	slices.Reverse(f.policies)
+	if len(f.policies) == 0 { // the older fields count only where there is none of the newer ones
+		f.collectOlder(e.Forward.CORS)
+		f.collectOlder(e.VirtualHost.CORS)
+	}
+	return len(f.policies) > 0
+}
+
+func (f *filter) collectOlder(p *xdsresource.CORSPolicy) {
+	if p != nil {
+		f.policies = append(f.policies, p)
+	}
+}
+
+// preflight writes what the answer to a preflight request, whose headers are req, says beside what every answer says.
+func (f *filter) preflight(req, h *header.Map) {
+	p := f.policies
+	setTrue(h, header.AccessControlAllowCredentials, p.flag(allowCredentials))
+	asked(h, header.AccessControlAllowMethods, p.text(allowMethods), req.Value(header.AccessControlRequestMethod))
+	asked(h, header.AccessControlAllowHeaders, p.text(allowHeaders), req.Value(header.AccessControlRequestHeaders))
+	set(h, header.AccessControlMaxAge, p.text(maxAge))
+	if string(req.Value(header.AccessControlRequestPrivateNetwork)) == "true" {
+		setTrue(h, header.AccessControlAllowPrivateNetwork, p.flag(allowPrivateNetwork))
+	}
 }
 
 func (f *filter) count(s httpfilter.Stream, allowed bool) {
@@ -137,20 +139,29 @@ func (f *filter) count(s httpfilter.Stream, allowed bool) {
 	s.Shard().Add(f.stats.Counter(i), 1)
 }
 
-func (p *Policy) allows(origin string) bool {
-	for i := range p.Origins {
-		if m := &p.Origins[i]; m.Kind == xdsresource.StringExact && m.Value == "*" || m.Match(origin) {
-			return true
-		}
+// OnResponseHeaders implements httpfilter.ResponseHeaders.
+func (f *filter) OnResponseHeaders(_ httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
+	if f.origin != nil {
+		h.Set(header.AccessControlAllowOrigin, f.origin)
+		setTrue(h, header.AccessControlAllowCredentials, f.policies.flag(allowCredentials))
+		set(h, header.AccessControlExposeHeaders, f.policies.text(exposeHeaders))
 	}
-	return false
+	return httpfilter.Continue
 }
 
-func (p *Policy) common(h *header.Map, origin []byte) {
-	h.Set(header.AccessControlAllowOrigin, origin)
-	if p.AllowCredentials {
-		h.SetString(header.AccessControlAllowCredentials, "true")
+// OnComplete implements httpfilter.Completer.
+func (f *filter) OnComplete(httpfilter.Stream) {
+	clear(f.policies)
+	f.policies, f.origin = f.policies[:0], nil
+}
+
+// asked sets a header to a value; "*" stands for what the client asks for.
+func asked(h *header.Map, id header.ID, value string, client []byte) {
+	if value == "*" {
+		h.Set(id, client)
+		return
 	}
+	set(h, id, value)
 }
 
 func set(h *header.Map, id header.ID, value string) {
@@ -159,14 +170,8 @@ func set(h *header.Map, id header.ID, value string) {
 	}
 }
 
-// OnResponseHeaders implements httpfilter.ResponseHeaders.
-func (f *filter) OnResponseHeaders(_ httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
-	if f.policy != nil {
-		f.policy.common(h, f.origin)
-		set(h, header.AccessControlExposeHeaders, f.policy.ExposeHeaders)
+func setTrue(h *header.Map, id header.ID, yes bool) {
+	if yes {
+		h.SetString(id, "true")
 	}
-	return httpfilter.Continue
 }
-
-// OnComplete implements httpfilter.Completer.
-func (f *filter) OnComplete(httpfilter.Stream) { f.policy, f.origin = nil, nil }

@@ -1,11 +1,12 @@
 // Package fault is the HTTP filter envoy.filters.http.fault: it delays and aborts requests on purpose, for trying out how callers cope.
 //
-// It decides by chance and by headers, and touches nothing but the request's timing and, for an abort, its answer. Limits of the
-// response rate are not supported and refused when the configuration is read. Only server imports it.
+// It decides by chance and by headers, and touches nothing but the timing of requests and answers and, for an abort, the answer.
+// Only server imports it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter
 package fault
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strconv"
@@ -15,8 +16,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
-	"github.com/lateen-mesh/lateen/proxy/internal/route"
-	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -24,39 +23,6 @@ import (
 
 // Name is the filter's canonical name, under which routes configure it.
 const Name = "envoy.filters.http.fault"
-
-// Config is a validated fault.v3.HTTPFault.
-type Config struct {
-	Delay *Delay // nil: none
-	Abort *Abort // nil: none
-	// Headers must all match for a request to be concerned; none: every request is.
-	Headers []xdsresource.HeaderMatcher
-	// UpstreamCluster limits faults to requests for this cluster; "": all.
-	UpstreamCluster string
-	// MaxActive bounds the faults of this filter in progress at once; 0: no bound. MaxActiveKey
-	// overrides it.
-	MaxActive    int64
-	MaxActiveKey *runtimekey.Key
-
-	matchers []route.HeaderMatcher
-}
-
-// Delay holds a share of the requests back.
-type Delay struct {
-	Fixed      time.Duration
-	FixedKey   *runtimekey.Key // overrides Fixed, in milliseconds
-	FromHeader bool            // x-envoy-fault-delay-request, in milliseconds, instead of Fixed
-	Percent    xdsresource.FractionalPercent
-}
-
-// Abort answers a share of the requests with an error.
-type Abort struct {
-	Status     int             // HTTP status; 0 with GRPC or FromHeader
-	GRPC       *int            // gRPC status instead, nil for none
-	StatusKey  *runtimekey.Key // overrides Status, or GRPC
-	FromHeader bool            // x-envoy-fault-abort-request
-	Percent    xdsresource.FractionalPercent
-}
 
 // Statistics, "http.<stat_prefix>.fault.*", in the order of statSet.
 const (
@@ -91,6 +57,7 @@ func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
 		x.shard = f.store.Shard(l.ID())
 	}
 	x.timer.Init(x.onDelayed)
+	x.throttle.init(l)
 	return x
 }
 
@@ -103,6 +70,7 @@ type filter struct {
 	s       httpfilter.Stream
 	cfg     *Config
 	counted bool
+	throttle
 }
 
 // OnRequestHeaders implements httpfilter.RequestHeaders.
@@ -111,13 +79,18 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	if c, ok := s.FilterConfig().(*Config); ok {
 		f.cfg = c
 	}
-	if f.cfg.Delay == nil && f.cfg.Abort == nil || !f.concerned(s, h) {
+	if !f.cfg.any() || !f.concerned(s, h) {
 		return httpfilter.Continue
 	}
 	f.s = s
+	if rate := f.rate(h); rate > 0 && f.count() {
+		f.inc(rateLimits)
+		f.throttle.begin(s, rate)
+	}
 	if d := f.delay(h); d > 0 && f.count() {
 		s.Info().Set(streaminfo.DelayInjected)
 		f.inc(delays)
+		f.note()
 		f.loop.Arm(&f.timer, d)
 		return httpfilter.Stop
 	}
@@ -131,6 +104,11 @@ func (f *filter) concerned(s httpfilter.Stream, h *header.Map) bool {
 	if name := f.cfg.UpstreamCluster; name != "" {
 		t := s.Target()
 		if t == nil || t.ClusterName(h) != name {
+			return false
+		}
+	}
+	if nodes := f.cfg.DownstreamNodes; nodes != nil {
+		if v, ok := h.Get(header.XEnvoyDownstreamServiceNode); !ok || !nodes[string(v)] {
 			return false
 		}
 	}
@@ -162,6 +140,33 @@ func (f *filter) delay(h *header.Map) time.Duration {
 		return 0
 	}
 	return length
+}
+
+// rate draws whether the answer is slowed down, and to how many bytes a second; 0: it is not.
+func (f *filter) rate(h *header.Map) float64 {
+	r := f.cfg.Rate
+	if r == nil {
+		return 0
+	}
+	kib, share := r.Fixed, r.Percent
+	if r.FromHeader {
+		n, err := strconv.ParseUint(string(value(h, throughputKey)), 10, 64)
+		if err != nil {
+			return 0
+		}
+		kib, share = n, lowered(share, value(h, throughputShareKey))
+	}
+	if !f.hit(share) {
+		return 0
+	}
+	return float64(kib) * 1024
+}
+
+// note writes what the configuration says of requests with a fault into their dynamic metadata.
+func (f *filter) note() {
+	for k, v := range f.cfg.Metadata {
+		f.s.Info().SetMetadata(Name, k, v)
+	}
 }
 
 // maxDelay bounds what the runtime may ask for, in milliseconds: a day.
@@ -223,7 +228,8 @@ func (f *filter) abort(h *header.Map) bool {
 		return false
 	}
 	f.inc(aborts)
-	reply := httpfilter.Reply{Code: status, Body: "fault filter abort", Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
+	f.note()
+	reply := httpfilter.Reply{Code: status, Body: cmp.Or(a.Body, "fault filter abort"), Details: "fault_filter_abort", Flags: streaminfo.FaultInjected}
 	if grpc != nil {
 		reply.Code, reply.GRPC = http.StatusOK, *grpc
 	}
@@ -231,8 +237,18 @@ func (f *filter) abort(h *header.Map) bool {
 	return true
 }
 
-// grpcKey asks for an abort with a status of gRPC.
-var grpcKey = header.KeyOf("x-envoy-fault-abort-grpc-request")
+var (
+	// grpcKey asks for an abort with a status of gRPC.
+	grpcKey = header.KeyOf("x-envoy-fault-abort-grpc-request")
+	// throughputKey asks for an answer of so many KiB a second, and throughputShareKey how often that happens.
+	throughputKey      = header.KeyOf("x-envoy-fault-throughput-response")
+	throughputShareKey = header.KeyOf("x-envoy-fault-throughput-response-percentage")
+)
+
+func value(h *header.Map, k header.Key) []byte {
+	v, _ := h.GetKey(k)
+	return v
+}
 
 // asked is the error that a request asks for: a status of HTTP, or else one of gRPC.
 func asked(h *header.Map) (status int, grpc *int, ok bool) {
@@ -248,35 +264,12 @@ func asked(h *header.Map) (status int, grpc *int, ok bool) {
 	return 0, &code, true
 }
 
-// status is the HTTP status; what is none in the runtime does not count.
-func (a *Abort) status() int {
-	if n := a.StatusKey.Uint(uint64(a.Status)); a.GRPC == nil && n >= 200 && n < 600 {
-		return int(n)
-	}
-	return a.Status
-}
-
-// grpc is the gRPC status; nil for none.
-func (a *Abort) grpc() *int {
-	if n := a.StatusKey.Uint(math.MaxUint64); a.GRPC != nil && n <= math.MaxInt32 {
-		code := int(n)
-		return &code
-	}
-	return a.GRPC
-}
-
-func (c *Config) mostActive() uint64 {
-	if c.MaxActive > 0 {
-		return uint64(c.MaxActive)
-	}
-	return math.MaxInt64
-}
-
 // OnComplete implements httpfilter.Completer.
 func (f *filter) OnComplete(httpfilter.Stream) {
 	if f.timer.Armed() {
 		f.loop.Disarm(&f.timer)
 	}
+	f.throttle.end()
 	if f.counted {
 		f.factory.active.Add(-1)
 		f.shard.GaugeAdd(f.factory.stats.Gauge(active), -1)

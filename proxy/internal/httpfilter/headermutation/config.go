@@ -15,18 +15,9 @@ import (
 
 // Config is a validated header_mutation.v3.HeaderMutation, or a HeaderMutationPerRoute.
 type Config struct {
-	request, response, requestTrailers, responseTrailers mutations
+	request, response, requestTrailers, responseTrailers route.Mutations
 	query                                                []queryMutation
 	mostSpecificWins                                     bool
-}
-
-// mutations are applied one after the other.
-type mutations []mutation
-
-// mutation is one change: the headers whose name matches go, or ops are applied.
-type mutation struct {
-	remove *xdsresource.StringMatch
-	ops    route.Ops
 }
 
 // queryMutation changes a parameter.
@@ -80,26 +71,10 @@ func parse(r *xdsresource.FilterReader, m *headerv3.Mutations) *Config {
 	return c
 }
 
-func parseMutations(r *xdsresource.FilterReader, path string, in []*mutationv3.HeaderMutation) mutations {
-	var out mutations
-	for i, m := range in {
-		here := fmt.Sprintf("%s[%d]", path, i)
-		ops := func(o *xdsresource.HeaderOps) {
-			compiled, err := route.CompileOps(o)
-			if err != nil {
-				r.Bad(here, "%v", err)
-			}
-			out = append(out, mutation{ops: compiled})
-		}
-		switch x := m.GetAction().(type) {
-		case *mutationv3.HeaderMutation_Remove:
-			ops(&xdsresource.HeaderOps{Remove: []string{x.Remove}})
-		case *mutationv3.HeaderMutation_Append:
-			ops(&xdsresource.HeaderOps{Add: r.Headers(here+".append", []*corev3.HeaderValueOption{x.Append})})
-		case *mutationv3.HeaderMutation_RemoveOnMatch_:
-			sm := r.StringMatch(here+".remove_on_match.key_matcher", x.RemoveOnMatch.GetKeyMatcher())
-			out = append(out, mutation{remove: &sm})
-		}
+func parseMutations(r *xdsresource.FilterReader, path string, in []*mutationv3.HeaderMutation) route.Mutations {
+	out, err := route.CompileMutations(r.HeaderMutations(path, in))
+	if err != nil {
+		r.Bad(path, "%v", err)
 	}
 	return out
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
-	"github.com/lateen-mesh/lateen/proxy/internal/route"
-	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Name is the filter's canonical name.
@@ -65,7 +63,7 @@ func (f *filter) each(s httpfilter.Stream, apply func(*Config)) {
 // OnRequestHeaders implements httpfilter.RequestHeaders.
 func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
 	f.each(s, func(c *Config) {
-		c.request.apply(h, &f.ctx)
+		c.request.Apply(h, &f.ctx)
 		if len(c.query) > 0 {
 			changeQuery(c.query, h, &f.ctx)
 		}
@@ -75,19 +73,19 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 
 // OnRequestTrailers implements httpfilter.RequestTrailers.
 func (f *filter) OnRequestTrailers(s httpfilter.Stream, t *header.Map) httpfilter.Status {
-	f.each(s, func(c *Config) { c.requestTrailers.apply(t, &f.ctx) })
+	f.each(s, func(c *Config) { c.requestTrailers.Apply(t, &f.ctx) })
 	return httpfilter.Continue
 }
 
 // OnResponseHeaders implements httpfilter.ResponseHeaders.
 func (f *filter) OnResponseHeaders(s httpfilter.Stream, h *header.Map, _ bool) httpfilter.Status {
-	f.each(s, func(c *Config) { c.response.apply(h, &f.ctx) })
+	f.each(s, func(c *Config) { c.response.Apply(h, &f.ctx) })
 	return httpfilter.Continue
 }
 
 // OnResponseTrailers implements httpfilter.ResponseTrailers.
 func (f *filter) OnResponseTrailers(s httpfilter.Stream, t *header.Map) httpfilter.Status {
-	f.each(s, func(c *Config) { c.responseTrailers.apply(t, &f.ctx) })
+	f.each(s, func(c *Config) { c.responseTrailers.Apply(t, &f.ctx) })
 	return httpfilter.Continue
 }
 
@@ -95,28 +93,6 @@ func (f *filter) OnResponseTrailers(s httpfilter.Stream, t *header.Map) httpfilt
 func (f *filter) OnComplete(httpfilter.Stream) {
 	clear(f.levels)
 	f.levels, f.found, f.ctx = f.levels[:0], false, format.Context{}
-}
-
-func (ms mutations) apply(h *header.Map, ctx *format.Context) {
-	for i := range ms {
-		if ms[i].remove == nil {
-			ms[i].ops.Apply(h, ctx)
-			continue
-		}
-		removeMatching(h, ms[i].remove)
-	}
-}
-
-// removeMatching drops the headers whose name matches, but for those that a message needs.
-func removeMatching(h *header.Map, m *xdsresource.StringMatch) {
-	for i := 0; i < h.Len(); {
-		id, name, _ := h.At(i)
-		if !id.Pseudo() && id != header.Authority && route.MatchString(m, name) {
-			h.RemoveAt(i)
-			continue
-		}
-		i++
-	}
 }
 
 // parameter is a query parameter as it stands in the path, not decoded.
