@@ -249,50 +249,74 @@ func (m meshDebug) compare(ctx context.Context, out io.Writer, p syncStatus, run
 	return nil
 }
 
-// dumpedVersions returns the dynamic resources of an Envoy configuration dump: kind, name, version.
+// dumpedVersions returns the dynamic resources of a configuration dump: kind, name, version. Envoy's names of fields are those of the protos, the
+// control plane's are in lower camel case.
 func dumpedVersions(raw []byte) (map[string]map[string]string, error) {
-	type named struct {
-		Name string `json:"name"`
-	}
-	type dynamic struct {
-		Name        string `json:"name"`
-		VersionInfo string `json:"version_info"`
-		Cluster     *named `json:"cluster"`
-		Route       *named `json:"route_config"`
-		Active      *struct {
-			VersionInfo string `json:"version_info"`
-			Listener    *named `json:"listener"`
-		} `json:"active_state"`
-	}
 	var dump struct {
-		Configs []struct {
-			Clusters  []dynamic `json:"dynamic_active_clusters"`
-			Listeners []dynamic `json:"dynamic_listeners"`
-			Routes    []dynamic `json:"dynamic_route_configs"`
-		} `json:"configs"`
+		Configs []fields `json:"configs"`
 	}
 	if err := json.Unmarshal(raw, &dump); err != nil {
 		return nil, err
 	}
 	out := map[string]map[string]string{"Clusters": {}, "Listeners": {}, "Routes": {}}
 	for _, c := range dump.Configs {
-		for _, d := range c.Clusters {
-			if d.Cluster != nil {
-				out["Clusters"][d.Cluster.Name] = d.VersionInfo
+		for _, section := range []struct{ kind, list, state, resource string }{
+			{"Clusters", "dynamic_active_clusters", "", "cluster"},
+			{"Listeners", "dynamic_listeners", "active_state", "listener"},
+			{"Routes", "dynamic_route_configs", "", "route_config"},
+		} {
+			var list []fields
+			if err := c.get(section.list, &list); err != nil {
+				return nil, err
 			}
-		}
-		for _, d := range c.Listeners {
-			version := d.VersionInfo
-			if d.Active != nil {
-				version = d.Active.VersionInfo
-			}
-			out["Listeners"][d.Name] = version
-		}
-		for _, d := range c.Routes {
-			if d.Route != nil {
-				out["Routes"][d.Route.Name] = d.VersionInfo
+			for _, d := range list {
+				version, name, err := d.resource(section.state, section.resource)
+				if err != nil {
+					return nil, err
+				}
+				if name != "" {
+					out[section.kind][name] = version
+				}
 			}
 		}
 	}
 	return out, nil
+}
+
+// fields is a JSON object of a message.
+type fields map[string]json.RawMessage
+
+// get reads a field by its name in the proto; to stays as it is without one.
+func (f fields) get(name string, to any) error {
+	raw, ok := f[name]
+	if !ok {
+		words := strings.Split(name, "_")
+		for i, w := range words[1:] {
+			words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+		}
+		if raw, ok = f[strings.Join(words, "")]; !ok {
+			return nil
+		}
+	}
+	return json.Unmarshal(raw, to)
+}
+
+// resource is the version and the name of what stands under a key, in the state of that name if it has states. A listener that is not up yet has no
+// version.
+func (f fields) resource(state, key string) (version, name string, err error) {
+	holder := f
+	if state != "" {
+		holder = fields{}
+		err = errors.Join(f.get("name", &name), f.get(state, &holder))
+	}
+	var resource struct {
+		Name string `json:"name"`
+	}
+	if err := errors.Join(err, holder.get("version_info", &version), holder.get(key, &resource)); err != nil {
+		return "", "", err
+	}
+	if resource.Name != "" {
+		name = resource.Name
+	}
+	return version, name, nil
 }

@@ -88,9 +88,12 @@ func TestProxyStatusOfOne(t *testing.T) {
 	}
 	cluster := func(n string) string { return fmt.Sprintf(`{"version_info":"1","cluster":{"name":%q}}`, n) }
 	route := func(v string) string { return fmt.Sprintf(`{"version_info":%q,"route_config":{"name":"80"}}`, v) }
+	// Control planes write the names of fields otherwise than Envoy.
+	asIstiod := strings.NewReplacer("dynamic_active_clusters", "dynamicActiveClusters", "dynamic_listeners", "dynamicListeners", "active_state", "activeState",
+		"dynamic_route_configs", "dynamicRouteConfigs", "version_info", "versionInfo", "route_config", "routeConfig")
 	debug := fakeDebug(t, map[string]string{
 		"/debug/syncz?proxyID=" + name:       "[" + syncEntry(name, "istiod-1", "1.24.1", "SYNCED", "STALE!unknown filter x", "SYNCED", "SYNCED", "NOT SENT") + "]",
-		"/debug/config_dump?proxyID=" + name: dump(cluster("a")+","+cluster("sent-only"), route("2")),
+		"/debug/config_dump?proxyID=" + name: asIstiod.Replace(dump(cluster("a")+","+cluster("sent-only"), route("2"))),
 		"/debug/syncz?proxyID=nobody":        "[]",
 	})
 	admin := fakeDebug(t, map[string]string{"/config_dump?include_eds": dump(cluster("a")+","+cluster("own"), route("1"))})

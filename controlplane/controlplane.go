@@ -135,7 +135,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	})
 	c.debug = debug.New(debug.Options{
 		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Registries: c.registryStatus,
-		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn,
+		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig,
 		Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
 	})
 	return c, nil

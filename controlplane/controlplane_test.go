@@ -360,8 +360,8 @@ func TestPlaintextServesAndRefusalIsShown(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/debug/push_status": "does not know", "/debug/registryz": "web.shop.svc.cluster.local", "/debug/endpointz": "10.1.0.1",
-		"/debug/configz?kind=service": `"kind": "Service"`, "/debug/instancesz": "web-1", "/metrics": "pilot_total_xds_rejects{type=\"lds\"} 2",
+		"/debug/view": "does not know", "/debug/registryz": "web.shop.svc.cluster.local", "/debug/endpointz": "10.1.0.1",
+		"/debug/configz?kind=service": `"kind": "Service"`, "/debug/workloads": "web-1", "/metrics": "pilot_total_xds_rejects{type=\"lds\"} 2",
 		"/debug/config_dump?proxyID=web-false.shop": "outbound|80||web.shop.svc.cluster.local", "/debug/connections": "totalClients",
 		"/debug/ndsz?proxyID=web-false.shop": "web.shop.svc.cluster.local",
 		"/version":                           "istio_compat", "/ready": "ready", "/debug/mesh": "cluster.local", "/debug/cachez": "Built", "/debug": "/debug/syncz",

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
+	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
@@ -40,6 +42,7 @@ type pipeline struct {
 	mu           sync.Mutex        // guards what the debug pages read
 	taken        map[string]uint64 // by source, the number of the last batch that the view has
 	found        []snapshot.Problem
+	mesh         config.File // as it was given, valid
 	meshProblems []snapshot.Problem
 }
 
@@ -115,7 +118,7 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh); err != nil {
 				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
 			} else {
-				p.setMeshProblems(problems)
+				p.setMesh(*s.batch.Mesh, problems)
 				var change *model.Change
 				snap, change = p.builder.SetMesh(mesh)
 				total.Merge(change)
@@ -185,10 +188,24 @@ func (p *pipeline) publish(snap *model.Snapshot) {
 	p.found = found
 }
 
-func (p *pipeline) setMeshProblems(problems []snapshot.Problem) {
+func (p *pipeline) setMesh(given config.File, problems []snapshot.Problem) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.meshProblems = problems
+	p.mesh, p.meshProblems = given, problems
+}
+
+// meshConfig returns the mesh configuration in force as it was given; nil for none.
+func (p *pipeline) meshConfig() *meshconfig.MeshConfig {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mesh.Data == nil {
+		return nil
+	}
+	in, err := config.ParseMeshConfig(p.mesh)
+	if err != nil {
+		panic("BUG: the mesh configuration in force cannot be read: " + err.Error())
+	}
+	return in
 }
 
 // problems returns what in the current objects has no effect.

@@ -89,7 +89,7 @@ func TestConsul(t *testing.T) {
 	agent.Put(instance("web", "web-2", "10.0.1.2", "critical", "version|v2"))
 	until("outbound|8080||web.service.consul", "10.0.1.1")
 	until("outbound|8080|v2|web.service.consul")
-	if _, page := r.page("/debug/endpointz"); !strings.Contains(page, "unhealthy") {
+	if _, page := r.page("/debug/endpointz"); !strings.Contains(page, `"HealthStatus": 2`) {
 		t.Error("/debug/endpointz does not show the unhealthy endpoint")
 	}
 	agent.Put(instance("web", "web-2", "10.0.1.2", "warning", "version|v2"))

@@ -1,8 +1,8 @@
 // Package debug serves what the control plane holds, stage by stage, over HTTP: Istio's debug pages with their paths and JSON, metrics,
 // readiness and version.
 //
-// pages.go holds the pages of the mesh (objects, services, endpoints), sync.go those of the proxies (who is connected, with what). It reads
-// and changes nothing. The pages under /debug/ are answered to loopback only, whatever the address listened on: they show all
+// pages.go holds the pages of the mesh's objects, registry.go those of its services and endpoints, sync.go those of the proxies (who is connected,
+// how far), dump.go what they were sent, distribution.go which of them serve an object. It reads and changes nothing. The pages under /debug/ are answered to loopback only, whatever the address listened on: they show all
 // configuration. Only package controlplane imports it.
 package debug
 
@@ -17,8 +17,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/pushstatus"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
@@ -41,6 +44,8 @@ type Options struct {
 	// Registries returns how the registries outside of the stores are doing.
 	Registries func() []watch.Status
 	Problems   func() []snapshot.Problem
+	// MeshConfig returns the mesh configuration as it was given; nil for none.
+	MeshConfig func() *meshconfig.MeshConfig
 	// TakenIn returns the version of a view that has the batches of a store, by its name, up to a number; false when there is none yet.
 	TakenIn  func(store string, number uint64) (version uint64, ok bool)
 	Instance string
@@ -56,6 +61,7 @@ type Server struct {
 	mux     *http.ServeMux
 	pages   []page
 	patches patchReport
+	status  *pushstatus.Finder
 }
 
 // page is one path of the index.
@@ -68,8 +74,15 @@ func New(opts Options) *Server {
 	info.WithLabelValues(version.Version()).Set(1)
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "istio_build", Help: "Istio component build info"}, []string{"component", "tag"})
 	build.WithLabelValues("pilot", version.Version()).Set(1)
+	s.status = pushstatus.New(func() (*model.Snapshot, []*model.Proxy) {
+		var proxies []*model.Proxy
+		for _, p := range opts.XDS.Status() {
+			proxies = append(proxies, p.Proxy)
+		}
+		return opts.View().Snapshot(), proxies
+	})
 	if opts.Registerer != nil {
-		opts.Registerer.MustRegister(info, build)
+		opts.Registerer.MustRegister(info, build, s.status)
 	}
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{}))
 	s.mux.HandleFunc("GET /ready", s.ready)
@@ -77,19 +90,28 @@ func New(opts Options) *Server {
 	s.mux.HandleFunc("GET /debug", s.local(s.index))
 	s.mux.HandleFunc("GET /debug/{$}", s.local(s.index))
 	s.page("/debug/syncz", "synchronisation of every connected proxy", s.syncz)
+	s.page("/debug/adsz", "who is connected, with which metadata, and what each asks for; ?proxyID=NAME.NAMESPACE for one", s.adsz)
 	s.page("/debug/connections", "connections of proxies", s.connections)
-	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE, and ?types=clusters,routes", s.configDump)
+	s.page("/debug/config_dump", "configuration sent to one proxy: ?proxyID=NAME.NAMESPACE; &include_eds, or &types=cds,lds,eds,rds,sds,ecds for resources alone", s.configDump)
+	s.page("/debug/edsz", "endpoints sent to one proxy: ?proxyID=NAME.NAMESPACE", s.dumpOf("eds"))
+	s.page("/debug/ecdsz", "filters sent to one proxy: ?proxyID=NAME.NAMESPACE", s.dumpOf("ecds"))
 	s.page("/debug/ndsz", "names that the agent of one proxy answers DNS queries with: ?proxyID=NAME.NAMESPACE", s.ndsz)
-	s.page("/debug/push_status", "the view that is served, how far proxies are with it, and what could not be taken into it", s.pushStatus)
+	s.page("/debug/config_distribution", "which version of an object proxies serve: ?resource=KIND/NAMESPACE/NAME", s.configDistribution)
+	s.page("/debug/push_status", "what in the mesh is at odds, by metric", s.pushStatus)
+	s.page("/debug/view", "the view that is served, how far proxies are with it, and what could not be taken into it", s.view)
 	s.page("/debug/distribution", "whether proxies serve objects, or serve without them: ?resource=KIND/NAMESPACE/NAME@VERSION, ?gone=KIND/NAMESPACE/NAME, then ?version=N", s.distribution)
 	s.page("/debug/registryz", "services", s.registryz)
 	s.page("/debug/registries", "registries outside of the mesh, with the state of the connection and what has no effect", s.registries)
-	s.page("/debug/endpointz", "endpoints by service and port", s.endpointz)
-	s.page("/debug/instancesz", "workloads", s.instancesz)
+	s.page("/debug/endpointShardz", "endpoints by service and registry", s.endpointShardz)
+	s.page("/debug/endpointz", "the same", s.endpointShardz)
+	s.page("/debug/instancesz", "services of the workloads that connected proxies stand in front of", s.instancesz)
+	s.page("/debug/workloads", "workloads, with a proxy or without", s.workloads)
 	s.page("/debug/configz", "objects in force: ?kind=VirtualService, ?namespace=NS", s.configz)
+	s.page("/debug/resourcesz", "kinds of objects that are read", s.resourcesz)
 	s.page("/debug/mesh", "mesh configuration in force", s.mesh)
 	s.page("/debug/errors", "mistakes in the config store's files, and what has no effect", s.errors)
 	s.page("/debug/cachez", "counts of the cache of encoded resources", s.cachez)
+	s.page("/debug/list", "names of these pages", s.list)
 	return s
 }
 
@@ -135,9 +157,23 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	for _, p := range s.pages {
-		fmt.Fprintf(w, "%-24s %s\n", p.path, p.about)
+		fmt.Fprintf(w, "%-28s %s\n", p.path, p.about)
 	}
 }
+
+// list has the names of the other pages, without their folder, as Istio's.
+func (s *Server) list(w http.ResponseWriter, _ *http.Request) {
+	var out []string
+	for _, p := range s.pages {
+		if name := strings.TrimPrefix(p.path, "/debug/"); name != "list" {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	writeJSON(w, out)
+}
+
+func (s *Server) pushStatus(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status.Current()) }
 
 func writeJSON(w http.ResponseWriter, v any) {
 	raw, err := json.MarshalIndent(v, "", "  ")

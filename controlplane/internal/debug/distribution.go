@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
 
 // distributionJSON answers both questions of `lateen apply --wait` and `lateen delete --wait`: since which version of the mesh objects are in
@@ -170,4 +171,60 @@ func shownType(url string) string {
 		}
 	}
 	return url[strings.LastIndexByte(url, '.')+1:]
+}
+
+// servedVersionsJSON has the keys of Istio's SyncedVersions: the version of an object that a proxy serves, by the type of resource; a type is left out
+// while it is not known that the proxy serves the version in force.
+type servedVersionsJSON struct {
+	Proxy    string `json:"proxy,omitempty"`
+	Cluster  string `json:"cluster_acked,omitempty"`
+	Listener string `json:"listener_acked,omitempty"`
+	Route    string `json:"route_acked,omitempty"`
+	Endpoint string `json:"endpoint_acked,omitempty"`
+}
+
+// configDistribution answers ?resource=KIND[.GROUP]/NAMESPACE/NAME with what each proxy serves of an object.
+func (s *Server) configDistribution(w http.ResponseWriter, r *http.Request) {
+	resource := r.URL.Query().Get("resource")
+	if resource == "" {
+		http.Error(w, "say which object: ?resource=KIND/NAMESPACE/NAME", http.StatusUnprocessableEntity)
+		return
+	}
+	proxies := s.opts.XDS.Status() // before the object is looked for: what they have is then not newer than it
+	held, view := "", uint64(0)
+	for _, store := range s.opts.Stores {
+		state := store.Store.State()
+		version, err := heldVersion([]file.State{state}, resource)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if version == "" {
+			continue
+		}
+		at, ok := s.opts.TakenIn(store.Name, state.Number)
+		if held = version; ok {
+			view = at
+		}
+		break
+	}
+	if held == "" {
+		http.Error(w, fmt.Sprintf("there is no %s", resource), http.StatusNotFound)
+		return
+	}
+	out := []servedVersionsJSON{}
+	for _, p := range proxies {
+		j := servedVersionsJSON{Proxy: proxyName(p)}
+		for url, to := range map[string]*string{
+			xdsserver.TypeCluster: &j.Cluster, xdsserver.TypeListener: &j.Listener, xdsserver.TypeRoute: &j.Route, xdsserver.TypeEndpoint: &j.Endpoint,
+		} {
+			t := p.Type(url)
+			behind := t.RefusedIn >= view || t.Owed != 0 && t.Owed <= view || p.Served < view
+			if view > 0 && t.State != xdsserver.NotSent && !behind {
+				*to = held
+			}
+		}
+		out = append(out, j)
+	}
+	writeJSON(w, out)
 }

@@ -6,14 +6,7 @@ import (
 	"strings"
 	"time"
 
-	adminpb "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
-	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
 
@@ -34,6 +27,8 @@ type syncStatus struct {
 	EndpointAcked        string `json:"endpoint_acked,omitempty"`
 	ExtensionConfigSent  string `json:"extensionconfig_sent,omitempty"`
 	ExtensionConfigAcked string `json:"extensionconfig_acked,omitempty"`
+	// Resources are all types that the proxy watches, by URL.
+	Resources map[string]resourceStatus `json:"resources,omitempty"`
 
 	// Istiod is the control plane that answers.
 	Istiod string `json:"istiod"`
@@ -46,6 +41,13 @@ type syncStatus struct {
 	Served  uint64     `json:"served"`
 	Current uint64     `json:"current"`
 	Types   []typeSync `json:"types"`
+}
+
+type resourceStatus struct {
+	Sent      string    `json:"sent,omitempty"`
+	Acked     string    `json:"acked,omitempty"`
+	SentTime  time.Time `json:"sentTime,omitzero"`
+	LastError string    `json:"lastError,omitempty"`
 }
 
 type typeSync struct {
@@ -63,11 +65,11 @@ var shownTypes = []struct{ name, url string }{
 }
 
 func (s *Server) syncz(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Query().Get("proxyID")
+	name, namespace := r.URL.Query().Get("proxyID"), r.URL.Query().Get("namespace")
 	current := s.opts.View().Version()
 	out := []syncStatus{}
 	for _, p := range s.opts.XDS.Status() {
-		if name != "" && !names(p, name) {
+		if name != "" && !names(p, name) || namespace != "" && p.Proxy.Namespace != namespace {
 			continue
 		}
 		out = append(out, s.syncOf(p, current))
@@ -79,7 +81,10 @@ func (s *Server) syncOf(p xdsserver.ProxyStatus, current uint64) syncStatus {
 	j := syncStatus{
 		ClusterID: p.Proxy.ClusterID, ProxyID: proxyName(p), ProxyType: string(p.Proxy.Type), ProxyVersion: p.Proxy.IstioVersion,
 		IstioVersion: p.Proxy.IstioVersion, Istiod: s.opts.Instance, Identity: p.Caller, Address: p.Address, Connected: p.Since.UTC(),
-		Protocol: "delta", Served: p.Served, Current: current,
+		Protocol: "delta", Served: p.Served, Current: current, Resources: map[string]resourceStatus{},
+	}
+	for _, t := range p.Types {
+		j.Resources[t.TypeURL] = resourceStatus{t.Sent, t.Acked, t.SentAt.UTC(), t.Refusal}
 	}
 	if !p.Delta {
 		j.Protocol = "sotw"
@@ -111,22 +116,72 @@ func names(p xdsserver.ProxyStatus, text string) bool {
 	return text == proxyName(p) || text == p.Proxy.Name || text == p.Proxy.ID
 }
 
-type connectionJSON struct {
-	ID        string    `json:"connectionId"`
-	Connected time.Time `json:"connectedAt"`
-	Address   string    `json:"address"`
-	Identity  string    `json:"identity,omitempty"`
+// clientsJSON and clientJSON have the keys of Istio's AdsClients and AdsClient.
+type clientsJSON struct {
+	Total   int          `json:"totalClients"`
+	Clients []clientJSON `json:"clients,omitempty"`
+}
+
+type clientJSON struct {
+	ID        string              `json:"connectionId"`
+	Connected time.Time           `json:"connectedAt"`
+	Address   string              `json:"address"`
+	Labels    map[string]string   `json:"labels"`
+	Metadata  map[string]any      `json:"metadata,omitempty"`
+	Locality  map[string]string   `json:"locality,omitempty"`
+	Watches   map[string][]string `json:"watches,omitempty"`
+	// Identity is the SPIFFE ID that the proxy proved, none on the plaintext listener.
+	Identity string `json:"identity,omitempty"`
 }
 
 func (s *Server) connections(w http.ResponseWriter, _ *http.Request) {
-	clients := []connectionJSON{}
+	var out clientsJSON
 	for _, p := range s.opts.XDS.Status() {
-		clients = append(clients, connectionJSON{p.ID, p.Since.UTC(), p.Address, p.Caller})
+		out.Clients = append(out.Clients, clientJSON{ID: p.ID, Connected: p.Since.UTC(), Address: p.Address, Identity: p.Caller})
 	}
-	writeJSON(w, map[string]any{"totalClients": len(clients), "clients": clients})
+	out.Total = len(out.Clients)
+	writeJSON(w, out)
 }
 
-type pushStatusJSON struct {
+// adsz shows who is connected, as whom, and what each asks for; ?proxyID=NAME.NAMESPACE one of them.
+func (s *Server) adsz(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("push") != "" {
+		http.Error(w, "push=true has no effect: proxies are sent what changes when it does, and nothing else", http.StatusBadRequest)
+		return
+	}
+	name := r.URL.Query().Get("proxyID")
+	var out clientsJSON
+	for _, p := range s.opts.XDS.Status() {
+		if name != "" && !names(p, name) {
+			continue
+		}
+		c := clientJSON{
+			ID: p.ID, Connected: p.Since.UTC(), Address: p.Address, Labels: p.Proxy.Labels, Metadata: p.Proxy.Metadata, Identity: p.Caller, Watches: map[string][]string{},
+		}
+		if l := p.Proxy.Locality; l != (model.Locality{}) {
+			c.Locality = map[string]string{"region": l.Region, "zone": l.Zone, "subZone": l.SubZone}
+		}
+		for _, t := range p.Types {
+			c.Watches[t.TypeURL] = append([]string{}, t.Names.All()...)
+			if t.All {
+				c.Watches[t.TypeURL] = append(c.Watches[t.TypeURL], "*")
+			}
+		}
+		out.Clients = append(out.Clients, c)
+	}
+	if name != "" && len(out.Clients) == 0 {
+		notConnected(w, name)
+		return
+	}
+	out.Total = len(out.Clients)
+	writeJSON(w, out)
+}
+
+func notConnected(w http.ResponseWriter, name string) {
+	http.Error(w, fmt.Sprintf("proxy %q is not connected to this control plane; `lateen proxy-status` lists those that are", name), http.StatusNotFound)
+}
+
+type viewJSON struct {
 	Version uint64     `json:"version"`
 	Proxies int        `json:"proxies"`
 	Served  int        `json:"proxiesServed"`
@@ -141,8 +196,9 @@ type refused struct {
 	Error string `json:"error"`
 }
 
-func (s *Server) pushStatus(w http.ResponseWriter, _ *http.Request) {
-	out := pushStatusJSON{Version: s.opts.View().Version(), Behind: []string{}, Refused: []refused{}, Errors: s.allErrors()}
+// view shows how far proxies are with what is served, and what could not be taken into it.
+func (s *Server) view(w http.ResponseWriter, _ *http.Request) {
+	out := viewJSON{Version: s.opts.View().Version(), Behind: []string{}, Refused: []refused{}, Errors: s.allErrors()}
 	for _, p := range s.opts.XDS.Status() {
 		out.Proxies++
 		if p.Served >= out.Version {
@@ -157,132 +213,4 @@ func (s *Server) pushStatus(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	writeJSON(w, out)
-}
-
-// configDump answers with envoy.admin.v3.ConfigDump of what a proxy was sent, as Envoy's own /config_dump shows what it has taken.
-func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
-	kinds := wanted(r, "types")
-	s.ofProxy(w, r, func(p xdsserver.ProxyStatus) ([]byte, error) { return dump(p, kinds) })
-}
-
-// ndsz answers with the NameTable of a proxy, whether its agent asks for one or not.
-func (s *Server) ndsz(w http.ResponseWriter, r *http.Request) {
-	s.ofProxy(w, r, func(p xdsserver.ProxyStatus) ([]byte, error) {
-		return protojson.MarshalOptions{Multiline: true, UseProtoNames: true}.Marshal(translate.NameTable(s.opts.View().Snapshot(), p.Proxy).Build())
-	})
-}
-
-// ofProxy answers with what there is of the proxy that the query names.
-func (s *Server) ofProxy(w http.ResponseWriter, r *http.Request, what func(xdsserver.ProxyStatus) ([]byte, error)) {
-	name := r.URL.Query().Get("proxyID")
-	if name == "" {
-		http.Error(w, "say which proxy: ?proxyID=NAME.NAMESPACE", http.StatusBadRequest)
-		return
-	}
-	for _, p := range s.opts.XDS.Status() {
-		if !names(p, name) {
-			continue
-		}
-		raw, err := what(p)
-		if err != nil {
-			http.Error(w, "encode: "+err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(append(raw, '\n'))
-		return
-	}
-	http.Error(w, fmt.Sprintf("proxy %q is not connected to this control plane; `lateen proxy-status` lists those that are", name), http.StatusNotFound)
-}
-
-func dump(p xdsserver.ProxyStatus, kinds func(string) bool) ([]byte, error) {
-	all := &adminpb.ConfigDump{}
-	for _, section := range []struct {
-		kind, url string
-		build     func(t xdsserver.TypeStatus, each []entry) proto.Message
-	}{
-		{"clusters", xdsserver.TypeCluster, clustersDump},
-		{"listeners", xdsserver.TypeListener, listenersDump},
-		{"routes", xdsserver.TypeRoute, routesDump},
-		{"endpoints", xdsserver.TypeEndpoint, endpointsDump},
-	} {
-		if !kinds(section.kind) {
-			continue
-		}
-		t := p.Type(section.url)
-		each, err := entries(t)
-		if err != nil {
-			return nil, err
-		}
-		packed, err := anypb.New(section.build(t, each))
-		if err != nil {
-			return nil, err
-		}
-		all.Configs = append(all.Configs, packed)
-	}
-	// Names as in the protos, which is what Envoy's admin API writes.
-	return protojson.MarshalOptions{Multiline: true, Indent: "  ", UseProtoNames: true}.Marshal(all)
-}
-
-// entry is one resource, decoded.
-type entry struct {
-	res  *xdscache.Resource
-	any  *anypb.Any
-	sent *timestamppb.Timestamp
-}
-
-// entries leaves out resources of which only the version is known: the proxy came with them, and they are about to be removed.
-func entries(t xdsserver.TypeStatus) ([]entry, error) {
-	var out []entry
-	var sent *timestamppb.Timestamp
-	if !t.SentAt.IsZero() {
-		sent = timestamppb.New(t.SentAt)
-	}
-	for _, r := range t.Have.All() {
-		any, err := r.Any()
-		if err != nil {
-			return nil, err
-		}
-		if any != nil {
-			out = append(out, entry{r, any, sent})
-		}
-	}
-	return out, nil
-}
-
-func clustersDump(t xdsserver.TypeStatus, each []entry) proto.Message {
-	d := &adminpb.ClustersConfigDump{VersionInfo: t.Have.Version()}
-	for _, e := range each {
-		d.DynamicActiveClusters = append(d.DynamicActiveClusters, &adminpb.ClustersConfigDump_DynamicCluster{
-			VersionInfo: e.res.Version, Cluster: e.any, LastUpdated: e.sent})
-	}
-	return d
-}
-
-func listenersDump(t xdsserver.TypeStatus, each []entry) proto.Message {
-	d := &adminpb.ListenersConfigDump{VersionInfo: t.Have.Version()}
-	for _, e := range each {
-		d.DynamicListeners = append(d.DynamicListeners, &adminpb.ListenersConfigDump_DynamicListener{
-			Name:        e.res.Name,
-			ActiveState: &adminpb.ListenersConfigDump_DynamicListenerState{VersionInfo: e.res.Version, Listener: e.any, LastUpdated: e.sent}})
-	}
-	return d
-}
-
-func routesDump(_ xdsserver.TypeStatus, each []entry) proto.Message {
-	d := &adminpb.RoutesConfigDump{}
-	for _, e := range each {
-		d.DynamicRouteConfigs = append(d.DynamicRouteConfigs, &adminpb.RoutesConfigDump_DynamicRouteConfig{
-			VersionInfo: e.res.Version, RouteConfig: e.any, LastUpdated: e.sent})
-	}
-	return d
-}
-
-func endpointsDump(_ xdsserver.TypeStatus, each []entry) proto.Message {
-	d := &adminpb.EndpointsConfigDump{}
-	for _, e := range each {
-		d.DynamicEndpointConfigs = append(d.DynamicEndpointConfigs, &adminpb.EndpointsConfigDump_DynamicEndpointConfig{
-			VersionInfo: e.res.Version, EndpointConfig: e.any, LastUpdated: e.sent})
-	}
-	return d
 }

@@ -453,6 +453,35 @@ func (s *Snapshot) WorkloadOf(p *Proxy) *Workload {
 	return nil
 }
 
+// Target is a port of a workload's own at which a service has the workload among its endpoints.
+type Target struct {
+	Service  *Service
+	Port     Port // the service's
+	Instance *Instance
+}
+
+// TargetsOf returns what a workload serves for services, in the order of their keys and of their endpoints.
+func (s *Snapshot) TargetsOf(w *Workload) []Target {
+	var out []Target
+	keys, _ := s.ServicesOf.Get(w.Key())
+	for _, key := range keys {
+		svc, ok := s.Services.Get(key)
+		set, ok2 := s.Endpoints.Get(key)
+		if !ok || !ok2 {
+			continue
+		}
+		for i := range set.Instances {
+			in := &set.Instances[i]
+			if in.Workload != w.Name || in.Namespace != w.Namespace || in.Port == 0 {
+				continue
+			}
+			port, _ := svc.Port(in.ServicePort)
+			out = append(out, Target{svc, port, in})
+		}
+	}
+	return out
+}
+
 // registered makes a workload of the registry's instance that has the proxy's name.
 func (s *Snapshot) registered(p *Proxy) *Workload {
 	keys, _ := s.ServicesOf.Get(p.Namespace + "/" + p.Name)

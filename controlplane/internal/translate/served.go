@@ -43,27 +43,15 @@ func portsOfServices(s *model.Snapshot, p *model.Proxy) map[uint32]*servedPort {
 		}
 		return byPort
 	}
-	keys, _ := s.ServicesOf.Get(w.Key())
-	for _, key := range keys {
-		svc, ok := s.Services.Get(key)
-		set, ok2 := s.Endpoints.Get(key)
-		if !ok || !ok2 {
-			continue
+	for _, t := range s.TargetsOf(w) {
+		at := t.Instance.Port
+		sp := byPort[at]
+		if sp == nil {
+			sp = &servedPort{target: at, port: t.Port, mode: s.MTLS(w.Namespace, w.Labels, at)}
+			byPort[at] = sp
 		}
-		for i := range set.Instances {
-			in := &set.Instances[i]
-			if in.Workload != w.Name || in.Namespace != w.Namespace || in.Port == 0 {
-				continue
-			}
-			sp := byPort[in.Port]
-			if sp == nil {
-				port, _ := svc.Port(in.ServicePort)
-				sp = &servedPort{target: in.Port, port: port, mode: s.MTLS(w.Namespace, w.Labels, in.Port)}
-				byPort[in.Port] = sp
-			}
-			if len(sp.services) == 0 || sp.services[len(sp.services)-1] != svc {
-				sp.services = append(sp.services, svc)
-			}
+		if len(sp.services) == 0 || sp.services[len(sp.services)-1] != t.Service {
+			sp.services = append(sp.services, t.Service)
 		}
 	}
 	return byPort

@@ -35,6 +35,9 @@ type TypeStatus struct {
 	Resources int
 	// Have is what the proxy was sent and still has.
 	Have *xdscache.Set
+	// Names are the resources that it asks for by name; All: it asks for all of the type.
+	Names *xdscache.Names
+	All   bool
 }
 
 // ProxyStatus is one connected proxy's state.
@@ -96,7 +99,8 @@ func (st *stream) status() ProxyStatus {
 }
 
 func (w *watch) status() TypeStatus {
-	t := TypeStatus{TypeURL: w.typeURL, Sent: w.nonce, Acked: w.acked, Refusal: w.debt.text, SentAt: w.sentAt, Resources: w.have.Len(), Have: w.have}
+	t := TypeStatus{TypeURL: w.typeURL, Sent: w.nonce, Acked: w.acked, Refusal: w.debt.text, SentAt: w.sentAt, Resources: w.have.Len(), Have: w.have,
+		Names: w.names, All: w.all}
 	t.RefusedIn, t.Owed = w.debt.refusedIn(), w.debt.since
 	switch {
 	case w.nonce == "" && w.known:

@@ -260,20 +260,35 @@ func (m *Mesh) Eventually(what string, ok func() bool) {
 	m.eventually(func() string { return what }, ok)
 }
 
-// Endpoint is what /debug/endpointz says of one.
+// Endpoint is what /debug/endpointShardz says of one.
 type Endpoint struct {
-	Service  string `json:"svc"`
+	Service  string // HOST:PORT
 	Address  string
 	Port     uint32
 	Locality string
-	Health   string
 }
 
 // Endpoints reads all endpoints.
 func (m *Mesh) Endpoints() []Endpoint {
 	m.t.Helper()
+	var hosts map[string]map[string]struct {
+		Shards map[string][]struct {
+			Addresses                          []string
+			LegacyClusterPortKey, EndpointPort uint32
+			Locality                           struct{ Label string }
+		}
+	}
+	m.Page("/debug/endpointShardz", &hosts)
 	var out []Endpoint
-	m.Page("/debug/endpointz", &out)
+	for host, namespaces := range hosts {
+		for _, of := range namespaces {
+			for _, shard := range of.Shards {
+				for _, e := range shard {
+					out = append(out, Endpoint{fmt.Sprintf("%s:%d", host, e.LegacyClusterPortKey), e.Addresses[0], e.EndpointPort, e.Locality.Label})
+				}
+			}
+		}
+	}
 	return out
 }
 
