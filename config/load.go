@@ -322,22 +322,27 @@ func conditions(status *yaml.Node) []Condition {
 }
 
 // meshProblems checks the mesh's settings where Istio keeps them: ConfigMap istio-system/istio,
-// key mesh. Lines are counted from the key, as they stand in a block (mesh: |).
+// keys mesh and meshNetworks. Lines are counted from the key, as they stand in a block (mesh: |).
 func meshProblems(obj *Object, path *field.Path) []decode.Problem {
 	cm, ok := obj.Spec.(*corev1.ConfigMap)
 	if !ok || !IsMeshConfig(obj.Key()) {
 		return nil
 	}
-	_, err := ParseMeshConfig(File{Data: []byte(cm.Data["mesh"])})
 	var out []decode.Problem
-	at, _ := obj.tree.Find("data.mesh")
-	for _, p := range AsProblems(err) {
-		f := "data.mesh"
-		if p.Field != "" {
-			f += "." + p.Field
+	add := func(key string, err error) {
+		at, _ := obj.tree.Find("data." + key)
+		for _, p := range AsProblems(err) {
+			f := "data." + key
+			if p.Field != "" {
+				f += "." + p.Field
+			}
+			out = append(out, decode.Problem{Line: at + p.Line, Field: prefix(path, f), Text: p.Text})
 		}
-		out = append(out, decode.Problem{Line: at + p.Line, Field: prefix(path, f), Text: p.Text})
 	}
+	_, err := ParseMeshConfig(File{Data: []byte(cm.Data["mesh"])})
+	add("mesh", err)
+	_, err = ParseMeshNetworks(File{Data: []byte(cm.Data[MeshNetworksKey])})
+	add(MeshNetworksKey, err)
 	return out
 }
 

@@ -54,7 +54,7 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 		w.report("data.mesh."+m.Field, m.Text)
 	}
 	for key := range cm.Data {
-		if key != "mesh" {
+		if key != "mesh" && key != config.MeshNetworksKey {
 			w.report("data."+key, noEffectYet)
 		}
 	}

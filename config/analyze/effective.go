@@ -19,6 +19,8 @@ var effective = map[*schema.Kind][]string{
 		// A node port is Kubernetes' business; it changes nothing here and is no mistake.
 		"spec.ports.nodePort",
 		"spec.selector", "spec.clusterIP", "spec.clusterIPs", "spec.externalName",
+		// Of a network's gateways; else Kubernetes' business.
+		"spec.externalIPs",
 		"spec.type=ClusterIP,NodePort,LoadBalancer,ExternalName",
 		// What `kubectl get -o yaml` says of every Service.
 		"spec.ipFamilies", "spec.ipFamilyPolicy", "spec.trafficDistribution=PreferClose,PreferSameZone", "spec.internalTrafficPolicy=Cluster", "spec.externalTrafficPolicy=Cluster", "spec.sessionAffinity=None",

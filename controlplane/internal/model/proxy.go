@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -39,10 +40,12 @@ type Proxy struct {
 	ServiceAccount string
 	WorkloadName   string
 	ClusterID      string
-	Network        string
-	Interception   string // InterceptNone, ...
-	IstioVersion   string
-	Locality       Locality
+	Network        string // as the node says (NETWORK); see Snapshot.NetworkOf
+	// NetworkView are the networks whose endpoints the proxy is told of (REQUESTED_NETWORK_VIEW); nil: all.
+	NetworkView  map[string]bool
+	Interception string // InterceptNone, ...
+	IstioVersion string
+	Locality     Locality
 	// Inbound maps a workload port to the address of the app behind it (LATEEN_INBOUND).
 	Inbound map[uint32]string
 	// Bind is the address of gateway listeners (LATEEN_BIND, default 0.0.0.0).
@@ -121,6 +124,7 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	}
 	p.DNSCapture, p.NoAutoAddress = says("DNS_CAPTURE", true), says("DNS_AUTO_ALLOCATE", false)
 	p.NameByName = says("LATEEN_NAMES", true)
+	p.NetworkView = parseNetworkView(str("REQUESTED_NETWORK_VIEW"))
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
 	p.Bind = "0.0.0.0"
@@ -271,7 +275,11 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	b = append(b, '|')
 	b = append(b, p.Interception...)
 	b = append(b, '|')
-	b = append(b, p.Network...)
+	b = append(b, s.NetworkOf(p)...)
+	for _, n := range slices.Sorted(maps.Keys(p.NetworkView)) {
+		b = append(b, ',')
+		b = append(b, n...)
+	}
 	if p.GRPC {
 		b = append(b, "|grpc"...)
 	}

@@ -180,6 +180,11 @@ type Service struct {
 	Inline   []Instance // ServiceEntry.endpoints (Port filled per service port by the builder)
 	// PreferClose: trafficDistribution; clients use the endpoints nearest to them.
 	PreferClose bool
+	// Gateway is the network that the service's workloads are gateways of (NetworkLabel of a core/v1 Service); "" for none. They take connections of other
+	// networks at GatewayPort, at External addresses where it has some (externalIPs, or those of its load balancer).
+	Gateway           string
+	GatewayPort       uint32
+	ExternalAddresses []string
 	// Parts are the definitions of the host where the namespace has several: ports and
 	// endpoints of all count, all else of the first. Nil: there is one.
 	Parts   []*Service

@@ -30,6 +30,7 @@ type Snapshot struct {
 	EnvoyFilters        Table[*EnvoyFilter]   // by namespace/name
 	WorkloadGroups      Table[*WorkloadGroup] // by namespace/name
 	ProxyConfigs        Table[*ProxyConfig]   // by namespace/name
+	Networks            *Networks             // nil: one network
 
 	// Indexes, derived by the builder.
 

@@ -50,7 +50,10 @@ type Builder struct {
 	opaqueRoutes, opaqueRules int
 	// passthroughs counts the gateways with a server of mode AUTO_PASSTHROUGH.
 	passthroughs int
-	ruleLabels   map[string]int // label name to the number of rules that ask for it
+	// networks is what the mesh's ConfigMap says, nil for nothing; networkGateways are the keys of services that are gateways of a network.
+	networks        *model.NetworkConfig
+	networkGateways map[string]bool
+	ruleLabels      map[string]int // label name to the number of rules that ask for it
 	// rulesOf are the destination rules of each namespace and host (ruleKey), by their keys.
 	rulesOf map[string]map[string]*model.DestinationRule
 }
@@ -71,7 +74,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, rulesOf: map[string]map[string]*model.DestinationRule{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, rulesOf: map[string]map[string]*model.DestinationRule{}, networkGateways: map[string]bool{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
 		delegation:  newDelegation(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
@@ -279,6 +282,14 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 			v = proxyConfig(o, spec, p)
 		}
 		b.configs.set(path, owner, v)
+	case "ConfigMap":
+		if !config.IsMeshConfig(e.Key) {
+			return
+		}
+		b.networks = nil
+		if spec, ok := specOf[corev1.ConfigMap](e); ok {
+			b.networks = meshNetworks(spec, p)
+		}
 	default:
 		return // other kinds have no effect on the graph; config says so when they are applied
 	}

@@ -55,6 +55,11 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range services {
 		b.labels.service(d)
 		again[d.key] = true
+		if d.new != nil && d.new.Gateway != "" {
+			b.networkGateways[d.key] = true
+		} else {
+			delete(b.networkGateways, d.key)
+		}
 		if endpointsOnly(d) {
 			continue // deriveEndpoints says whom that concerns
 		}
@@ -97,6 +102,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	for _, d := range workloads {
 		mark(&ch.Workloads, d.key)
 	}
+	b.deriveNetworks(&s, old)
+	ch.All = ch.All || s.Networks != old.Networks
 	s.AutoPassthrough = b.passthroughs > 0
 	s.RuleLabels = sortedKeys(b.ruleLabels)
 	for _, label := range b.mesh.Locality.ClientLabels() {
@@ -311,8 +318,8 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 			add(of, in, in.Ports)
 		}
 		for _, w := range b.labels.chosen(s, of) {
-			if w.Address == "" {
-				continue
+			if w.Address == "" && w.Network == "" {
+				continue // with a network the gateways of that may know where it is
 			}
 			add(of, model.Instance{
 				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,

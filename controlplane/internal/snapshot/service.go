@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -96,9 +97,37 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	if a := o.Annotations[trafficDistribution]; a != "" {
 		out.PreferClose = preferClose(a)
 	}
+	if network := o.Labels[model.NetworkLabel]; network != "" && out.Alias == "" {
+		out.Gateway, out.GatewayPort = network, gatewayPort(o, p)
+		out.ExternalAddresses = externalAddresses(s)
+	}
 	if len(s.Spec.Selector) > 0 && out.Alias == "" {
 		out.Selector = cloneMap(s.Spec.Selector)
 	}
+	return out
+}
+
+// gatewayPort is the port at which a network's gateways take connections of others.
+func gatewayPort(o object, p *problems) uint32 {
+	text := o.Labels[model.GatewayPortLabel]
+	if text == "" {
+		return model.GatewayPort
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		p.add("metadata.labels", "%s: %q is no port; it is %d", model.GatewayPortLabel, text, model.GatewayPort)
+		return model.GatewayPort
+	}
+	return uint32(n)
+}
+
+// externalAddresses are those by which a service is reached from outside of its network.
+func externalAddresses(s *corev1.Service) []string {
+	list := slices.Clone(s.Spec.ExternalIPs)
+	for _, in := range s.Status.LoadBalancer.Ingress {
+		list = append(list, in.IP)
+	}
+	out, _ := addresses(list)
 	return out
 }
 
@@ -175,7 +204,7 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		base.Selector = cloneMap(s.WorkloadSelector.Labels)
 	}
 	for i, e := range s.Endpoints {
-		if e == nil || e.Address == "" {
+		if e == nil || e.Address == "" && (e.Network == "" || base.Resolution != model.ResolutionStatic) {
 			continue // the entry's own host, for DNS; validation names it otherwise
 		}
 		w := b.workload(o, e, e.Labels)

@@ -13,14 +13,17 @@ import (
 
 // clusterInput is everything that an outbound cluster is made of.
 type clusterInput struct {
-	mesh   *model.Mesh
-	svc    *model.Service
-	port   model.Port
-	set    *model.EndpointSet // may be nil
-	rule   *model.DestinationRule
-	subset *model.Subset
-	policy *model.TrafficPolicy // of rule, subset and port, merged; may be nil
-	kind   clusterKind
+	mesh *model.Mesh
+	// nets are the mesh's networks, nil for one, and network the client's.
+	nets    *model.Networks
+	network string
+	svc     *model.Service
+	port    model.Port
+	set     *model.EndpointSet // may be nil
+	rule    *model.DestinationRule
+	subset  *model.Subset
+	policy  *model.TrafficPolicy // of rule, subset and port, merged; may be nil
+	kind    clusterKind
 	// literal: the proxy has no original destinations; an ORIGINAL_DST cluster takes the
 	// address from a header (see allowAny).
 	literal bool
@@ -111,9 +114,10 @@ func clusterKindOf(svc *model.Service, policy *model.TrafficPolicy, p *model.Pro
 func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clusterInput {
 	rule := s.Rule(svc.Host, svc.Namespace, p.Namespace, p.Labels)
 	set, _ := s.Endpoints.Get(svc.Key())
+	network := s.NetworkOf(p)
 	var out []clusterInput
 	for _, port := range svc.Ports {
-		in := clusterInput{mesh: s.Mesh, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), client: p}
+		in := clusterInput{mesh: s.Mesh, nets: s.Networks, network: network, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), client: p}
 		if rule != nil {
 			in.policy = rule.PolicyFor(nil, port.Number)
 		}

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func (in *clusterInput) localityKey(k *keyHash) {
 	k.str(l.Region, l.Zone, l.SubZone)
 	for _, label := range in.locality().ClientLabels() {
 		k.str(in.client.Label(label))
+	}
+	if in.nets != nil {
+		k.num(in.nets.Rev).str(in.network).str(slices.Sorted(maps.Keys(in.client.NetworkView))...)
 	}
 }
 
@@ -87,6 +91,7 @@ func (in *clusterInput) groups() []*group {
 		}
 		g.endpoints = append(g.endpoints, e)
 	}
+	out = in.acrossNetworks(out)
 	slices.SortFunc(out, func(a, b *group) int { return cmp.Compare(a.locality.String(), b.locality.String()) })
 	l := in.locality()
 	switch {
@@ -111,6 +116,9 @@ func (in *clusterInput) groups() []*group {
 func (in *clusterInput) reaches(e *model.Instance) bool {
 	if strings.HasPrefix(e.Address, "unix://") {
 		return in.kind == kindEDS
+	}
+	if e.Address == "" {
+		return in.nets != nil // by a gateway, if at all
 	}
 	_, err := netip.ParseAddr(e.Address)
 	return err == nil || in.kind != kindEDS

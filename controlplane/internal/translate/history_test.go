@@ -73,9 +73,12 @@ func (d dice) destination() *networking.Destination {
 
 func (d dice) object() *config.Object {
 	o := &config.Object{Namespace: d.namespace(), Name: d.of("a", "b", "c"), Created: time.Unix(int64(d.IntN(3)), 0), Source: config.Source{File: "f", Line: d.IntN(2)}}
-	switch d.IntN(13) {
+	switch d.IntN(14) {
 	case 0, 1:
 		o.Kind = schema.Service
+		if d.IntN(6) == 0 {
+			o.Labels = map[string]string{model.NetworkLabel: d.of("one", "two"), model.GatewayPortLabel: d.of("80", "81")}
+		}
 		s := &corev1.Service{}
 		s.Spec.Selector = map[string]string{"app": d.of("a", "b")}
 		if d.IntN(4) == 0 {
@@ -103,7 +106,7 @@ func (d dice) object() *config.Object {
 		o.Kind = schema.WorkloadEntry
 		o.Name = d.of("w1", "w2", "w3")
 		o.Spec = &networking.WorkloadEntry{Address: fmt.Sprintf("127.0.1.%d", 1+d.IntN(3)), Labels: d.labels(), ServiceAccount: d.of("", "sa"),
-			Locality: d.of("", "eu/a", "us")}
+			Locality: d.of("", "eu/a", "us"), Network: d.of("", "", "one", "two")}
 	case 5:
 		o.Kind = schema.VirtualService
 		o.Spec = d.virtualService()
@@ -149,6 +152,11 @@ func (d dice) object() *config.Object {
 	case 9:
 		o.Kind = schema.Sidecar
 		o.Spec = d.sidecar()
+	case 12:
+		o.Kind, o.Namespace, o.Name = schema.ConfigMap, "istio-system", "istio"
+		o.Spec = &corev1.ConfigMap{Data: map[string]string{"meshNetworks": d.of("",
+			"networks: {one: {endpoints: [{fromCidr: 127.0.1.1/32}]}, two: {endpoints: [{fromCidr: 127.0.1.0/24}], gateways: [{registryServiceName: a.shop.svc.cluster.local, port: 80}]}}",
+			"networks: {one: {endpoints: [{fromRegistry: Kubernetes}], gateways: [{address: 9.9.9.9, port: 1}, {address: 9.9.9.8, port: 1}]}}")}}
 	case 10, 11:
 		o.Kind, o.Spec = schema.EnvoyFilter, d.envoyFilter()
 	default:

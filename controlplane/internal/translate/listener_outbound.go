@@ -173,7 +173,7 @@ func (o *outboundPlan) addresses(svc *model.Service, sp model.Port) ([]string, [
 	if set != nil {
 		for i := range set.Instances {
 			// A workload's own address is not called through this listener.
-			if in := &set.Instances[i]; in.ServicePort == sp.Number && in.Address != o.p.IP && !slices.Contains(pods, in.Address) {
+			if in := &set.Instances[i]; in.ServicePort == sp.Number && in.Address != "" && in.Address != o.p.IP && !slices.Contains(pods, in.Address) {
 				pods = append(pods, in.Address)
 			}
 		}

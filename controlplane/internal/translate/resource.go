@@ -260,6 +260,9 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if len(c.ListenerHosts) > 0 && sendsTo(s, c.ListenerHosts) {
 		a.Inbound = true
 	}
+	if own && s.Networks != nil { // it may have moved to another network
+		a.AllClusters, a.AllEndpoints = true, true
+	}
 	if own {
 		a.Inbound = true
 		// Without interception a workload's own ports are not to be had for services.
