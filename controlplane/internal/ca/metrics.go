@@ -1,14 +1,20 @@
 package ca
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics carry Istio's names, so that its dashboards show this authority.
 type metrics struct {
-	requests, issued, authnFailures, parseFailures, refused prometheus.Counter
-	rootExpiry                                              prometheus.Gauge
+	requests, issued, authnFailures, parseFailures, refused, signFailures prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics of an authority with a root and a certificate that signs, which may be the same.
+func newMetrics(reg prometheus.Registerer, root, signing *x509.Certificate, now func() time.Time) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -18,13 +24,27 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		authnFailures: counter("citadel_server_authentication_failure_count", "The number of authentication failures."),
 		parseFailures: counter("citadel_server_csr_parsing_err_count", "The number of errors occurred when parsing the CSR."),
 		refused:       counter("citadel_server_id_extraction_err_count", "The number of CSRs that ask for a name that is not the caller's."),
-		rootExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "citadel_server_root_cert_expiry_timestamp",
-			Help: "The unix timestamp, in seconds, when the signing certificate expires.",
-		}),
+		signFailures:  counter("citadel_server_csr_sign_err_count", "The number of errors occurred when signing the CSR."),
 	}
-	if reg != nil {
-		reg.MustRegister(m.requests, m.issued, m.authnFailures, m.parseFailures, m.refused, m.rootExpiry)
+	if reg == nil {
+		return m
+	}
+	reg.MustRegister(m.requests, m.issued, m.authnFailures, m.parseFailures, m.refused, m.signFailures)
+	for _, c := range []struct {
+		name, what string
+		cert       *x509.Certificate
+	}{{"root_cert", "root", root}, {"cert_chain", "signing", signing}} {
+		expiry := prometheus.GaugeOpts{Name: "citadel_server_" + c.name + "_expiry_timestamp", Help: "The unix timestamp, in seconds, when the " + c.what + " certificate expires."}
+		left := prometheus.GaugeOpts{Name: "citadel_server_" + c.name + "_expiry_seconds",
+			Help: "The time remaining, in seconds, before the " + c.what + " certificate will expire. A negative value indicates it is expired."}
+		reg.MustRegister(prometheus.NewGaugeFunc(expiry, func() float64 { return float64(c.cert.NotAfter.Unix()) }),
+			prometheus.NewGaugeFunc(left, func() float64 { return c.cert.NotAfter.Sub(now()).Seconds() }))
 	}
 	return m
+}
+
+// rootOf is the newest of the roots (PEM), which load has read already.
+func rootOf(roots []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(roots)
+	return x509.ParseCertificate(block.Bytes)
 }

@@ -71,8 +71,11 @@ func Open(opts Options) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	c.metrics = newMetrics(opts.Registerer)
-	c.metrics.rootExpiry.Set(float64(c.cert.NotAfter.Unix()))
+	root, err := rootOf(c.roots)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %s: %w", rootFile, err)
+	}
+	c.metrics = newMetrics(opts.Registerer, root, c.cert, opts.Now)
 	return c, nil
 }
 

@@ -50,6 +50,7 @@ func (s service) CreateCertificate(ctx context.Context, req *securityapi.IstioCe
 		c.log.Warn("certificate request refused", "caller", id.String(), "err", err)
 		return nil, status.Error(codes.PermissionDenied, err.Error())
 	case errors.Is(err, errAuthority):
+		c.metrics.signFailures.Inc()
 		c.log.Error("certificate not issued", "caller", id.String(), "err", err)
 		return nil, status.Error(codes.Internal, err.Error())
 	case err != nil:

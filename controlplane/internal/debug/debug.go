@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -50,7 +51,7 @@ type Options struct {
 	TakenIn  func(store string, number uint64) (version uint64, ok bool)
 	Instance string
 	Gatherer prometheus.Gatherer
-	// Registerer gets the metrics pilot_info and istio_build.
+	// Registerer gets the metrics of the process, of the cache and of what is at odds in the mesh.
 	Registerer prometheus.Registerer
 	Ready      func() bool
 }
@@ -70,10 +71,6 @@ type page struct{ path, about string }
 // New returns the handler.
 func New(opts Options) *Server {
 	s := &Server{opts: opts, mux: http.NewServeMux()}
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pilot_info", Help: "Pilot version and build information."}, []string{"version"})
-	info.WithLabelValues(version.Version()).Set(1)
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "istio_build", Help: "Istio component build info"}, []string{"component", "tag"})
-	build.WithLabelValues("pilot", version.Version()).Set(1)
 	s.status = pushstatus.New(func() (*model.Snapshot, []*model.Proxy) {
 		var proxies []*model.Proxy
 		for _, p := range opts.XDS.Status() {
@@ -82,7 +79,8 @@ func New(opts Options) *Server {
 		return opts.View().Snapshot(), proxies
 	})
 	if opts.Registerer != nil {
-		opts.Registerer.MustRegister(info, build, s.status)
+		register(opts.Registerer, opts.Cache, time.Now())
+		opts.Registerer.MustRegister(s.status)
 	}
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{}))
 	s.mux.HandleFunc("GET /ready", s.ready)

@@ -11,6 +11,7 @@ type metrics struct {
 	streams     *prometheus.GaugeVec
 	pushes      *prometheus.CounterVec
 	rejects     *prometheus.CounterVec
+	expired     *prometheus.CounterVec
 	rejectsOf   map[string]prometheus.Counter
 	sendTime    prometheus.Histogram
 	pushTime    *prometheus.HistogramVec
@@ -30,6 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"type"}),
 		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pilot_total_xds_rejects", Help: "Total number of XDS responses from pilot rejected by proxy.",
+		}, []string{"type"}),
+		expired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pilot_xds_expired_nonce", Help: "Total number of XDS requests with an expired nonce.",
 		}, []string{"type"}),
 		rejectsOf: map[string]prometheus.Counter{},
 		sendTime: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -60,9 +64,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.rejectsOf[short] = prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pilot_xds_" + short + "_reject", Help: "Responses of this type that a proxy refused.",
 		})
+		m.expired.WithLabelValues(short) // shown before there is any
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.rejects, m.sendTime, m.pushTime, m.queueTime, m.internal, m.size, m.convergence)
+		reg.MustRegister(m.streams, m.pushes, m.rejects, m.expired, m.sendTime, m.pushTime, m.queueTime, m.internal, m.size, m.convergence)
 		for _, c := range m.rejectsOf {
 			reg.MustRegister(c)
 		}

@@ -32,6 +32,8 @@ type session struct {
 	awaitedUntil time.Time
 
 	nonces uint64
+	// expired counts requests that answered a response which was no longer the last.
+	expired uint64
 }
 
 // subscribeTime is how long a client may take to ask for the endpoints of a cluster that it was sent.
@@ -83,9 +85,12 @@ func (s *session) request(req request) error {
 func (s *session) subscribe(req request) error {
 	if w := s.watch(req.typeURL); w != nil {
 		if req.nonce != "" {
-			if fits := w.answer(req); !fits && s.sotw {
-				// It answers a response that is no longer the last. The client will answer that one too, with its names of then.
-				return nil
+			if !w.answer(req) {
+				s.expired++
+				if s.sotw {
+					// It answers a response that is no longer the last. The client will answer that one too, with its names of then.
+					return nil
+				}
 			}
 		}
 		return w.next(req)

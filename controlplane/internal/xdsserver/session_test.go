@@ -381,6 +381,27 @@ func TestSessionScripts(t *testing.T) {
 	}
 }
 
+// TestExpiredNonces: what answers a response that is no longer the last is counted, and does not pass for an answer to the last.
+func TestExpiredNonces(t *testing.T) {
+	for _, sotw := range []bool{false, true} {
+		h := newHarness(t, sotw, view(1, "eds:a=1"))
+		if sotw {
+			h.do("want eds a")
+		} else {
+			h.do("sub eds a")
+		}
+		late := h.last["eds"]
+		h.do("ack eds")
+		if got := h.do("view 2 eds:a=2"); got != "eds[a]" || h.s.expired != 0 {
+			t.Fatalf("sotw %v: sent %q, %d expired", sotw, got, h.s.expired)
+		}
+		h.req("eds", func(r *request) { r.nonce, r.names = late, []string{"a"} })
+		if w := h.s.watch(TypeEndpoint); h.s.expired != 1 || !w.inFlight {
+			t.Errorf("sotw %v: %d expired; the last response is waited for: %v", sotw, h.s.expired, w.inFlight)
+		}
+	}
+}
+
 // play runs a script.
 func (h *harness) play(script string) {
 	h.t.Helper()

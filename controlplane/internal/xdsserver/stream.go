@@ -180,7 +180,12 @@ func (st *stream) take(req request) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.session.request(req)
+	before := st.session.expired
+	err := st.session.request(req)
+	if st.session.expired != before {
+		st.server.metrics.expired.WithLabelValues(shortType(req.typeURL)).Inc()
+	}
+	return err
 }
 
 // send sends whatever may be sent until the stream ends.
