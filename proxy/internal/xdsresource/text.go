@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"sigs.k8s.io/yaml"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/yamljson"
 )
 
 // FromText reads a message from YAML or JSON (JSON is YAML). Field names may be snake_case or
@@ -20,7 +21,7 @@ import (
 // else is wrong. What is no YAML at all gives the YAML parser's error. With lenient, unknown
 // fields are left out and returned instead; unknown types stay errors.
 func FromText(kind string, raw []byte, m proto.Message, lenient bool) (unknown []Problem, err error) {
-	asJSON, err := yaml.YAMLToJSONStrict(raw)
+	asJSON, err := yamljson.Convert(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s is neither YAML nor JSON: %w", kind, err)
 	}
