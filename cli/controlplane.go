@@ -32,6 +32,7 @@ type controlPlaneFlags struct {
 	address, grpcAddr, secureAddr, httpAddr    string
 	certTTL, entryGrace                        time.Duration
 	trimGateways                               bool
+	gatewayService                             string
 	instance, logLevel, logFormat              string
 	registries                                 registryFlags
 }
@@ -66,6 +67,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
 	flags.DurationVar(&f.entryGrace, "workload-entry-grace", 0, "how long the WorkloadEntry of a workload that registered by a WorkloadGroup stays when its proxy has gone (default $"+entryGraceVariable+", else 10s)")
 	flags.BoolVar(&f.trimGateways, "filter-gateway-clusters", false, "gateways get the clusters of services that their virtual services lead to and of no others (default $"+trimGatewaysVariable+", else false)")
+	flags.StringVar(&f.gatewayService, "gateway-service", "", "Service, NAMESPACE/NAME, of the gateway that serves Gateways of the Gateway API which have none of their own")
 	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
@@ -124,7 +126,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,12 +99,23 @@ func keysOfFiles(cmd *cobra.Command, flags *fileFlags, args []string) ([]config.
 }
 
 func keysOfArgs(current *config.Set, args []string, namespace string, all bool, selector string) ([]config.Key, error) {
-	targets, err := parseTargets(args)
+	words, err := parseTargets(args)
 	if err != nil {
 		return nil, err
 	}
 	if namespace == "" {
 		namespace = "default"
+	}
+	targets := settle(words, func(t target) bool {
+		if t.name != "" {
+			return current.Lookup(key(t.kind, namespace, t.name)) != nil
+		}
+		return slices.ContainsFunc(current.List(t.kind), func(o *config.Object) bool { return !t.kind.Namespaced || o.Namespace == namespace })
+	})
+	for i, t := range targets {
+		if i > 0 && !slices.Contains(args, "all") && t.name == targets[i-1].name && t.kind.Singular == targets[i-1].kind.Singular {
+			return nil, fmt.Errorf("%s can mean %s and %s, and there are both: say which", t.kind.Singular, targets[i-1].kind.Resource(), t.kind.Resource())
+		}
 	}
 	match, err := parseSelector(selector)
 	if err != nil {
@@ -179,53 +191,78 @@ type target struct {
 	name string
 }
 
+// mention is what a user wrote of a target: a word that may mean several kinds, such as gateway.
+type mention struct {
+	kinds []*schema.Kind
+	name  string
+}
+
+// settle chooses among the kinds that each word can mean: all those for which exists is true, else the first.
+func settle(mentions []mention, exists func(target) bool) []target {
+	var out []target
+	for _, m := range mentions {
+		before := len(out)
+		for _, k := range m.kinds {
+			if t := (target{k, m.name}); exists(t) {
+				out = append(out, t)
+			}
+		}
+		if len(out) == before {
+			out = append(out, target{m.kinds[0], m.name})
+		}
+	}
+	return out
+}
+
 // parseTargets reads kubectl's ways to name objects: KIND[,KIND], KIND NAME..., KIND/NAME...
-func parseTargets(args []string) ([]target, error) {
+func parseTargets(args []string) ([]mention, error) {
 	if len(args) == 0 {
 		return nil, errors.New("you must specify the type of resource to get: for example vs, dr, gw, svc, or all")
 	}
 	if strings.Contains(args[0], "/") {
-		var out []target
+		var out []mention
 		for _, a := range args {
 			word, name, ok := strings.Cut(a, "/")
 			if !ok || name == "" {
 				return nil, errors.New("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form")
 			}
-			k, err := kindOf(word)
+			kinds, err := kindsOf(word)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, target{k, name})
+			out = append(out, mention{kinds, name})
 		}
 		return out, nil
 	}
-	var kinds []*schema.Kind
+	var words [][]*schema.Kind
 	for _, word := range strings.Split(args[0], ",") {
 		if word == "all" {
-			kinds = append(kinds, schema.All()...)
+			for _, k := range schema.All() {
+				words = append(words, []*schema.Kind{k})
+			}
 			continue
 		}
-		k, err := kindOf(word)
+		kinds, err := kindsOf(word)
 		if err != nil {
 			return nil, err
 		}
-		kinds = append(kinds, k)
+		words = append(words, kinds)
 	}
-	var out []target
-	for _, k := range kinds {
+	var out []mention
+	for _, kinds := range words {
 		if len(args) == 1 {
-			out = append(out, target{kind: k})
+			out = append(out, mention{kinds: kinds})
 		}
 		for _, name := range args[1:] {
-			out = append(out, target{k, name})
+			out = append(out, mention{kinds, name})
 		}
 	}
 	return out, nil
 }
 
-func kindOf(word string) (*schema.Kind, error) {
-	if k := schema.ByResource(word); k != nil {
-		return k, nil
+func kindsOf(word string) ([]*schema.Kind, error) {
+	if kinds := schema.AllByResource(word); len(kinds) > 0 {
+		return kinds, nil
 	}
 	return nil, fmt.Errorf("the server doesn't have a resource type %q", word)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/config/table"
+	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
 
 // getCommand holds the flags of `lateen get`.
@@ -66,11 +68,14 @@ func (g *getCommand) run(cmd *cobra.Command, args []string) error {
 	for _, p := range config.AsProblems(err) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %s\n", p.Error())
 	}
-	found, missing, err := g.find(set, targets, match)
+	found, missing, err := g.find(set, g.settle(set, targets), match)
 	if err != nil {
 		return err
 	}
-	if err := g.print(cmd, found, len(targets) == 1 && targets[0].name != ""); err != nil {
+	if found, err = observed(cmd, found); err != nil {
+		return err
+	}
+	if err := g.print(cmd, found, len(targets) == 1 && targets[0].name != "" && len(found) < 2); err != nil {
 		return err
 	}
 	if len(missing) > 0 {
@@ -87,6 +92,54 @@ func (g *getCommand) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return nil
+}
+
+// settle takes the kinds of which there is something, where a word means several.
+func (g *getCommand) settle(set *config.Set, mentions []mention) []target {
+	return settle(mentions, func(t target) bool {
+		if t.name != "" {
+			return set.Lookup(key(t.kind, g.namespace, t.name)) != nil
+		}
+		return slices.ContainsFunc(set.List(t.kind), func(o *config.Object) bool {
+			return g.allNamespaces || !t.kind.Namespaced || o.Namespace == g.namespace
+		})
+	})
+}
+
+// observed adds the status of objects of the Gateway API, which the control plane of a running mesh knows.
+func observed(cmd *cobra.Command, list []*config.Object) ([]*config.Object, error) {
+	if !slices.ContainsFunc(list, func(o *config.Object) bool { return o.Kind.GatewayAPI() }) {
+		return list, nil
+	}
+	run, err := runfile.Read(stateDir(cmd))
+	if errors.Is(err, runfile.ErrNotRunning) {
+		return list, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := meshDebug{address: run.Debug}.get(cmd.Context(), "/debug/gatewayapi", nil)
+	if err != nil {
+		return nil, err
+	}
+	var all []struct {
+		Kind, Namespace, Name string
+		Status                json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("the control plane's answer at %s is not what this version reads: %w", run.Debug, err)
+	}
+	out := slices.Clone(list)
+	for i, o := range out {
+		for _, st := range all {
+			if o.Kind.GatewayAPI() && o.Kind.Name == st.Kind && o.Namespace == st.Namespace && o.Name == st.Name {
+				with := *o
+				with.Status = st.Status
+				out[i] = &with
+			}
+		}
+	}
+	return out, nil
 }
 
 // find returns the objects that the targets name, in their order, and a message for each that does not exist.

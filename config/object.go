@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -65,6 +66,8 @@ type Object struct {
 	Source Source
 	// Conditions are status.conditions: what the mesh has observed. Nothing else of a status is read.
 	Conditions []Condition
+	// Status is the whole status, in JSON, of an object whose status is asked of the control plane rather than read from a file: one of the Gateway API.
+	Status json.RawMessage
 
 	tree     *decode.Tree
 	document *yaml.Node // the object's mapping, when LoadOptions.KeepText was set

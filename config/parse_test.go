@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,7 +274,7 @@ func TestEveryKindRoundTrips(t *testing.T) {
 			}
 		}
 		for _, word := range append([]string{k.Name, k.Plural, k.Singular, k.PluralResource(), k.Resource()}, k.ShortNames...) {
-			if got := schema.ByResource(word); got != k {
+			if got := schema.AllByResource(word); !slices.Contains(got, k) || strings.Contains(word, ".") && len(got) != 1 {
 				t.Errorf("%s means %v, not %s", word, got, k)
 			}
 		}
@@ -281,7 +282,13 @@ func TestEveryKindRoundTrips(t *testing.T) {
 			if c.Value != nil {
 				c.Value(k.New()) // no column may fail on an empty object
 			}
+			if c.Status != nil {
+				c.Status(nil) // nor on one that nobody has observed
+			}
 		}
+	}
+	if kinds := schema.AllByResource("gateway"); len(kinds) != 2 || schema.ByResource("gw") != schema.Gateway || schema.ByResource("gtw") != schema.K8sGateway {
+		t.Errorf("gateway means %v", kinds)
 	}
 	if schema.ByResource("pods") != nil || schema.ByResource("vs.wrong.group") != nil {
 		t.Error("unknown resources are found")

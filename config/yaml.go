@@ -23,7 +23,14 @@ func (o *Object) Map() (map[string]any, error) {
 		return nil, fmt.Errorf("%s: %w", o, err)
 	}
 	delete(out, "status")
-	if len(o.Conditions) > 0 {
+	switch {
+	case len(o.Status) > 0:
+		var status any
+		if err := json.Unmarshal(o.Status, &status); err != nil {
+			return nil, fmt.Errorf("%s: status: %w", o, err)
+		}
+		out["status"] = status
+	case len(o.Conditions) > 0:
 		out["status"] = map[string]any{"conditions": o.Conditions}
 	}
 	out["apiVersion"], out["kind"] = o.APIVersion, o.Kind.Name

@@ -23,6 +23,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/ca"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
+	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
@@ -63,6 +64,9 @@ type Config struct {
 	// TrimGateways has gateways get the clusters of services that their virtual services lead to and of no others, as Istio's
 	// PILOT_FILTER_GATEWAY_CLUSTER_CONFIG does.
 	TrimGateways bool
+	// GatewayService is the Service, "namespace/name", of the gateway that serves each Gateway of the Gateway API for which there is no Service of
+	// its own (NAME-CLASS). "" for none.
+	GatewayService string
 	// Instance names this control plane, as in the column ISTIOD of proxy-status. Default $POD_NAME, else the host's name.
 	Instance string
 	// Logger is required by nobody; default: none.
@@ -128,14 +132,15 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.TrimGateways {
 		builder.TrimGateways()
 	}
-	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder)
+	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways)
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
 	})
 	c.debug = debug.New(debug.Options{
 		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Registries: c.registryStatus,
-		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig,
+		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig, ObjectStatus: gateways.Status,
 		Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
 	})
 	return c, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
@@ -35,6 +36,7 @@ type pipeline struct {
 	log      *slog.Logger
 	cache    *xdscache.Cache
 	builder  *snapshot.Builder // of run's goroutine alone
+	gateways *gatewayapi.Translator
 	view     atomic.Pointer[xdscache.View]
 	incoming chan sourced
 	metrics  pipelineMetrics
@@ -53,8 +55,8 @@ type sourced struct {
 	delta  watch.Delta
 }
 
-func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder) *pipeline {
-	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
+func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator) *pipeline {
+	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
@@ -124,12 +126,17 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 				total.Merge(change)
 			}
 		}
+		p.gateways.Note(s.batch.Changed, s.batch.Deleted)
 		for _, o := range s.batch.Changed {
-			events = append(events, snapshot.Set(s.source, o))
+			if !o.Kind.GatewayAPI() {
+				events = append(events, snapshot.Set(s.source, o))
+			}
 			p.metrics.events.WithLabelValues(o.Kind.Name, "update").Inc()
 		}
 		for _, key := range s.batch.Deleted {
-			events = append(events, snapshot.Delete(s.source, key))
+			if !key.Kind.GatewayAPI() {
+				events = append(events, snapshot.Delete(s.source, key))
+			}
 			p.metrics.events.WithLabelValues(key.Kind.Name, "delete").Inc()
 		}
 		for _, r := range s.delta.Changed {
@@ -138,6 +145,13 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 		for _, key := range s.delta.Removed {
 			events = append(events, snapshot.Unregister(s.source, key))
 		}
+	}
+	made, gone := p.gateways.Translate()
+	for _, o := range made {
+		events = append(events, snapshot.Set(snapshot.GatewayAPI, o))
+	}
+	for _, key := range gone {
+		events = append(events, snapshot.Delete(snapshot.GatewayAPI, key))
 	}
 	if len(events) > 0 {
 		snap = p.flush(&events, total)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
@@ -46,7 +47,7 @@ func newBench(t *testing.T) *bench {
 func newBenchOf(t *testing.T, builder *snapshot.Builder) *bench {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry(), builder), objects: map[string]string{}, parsed: map[string]*config.Object{}}
+	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry(), builder, gatewayapi.NewTranslator(gatewayapi.Options{}, time.Now)), objects: map[string]string{}, parsed: map[string]*config.Object{}}
 	b.xds = xdsserver.New(xdsserver.Options{View: served{b.p.view.Load()}, Logger: log})
 	l := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(xdsserver.ServerOptions()...)

@@ -115,7 +115,8 @@ func (m *Mesh) start(ctx context.Context, members *Members, wanted []workload.Wo
 
 // controlPlane is started first, alone.
 func controlPlane(p Place) supervise.Process {
-	return p.Process("control-plane", nil, "control-plane", "--state-dir", p.StateDir, "--address", p.Block+".0.1", "--instance", "istiod-1")
+	return p.Process("control-plane", nil, "control-plane", "--state-dir", p.StateDir, "--address", p.Block+".0.1", "--instance", "istiod-1",
+		"--gateway-service", RootNamespace+"/istio-ingressgateway")
 }
 
 // failed explains a start that did not succeed with what the supervisor knows: processes that keep ending, and where their logs are.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/config/statedir"
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
@@ -77,7 +78,7 @@ func apply(stateDir string, files []config.File, judge func([]*config.Object) er
 	out := &outcome{changes: plan.Changes, warnings: plan.Warnings}
 	var own []ownKey
 	for _, c := range plan.Changes {
-		own = append(own, ownKey{c.Object.Kind.Name, c.Object.Namespace, c.Object.Name})
+		own = append(own, ownKey{kindName(c.Object.Kind), c.Object.Namespace, c.Object.Name})
 	}
 	current, err := statedir.Read(stateDir)
 	if current == nil {
@@ -88,7 +89,7 @@ func apply(stateDir string, files []config.File, judge func([]*config.Object) er
 			continue
 		}
 		for _, o := range current.All() {
-			if o.Kind.Name == k.Kind && o.Namespace == k.Namespace && o.Name == k.Name {
+			if kindName(o.Kind) == k.Kind && o.Namespace == k.Namespace && o.Name == k.Name {
 				out.deleted = append(out.deleted, o.Key())
 			}
 		}
@@ -101,6 +102,14 @@ func apply(stateDir string, files []config.File, judge func([]*config.Object) er
 
 // ownKey is an object that came from the folder.
 type ownKey struct{ Kind, Namespace, Name string }
+
+// kindName is a kind's name, with its group for those of the Gateway API: Istio has a Gateway too.
+func kindName(k *schema.Kind) string {
+	if k.GatewayAPI() {
+		return k.Name + "." + k.Group
+	}
+	return k.Name
+}
 
 func ownFile(stateDir string) string { return filepath.Join(stateDir, "up.json") }
 

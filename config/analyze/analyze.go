@@ -122,6 +122,7 @@ func Set(s *config.Set, opts Options) []Message {
 		a.gateway(o)
 	}
 	a.gatewayConflicts()
+	a.gatewayAPI()
 	for _, o := range s.List(schema.DestinationRule) {
 		a.destinationRule(o)
 	}

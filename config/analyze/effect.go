@@ -178,6 +178,10 @@ func (w *effectWalk) value(v reflect.Value, path, pattern string) {
 		t := v.Type()
 		for i := 0; i < t.NumField(); i++ {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if name == "" && t.Field(i).Anonymous {
+				w.value(v.Field(i), path, pattern) // its fields are the struct's own
+				continue
+			}
 			if name == "" || name == "-" || v.Field(i).IsZero() || path == "" && (name == "metadata" || name == "status") {
 				continue
 			}

@@ -95,6 +95,33 @@ var effective = map[*schema.Kind][]string{
 		"configPatches.match.listener.listenerFilter", "configPatches.match.routeConfiguration", "configPatches.match.cluster",
 	},
 
+	// What of these depends on other objects is said in their conditions.
+	schema.K8sGatewayClass: {"controllerName", "description"},
+	schema.K8sGateway: {
+		"gatewayClassName", "addresses", "listeners.name", "listeners.hostname", "listeners.port", "listeners.protocol=HTTP,HTTPS,TLS,TCP",
+		"listeners.tls.mode", "listeners.tls.certificateRefs", "listeners.allowedRoutes",
+		// Without Kubernetes nothing is made that they could be put on.
+		"infrastructure.labels", "infrastructure.annotations",
+	},
+	schema.HTTPRoute: {
+		"parentRefs", "hostnames", "rules.name", "rules.matches", "rules.timeouts", "rules.retry",
+		"rules.filters.type", "rules.filters.requestHeaderModifier", "rules.filters.responseHeaderModifier", "rules.filters.requestRedirect",
+		"rules.filters.urlRewrite", "rules.filters.requestMirror", "rules.filters.cors",
+		"rules.backendRefs.group", "rules.backendRefs.kind", "rules.backendRefs.namespace", "rules.backendRefs.name", "rules.backendRefs.port", "rules.backendRefs.weight",
+		"rules.backendRefs.filters.type", "rules.backendRefs.filters.requestHeaderModifier", "rules.backendRefs.filters.responseHeaderModifier",
+	},
+	schema.GRPCRoute: {
+		"parentRefs", "hostnames", "rules.name", "rules.matches",
+		"rules.filters.type", "rules.filters.requestHeaderModifier", "rules.filters.responseHeaderModifier", "rules.filters.requestMirror",
+		"rules.backendRefs.group", "rules.backendRefs.kind", "rules.backendRefs.namespace", "rules.backendRefs.name", "rules.backendRefs.port", "rules.backendRefs.weight",
+		"rules.backendRefs.filters.type", "rules.backendRefs.filters.requestHeaderModifier", "rules.backendRefs.filters.responseHeaderModifier",
+	},
+	schema.TLSRoute: {
+		"parentRefs", "hostnames", "rules.name", "rules.backendRefs",
+	},
+	schema.TCPRoute:       {"parentRefs", "rules.name", "rules.backendRefs"},
+	schema.ReferenceGrant: {"from", "to"},
+
 	// Parsed and kept; nothing reads them yet.
 	schema.AuthorizationPolicy:   {},
 	schema.RequestAuthentication: {},

@@ -1,5 +1,5 @@
 // Package schema lists every kind of object that users may write: Istio's custom resources in
-// all their served versions, and the core Kubernetes kinds that a mesh needs to know.
+// all their served versions, those of the Kubernetes Gateway API, and the core Kubernetes kinds that a mesh needs to know.
 //
 // For each kind it says how it is named (group, versions, plural, short names), whether it lives
 // in a namespace, which Go type holds it, and which columns `lateen get` prints. It neither
@@ -10,7 +10,9 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -46,8 +48,11 @@ type Column struct {
 	Name string
 	// Wide columns are shown with `-o wide` alone.
 	Wide bool
-	// Value renders the column from the object's Go value. Nil means the age of the object.
+	// Value renders the column from the object's Go value.
 	Value func(spec any) string
+	// Status renders the column from the object's status, in JSON; empty where nobody has observed anything. Without Value and Status the column is the
+	// object's age.
+	Status func(status json.RawMessage) string
 }
 
 // GroupVersion returns how an apiVersion of the kind is written, for example
@@ -79,8 +84,13 @@ func (k *Kind) PluralResource() string {
 	return k.Plural + "." + k.Group
 }
 
-// Folder is the name of the kind's folder in a state directory.
-func (k *Kind) Folder() string { return strings.ToLower(k.Name) }
+// Folder is the name of the kind's folder in a state directory. Kinds of the Gateway API have the group in it: Istio has a Gateway too.
+func (k *Kind) Folder() string {
+	if k.GatewayAPI() {
+		return k.Resource()
+	}
+	return strings.ToLower(k.Name)
+}
 
 // Istio reports whether the kind is one of Istio's.
 func (k *Kind) Istio() bool { return strings.HasSuffix(k.Group, ".istio.io") }
@@ -126,8 +136,8 @@ func Lookup(apiVersion, kind string) (*Kind, error) {
 		}
 		return k, nil
 	}
-	if group == "gateway.networking.k8s.io" {
-		return unknown("the Kubernetes Gateway API (%s) is not supported yet; use a Gateway and a VirtualService of networking.istio.io", kind)
+	if group == GatewayAPIGroup {
+		return unknown("%s of the Gateway API is not supported; there are %s", kind, gatewayAPINames())
 	}
 	for _, k := range All() {
 		if strings.EqualFold(k.Name, kind) {
@@ -142,24 +152,28 @@ func Lookup(apiVersion, kind string) (*Kind, error) {
 
 // ByResource returns the kind for what a person types on the command line: kind, singular,
 // plural, short name, with or without the group (vs, virtualservice.networking.istio.io).
-// Nil if there is none.
+// Nil if there is none; the first of AllByResource if there are several.
 func ByResource(word string) *Kind {
+	if kinds := AllByResource(word); len(kinds) > 0 {
+		return kinds[0]
+	}
+	return nil
+}
+
+// AllByResource returns all kinds that a word can mean: without its group, gateway is Istio's and the Gateway API's.
+func AllByResource(word string) []*Kind {
 	word = strings.ToLower(word)
 	name, group, qualified := strings.Cut(word, ".")
+	var out []*Kind
 	for _, k := range All() {
 		if qualified && group != k.Group && !isVersionAndGroup(k, group) {
 			continue
 		}
-		if name == k.Singular || name == k.Plural {
-			return k
-		}
-		for _, s := range k.ShortNames {
-			if name == s {
-				return k
-			}
+		if name == k.Singular || name == k.Plural || slices.Contains(k.ShortNames, name) {
+			out = append(out, k)
 		}
 	}
-	return nil
+	return out
 }
 
 // isVersionAndGroup accepts kubectl's third form, virtualservices.v1beta1.networking.istio.io.

@@ -213,6 +213,7 @@ var all = []*Kind{
 	Namespace, Service, ServiceAccount, Secret, ConfigMap, Deployment,
 	Gateway, VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, WorkloadGroup, Sidecar, EnvoyFilter, ProxyConfig,
 	PeerAuthentication, AuthorizationPolicy, RequestAuthentication, Telemetry, WasmPlugin, TrafficExtension, IstioOperator,
+	K8sGatewayClass, K8sGateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant,
 }
 
 // All returns every kind, in a fixed order. The slice must not be modified.

@@ -90,6 +90,8 @@ func print(w io.Writer, k *schema.Kind, objects []*config.Object, qualified bool
 		for _, c := range columns {
 			switch {
 			case c.Wide && !opts.Wide:
+			case c.Status != nil:
+				row = append(row, c.Status(o.Status))
 			case c.Value == nil:
 				row = append(row, age(o, opts.Now))
 			default:

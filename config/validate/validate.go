@@ -122,4 +122,11 @@ var rules = map[*schema.Kind]func(*checker, *field.Path, any){
 	schema.WasmPlugin:            wasmPlugin,
 	schema.TrafficExtension:      trafficExtension,
 	schema.IstioOperator:         istioOperator,
+	schema.K8sGatewayClass:       gatewayClass,
+	schema.K8sGateway:            k8sGateway,
+	schema.HTTPRoute:             httpRouteSpec,
+	schema.GRPCRoute:             grpcRoute,
+	schema.TLSRoute:              k8sTLSRoute,
+	schema.TCPRoute:              k8sTCPRoute,
+	schema.ReferenceGrant:        referenceGrant,
 }

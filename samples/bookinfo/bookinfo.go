@@ -8,5 +8,5 @@ import "embed"
 
 // FS holds all manifests by their path below samples/bookinfo, for example networking/virtual-service-all-v1.yaml.
 //
-//go:embed lateen.yaml platform networking
+//go:embed lateen.yaml platform networking gateway-api
 var FS embed.FS

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
+	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/pushstatus"
@@ -48,9 +49,11 @@ type Options struct {
 	// MeshConfig returns the mesh configuration as it was given; nil for none.
 	MeshConfig func() *meshconfig.MeshConfig
 	// TakenIn returns the version of a view that has the batches of a store, by its name, up to a number; false when there is none yet.
-	TakenIn  func(store string, number uint64) (version uint64, ok bool)
-	Instance string
-	Gatherer prometheus.Gatherer
+	TakenIn func(store string, number uint64) (version uint64, ok bool)
+	// ObjectStatus returns the status of an object of the Gateway API, in JSON; nil for one that does not concern this control plane.
+	ObjectStatus func(config.Key) json.RawMessage
+	Instance     string
+	Gatherer     prometheus.Gatherer
 	// Registerer gets the metrics of the process, of the cache and of what is at odds in the mesh.
 	Registerer prometheus.Registerer
 	Ready      func() bool
@@ -106,6 +109,7 @@ func New(opts Options) *Server {
 	s.page("/debug/workloads", "workloads, with a proxy or without", s.workloads)
 	s.page("/debug/configz", "objects in force: ?kind=VirtualService, ?namespace=NS", s.configz)
 	s.page("/debug/resourcesz", "kinds of objects that are read", s.resourcesz)
+	s.page("/debug/gatewayapi", "objects of the Gateway API with their status: ?kind=HTTPRoute, ?namespace=NS", s.gatewayAPI)
 	s.page("/debug/mesh", "mesh configuration in force", s.mesh)
 	s.page("/debug/errors", "mistakes in the config store's files, and what has no effect", s.errors)
 	s.page("/debug/cachez", "counts of the cache of encoded resources", s.cachez)

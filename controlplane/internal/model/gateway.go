@@ -139,12 +139,20 @@ const (
 // CredentialPrefix begins the names of secret resources that are read from Secrets.
 const CredentialPrefix = "kubernetes://"
 
+// GatewayCredentialPrefix begins those to which a Gateway of the Gateway API refers, "kubernetes-gateway://namespace/name". The namespace may be
+// another than the proxy's: that the reference is permitted was seen when the Gateway was read.
+const GatewayCredentialPrefix = "kubernetes-gateway://"
+
 // CASuffix ends the name of the resource with the roots that go with a certificate.
 const CASuffix = "-cacert"
 
 // ParseCredentialName takes the name of a secret resource apart, "kubernetes://name" or
-// "kubernetes://namespace/name"; the namespace of the first form is the proxy's own, ns.
+// "kubernetes://namespace/name"; the namespace of the first form is the proxy's own, ns. It takes those with GatewayCredentialPrefix as well.
 func ParseCredentialName(resource, ns string) (namespace, name string, ok bool) {
+	if rest, ok := strings.CutPrefix(resource, GatewayCredentialPrefix); ok {
+		namespace, name, ok = strings.Cut(rest, "/")
+		return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, "/")
+	}
 	rest, ok := strings.CutPrefix(resource, CredentialPrefix)
 	if !ok || rest == "" {
 		return "", "", false

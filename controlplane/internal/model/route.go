@@ -74,6 +74,8 @@ const (
 	MatchExact
 	MatchPrefix
 	MatchRegex // RE2, full match
+	// MatchPathPrefix is a prefix of whole elements of a path: /a matches /a and /a/b, not /ab. It has no slash at its end.
+	MatchPathPrefix
 )
 
 // StringMatch compares a string.

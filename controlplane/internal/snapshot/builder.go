@@ -192,7 +192,7 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 	var o object
 	var p *problems
 	if !e.Delete {
-		o = object{e.Object}
+		o = object{e.Object, e.Source == GatewayAPI}
 		p = &problems{at: o.at}
 		st.object = e.Object
 	}

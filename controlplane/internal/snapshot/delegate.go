@@ -107,7 +107,7 @@ func (b *Builder) convertRoots() {
 	})
 	for _, id := range ids {
 		st := b.objects[id]
-		o := object{st.object}
+		o := object{st.object, id.source == GatewayAPI}
 		p := &problems{at: o.at}
 		b.routes.set(id.key.Namespace+"/"+id.key.Name, ownerOf(id), b.virtualService(o, o.Spec.(*networking.VirtualService), p))
 		st.problems, b.found = p.list, nil
@@ -126,7 +126,7 @@ func (b *Builder) delegated(o object, root *networking.HTTPRoute, field string, 
 		p.add(field+".delegate", "there is no VirtualService %s without hosts to delegate to; the rule is left out", key)
 		return nil
 	}
-	d, spec := object{found}, found.Spec.(*networking.VirtualService)
+	d, spec := object{found, false}, found.Spec.(*networking.VirtualService)
 	if !exportTo(spec.ExportTo, b.mesh.VirtualServiceExportTo, d.Namespace).Visible(o.Namespace) {
 		p.add(field+".delegate", "VirtualService %s is not exported to namespace %s; the rule is left out", key, o.Namespace)
 		return nil

@@ -57,7 +57,7 @@ func server(o object, s *networking.Server, field string, p *problems) (model.Se
 		return out, false
 	case out.Protocol.IsTLS():
 		out.HTTPSRedirect = t.HttpsRedirect
-		if out.TLS, ok = serverTLS(t, field+".tls", p); !ok {
+		if out.TLS, ok = serverTLS(o, t, field+".tls", p); !ok {
 			return out, false
 		}
 	}
@@ -79,7 +79,7 @@ func serverHost(h, ns string) model.ServerHost {
 
 // serverTLS converts a server's TLS. The second result is false when the server cannot take
 // connections.
-func serverTLS(t *networking.ServerTLSSettings, field string, p *problems) (*model.ServerTLS, bool) {
+func serverTLS(o object, t *networking.ServerTLSSettings, field string, p *problems) (*model.ServerTLS, bool) {
 	out := &model.ServerTLS{Mode: model.ServerTLSMode(t.Mode)}
 	if out.Mode.Passthrough() {
 		for _, f := range []struct {
@@ -107,7 +107,7 @@ func serverTLS(t *networking.ServerTLSSettings, field string, p *problems) (*mod
 	out.Ciphers = cipherSuites(t.CipherSuites, field, p)
 	out.AcceptUntrusted = t.InsecureSkipVerify.GetValue()
 	out.SPKI, out.Hashes = slices.Clone(t.VerifyCertificateSpki), slices.Clone(t.VerifyCertificateHash)
-	if !serverCertificates(out, t, field, p) {
+	if !serverCertificates(o, out, t, field, p) {
 		return nil, false
 	}
 	if !out.Mode.ChecksClients() {
@@ -118,12 +118,16 @@ func serverTLS(t *networking.ServerTLSSettings, field string, p *problems) (*mod
 	return out, clientRoots(out, t, field, p)
 }
 
-func serverCertificates(out *model.ServerTLS, t *networking.ServerTLSSettings, field string, p *problems) bool {
+func serverCertificates(o object, out *model.ServerTLS, t *networking.ServerTLSSettings, field string, p *problems) bool {
 	names, at := t.CredentialNames, func(i int) string { return indexed(field+".credentialNames", i) }
 	if len(names) == 0 && t.CredentialName != "" {
 		names, at = []string{t.CredentialName}, func(int) string { return field + ".credentialName" }
 	}
 	for i, name := range names {
+		if o.made && strings.HasPrefix(name, model.GatewayCredentialPrefix) {
+			out.Credentials = append(out.Credentials, name)
+			continue
+		}
 		resource, err := credentialResource(name)
 		if err != nil {
 			p.add(at(i), "%v; the server is left out", err)

@@ -61,8 +61,15 @@ func (p Problem) String() string {
 	return s + ": " + p.Text
 }
 
+// GatewayAPI is the source of objects that were made of the Gateway API's. They say some things that users cannot: prefixes of paths are of
+// whole elements, and certificates may be of other namespaces.
+const GatewayAPI = "gateway-api"
+
 // object is a config.Object with what conversion needs of it.
-type object struct{ *config.Object }
+type object struct {
+	*config.Object
+	made bool // its source is GatewayAPI
+}
 
 func (o object) origin() model.Origin {
 	return model.Origin{APIVersion: o.APIVersion, Kind: o.Kind.Name, Namespace: o.Namespace, Name: o.Name, File: o.Source.File, Line: o.Source.Line}

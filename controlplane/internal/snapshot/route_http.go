@@ -23,7 +23,7 @@ func (b *Builder) httpRoute(o object, r *networking.HTTPRoute, field string, p *
 			m = &networking.HTTPMatchRequest{}
 		}
 		out.Matches = append(out.Matches, model.HTTPMatch{
-			Name: m.Name, URI: stringMatch(m.Uri), Scheme: stringMatch(m.Scheme), Method: stringMatch(m.Method),
+			Name: m.Name, URI: uriMatch(o, m.Uri), Scheme: stringMatch(m.Scheme), Method: stringMatch(m.Method),
 			Authority: stringMatch(m.Authority), Headers: namedMatches(m.Headers), WithoutHeaders: namedMatches(m.WithoutHeaders),
 			Query: namedMatches(m.QueryParams), Port: m.Port, SourceLabels: cloneMap(m.SourceLabels), SourceNamespace: m.SourceNamespace,
 			Gateways: gatewayNames(m.Gateways, o.Namespace), IgnoreURICase: m.IgnoreUriCase, StatPrefix: m.StatPrefix,
@@ -207,6 +207,15 @@ func stringMatch(m *networking.StringMatch) model.StringMatch {
 		return model.StringMatch{Kind: model.MatchRegex, Value: t.Regex}
 	}
 	return model.StringMatch{}
+}
+
+// uriMatch reads a match of the path. In what was made of the Gateway API a prefix is one of whole elements, unless it ends with a slash.
+func uriMatch(o object, m *networking.StringMatch) model.StringMatch {
+	out := stringMatch(m)
+	if o.made && out.Kind == model.MatchPrefix && !strings.HasSuffix(out.Value, "/") {
+		out.Kind = model.MatchPathPrefix
+	}
+	return out
 }
 
 func namedMatches(m map[string]*networking.StringMatch) []model.NamedMatch {

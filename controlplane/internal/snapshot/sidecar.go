@@ -79,7 +79,7 @@ func ingressListener(o object, in *networking.IstioIngressListener, field string
 		p.add(field+".port.protocol", "UDP is not proxied; the listener gets no connections")
 	}
 	if in.Tls != nil {
-		if tls, ok := serverTLS(in.Tls, field+".tls", p); ok && !tls.Mode.Passthrough() {
+		if tls, ok := serverTLS(o, in.Tls, field+".tls", p); ok && !tls.Mode.Passthrough() {
 			out.TLS = tls
 		}
 	}

@@ -58,7 +58,7 @@ func convert(t *testing.T, p *networking.TrafficPolicy) *model.DestinationRule {
 	t.Helper()
 	o := events(t, "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a}\n")[0].Object
 	d := &networking.DestinationRule{Host: "a", TrafficPolicy: p, Subsets: []*networking.Subset{{Name: "s", TrafficPolicy: p}}}
-	return New().destinationRule(object{o}, d, &problems{at: nowhere})
+	return New().destinationRule(object{Object: o}, d, &problems{at: nowhere})
 }
 
 // fill sets every field of a message to something that is not its default; of fields that exclude each other the choice-th.

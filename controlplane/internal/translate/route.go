@@ -134,6 +134,8 @@ func operation(r *routev3.Route, vs string, port uint32) string {
 	switch p := r.Match.PathSpecifier.(type) {
 	case *routev3.RouteMatch_Prefix:
 		path = p.Prefix + "*"
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		path = p.PathSeparatedPrefix + "/*"
 	case *routev3.RouteMatch_Path:
 		path = p.Path
 	case *routev3.RouteMatch_SafeRegex:
@@ -158,6 +160,8 @@ func routeMatch(m *model.HTTPMatch) *routev3.RouteMatch {
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: m.URI.Value}
 	case model.MatchPrefix:
 		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: m.URI.Value}
+	case model.MatchPathPrefix:
+		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: m.URI.Value}
 	case model.MatchRegex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex(m.URI.Value)}
 		out.CaseSensitive = nil // has no effect on a regex

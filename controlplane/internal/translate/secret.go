@@ -12,7 +12,7 @@ import (
 )
 
 // Secrets returns the secrets with these names, in their order: those that exist and that the proxy may read. That is a proxy with a
-// proven identity, of the Secret's own namespace, which one of a gateway's Gateway objects or a destination rule sends to it; so no
+// proven identity, of the Secret's own namespace or served a Gateway of the Gateway API that may refer to it, which one of a gateway's Gateway objects or a destination rule sends to it; so no
 // proxy can read other Secrets that happen to be in its namespace.
 func Secrets(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
 	if !p.Verified || len(names) == 0 {
@@ -72,7 +72,7 @@ func clientCredentials(s *model.Snapshot, p *model.Proxy) map[string]bool {
 // secret makes one secret. Roots for clients, "NAME-cacert", stand in a Secret of that name, else in NAME itself.
 func secret(s *model.Snapshot, p *model.Proxy, name string) (Resource, bool) {
 	ns, object, ok := model.ParseCredentialName(name, p.Namespace)
-	if !ok || ns != p.Namespace {
+	if !ok || ns != p.Namespace && !strings.HasPrefix(name, model.GatewayCredentialPrefix) {
 		return Resource{}, false
 	}
 	c, found := s.Credentials.Get(ns + "/" + object)

@@ -104,7 +104,7 @@ func startWorld(t *testing.T, table *Table, p *ports) *world {
 	w.origin = startApps(t, table.Apps, table.certs)
 	cp, err := controlplane.New(controlplane.Config{
 		ConfigDir: filepath.Join(state, "config"), MeshFile: filepath.Join(state, "mesh.yaml"), CADir: w.ca,
-		SecureGRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", Logger: logger(t),
+		SecureGRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", GatewayService: "istio-system/istio-ingressgateway", Logger: logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)
