@@ -34,6 +34,7 @@ var commands = []func() *cobra.Command{
 	newVersionCommand,
 	newProxyStatusCommand,
 	newProxyConfigCommand,
+	newGraphCommand,
 	newControlPlaneCommand,
 	newProxyCommand,
 }
