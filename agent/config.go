@@ -28,6 +28,8 @@ type Config struct {
 	Name, Namespace, ServiceAccount string
 	// IP is the address of the workload: where the proxy's own ports and inbound listeners are.
 	IP netip.Addr
+	// MoreIPs are other addresses of the workload: with one of the other family it is served by both.
+	MoreIPs []netip.Addr
 	// Domain is the DNS suffix in the node id. Default NAMESPACE.svc.cluster.local.
 	Domain string
 	// Cluster is the node's cluster, Envoy's --service-cluster. Default istio-proxy.

@@ -32,7 +32,11 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 	meta["NAME"] = cfg.Name
 	meta["NAMESPACE"] = cfg.Namespace
 	meta["SERVICE_ACCOUNT"] = cfg.ServiceAccount
-	meta["INSTANCE_IPS"] = cfg.IP.String()
+	ips := cfg.IP.String()
+	for _, ip := range cfg.MoreIPs {
+		ips += "," + ip.String()
+	}
+	meta["INSTANCE_IPS"] = ips
 	meta["ISTIO_VERSION"] = version.IstioCompat
 	meta["LABELS"] = labels(meta)
 	out, err := structpb.NewStruct(meta)

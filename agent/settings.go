@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -46,8 +45,8 @@ func (c Config) apply(told settings) Config {
 		return c
 	}
 	for _, name := range slices.Sorted(maps.Keys(told.variables)) {
-		if !strings.HasPrefix(name, metaPrefix) && !strings.HasPrefix(name, metaJSONPrefix) {
-			c.Logger.Warn("a variable of the mesh's ProxyConfig has no effect: only ISTIO_META_ and ISTIO_METAJSON_ have one here", "name", name)
+		if !hasEffect(name) {
+			c.Logger.Warn("a variable of the mesh's ProxyConfig has no effect: only ISTIO_META_, ISTIO_METAJSON_ and ISTIO_DUAL_STACK have one here", "name", name)
 		}
 	}
 	more, err := MetadataOf(told.variables)

@@ -12,7 +12,14 @@ import (
 const (
 	metaPrefix     = "ISTIO_META_"
 	metaJSONPrefix = "ISTIO_METAJSON_"
+	// dualStack is "false" for a workload with addresses of both families that is served by IPv4 alone.
+	dualStack = "ISTIO_DUAL_STACK"
 )
+
+// hasEffect reports whether a variable is one of those that MetadataOf reads.
+func hasEffect(name string) bool {
+	return strings.HasPrefix(name, metaPrefix) || strings.HasPrefix(name, metaJSONPrefix) || name == dualStack
+}
 
 // MetadataOf returns the node's metadata that environment variables give. The error names a variable that is not JSON.
 func MetadataOf(env map[string]string) (map[string]any, error) {
@@ -26,6 +33,8 @@ func MetadataOf(env map[string]string) (map[string]any, error) {
 			meta[name] = value
 		} else if name, ok := strings.CutPrefix(key, metaPrefix); ok {
 			meta[name] = env[key]
+		} else if key == dualStack {
+			meta["DUAL_STACK"] = env[key]
 		}
 	}
 	return meta, nil

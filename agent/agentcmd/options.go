@@ -3,6 +3,7 @@ package agentcmd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -145,12 +146,35 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	if cfg.IP, err = netip.ParseAddr(ip); err != nil {
 		return agent.Config{}, fmt.Errorf("the workload's address: %w", err)
 	}
+	if mode, said := meta["INTERCEPTION_MODE"]; said && mode != "NONE" {
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			return agent.Config{}, fmt.Errorf("addresses of this host: %w", err)
+		}
+		cfg.MoreIPs = otherFamily(cfg.IP, addrs)
+	}
 	if o.adminIP != "" {
 		if cfg.AdminIP, err = netip.ParseAddr(o.adminIP); err != nil {
 			return agent.Config{}, fmt.Errorf("--admin-ip: %w", err)
 		}
 	}
 	return cfg, nil
+}
+
+// otherFamily is the first address of the family that ip has not by which others may reach this host; none where there is none.
+func otherFamily(ip netip.Addr, addrs []net.Addr) []netip.Addr {
+	for _, a := range addrs {
+		network, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(network.IP); ok {
+			if addr = addr.Unmap(); addr.Is4() != ip.Is4() && addr.IsGlobalUnicast() {
+				return []netip.Addr{addr}
+			}
+		}
+	}
+	return nil
 }
 
 // addMetadata puts the flags that the control plane reads from the node into the metadata.

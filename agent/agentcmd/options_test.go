@@ -1,6 +1,9 @@
 package agentcmd
 
 import (
+	"fmt"
+	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -83,5 +86,25 @@ func TestRefused(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// A workload whose connections are redirected has an address of each family, where its host has; not one that nobody else reaches.
+func TestOtherFamily(t *testing.T) {
+	var addrs []net.Addr
+	for _, text := range []string{"127.0.0.1/8", "::1/128", "fe80::1/64", "10.0.0.7/24", "2001:db8::7/64", "2001:db8::8/64"} {
+		ip, network, err := net.ParseCIDR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs = append(addrs, &net.IPNet{IP: ip, Mask: network.Mask})
+	}
+	for ip, want := range map[string]string{"10.0.0.7": "[2001:db8::7]", "127.77.4.1": "[2001:db8::7]", "2001:db8::7": "[10.0.0.7]"} {
+		if got := fmt.Sprint(otherFamily(netip.MustParseAddr(ip), addrs)); got != want {
+			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+	if got := otherFamily(netip.MustParseAddr("10.0.0.7"), addrs[:4]); got != nil {
+		t.Errorf("without IPv6: %v", got)
 	}
 }

@@ -35,6 +35,12 @@ const (
 func fetchAndPrint(url string) int {
 	var remote net.Addr
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { remote = c.Conn.RemoteAddr() }})
+	url, by6 := strings.CutPrefix(url, "by IPv6 ")
+	if by6 {
+		http.DefaultTransport.(*http.Transport).DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp6", address)
+		}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		fmt.Println(err)
@@ -53,7 +59,7 @@ func fetchAndPrint(url string) int {
 	return 0
 }
 
-// setupOwnNet makes all of 10.0.0.0/8 this machine, as 127.0.0.0/8 is, has the rest of the world beyond it, and names from a name server of the test's alone.
+// setupOwnNet makes all of 10.0.0.0/8 and fd10::/16 this machine, as 127.0.0.0/8 is, has the rest of the world beyond it, and names from a name server of the test's alone.
 func setupOwnNet() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -69,12 +75,17 @@ func setupOwnNet() error {
 	if err := netlink.AddrAdd(lo, ten); err != nil {
 		return err
 	}
-	_, everywhere, err := net.ParseCIDR("0.0.0.0/0")
-	if err != nil {
+	if err := testnet.Local6(lo); err != nil {
 		return err
 	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: everywhere}); err != nil { // nothing is there, but one may set out for it
-		return err
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		_, everywhere, err := net.ParseCIDR(all)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: everywhere}); err != nil { // nothing is there, but one may set out for it
+			return err
+		}
 	}
 	return testnet.OwnNames()
 }
@@ -137,7 +148,7 @@ func startFetcher(t *testing.T, flags ...string) *fetcher {
 	copyProgram(t, "/proc/self/exe", client)
 	// Each fetch is a process of its own, which remembers no name.
 	args := append([]string{"--state-dir", shared.state, "run", "-n", "istioinaction", "--name", "fetcher", "--drain-time", "1ms", "--capture-user", "nobody"}, flags...)
-	cmd := exec.Command(shared.bin, append(args, "--", "sh", "-c", "while read url; do "+fetchVariable+"=$url "+client+" | tr '\\n' ' '; echo; done")...)
+	cmd := exec.Command(shared.bin, append(args, "--", "sh", "-c", "while read -r url; do "+fetchVariable+"=\"$url\" "+client+" | tr '\\n' ' '; echo; done")...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -264,4 +275,47 @@ func TestRunCapturedWithoutDNS(t *testing.T) {
 	defer stop()
 	c := startFetcher(t, "--capture-dns=false")
 	c.gets("http://catalog.istioinaction/items", "no such host")
+}
+
+// A program's connections by IPv6 are redirected as those by IPv4 are: to an address of a service, to the one that the mesh has given a name, and to what is outside of it.
+func TestRunCapturedIPv6(t *testing.T) {
+	if !inOwnNet(t) {
+		return
+	}
+	stop, err := testnet.Names(map[string][]string{"www.outside.test": {testnet.Address6}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	outside := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from outside") })}
+	l, err := net.Listen("tcp6", "["+testnet.Address6+"]:8077")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = outside.Serve(l) }()
+	defer func() { outside.Close(); <-served }()
+	shared.applyText(t, `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: six, namespace: istioinaction}
+spec:
+  hosts: [six.test]
+  addresses: ["fd10::99", 10.9.9.9]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 3000}, {number: 9077, name: tcp, protocol: TCP, targetPort: 3000}]
+  workloadSelector: {labels: {app: catalog}}
+`)
+	c := startFetcher(t)
+	for url, words := range map[string][]string{
+		"http://[fd10::99]/items":              {"200 istio-envoy [fd10::99]:80", "Harbour Lateen"},
+		"http://[fd10::99]:9077/items":         {"200", "[fd10::99]:9077", "Harbour Lateen"}, // bytes
+		"http://10.9.9.9/items":                {"200 istio-envoy 10.9.9.9:80", "Harbour Lateen"},
+		"by IPv6 http://six.test/items":        {"200 istio-envoy [fd10::99]:80", "Harbour Lateen"},
+		"by IPv6 http://catalog/items":         {"200 istio-envoy [2001:2::f0f0:", "Harbour Lateen"},
+		"by IPv6 http://www.outside.test:8077": {"200", "[fd10::1]:8077", "from outside"},
+	} {
+		c.gets(url, words...)
+	}
 }

@@ -20,15 +20,23 @@ import (
 	"github.com/lateen-mesh/lateen/test/internal/testnet"
 )
 
-// Addresses of this machine and of the one elsewhere, on the wire between them.
-const hereIP, thereIP = "192.168.77.1", "192.168.77.2"
-
 // A host with nothing else joins a control plane on another machine by token: what comes to its port is redirected to the proxy and wants mutual TLS, and others of
 // the mesh get through.
 func TestHostElsewhereJoins(t *testing.T) {
-	if !inOwnNet(t) {
-		return
+	if inOwnNet(t) {
+		testHostElsewhere(t, "192.168.77.1", "192.168.77.2")
 	}
+}
+
+// The same where both machines have IPv6 alone.
+func TestHostElsewhereJoinsByIPv6(t *testing.T) {
+	if inOwnNet(t) {
+		testHostElsewhere(t, "fd77::1", "fd77::2")
+	}
+}
+
+// testHostElsewhere takes the addresses of this machine and of the one elsewhere, on the wire between them.
+func testHostElsewhere(t *testing.T, hereIP, thereIP string) {
 	host, err := testnet.NewHost("elsewhere", netip.MustParseAddr(hereIP), netip.MustParseAddr(thereIP))
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +59,7 @@ spec: {selector: {app: db}, ports: [{name: http, port: 80, targetPort: 3000}]}
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: db, namespace: default}
-spec: {address: `+thereIP+`, labels: {app: db, security.istio.io/tlsMode: istio}, serviceAccount: db}
+spec: {address: "`+thereIP+`", labels: {app: db, security.istio.io/tlsMode: istio}, serviceAccount: db}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -73,10 +81,10 @@ spec: {mtls: {mode: STRICT}}
 		return path
 	}
 	join := func(account string, args ...string) []string {
-		return append([]string{"--state-dir", filepath.Join(dir, account), "run", "--discovery-address", hereIP + ":15012",
+		return append([]string{"--state-dir", filepath.Join(dir, account), "run", "--discovery-address", net.JoinHostPort(hereIP, "15012"),
 			"--token-file", token(account), "--root-cert", rootCert}, args...)
 	}
-	dbArgs := join("db", "--service", "db", "--port", "3000", "--capture-user", "nobody", "--drain-time", "10ms", "--", bin, "sample", "serve", "catalog", "--address", "0.0.0.0:3000")
+	dbArgs := join("db", "--service", "db", "--port", "3000", "--capture-user", "nobody", "--drain-time", "10ms", "--", bin, "sample", "serve", "catalog", "--address", ":3000")
 	background(t, host, append([]string{bin}, dbArgs...))
 	clientArgs := join("client", "--name", "client", "--", client)
 	eventually(t, 30*time.Second, func() error {
@@ -89,7 +97,7 @@ spec: {mtls: {mode: STRICT}}
 		return nil
 	})
 	// Who is not of the mesh does not get past the proxy, though the application listens on every address.
-	conn, err := net.Dial("tcp", thereIP+":3000")
+	conn, err := net.Dial("tcp", net.JoinHostPort(thereIP, "3000"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ type Proxy struct {
 	Locality     Locality
 	// Inbound maps a workload port to the address of the app behind it (LATEEN_INBOUND).
 	Inbound map[uint32]string
-	// Bind is the address of gateway listeners (LATEEN_BIND, default 0.0.0.0).
+	// Bind is the address of gateway listeners (LATEEN_BIND, default the first of Wildcards).
 	Bind string
 	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
 	// interception NONE and nothing given there is none.
@@ -56,6 +56,8 @@ type Proxy struct {
 	// DNSCapture: the agent answers the workload's DNS queries (DNS_CAPTURE). NoAutoAddress: not with addresses of the mesh's giving
 	// (DNS_AUTO_ALLOCATE "false").
 	DNSCapture, NoAutoAddress bool
+	// SingleStack: of a proxy with addresses of both families IPv4 alone is served (DUAL_STACK "false").
+	SingleStack bool
 	// NameByName: the agent takes the name table one host a resource, so that a change costs what it changes (LATEEN_NAMES).
 	NameByName bool
 	// Verified is true when the node proved its namespace and service account by a certificate
@@ -123,15 +125,10 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		return metadata[key] == value || strings.EqualFold(v, strconv.FormatBool(value))
 	}
 	p.DNSCapture, p.NoAutoAddress = says("DNS_CAPTURE", true), says("DNS_AUTO_ALLOCATE", false)
-	p.NameByName = says("LATEEN_NAMES", true)
+	p.NameByName, p.SingleStack = says("LATEEN_NAMES", true), says("DUAL_STACK", false)
 	p.NetworkView = parseNetworkView(str("REQUESTED_NETWORK_VIEW"))
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
-	p.Bind = "0.0.0.0"
-	set(&p.Bind, "LATEEN_BIND")
-	if _, err := netip.ParseAddr(p.Bind); err != nil {
-		return nil, &NodeError{id, fmt.Sprintf("LATEEN_BIND %q is not an IP address", p.Bind)}
-	}
 	for _, ip := range strings.Split(str("INSTANCE_IPS"), ",") {
 		if _, err := netip.ParseAddr(ip); err == nil {
 			p.IPs = append(p.IPs, ip)
@@ -145,6 +142,11 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	}
 	if _, err := netip.ParseAddr(p.IP); err != nil {
 		p.IP = p.IPs[0]
+	}
+	p.Bind = p.Wildcards()[0]
+	set(&p.Bind, "LATEEN_BIND")
+	if _, err := netip.ParseAddr(p.Bind); err != nil {
+		return nil, &NodeError{id, fmt.Sprintf("LATEEN_BIND %q is not an IP address", p.Bind)}
 	}
 	var err error
 	p.Labels = map[string]string{}
@@ -191,14 +193,34 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	return p, nil
 }
 
-// HasIPv6 reports whether the proxy has an IPv6 address.
+// HasIPv6 reports whether the proxy serves IPv6: it has such an address.
 func (p *Proxy) HasIPv6() bool {
-	return slices.ContainsFunc(p.IPs, func(ip string) bool { return strings.Contains(ip, ":") })
+	return (!p.SingleStack || p.IPv6Only()) && slices.ContainsFunc(p.IPs, func(ip string) bool { return strings.Contains(ip, ":") })
 }
 
 // IPv6Only reports whether the proxy has no IPv4 address.
 func (p *Proxy) IPv6Only() bool {
 	return !slices.ContainsFunc(p.IPs, func(ip string) bool { return !strings.Contains(ip, ":") })
+}
+
+// Wildcards are the addresses that stand for all of the proxy's, one a family, as Istio has them: IPv4 first.
+func (p *Proxy) Wildcards() []string { return p.families("0.0.0.0", "::") }
+
+// Loopbacks are the addresses of the proxy's own host, one a family.
+func (p *Proxy) Loopbacks() []string { return p.families("127.0.0.1", "::1") }
+
+// PassthroughSources are the addresses from which the proxy calls its workload, one a family, so that what redirects connections knows them from others:
+// https://istio.io/latest/docs/ops/configuration/traffic-management/ (6 as in 15006).
+func (p *Proxy) PassthroughSources() []string { return p.families("127.0.0.6", "::6") }
+
+func (p *Proxy) families(v4, v6 string) []string {
+	switch {
+	case p.IPv6Only():
+		return []string{v6}
+	case p.HasIPv6():
+		return []string{v4, v6}
+	}
+	return []string{v4}
 }
 
 // Label is the value of one of the proxy's labels, those of its place included.

@@ -24,8 +24,8 @@ func proxyConfig(o object, s *networkingv1beta1.ProxyConfig, p *problems) *model
 		p.add("spec.image", "has no effect: the proxy is the program that runs already")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.GetEnvironmentVariables())) {
-		if !strings.HasPrefix(name, "ISTIO_META_") && !strings.HasPrefix(name, "ISTIO_METAJSON_") {
-			p.add("spec.environmentVariables", "%s has no effect: only ISTIO_META_ and ISTIO_METAJSON_ have one here", name)
+		if !strings.HasPrefix(name, "ISTIO_META_") && !strings.HasPrefix(name, "ISTIO_METAJSON_") && name != "ISTIO_DUAL_STACK" {
+			p.add("spec.environmentVariables", "%s has no effect: only ISTIO_META_, ISTIO_METAJSON_ and ISTIO_DUAL_STACK have one here", name)
 		}
 	}
 	c := &model.ProxyConfig{

@@ -20,10 +20,10 @@ type inboundCluster struct {
 	sp   servedPort
 	// to is where the application listens; nil: where the client was going.
 	to *corev3.Address
-	// loopback: connections come from 127.0.0.6 (B10).
-	loopback bool
-	pool     *model.ConnectionPool // nil: no limits
-	origin   model.Origin
+	// from are the addresses that connections come from (B10); none: any.
+	from   []string
+	pool   *model.ConnectionPool // nil: no limits
+	origin model.Origin
 }
 
 // inboundClusters are one for each port, to the app.
@@ -35,8 +35,8 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	mesh, scope := s.Mesh, s.ScopeOf(p)
 	for _, sp := range servedPorts(s, p) {
 		in := inboundCluster{mesh: mesh, sp: sp, origin: sp.origin()}
-		in.to, in.loopback = appEndpoint(mesh, p, &sp)
-		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.protocol())).str(in.to.String()).flag(in.loopback)
+		in.to, in.from = appEndpoint(mesh, p, &sp)
+		k := (&keyHash{}).num(mesh.Rev, uint64(sp.target), uint64(sp.port.Number), uint64(sp.protocol())).str(in.to.String()).str(in.from...)
 		for _, svc := range sp.services {
 			k.num(svc.Rev)
 		}
@@ -52,12 +52,12 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 		out = append(out, Resource{Name: inboundName(sp.target), Key: k.String(), build: func() proto.Message { return in.build() }})
 	}
 	if p.Interception != model.InterceptNone {
-		k := (&keyHash{}).num(mesh.Rev).String()
+		k := (&keyHash{}).num(mesh.Rev).str(p.PassthroughSources()...).String()
 		out = append(out, Resource{Name: InboundPassthrough, Key: k, build: func() proto.Message {
 			c := &clusterv3.Cluster{
 				Name: InboundPassthrough, ConnectTimeout: seconds(mesh.ConnectTimeout),
 				CircuitBreakers:    &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
-				UpstreamBindConfig: passthroughBind(),
+				UpstreamBindConfig: passthroughBind(p.PassthroughSources()),
 			}
 			originalDst(c, false)
 			useDownstreamProtocol(c)
@@ -87,11 +87,15 @@ func servicePool(s *model.Snapshot, p *model.Proxy, sp *servedPort) (*model.Conn
 
 // appEndpoint is where the app behind the proxy listens: as its Sidecar says, else as told by LATEEN_INBOUND, else on loopback;
 // nil with redirection, where connections go on as they came unless the mesh says otherwise (inboundTrafficPolicy).
-func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.Address, loopback bool) {
+func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.Address, from []string) {
 	explicit := p.Interception == model.InterceptNone
-	own := func(port uint32) (*corev3.Address, bool) {
+	loopback := []string{passthroughSource}
+	own := func(port uint32) (*corev3.Address, []string) {
 		a := appAddress(p, port)
-		return socketAddress(a.Addr().String(), uint32(a.Port())), a.Addr().IsLoopback() && a.Addr().Is4()
+		if a.Addr().IsLoopback() && a.Addr().Is4() {
+			from = loopback
+		}
+		return socketAddress(a.Addr().String(), uint32(a.Port())), from
 	}
 	var e model.IngressEndpoint
 	if sp.ingress != nil {
@@ -99,14 +103,17 @@ func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.A
 	}
 	switch {
 	case e.Socket != "":
-		return pipeAddress(e.Socket), false
+		return pipeAddress(e.Socket), nil
 	case e.Port != 0 && e.Instance:
 		if ip := instanceAddress(p, e.IPv6); ip != "" {
-			return socketAddress(ip, e.Port), !e.IPv6 && !explicit
+			if !e.IPv6 && !explicit {
+				from = loopback
+			}
+			return socketAddress(ip, e.Port), from
 		}
 		return own(e.Port)
 	case e.Port != 0 && e.IPv6:
-		return socketAddress("::1", e.Port), false
+		return socketAddress("::1", e.Port), nil
 	case e.Port != 0, explicit:
 		port := sp.target
 		if e.Port != 0 {
@@ -114,11 +121,11 @@ func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.A
 		}
 		return own(port)
 	case mesh.InboundLocalhost && p.IPv6Only():
-		return socketAddress("::1", sp.target), false
+		return socketAddress("::1", sp.target), nil
 	case mesh.InboundLocalhost:
 		return own(sp.target)
 	}
-	return nil, true
+	return nil, p.PassthroughSources()
 }
 
 // appAddress is where the app listens whose port it is: as told by LATEEN_INBOUND, else the same port on loopback.
@@ -126,15 +133,20 @@ func appAddress(p *model.Proxy, port uint32) netip.AddrPort {
 	if a, ok := p.Inbound[port]; ok {
 		return netip.MustParseAddrPort(a) // checked by model.ParseProxy
 	}
-	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+	return netip.AddrPortFrom(netip.MustParseAddr(p.Loopbacks()[0]), uint16(port))
 }
 
-// passthroughBind makes connections to the app come from 127.0.0.6, so that a redirecting host
+// passthroughBind makes connections to the app come from 127.0.0.6 and ::6, so that a redirecting host
 // can tell them from the app's own (B10).
-func passthroughBind() *corev3.BindConfig {
-	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{
-		Address: passthroughSource, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 0},
-	}}
+func passthroughBind(from []string) *corev3.BindConfig {
+	source := func(ip string) *corev3.SocketAddress {
+		return &corev3.SocketAddress{Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 0}}
+	}
+	c := &corev3.BindConfig{SourceAddress: source(from[0])}
+	for _, ip := range from[1:] {
+		c.ExtraSourceAddresses = append(c.ExtraSourceAddresses, &corev3.ExtraSourceAddress{Address: source(ip)})
+	}
+	return c
 }
 
 func (in *inboundCluster) build() *clusterv3.Cluster {
@@ -147,8 +159,8 @@ func (in *inboundCluster) build() *clusterv3.Cluster {
 	if pattern := in.mesh.InboundStatName; pattern != "" && len(in.sp.services) > 0 {
 		c.AltStatName = statName(pattern, in.sp.services[0], in.sp.port, "", in.sp.target)
 	}
-	if in.loopback {
-		c.UpstreamBindConfig = passthroughBind()
+	if len(in.from) > 0 {
+		c.UpstreamBindConfig = passthroughBind(in.from)
 	}
 	if in.to != nil {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}

@@ -132,7 +132,7 @@ func gatewayListeners(s *model.Snapshot, p *model.Proxy) []*gatewayListener {
 
 // gatewayBind is the address of a server. All addresses mean those that the proxy may use.
 func gatewayBind(p *model.Proxy, srv *model.Server) string {
-	if srv.Bind == "" || srv.Bind == "0.0.0.0" {
+	if srv.Bind == "" || srv.Bind == p.Wildcards()[0] {
 		return p.Bind
 	}
 	return srv.Bind

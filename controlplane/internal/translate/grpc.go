@@ -38,7 +38,7 @@ func GRPCListeners(s *model.Snapshot, p *model.Proxy, names []string) []Resource
 		route := ClusterName(port, "", svc.Host)
 		out = append(out, Resource{
 			Name: name, Key: (&keyHash{}).str("grpc", route).String(),
-			build: func() proto.Message { return grpcListener(name, route, port) },
+			build: func() proto.Message { return grpcListener(p, name, route, port) },
 		})
 	}
 	return out
@@ -70,12 +70,12 @@ func grpcService(s *model.Snapshot, p *model.Proxy, name string) (*model.Service
 	return nil, 0
 }
 
-func grpcListener(name, route string, port uint32) *listenerv3.Listener {
+func grpcListener(p *model.Proxy, name, route string, port uint32) *listenerv3.Listener {
 	filter := func(name string, cfg proto.Message) *hcmv3.HttpFilter {
 		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(cfg)}}
 	}
 	return &listenerv3.Listener{
-		Name: name, Address: socketAddress(anyAddress, port),
+		Name: name, Address: socketAddress(p.Wildcards()[0], port),
 		ApiListener: &listenerv3.ApiListener{ApiListener: toAny(&hcmv3.HttpConnectionManager{
 			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: route}},
 			HttpFilters:    []*hcmv3.HttpFilter{filter(faultFilter, &faultv3.HTTPFault{}), filter(routerFilter, &routerv3.Router{})},

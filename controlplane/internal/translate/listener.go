@@ -55,8 +55,10 @@ func OutboundKey(s *model.Snapshot, p *model.Proxy, pods map[string]bool) (key s
 		return "", false
 	}
 	k := telemetryKey(&keyHash{}, s, p, outbound).flag(p.Unprivileged).str(envoyfilter.For(s, p).ListenerKey(envoyfilter.Outbound))
-	if pods[p.IP] {
-		k.str(p.IP) // the workload does not call itself by its own address
+	for _, ip := range p.IPs {
+		if pods[ip] {
+			k.str(ip) // the workload does not call itself by its own address
+		}
 	}
 	return k.String(), true
 }

@@ -20,13 +20,13 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 	for _, g := range gatewayListeners(s, p) {
 		// The name is that of the wildcard address wherever LATEEN_BIND puts it, as tools
 		// expect; a server with a bind of its own has its own name.
-		ip := "0.0.0.0"
+		ip := p.Wildcards()[0]
 		if g.bind != p.Bind {
 			ip = g.bind
 		}
 		l := &listenerv3.Listener{
 			Name: listenerName(ip, g.port), Address: socketAddress(g.bind, g.port), TrafficDirection: trafficDirection(gateway),
-			Metadata: metadata(nil, g.servers[0].srv.Origin),
+			AdditionalAddresses: additional(others(g.bind, p.Wildcards()), g.port), Metadata: metadata(nil, g.servers[0].srv.Origin),
 		}
 		if names[l.Name] {
 			continue

@@ -21,7 +21,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.Interception == model.InterceptNone || slices.ContainsFunc(ports, func(sp servedPort) bool { return sp.bindsPort(p) }) {
 		return listenerResources(buildInbound(s, p, ports), "")
 	}
-	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound)
+	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound).str(p.Wildcards()...)
 	for _, sp := range ports {
 		k.num(uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol), uint64(sp.mode))
 		for _, svc := range sp.services {
@@ -56,8 +56,9 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 	if p.Interception == model.InterceptNone {
 		return out
 	}
+	any := p.Wildcards()
 	l := &listenerv3.Listener{
-		Name: virtualInbound, Address: socketAddress("0.0.0.0", inboundPort), TrafficDirection: trafficDirection(inbound),
+		Name: virtualInbound, Address: socketAddress(any[0], inboundPort), AdditionalAddresses: additional(any[1:], inboundPort), TrafficDirection: trafficDirection(inbound),
 	}
 	// Connections to the port itself would loop.
 	blackhole := &listenerv3.FilterChain{
@@ -70,7 +71,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 		if sp.bindsPort(p) {
 			continue
 		}
-		l.FilterChains = append(l.FilterChains, (&inboundChains{s: s, p: p, logs: logs, sp: sp, prefix: listenerName("0.0.0.0", sp.target), byPort: true}).build()...)
+		l.FilterChains = append(l.FilterChains, (&inboundChains{s: s, p: p, logs: logs, sp: sp, prefix: listenerName(any[0], sp.target), byPort: true}).build()...)
 	}
 	// Ports that no service names: what arrives is detected and passed on.
 	rest := servedPort{port: model.Port{Protocol: model.ProtocolAuto}, mode: s.MTLS(p.Namespace, p.Labels, 0)}

@@ -30,8 +30,8 @@ type outboundBytes struct {
 	only []netip.Prefix // nil: of whatever comes to the listener
 }
 
-// anyAddress is the address of listeners for connections to wherever they were going.
-const anyAddress = "0.0.0.0"
+// isAny reports whether the address is that of listeners for connections to wherever they were going.
+func isAny(ip string) bool { return ip == "0.0.0.0" || ip == "::" }
 
 // outboundPlan gathers listeners, service by service, oldest first: where two claim the same
 // connections the older has them.
@@ -130,17 +130,18 @@ func (o *outboundPlan) defaultBind() string {
 	switch {
 	case o.explicit:
 		return o.p.IP
-	case o.bind && o.p.IPv6Only():
-		return "::1"
 	case o.bind:
-		return "127.0.0.1"
+		return o.p.Loopbacks()[0]
 	}
-	return anyAddress
+	return o.any()
 }
+
+// any is the address of listeners for connections to wherever they were going. They are at that of the other family too.
+func (o *outboundPlan) any() string { return o.p.Wildcards()[0] }
 
 // add puts a service's port where its connections arrive.
 func (o *outboundPlan) add(svc *model.Service, sp model.Port) {
-	addresses, ranges := []string{anyAddress}, []netip.Prefix(nil)
+	addresses, ranges := []string{o.any()}, []netip.Prefix(nil)
 	switch l := o.egress.Listener(); {
 	case l != nil && l.Bind != "":
 		addresses = []string{l.Bind}
@@ -150,7 +151,7 @@ func (o *outboundPlan) add(svc *model.Service, sp model.Port) {
 		addresses, ranges = o.addresses(svc, sp)
 	}
 	if len(ranges) > 0 {
-		o.place(anyAddress, svc, sp, ranges)
+		o.place(o.any(), svc, sp, ranges)
 	}
 	for _, ip := range addresses {
 		if a, err := netip.ParseAddr(ip); err == nil && (a.Is4() || o.p.HasIPv6()) {
@@ -165,7 +166,7 @@ func (o *outboundPlan) addresses(svc *model.Service, sp model.Port) ([]string, [
 		return list, svc.Ranges
 	}
 	if !svc.CalledByPod() {
-		return []string{anyAddress}, nil
+		return []string{o.any()}, nil
 	}
 	// Clients have found the pods by DNS, and call one.
 	var pods []string
@@ -173,13 +174,13 @@ func (o *outboundPlan) addresses(svc *model.Service, sp model.Port) ([]string, [
 	if set != nil {
 		for i := range set.Instances {
 			// A workload's own address is not called through this listener.
-			if in := &set.Instances[i]; in.ServicePort == sp.Number && in.Address != "" && in.Address != o.p.IP && !slices.Contains(pods, in.Address) {
+			if in := &set.Instances[i]; in.ServicePort == sp.Number && in.Address != "" && !slices.Contains(o.p.IPs, in.Address) && !slices.Contains(pods, in.Address) {
 				pods = append(pods, in.Address)
 			}
 		}
 	}
 	if len(pods) == 0 && !svc.Headless && svc.Selector == nil {
-		return []string{anyAddress}, nil // a ServiceEntry without resolution: whatever address
+		return []string{o.any()}, nil // a ServiceEntry without resolution: whatever address
 	}
 	return pods, nil
 }
@@ -206,7 +207,7 @@ func (o *outboundPlan) placeAt(ip string, port uint32, svc *model.Service, sp mo
 		return // neither may be made to wait for the client's first bytes
 	}
 	requests := only == nil && speaksHTTP(sp)
-	shared := l.route != "" && ip == anyAddress // requests, and what else comes passes
+	shared := l.route != "" && isAny(ip) // requests, and what else comes passes
 	if requests && l.route == "" {
 		l.route = o.routeName(ip, port, svc, sp)
 	}
@@ -222,7 +223,7 @@ func (o *outboundPlan) routeName(ip string, port uint32, svc *model.Service, sp 
 	switch {
 	case isSocket(ip):
 		return ip
-	case sp.Protocol == model.ProtocolAuto && ip != anyAddress && !o.bind:
+	case sp.Protocol == model.ProtocolAuto && !isAny(ip) && !o.bind:
 		return hostPort(svc.Host, sp.Number)
 	}
 	return strconv.FormatUint(uint64(port), 10)

@@ -27,6 +27,11 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 	l := &listenerv3.Listener{
 		Name: listenerName(o.ip, o.port), Address: o.address(), TrafficDirection: trafficDirection(outbound),
 	}
+	if o.egress.Listener() == nil || o.egress.Listener().Bind == "" { // else the object says where it is
+		for _, list := range [][]string{p.Wildcards(), p.Loopbacks()} {
+			l.AdditionalAddresses = append(l.AdditionalAddresses, additional(others(o.ip, list), o.port)...)
+		}
+	}
 	if !o.bind {
 		l.BindToPort = boolean(false)
 	}
@@ -102,9 +107,10 @@ func unknownConnection(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.Ac
 // catchAllListener is where redirected connections arrive; it hands them to the listener of
 // their original destination, and keeps those that have none.
 func catchAllListener(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
+	any := p.Wildcards()
 	return &listenerv3.Listener{
-		Name: virtualOutbound, Address: socketAddress(anyAddress, outboundPort), TrafficDirection: trafficDirection(outbound),
-		UseOriginalDst: boolean(true),
+		Name: virtualOutbound, Address: socketAddress(any[0], outboundPort), TrafficDirection: trafficDirection(outbound),
+		AdditionalAddresses: additional(any[1:], outboundPort), UseOriginalDst: boolean(true),
 		FilterChains: []*listenerv3.FilterChain{
 			{
 				Name:             "virtualOutbound-trafficloop",

@@ -5,6 +5,7 @@ import (
 
 	xdstype "github.com/cncf/xds/go/xds/type/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -72,6 +73,23 @@ func socketAddress(ip string, port uint32) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
 	}}}
+}
+
+// additional are the addresses of a listener beside its first: what there is at one family's wildcard or loopback is at the other's too.
+func additional(ips []string, port uint32) []*listenerv3.AdditionalAddress {
+	var out []*listenerv3.AdditionalAddress
+	for _, ip := range ips {
+		out = append(out, &listenerv3.AdditionalAddress{Address: socketAddress(ip, port)})
+	}
+	return out
+}
+
+// others are the addresses that belong to the first of a list; none when ip is not that.
+func others(ip string, list []string) []string {
+	if ip != list[0] {
+		return nil
+	}
+	return list[1:]
 }
 
 func pipeAddress(path string) *corev3.Address {

@@ -25,7 +25,7 @@ func (o *outboundListener) bytesChains(s *model.Snapshot, p *model.Proxy, b outb
 	}
 	// Nobody but the server name tells services apart that have no address of their own.
 	var names []string
-	if b.only != nil || o.ip == anyAddress || o.bind && len(o.bytes) > 1 {
+	if b.only != nil || isAny(o.ip) || o.bind && len(o.bytes) > 1 {
 		names = []string{b.svc.Host}
 	}
 	return []*listenerv3.FilterChain{{FilterChainMatch: bytesMatch(names, b.only), Filters: rc.serviceFilters(b, logs)}}

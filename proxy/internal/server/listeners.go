@@ -470,8 +470,13 @@ func (ls *listenerSet) apply(b xdsclient.Batch) map[string]error {
 func (ls *listenerSet) publish() {
 	m := map[netip.AddrPort]*listener.Listener{}
 	for _, v := range ls.active {
-		if a := v.cfg.Address; a.IP.IsValid() && !v.cfg.UseOriginalDst {
-			m[netip.AddrPortFrom(a.IP, a.Port)] = v.l
+		if v.cfg.UseOriginalDst {
+			continue
+		}
+		for _, a := range append([]xdsresource.Address{v.cfg.Address}, v.cfg.Addresses...) {
+			if a.IP.IsValid() {
+				m[netip.AddrPortFrom(a.IP, a.Port)] = v.l
+			}
 		}
 	}
 	ls.byAddress.Store(&m)

@@ -18,7 +18,7 @@ type Host struct {
 	link  string
 }
 
-// NewHost makes one. Both ends get an address of a network of 24 bits. It needs CAP_NET_ADMIN, and names that nobody has: device and its peer are NAME and NAME-p.
+// NewHost makes one. Both ends get an address of a network of 24 bits, 64 of IPv6. It needs CAP_NET_ADMIN, and names that nobody has: device and its peer are NAME and NAME-p.
 func NewHost(name string, here, there netip.Addr) (*Host, error) {
 	h := &Host{do: make(chan func()), ended: make(chan struct{}), link: name}
 	ready := make(chan error)
@@ -80,9 +80,16 @@ func bring(name string, address netip.Addr) error {
 		return err
 	}
 	if address.IsValid() {
-		a, err := netlink.ParseAddr(netip.PrefixFrom(address, 24).String())
+		bits := 24
+		if address.Is6() {
+			bits = 64
+		}
+		a, err := netlink.ParseAddr(netip.PrefixFrom(address, bits).String())
 		if err != nil {
 			return err
+		}
+		if address.Is6() {
+			a.Flags = unix.IFA_F_NODAD // at once: nobody else is on the wire
 		}
 		if err := netlink.AddrAdd(l, a); err != nil {
 			return err

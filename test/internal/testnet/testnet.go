@@ -112,7 +112,7 @@ func setup() error {
 	if err := netlink.AddrAdd(lo, ten); err != nil {
 		return fmt.Errorf("10.0.0.0/8: %w", err)
 	}
-	if err := local6(lo); err != nil {
+	if err := Local6(lo); err != nil {
 		return fmt.Errorf("%s: %w", Network6, err)
 	}
 	if err := capture(); err != nil {
@@ -139,7 +139,8 @@ const (
 	Address6 = "fd10::1"
 )
 
-func local6(lo netlink.Link) error {
+// Local6 makes it so, on the loopback device of the thread's namespace.
+func Local6(lo netlink.Link) error {
 	_, network, err := net.ParseCIDR(Network6)
 	if err != nil {
 		return err
