@@ -1,6 +1,7 @@
 package localmesh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,7 +111,12 @@ func (m *Members) start(w workload.Workload) error {
 		m.processes.Add(m.Place.Proxy(w, flags...))
 	}
 	if len(w.Command) > 0 {
-		m.processes.Add(m.Place.AppProcess(w, workload.CleanEnvironment(os.Environ())))
+		app := m.Place.AppProcess(w, workload.CleanEnvironment(os.Environ()))
+		if w.Type != workload.Outside {
+			// As with Istio's holdApplicationUntilProxyStarts: what it calls first goes through.
+			app.Await = func(ctx context.Context) { _ = Until(ctx, serves(w)) } // or it is not wanted any more
+		}
+		m.processes.Add(app)
 	}
 	return nil
 }
@@ -202,4 +208,9 @@ func (m *Members) runFile() *runfile.Run {
 		run.Processes = append(run.Processes, runfile.Process{Name: s.Name, PID: s.PID, Log: s.Log})
 	}
 	return run
+}
+
+// serves is nil when the workload's proxy takes requests.
+func serves(w workload.Workload) func(context.Context) error {
+	return func(ctx context.Context) error { return Answers(ctx, "http://"+w.Admin()+"/ready", "") }
 }

@@ -3,7 +3,7 @@
 // itself is killed.
 //
 // It does not know what the processes do, does not ask whether they are healthy, and does not order them: whoever adds a process
-// waits for what it needs first. It reads no configuration.
+// says what it waits for (Process.Await). It reads no configuration.
 //
 // A leaf: it imports the standard library only, and any package may import it.
 package supervise

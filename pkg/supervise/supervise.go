@@ -23,6 +23,8 @@ type Process struct {
 	Env []string
 	// Log is the file that gets standard output and error, appended to.
 	Log string
+	// Await, when set, is called before each start, which it holds back until it returns. Its ctx ends when the process is not wanted any more.
+	Await func(ctx context.Context)
 }
 
 // Status is where one process is in its life.
@@ -211,6 +213,11 @@ func (s *Supervisor) keep(ctx context.Context, p Process, st *Status) {
 
 // once runs the process to its end; when ctx ends first it asks it to end, and after the grace kills its group.
 func (s *Supervisor) once(ctx context.Context, p Process, st *Status, starts int) error {
+	if p.Await != nil {
+		if p.Await(ctx); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 	c, err := s.cfg.spawn.start(p)
 	if err != nil {
 		err = fmt.Errorf("start %s: %w", p.Name, err)

@@ -290,3 +290,34 @@ func TestRemove(t *testing.T) {
 		<-done
 	})
 }
+
+// A process starts when what it needs is there, each time, and not at all when it is not wanted any more by then.
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		slow := func(ctx context.Context) {
+			select {
+			case <-time.After(7 * time.Second):
+			case <-ctx.Done():
+			}
+		}
+		spawn := &fakeSpawner{lives: 10 * time.Second}
+		s := New(Config{Logger: quiet(), spawn: spawn})
+		s.Add(Process{Name: "app", Await: slow})
+		s.Add(Process{Name: "gone", Await: func(ctx context.Context) { <-ctx.Done() }})
+		time.AfterFunc(time.Second, func() { s.Remove("gone") })
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []time.Duration{7000, 24100} { // the app lives for 10 s, is down for 0.1 s, and waits again
+			if got := spawn.starts[i].Sub(begun); got != want*time.Millisecond {
+				t.Errorf("start %d after %v, want %v", i, got, want*time.Millisecond)
+			}
+		}
+		if len(spawn.starts) != 4 {
+			t.Errorf("%d starts, want 4 of one process", len(spawn.starts))
+		}
+	})
+}
