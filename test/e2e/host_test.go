@@ -23,7 +23,7 @@ const hostObjects = `apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: catalog, namespace: shop}
 spec:
-  metadata: {labels: {app: catalog}, annotations: {team: blue}}
+  metadata: {labels: {app: catalog}, annotations: {team: blue, proxy.istio.io/config: "{concurrency: 2, proxyMetadata: {ISTIO_META_FROM: group}}"}}
   template: {serviceAccount: catalog, ports: {http: 3000}, labels: {version: v1}}
   probe: {periodSeconds: 1, exec: {command: [test, -e, %s]}}
 ---
@@ -115,6 +115,9 @@ func TestHostRegistersByGroup(t *testing.T) {
 	status(http.StatusOK)
 	if o := entry(); o.Condition(config.ConditionHealthy).Status != "True" || o.Labels["version"] != "v1" || o.Annotations["team"] != "blue" {
 		t.Errorf("entry %+v", o)
+	}
+	if a, err := fetch(m.client, "http://127.0.0.1:15000/server_info", ""); err != nil || readRun(t, a.body) != "2 workers, told by group" {
+		t.Errorf("run with %s %v", readRun(t, a.body), err)
 	}
 	// The agent's stream is no proxy.
 	if table := m.must(t, "proxy-status", "--xds-debug-address", "127.0.0.1:"+ports[1]); strings.Count(table, ".shop") != 2 {

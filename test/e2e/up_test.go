@@ -38,8 +38,8 @@ const shopApps = `apps:
   command: [lateen, sample, serve, catalog, --address, "$(HOST):$(PORT)"]
 `
 
-// upMesh is a mesh of a folder of the test's own, which begins with the shop's first manifests.
-func upMesh(t *testing.T, apps string) (m *mesh, dir string) {
+// upMesh is a mesh of a folder of the test's own, which begins with the shop's first manifests and with files, by name and content.
+func upMesh(t *testing.T, apps string, files ...string) (m *mesh, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	m = &mesh{bin: shared.bin, state: filepath.Join(dir, ".lateen"), client: newClient(), env: []string{"PATH=" + filepath.Dir(shared.bin) + ":" + os.Getenv("PATH")}}
@@ -48,6 +48,9 @@ func upMesh(t *testing.T, apps string) (m *mesh, dir string) {
 		t.Fatal(err)
 	}
 	write(t, dir, "lateen.yaml", apps)
+	for i := 0; i < len(files); i += 2 {
+		write(t, dir, files[i], files[i+1])
+	}
 	for _, name := range []string{"catalog", "webapp", "gateway"} {
 		manifest(t, dir, "base/"+name+".yaml")
 	}

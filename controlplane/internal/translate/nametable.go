@@ -114,7 +114,7 @@ func tableOf(s *model.Snapshot, p *model.Proxy, svc *model.Service) hostNames {
 	var instances map[string]nametable.Info
 	if len(info.IPs) == 0 && (to.Headless || to.Resolution == model.ResolutionPassthrough) {
 		set, _ := s.Endpoints.Get(to.Key())
-		info.IPs, instances = calledByName(p, svc, info, set)
+		info.IPs, instances = calledByName(s, p, svc, info, set)
 	}
 	if len(info.IPs) == 0 {
 		return hostNames{}
@@ -124,13 +124,15 @@ func tableOf(s *model.Snapshot, p *model.Proxy, svc *model.Service) hostNames {
 
 // calledByName are the instances of a service whose clients find them by themselves: all addresses under the service's name, and those of each workload under its
 // own, as Kubernetes gives the pods of a StatefulSet.
-func calledByName(p *model.Proxy, svc *model.Service, info nametable.Info, set *model.EndpointSet) (ips []string, instances map[string]nametable.Info) {
+func calledByName(s *model.Snapshot, p *model.Proxy, svc *model.Service, info nametable.Info, set *model.EndpointSet) (ips []string, instances map[string]nametable.Info) {
 	if set == nil {
 		return nil, nil
 	}
+	network := s.NetworkOf(p)
 	for i := range set.Instances {
 		in := &set.Instances[i]
-		elsewhere := p.Network != "" && in.Network != "" && in.Network != p.Network // and not to be reached by its address
+		of := s.Networks.Of(in.Network, in.Address)
+		elsewhere := network != "" && of != "" && of != network // and not to be reached by its address
 		if in.Unhealthy || elsewhere || !callable(p, in.Address) {
 			continue
 		}
@@ -140,18 +142,18 @@ func calledByName(p *model.Proxy, svc *model.Service, info nametable.Info, set *
 		if !svc.Mesh || in.Workload == "" {
 			continue
 		}
-		of := info
-		of.ShortName, of.IPs = in.Workload+"."+info.ShortName, []string{in.Address}
+		own := info
+		own.ShortName, own.IPs = in.Workload+"."+info.ShortName, []string{in.Address}
 		if instances == nil {
 			instances = map[string]nametable.Info{}
 		}
 		name := in.Workload + "." + svc.Host
 		if had := instances[name].IPs; len(had) > 0 && !slices.Contains(had, in.Address) {
-			of.IPs = append(slices.Clone(had), in.Address)
+			own.IPs = append(slices.Clone(had), in.Address)
 		} else if len(had) > 0 {
-			of.IPs = had
+			own.IPs = had
 		}
-		instances[name] = of
+		instances[name] = own
 	}
 	return ips, instances
 }
