@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -32,9 +33,9 @@ func (cfg Config) interception(w workload.Workload) (*interception, error) {
 		}
 		return nil, nil
 	}
-	if cfg.Discovery == "" && len(cfg.Ports) > 0 {
-		return nil, errors.New("--capture-user and --port go together under a control plane elsewhere only: in the mesh of this machine what comes to a workload never " +
-			"passes the network, so that it cannot be redirected; leave one of them out")
+	if cfg.Discovery == "" && cfg.IncludeInbound+cfg.ExcludeInbound != "" {
+		return nil, errors.New("--include-inbound-ports and --exclude-inbound-ports are for a control plane elsewhere: in the mesh of this machine what comes to a workload never " +
+			"passes the network; its proxy is at the workload's address itself")
 	}
 	who, err := credential(cfg.CaptureUser)
 	if err != nil {
@@ -43,11 +44,17 @@ func (cfg Config) interception(w workload.Workload) (*interception, error) {
 	if int(who.Uid) == os.Getuid() {
 		return nil, fmt.Errorf("--capture-user %s: want another than this program's own user, whose connections are the proxy's", cfg.CaptureUser)
 	}
+	if err := alone(); err != nil {
+		return nil, err
+	}
 	rules := capture.Rules{Name: "lateen-" + strconv.Itoa(int(who.Uid)), User: &who.Uid}
 	if rules.Outbound, err = cfg.outbound(); err != nil {
 		return nil, err
 	}
 	for _, p := range w.Ports {
+		if cfg.Discovery == "" {
+			break // the proxy is there
+		}
 		if p.App.Port() != p.Number {
 			return nil, fmt.Errorf("--port %s: with --capture-user the command listens on the port itself: write --port %d", strings.Join(cfg.Ports, ","), p.Number)
 		}
@@ -67,6 +74,19 @@ func (cfg Config) interception(w workload.Workload) (*interception, error) {
 	return &interception{who, rules}, nil
 }
 
+// alone says whether there is a workload already whose connections are redirected here: there is one such port in a network namespace.
+func alone() error {
+	l, err := net.Listen("tcp", ":"+strconv.Itoa(capture.OutboundPort))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--capture-user: port %d is taken: one workload of a network namespace can have its connections redirected; run this one in another "+
+			"(ip netns exec), or without --capture-user", capture.OutboundPort)
+	}
+	if err != nil {
+		return fmt.Errorf("--capture-user: %w", err)
+	}
+	return l.Close()
+}
+
 // flags and environment are for the proxy.
 func (i *interception) flags() []string {
 	if i == nil {
@@ -80,6 +100,9 @@ func (i *interception) environment(cfg Config) []string {
 		return nil
 	}
 	env := []string{"ISTIO_META_INTERCEPTION_MODE=REDIRECT"}
+	if cfg.Discovery == "" {
+		env = append(env, "ISTIO_META_LATEEN_INBOUND_MODE=NONE")
+	}
 	if cfg.CaptureDNS != "" {
 		env = append(env, "ISTIO_META_DNS_CAPTURE="+cfg.CaptureDNS)
 	}

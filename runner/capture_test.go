@@ -9,7 +9,7 @@ import (
 
 // What is to be captured is wrong, or of nobody: the run is refused by the flag's name before anything starts.
 func TestCaptureIsRefused(t *testing.T) {
-	user := Config{CaptureUser: "65534"}
+	user := Config{CaptureUser: "65534", Discovery: "istiod:15012"}
 	for want, change := range map[string]func(*Config){
 		"--include-outbound-ip-ranges": func(c *Config) { c.IncludeRanges = "10.0.0.0" },
 		"--exclude-outbound-ip-ranges": func(c *Config) { c.ExcludeRanges = "fd00::/x" },

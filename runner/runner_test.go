@@ -186,10 +186,11 @@ func TestCaptureRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	cfg.CaptureUser, cfg.Ports = "nobody", []string{"8080"}
-	if _, err := cfg.interception(w); err == nil || !strings.Contains(err.Error(), "--port") {
-		t.Errorf("a port in the mesh of this machine: %v", err)
+	cfg.CaptureUser, cfg.IncludeInbound = "nobody", "8080"
+	if _, err := cfg.interception(w); err == nil || !strings.Contains(err.Error(), "--include-inbound-ports") {
+		t.Errorf("what comes to a workload in the mesh of this machine: %v", err)
 	}
+	cfg.IncludeInbound = ""
 	cfg.Discovery, cfg.Ports = "istiod:15012", []string{"8080=9000"}
 	if w, _ = cfg.workload("10.0.0.1", "127.0.0.1"); len(w.Ports) != 1 {
 		t.Fatal(w)

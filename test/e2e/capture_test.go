@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -317,5 +318,52 @@ spec:
 		"by IPv6 http://www.outside.test:8077": {"200", "[fd10::1]:8077", "from outside"},
 	} {
 		c.gets(url, words...)
+	}
+}
+
+// A program may serve and be redirected in the mesh of this machine: others reach it by mutual TLS at the workload's address, and what it calls needs no proxy in its environment.
+// A second one whose connections would be redirected is refused at once.
+func TestRunCapturedServes(t *testing.T) {
+	if !inOwnNet(t) {
+		return
+	}
+	shared.applyText(t, `
+apiVersion: v1
+kind: Service
+metadata: {name: store, namespace: istioinaction}
+spec: {selector: {app: store}, ports: [{name: http, port: 80, targetPort: 3100}]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: istioinaction}
+spec: {mtls: {mode: STRICT}}
+`)
+	dir := openDir(t)
+	client, bin := filepath.Join(dir, "client"), filepath.Join(dir, "lateen")
+	copyProgram(t, "/proc/self/exe", client)
+	copyProgram(t, shared.bin, bin)
+	called := filepath.Join(dir, "called")
+	if err := os.WriteFile(called, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(called, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	background(t, nil, []string{
+		shared.bin, "--state-dir", shared.state, "run", "-n", "istioinaction", "--service", "store", "--port", "3100=9100", "--drain-time", "1ms", "--capture-user", "nobody", "--",
+		"sh", "-c", fetchVariable + "=http://catalog/items " + client + " > " + called + "; exec " + bin + " sample serve catalog --address $HOST:$PORT",
+	})
+	eventually(t, 30*time.Second, func() error {
+		out, err := shared.lateen("run", "-n", "istioinaction", "--name", "caller", "--", "sh", "-c", fetchVariable+"=http://store/items "+client)
+		if err != nil || !strings.HasPrefix(out, "200 ") || !strings.Contains(out, "Harbour Lateen") {
+			return fmt.Errorf("%v\n%s", err, out)
+		}
+		return nil
+	})
+	if got, err := os.ReadFile(called); err != nil || !strings.HasPrefix(string(got), "200 istio-envoy 240.240.") {
+		t.Errorf("what it called: %s %v", got, err)
+	}
+	if out, err := shared.lateen("run", "-n", "istioinaction", "--name", "second", "--capture-user", "daemon", "--", "true"); err == nil || !strings.Contains(out, "port 15001 is taken") {
+		t.Errorf("a second one: %s %v", out, err)
 	}
 }

@@ -44,6 +44,9 @@ type Proxy struct {
 	// NetworkView are the networks whose endpoints the proxy is told of (REQUESTED_NETWORK_VIEW); nil: all.
 	NetworkView  map[string]bool
 	Interception string // InterceptNone, ...
+	// OwnsPorts: the proxy is at its workload's ports itself; else what comes to them is redirected to it. So it is without interception, and where only what
+	// the workload calls is redirected (LATEEN_INBOUND_MODE "NONE").
+	OwnsPorts    bool
 	IstioVersion string
 	Locality     Locality
 	// Inbound maps a workload port to the address of the app behind it (LATEEN_INBOUND).
@@ -129,6 +132,12 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	p.NetworkView = parseNetworkView(str("REQUESTED_NETWORK_VIEW"))
 	p.Interception = InterceptRedirect
 	set(&p.Interception, "INTERCEPTION_MODE")
+	switch mode := str("LATEEN_INBOUND_MODE"); mode {
+	case "", InterceptNone:
+		p.OwnsPorts = mode == InterceptNone || p.Interception == InterceptNone
+	default:
+		return nil, &NodeError{id, fmt.Sprintf("LATEEN_INBOUND_MODE %q is not known; leave it out, or say NONE", mode)}
+	}
 	for _, ip := range strings.Split(str("INSTANCE_IPS"), ",") {
 		if _, err := netip.ParseAddr(ip); err == nil {
 			p.IPs = append(p.IPs, ip)

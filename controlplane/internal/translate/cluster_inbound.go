@@ -51,7 +51,7 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 		}
 		out = append(out, Resource{Name: inboundName(sp.target), Key: k.String(), build: func() proto.Message { return in.build() }})
 	}
-	if p.Interception != model.InterceptNone {
+	if !p.OwnsPorts {
 		k := (&keyHash{}).num(mesh.Rev).str(p.PassthroughSources()...).String()
 		out = append(out, Resource{Name: InboundPassthrough, Key: k, build: func() proto.Message {
 			c := &clusterv3.Cluster{
@@ -88,7 +88,7 @@ func servicePool(s *model.Snapshot, p *model.Proxy, sp *servedPort) (*model.Conn
 // appEndpoint is where the app behind the proxy listens: as its Sidecar says, else as told by LATEEN_INBOUND, else on loopback;
 // nil with redirection, where connections go on as they came unless the mesh says otherwise (inboundTrafficPolicy).
 func appEndpoint(mesh *model.Mesh, p *model.Proxy, sp *servedPort) (to *corev3.Address, from []string) {
-	explicit := p.Interception == model.InterceptNone
+	explicit := p.OwnsPorts
 	loopback := []string{passthroughSource}
 	own := func(port uint32) (*corev3.Address, []string) {
 		a := appAddress(p, port)

@@ -22,7 +22,7 @@ func FuzzYAMLToResources(f *testing.F) {
 		f.Add(data)
 	}
 	var proxies []*model.Proxy
-	for _, name := range []string{"shop/node-webapp.json", "shop/node-gateway.json", "redirected/node.json"} {
+	for _, name := range []string{"shop/node-webapp.json", "shop/node-gateway.json", "redirected/node-catalog.json"} {
 		proxies = append(proxies, readNode(f, filepath.Join("testdata", name)).proxy(f))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -18,7 +18,7 @@ import (
 // workloads share. A Sidecar may have it otherwise for a port.
 func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	ports := servedPorts(s, p)
-	if p.Interception == model.InterceptNone || slices.ContainsFunc(ports, func(sp servedPort) bool { return sp.bindsPort(p) }) {
+	if p.OwnsPorts || slices.ContainsFunc(ports, func(sp servedPort) bool { return sp.bindsPort(p) }) {
 		return listenerResources(buildInbound(s, p, ports), "")
 	}
 	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound).str(p.Wildcards()...)
@@ -53,7 +53,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 		l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(!sp.port.Protocol.IsHTTP()))
 		out = append(out, listenerLogs(l, noRoute))
 	}
-	if p.Interception == model.InterceptNone {
+	if p.OwnsPorts {
 		return out
 	}
 	any := p.Wildcards()

@@ -59,7 +59,7 @@ func portsOfServices(s *model.Snapshot, p *model.Proxy) map[uint32]*servedPort {
 
 // leaving reports whether a proxy that no registry knows has listeners of its own all the same: it owns its workload's ports, and clients that have not heard yet
 // that the workload has left, or that know of it already, go on to connect to them. With interception there is a listener for every port.
-func leaving(p *model.Proxy) bool { return p.Interception == model.InterceptNone && len(p.Inbound) > 0 }
+func leaving(p *model.Proxy) bool { return p.OwnsPorts && len(p.Inbound) > 0 }
 
 // portsOfLabels are the ports at which services would have the workload among their endpoints, by what the proxy says of itself.
 func portsOfLabels(s *model.Snapshot, p *model.Proxy, byPort map[uint32]*servedPort) {
@@ -143,9 +143,10 @@ func (sp *servedPort) protocol() model.Protocol {
 // listener is the listener's own address; ok is false when connections come to the one for all redirected connections.
 func (sp *servedPort) listener(p *model.Proxy) (ip string, ok bool) {
 	if sp.ingress == nil {
-		return p.IP, p.Interception == model.InterceptNone
+		return p.IP, p.OwnsPorts
 	}
-	return cmp.Or(sp.ingress.Bind, p.IP), sp.ingress.Capture.BindsPort(p)
+	own := sp.ingress.Capture == model.CaptureNone || sp.ingress.Capture == model.CaptureDefault && p.OwnsPorts
+	return cmp.Or(sp.ingress.Bind, p.IP), own
 }
 
 // bindsPort reports whether the port has a listener of its own.
