@@ -208,6 +208,24 @@ func (s *side) ask(method, path string) (*http.Response, string, error) {
 	return resp, string(b), err
 }
 
+// waited is for how long the proxy's threads were ready to run and did not, together, since they began; 0 where the kernel does not tell
+// (proc(5), schedstat).
+func (s *side) waited() time.Duration {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	var sum time.Duration
+	for _, f := range files {
+		b, err := os.ReadFile(f) // a thread may have ended
+		if fields := strings.Fields(string(b)); err == nil && len(fields) == 3 {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			sum += time.Duration(n)
+		}
+	}
+	return sum
+}
+
 // readStats returns by how much each counter has changed since the case began.
 func (s *side) readStats() (map[string]int64, error) {
 	now, err := s.counters()
