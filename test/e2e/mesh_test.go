@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,14 +143,21 @@ func (m *mesh) crashes() error {
 	return errors.Join(found...)
 }
 
+// freePort finds one below the range that the kernel takes clients' ports from, so that no client gets what a program is about to listen on.
 func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	const low, high = 20000, 32000
+	start := os.Getpid() % 8000
+	for range high - low {
+		port := low + (start+int(lastPort.Add(1)))%(high-low)
+		if ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			return port, ln.Close()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no port is free")
 }
+
+// lastPort is where the search for free ports goes on.
+var lastPort atomic.Int32
 
 func newClient() *http.Client {
 	return &http.Client{
