@@ -99,7 +99,7 @@ var effective = map[*schema.Kind][]string{
 	schema.K8sGatewayClass: {"controllerName", "description"},
 	schema.K8sGateway: {
 		"gatewayClassName", "addresses", "listeners.name", "listeners.hostname", "listeners.port", "listeners.protocol=HTTP,HTTPS,TLS,TCP",
-		"listeners.tls.mode", "listeners.tls.certificateRefs", "listeners.allowedRoutes",
+		"listeners.tls.mode", "listeners.tls.certificateRefs", "listeners.allowedRoutes", "tls.frontend",
 		// Without Kubernetes nothing is made that they could be put on.
 		"infrastructure.labels", "infrastructure.annotations",
 	},

@@ -34,7 +34,7 @@ type Options struct {
 
 // Result is what objects come to.
 type Result struct {
-	// Objects are Gateways and VirtualServices of Istio's, by key.
+	// Objects are Gateways and VirtualServices of Istio's, and Secrets with roots for clients, by key.
 	Objects []*config.Object
 	// Status of each object of the Gateway API that concerns this control plane, in JSON, without times of transitions.
 	Status map[config.Key]json.RawMessage
@@ -42,10 +42,10 @@ type Result struct {
 
 // Watches reports whether objects of a kind change what Convert returns.
 func Watches(k *schema.Kind) bool {
-	return k.GatewayAPI() || k == schema.Namespace || k == schema.Service || k == schema.Secret
+	return k.GatewayAPI() || k == schema.Namespace || k == schema.Service || k == schema.Secret || k == schema.ConfigMap
 }
 
-// Convert reads the Gateway API's objects, Services, Namespaces and Secrets of a set. It goes on after a mistake: what cannot be served is left
+// Convert reads the Gateway API's objects, Services, Namespaces, Secrets and ConfigMaps of a set. It goes on after a mistake: what cannot be served is left
 // out and said in a condition.
 func Convert(set *config.Set, opts Options) Result {
 	c := &conversion{

@@ -65,7 +65,11 @@ func show(t *testing.T, r Result) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := yaml.Marshal(m["spec"])
+		delete(m, "metadata")
+		if o.Kind.HasSpec {
+			m = m["spec"].(map[string]any)
+		}
+		text, err := yaml.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -110,11 +110,8 @@ func (c *conversion) listener(l *listener) {
 		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol, "protocol %s is not supported; use HTTP, HTTPS, TLS or TCP", l.protocol())
 	}
 	l.chooseKinds(can)
-	if t := l.gateway.spec.TLS; t != nil && t.Frontend != nil && layer(l.protocol()) == "TLS" && !l.passthrough() {
-		// Serving without the check that was asked for would let anybody in.
-		l.refuse(gatewayv1.ListenerReasonUnsupportedValue, "spec.tls.frontend: certificates of clients cannot be checked yet; use a Gateway of networking.istio.io with mode MUTUAL")
-	}
 	tls, resolved := c.serverTLS(l)
+	roots := c.clientRoots(l, tls)
 	if s := l.gateway.service; s != nil && !l.refused && resolved {
 		if other := c.sockets[l.socket()]; other != nil && (layer(other.protocol()) != layer(l.protocol()) || l.protocol() == gatewayv1.TCPProtocolType) {
 			l.refuse(gatewayv1.ListenerReasonPortUnavailable, "port %d of Service %s/%s is taken by Gateway %s for %s",
@@ -128,6 +125,9 @@ func (c *conversion) listener(l *listener) {
 	case l.serves:
 		l.condition(gatewayv1.ListenerConditionProgrammed, true, gatewayv1.ListenerReasonProgrammed, "No errors found")
 		c.emitListener(l, tls)
+		if roots != nil {
+			c.emit(schema.Secret, roots.Namespace, roots.Name, l.gateway.object, roots)
+		}
 	case l.refused || !resolved:
 		l.condition(gatewayv1.ListenerConditionProgrammed, false, gatewayv1.ListenerReasonInvalid, "The listener cannot be served; see the other conditions")
 	default:

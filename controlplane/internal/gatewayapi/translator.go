@@ -1,6 +1,7 @@
 package gatewayapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -20,6 +21,7 @@ type Translator struct {
 	now     func() time.Time
 	objects map[config.Key]*config.Object
 	last    map[config.Key]*config.Object
+	bare    map[config.Key]json.RawMessage // the last status without times
 	dirty   bool
 	busy    bool // there was an object of the Gateway API
 
@@ -78,7 +80,13 @@ func (t *Translator) Translate() (changed []*config.Object, deleted []config.Key
 }
 
 func same(a, b *config.Object) bool {
-	return a.Created.Equal(b.Created) && a.Source == b.Source && maps.Equal(a.Annotations, b.Annotations) && proto.Equal(a.Spec.(proto.Message), b.Spec.(proto.Message))
+	if !a.Created.Equal(b.Created) || a.Source != b.Source || !maps.Equal(a.Annotations, b.Annotations) {
+		return false
+	}
+	if x, ok := a.Spec.(proto.Message); ok {
+		return proto.Equal(x, b.Spec.(proto.Message))
+	}
+	return reflect.DeepEqual(a.Spec, b.Spec)
 }
 
 // Status returns the status of an object in JSON, nil for one that has none here.
@@ -93,10 +101,15 @@ func (t *Translator) stamp(status map[config.Key]json.RawMessage) {
 	now := t.now().UTC().Format(time.RFC3339)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	stamped := make(map[config.Key]json.RawMessage, len(status))
 	for k, raw := range status {
-		status[k] = withTimes(t.status[k], raw, now)
+		if old := t.status[k]; old != nil && bytes.Equal(raw, t.bare[k]) {
+			stamped[k] = old
+		} else {
+			stamped[k] = withTimes(old, raw, now)
+		}
 	}
-	t.status = status
+	t.status, t.bare = stamped, status
 }
 
 func withTimes(old, next json.RawMessage, now string) json.RawMessage {

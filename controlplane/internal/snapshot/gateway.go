@@ -115,7 +115,7 @@ func serverTLS(o object, t *networking.ServerTLSSettings, field string, p *probl
 		out.SANs, out.CRLFile, out.SPKI, out.Hashes, out.AcceptUntrusted = nil, "", nil, nil, false
 		return out, true
 	}
-	return out, clientRoots(out, t, field, p)
+	return out, clientRoots(o, out, t, field, p)
 }
 
 func serverCertificates(o object, out *model.ServerTLS, t *networking.ServerTLSSettings, field string, p *problems) bool {
@@ -152,8 +152,10 @@ func serverCertificates(o object, out *model.ServerTLS, t *networking.ServerTLSS
 }
 
 // clientRoots finds what clients' certificates are checked with.
-func clientRoots(out *model.ServerTLS, t *networking.ServerTLSSettings, field string, p *problems) bool {
+func clientRoots(o object, out *model.ServerTLS, t *networking.ServerTLSSettings, field string, p *problems) bool {
 	switch {
+	case o.made && strings.HasPrefix(t.CaCertCredentialName, model.GatewayCredentialPrefix):
+		out.CACredential = withCASuffix(t.CaCertCredentialName)
 	case t.CaCertCredentialName != "":
 		resource, err := credentialResource(t.CaCertCredentialName)
 		if err != nil {

@@ -87,10 +87,10 @@ func peerMetadata(d direction) *anypb.Any {
 }
 
 // stats is Istio's metrics. A server knows what it serves: it need not guess by the host
-// header.
+// header. Nor may a gateway, which anybody may call by any name.
 func stats(d direction) *anypb.Any {
 	value := map[string]any{}
-	if d == inbound {
+	if d != outbound {
 		value["disable_host_header_fallback"] = true
 	}
 	return typedStruct("type.googleapis.com/stats.PluginConfig", value)
