@@ -365,6 +365,7 @@ func TestPlaintextServesAndRefusalIsShown(t *testing.T) {
 		"/debug/config_dump?proxyID=web-false.shop": "outbound|80||web.shop.svc.cluster.local", "/debug/connections": "totalClients",
 		"/debug/ndsz?proxyID=web-false.shop": "web.shop.svc.cluster.local",
 		"/version":                           "istio_compat", "/ready": "ready", "/debug/mesh": "cluster.local", "/debug/cachez": "Built", "/debug": "/debug/syncz",
+		"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "controlplane",
 	} {
 		if code, page := r.page(path); code != http.StatusOK || !strings.Contains(page, want) {
 			t.Errorf("%s answers %d without %q:\n%.600s", path, code, want, page)

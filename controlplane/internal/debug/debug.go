@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"slices"
 	"strings"
@@ -114,6 +115,11 @@ func New(opts Options) *Server {
 	s.page("/debug/errors", "mistakes in the config store's files, and what has no effect", s.errors)
 	s.page("/debug/cachez", "counts of the cache of encoded resources", s.cachez)
 	s.page("/debug/list", "names of these pages", s.list)
+	s.page("/debug/pprof/", "profiles, as `go tool pprof` reads them", pprof.Index)
+	s.page("/debug/pprof/cmdline", "the command line", pprof.Cmdline)
+	s.page("/debug/pprof/profile", "where processor time goes: ?seconds=30", pprof.Profile)
+	s.page("/debug/pprof/symbol", "names of addresses in programs", pprof.Symbol)
+	s.page("/debug/pprof/trace", "a trace of what runs: ?seconds=1", pprof.Trace)
 	return s
 }
 
@@ -163,11 +169,11 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// list has the names of the other pages, without their folder, as Istio's.
+// list has the names of the other pages that answer with JSON, without their folder, as Istio's.
 func (s *Server) list(w http.ResponseWriter, _ *http.Request) {
 	var out []string
 	for _, p := range s.pages {
-		if name := strings.TrimPrefix(p.path, "/debug/"); name != "list" {
+		if name := strings.TrimPrefix(p.path, "/debug/"); name != "list" && !strings.HasPrefix(name, "pprof/") {
 			out = append(out, name)
 		}
 	}

@@ -81,7 +81,23 @@ const (
 	minShared = 64
 )
 
+// scope returns the proxy's scope. A proxy is asked about for each type of each view; its scope is found once for a view.
 func (v *View) scope(p *Proxy) *scope {
+	if at := p.scope.Load(); at != nil && at.version == v.snap.Version {
+		return at.scope
+	}
+	found := v.findScope(p)
+	p.scope.Store(&scopeAt{v.snap.Version, found})
+	return found
+}
+
+// scopeAt is a proxy's scope in the snapshot of a version.
+type scopeAt struct {
+	version uint64
+	scope   *scope
+}
+
+func (v *View) findScope(p *Proxy) *scope {
 	key := v.snap.PatchedScope(p.Proxy)
 	c := v.cache
 	c.mu.Lock()

@@ -2,6 +2,7 @@ package xdscache
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
@@ -57,6 +58,8 @@ func (v *View) since(version uint64) *model.Change {
 // Proxy is a connected proxy and what was derived for it alone, to be reused when a change does not concern it. Each stream has its own.
 type Proxy struct {
 	*model.Proxy
+
+	scope atomic.Pointer[scopeAt]
 
 	mu       sync.Mutex
 	outbound owned // listeners that the scope does not share

@@ -268,10 +268,13 @@ func (s *session) add(w *watch, now time.Time) *response {
 	if w.settled == v.Version() && !w.force && w.ask.Len() == 0 || s.waiting(w, now) {
 		return nil
 	}
-	target := w.target(v, s.proxy)
-	diff := xdscache.Compare(w.have, target)
+	all := w.target(v, s.proxy)
+	target, diff := all, xdscache.Compare(w.have, all)
 	if w.place == placeEndpoint && len(diff.Changed) > 0 {
 		target, diff = s.holdEndpoints(w, v, target, diff)
+	}
+	if len(diff.Removed) == 0 && target == all {
+		defer func() { w.exact, w.exactHave = v.Version(), w.have }()
 	}
 	removes := len(diff.Removed) > 0 && !w.place.first() && (!w.sotw || w.fullState())
 	missing := target.Missing(w.ask).All()
@@ -286,7 +289,7 @@ func (s *session) add(w *watch, now time.Time) *response {
 	w.force = false
 	before := w.have
 	r := s.respond(w, v, now)
-	if w.place.first() {
+	if w.place.first() && len(diff.Removed) > 0 {
 		w.have = target.Union(w.have)
 	} else {
 		w.have = target
@@ -328,7 +331,7 @@ func (s *session) add(w *watch, now time.Time) *response {
 // has the cluster. They change, if the client still wants them then, when their cluster has gone.
 func (s *session) holdEndpoints(w *watch, v View, target *xdscache.Set, diff xdscache.Diff) (*xdscache.Set, xdscache.Diff) {
 	cds := s.watch(TypeCluster)
-	if cds == nil {
+	if cds == nil || cds.isExact(v.Version()) {
 		return target, diff
 	}
 	clusters := cds.target(v, s.proxy)
@@ -385,6 +388,9 @@ func (s *session) remove(w *watch, now time.Time) *response {
 		return nil
 	}
 	w.removed = v.Version()
+	if w.isExact(v.Version()) {
+		return nil
+	}
 	target := w.target(v, s.proxy)
 	diff := xdscache.Compare(w.have, target)
 	if len(diff.Removed)+len(diff.Changed) == 0 {

@@ -36,6 +36,9 @@ type watch struct {
 	settled uint64
 	// removed is the view whose removals the client has as well.
 	removed uint64
+	// exact is a view of which have is all, and have as it was then: nothing of what the client has is about to go.
+	exact     uint64
+	exactHave *xdscache.Set
 
 	nonce    string // of the last response
 	inFlight bool   // the last response is not answered yet
@@ -57,7 +60,10 @@ func (w *watch) fullState() bool {
 }
 
 // changed marks that what the client wants is not what it had wanted.
-func (w *watch) changed() { w.settled, w.removed = 0, 0 }
+func (w *watch) changed() { w.settled, w.removed, w.exact = 0, 0, 0 }
+
+// isExact reports whether the client has what it is to have at a view, and nothing else.
+func (w *watch) isExact(version uint64) bool { return w.exact == version && w.have == w.exactHave }
 
 // subscription is what the client wants, as a View takes it.
 func (w *watch) subscription() xdscache.Subscription {
