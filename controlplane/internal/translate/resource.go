@@ -277,6 +277,20 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	return a
 }
 
+// ForScope is a change without what cannot concern the scope of a proxy (model.Snapshot.Scope): Sidecars other than the one that is the scope's. A proxy for
+// which another has begun or ceased to count has changed its scope; what it has of its own is to be derived from the change as it is.
+func ForScope(c *model.Change, s *model.Snapshot, p *model.Proxy) *model.Change {
+	if len(c.Sidecars) == 0 || c.All {
+		return c
+	}
+	if own := s.SidecarFor(p); own != nil && slices.Contains(c.Objects, model.ObjectKey{Kind: "Sidecar", Namespace: own.Namespace, Name: own.Name}) {
+		return c
+	}
+	less := *c
+	less.Sidecars = nil
+	return &less
+}
+
 // sendsTo reports whether logs or traces go to one of the hosts, or would if it were there.
 func sendsTo(s *model.Snapshot, hosts map[string]bool) bool {
 	return slices.ContainsFunc(s.Mesh.CollectorHosts(), func(h string) bool { return hosts[h] })

@@ -62,7 +62,7 @@ func host0(host string) string {
 // TestFollowingIsDerivingAnew: what proxies on demand are given by a cache that has followed a history is what one that knows its end gives, also to those
 // that are a few views behind.
 func TestFollowingIsDerivingAnew(t *testing.T) {
-	for seed := range uint64(8) {
+	for _, seed := range []uint64{0, 1, 2, 3, 4, 5, 6, 7, 48, 54} { // the last two have chains of aliases whose end goes
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { testFollowing(t, rand.New(rand.NewPCG(seed, 3))) })
 	}
 }

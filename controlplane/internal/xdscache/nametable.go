@@ -19,9 +19,13 @@ func (n *state) followNames(last *state, v *View, p *Proxy, a translate.Affected
 		return
 	}
 	touched := slices.Concat(a.ClusterHosts, a.EndpointHosts)
-	for _, host := range touched {
-		for _, alias := range v.snap.AliasesOf(host, p.Namespace) { // which has the addresses of what it stands for
-			touched = append(touched, alias.Host)
+	for i := 0; i < len(touched); i++ {
+		// What stands for a host has its addresses, and had those of one that is gone; others may stand for it in turn.
+		aliases, _ := v.snap.Aliases.Get(touched[i])
+		for _, alias := range aliases {
+			if !slices.Contains(touched, alias.Host) {
+				touched = append(touched, alias.Host)
+			}
 		}
 	}
 	hosts := NewNames(touched)

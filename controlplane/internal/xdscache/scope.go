@@ -141,6 +141,7 @@ func (s *scope) at(v *View, p *Proxy) *state {
 // follow takes over from the state before what a change does not touch, and derives the hosts that it does touch. oldest is the oldest version
 // that the scope goes on to have.
 func (n *state) follow(last *state, oldest uint64, v *View, p *Proxy, change *model.Change) {
+	change = translate.ForScope(change, v.snap, p.Proxy)
 	a := translate.Affects(change, v.snap, p.Proxy)
 	if last.cds != nil && !a.AllClusters {
 		n.cds = last.cds

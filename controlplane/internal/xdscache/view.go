@@ -123,6 +123,7 @@ func (p *Proxy) Asked() *Names {
 type owned struct {
 	valid   bool
 	version uint64
+	scope   *scope // of the proxy then
 	set     *Set
 }
 
@@ -264,6 +265,9 @@ func (v *View) usedClusters(p *Proxy) *Set {
 func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, derive func() (*Set, bool)) *Set {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// What scopes remember of a change is of what their own proxies had: one that has come from another scope has something else.
+	scope := v.scope(p)
+	o.valid = o.valid && (o.scope == scope || o.version > v.snap.Version)
 	if o.valid && o.version == v.snap.Version && !concerned(translate.Affected{}) {
 		return o.set
 	}
@@ -278,7 +282,7 @@ func (v *View) own(p *Proxy, o *owned, concerned func(translate.Affected) bool, 
 	if newer {
 		return set // an old view asked again: what is remembered is newer and stays
 	}
-	*o = owned{valid: remember, version: v.snap.Version, set: keepPointers(o.set, set)}
+	*o = owned{valid: remember, version: v.snap.Version, scope: scope, set: keepPointers(o.set, set)}
 	return o.set
 }
 

@@ -116,6 +116,41 @@ func TestWhatDidNotChangeStaysTheSame(t *testing.T) {
 	}
 }
 
+// TestSidecarOfOthers: a Sidecar that selects one workload leaves what is derived for others of its namespace as it is, whether it comes, changes or goes.
+func TestSidecarOfOthers(t *testing.T) {
+	m := newMesh(t)
+	sidecar := func(hosts string) string {
+		return fmt.Sprintf("---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: own, namespace: shop}\nspec: {workloadSelector: {labels: {app: web}}, egress: [{hosts: [%s]}]}\n", hosts)
+	}
+	p, q := proxy(t, "web-1", "10.1.0.1"), proxy(t, "api-1", "10.1.0.2")
+	p.Labels, q.Labels = map[string]string{"app": "web"}, map[string]string{"app": "api"}
+	// clusters are those that the proxy shares with others.
+	clusters := func(v *View, p *Proxy) (*Set, bool) {
+		sees := v.Resources(p, translate.ClusterType, Subscription{All: true}).Get(clusterName("api")) != nil
+		states := v.scope(p).states
+		return states[len(states)-1].cds, sees
+	}
+	v := m.apply(serviceYAML("web") + serviceYAML("api") + workloadYAML("web-1", "web", "10.1.0.1") + workloadYAML("api-1", "api", "10.1.0.2"))
+	before, _ := clusters(v, q)
+	for _, step := range []struct {
+		hosts string
+		sees  bool // web-1 sees service api
+	}{{"./web.shop.svc.cluster.local", false}, {"./*", true}, {"./web.shop.svc.cluster.local", false}} {
+		v := m.apply(sidecar(step.hosts))
+		if _, sees := clusters(v, p); sees != step.sees {
+			t.Errorf("with %s web-1 sees api: %v", step.hosts, sees)
+		}
+		if after, _ := clusters(v, q); after != before {
+			t.Errorf("with %s the clusters of api-1 were derived anew", step.hosts)
+		}
+	}
+	// For all of the namespace: a Sidecar without a selector.
+	v = m.apply("---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: all, namespace: shop}\nspec: {egress: [{hosts: [./web.shop.svc.cluster.local]}]}\n")
+	if _, sees := clusters(v, q); sees {
+		t.Error("api-1 sees api, which its namespace's Sidecar does not name")
+	}
+}
+
 func TestManyChangesAtOnce(t *testing.T) {
 	m := newMesh(t)
 	p := proxy(t, "web-1", "10.1.0.1")
