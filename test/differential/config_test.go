@@ -27,7 +27,7 @@ type shortListener struct {
 	// HCM is merged over the default connection manager; Filters come before the router.
 	HCM     map[string]any `json:"hcm"`
 	Filters []any          `json:"filters"`
-	// Router is the router's configuration.
+	// Router is the router's configuration. "upstream_log: compared" stands for the log whose lines are compared.
 	Router map[string]any `json:"router"`
 	// Routes are those of one virtual host for all domains, unless VirtualHosts are given.
 	Routes       []any          `json:"routes"`
@@ -127,6 +127,9 @@ func (p *place) hcm(l *shortListener) map[string]any {
 		hosts = []any{map[string]any{"name": "all", "domains": []any{"*"}, "routes": routes}}
 	}
 	table := merge(map[string]any{"name": "local", "virtual_hosts": hosts}, l.RouteConfig)
+	if l.Router["upstream_log"] == "compared" {
+		l.Router["upstream_log"] = []any{p.comparedLog()}
+	}
 	router := map[string]any{"name": "envoy.filters.http.router", "typed_config": merge(map[string]any{"@type": routerType}, l.Router)}
 	m := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -146,16 +149,21 @@ func (p *place) addAccessLogs(chains []any) {
 			cfg, _ := f.(map[string]any)["typed_config"].(map[string]any)
 			kind, _ := cfg["@type"].(string)
 			if cfg["access_log"] == nil && (strings.HasSuffix(kind, ".HttpConnectionManager") || strings.HasSuffix(kind, ".TcpProxy")) {
-				cfg["access_log"] = []any{map[string]any{
-					"name": "envoy.access_loggers.file",
-					"typed_config": map[string]any{
-						"@type":      "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-						"path":       p.log,
-						"log_format": map[string]any{"json_format": logFormat()},
-					},
-				}}
+				cfg["access_log"] = []any{p.comparedLog()}
 			}
 		}
+	}
+}
+
+// comparedLog is the log whose lines are compared.
+func (p *place) comparedLog() map[string]any {
+	return map[string]any{
+		"name": "envoy.access_loggers.file",
+		"typed_config": map[string]any{
+			"@type":      "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+			"path":       p.log,
+			"log_format": map[string]any{"json_format": logFormat()},
+		},
 	}
 }
 

@@ -43,6 +43,8 @@ type Deps struct {
 	// Filters are the factories in order; the last one's instances are httpfilter.Terminal.
 	Filters    []httpfilter.Named
 	AccessLogs []*accesslog.Logger
+	// ChildSpans: calls upstream have spans of their own, as with spawn_upstream_span.
+	ChildSpans bool
 	// LocalAddress is this machine's address, which x-forwarded-for gets instead of
 	// 127.0.0.1; invalid: 127.0.0.1 it is.
 	LocalAddress netip.Addr
@@ -94,7 +96,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 			MaxHeadBytes: int(cfg.MaxRequestHeadersKB) << 10, MaxHeaders: int(cfg.MaxHeadersCount),
 			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength,
 		},
-		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction),
+		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans),
 		workers: make([]atomic.Pointer[worker], d.Workers),
 	}
 	for i, f := range d.Filters {

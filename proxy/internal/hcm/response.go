@@ -275,7 +275,7 @@ func (s *stream) complete() {
 		s.logCtx.LogType = format.DownstreamEnd
 		l.Log(w.loop.ID(), &s.logCtx)
 	}
-	s.reportSpans()
+	s.reportSpan()
 	if s.begun { // last: it gives the memory of the response's headers back
 		s.terminal.OnComplete(&s.last)
 	}

@@ -1,12 +1,17 @@
 package hcm
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -16,20 +21,40 @@ type spans struct {
 	reporter tracing.Reporter
 	tags     []format.Tag
 	node     string // node.id
-	zone     string
+	// split: calls have spans of the other kind than requests. As in Envoy start_child_span alone does not make that of them.
+	split bool
+	// operation and upstream print the names of spans; nil: Envoy's names.
+	operation, upstream *format.Formatter
+	zone                string
 }
 
 func newSpans(cfg *xdsresource.HTTPConnectionManager, d *Deps) (*spans, error) {
 	if cfg.Tracing == nil || d.Spans == nil {
 		return nil, nil
 	}
-	tags, err := format.NewTags(cfg.Tracing.CustomTags)
-	return &spans{reporter: d.Spans, tags: tags, node: d.NodeID, zone: d.NodeZone}, err
+	out := &spans{reporter: d.Spans, node: d.NodeID, zone: d.NodeZone, split: cfg.Tracing.SpawnUpstreamSpan}
+	if z, ok := cfg.Tracing.Provider.(*xdsresource.Zipkin); ok {
+		out.split = out.split || z.SplitSpans
+	}
+	var err error
+	if out.tags, err = format.NewTags(cfg.Tracing.CustomTags); err != nil {
+		return nil, err
+	}
+	if t := cfg.Tracing.Operation; t != "" {
+		if out.operation, err = format.Compile(t); err != nil {
+			return nil, fmt.Errorf("tracing.operation: %w", err)
+		}
+	}
+	if t := cfg.Tracing.UpstreamOperation; t != "" {
+		if out.upstream, err = format.Compile(t); err != nil {
+			return nil, fmt.Errorf("tracing.upstream_operation: %w", err)
+		}
+	}
+	return out, nil
 }
 
-// reportSpans reports a stream that is over: its own span, and that of the call upstream where it
-// has one. Of several attempts one span is made, with the times of the last.
-func (s *stream) reportSpans() {
+// reportSpan reports the span of a stream that is over.
+func (s *stream) reportSpan() {
 	m := s.w.m
 	t := &s.info.Trace
 	if m.spans == nil || !t.Sampled {
@@ -38,44 +63,70 @@ func (s *stream) reportSpans() {
 	cfg := m.cfg.Tracing
 	own := &tracing.Span{
 		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled},
-		Server:  m.deps.Direction != xdsresource.DirectionOutbound || t.Call != 0,
+		Server:  m.deps.Direction != xdsresource.DirectionOutbound || m.spans.split,
 		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
-		Error: s.failed(), State: string(s.req.Value(header.Tracestate)),
+		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: string(s.req.Value(header.Tracestate)),
 	}
 	own.Tags = s.spanTags(m.spans)
 	if cfg.Verbose {
-		own.Events = s.spanEvents(s.times())
+		own.Events = spanEvents(&s.info, s.times())
 	}
 	m.spans.reporter.Report(s.w.loop.ID(), own)
-	if t.Call == 0 || s.info.Attempts == 0 {
+}
+
+// ReportCall implements httpfilter.Responder. Each attempt has a span of its own.
+func (s *stream) ReportCall(c *httpfilter.Call) {
+	m, t := s.w.m, &s.info.Trace
+	if m.spans == nil || !t.Sampled {
 		return
 	}
-	call := *own
-	call.Context = own.Child(t.Call)
-	call.Server, call.Remote, call.Events = false, false, nil
-	call.Tags = s.callTags(m.spans)
-	if cfg.Verbose {
-		call.Events = s.spanEvents(s.callTimes())
+	call := tracing.Span{
+		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled}.Child(c.Span),
+		Server:  m.deps.Direction != xdsresource.DirectionOutbound && !m.spans.split,
+		Name:    s.callName(c), Start: c.Info.StartWall, Duration: time.Duration(c.Info.End - c.Info.Start),
+		Error: failed(c.Info, c.Response, c.Trailers), State: string(s.req.Value(header.Tracestate)), Tags: s.callTags(m.spans, c),
 	}
-	call.Name = "router " + s.info.UpstreamCluster + " egress"
-	if from := s.info.UpstreamTxFirst; from != 0 {
-		call.Start = s.info.StartWall.Add(time.Duration(from - s.info.Start))
-		end := s.info.UpstreamRxLast
-		if end == 0 {
-			end = s.info.End
-		}
-		call.Duration = time.Duration(end - from)
+	if m.cfg.Tracing.Verbose {
+		call.Events = spanEvents(c.Info, callTimes(c.Info))
 	}
 	m.spans.reporter.Report(s.w.loop.ID(), &call)
+}
+
+// callName is the configured name of the span of a call, else Envoy's.
+func (s *stream) callName(c *httpfilter.Call) string {
+	f := s.w.m.spans.upstream
+	if e := s.entry; e != nil && e.Tracing != nil && e.Tracing.Upstream != nil {
+		f = e.Tracing.Upstream
+	}
+	if name := printed(f, &format.Context{Request: &s.req, Response: c.Response, Trailers: c.Trailers, Info: c.Info}); name != "" {
+		return name
+	}
+	return "router " + c.Info.UpstreamCluster + " egress"
+}
+
+// printed is what a format prints; "" without one.
+func printed(f *format.Formatter, c *format.Context) string {
+	if f == nil {
+		return ""
+	}
+	return string(f.AppendOrEmpty(nil, c))
 }
 
 // reasons are how Envoy counts why a request is traced.
 var reasons = [...]int{tracing.NotTraceable: tracingNotTraceable, tracing.Randomly: tracingRandom, tracing.ByClient: tracingClient, tracing.Forced: tracingForced}
 
-// spanName is the decorator's operation where the route has one, else the provider's form: Zipkin
+// spanName is what is configured, the decorator's operation where the route has one, else the provider's form: Zipkin
 // names spans by the host, OpenTelemetry by the direction.
 func (s *stream) spanName() string {
-	if e := s.entry; e != nil && e.Decorator != "" {
+	f := s.w.m.spans.operation
+	if e := s.entry; e != nil && e.Tracing != nil && e.Tracing.Operation != nil {
+		f = e.Tracing.Operation
+	}
+	if f != nil { // where it prints nothing the decorator does not come back, as in Envoy
+		if name := printed(f, &s.logCtx); name != "" {
+			return name
+		}
+	} else if e := s.entry; e != nil && e.Decorator != "" {
 		return e.Decorator
 	}
 	host := string(s.req.Value(header.Authority))
@@ -129,28 +180,35 @@ func (s *stream) spanTags(x *spans) []tracing.Tag {
 			}
 		}
 	}
-	return s.outcomeTags(x, out)
+	return s.outcomeTags(x, out, &s.logCtx)
 }
 
 // callTags are those of the span of a call upstream.
-func (s *stream) callTags(x *spans) []tracing.Tag {
-	i := &s.info
-	out := make([]tracing.Tag, 0, 12+len(x.tags))
+func (s *stream) callTags(x *spans, c *httpfilter.Call) []tracing.Tag {
+	i := c.Info
+	out := make([]tracing.Tag, 0, 14+len(x.tags))
 	add := func(k, v string) { out = append(out, tracing.Tag{Key: k, Value: v}) }
-	add("http.protocol", i.UpstreamProtocol.String())
+	if c.Number > 1 {
+		add("retry.count", strconv.Itoa(c.Number-1))
+	}
+	if c.Reset != "" {
+		add("error", "true")
+		add("error.reason", c.Reset)
+	}
+	if c.Canceled {
+		add("canceled", "true")
+	}
+	add("http.protocol", cmp.Or(i.UpstreamProtocol.String(), "-"))
 	if i.Host != nil {
 		add("upstream_address", i.Host.Name)
 		add("peer.address", i.Host.Name)
 	}
-	if i.Attempts > 1 {
-		add("retry.count", strconv.Itoa(i.Attempts-1))
-	}
-	return s.outcomeTags(x, out)
+	return s.outcomeTags(x, out, &format.Context{Request: &s.req, Response: c.Response, Trailers: c.Trailers, Info: i})
 }
 
 // outcomeTags are those that both have.
-func (s *stream) outcomeTags(x *spans, out []tracing.Tag) []tracing.Tag {
-	i := &s.info
+func (s *stream) outcomeTags(x *spans, out []tracing.Tag, c *format.Context) []tracing.Tag {
+	i := c.Info
 	add := func(k, v string) { out = append(out, tracing.Tag{Key: k, Value: v}) }
 	add("component", "proxy")
 	add("http.status_code", strconv.Itoa(i.ResponseCode))
@@ -163,7 +221,7 @@ func (s *stream) outcomeTags(x *spans, out []tracing.Tag) []tracing.Tag {
 		}
 		add("upstream_cluster.name", name)
 	}
-	for _, h := range s.answers() {
+	for _, h := range answers(c.Response, c.Trailers) {
 		if v, ok := h.Get(header.GRPCStatus); ok {
 			add("grpc.status_code", string(v))
 			if v, ok := h.Get(header.GRPCMessage); ok {
@@ -171,20 +229,37 @@ func (s *stream) outcomeTags(x *spans, out []tracing.Tag) []tracing.Tag {
 			}
 		}
 	}
-	if s.failed() {
+	if failed(i, c.Response, c.Trailers) {
 		add("error", "true")
 	}
-	for k := range x.tags {
-		if v, ok := x.tags[k].Get(&s.logCtx); ok {
-			add(x.tags[k].Name, v)
+	return s.customTags(x, out, c)
+}
+
+// customTags are the configured ones; those of the route go before those of the connection manager that have their names.
+func (s *stream) customTags(x *spans, out []tracing.Tag, c *format.Context) []tracing.Tag {
+	var own []format.Tag
+	if e := s.entry; e != nil && e.Tracing != nil {
+		own = e.Tracing.Tags
+	}
+	add := func(t *format.Tag) {
+		if v, ok := t.Get(c); ok {
+			out = append(out, tracing.Tag{Key: t.Name, Value: v})
 		}
+	}
+	for k := range x.tags {
+		if !slices.ContainsFunc(own, func(t format.Tag) bool { return t.Name == x.tags[k].Name }) {
+			add(&x.tags[k])
+		}
+	}
+	for k := range own {
+		add(&own[k])
 	}
 	return out
 }
 
-// answers are the heads and the trailers of the response, as far as there are any.
-func (s *stream) answers() (out []*header.Map) {
-	for _, h := range [...]*header.Map{s.logCtx.Response, s.logCtx.Trailers} {
+// answers are the heads and the trailers of a response, as far as there are any.
+func answers(response, trailers *header.Map) (out []*header.Map) {
+	for _, h := range [...]*header.Map{response, trailers} {
 		if h != nil {
 			out = append(out, h)
 		}
@@ -192,12 +267,12 @@ func (s *stream) answers() (out []*header.Map) {
 	return out
 }
 
-// failed reports whether the request ended in an error of the server's side: a status of 5xx or none, or such a status of gRPC.
-func (s *stream) failed() bool {
-	if s.info.ResponseCode >= 500 || s.info.ResponseCode == 0 {
+// failed reports whether a request ended in an error of the server's side: a status of 5xx or none, or such a status of gRPC.
+func failed(i *streaminfo.Info, response, trailers *header.Map) bool {
+	if i.ResponseCode >= 500 || i.ResponseCode == 0 {
 		return true
 	}
-	for _, h := range s.answers() {
+	for _, h := range answers(response, trailers) {
 		switch string(h.Value(header.GRPCStatus)) {
 		case "2", "4", "8", "12", "13", "14", "15": // https://github.com/envoyproxy/envoy/issues/18877
 			return true
@@ -232,24 +307,23 @@ type moment struct {
 // times are those of a stream, under Envoy's names (verbose).
 func (s *stream) times() []moment {
 	i := &s.info
-	out := append([]moment{{i.RequestEnd, "last_downstream_rx_byte_received"}}, s.callTimes()...)
+	out := append([]moment{{i.RequestEnd, "last_downstream_rx_byte_received"}}, callTimes(i)...)
 	return append(out, moment{i.ResponseStart, "first_downstream_tx_byte_sent"}, moment{i.ResponseEnd, "last_downstream_tx_byte_sent"})
 }
 
 // callTimes are those of a call upstream.
-func (s *stream) callTimes() []moment {
-	i := &s.info
+func callTimes(i *streaminfo.Info) []moment {
 	return []moment{
 		{i.UpstreamTxFirst, "first_upstream_tx_byte_sent"}, {i.UpstreamTxLast, "last_upstream_tx_byte_sent"},
 		{i.UpstreamRxFirst, "first_upstream_rx_byte_received"}, {i.UpstreamRxLast, "last_upstream_rx_byte_received"},
 	}
 }
 
-func (s *stream) spanEvents(times []moment) []tracing.Event {
+func spanEvents(i *streaminfo.Info, times []moment) []tracing.Event {
 	var out []tracing.Event
 	for _, e := range times {
 		if e.at != 0 {
-			out = append(out, tracing.Event{At: s.info.StartWall.Add(time.Duration(e.at - s.info.Start)), Name: e.name})
+			out = append(out, tracing.Event{At: i.StartWall.Add(time.Duration(e.at - i.Start)), Name: e.name})
 		}
 	}
 	return out

@@ -409,16 +409,27 @@ func (s *stream) traceRoute() {
 	}
 }
 
+// routeTracing is what the request's route says of its span, nil for nothing. The route is looked up for it only where one may.
+func (s *stream) routeTracing() *xdsresource.RouteTracing {
+	if s.w.m.deps.Scopes == nil && (s.table == nil || !s.table.Traces()) {
+		return nil
+	}
+	if e, _ := s.Peek(); e != nil && e.Tracing != nil {
+		return e.Tracing.RouteTracing
+	}
+	return nil
+}
+
 // trace decides on the span and writes its context into the request's headers.
 func (s *stream) trace() {
 	if s.w.m.cfg.Tracing == nil {
 		return
 	}
-	t, had, reason := s.w.m.tracing.Start(&s.req, s.w.loop)
+	t, had, reason := s.w.m.tracing.Start(&s.req, s.w.loop, s.routeTracing())
 	s.info.Trace = streaminfo.Trace{
 		High: t.TraceHigh, Low: t.TraceLow, Span: t.Span, Parent: t.Parent,
 		Sampled: t.Sampling == tracing.Sampled || t.Sampling == tracing.Debug,
-		Call:    t.Call, Format: uint8(t.Format), Remote: had,
+		Call:    t.Call, Format: uint8(t.Format), Remote: had, Silent: s.w.m.cfg.Tracing.NoPropagation,
 	}
 	s.w.inc(reasons[reason])
 }

@@ -182,6 +182,16 @@ type Named struct {
 	Factory
 }
 
+// Call is an attempt to get an answer from a host, and is over.
+type Call struct {
+	Info               *streaminfo.Info // of the attempt, as if it were a stream of its own
+	Response, Trailers *header.Map      // nil: none came
+	Span               uint64           // its id
+	Number             int              // of the request's attempts, from 1
+	Reset              string           // why it failed; "": it did not, or not by a reset
+	Canceled           bool             // we have ended it
+}
+
 // Responder is what a Terminal answers through.
 type Responder interface {
 	Stream
@@ -214,6 +224,8 @@ type Responder interface {
 	// SetIdleTimeout changes the stream's idle time-out, for a route that has its own.
 	// 0 turns it off.
 	SetIdleTimeout(ns int64)
+	// ReportCall reports the span of an attempt, of a stream whose calls have spans (Info.Trace.Call).
+	ReportCall(c *Call)
 	// SetMaxDuration bounds the stream's life from its start instead of the connection manager's
 	// bound, for a route that has its own. 0 turns it off.
 	SetMaxDuration(ns int64)

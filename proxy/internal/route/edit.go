@@ -37,7 +37,7 @@ type Edit struct {
 
 // Edit begins a change of a table, which itself stays as it is.
 func (t *Table) Edit() *Edit {
-	return &Edit{Table{t.Config, t.hosts.clone(), slices.Clone(t.vhosts)}, map[*VirtualHost]bool{}}
+	return &Edit{Table{t.Config, t.hosts.clone(), slices.Clone(t.vhosts), t.traces}, map[*VirtualHost]bool{}}
 }
 
 // Remove takes a virtual host away that the table has.
@@ -52,6 +52,7 @@ func (e *Edit) Add(v *VirtualHost) error {
 	if err := e.t.hosts.add(v); err != nil {
 		return fmt.Errorf("virtual host %q: %w", v.Name, err)
 	}
+	e.t.traces = e.t.traces || v.traces
 	if e.gone[v] { // it comes back
 		delete(e.gone, v)
 		return nil

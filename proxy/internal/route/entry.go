@@ -20,6 +20,7 @@ type Table struct {
 	Config *xdsresource.RouteConfig
 	hosts  hosts
 	vhosts []*VirtualHost
+	traces bool // of its virtual hosts, or of one that it had
 }
 
 // VirtualHost is a compiled virtual host.
@@ -29,6 +30,7 @@ type VirtualHost struct {
 	Entries []*Entry
 	// watched: used is kept, for those who forget what nobody uses.
 	watched bool
+	traces  bool // a route says something of spans
 	used    atomic.Bool
 	// Limits are what its rate_limits say of a request.
 	Limits RateLimits
@@ -67,6 +69,8 @@ type Entry struct {
 	Filters map[string]any
 	// Switches: one of them turns its filter on or off.
 	Switches bool
+	// Tracing is what the route says of spans; nil: nothing.
+	Tracing *Tracing
 	// Traffic counts by the route's stat_prefix; nil: there is none.
 	Traffic *Traffic
 	match   match
@@ -129,6 +133,7 @@ func Compile(cfg *xdsresource.RouteConfig) (*Table, error) {
 			return nil, fmt.Errorf("route configuration %q: virtual host %q: %w", cfg.Name, vh.Name, err)
 		}
 		t.vhosts = append(t.vhosts, v)
+		t.traces = t.traces || v.traces
 	}
 	return t, nil
 }
@@ -190,6 +195,10 @@ func (c *compiler) entry(v *VirtualHost, r *xdsresource.Route) (*Entry, error) {
 	if e.ResponseOps, err = c.ops(&cfg.ResponseHeaders, &v.ResponseHeaders, &r.ResponseHeaders); err != nil {
 		return nil, fmt.Errorf("response headers: %w", err)
 	}
+	if e.Tracing, err = compileTracing(r.Tracing); err != nil {
+		return nil, err
+	}
+	v.traces = v.traces || e.Tracing != nil
 	if r.Direct != nil {
 		if e.Body, err = format.CompileBody(r.Direct.Format); err != nil {
 			return nil, fmt.Errorf("body_format: %w", err)

@@ -7,6 +7,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -30,9 +31,10 @@ type attempt struct {
 	started   int64 // when the request was sent
 	sent      int64 // when it was sent in full
 
-	info  *conn.Info // of its connection, which may have gone on to another request
-	http2 bool
-	track track
+	info   *conn.Info // of its connection, which may have gone on to another request
+	http2  bool
+	track  track
+	record record
 
 	tryTimer, tryIdleTimer eventloop.Timer
 }
@@ -51,6 +53,7 @@ func newAttempt(r *router) *attempt {
 	a := &attempt{r: r}
 	a.req.Handler = a
 	a.tryTimer.Init(a.onTryTimeout)
+	a.record.periodic.Init(a.onPeriodic)
 	a.tryIdleTimer.Init(a.onTryIdle)
 	return a
 }
@@ -60,8 +63,10 @@ func (a *attempt) drop() {
 	a.stopClocks()
 	a.endTrack()
 	if a.open = false; a.req.Active() {
+		a.record.canceled = true
 		a.req.Cancel()
 	}
+	a.endRecord()
 	a.req.Release()
 	a.stage, a.host, a.info = dropped, nil, nil
 	a.reused, a.retried, a.timedOut, a.unsettled = false, false, false, false
@@ -91,6 +96,7 @@ func (r *router) attempt() {
 	a := r.takeAttempt()
 	a.host, a.stage = host, waiting
 	a.beginTrack()
+	a.beginRecord()
 	method := r.h.Value(header.Method)
 	req := &a.req
 	req.Raw = r.terminates(method)
@@ -142,6 +148,9 @@ func (a *attempt) OnReady(req *connpool.Request) {
 	a.info, a.http2 = req.Info(), req.HTTP2()
 	a.describe(info)
 	r.incOwn(route.RqTotal)
+	if a.record.wanted && r.logs.OnStart {
+		a.log(a.own(), format.UpstreamPoolReady)
+	}
 	end := !r.held && r.ended && r.body.Len() == 0 && r.trailers == nil
 	if req.Raw {
 		a.startClocks()

@@ -3,6 +3,7 @@ package router
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -21,6 +22,12 @@ type Config struct {
 	NoGRPCCodeStats bool
 	// RespectExpected takes the time-out from x-envoy-expected-rq-timeout-ms, which the proxy before this one has set.
 	RespectExpected bool
+	// ChildSpans (start_child_span, deprecated): calls upstream have spans of their own, whatever the connection manager says.
+	ChildSpans bool
+	// UpstreamLogs get an entry for each attempt; LogOnStart and LogInterval are as in Logs.
+	UpstreamLogs []xdsresource.AccessLog
+	LogOnStart   bool
+	LogInterval  time.Duration
 	// Strict are headers for the router whose values must be well-formed; a request with another one is refused.
 	Strict []StrictHeader
 }

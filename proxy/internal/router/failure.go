@@ -58,12 +58,14 @@ func (a *attempt) failed(f failure) {
 	}
 	info := r.s.Info()
 	info.UpstreamFailure = transport
+	a.noteFlag(f.flag(), f.reason)
 	if a.stage == answered {
 		r.state = done
 		if a.unsettled { // as in Envoy, which counts calls of gRPC only
 			r.inc(rqResetAfterStart)
 			a.settle(nil)
 		}
+		a.endRecord()
 		r.s.ResetResponse("upstream_reset_after_response_started{"+underscored(f.reason)+"}", f.flag())
 		return
 	}

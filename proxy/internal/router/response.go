@@ -26,6 +26,7 @@ func (a *attempt) OnResponse(req *connpool.Request, end bool) {
 	now := r.loop.Now()
 	info.UpstreamRxFirst = now
 	a.track.head(req)
+	a.noteAnswer(req)
 	a.stopClocks()
 	a.host.OnResult(a.result(m.Status, &req.Response, end))
 	if req.Response.Has(header.XEnvoyImmediateHealthCheckFail) {
@@ -108,6 +109,8 @@ func (a *attempt) complete() {
 	}
 	r.trackRequest()
 	a.endTrack()
+	a.record.rxLast = now
+	a.endRecord()
 	a.open = false
 	r.state = done
 	if r.limits.global > 0 {
@@ -151,6 +154,7 @@ func (a *attempt) OnTrailers(req *connpool.Request) {
 		return
 	}
 	s := r.s
+	a.noteTrailers(req)
 	a.settle(&req.Trailers)
 	a.complete()
 	s.RespondTrailers(&req.Trailers)

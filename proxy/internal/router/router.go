@@ -2,7 +2,9 @@ package router
 
 import (
 	"net/netip"
+	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
@@ -24,6 +26,16 @@ type Deps struct {
 	// Stats and Scope, the connection manager's, are where it counts; without Stats it counts nothing.
 	Stats *stats.Store
 	Scope stats.Scope
+	Logs  Logs
+}
+
+// Logs are upstream_log and its options: entries for attempts.
+type Logs struct {
+	Loggers []*accesslog.Logger
+	// OnStart: an entry is written when an attempt has its connection as well.
+	OnStart bool
+	// Interval is that of entries of attempts that are under way; 0: none.
+	Interval time.Duration
 }
 
 // New returns the factory of a chain's routers.
@@ -45,7 +57,7 @@ type factory struct {
 
 // NewFilter implements httpfilter.Factory.
 func (f *factory) NewFilter(l *eventloop.Loop) httpfilter.Filter {
-	r := &router{cfg: f.cfg, loop: l, clusters: f.deps.Clusters.Local(l.ID()), localAddress: f.deps.LocalAddress}
+	r := &router{cfg: f.cfg, logs: &f.deps.Logs, loop: l, clusters: f.deps.Clusters.Local(l.ID()), localAddress: f.deps.LocalAddress}
 	r.shard = new(stats.Shard)
 	if f.deps.Stats != nil {
 		r.stats, r.copies, r.shard = f.stats, f.copies, f.deps.Stats.Shard(l.ID())
@@ -71,6 +83,7 @@ const (
 // client's side; attempts are the hosts' side.
 type router struct {
 	cfg          *Config
+	logs         *Logs
 	loop         *eventloop.Loop
 	clusters     *cluster.LocalManager
 	localAddress netip.Addr

@@ -218,6 +218,8 @@ func (r *router) timedOut(details string) {
 		if r.cur.req.Active() {
 			r.cur.req.Cancel() // what came stays until the log is written
 		}
+		r.cur.record.canceled = true
+		r.cur.endRecord()
 		r.s.ResetResponse(details, streaminfo.UpstreamRequestTimeout)
 		return
 	}
@@ -248,6 +250,11 @@ func (a *attempt) tryOver(stat cluster.Stat, details string) {
 		return
 	case a.stage != asked || a.retried:
 		return
+	}
+	if flag := streaminfo.UpstreamRequestTimeout; stat == cluster.RqPerTryIdleTimeout {
+		a.noteFlag(streaminfo.StreamIdleTimeout, "")
+	} else {
+		a.noteFlag(flag, "")
 	}
 	a.host.OnResult(cluster.Result{Kind: cluster.ResultTimeout})
 	if r.limits.hedge {

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
+	"github.com/lateen-mesh/lateen/proxy/internal/router"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/tcpproxy"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -92,6 +93,9 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	}
 	at := place{l, cfg, has, has.stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix)}
 	for _, f := range cfg.Filters {
+		if c, ok := f.Config.(*router.Config); ok {
+			deps.ChildSpans = c.ChildSpans
+		}
 		factory, err := s.httpFactory(f, at)
 		if err != nil {
 			return nil, fmt.Errorf("HTTP filter %q: %w", f.Name, err)

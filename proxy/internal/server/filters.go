@@ -67,7 +67,7 @@ var httpFilters = map[string]httpFilter{
 	"envoy.extensions.filters.http.router.v3.Router": {
 		xdsresource.HTTPFilterType{Name: router.Name, Terminal: true, OptionalConfig: true, Parse: parseRouter},
 		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
-			return router.New(cfg.(*router.Config), router.Deps{Clusters: s.clusters, LocalAddress: s.node.address, Stats: s.stats, Scope: at.scope}), nil
+			return s.newRouter(cfg.(*router.Config), at)
 		},
 	},
 	"io.istio.http.peer_metadata.Config": {

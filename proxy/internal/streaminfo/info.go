@@ -137,6 +137,7 @@ type Trace struct {
 	Span, Parent uint64 // Parent 0: root
 	Sampled      bool
 	Remote       bool   // a caller's context came with the request
+	Silent       bool   // nothing of it is written into requests
 	Call         uint64 // the span of the call upstream; 0: it has none of its own
 	Format       uint8  // how the context travels; tracing.Format
 }

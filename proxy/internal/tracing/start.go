@@ -19,8 +19,9 @@ type Policy struct {
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
-// ones begin a child span. Without settings (nil) nothing is sampled; the connection manager does not ask then.
-func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
+// ones begin a child span. Without settings (nil) nothing is sampled; the connection manager does not ask then. spawn: calls
+// upstream have spans of their own, whatever the settings say.
+func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction, spawn bool) Policy {
 	if t == nil {
 		return Policy{}
 	}
@@ -29,7 +30,7 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction) Policy {
 	}
 	p := Policy{
 		client: million(t.ClientSampling, t.ClientKey), random: million(t.RandomSampling, t.RandomKey), overall: million(t.OverallSampling, t.OverallKey),
-		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan, silent: t.NoPropagation, always: t.Always,
+		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan || spawn, silent: t.NoPropagation, always: t.Always,
 	}
 	switch c := t.Provider.(type) {
 	case *xdsresource.Zipkin:
@@ -59,10 +60,13 @@ const (
 )
 
 // Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context,
-// whose decision counts more than the reason.
-func (p Policy) Start(h *header.Map, r Random) (c Context, had bool, why Reason) {
+// whose decision counts more than the reason. by is what the request's route says of it; nil: nothing.
+func (p Policy) Start(h *header.Map, r Random, by *xdsresource.RouteTracing) (c Context, had bool, why Reason) {
 	c = Extract(h, p.format)
 	had = c.Valid()
+	if by != nil {
+		p.client, p.random, p.overall = *by.Client, *by.Random, *by.Overall
+	}
 	why = p.decide(h, r)
 	switch {
 	case c.Sampling != Undecided:

@@ -73,21 +73,21 @@ func value(h *header.Map, name string) string { v, _ := h.GetName(name); return 
 func TestHops(t *testing.T) {
 	cfg := &xdsresource.Tracing{RandomSampling: 1, ClientSampling: 100, OverallSampling: 100}
 	h := headers()
-	gateway := NewPolicy(cfg, xdsresource.DirectionUnspecified)
-	gateway.Start(h, &numbers{500000, 0xd07b1cb671a13906, 0x948c4e8cdb04fc5f})
+	gateway := NewPolicy(cfg, xdsresource.DirectionUnspecified, false)
+	gateway.Start(h, &numbers{500000, 0xd07b1cb671a13906, 0x948c4e8cdb04fc5f}, nil)
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Fatalf("gateway sent trace %q, span %q, sampled %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-sampled"))
 	}
 	if _, ok := h.GetName("x-b3-parentspanid"); ok {
 		t.Error("the first hop has a parent span")
 	}
-	in := NewPolicy(cfg, xdsresource.DirectionInbound)
-	in.Start(h, &numbers{10000})
+	in := NewPolicy(cfg, xdsresource.DirectionInbound, false)
+	in.Start(h, &numbers{10000}, nil)
 	if value(h, "x-b3-spanid") != span {
 		t.Errorf("the inbound side did not join the span: %q", value(h, "x-b3-spanid"))
 	}
-	out := NewPolicy(cfg, xdsresource.DirectionOutbound)
-	c, _, _ := out.Start(h, &numbers{10000, 0xabc})
+	out := NewPolicy(cfg, xdsresource.DirectionOutbound, false)
+	c, _, _ := out.Start(h, &numbers{10000, 0xabc}, nil)
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != "0000000000000abc" || value(h, "x-b3-parentspanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Errorf("outbound: trace %q, span %q, parent %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-parentspanid"))
 	}
@@ -118,7 +118,7 @@ func TestSampling(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			c, _, _ := NewPolicy(&tc.cfg, xdsresource.DirectionInbound).Start(tc.in, &tc.rand)
+			c, _, _ := NewPolicy(&tc.cfg, xdsresource.DirectionInbound, false).Start(tc.in, &tc.rand, nil)
 			if got := c.Sampling; got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
@@ -140,7 +140,7 @@ func TestSingleStays(t *testing.T) {
 			want string
 		}{{xdsresource.DirectionInbound, tt.joined}, {xdsresource.DirectionOutbound, tt.below}} {
 			h := headers("b3", tt.in)
-			NewPolicy(cfg, side.d).Start(h, &numbers{0, 0, 0xabc})
+			NewPolicy(cfg, side.d, false).Start(h, &numbers{0, 0, 0xabc}, nil)
 			if got := value(h, "b3"); got != side.want || h.Len() != 1 {
 				t.Errorf("%s, direction %v: %s and %d headers, want %s alone", tt.in, side.d, got, h.Len(), side.want)
 			}
@@ -149,13 +149,13 @@ func TestSingleStays(t *testing.T) {
 }
 
 func TestStartAllocatesNothing(t *testing.T) {
-	p := NewPolicy(&xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, xdsresource.DirectionOutbound)
+	p := NewPolicy(&xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, xdsresource.DirectionOutbound, false)
 	h, r := headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", "0"), &numbers{}
 	if n := testing.AllocsPerRun(100, func() {
 		h.Reset()
 		h.AddString(header.XB3TraceID, trace)
 		h.AddString(header.XB3SpanID, span)
-		p.Start(h, r)
+		p.Start(h, r, nil)
 	}); n != 0 {
 		t.Errorf("%v allocations a request", n)
 	}
@@ -195,5 +195,32 @@ func TestW3CPassesThrough(t *testing.T) {
 	New(1, 2, NotSampled).Child(3).Inject(h)
 	if string(h.Value(header.Traceparent)) != parent || string(h.Value(header.Tracestate)) != state {
 		t.Error("W3C headers were changed")
+	}
+}
+
+// TestStartByRoute: what a route says of shares goes before what the connection manager says.
+func TestStartByRoute(t *testing.T) {
+	all := xdsresource.FractionalPercent{Numerator: 100, Denominator: 100}
+	none := xdsresource.FractionalPercent{Denominator: 100}
+	never, always := &xdsresource.Tracing{ClientSampling: 100, OverallSampling: 100}, &xdsresource.Tracing{ClientSampling: 100, RandomSampling: 100, OverallSampling: 100}
+	for _, test := range []struct {
+		name    string
+		manager *xdsresource.Tracing
+		route   *xdsresource.RouteTracing
+		headers []string
+		want    Reason
+	}{
+		{"nothing said, never", never, nil, nil, NotTraceable},
+		{"nothing said, always", always, nil, nil, Randomly},
+		{"the route traces all", never, &xdsresource.RouteTracing{Client: &all, Random: &all, Overall: &all}, nil, Randomly},
+		{"the route traces none", always, &xdsresource.RouteTracing{Client: &all, Random: &none, Overall: &all}, nil, NotTraceable},
+		{"the route does as the client asks", never, &xdsresource.RouteTracing{Client: &all, Random: &none, Overall: &all}, []string{"x-client-trace-id", "1"}, ByClient},
+		{"the route does not do as the client asks", always, &xdsresource.RouteTracing{Client: &none, Random: &none, Overall: &all}, []string{"x-client-trace-id", "1"}, NotTraceable},
+		{"the route is not forced", always, &xdsresource.RouteTracing{Client: &all, Random: &all, Overall: &none}, []string{"x-envoy-force-trace", "1"}, NotTraceable},
+	} {
+		_, _, why := NewPolicy(test.manager, xdsresource.DirectionInbound, false).Start(headers(test.headers...), &numbers{0, 0, 0, 7, 8, 9}, test.route)
+		if why != test.want {
+			t.Errorf("%s: %d, want %d", test.name, why, test.want)
+		}
 	}
 }

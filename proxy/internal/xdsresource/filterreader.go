@@ -3,6 +3,7 @@ package xdsresource
 import (
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -68,6 +69,11 @@ func (r *FilterReader) Headers(path string, in []*corev3.HeaderValueOption) []He
 // DataSource reads bytes from wherever they are.
 func (r *FilterReader) DataSource(path string, m *corev3.DataSource) []byte {
 	return r.p.dataSource(path, m)
+}
+
+// AccessLogs converts a list of access logs.
+func (r *FilterReader) AccessLogs(path string, in []*accesslogv3.AccessLog) []AccessLog {
+	return r.p.accessLogs(path, in)
 }
 
 // Text converts a format that must be text.

@@ -164,6 +164,8 @@ type Tracing struct {
 	CustomTags        []CustomTag
 	SpawnUpstreamSpan bool
 	NoPropagation     bool
+	// Operation and UpstreamOperation are formats of the names of spans: of requests and of their calls; "": Envoy's names.
+	Operation, UpstreamOperation string
 
 	// Always: request ids say nothing of sampling, and every request is traced whose caller did not decide otherwise.
 	Always bool

@@ -91,6 +91,14 @@ type Route struct {
 	Metadata                        Metadata
 	StatPrefix                      string
 	BodyLimit, OldBodyLimit         *uint64 // as in VirtualHost
+	Tracing                         *RouteTracing
+}
+
+// RouteTracing is a validated route.v3.Tracing, which goes before what the connection manager says.
+type RouteTracing struct {
+	Client, Random, Overall      *FractionalPercent // nil: all
+	CustomTags                   []CustomTag
+	Operation, UpstreamOperation string // formats; "": none
 }
 
 // PathKind says how RouteMatch.Path is compared.

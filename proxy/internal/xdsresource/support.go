@@ -60,7 +60,8 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails":                           "subject cert chain dns uri",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":                                         "upgrade_type enabled",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": `client_sampling
-		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider spawn_upstream_span no_context_propagation`,
+		random_sampling overall_sampling verbose max_path_tag_length custom_tags provider spawn_upstream_span no_context_propagation
+		operation upstream_operation`,
 	"envoy.config.trace.v3.Tracing.Http": "name typed_config",
 	"envoy.config.trace.v3.ZipkinConfig": `collector_cluster collector_endpoint trace_id_128bit shared_span_context
 		collector_endpoint_version collector_hostname split_spans_for_request trace_context_option collector_service`,
@@ -111,7 +112,8 @@ var supportedFields = map[string]string{
 	"envoy.type.matcher.v3.HttpRequestHeaderMatchInput":                 "header_name",
 	"envoy.config.route.v3.Route": `name match route redirect direct_response metadata decorator
 		typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add
-		response_headers_to_remove stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit`,
+		response_headers_to_remove stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit tracing`,
+	"envoy.config.route.v3.Tracing": "client_sampling random_sampling overall_sampling custom_tags operation upstream_operation",
 	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex connect_matcher path_separated_prefix path_match_policy case_sensitive
 		runtime_fraction headers query_parameters cookies grpc tls_context dynamic_metadata filter_state`,
 	"envoy.config.route.v3.CookieMatcher":                     "name string_match invert_match",
@@ -269,7 +271,8 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 
 	"envoy.extensions.filters.http.router.v3.Router": `suppress_envoy_headers dynamic_stats suppress_grpc_request_failure_code_stats
-		respect_expected_rq_timeout strict_check_headers`,
+		respect_expected_rq_timeout strict_check_headers start_child_span upstream_log upstream_log_options`,
+	"envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions": "flush_upstream_log_on_upstream_stream upstream_log_flush_interval",
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match

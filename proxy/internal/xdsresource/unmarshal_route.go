@@ -131,6 +131,7 @@ func (p *parser) route(path string, m *routev3.Route, mirrors []MirrorPolicy, ma
 		StatPrefix:         m.GetStatPrefix(),
 	}
 	r.BodyLimit, r.OldBodyLimit = p.bodyLimits(path, m)
+	r.Tracing = p.routeTracing(join(path, "tracing"), m.GetTracing())
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		r.Forward = p.routeAction(join(path, "route"), a.Route, mirrors)

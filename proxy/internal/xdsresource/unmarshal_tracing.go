@@ -5,19 +5,22 @@ import (
 	"os"
 	"strings"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
 func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *Tracing {
 	t := &Tracing{
 		ClientSampling: p.percent(m.GetClientSampling(), 100), RandomSampling: p.percent(m.GetRandomSampling(), 100),
 		OverallSampling: p.percent(m.GetOverallSampling(), 100), Verbose: m.GetVerbose(), MaxPathTag: uint32Or(m.GetMaxPathTagLength(), 256),
-		ClientKey: p.dec.keys.Key("tracing.client_enabled"), RandomKey: p.dec.keys.Key("tracing.random_sampling"),
-		OverallKey:        p.dec.keys.Key("tracing.global_enabled"),
+		ClientKey: p.dec.keys.Key(clientTracingKey), RandomKey: p.dec.keys.Key(randomTracingKey),
+		OverallKey:        p.dec.keys.Key(overallTracingKey),
 		CustomTags:        p.customTags(join(path, "custom_tags"), m.GetCustomTags()),
 		SpawnUpstreamSpan: boolOr(m.GetSpawnUpstreamSpan(), false), NoPropagation: m.GetNoContextPropagation(),
+		Operation: m.GetOperation(), UpstreamOperation: m.GetUpstreamOperation(),
 	}
 	if m.GetProvider() == nil {
 		return t
@@ -42,6 +45,33 @@ func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *T
 	}
 	return t
 }
+
+// routeTracing reads what a route says of spans. The keys of the runtime that hold for connection managers override its shares as well.
+func (p *parser) routeTracing(path string, m *routev3.Tracing) *RouteTracing {
+	if m == nil {
+		return nil
+	}
+	share := func(name, key string, f *typev3.FractionalPercent) *FractionalPercent {
+		out := p.fraction(join(path, name), f)
+		if out == nil {
+			out = &FractionalPercent{Numerator: 100, Denominator: 100}
+		}
+		out.Key = p.dec.keys.Key(key)
+		return out
+	}
+	return &RouteTracing{
+		Client: share("client_sampling", clientTracingKey, m.GetClientSampling()), Random: share("random_sampling", randomTracingKey, m.GetRandomSampling()),
+		Overall: share("overall_sampling", overallTracingKey, m.GetOverallSampling()), CustomTags: p.customTags(join(path, "custom_tags"), m.GetCustomTags()),
+		Operation: m.GetOperation(), UpstreamOperation: m.GetUpstreamOperation(),
+	}
+}
+
+// Keys of the runtime that override shares of tracing.
+const (
+	clientTracingKey  = "tracing.client_enabled"
+	randomTracingKey  = "tracing.random_sampling"
+	overallTracingKey = "tracing.global_enabled"
+)
 
 func (p *parser) zipkin(path string, m *tracev3.ZipkinConfig) *Zipkin {
 	z := &Zipkin{

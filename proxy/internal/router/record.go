@@ -1,0 +1,167 @@
+package router
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/connpool"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+)
+
+// record is what an attempt notes for its span and for the logs of the router, where there are any.
+type record struct {
+	wanted            bool
+	span              uint64 // 0: it has none of its own
+	number            int    // of the request's attempts, from 1
+	code              int    // of the answer; 0: none came
+	rxFirst, rxLast   int64
+	flags             streaminfo.Flags
+	reset             string // why it failed
+	canceled          bool   // we have ended it
+	hasAnswer, hasEnd bool
+	answer, trailers  header.Map
+	periodic          eventloop.Timer
+}
+
+// beginRecord begins to note an attempt. Each one that has a span tells its host of that span.
+func (a *attempt) beginRecord() {
+	r, rec, t := a.r, &a.record, &a.r.s.Info().Trace
+	traced := t.Call != 0 && t.Sampled
+	if rec.wanted = traced || len(r.logs.Loggers) > 0; !rec.wanted {
+		if t.Call != 0 && r.s.Info().Attempts > 1 {
+			r.renewSpan()
+		}
+		return
+	}
+	rec.number = r.s.Info().Attempts
+	if t.Call != 0 {
+		if rec.number > 1 {
+			r.renewSpan()
+		}
+		rec.span = t.Call
+	}
+	if r.logs.Interval > 0 {
+		r.loop.Arm(&rec.periodic, r.logs.Interval)
+	}
+}
+
+// renewSpan gives the call upstream another span than that of the attempt before.
+func (r *router) renewSpan() {
+	t := &r.s.Info().Trace
+	t.Call = max(r.loop.Rand(), 1)
+	if t.Silent {
+		return
+	}
+	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Call: t.Call, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format)}
+	if t.Sampled {
+		c.Sampling = tracing.Sampled
+	}
+	c.Inject(r.h)
+}
+
+// noteAnswer notes the head of an answer.
+func (a *attempt) noteAnswer(req *connpool.Request) {
+	if rec := &a.record; rec.wanted {
+		rec.code, rec.rxFirst, rec.hasAnswer = req.Message.Status, a.r.loop.Now(), true
+		req.Response.CopyTo(&rec.answer)
+	}
+}
+
+// noteTrailers notes the end of an answer.
+func (a *attempt) noteTrailers(req *connpool.Request) {
+	if rec := &a.record; rec.wanted {
+		rec.hasEnd = true
+		req.Trailers.CopyTo(&rec.trailers)
+	}
+}
+
+// noteFlag notes how an attempt failed.
+func (a *attempt) noteFlag(f streaminfo.Flags, reset string) {
+	a.record.flags |= f
+	a.record.reset = reset
+}
+
+// endRecord reports an attempt that is over, once.
+func (a *attempt) endRecord() {
+	rec, r := &a.record, a.r
+	if !rec.wanted {
+		return
+	}
+	rec.wanted = false
+	if rec.periodic.Armed() {
+		r.loop.Disarm(&rec.periodic)
+	}
+	if a.stage != dropped && a.host != nil {
+		info := a.own()
+		a.log(info, format.UpstreamEnd)
+		if rec.span != 0 {
+			c := httpfilter.Call{Info: info, Span: rec.span, Number: rec.number, Reset: rec.reset, Canceled: rec.canceled}
+			c.Response, c.Trailers = rec.heads()
+			r.s.ReportCall(&c)
+		}
+	}
+	rec.answer.Reset()
+	rec.trailers.Reset()
+	*rec = record{answer: rec.answer, trailers: rec.trailers, periodic: rec.periodic}
+}
+
+func (rec *record) heads() (answer, trailers *header.Map) {
+	if rec.hasAnswer {
+		answer = &rec.answer
+	}
+	if rec.hasEnd {
+		trailers = &rec.trailers
+	}
+	return answer, trailers
+}
+
+// onPeriodic writes an entry of an attempt that is still under way.
+func (a *attempt) onPeriodic() {
+	a.log(a.own(), format.UpstreamPeriodic)
+	a.r.loop.Arm(&a.record.periodic, a.r.logs.Interval)
+}
+
+func (a *attempt) log(info *streaminfo.Info, kind format.LogType) {
+	r := a.r
+	if len(r.logs.Loggers) == 0 {
+		return
+	}
+	ctx := format.Context{Request: r.h, Info: info, LogType: kind}
+	ctx.Response, ctx.Trailers = a.record.heads()
+	for _, l := range r.logs.Loggers {
+		l.Log(r.loop.ID(), &ctx)
+	}
+}
+
+// own is the record of the attempt as if it were a stream of its own, as Envoy keeps it: its times, its bytes and its flags.
+func (a *attempt) own() *streaminfo.Info {
+	of, rec, t := a.r.s.Info(), &a.record, &a.track
+	i := &streaminfo.Info{
+		StartWall: of.StartWall.Add(time.Duration(t.began - of.Start)), Start: t.began, End: a.r.loop.Now(),
+		UpstreamConnect: a.connect, UpstreamTxFirst: a.started, UpstreamTxLast: a.sent, UpstreamRxFirst: rec.rxFirst, UpstreamRxLast: rec.rxLast,
+		BytesReceived: t.received, BytesSent: t.sent, UpstreamRxBytes: t.received, UpstreamTxBytes: t.sent, ResponseCode: rec.code,
+		Downstream: of.Downstream, ConnectionID: of.ConnectionID, RouteName: of.RouteName, RouteMetadata: of.RouteMetadata,
+		UpstreamCluster: of.UpstreamCluster, Cluster: of.Cluster, Host: a.host.Host, HealthCheck: of.HealthCheck,
+	}
+	if a.connect != 0 {
+		i.UpstreamConnected = a.started
+	}
+	if ci := a.info; ci != nil {
+		i.UpstreamLocal, i.UpstreamRemote, i.UpstreamTLS, i.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
+		i.UpstreamTLSState, i.UpstreamConnectionID = ci.TLS, ci.ID
+		if i.UpstreamProtocol = streaminfo.HTTP11; a.http2 {
+			i.UpstreamProtocol = streaminfo.HTTP2
+		}
+		i.Protocol = i.UpstreamProtocol
+	}
+	if i.UpstreamFailure = of.UpstreamFailure; rec.hasAnswer {
+		i.ResponseHeaderSize = uint32(rec.answer.Size())
+	}
+	i.RequestHeaderSize = uint32(a.r.h.Size())
+	i.Set(rec.flags)
+	return i
+}
