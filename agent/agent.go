@@ -45,7 +45,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cleanup()
 	cfg := a.cfg.withSettings(ctx, a.secrets)
 	cfg = cfg.withHostDefaults()
-	bootstrap, err := Bootstrap(cfg, socket)
+	bootstrap, err := cfg.bootstrap(socket)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,9 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 	if b.err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", b.err)
 	}
+	if cfg.patch != nil {
+		proto.Merge(doc, cfg.patch)
+	}
 	if err := doc.ValidateAll(); err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
@@ -68,6 +71,23 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	return out, nil
+}
+
+// bootstrap returns the bootstrap with what EnvoyFilters merge into it, or without when the proxy could not start with that: a patch must not take down what works without it.
+func (c Config) bootstrap(sdsSocket string) ([]byte, error) {
+	if c.patch == nil {
+		return Bootstrap(c, sdsSocket)
+	}
+	patched, err := Bootstrap(c, sdsSocket)
+	if err == nil && c.CheckBootstrap != nil {
+		err = c.CheckBootstrap(patched)
+	}
+	if err == nil {
+		return patched, nil
+	}
+	c.Logger.Error("patches of the bootstrap (EnvoyFilter, applyTo BOOTSTRAP) have no effect: the proxy could not start with them", "error", err)
+	c.patch = nil
+	return Bootstrap(c, sdsSocket)
 }
 
 // node is how the proxy and its agent name themselves to the control plane.

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"time"
 
+	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
 	"github.com/lateen-mesh/lateen/agent/health"
 	"github.com/lateen-mesh/lateen/agent/nameserver"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
@@ -82,9 +84,12 @@ type Config struct {
 
 	// RunProxy runs the proxy on a bootstrap in JSON, with a number of workers (0: its own choice), until ctx ends.
 	RunProxy func(ctx context.Context, bootstrap []byte, concurrency int) error
-	Logger   *slog.Logger
+	// CheckBootstrap says why the proxy could not start with a bootstrap, nil when it could. It is asked where an EnvoyFilter patches the bootstrap. May be nil.
+	CheckBootstrap func(bootstrap []byte) error
+	Logger         *slog.Logger
 
-	signer certificateSigner // replaced by tests
+	signer certificateSigner      // replaced by tests
+	patch  *bootstrappb.Bootstrap // merged into the bootstrap; nil: nothing
 }
 
 func (c Config) withDefaults() Config {

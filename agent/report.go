@@ -21,6 +21,7 @@ import (
 const (
 	proxyConfigType = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 	healthType      = "type.googleapis.com/istio.v1.HealthInformation"
+	bootstrapType   = "type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap"
 )
 
 // unhealthyCode is that of a workload that is not well, as Istio's agent sends it.

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"time"
 
+	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 // settingsWait is how long the start of a proxy waits for the control plane's word on it. Istio's control plane has none.
@@ -22,6 +24,8 @@ const groupMetadata = "LATEEN_GROUP"
 type settings struct {
 	concurrency int               // 0: not said, or one for each CPU
 	variables   map[string]string // of the agent's environment
+	// patch is what EnvoyFilters merge into the proxy's bootstrap.
+	patch *bootstrappb.Bootstrap
 }
 
 // withSettings asks the control plane how the proxy is to be run. What the host itself says wins. Later changes take effect with the
@@ -38,6 +42,7 @@ func (c Config) withSettings(ctx context.Context, s *secrets) Config {
 }
 
 func (c Config) apply(told settings) Config {
+	c.patch = told.patch
 	if c.Concurrency == 0 {
 		c.Concurrency = told.concurrency
 	}
@@ -86,10 +91,47 @@ func askSettings(ctx context.Context, cfg Config, s *secrets) (settings, error) 
 	if err != nil {
 		return settings{}, err
 	}
-	for _, res := range resp.GetResources() {
-		return readSettings(res.GetValue())
+	var out settings
+	if list := resp.GetResources(); len(list) > 0 {
+		if out, err = readSettings(list[0].GetValue()); err != nil {
+			return settings{}, err
+		}
 	}
-	return settings{}, nil
+	if out.patch, err = askPatch(ads); err != nil {
+		cfg.Logger.Info("the control plane does not say what is to be merged into the proxy's bootstrap", "error", err)
+	}
+	return out, nil
+}
+
+// bootstrapPatches is the name by which the control plane has what EnvoyFilters merge into a bootstrap.
+const bootstrapPatches = "patches"
+
+var errWholeBootstrap = errors.New("it answers with a whole bootstrap")
+
+// askPatch asks what is to be merged into the proxy's bootstrap; nil for nothing. Istio's control plane would make the whole bootstrap, by another's idea of this
+// host: that is not taken.
+func askPatch(ads discoverypb.AggregatedDiscoveryService_StreamAggregatedResourcesClient) (*bootstrappb.Bootstrap, error) {
+	if err := ads.Send(&discoverypb.DiscoveryRequest{TypeUrl: bootstrapType, ResourceNames: []string{bootstrapPatches}}); err != nil {
+		return nil, err
+	}
+	resp, err := ads.Recv()
+	if err != nil {
+		return nil, err
+	}
+	for _, res := range resp.GetResources() {
+		out := &bootstrappb.Bootstrap{}
+		if err := res.UnmarshalTo(out); err != nil {
+			return nil, err
+		}
+		if out.GetNode() != nil {
+			return nil, errWholeBootstrap
+		}
+		if proto.Size(out) == 0 {
+			return nil, nil
+		}
+		return out, nil
+	}
+	return nil, nil
 }
 
 // The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.

@@ -28,15 +28,18 @@ type ProxyConfig struct {
 // RunProxy runs a proxy until ctx ends.
 type RunProxy func(ctx context.Context, cfg ProxyConfig) error
 
+// CheckProxy says why a proxy could not start, nil when it could.
+type CheckProxy func(cfg ProxyConfig) error
+
 // New returns the commands `sidecar` and `router`.
-func New(run RunProxy) []*cobra.Command {
+func New(run RunProxy, check CheckProxy) []*cobra.Command {
 	return []*cobra.Command{
-		command(agent.Sidecar, "Run the proxy beside one workload", run),
-		command(agent.Router, "Run the proxy as a gateway", run),
+		command(agent.Sidecar, "Run the proxy beside one workload", run, check),
+		command(agent.Router, "Run the proxy as a gateway", run, check),
 	}
 }
 
-func command(nodeType, short string, run RunProxy) *cobra.Command {
+func command(nodeType, short string, run RunProxy, check CheckProxy) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use: nodeType, Short: short, Args: cobra.NoArgs, SilenceUsage: true,
@@ -60,6 +63,7 @@ func command(nodeType, short string, run RunProxy) *cobra.Command {
 			cfg.RunProxy = func(ctx context.Context, bootstrap []byte, concurrency int) error {
 				return run(ctx, ProxyConfig{Bootstrap: bootstrap, Concurrency: concurrency, LogLevel: o.proxyLogLevel, Logger: logger})
 			}
+			cfg.CheckBootstrap = func(bootstrap []byte) error { return check(ProxyConfig{Bootstrap: bootstrap, Logger: logger}) }
 			a, err := agent.New(cfg)
 			if err != nil {
 				return err

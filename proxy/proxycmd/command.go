@@ -36,7 +36,7 @@ func New(name string) *cobra.Command {
 	}
 	f.register(cmd.Flags())
 	f.registerOthers(cmd.Flags())
-	cmd.AddCommand(agentcmd.New(f.runWithAgent)...)
+	cmd.AddCommand(agentcmd.New(f.runWithAgent, checkForAgent)...)
 	return cmd
 }
 
@@ -54,6 +54,11 @@ func (f *flags) runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) erro
 		return fmt.Errorf("proxy: %w", err)
 	}
 	return p.Run(ctx)
+}
+
+// checkForAgent judges a bootstrap that an agent has made.
+func checkForAgent(cfg agentcmd.ProxyConfig) error {
+	return proxy.Validate(proxy.Config{Bootstrap: cfg.Bootstrap, Logger: cfg.Logger})
 }
 
 func (f *flags) run(cmd *cobra.Command) error {

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,11 +60,54 @@ spec:
 
 // TestProxyConfig: an agent runs its proxy as the mesh says, in Istio's order of precedence, and what the host says itself wins.
 func TestProxyConfig(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"config/proxyconfigs.yaml": proxyConfigs,
-		"mesh.yaml":                "defaultConfig: {concurrency: 1, proxyMetadata: {ISTIO_META_A: default, ISTIO_META_B: default}}\n",
+	told := startAgents(t, proxyConfigs, "defaultConfig: {concurrency: 1, proxyMetadata: {ISTIO_META_A: default, ISTIO_META_B: default}}\n")
+	for _, c := range []struct {
+		name, namespace, group string
+		own                    agent.Config
+		want                   string
+	}{
+		{"the mesh", "other", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
+		{"the root namespace", "istio-system", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
+		{"a namespace", "shop", "", agent.Config{}, "3 default mesh namespace namespace namespace"},
+		{"a group's annotation", "shop", "cache", agent.Config{}, "4 default mesh namespace annotation annotation"},
+		{"a workload", "shop", "db", agent.Config{}, "5 default mesh namespace annotation workload"},
+		{"labels of the host", "shop", "", agent.Config{Metadata: map[string]any{"LABELS": map[string]any{"app": "db"}}}, "5 default mesh namespace namespace workload"},
+		{"the host", "shop", "db", agent.Config{Concurrency: 7, Metadata: map[string]any{"E": "own"}}, "7 default mesh namespace annotation own"},
+		{"no more than a default of the host", "shop", "", agent.Config{DefaultConcurrency: 9}, "3 default mesh namespace namespace namespace"},
 	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := told.agent(t, c.own, c.namespace, c.group)
+			got := ""
+			cfg.RunProxy = func(_ context.Context, bootstrap []byte, concurrency int) error {
+				var b struct {
+					Node struct{ Metadata map[string]any }
+				}
+				if err := json.Unmarshal(bootstrap, &b); err != nil {
+					return err
+				}
+				m := b.Node.Metadata
+				got = fmt.Sprint(concurrency, " ", m["A"], " ", m["B"], " ", m["C"], " ", m["D"], " ", m["E"])
+				return nil // and its agent ends
+			}
+			runAgent(t, cfg)
+			if got != c.want {
+				t.Errorf("the proxy is run with %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// agents are what agents need to join a control plane.
+type agents struct {
+	ca, discovery string
+	key           []byte
+}
+
+// startAgents runs a control plane with some objects and a mesh configuration.
+func startAgents(t *testing.T, objects, mesh string) agents {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"config/objects.yaml": objects, "mesh.yaml": mesh} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -80,74 +124,40 @@ func TestProxyConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- cp.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	select {
-	case <-cp.Ready():
-	case <-time.After(time.Minute):
-		t.Fatal("the control plane is not ready")
-	}
+	run(t, "control plane", cp.Run, cp.Ready())
 	key, err := jointoken.ReadKey(ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name, namespace, group string
-		own                    agent.Config
-		want                   string
-	}{
-		{"the mesh", "other", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
-		{"the root namespace", "istio-system", "", agent.Config{}, "2 default mesh mesh mesh mesh"},
-		{"a namespace", "shop", "", agent.Config{}, "3 default mesh namespace namespace namespace"},
-		{"a group's annotation", "shop", "cache", agent.Config{}, "4 default mesh namespace annotation annotation"},
-		{"a workload", "shop", "db", agent.Config{}, "5 default mesh namespace annotation workload"},
-		{"labels of the host", "shop", "", agent.Config{Metadata: map[string]any{"LABELS": map[string]any{"app": "db"}}}, "5 default mesh namespace namespace workload"},
-		{"the host", "shop", "db", agent.Config{Concurrency: 7, Metadata: map[string]any{"E": "own"}}, "7 default mesh namespace annotation own"},
-		{"no more than a default of the host", "shop", "", agent.Config{DefaultConcurrency: 9}, "3 default mesh namespace namespace namespace"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			token, err := jointoken.Mint(key, c.namespace, "default", time.Now(), time.Hour)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg := c.own
-			cfg.Dir = t.TempDir()
-			cfg.TokenFile = filepath.Join(cfg.Dir, "token")
-			if err := os.WriteFile(cfg.TokenFile, []byte(token), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			cfg.Type, cfg.Name, cfg.Namespace, cfg.Group = agent.Sidecar, "a-1", c.namespace, c.group
-			cfg.IP, cfg.Discovery = netip.MustParseAddr("127.80.0.1"), cp.Addresses().SecureGRPC.String()
-			cfg.RootCertFile, cfg.Logger = filepath.Join(ca, "root-cert.pem"), slog.New(slog.DiscardHandler)
-			got := ""
-			cfg.RunProxy = func(_ context.Context, bootstrap []byte, concurrency int) error {
-				var b struct {
-					Node struct{ Metadata map[string]any }
-				}
-				if err := json.Unmarshal(bootstrap, &b); err != nil {
-					return err
-				}
-				m := b.Node.Metadata
-				got = fmt.Sprint(concurrency, " ", m["A"], " ", m["B"], " ", m["C"], " ", m["D"], " ", m["E"])
-				return nil // and its agent ends
-			}
-			a, err := agent.New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := a.Run(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if got != c.want {
-				t.Errorf("the proxy is run with %s, want %s", got, c.want)
-			}
-		})
+	return agents{ca, cp.Addresses().SecureGRPC.String(), key}
+}
+
+// agent completes the configuration of an agent of a namespace. RunProxy is left to the caller.
+func (a agents) agent(t *testing.T, cfg agent.Config, namespace, group string) agent.Config {
+	t.Helper()
+	token, err := jointoken.Mint(a.key, namespace, "default", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = t.TempDir()
+	cfg.TokenFile = filepath.Join(cfg.Dir, "token")
+	if err := os.WriteFile(cfg.TokenFile, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Type, cfg.Name, cfg.Namespace, cfg.Group = cmp.Or(cfg.Type, agent.Sidecar), "a-1", namespace, group
+	cfg.IP, cfg.Discovery = netip.MustParseAddr("127.80.0.1"), a.discovery
+	cfg.RootCertFile, cfg.Logger = filepath.Join(a.ca, "root-cert.pem"), slog.New(slog.DiscardHandler)
+	return cfg
+}
+
+// runAgent runs an agent until its proxy ends.
+func runAgent(t *testing.T, cfg agent.Config) {
+	t.Helper()
+	a, err := agent.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Run(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"regexp"
 
+	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/lateen-mesh/lateen/config/envoypatch"
@@ -39,10 +40,6 @@ func envoyPatch(o object, field string, cp *networking.EnvoyFilter_EnvoyConfigOb
 		p.add(field+".patch.operation", "%s does nothing to a %s; the patch has no effect", cp.GetPatch().GetOperation(), cp.GetApplyTo())
 		return nil
 	}
-	if cp.GetApplyTo() == networking.EnvoyFilter_BOOTSTRAP {
-		p.add(field+".applyTo", "proxies' bootstraps are made by their agents, which do not ask for patches yet; the patch has no effect")
-		return nil
-	}
 	e := &model.EnvoyPatch{ApplyTo: cp.GetApplyTo(), Operation: op, Match: cp.GetMatch(), Origin: o.at(field)}
 	if e.Match == nil {
 		e.Match = &networking.EnvoyFilter_EnvoyConfigObjectMatch{}
@@ -67,6 +64,10 @@ func envoyPatch(o object, field string, cp *networking.EnvoyFilter_EnvoyConfigOb
 		p.add(field+".patch.value", "is missing; the patch has no effect")
 		return nil
 	}
+	if b, ok := e.Value.(*bootstrappb.Bootstrap); ok && b.GetNode() != nil {
+		p.add(field+".patch.value.node", "has no effect: who a proxy is its agent says, and its certificate; write ISTIO_META_ variables in a ProxyConfig")
+		b.Node = nil
+	}
 	return e
 }
 
@@ -81,6 +82,7 @@ func patchTargets(d diff[model.EnvoyFilter]) model.PatchTargets {
 			switch e.ApplyTo {
 			case networking.EnvoyFilter_CLUSTER:
 				t.Clusters = true
+			case networking.EnvoyFilter_BOOTSTRAP: // agents ask when they start
 			case networking.EnvoyFilter_ROUTE_CONFIGURATION, networking.EnvoyFilter_VIRTUAL_HOST, networking.EnvoyFilter_HTTP_ROUTE:
 				t.Routes, t.Listeners = true, true // a sidecar's inbound listeners hold their routes
 			default:

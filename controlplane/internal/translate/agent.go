@@ -8,6 +8,7 @@ import (
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networkingv1 "istio.io/api/networking/v1alpha3"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/envoyfilter"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -18,20 +19,7 @@ const groupMetadata = "LATEEN_GROUP"
 // AgentConfig is what the agent of a proxy is told beside the proxy's own configuration, as one ProxyConfig: how the proxy is to be run (ProxyConfig objects and
 // the mesh's defaultConfig), and the probe of the WorkloadGroup by which the workload has registered.
 func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
-	name := p.Group
-	if name == "" {
-		name, _ = p.Metadata[groupMetadata].(string)
-	}
-	var group *model.WorkloadGroup
-	labels := p.Labels
-	if name != "" {
-		if g, ok := s.WorkloadGroups.Get(p.Namespace + "/" + name); ok {
-			group, labels = g, map[string]string{}
-			for _, of := range []map[string]string{g.Template.Labels, g.Labels, p.Labels} { // as its WorkloadEntry has them
-				maps.Copy(labels, of)
-			}
-		}
-	}
+	group, labels := groupOf(s, p)
 	settings, revs := s.AgentSettings(p.Namespace, labels, group)
 	k := (&keyHash{}).num(revs...)
 	var probe *model.ReadinessProbe
@@ -46,6 +34,34 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 		}
 		return out
 	}}}
+}
+
+// groupOf is the WorkloadGroup of an agent's workload, nil for none, and the labels that the workload has or will have.
+func groupOf(s *model.Snapshot, p *model.Proxy) (*model.WorkloadGroup, map[string]string) {
+	name := p.Group
+	if name == "" {
+		name, _ = p.Metadata[groupMetadata].(string)
+	}
+	if name == "" {
+		return nil, p.Labels
+	}
+	g, ok := s.WorkloadGroups.Get(p.Namespace + "/" + name)
+	if !ok {
+		return nil, p.Labels
+	}
+	labels := map[string]string{}
+	for _, of := range []map[string]string{g.Template.Labels, g.Labels, p.Labels} { // as its WorkloadEntry has them
+		maps.Copy(labels, of)
+	}
+	return g, labels
+}
+
+// BootstrapPatches are what EnvoyFilters merge into a proxy's bootstrap, in one resource, which is empty where none does. Agents ask for it before they start their proxies.
+func BootstrapPatches(s *model.Snapshot, p *model.Proxy) []Resource {
+	as := *p
+	_, as.Labels = groupOf(s, p)
+	ps := envoyfilter.For(s, &as)
+	return []Resource{{Name: "patches", Key: "bootstrap" + ps.BootstrapKey(), build: func() proto.Message { return ps.Bootstrap() }}}
 }
 
 func toProbe(in *model.ReadinessProbe) *networkingv1.ReadinessProbe {

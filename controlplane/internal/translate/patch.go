@@ -203,4 +203,5 @@ func PatchEffects(s *model.Snapshot, p *model.Proxy, applied func(e *model.Envoy
 		}
 	}
 	as(ExtensionType).Extensions(ps.ExtensionNames())
+	as(BootstrapType).Bootstrap()
 }

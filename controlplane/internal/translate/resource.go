@@ -24,6 +24,7 @@ const (
 	SecretType    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	AgentType     = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
+	BootstrapType = "type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap"
 	NameType      = nametable.TypeURL
 )
 

@@ -172,6 +172,8 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		set = v.scope(p).names(v, p)
 	case translate.AgentType:
 		return v.cache.encodeAll(translate.AgentType, translate.AgentConfig(v.snap, p.Proxy))
+	case translate.BootstrapType:
+		return v.cache.encodeAll(translate.BootstrapType, translate.BootstrapPatches(v.snap, p.Proxy))
 	default:
 		return nil
 	}
