@@ -118,20 +118,19 @@ func askPatch(ads discoverypb.AggregatedDiscoveryService_StreamAggregatedResourc
 	if err != nil {
 		return nil, err
 	}
-	for _, res := range resp.GetResources() {
-		out := &bootstrappb.Bootstrap{}
-		if err := res.UnmarshalTo(out); err != nil {
+	out := &bootstrappb.Bootstrap{}
+	if list := resp.GetResources(); len(list) > 0 {
+		if err := list[0].UnmarshalTo(out); err != nil {
 			return nil, err
 		}
-		if out.GetNode() != nil {
-			return nil, errWholeBootstrap
-		}
-		if proto.Size(out) == 0 {
-			return nil, nil
-		}
-		return out, nil
 	}
-	return nil, nil
+	switch {
+	case out.GetNode() != nil:
+		return nil, errWholeBootstrap
+	case proto.Size(out) == 0:
+		return nil, nil
+	}
+	return out, nil
 }
 
 // The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.
