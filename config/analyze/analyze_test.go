@@ -340,8 +340,8 @@ data:
 		"case.yaml:34: spec.ports[0].protocol: UDP has no effect yet; use TCP",
 		"case.yaml:34: spec.sessionAffinity: ClientIP has no effect yet; use None",
 		"case.yaml:34: spec.publishNotReadyAddresses: has no effect yet",
-		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect yet",
-		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet",
+		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
+		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",
 		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
 	}

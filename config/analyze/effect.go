@@ -90,7 +90,11 @@ func (w *effectWalk) judge(pattern, path string, value func() string) (descend b
 					return false
 				}
 			}
-			w.report(path, fmt.Sprintf("%s %s; use %s", got, noEffectYet, strings.ReplaceAll(values, ",", ", ")))
+			if why := w.reasons[pattern+"="+got]; why != "" {
+				w.report(path, got+" "+why)
+			} else {
+				w.report(path, fmt.Sprintf("%s %s; use %s", got, noEffectYet, strings.ReplaceAll(values, ",", ", ")))
+			}
 			return false
 		case strings.HasPrefix(name, pattern+"."):
 			descend = true

@@ -69,6 +69,10 @@ func TestEveryIstioKindIsJudged(t *testing.T) {
 func TestReasonsAreOfFieldsWithoutEffect(t *testing.T) {
 	check := func(kind string, m proto.Message, fields []string, reasons map[string]string) {
 		for f := range reasons {
+			f, value, _ := strings.Cut(f, "=")
+			if value != "" {
+				continue // the field itself has an effect, with other values
+			}
 			if find(m.ProtoReflect().Descriptor(), strings.Split(f, ".")) == nil {
 				t.Errorf("%s has no field %s", kind, f)
 			}
@@ -84,4 +88,45 @@ func TestReasonsAreOfFieldsWithoutEffect(t *testing.T) {
 		check(kind.Name, kind.New().(proto.Message), effective[kind], of)
 	}
 	check("MeshConfig", &mesh.MeshConfig{}, effectiveMesh, meshReasons)
+}
+
+// TestEveryFieldWithoutEffectHasAReason: "has no effect yet" alone would leave users without knowing what to do.
+func TestEveryFieldWithoutEffectHasAReason(t *testing.T) {
+	var walk func(kind string, fields []string, reasons map[string]string, d protoreflect.MessageDescriptor, prefix string)
+	walk = func(kind string, fields []string, reasons map[string]string, d protoreflect.MessageDescriptor, prefix string) {
+		for i := range d.Fields().Len() {
+			fd := d.Fields().Get(i)
+			at := strings.TrimPrefix(prefix+"."+fd.JSONName(), ".")
+			whole, parts := false, false
+			for _, f := range fields {
+				name, values, limited := strings.Cut(f, "=")
+				whole = whole || name == at
+				parts = parts || strings.HasPrefix(name, at+".")
+				for j := 0; name == at && limited && fd.Enum() != nil && j < fd.Enum().Values().Len(); j++ {
+					v := string(fd.Enum().Values().Get(j).Name())
+					if !strings.Contains(","+values+",", ","+v+",") && reasons[at+"="+v] == "" {
+						t.Errorf("%s: %s=%s has neither an effect nor a reason", kind, at, v)
+					}
+				}
+			}
+			switch next := fd.Message(); {
+			case whole:
+			case !parts:
+				if reasons[at] == "" {
+					t.Errorf("%s: %s has neither an effect nor a reason; write one in reasons.go", kind, at)
+				}
+			default:
+				if fd.IsMap() {
+					next = fd.MapValue().Message()
+				}
+				walk(kind, fields, reasons, next, at)
+			}
+		}
+	}
+	for kind, fields := range effective {
+		if m, ok := kind.New().(proto.Message); ok && kind.HasSpec && len(fields) > 0 {
+			walk(kind.Name, fields, reasons[kind], m.ProtoReflect().Descriptor(), "")
+		}
+	}
+	walk("MeshConfig", effectiveMesh, meshReasons, (&mesh.MeshConfig{}).ProtoReflect().Descriptor(), "")
 }

@@ -5,7 +5,7 @@ import "github.com/lateen-mesh/lateen/config/schema"
 // noEffectYet is said of a field without a reason: it belongs to what is being built.
 const noEffectYet = "has no effect yet"
 
-// reasons say of fields that are not effective why, and what to do instead. As in effective an entry stands for all below it.
+// reasons say of fields that are not effective why, and what to do instead. As in effective an entry stands for all below it, and "field=VALUE" for a value.
 var reasons = map[*schema.Kind]map[string]string{
 	schema.WorkloadGroup: {
 		"template.address": "has no effect: a workload's address is the one that it registers with",
@@ -22,6 +22,7 @@ var reasons = map[*schema.Kind]map[string]string{
 		"accessLogging.filter": "has no effect yet: CEL expressions belong to the extensions' stage; everything is logged",
 	},
 	schema.EnvoyFilter: {
+		"configPatches.match.context=WAYPOINT":  "has no effect: there are no waypoints here; use ANY, SIDECAR_INBOUND, SIDECAR_OUTBOUND or GATEWAY",
 		"configPatches.match.waypoint":          "has no effect: there are no waypoints here; match a sidecar or a gateway by context and workloadSelector",
 		"configPatches.match.listener.portName": "has no effect, as in Istio: match by portNumber or name",
 		"configPatches.patch.filterClass":       "has no effect, as in Istio: say where a filter stands by INSERT_BEFORE or INSERT_AFTER and the name of another",
@@ -34,6 +35,9 @@ var reasons = map[*schema.Kind]map[string]string{
 	schema.ProxyConfig: {
 		"image": "has no effect: the proxy is the program that runs already",
 	},
+	schema.ServiceEntry: {
+		"resolution=DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use NONE for hosts with a wildcard, which goes where the client resolved the name to",
+	},
 	schema.Sidecar: {
 		"ingress.port.targetPort": "has no effect, as in Istio: write defaultEndpoint",
 		"egress.port.targetPort":  "has no effect, as in Istio: the services' own ports are called",
@@ -42,6 +46,68 @@ var reasons = map[*schema.Kind]map[string]string{
 
 // meshReasons are those of the mesh's settings.
 var meshReasons = map[string]string{
+	"proxyListenPort":        "has no effect: connections are captured to port 15001, by the agent's rules as well; leave it out",
+	"proxyInboundListenPort": "has no effect: connections are captured to port 15006, by the agent's rules as well; leave it out",
+	"proxyHttpPort":          "has no effect: a proxy says where its explicit port is (lateen run says 15080); for a port of your own write a Sidecar with an egress listener of protocol HTTP_PROXY",
+	"hboneIdleTimeout":       "has no effect yet: HBONE belongs to the node proxy's stage",
+
+	"ingressClass":          kubernetesIngress,
+	"ingressService":        kubernetesIngress,
+	"ingressControllerMode": kubernetesIngress,
+	"ingressSelector":       kubernetesIngress,
+
+	"enableEnvoyAccessLogService":                   useProviders,
+	"defaultConfig.envoyAccessLogService":           useProviders,
+	"defaultConfig.configPath":                      ownAgent,
+	"defaultConfig.binaryPath":                      ownAgent,
+	"defaultConfig.customConfigFile":                ownBootstrap,
+	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
+	"defaultConfig.serviceCluster":                  "has no effect, as in Istio: a proxy's service is that of its labels",
+	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
+	"defaultConfig.drainDuration":                   "has no effect: connections of a listener that was replaced last 45 s at most, Istio's default",
+	"defaultConfig.terminationDrainDuration":        "has no effect: a workload that ends leaves the mesh first, and its requests are finished (lateen run)",
+	"defaultConfig.discoveryAddress":                "has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
+	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
+	"defaultConfig.statsdUdpAddress":                patchBootstrap,
+	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
+	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
+	"defaultConfig.proxyAdminPort":                  onHost,
+	"defaultConfig.statusPort":                      onHost,
+	"defaultConfig.availabilityZone":                "has no effect, as in Istio: locality comes from the workload",
+	"defaultConfig.controlPlaneAuthPolicy":          "has no effect, as in Istio: agents always speak mutual TLS to the control plane",
+	"defaultConfig.statNameLength":                  "has no effect, as in Istio: names have no limit",
+	"defaultConfig.interceptionMode":                "has no effect: it is said where connections are captured (lateen run --capture-user)",
+	"defaultConfig.sds":                             "has no effect, as in Istio: secrets always come from the agent",
+	"defaultConfig.runtimeValues":                   patchBootstrap,
+	"defaultConfig.extraStatTags":                   "has no effect yet: tags of the standard metrics belong to the metrics' stage",
+	"defaultConfig.proxyStatsMatcher":               patchBootstrap,
+	"defaultConfig.statsCompression":                "has no effect: statistics are sent to whoever asks as they are",
+	"defaultConfig.meshId":                          "has no effect: write proxyMetadata: {ISTIO_META_MESH_ID: ...}",
+	"defaultConfig.readinessProbe":                  "has no effect in the mesh's settings: the probe of a workload stands in its WorkloadGroup (spec.probe)",
+	"defaultConfig.holdApplicationUntilProxyStarts": "has no effect: lateen run always waits for the proxy; with containers it belongs to Kubernetes' stage",
+	"defaultConfig.caCertificatesPem":               "has no effect yet: further trust anchors belong to the identity's stage",
+	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
+	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
+	"defaultConfig.proxyHeaders":                    "has no effect yet: which headers proxies add belongs to the header policies' stage; an EnvoyFilter can change the connection manager meanwhile",
+	"defaultConfig.fileFlushInterval":               "has no effect: lines of access logs wait a second at most, or 64 KiB",
+	"defaultConfig.fileFlushMinSizeKb":              "has no effect: lines of access logs wait a second at most, or 64 KiB",
+	"defaultConfig.connectionSettings":              "has no effect yet: limits of connections for all proxies belong to a later stage; an EnvoyFilter can set them meanwhile",
+
+	"outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use ALLOW_ANY",
+	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
+
+	"configSources":                  "has no effect: the control plane reads the folder of --config-dir, and registries by flags of their own",
+	"trustDomainAliases":             "has no effect yet: other trust domains belong to the identity's stage",
+	"caCertificates":                 "has no effect yet: further trust anchors belong to the identity's stage",
+	"certificates":                   "has no effect: Istio has removed it; certificates of gateways stand in Secrets",
+	"ca":                             "has no effect: the control plane is the certificate authority; put an intermediate certificate of your own in its CA folder",
+	"serviceSettings":                "has no effect: there is one cluster, and all services are local to it; belongs to multi-cluster",
+	"serviceScopeConfigs":            "has no effect: it is for ambient meshes of several clusters",
+	"enablePrometheusMerge":          "has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
+	"verifyCertificateAtClient":      "has no effect: servers' certificates are always checked where a DestinationRule says by what; it was replaced by its caCertificates and insecureSkipVerify",
+	"meshMTLS.ecdhCurves":            "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
+	"tlsDefaults.minProtocolVersion": "has no effect, as in Istio: write it in the Gateway",
+
 	"extensionProviders.lightstep":   "has no effect: the proxy has no such tracer; Lightstep takes opentelemetry",
 	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer; Datadog's agent takes opentelemetry and zipkin",
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
@@ -68,6 +134,12 @@ var meshReasons = map[string]string{
 }
 
 const (
+	kubernetesIngress    = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
+	useProviders         = "has no effect: it was replaced by extensionProviders; write envoyHttpAls or envoyTcpAls"
+	ownAgent             = "has no effect: the agent knows its program and its folder"
+	ownBootstrap         = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
+	patchBootstrap       = "has no effect: say it in the bootstrap, by an EnvoyFilter with applyTo BOOTSTRAP"
+	onHost               = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"
 	secretOfControlPlane = "has no effect: the control plane gives away nothing of its environment; write value"
 	tracerGone           = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
 )

@@ -42,6 +42,18 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not a port", port)
 		}
 	}
+	for i, s := range mc.DiscoverySelectors {
+		c.labelSelector(root.Child("discoverySelectors").Index(i), s)
+	}
+	for i, p := range mc.GetServiceEntryVisibility().GetPolicies() {
+		for j, r := range p.GetMatchingRules() {
+			at := root.Child("serviceEntryVisibility", "policies").Index(i).Child("matchingRules").Index(j)
+			if r.GetNamespaceSelector() == nil {
+				c.add(at, "says nothing; set namespaceSelector")
+			}
+			c.labelSelector(at.Child("namespaceSelector"), r.GetNamespaceSelector())
+		}
+	}
 	names := map[string]bool{}
 	for i, p := range mc.ExtensionProviders {
 		at := root.Child("extensionProviders").Index(i)
@@ -117,5 +129,27 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		c.duration(at.Child("opentelemetry", "grpc", "timeout"), o.GetGrpc().GetTimeout(), atLeastMillisecond)
 		headers(at.Child("opentelemetry", "http", "headers"), o.GetHttp().GetHeaders())
 		headers(at.Child("opentelemetry", "grpc", "initialMetadata"), o.GetGrpc().GetInitialMetadata())
+	}
+}
+
+// labelSelector checks the conditions of a selector of namespaces.
+func (c *checker) labelSelector(at *field.Path, s *mesh.LabelSelector) {
+	for i, e := range s.GetMatchExpressions() {
+		at := at.Child("matchExpressions").Index(i)
+		if e.GetKey() == "" {
+			c.add(at.Child("key"), "missing; name a label")
+		}
+		switch e.GetOperator() {
+		case "In", "NotIn":
+			if len(e.GetValues()) == 0 {
+				c.add(at.Child("values"), "missing; operator %s needs some", e.GetOperator())
+			}
+		case "Exists", "DoesNotExist":
+			if len(e.GetValues()) > 0 {
+				c.add(at.Child("values"), "have no meaning with operator %s; remove them", e.GetOperator())
+			}
+		default:
+			c.add(at.Child("operator"), "%q is not known; use In, NotIn, Exists or DoesNotExist", e.GetOperator())
+		}
 	}
 }

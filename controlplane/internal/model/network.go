@@ -19,6 +19,8 @@ type Networks struct {
 	Gateways map[string][]NetworkGateway
 	// Ranges say which network an address is in, the smallest first.
 	Ranges []NetworkRange
+	// Own is the network of what none is named for (NetworkLabel of the root namespace); "" for none.
+	Own string
 	// Default is the network of what nothing else is said of (endpoints[].fromRegistry); "" for none.
 	Default string
 	// Scale is what weights are multiplied by, so that an endpoint's can be divided among the gateways of its network.
@@ -42,6 +44,9 @@ type NetworkRange struct {
 func (n *Networks) Of(named, address string) string {
 	if n == nil || named != "" {
 		return named
+	}
+	if n.Own != "" {
+		return n.Own
 	}
 	if ip, err := netip.ParseAddr(address); err == nil {
 		for _, r := range n.Ranges {

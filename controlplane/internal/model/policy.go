@@ -75,6 +75,10 @@ type Mesh struct {
 	// InboundLocalhost (inboundTrafficPolicy LOCALHOST): what is redirected for a port of the workload's goes to the application on loopback;
 	// otherwise to where the client was going.
 	InboundLocalhost bool
+	// Discovery are discoverySelectors: objects of other namespaces than those that one of them chooses are as if they were not there. None: all count.
+	Discovery []LabelSelector
+	// Entries is serviceEntryVisibility; nil: ServiceEntries say it themselves.
+	Entries *EntryVisibility
 	// Agent is what defaultConfig says of how proxies are run.
 	Agent AgentSettings
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -53,7 +55,9 @@ type Builder struct {
 	// networks is what the mesh's ConfigMap says, nil for nothing; networkGateways are the keys of services that are gateways of a network.
 	networks        *model.NetworkConfig
 	networkGateways map[string]bool
-	ruleLabels      map[string]int // label name to the number of rules that ask for it
+	// namespaces are the labels of those that have an object.
+	namespaces map[string]map[string]string
+	ruleLabels map[string]int // label name to the number of rules that ask for it
 	// rulesOf are the destination rules of each namespace and host (ruleKey), by their keys.
 	rulesOf map[string]map[string]*model.DestinationRule
 }
@@ -74,7 +78,7 @@ type objectState struct {
 // New returns a builder of an empty mesh with Istio's default configuration.
 func New() *Builder {
 	b := &Builder{
-		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, rulesOf: map[string]map[string]*model.DestinationRule{}, networkGateways: map[string]bool{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
+		mesh: model.DefaultMesh(), objects: map[objectID]objectState{}, ruleLabels: map[string]int{}, rulesOf: map[string]map[string]*model.DestinationRule{}, networkGateways: map[string]bool{}, namespaces: map[string]map[string]string{}, labels: newLabelIndex(), registered: newRegistrations(), vips: newVIPs(),
 		delegation:  newDelegation(),
 		services:    newCollection(func(v *model.Service) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		workloads:   newCollection(func(v *model.Workload) (*uint64, time.Time) { return &v.Rev, time.Time{} }),
@@ -151,9 +155,22 @@ func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
 	n.Rev = b.next()
 	b.mesh = &n
 	ch.All = true
-	ids := make([]objectID, 0, len(b.objects))
+	b.applyAgain(func(model.ObjectKey) bool { return true }, ch)
+	b.registered.each(func(source string, r *model.Registration) { b.register(Register(source, r), ch) })
+	ch.Objects = []model.ObjectKey{{Kind: "MeshConfig", Name: "mesh"}}
+	for _, key := range b.snap.Services.Keys() {
+		b.services.dirty[key] = true
+	}
+	return b.flush(ch)
+}
+
+// applyAgain puts objects into the collections anew, since what they were converted by has changed.
+func (b *Builder) applyAgain(which func(model.ObjectKey) bool, ch *model.Change) {
+	var ids []objectID
 	for id := range b.objects {
-		ids = append(ids, id)
+		if which(id.key) {
+			ids = append(ids, id)
+		}
 	}
 	slices.SortFunc(ids, func(a, c objectID) int {
 		return cmp.Or(cmp.Compare(a.source, c.source), cmp.Compare(a.key.Kind, c.key.Kind), cmp.Compare(a.key.Namespace, c.key.Namespace), cmp.Compare(a.key.Name, c.key.Name))
@@ -163,12 +180,6 @@ func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
 			b.apply(Event{Source: id.source, Key: st.object.Key(), Object: st.object}, ch)
 		}
 	}
-	b.registered.each(func(source string, r *model.Registration) { b.register(Register(source, r), ch) })
-	ch.Objects = []model.ObjectKey{{Kind: "MeshConfig", Name: "mesh"}}
-	for _, key := range b.snap.Services.Keys() {
-		b.services.dirty[key] = true
-	}
-	return b.flush(ch)
 }
 
 // ownerOf is how collections call an object.
@@ -176,8 +187,27 @@ func ownerOf(id objectID) string {
 	return id.source + "|" + id.key.Kind + "|" + id.key.Namespace + "/" + id.key.Name
 }
 
-// apply puts one object's values into the collections.
+// apply takes in one object. One of a namespace that is not considered is kept for when it is.
 func (b *Builder) apply(e Event, ch *model.Change) {
+	if e.Key.Kind == schema.Namespace {
+		var labels map[string]string
+		if !e.Delete {
+			labels = maps.Clone(e.Object.Labels)
+		}
+		b.setNamespace(e.Key.Name, labels, ch)
+		return
+	}
+	if e.Delete || b.considers(e.Key) {
+		b.convert(e, ch)
+		return
+	}
+	b.convert(Event{Source: e.Source, Key: e.Key, Delete: true}, ch)
+	id := objectID{e.Source, model.ObjectKey{Kind: e.Key.Kind.Name, Namespace: e.Key.Namespace, Name: e.Key.Name}}
+	b.objects[id] = objectState{object: e.Object}
+}
+
+// convert puts one object's values into the collections.
+func (b *Builder) convert(e Event, ch *model.Change) {
 	key := model.ObjectKey{Kind: e.Key.Kind.Name, Namespace: e.Key.Namespace, Name: e.Key.Name}
 	id := objectID{e.Source, key}
 	old, existed := b.objects[id]

@@ -105,6 +105,10 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
 	meshProviders(in, m, p)
+	for _, s := range in.DiscoverySelectors {
+		m.Discovery = append(m.Discovery, labelSelector(s))
+	}
+	m.Entries = entryVisibility(in.ServiceEntryVisibility, p)
 	for _, found := range analyze.MeshConfig(in) {
 		p.add(found.Field, "%s", found.Text)
 	}

@@ -72,7 +72,7 @@ func (b *Builder) deriveNetworks(s, old *model.Snapshot) {
 		s.Networks = nil
 		return
 	}
-	n := &model.Networks{Gateways: map[string][]model.NetworkGateway{}, Scale: 1}
+	n := &model.Networks{Gateways: map[string][]model.NetworkGateway{}, Scale: 1, Own: b.namespaces[b.mesh.RootNamespace][model.NetworkLabel]}
 	add := func(network string, gws ...model.NetworkGateway) {
 		for _, gw := range gws {
 			if !slices.Contains(n.Gateways[network], gw) {

@@ -165,6 +165,9 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		SANs:      slices.Clone(s.SubjectAltNames), PreferClose: preferClose(o.Annotations[trafficDistribution]),
 		Created: o.Created, Origin: o.origin(),
 	}
+	if to, said := b.visibility(o.Namespace); said {
+		base.ExportTo = to
+	}
 	base.Addresses, base.Ranges = addresses(s.Addresses)
 	switch s.Resolution {
 	case networking.ServiceEntry_NONE:
