@@ -226,7 +226,7 @@ func TestMeshConfigRefused(t *testing.T) {
 		"meshMTLS: {cipherSuites: [NONE]}":                                                                          "meshMTLS.cipherSuites",
 		"outboundClusterStatName: '%TARGET_PORT%'":                                                                  "outboundClusterStatName: %TARGET_PORT% has no meaning here",
 		"inboundClusterStatName: '%SUBSET_NAME%'":                                                                   "inboundClusterStatName: %SUBSET_NAME% has no meaning here",
-		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":                                         "outboundTrafficPolicy.tls: has no effect yet",
+		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":                                         "outboundTrafficPolicy.tls: has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
 		"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}":                                                      "outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS has no effect yet",
 		"extensionProviders: [{name: z, skywalking: {service: z.ns, port: 9411}}]":                                  "extensionProviders[0].skywalking: has no effect: the proxy has no such tracer",
 		"extensionProviders: [{name: z, zipkin: {port: 9411}}]":                                                     "extensionProviders[0].zipkin.service: missing",
