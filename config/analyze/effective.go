@@ -178,7 +178,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value",
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.resourceDetectors.environment",
-	"discoverySelectors", "serviceEntryVisibility",
+	"discoverySelectors", "serviceEntryVisibility", "proxyHttpPort",
 	// Prometheus asks the proxies by itself.
 	"extensionProviders.prometheus",
 }

@@ -48,7 +48,6 @@ var reasons = map[*schema.Kind]map[string]string{
 var meshReasons = map[string]string{
 	"proxyListenPort":        "has no effect: connections are captured to port 15001, by the agent's rules as well; leave it out",
 	"proxyInboundListenPort": "has no effect: connections are captured to port 15006, by the agent's rules as well; leave it out",
-	"proxyHttpPort":          "has no effect: a proxy says where its explicit port is (lateen run says 15080); for a port of your own write a Sidecar with an egress listener of protocol HTTP_PROXY",
 	"hboneIdleTimeout":       "has no effect yet: HBONE belongs to the node proxy's stage",
 
 	"ingressClass":          kubernetesIngress,

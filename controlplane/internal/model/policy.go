@@ -75,6 +75,7 @@ type Mesh struct {
 	// InboundLocalhost (inboundTrafficPolicy LOCALHOST): what is redirected for a port of the workload's goes to the application on loopback;
 	// otherwise to where the client was going.
 	InboundLocalhost bool
+	HTTPProxyPort    uint16 // proxyHttpPort, 0: none but where a node says so
 	// Discovery are discoverySelectors: objects of other namespaces than those that one of them chooses are as if they were not there. None: all count.
 	Discovery []LabelSelector
 	// Entries is serviceEntryVisibility; nil: ServiceEntries say it themselves.

@@ -104,6 +104,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if in.DefaultHttpRetryPolicy != nil {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
+	m.HTTPProxyPort = uint16(in.ProxyHttpPort) // validation knows that it is one
 	meshProviders(in, m, p)
 	for _, s := range in.DiscoverySelectors {
 		m.Discovery = append(m.Discovery, labelSelector(s))

@@ -59,15 +59,16 @@ type outboundPlan struct {
 func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
 	scope := s.ScopeOf(p)
 	plan := &outboundPlan{s: s, p: p, explicit: p.Interception == model.InterceptNone, taken: map[uint32]bool{}, found: map[string]*outboundListener{}}
-	if all := scope.EgressFor(0, ""); p.HTTPProxy.IsValid() && all != nil {
-		plan.list = append(plan.list, &outboundListener{ip: p.HTTPProxy.Addr().String(), port: uint32(p.HTTPProxy.Port()), route: httpProxyRoute, bind: true, egress: all})
+	proxy := explicitProxy(s, p)
+	if all := scope.EgressFor(0, ""); proxy.IsValid() && all != nil {
+		plan.list = append(plan.list, &outboundListener{ip: proxy.Addr().String(), port: uint32(proxy.Port()), route: httpProxyRoute, bind: true, egress: all})
 	}
 	if plan.explicit {
 		for _, sp := range servedPorts(s, p) {
 			plan.taken[sp.target] = true
 		}
-		if p.HTTPProxy.IsValid() && p.HTTPProxy.Addr().String() == p.IP {
-			plan.taken[uint32(p.HTTPProxy.Port())] = true
+		if proxy.IsValid() && proxy.Addr().String() == p.IP {
+			plan.taken[uint32(proxy.Port())] = true
 		}
 	}
 	for _, egress := range scope.Egress() {
@@ -77,6 +78,23 @@ func sidecarOutbound(s *model.Snapshot, p *model.Proxy) []*outboundListener {
 		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.ip, b.ip))
 	})
 	return plan.list
+}
+
+// explicitProxy is where a sidecar takes requests that its workload addresses to a proxy: what its node says, else the mesh's proxyHttpPort; invalid for nowhere. The port is on
+// loopback, as in a pod, but for workloads without interception: they share the machine's, and each has an address of its own.
+func explicitProxy(s *model.Snapshot, p *model.Proxy) netip.AddrPort {
+	port := s.Mesh.HTTPProxyPort
+	if p.HTTPProxy.IsValid() || port == 0 || p.Type != model.Sidecar {
+		return p.HTTPProxy
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	switch {
+	case p.Interception == model.InterceptNone:
+		ip, _ = netip.ParseAddr(p.IP) // ParseProxy has seen to it
+	case p.IPv6Only():
+		ip = netip.IPv6Loopback()
+	}
+	return netip.AddrPortFrom(ip, port)
 }
 
 // gather adds the listeners of one egress listener.

@@ -156,6 +156,8 @@ func TestMeshConfig(t *testing.T) {
 		{"defaultHttpRetryPolicy: {attempts: 1, retryOn: gateway-error}", "sidecar routes", "retryOn: gateway-error"},
 		{"defaultHttpRetryPolicy: {attempts: 1, backoff: 1s}", "sidecar routes", "baseInterval: 1s"},
 		{"defaultConfig: {tracing: {sampling: 25}}", "sidecar listeners", "value: 25\n"},
+		{"proxyHttpPort: 15099", "sidecar listeners", "name: 127.0.0.1_15099\n"},
+		{"proxyHttpPort: 15099", "sidecar routes", "name: http_proxy\n"},
 		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "sidecar clusters", "name: zipkin\n"},
 		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}", "gateway clusters", "name: zipkin\n  respectDnsTtl: true\n  type: STRICT_DNS\n"},
 		{"defaultConfig: {tracing: {zipkin: {address: '10.9.9.9:9411'}}}", "gateway clusters", "address: 10.9.9.9\n"},

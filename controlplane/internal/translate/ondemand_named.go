@@ -19,7 +19,7 @@ func NamedHosts(s *model.Snapshot, p *model.Proxy) []string {
 		for _, svc := range namedServices(egress) {
 			for _, port := range svc.Ports {
 				if speaksHTTP(port) {
-					out = append(out, namedHosts(p, egress, svc, port)...)
+					out = append(out, namedHosts(s, p, egress, svc, port)...)
 				}
 			}
 		}
@@ -52,11 +52,11 @@ func namedServices(egress *model.EgressScope) []*model.Service {
 }
 
 // namedHosts are the names of one port's virtual hosts in each route configuration that may have them.
-func namedHosts(p *model.Proxy, egress *model.EgressScope, svc *model.Service, port model.Port) []string {
+func namedHosts(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope, svc *model.Service, port model.Port) []string {
 	number := strconv.FormatUint(uint64(port.Number), 10)
 	explicit := []string{}
 	routes := []string{number, hostPort(svc.Host, port.Number)}
-	if p.HTTPProxy.IsValid() {
+	if explicitProxy(s, p).IsValid() {
 		explicit = append(explicit, httpProxyRoute)
 	}
 	if l := egress.Listener(); l.Port != nil && l.Port.HTTPProxy {
