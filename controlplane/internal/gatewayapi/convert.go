@@ -76,8 +76,8 @@ func Convert(set *config.Set, opts Options) Result {
 type conversion struct {
 	set            *config.Set
 	domain, shared string
-	gateways       map[string]*gateway // by "namespace/name": those of our classes
-	sockets        map[string]*listener
+	gateways       map[string]*gateway  // by "namespace/name": those of our classes
+	sockets        map[string]*listener // by port of a Service, and by port and hostname for TLS: who has it
 	routes         int
 	hosts          map[hostKey]*hostRules
 	out            Result

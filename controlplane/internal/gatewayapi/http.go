@@ -22,8 +22,12 @@ func answer(status uint32) *networking.HTTPRoute {
 
 // httpRules converts the rules of an HTTPRoute: one of Istio's rules for each match, so that they can be sorted among those of other routes.
 func (c *conversion) httpRules(r *route, spec *gatewayv1.HTTPRouteSpec) {
-	for i := range spec.Rules {
-		rule := &spec.Rules[i]
+	rules := spec.Rules
+	if len(rules) == 0 {
+		rules = []gatewayv1.HTTPRouteRule{{}} // the API's default: every request, and nowhere to go
+	}
+	for i := range rules {
+		rule := &rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
 		matches := rule.Matches
 		if len(matches) == 0 {

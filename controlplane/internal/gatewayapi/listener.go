@@ -120,6 +120,15 @@ func (c *conversion) listener(l *listener) {
 			c.sockets[l.socket()] = l
 		}
 	}
+	if l.gateway.service != nil && !l.refused && resolved && layer(l.protocol()) == "TLS" {
+		// Which of two certificates a client would see must not depend on anything but age.
+		name := l.socket() + "/" + l.host
+		if other := c.sockets[name]; other != nil {
+			l.refuse(gatewayv1.ListenerReasonPortUnavailable, "port %d is taken for hostname %s by Gateway %s", l.spec.Port, l.host, other.gateway.object.Namespace+"/"+other.gateway.object.Name)
+		} else {
+			c.sockets[name] = l
+		}
+	}
 	l.serves = l.gateway.service != nil && !l.refused && resolved
 	switch {
 	case l.serves:
