@@ -29,7 +29,10 @@ func Detach(ctx context.Context, executable string, args []string, stateDir stri
 		return fmt.Errorf("state folder: %w; choose another with --state-dir", err)
 	}
 	logPath := filepath.Join(stateDir, "logs", command+".out")
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if _, err := holder(stateDir); err == nil {
+		return runsAlready(stateDir, command) // whose log it is
+	}
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("log of the mesh: %w", err)
 	}

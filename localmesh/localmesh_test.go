@@ -307,3 +307,26 @@ func TestRefusesTakenPortAndSecondMesh(t *testing.T) {
 		t.Errorf("second mesh: %v", err)
 	}
 }
+
+// A second start in the background says that a mesh runs, and leaves the log of that one as it is.
+func TestDetachTwice(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "logs", "up.out")
+	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, []byte("what it said\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := acquire(dir, "up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.release()
+	if err := Detach(t.Context(), "/no/such/program", []string{"up"}, dir, io.Discard); err == nil || !strings.Contains(err.Error(), "a mesh runs already in "+dir) {
+		t.Errorf("got %v", err)
+	}
+	if raw, err := os.ReadFile(log); err != nil || string(raw) != "what it said\n" {
+		t.Errorf("the log: %q %v", raw, err)
+	}
+}

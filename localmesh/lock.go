@@ -27,8 +27,7 @@ func acquire(stateDir, command string) (*lock, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			pid, _ := readPID(stateDir)
-			return nil, fmt.Errorf("a mesh runs already in %s (process %d): end it with `lateen %s stop`, or use another folder with --state-dir", stateDir, pid, command)
+			return nil, runsAlready(stateDir, command)
 		}
 		return nil, fmt.Errorf("lock the state folder: %w", err)
 	}
@@ -40,6 +39,11 @@ func acquire(stateDir, command string) (*lock, error) {
 		}
 	}
 	return &lock{f}, nil
+}
+
+func runsAlready(stateDir, command string) error {
+	pid, _ := readPID(stateDir) // 0 while it is being written
+	return fmt.Errorf("a mesh runs already in %s (process %d): end it with `lateen %s stop`, or use another folder with --state-dir", stateDir, pid, command)
 }
 
 func (l *lock) release() { l.file.Close() }

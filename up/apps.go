@@ -103,8 +103,12 @@ func readApps(dir string) (*appsFile, error) {
 // parseApps reads the apps and reports every mistake in them.
 func parseApps(path string, raw []byte) (*appsFile, error) {
 	var file appsFile
+	if err := unknownFields(path, raw); err != nil {
+		return nil, err
+	}
 	if err := yaml.UnmarshalStrict(raw, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		text := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
+		return nil, fmt.Errorf("%s: %s", path, strings.TrimPrefix(text, "json: "))
 	}
 	var errs []error
 	seen := map[string]bool{}

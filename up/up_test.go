@@ -66,7 +66,9 @@ func TestWorkloads(t *testing.T) {
 
 func TestAppsRefused(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
-		{"apps: [{name: a, command: [x], port: 1}]", `unknown field "port"`},
+		{"apps: [{name: a, command: [x], port: 1}]", `:1: apps[0].port: unknown field; known here: name, namespace,`},
+		{"apps:\n- name: a\n  command: [x]\n- name: b\n  commands: [x]\nimage: {}\n", `:5: apps[1].commands: unknown field`},
+		{"images: {a: {command: [x], cmd: y}}", `:1: images.a.cmd: unknown field; known here: command, env`},
 		{"apps: [{name: a}]", "command is missing"},
 		{"apps: [{name: A, command: [x]}]", "lower-case"},
 		{"apps: [{name: a, command: [x], replicas: 33}]", "0 to 32"},
