@@ -64,7 +64,7 @@ func (f *Folder) Prepare(p localmesh.Place) ([]workload.Workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, line := range done.warned() {
+	for _, line := range append(done.warned(), absent(workloads)...) {
 		f.say(line)
 	}
 	f.workloads = workloads
@@ -174,7 +174,7 @@ func (f *Folder) Keep(ctx context.Context, m *localmesh.Members) error {
 func (f *Folder) follow(m *localmesh.Members) {
 	workloads, done, err := f.load(m.Place)
 	if err == nil {
-		for _, line := range done.describe() {
+		for _, line := range append(done.describe(), absent(workloads)...) {
 			f.say(line)
 		}
 		f.workloads = workloads

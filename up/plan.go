@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/localmesh"
@@ -76,6 +77,21 @@ func (s slots) workloads(list []app, p localmesh.Place, dir string) ([]workload.
 		}
 	}
 	return out, nil
+}
+
+// absent names the apps whose program is not there, once each. They are not refused: it may come yet, and is tried again and again.
+func absent(list []workload.Workload) []string {
+	var out []string
+	for _, w := range list {
+		if len(w.Command) == 0 {
+			continue
+		}
+		line := fmt.Sprintf("Warning: app %s: there is no program %s; it is tried again and again", w.Deployment, w.Command[0])
+		if _, err := exec.LookPath(w.Command[0]); err != nil && !slices.Contains(out, line) {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // program finds what a command names: a path is relative to the folder, a bare name is looked up in PATH, and lateen is this program. One that is not found stays,

@@ -37,7 +37,7 @@ apps:
 
 func place(t *testing.T) localmesh.Place {
 	t.Helper()
-	return localmesh.Place{StateDir: t.TempDir(), Block: "127.77", Ports: localmesh.Ports{8080, 8443, 31400}}
+	return localmesh.Place{Site: workload.Site{Executable: "/bin/sh"}, StateDir: t.TempDir(), Block: "127.77", Ports: localmesh.Ports{8080, 8443, 31400}}
 }
 
 func TestWorkloads(t *testing.T) {
@@ -232,5 +232,16 @@ func TestSample(t *testing.T) {
 	var table bytes.Buffer
 	if err := f.Table(&table, p); err != nil || !strings.Contains(table.String(), "127.77.1.1:3000") {
 		t.Errorf("%v\n%s", err, table.String())
+	}
+}
+
+// An app whose program is not there is named, once whatever its replicas.
+func TestAbsentProgramsAreNamed(t *testing.T) {
+	list := []workload.Workload{
+		{Deployment: "here", Command: []string{"/bin/sh"}}, {Deployment: "gone", Command: []string{"/no/such/program"}}, {Deployment: "gone", Command: []string{"/no/such/program"}},
+		{Deployment: "gateway"},
+	}
+	if got := absent(list); len(got) != 1 || !strings.Contains(got[0], "app gone: there is no program /no/such/program") {
+		t.Errorf("got %q", got)
 	}
 }
