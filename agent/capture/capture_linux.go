@@ -51,7 +51,11 @@ func Install(r Rules) (remove func() error, err error) {
 			return nil, errors.Join(err, uninstall(table))
 		}
 	}
-	return func() error { return uninstall(table) }, nil
+	removeRoutes, err := r.addRoutes()
+	if err != nil {
+		return nil, errors.Join(err, uninstall(table))
+	}
+	return func() error { return errors.Join(uninstall(table), removeRoutes()) }, nil
 }
 
 // addSource6 gives loopback the address from which the proxy calls the workload by IPv6, as Istio's does: unlike 127.0.0.6 it is nobody's else. It stays.

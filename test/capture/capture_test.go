@@ -5,6 +5,7 @@ package capture_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -404,4 +405,36 @@ func install(t *testing.T, r capture.Rules) {
 			t.Error(err)
 		}
 	})
+}
+
+// Where no route leads to the addresses that the mesh gives, connections to them are captured all the same, as long as there are rules.
+func TestAddressesOfTheMesh(t *testing.T) {
+	if why := testnet.Missing(); why != "" {
+		t.Skip(why)
+	}
+	me := uint32(os.Getuid())
+	dial4 := func(to string) (net.Conn, error) { return net.Dial("tcp4", to) }
+	dial6 := func(to string) (net.Conn, error) { return net.Dial("tcp6", to) }
+	const four, six = "240.240.7.1:3306", "[2001:2::f0f0:701]:3306"
+	refused := func() {
+		t.Helper()
+		for _, dial := range []func() (net.Conn, error){func() (net.Conn, error) { return dial4(four) }, func() (net.Conn, error) { return dial6(six) }} {
+			if c, err := dial(); !errors.Is(err, unix.ENETUNREACH) {
+				t.Errorf("without rules: %v %v", c, err)
+			}
+		}
+	}
+	refused()
+	remove, err := capture.Install(capture.Rules{Name: "lateen-test", User: &me, DNS: true, IPv6: true, Outbound: capture.Outbound{Ranges: capture.AllRanges()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives(t, dial4, four, capture.OutboundPort)
+	arrives(t, dial6, six, capture.OutboundPort)
+	for range 2 {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	refused()
 }
