@@ -72,10 +72,13 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
 	if r.To != "" {
 		target = r.To
 	}
+	if strings.HasPrefix(target, "[") {
+		source = testnet.Address6
+	}
+	dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
 	if r.Directly {
 		dialer.Control, dialer.ControlContext = nil, nil
 	}

@@ -24,7 +24,8 @@ type node struct {
 	labels          map[string]string
 	locality        string
 	metadata        map[string]any
-	client          bool // a sidecar that rows call from
+	more            []netip.Addr // addresses, besides address
+	client          bool         // a sidecar that rows call from
 }
 
 // onDemand is the node as one that asks for virtual hosts.
@@ -60,8 +61,12 @@ func (w *world) nodeAt(t *testing.T, where string) node {
 	}
 	for i, c := range w.table.Clients {
 		if c.Name == where {
-			return node{kind: agent.Sidecar, name: c.Name, namespace: c.Namespace, address: fmt.Sprintf("10.10.1.%d", i+1), labels: c.Labels,
+			n := node{kind: agent.Sidecar, name: c.Name, namespace: c.Namespace, address: fmt.Sprintf("10.10.1.%d", i+1), labels: c.Labels,
 				locality: c.Locality, metadata: c.Metadata, client: true}
+			if c.IPv6 != "" {
+				n.more = []netip.Addr{netip.MustParseAddr(c.IPv6)}
+			}
+			return n
 		}
 	}
 	t.Fatalf("there is no client %q", where)
@@ -127,7 +132,7 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	cfg := w.joins(t, n.namespace)
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
 	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
-	cfg.Locality, cfg.Metadata = n.locality, metadata
+	cfg.Locality, cfg.Metadata, cfg.MoreIPs = n.locality, metadata, n.more
 	cfg.RunProxy = func(ctx context.Context, bootstrap []byte, _ int) error { return kind.run(ctx, t, bootstrap, ready) }
 	a, err := agent.New(cfg)
 	if err != nil {

@@ -124,6 +124,7 @@ type Client struct {
 	Labels    map[string]string `json:"labels"`    // default: app, the name
 	Locality  string            `json:"locality"`  // region/zone/subzone; default: not known
 	Metadata  map[string]any    `json:"metadata"`  // of the node, besides what every client says
+	IPv6      string            `json:"ipv6"`      // an address of that family, besides the one that every client has
 }
 
 // Row is one decision.

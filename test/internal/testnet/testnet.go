@@ -163,7 +163,7 @@ func capture() error {
 	if err != nil {
 		return err
 	}
-	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "capture"})
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "capture"})
 	out := c.AddChain(&nftables.Chain{Name: "output", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest})
 	for mark, port := range map[Mark]uint16{Outbound: OutboundPort, Inbound: InboundPort} {
 		c.AddRule(&nftables.Rule{Table: t, Chain: out, Exprs: []expr.Any{
