@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/runfile"
 )
@@ -24,6 +27,17 @@ func TestExec(t *testing.T) {
 		_ = app.Process.Kill()
 		_ = app.Wait() // it was killed
 	})
+	// Start returns a moment before the kernel has put the new program's environment in its place.
+	for deadline := time.Now().Add(time.Minute); ; {
+		raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(app.Process.Pid), "environ"))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("no environment: %v", err)
+		}
+		if len(raw) > 0 {
+			break
+		}
+		runtime.Gosched()
+	}
 	run := &runfile.Run{Processes: []runfile.Process{{Name: "a-1", PID: app.Process.Pid}, {Name: "b-1", Log: "b.log"}}}
 	pod := runfile.Proxy{Name: "a-1", Type: "sidecar"}
 	if err := Exec(context.Background(), run, pod, []string{"sh", "-c", `pwd > out; echo "$HTTP_PROXY" >> out`}); err != nil {
