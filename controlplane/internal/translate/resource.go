@@ -248,7 +248,7 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if len(c.Gateways) > 0 && router {
 		a.Routes, a.Listeners = true, true
 	}
-	if router && (c.Passthrough || trims(s, p) && len(c.Hosts)+len(c.RouteHosts)+len(c.Gateways) > 0) {
+	if router && (c.Passthrough || trims(s, p) && leadsElsewhere(c, s)) {
 		a.AllClusters, a.AllEndpoints = true, true
 	}
 	if router && s.AutoPassthrough && len(c.Hosts) > 0 {
@@ -276,6 +276,12 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	sort.Strings(a.ClusterHosts)
 	sort.Strings(a.EndpointHosts)
 	return a
+}
+
+// leadsElsewhere reports whether a change may concern to which services routes lead: with aliases any service may be one that is led to by way of others. The
+// services that an alias itself stood for are among the hosts of its change.
+func leadsElsewhere(c *model.Change, s *model.Snapshot) bool {
+	return len(c.RouteHosts)+len(c.Gateways) > 0 || len(c.Hosts) > 0 && s.Aliases.Len() > 0
 }
 
 // ForScope is a change without what cannot concern the scope of a proxy (model.Snapshot.Scope): Sidecars other than the one that is the scope's. A proxy for

@@ -151,6 +151,65 @@ func TestSidecarOfOthers(t *testing.T) {
 	}
 }
 
+// TestTrimmedGatewayFollows: what a gateway that is told of its routes' services alone has after each change of services is what it has when it is derived
+// anew, and a change of a service that no route leads to leaves it as it is.
+func TestTrimmedGatewayFollows(t *testing.T) {
+	b := snapshot.New()
+	b.TrimGateways()
+	m := &mesh{t: t, b: b, v: New(nil).View(b.Snapshot())}
+	parsed, err := model.ParseProxy("router~10.2.0.1~gw-1.shop~shop.svc.cluster.local", "", map[string]any{"LABELS": map[string]any{"app": "gw"}}, model.Locality{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway := func() *Proxy { return NewProxy(parsed) }
+	alias := func(name, to string) string {
+		return fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {type: ExternalName, externalName: %s.shop.svc.cluster.local, ports: [{name: http, port: 80}]}\n", name, to)
+	}
+	p := gateway()
+	m.apply("---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: shop}\nspec: {selector: {app: gw}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n" +
+		"---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: ['*'], gateways: [gw], http: [{route: [{destination: {host: first}}]}]}\n")
+	var others *Set
+	for i, step := range []struct {
+		change string
+		has    []string // clusters of services that are no aliases
+	}{
+		{serviceYAML("a") + serviceYAML("first"), []string{"first"}},
+		{serviceYAML("b"), []string{"first"}}, // which leaves what was shared
+		{alias("first", "a"), []string{"a"}},
+		{serviceYAML("first"), []string{"first"}},
+		{alias("first", "second"), nil},
+		{alias("second", "a"), []string{"a"}},
+		{serviceYAML("c"), []string{"a"}},
+		{alias("second", "b"), []string{"b"}},
+		{alias("first", "a"), []string{"a"}},
+		{alias("first", "second"), []string{"b"}},
+		{alias("second", "nobody"), nil},
+		{serviceYAML("nobody"), []string{"nobody"}},
+		{serviceYAML("first") + serviceYAML("second"), []string{"first"}},
+	} {
+		v := m.apply(step.change)
+		got, anew := v.Resources(p, translate.ClusterType, Subscription{All: true}), New(nil).View(v.snap).Resources(gateway(), translate.ClusterType, Subscription{All: true})
+		if d := Compare(got, anew); len(d.Changed)+len(d.Removed) > 0 {
+			t.Errorf("step %d: followed it lacks %v and has %v too", i, d.Changed, d.Removed)
+		}
+		var has []string
+		for _, app := range []string{"a", "b", "c", "nobody", "first", "second"} {
+			if svc := v.snap.Service(app+".shop.svc.cluster.local", "shop"); svc != nil && svc.Alias == "" && got.Get(clusterName(app)) != nil {
+				has = append(has, app)
+			}
+		}
+		if !slices.Equal(has, step.has) {
+			t.Errorf("step %d: it has clusters of %v, want %v", i, has, step.has)
+		}
+		states := v.scope(p).states
+		shared := states[len(states)-1].cds
+		if i == 1 && shared != others {
+			t.Error("a service that no route leads to has the clusters derived anew")
+		}
+		others = shared
+	}
+}
+
 func TestManyChangesAtOnce(t *testing.T) {
 	m := newMesh(t)
 	p := proxy(t, "web-1", "10.1.0.1")
