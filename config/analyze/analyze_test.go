@@ -315,7 +315,12 @@ spec:
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: a}
-spec: {rules: [{}]}
+spec: {action: CUSTOM, provider: {name: a}, rules: [{}]}
+---
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: a}
+spec: {url: "https://example.com/a.wasm"}
 ---
 apiVersion: v1
 kind: Service
@@ -337,13 +342,13 @@ data:
 		got = append(got, strings.TrimSpace(m.Problem().Error()))
 	}
 	want := []string{
-		"case.yaml:34: spec.ports[0].protocol: UDP has no effect yet; use TCP",
-		"case.yaml:34: spec.sessionAffinity: ClientIP has no effect yet; use None",
-		"case.yaml:34: spec.publishNotReadyAddresses: has no effect yet",
-		"case.yaml:40: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
-		"case.yaml:40: data.mesh.enablePrometheusMerge: has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
+		"case.yaml:39: spec.ports[0].protocol: UDP has no effect yet; use TCP",
+		"case.yaml:39: spec.sessionAffinity: ClientIP has no effect yet; use None",
+		"case.yaml:39: spec.publishNotReadyAddresses: has no effect yet",
+		"case.yaml:45: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
+		"case.yaml:45: data.mesh.enablePrometheusMerge: has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",
-		"case.yaml:26: kind AuthorizationPolicy has no effect yet; the object is kept",
+		"case.yaml:31: kind WasmPlugin has no effect yet; the object is kept",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

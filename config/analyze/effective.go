@@ -80,8 +80,16 @@ var effective = map[*schema.Kind][]string{
 		"ingress.port.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,MONGO,MYSQL,REDIS,TCP,TLS", "ingress.tls",
 		"outboundTrafficPolicy", "inboundConnectionPool",
 	},
-	schema.ProxyConfig:        {"selector", "concurrency", "environmentVariables"},
-	schema.PeerAuthentication: {"selector", "mtls.mode", "portLevelMtls.mode"},
+	schema.ProxyConfig: {"selector", "concurrency", "environmentVariables"},
+	schema.AuthorizationPolicy: {
+		"selector", "action", "provider",
+		"rules.from.source.principals", "rules.from.source.notPrincipals", "rules.from.source.namespaces", "rules.from.source.notNamespaces",
+		"rules.from.source.serviceAccounts", "rules.from.source.notServiceAccounts", "rules.from.source.trustDomains", "rules.from.source.notTrustDomains",
+		"rules.from.source.ipBlocks", "rules.from.source.notIpBlocks", "rules.from.source.remoteIpBlocks", "rules.from.source.notRemoteIpBlocks",
+		"rules.from.source.requestPrincipals", "rules.from.source.notRequestPrincipals", "rules.to", "rules.when",
+	},
+	schema.RequestAuthentication: {"selector", "jwtRules"},
+	schema.PeerAuthentication:    {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
 		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
 		"tracing.match", "tracing.providers", "tracing.randomSamplingPercentage", "tracing.disableSpanReporting", "tracing.customTags",
@@ -123,11 +131,9 @@ var effective = map[*schema.Kind][]string{
 	schema.ReferenceGrant: {"from", "to"},
 
 	// Parsed and kept; nothing reads them yet.
-	schema.AuthorizationPolicy:   {},
-	schema.RequestAuthentication: {},
-	schema.WasmPlugin:            {},
-	schema.TrafficExtension:      {},
-	schema.IstioOperator:         {},
+	schema.WasmPlugin:       {},
+	schema.TrafficExtension: {},
+	schema.IstioOperator:    {},
 }
 
 // policyFields returns the fields of a traffic policy that have an effect, below each of the
@@ -179,6 +185,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.resourceDetectors.environment",
 	"discoverySelectors", "serviceEntryVisibility", "proxyHttpPort",
+	"extensionProviders.envoyExtAuthzHttp", "extensionProviders.envoyExtAuthzGrpc",
 	// Prometheus asks the proxies by itself.
 	"extensionProviders.prometheus",
 }

@@ -5,6 +5,9 @@ import "github.com/lateen-mesh/lateen/config/schema"
 // noEffectYet is said of a field without a reason: it belongs to what is being built.
 const noEffectYet = "has no effect yet"
 
+// noTarget is said of policies that would otherwise be for all workloads.
+const noTarget = "has no effect yet, and the policy concerns no workload: targets belong to a later stage; select the workloads by selector"
+
 // reasons say of fields that are not effective why, and what to do instead. As in effective an entry stands for all below it, and "field=VALUE" for a value.
 var reasons = map[*schema.Kind]map[string]string{
 	schema.WorkloadGroup: {
@@ -15,6 +18,8 @@ var reasons = map[*schema.Kind]map[string]string{
 		"servers.defaultEndpoint":                    "has no effect, as in Istio: route to the endpoint by a VirtualService and a ServiceEntry",
 		"servers.tls.tlsCertificates.caCertificates": "has no effect, as in Istio: one authority is for the whole server; write tls.caCertificates",
 	},
+	schema.AuthorizationPolicy:   {"targetRef": noTarget, "targetRefs": noTarget},
+	schema.RequestAuthentication: {"targetRef": noTarget, "targetRefs": noTarget},
 	schema.Telemetry: {
 		"targetRef":            "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
 		"targetRefs":           "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
@@ -113,9 +118,6 @@ var meshReasons = map[string]string{
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer; SkyWalking takes zipkin and opentelemetry",
 	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
-
-	"extensionProviders.envoyExtAuthzHttp": "has no effect yet: it belongs to the policies' stage",
-	"extensionProviders.envoyExtAuthzGrpc": "has no effect yet: it belongs to the policies' stage",
 
 	"extensionProviders.zipkin.headers.envName":                     secretOfControlPlane,
 	"extensionProviders.opentelemetry.http.headers.envName":         secretOfControlPlane,

@@ -1,9 +1,13 @@
 package validate
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/go-jose/go-jose/v4"
 	security "istio.io/api/security/v1beta1"
 
 	"github.com/lateen-mesh/lateen/config/internal/field"
@@ -42,6 +46,11 @@ func requestAuthentication(c *checker, root *field.Path, spec any) {
 				c.add(at.Child("jwks"), "set either jwks or jwksUri")
 			}
 		}
+		if r.Jwks != "" {
+			if err := KeySet(r.Jwks); err != nil {
+				c.add(at.Child("jwks"), "%v", err)
+			}
+		}
 		for j, h := range r.FromHeaders {
 			c.header(at.Child("fromHeaders").Index(j).Child("name"), h.Name)
 		}
@@ -58,6 +67,23 @@ func requestAuthentication(c *checker, root *field.Path, spec any) {
 		}
 		c.duration(at.Child("timeout"), r.Timeout, positive)
 	}
+}
+
+// KeySet checks a JSON Web Key Set (RFC 7517, section 5): proxies refuse one without a key that they can use, and with it the listener that it is for.
+func KeySet(text string) error {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(text), &set); err != nil {
+		return fmt.Errorf("is not a JSON Web Key Set: %w", err)
+	}
+	for _, k := range set.Keys {
+		if k.IsPublic() && k.Valid() {
+			return nil
+		}
+		if _, symmetric := k.Key.([]byte); symmetric {
+			return nil
+		}
+	}
+	return errors.New("has no public key")
 }
 
 func authorizationPolicy(c *checker, root *field.Path, spec any) {

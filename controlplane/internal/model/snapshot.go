@@ -25,12 +25,15 @@ type Snapshot struct {
 	Gateways            Table[*Gateway]         // by namespace/name
 	Credentials         Table[*Credential]      // by namespace/name
 	PeerAuthentications Table[*PeerAuthentication]
-	Telemetries         Table[*Telemetry]
-	Sidecars            Table[*SidecarConfig] // by namespace/name
-	EnvoyFilters        Table[*EnvoyFilter]   // by namespace/name
-	WorkloadGroups      Table[*WorkloadGroup] // by namespace/name
-	ProxyConfigs        Table[*ProxyConfig]   // by namespace/name
-	Networks            *Networks             // nil: one network
+	// RequestAuthentications and AuthorizationPolicies are by namespace/name.
+	RequestAuthentications Table[*RequestAuthentication]
+	AuthorizationPolicies  Table[*AuthorizationPolicy]
+	Telemetries            Table[*Telemetry]
+	Sidecars               Table[*SidecarConfig] // by namespace/name
+	EnvoyFilters           Table[*EnvoyFilter]   // by namespace/name
+	WorkloadGroups         Table[*WorkloadGroup] // by namespace/name
+	ProxyConfigs           Table[*ProxyConfig]   // by namespace/name
+	Networks               *Networks             // nil: one network
 
 	// Indexes, derived by the builder.
 
@@ -85,7 +88,7 @@ type Change struct {
 	Passthrough bool
 	// Credentials are the Secrets ("namespace/name") whose certificates changed.
 	Credentials map[string]bool
-	// Policies is set when a PeerAuthentication or Telemetry changed: the namespaces
+	// Policies is set when a PeerAuthentication, RequestAuthentication, AuthorizationPolicy or Telemetry changed: the namespaces
 	// concerned ("" for the whole mesh).
 	Policies map[string]bool
 	// Sidecars is set when a Sidecar changed: the namespaces concerned ("" for the whole mesh).

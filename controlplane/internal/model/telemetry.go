@@ -67,6 +67,8 @@ type Provider struct {
 	OTLPLog *OTLPLog
 	Zipkin  *ZipkinTracer
 	OTLP    *OTLPTracer
+	// Authorizer is asked by AuthorizationPolicies of action CUSTOM.
+	Authorizer *Authorizer
 }
 
 // Logs reports whether a provider takes access logs.
@@ -86,6 +88,8 @@ func (p *Provider) Service() (ProviderService, bool) {
 		return p.Zipkin.To, true
 	case p.OTLP != nil:
 		return p.OTLP.To, true
+	case p.Authorizer != nil:
+		return p.Authorizer.To, true
 	}
 	return ProviderService{}, false
 }
@@ -156,7 +160,7 @@ func (m *Mesh) Provider(name string) *Provider {
 	return nil
 }
 
-// CollectorHosts are the hosts that logs and traces may go to, as services may be called: those of the providers, and what defaultConfig's address may mean.
+// CollectorHosts are the hosts that logs and traces may go to, and those of authorizers, as services may be called: those of the providers, and what defaultConfig's address may mean.
 func (m *Mesh) CollectorHosts() []string {
 	var out []string
 	for _, p := range m.Providers {

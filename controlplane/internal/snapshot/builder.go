@@ -36,6 +36,8 @@ type Builder struct {
 	gateways    *collection[model.Gateway]
 	credentials *collection[model.Credential]
 	peerAuths   *collection[model.PeerAuthentication]
+	tokens      *collection[model.RequestAuthentication]
+	authorized  *collection[model.AuthorizationPolicy]
 	telemetries *collection[model.Telemetry]
 	sidecars    *collection[model.SidecarConfig]
 	patches     *collection[model.EnvoyFilter]
@@ -87,6 +89,8 @@ func New() *Builder {
 		gateways:    newCollection(func(v *model.Gateway) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		credentials: newCollection(func(v *model.Credential) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		peerAuths:   newCollection(func(v *model.PeerAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		tokens:      newCollection(func(v *model.RequestAuthentication) (*uint64, time.Time) { return &v.Rev, v.Created }),
+		authorized:  newCollection(func(v *model.AuthorizationPolicy) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		telemetries: newCollection(func(v *model.Telemetry) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		sidecars:    newCollection(func(v *model.SidecarConfig) (*uint64, time.Time) { return &v.Rev, v.Created }),
 		patches:     newCollection(func(v *model.EnvoyFilter) (*uint64, time.Time) { return &v.Rev, v.Created }),
@@ -282,6 +286,18 @@ func (b *Builder) convert(e Event, ch *model.Change) {
 			v = peerAuthentication(o, spec)
 		}
 		b.peerAuths.set(path, owner, v)
+	case "RequestAuthentication":
+		var v *model.RequestAuthentication
+		if spec, ok := specOf[security.RequestAuthentication](e); ok {
+			v = requestAuthentication(o, spec, p)
+		}
+		b.tokens.set(path, owner, v)
+	case "AuthorizationPolicy":
+		var v *model.AuthorizationPolicy
+		if spec, ok := specOf[security.AuthorizationPolicy](e); ok {
+			v = b.authorizationPolicy(o, spec, p)
+		}
+		b.authorized.set(path, owner, v)
 	case "Telemetry":
 		var v *model.Telemetry
 		if spec, ok := specOf[telemetry.Telemetry](e); ok {

@@ -25,6 +25,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	var gateways []diff[model.Gateway]
 	var credentials []diff[model.Credential]
 	var peerAuths []diff[model.PeerAuthentication]
+	var tokens []diff[model.RequestAuthentication]
+	var authorized []diff[model.AuthorizationPolicy]
 	var telemetries []diff[model.Telemetry]
 	var sidecars []diff[model.SidecarConfig]
 	var patches []diff[model.EnvoyFilter]
@@ -44,6 +46,8 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	s.Gateways, gateways = b.gateways.flush(s.Gateways, b.next)
 	s.Credentials, credentials = b.credentials.flush(s.Credentials, b.next)
 	s.PeerAuthentications, peerAuths = b.peerAuths.flush(s.PeerAuthentications, b.next)
+	s.RequestAuthentications, tokens = b.tokens.flush(s.RequestAuthentications, b.next)
+	s.AuthorizationPolicies, authorized = b.authorized.flush(s.AuthorizationPolicies, b.next)
 	s.Telemetries, telemetries = b.telemetries.flush(s.Telemetries, b.next)
 	s.Sidecars, sidecars = b.sidecars.flush(s.Sidecars, b.next)
 	s.EnvoyFilters, patches = b.patches.flush(s.EnvoyFilters, b.next)
@@ -84,6 +88,12 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 		mark(&ch.Credentials, d.key)
 	}
 	for _, d := range peerAuths {
+		mark(&ch.Policies, policyScope(d.key, b.mesh))
+	}
+	for _, d := range tokens {
+		mark(&ch.Policies, policyScope(d.key, b.mesh))
+	}
+	for _, d := range authorized {
 		mark(&ch.Policies, policyScope(d.key, b.mesh))
 	}
 	for _, d := range telemetries {

@@ -1,11 +1,15 @@
 package snapshot
 
+//lint:file-ignore SA1019 People's configurations still have the older fields.
+
 import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -66,10 +70,52 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, p *prob
 			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
 			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", p)
 		}
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzHttp:
+		h := k.EnvoyExtAuthzHttp
+		out.Authorizer = &model.Authorizer{
+			To: to(h.GetService(), h.GetPort()), Timeout: duration(h.GetTimeout()), FailOpen: h.GetFailOpen(), Reroute: h.GetClearRouteCache(),
+			OnError: statusOnError(h.GetStatusOnError(), field+".envoyExtAuthzHttp.statusOnError", p), Body: authorizerBody(h.GetIncludeRequestBodyInCheck(), field+".envoyExtAuthzHttp", p), PathPrefix: h.GetPathPrefix(),
+			Headers:    slices.Concat(h.GetIncludeRequestHeadersInCheck(), h.GetIncludeHeadersInCheck()),
+			ToUpstream: slices.Clone(h.GetHeadersToUpstreamOnAllow()), ToClientOnDeny: slices.Clone(h.GetHeadersToDownstreamOnDeny()),
+			ToClientOnAllow: slices.Clone(h.GetHeadersToDownstreamOnAllow()),
+		}
+		for _, name := range slices.Sorted(maps.Keys(h.GetIncludeAdditionalHeadersInCheck())) {
+			out.Authorizer.ExtraHeaders = append(out.Authorizer.ExtraHeaders, [2]string{name, h.GetIncludeAdditionalHeadersInCheck()[name]})
+		}
+	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzGrpc:
+		g := k.EnvoyExtAuthzGrpc
+		out.Authorizer = &model.Authorizer{
+			To: to(g.GetService(), g.GetPort()), GRPC: true, Timeout: duration(g.GetTimeout()), FailOpen: g.GetFailOpen(), Reroute: g.GetClearRouteCache(),
+			OnError: statusOnError(g.GetStatusOnError(), field+".envoyExtAuthzGrpc.statusOnError", p), Body: authorizerBody(g.GetIncludeRequestBodyInCheck(), field+".envoyExtAuthzGrpc", p),
+		}
 	default:
 		return nil
 	}
 	return out
+}
+
+// statusOnError is a status that Envoy can answer with; 0 for its own.
+func statusOnError(text, field string, p *problems) uint32 {
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if _, known := typev3.StatusCode_name[int32(n)]; err != nil || n == 0 || !known {
+		p.add(field, "%q is not an HTTP status; 403 is answered", text)
+		return 0
+	}
+	return uint32(n)
+}
+
+func authorizerBody(in *meshconfig.MeshConfig_ExtensionProvider_EnvoyExternalAuthorizationRequestBody, field string, p *problems) *model.AuthorizerBody {
+	switch {
+	case in == nil:
+		return nil
+	case in.GetMaxRequestBytes() == 0:
+		p.add(field+".includeRequestBodyInCheck.maxRequestBytes", "missing; the body is not shown")
+		return nil
+	}
+	return &model.AuthorizerBody{MaxBytes: in.GetMaxRequestBytes(), Partial: in.GetAllowPartialMessage(), Bytes: in.GetPackAsBytes()}
 }
 
 func fileLog(in *meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider) *model.FileLog {

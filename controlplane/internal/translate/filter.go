@@ -45,9 +45,9 @@ const (
 	gateway
 )
 
-// httpFilters is the chain of a proxy's every connection manager: who the peer is, faults, CORS,
+// httpFilters is the chain of a proxy's every connection manager: who the peer is, what it may do, faults, CORS,
 // statistics, the router. One whose virtual hosts come on demand waits for them before all else.
-func httpFilters(p *model.Proxy, d direction) []*hcmv3.HttpFilter {
+func httpFilters(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	filter := func(name string, cfg *anypb.Any) *hcmv3.HttpFilter {
 		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: cfg}}
 	}
@@ -58,6 +58,9 @@ func httpFilters(p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	if !p.Lacks.Has(model.PeerMetadata) {
 		chain = append(chain, filter(metadataExchangeFilter, peerMetadata(d)))
 	}
+	chain = append(chain, tokens(s, p, d)...)
+	chain = append(chain, asks(s, p, d)...)
+	chain = append(chain, requestRules(s, p, d)...)
 	chain = append(chain, filter(faultFilter, toAny(&faultv3.HTTPFault{})), filter(corsFilter, toAny(&corsv3.Cors{})))
 	if !p.Lacks.Has(model.IstioStats) {
 		chain = append(chain, filter(statsFilter, stats(d)))

@@ -21,7 +21,7 @@ func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefi
 
 func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
-		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: httpFilters(p, d),
+		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: httpFilters(s, p, d),
 		ServerName: serverName, AccessLog: logs, NormalizePath: boolean(true),
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
 		UseRemoteAddress:             boolean(d == gateway),

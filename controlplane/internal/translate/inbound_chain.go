@@ -92,7 +92,7 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 	if http {
 		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}
 	} else {
-		c.Filters = tcpFilters(b.p, inbound, cluster, toCluster(cluster), b.logs)
+		c.Filters = tcpFilters(b.s, b.p, inbound, cluster, toCluster(cluster), b.logs)
 	}
 	return c
 }

@@ -22,6 +22,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 		return listenerResources(buildInbound(s, p, ports), "")
 	}
 	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound).str(p.Wildcards()...)
+	policyKey(k, s, p)
 	for _, sp := range ports {
 		k.num(uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol), uint64(sp.mode))
 		for _, svc := range sp.services {
@@ -64,7 +65,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 	blackhole := &listenerv3.FilterChain{
 		Name:             "virtualInbound-blackhole",
 		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(inboundPort)},
-		Filters:          tcpFilters(p, inbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
+		Filters:          tcpFilters(s, p, inbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
 	}
 	l.FilterChains = append(l.FilterChains, blackhole)
 	for _, sp := range ports {

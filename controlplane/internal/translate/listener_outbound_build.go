@@ -101,7 +101,7 @@ func (o *outboundListener) sniffs() bool { return o.route != "" && (!o.bind || l
 // unknownConnection takes a connection that is to no known service.
 func unknownConnection(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
 	cluster := unknownCluster(s, p, s.ScopeOf(p))
-	return tcpFilters(p, outbound, cluster, toCluster(cluster), logs)
+	return tcpFilters(s, p, outbound, cluster, toCluster(cluster), logs)
 }
 
 // catchAllListener is where redirected connections arrive; it hands them to the listener of
@@ -115,7 +115,7 @@ func catchAllListener(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.Acc
 			{
 				Name:             "virtualOutbound-trafficloop",
 				FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(outboundPort)},
-				Filters:          tcpFilters(p, outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
+				Filters:          tcpFilters(s, p, outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
 			},
 			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s, p, logs)},
 		},

@@ -261,6 +261,9 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if len(c.ListenerHosts) > 0 && sendsTo(s, c.ListenerHosts) {
 		a.Inbound = true
 	}
+	if len(c.ListenerHosts) > 0 && fetchesFrom(s, c.ListenerHosts) {
+		a.Inbound, a.Listeners = true, true
+	}
 	if own && s.Networks != nil { // it may have moved to another network
 		a.AllClusters, a.AllEndpoints = true, true
 	}

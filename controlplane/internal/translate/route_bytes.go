@@ -35,7 +35,7 @@ func (o *outboundListener) bytesChains(s *model.Snapshot, p *model.Proxy, b outb
 func (rc *routeContext) serviceFilters(b outboundBytes, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
 	d := model.Destination{Host: b.svc.Host, Port: b.sp.Number}
 	name := ClusterName(b.sp.Number, "", b.svc.Host)
-	return tcpFiltersWith(rc.proxy, outbound, name, toCluster(name), rc.tcpPolicy(d), logs)
+	return tcpFiltersWith(rc.snap, rc.proxy, outbound, name, toCluster(name), rc.tcpPolicy(d), logs)
 }
 
 // ruleFilters go to a rule's destinations; nil when none has a share. Of several the virtual
@@ -49,7 +49,7 @@ func (rc *routeContext) ruleFilters(d direction, vs *model.VirtualService, list 
 	if len(list) > 1 {
 		prefix = vs.Name + "." + vs.Namespace
 	}
-	return tcpFiltersWith(rc.proxy, d, prefix, to, rc.tcpPolicy(list[0].Destination), logs)
+	return tcpFiltersWith(rc.snap, rc.proxy, d, prefix, to, rc.tcpPolicy(list[0].Destination), logs)
 }
 
 // sniChains are the chains of the tls rules that concern the client, one for each match.

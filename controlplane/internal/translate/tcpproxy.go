@@ -60,14 +60,14 @@ func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 	return out
 }
 
-// tcpFilters are the filters of a chain for opaque bytes: who the peer is, statistics, and
+// tcpFilters are the filters of a chain for opaque bytes: who the peer is, what it may do, statistics, and
 // where to.
-func tcpFilters(p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	return tcpFiltersWith(p, d, statPrefix, clusters, tcpPolicy{}, logs)
+func tcpFilters(s *model.Snapshot, p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+	return tcpFiltersWith(s, p, d, statPrefix, clusters, tcpPolicy{}, logs)
 }
 
 // tcpFiltersWith is tcpFilters with a destination's policy.
-func tcpFiltersWith(p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+func tcpFiltersWith(s *model.Snapshot, p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
 	tp := &tcpproxyv3.TcpProxy{
 		StatPrefix: statPrefix, AccessLog: logs,
 		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
@@ -93,6 +93,8 @@ func tcpFiltersWith(p *model.Proxy, d direction, statPrefix string, clusters []w
 	if d == inbound && !p.Lacks.Has(model.MetadataExchange) {
 		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
 	}
+	out = append(out, connectionAsks(s, p, d)...)
+	out = append(out, connectionRules(s, p, d)...)
 	if !p.Lacks.Has(model.IstioStats) {
 		out = append(out, networkFilter(statsFilter, stats(d)))
 	}

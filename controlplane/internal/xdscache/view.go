@@ -69,7 +69,7 @@ type Proxy struct {
 	hosts owned
 	used  owned
 	// usedFrom are the sets that used follows from.
-	usedFrom [3]*Set
+	usedFrom [4]*Set
 	asks     *Names
 	// eds are the endpoints of what edsOf names.
 	eds   owned
@@ -247,18 +247,18 @@ func (v *View) endpointsOf(p *Proxy, sub Subscription) *Set {
 	})
 }
 
-// usedClusters returns the clusters of a proxy's own workload and those that its outbound listeners and the virtual hosts that it asks for
-// lead to.
+// usedClusters returns the clusters of a proxy's own workload and those that its listeners (inbound ones, to key servers) and the virtual hosts that it
+// asks for lead to.
 func (v *View) usedClusters(p *Proxy) *Set {
-	from := [...]*Set{v.scope(p).outbound(v, p), v.hostsOf(p), v.clustersOf(p)}
+	from := [...]*Set{v.scope(p).outbound(v, p), v.hostsOf(p), v.inbound(p), v.clustersOf(p)}
 	return v.own(p, &p.used, func(a translate.Affected) bool {
-		return p.usedFrom != from || a.AllClusters || len(a.ClusterHosts) > 0 && v.scope(p).concernsClusters(v, p, p.used.version, from[:2]...)
+		return p.usedFrom != from || a.AllClusters || len(a.ClusterHosts) > 0 && v.scope(p).concernsClusters(v, p, p.used.version, from[:3]...)
 	}, func() (*Set, bool) {
-		set, newest := v.scope(p).usedClusters(v, p, from[:2]...)
+		set, newest := v.scope(p).usedClusters(v, p, from[:3]...)
 		if newest {
 			p.usedFrom = from
 		}
-		return set.Union(from[2]), newest
+		return set.Union(from[3]), newest
 	})
 }
 

@@ -57,6 +57,9 @@ type Info struct {
 	// Metadata is the dynamic metadata of the connection by filter name; nil for none.
 	Metadata map[string]map[string]any
 
+	// Termination says why a filter has ended the connection (connection_termination_details); "" where none has.
+	Termination string
+
 	// Times are Loop.Now values; 0: not reached.
 	Created       int64 // accepted, or Dial called
 	Connected     int64 // TCP connected

@@ -39,21 +39,53 @@ type Chain struct {
 	Terminal listener.NetworkHandler
 }
 
+// Logger may be implemented by a terminal filter that logs connections. OnRefused is called on the connection's loop when a connection is gone that no filter
+// before it has let through.
+type Logger interface{ OnRefused(c *conn.Conn) }
+
 // OnNewConnection implements listener.NetworkHandler.
-func (ch *Chain) OnNewConnection(c *conn.Conn, at *listener.Context) { ch.from(0, c, at) }
+func (ch *Chain) OnNewConnection(c *conn.Conn, at *listener.Context) {
+	p := &passage{ch: ch, c: c, at: at}
+	if l, ok := ch.Terminal.(Logger); ok && len(ch.Filters) > 0 {
+		p.log, p.owner = l, c.Owner()
+		c.SetOwner(p)
+	}
+	p.from(0)
+}
+
+// passage is a connection's way through a chain.
+type passage struct {
+	ch    *Chain
+	c     *conn.Conn
+	at    *listener.Context
+	log   Logger // nil: nobody logs connections that do not arrive
+	owner conn.Owner
+	there bool // at the terminal filter
+}
 
 // from goes on with the filters from a position on.
-func (ch *Chain) from(i int, c *conn.Conn, at *listener.Context) {
-	for ; i < len(ch.Filters); i++ {
-		if h, ok := ch.Filters[i].(Holder); ok {
-			h.HoldConnection(c, at, func() { ch.from(i+1, c, at) })
+func (p *passage) from(i int) {
+	for ; i < len(p.ch.Filters); i++ {
+		if h, ok := p.ch.Filters[i].(Holder); ok {
+			h.HoldConnection(p.c, p.at, func() { p.from(i + 1) })
 			return
 		}
-		if !ch.Filters[i].OnNewConnection(c, at) {
+		if !p.ch.Filters[i].OnNewConnection(p.c, p.at) {
 			return
 		}
 	}
-	ch.Terminal.OnNewConnection(c, at)
+	p.there = true
+	p.ch.Terminal.OnNewConnection(p.c, p.at)
+}
+
+// OnConnClosed implements conn.Owner.
+func (p *passage) OnConnClosed(c *conn.Conn) {
+	if !p.there {
+		p.log.OnRefused(c)
+	}
+	if p.owner != nil {
+		p.owner.OnConnClosed(c)
+	}
 }
 
 // Refused implements listener.Refuser.

@@ -45,6 +45,15 @@ const (
 	DoLog
 )
 
+// Details are the response code details, or the connection termination details, of a refusal by a policy, which have no white space. "" is none: nothing
+// matched that allows.
+func Details(policy string) string {
+	if policy == "" {
+		policy = "none"
+	}
+	return "rbac_access_denied_matched_policy[" + strings.Join(strings.Fields(policy), "_") + "]"
+}
+
 // Matched reports whether a policy decided.
 func (d *Decision) Matched() bool { return d.Index >= 0 }
 

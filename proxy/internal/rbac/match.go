@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -25,6 +26,7 @@ type (
 	not    struct{ matcher }
 	head   struct{ m route.HeaderMatcher }
 	path   struct{ m *xdsresource.StringMatch }
+	shape  struct{ t *pathtemplate.Pattern }
 	sni    struct{ m *xdsresource.StringMatch }
 	auth   struct{ m *xdsresource.StringMatch }
 	ports  struct{ from, to uint16 }
@@ -51,6 +53,8 @@ func compile(r *xdsresource.RBACRule) matcher {
 		return &head{route.NewHeaderMatcher(r.Header)}
 	case xdsresource.RBACPath:
 		return path{r.String}
+	case xdsresource.RBACPathTemplate:
+		return shape{r.Template}
 	case xdsresource.RBACServerName:
 		return sni{r.String}
 	case xdsresource.RBACAuthenticated:
@@ -115,6 +119,11 @@ func (h *head) match(in *Input) bool { return in.Headers != nil && h.m.MatchEach
 func (p path) match(in *Input) bool {
 	v, ok := in.urlPath()
 	return ok && route.MatchString(p.m, v)
+}
+
+func (s shape) match(in *Input) bool {
+	v, ok := in.urlPath()
+	return ok && s.t.Match(v)
 }
 
 func (s sni) match(in *Input) bool { return matchText(s.m, in.Conn.SNI) }
@@ -198,6 +207,7 @@ func (a oneOf) String() string { return list(a, " or ") }
 func (n not) String() string   { return "not (" + n.matcher.String() + ")" }
 func (h *head) String() string { return h.m.String() }
 func (p path) String() string  { return "path " + route.DescribeString(p.m) }
+func (s shape) String() string { return "path " + s.t.String() }
 func (s sni) String() string   { return "server name " + route.DescribeString(s.m) }
 
 func (a auth) String() string {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
-	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
@@ -103,12 +102,5 @@ func (s *session) finish() {
 	if s.meter != nil {
 		s.meter.Closed()
 	}
-	if len(s.p.d.AccessLogs) == 0 {
-		return
-	}
-	s.info.RequestID = streaminfo.AppendUUID(nil, s.loop.Rand(), s.loop.Rand()) // for %STREAM_ID%, as in Envoy
-	ctx := format.Context{Info: &s.info, LogType: format.TCPConnectionEnd}
-	for _, l := range s.p.d.AccessLogs {
-		l.Log(s.loop.ID(), &ctx)
-	}
+	s.p.log(s.loop, &s.info)
 }

@@ -3,10 +3,13 @@ package tcpproxy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -102,6 +105,27 @@ func (p *Proxy) target(random uint64) (string, *xdsresource.MetadataMatch) {
 func (p *Proxy) OnNewConnection(c *conn.Conn, _ *listener.Context) {
 	s := &session{p: p, loop: c.Loop(), shard: p.d.Stats.Shard(c.Loop().ID()), down: c}
 	s.begin()
+}
+
+// OnRefused implements networkfilter.Logger: as in Envoy, connections that a filter has ended are logged, with its reason.
+func (p *Proxy) OnRefused(c *conn.Conn) {
+	loop, at := c.Loop(), c.Info()
+	p.log(loop, &streaminfo.Info{
+		StartWall: loop.WallNow().Add(-time.Duration(loop.Now() - at.Created)), Start: at.Created, End: loop.Now(),
+		Downstream: at, ConnectionID: at.ID, Metadata: at.Metadata, TerminationDetails: at.Termination,
+	})
+}
+
+// log writes the line of a connection that has ended.
+func (p *Proxy) log(loop *eventloop.Loop, info *streaminfo.Info) {
+	if len(p.d.AccessLogs) == 0 {
+		return
+	}
+	info.RequestID = streaminfo.AppendUUID(nil, loop.Rand(), loop.Rand()) // for %STREAM_ID%, as in Envoy
+	ctx := format.Context{Info: info, LogType: format.TCPConnectionEnd}
+	for _, l := range p.d.AccessLogs {
+		l.Log(loop.ID(), &ctx)
+	}
 }
 
 // Statistics, "tcp.<prefix>.*"

@@ -13,6 +13,8 @@ import (
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
 )
 
 // RBACAction is rbac.v3.RBAC.Action.
@@ -55,6 +57,7 @@ const (
 	RBACNot
 	RBACHeader
 	RBACPath
+	RBACPathTemplate
 	RBACDestinationIP
 	RBACDestinationPorts // Ports: from, to, both inclusive
 	RBACServerName
@@ -75,6 +78,7 @@ type RBACRule struct {
 	String   *StringMatch // nil with RBACAuthenticated: whoever it is
 	Prefix   netip.Prefix
 	Ports    [2]uint16
+	Template *pathtemplate.Pattern
 	Metadata *MetadataMatcher
 	Key      string         // RBACFilterState
 	Prefixes []netip.Prefix // RBACFilterState with address_match, instead of String
@@ -196,6 +200,8 @@ func (p *parser) permission(path string, m *rbacv3.Permission) RBACRule {
 		return p.headerRule(join(path, "header"), r.Header)
 	case *rbacv3.Permission_UrlPath:
 		return p.pathRule(join(path, "url_path"), r.UrlPath)
+	case *rbacv3.Permission_UriTemplate:
+		return RBACRule{Kind: RBACPathTemplate, Template: p.pathTemplate(join(path, "uri_template"), r.UriTemplate)}
 	case *rbacv3.Permission_DestinationIp:
 		return RBACRule{Kind: RBACDestinationIP, Prefix: p.cidr(join(path, "destination_ip"), r.DestinationIp)}
 	case *rbacv3.Permission_DestinationPort:

@@ -153,7 +153,7 @@ var filterFields = map[string]string{
 	"envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput":             "",
 	"envoy.extensions.matching.input_matchers.ip.v3.Ip":                       "cidr_ranges stat_prefix",
 	"envoy.config.rbac.v3.Policy":                                             "permissions principals",
-	"envoy.config.rbac.v3.Permission": `and_rules or_rules any header url_path destination_ip destination_port
+	"envoy.config.rbac.v3.Permission": `and_rules or_rules any header url_path uri_template destination_ip destination_port
 		destination_port_range metadata not_rule requested_server_name sourced_metadata`,
 	"envoy.config.rbac.v3.Permission.Set": "rules",
 	"envoy.config.rbac.v3.Principal": `and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header

@@ -91,10 +91,18 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 				serve(t, l, a.Name, tunnels(a.Name))
 			case "https":
 				o.serveHTTP(t, tls.NewListener(l, serverTLS(t, p, certs, "h2", "http/1.1")), a.Name)
+			case "keys":
+				keys, err := certs.signers.jwks(p.Keys)
+				if err != nil {
+					t.Fatalf("%s: %v", a.Name, err)
+				}
+				serve(t, l, a.Name, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, keys) })
+			case "authorizer":
+				serveAuthorizer(t, l)
 			case "tls":
 				serveBytes(t, tls.NewListener(l, serverTLS(t, p, certs)), a.Name, false)
 			default:
-				t.Fatalf("%s speaks %q, which is not http, https, tcp, banner, tls or tunnel", a.Name, p.Speaks)
+				t.Fatalf("%s speaks %q, which is not http, https, tcp, banner, tls, tunnel, keys or authorizer", a.Name, p.Speaks)
 			}
 		}
 	}

@@ -99,8 +99,8 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 
 // tls is the row's client, for host.
 func (p place) tls(t *testing.T, r *Row, host string) (*tls.Config, error) {
-	return p.w.table.certs.tlsConfig(r, host, func() (tls.Certificate, error) {
-		id, err := agent.Join(t.Context(), p.w.joins(t, "default"))
+	return p.w.table.certs.tlsConfig(r, host, func(namespace, account string) (tls.Certificate, error) {
+		id, err := agent.Join(t.Context(), p.w.joins(t, namespace, account))
 		if err != nil {
 			return tls.Certificate{}, err
 		}

@@ -59,9 +59,10 @@ type certificates struct {
 	dir         string // of the files
 	authorities map[string]*authority
 	issued      map[string]issued
+	signers     *signers
 }
 
-func newCertificates(table string, list []Certificate) (*certificates, error) {
+func newCertificates(table string, list []Certificate, tokens []Token) (*certificates, error) {
 	c := &certificates{
 		dir:         filepath.Join(os.TempDir(), fmt.Sprintf("lateen-decision-%d", os.Getpid()), table),
 		authorities: map[string]*authority{}, issued: map[string]issued{},
@@ -71,7 +72,9 @@ func newCertificates(table string, list []Certificate) (*certificates, error) {
 			return nil, fmt.Errorf("certificate %q: %w", w.Name, err)
 		}
 	}
-	return c, nil
+	var err error
+	c.signers, err = newSigners(tokens)
+	return c, err
 }
 
 func (c *certificates) authority(name string) (*authority, error) {
@@ -168,7 +171,7 @@ func encode(kind string, der []byte) []byte {
 }
 
 // reference is what stands in objects for what is made here: $(webapp.crt), $(clients.crl.file), $(alice.spki).
-var reference = regexp.MustCompile(`\$\(([\w-]+)\.(crt|key|ca|crl|spki|hash)(\.file)?\)`)
+var reference = regexp.MustCompile(`\$\(([\w-]+)\.(crt|key|ca|crl|spki|hash|jwks|token)(\.file)?\)`)
 
 // fill puts certificates into an object's text.
 func (c *certificates) fill(doc []byte) ([]byte, error) {
@@ -186,6 +189,12 @@ func (c *certificates) fill(doc []byte) ([]byte, error) {
 
 // part is a part of a certificate or of an authority: base64, as a Secret has it, the name of a file, or a fingerprint as Gateways have it.
 func (c *certificates) part(name, part string, file bool) (string, error) {
+	switch part {
+	case "jwks":
+		return c.signers.jwks(name)
+	case "token":
+		return c.signers.token(name)
+	}
 	raw, err := c.raw(name, part)
 	if err != nil {
 		return "", err
@@ -239,7 +248,7 @@ func (c *certificates) remove() error { return os.RemoveAll(c.dir) }
 // ClientTLS is how a row's client speaks TLS.
 type ClientTLS struct {
 	SNI    string   `json:"sni"`    // default: the host of the request
-	As     string   `json:"as"`     // the certificate that it shows; "mesh": one of the mesh, of namespace default
+	As     string   `json:"as"`     // the certificate that it shows; "mesh": one of the mesh, of namespace default; "mesh NAMESPACE/ACCOUNT"
 	Trusts string   `json:"trusts"` // the authority that it trusts; default: it takes any certificate
 	Offers []string `json:"offers"` // by ALPN
 	Min    string   `json:"min"`    // "1.0" to "1.3"
@@ -258,8 +267,8 @@ func (c *ClientTLS) UnmarshalJSON(b []byte) error {
 
 var tlsVersions = map[string]uint16{"": 0, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-// tlsConfig is a row's client for host; mesh is its certificate when it is one of the mesh.
-func (c *certificates) tlsConfig(r *Row, host string, mesh func() (tls.Certificate, error)) (*tls.Config, error) {
+// tlsConfig is a row's client for host; mesh makes its certificate when it is one of the mesh.
+func (c *certificates) tlsConfig(r *Row, host string, mesh func(namespace, account string) (tls.Certificate, error)) (*tls.Config, error) {
 	t := r.TLS
 	if t == nil {
 		t = &ClientTLS{}
@@ -299,8 +308,12 @@ func (c *certificates) tlsConfig(r *Row, host string, mesh func() (tls.Certifica
 	var err error
 	if i, known := c.issued[t.As]; known {
 		cert, err = i.tls()
-	} else if t.As == "mesh" {
-		cert, err = mesh()
+	} else if who, ok := strings.CutPrefix(t.As, "mesh"); ok {
+		namespace, account, named := strings.Cut(strings.TrimSpace(who), "/")
+		if !named {
+			namespace, account = "default", "default"
+		}
+		cert, err = mesh(namespace, account)
 	} else {
 		err = fmt.Errorf("there is no certificate %q in the head", t.As)
 	}

@@ -108,7 +108,7 @@ func (w *world) runAt(t *testing.T, where string, n node, way string, kind proxy
 }
 
 // entry is a line of the access log.
-type entry struct{ cluster, route, flags string }
+type entry struct{ cluster, route, flags, by string }
 
 // find looks an answer up in the log. A request that was read there says which question it belongs to; a connection is known by where it
 // came from, which another may have had before.
@@ -125,7 +125,7 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 	t.Helper()
 	var want []answer
 	for r, list := range answers {
-		if r.Cluster+r.Route+r.Flags != "" {
+		if r.Cluster+r.Route+r.Flags+r.By != "" {
 			want = append(want, list...)
 		}
 	}
@@ -136,17 +136,28 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 			t.Fatal(err)
 		}
 		for line := range bytes.Lines(raw[min(skip, len(raw)):]) {
-			if f := strings.Fields(string(line)); len(f) == 5 && bytes.HasSuffix(line, []byte("\n")) {
+			if f := strings.Fields(string(line)); len(f) >= 7 && bytes.HasSuffix(line, []byte("\n")) {
 				key := f[0]
 				if key == "-" {
 					key = f[1]
 				}
-				found[key] = entry{f[2], f[3], f[4]}
+				found[key] = entry{f[2], f[3], f[4], decidedBy(f[5:]...)}
 			}
 		}
 		return !slices.ContainsFunc(want, func(a answer) bool { _, ok := a.find(found); return !ok })
 	})
 	return found
+}
+
+// decidedBy is the rule that refused a request or a connection, as the filter that did says it in the details of the one or the other; "-" for none. It
+// is "none" when there were rules that allow, and no rule did.
+func decidedBy(details ...string) string {
+	for _, d := range details {
+		if rule, ok := strings.CutPrefix(d, "rbac_access_denied_matched_policy["); ok {
+			return strings.TrimSuffix(rule, "]")
+		}
+	}
+	return "-"
 }
 
 // eventually waits until something holds; the checks that follow say what does not.
@@ -202,7 +213,7 @@ func (w *world) check(t *failures, kind proxyKind, r *Row, answers []answer, log
 			w.checkAnswer(t, r, a)
 		}
 		l, logged := a.find(log)
-		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}} {
+		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}, {"rule", l.by, r.By}} {
 			switch {
 			case f.want != "" && !logged:
 				t.Errorf("the access log has no line for it; want %s %q", f.what, f.want)

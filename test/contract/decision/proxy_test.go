@@ -99,13 +99,13 @@ var ours = proxyKind{run: func(ctx context.Context, t *testing.T, bootstrap []by
 }}
 
 // joins are the parts of an agent's configuration by which it becomes a member of the mesh.
-func (w *world) joins(t *testing.T, namespace string) agent.Config {
+func (w *world) joins(t *testing.T, namespace, account string) agent.Config {
 	t.Helper()
 	key, err := jointoken.ReadKey(w.ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := jointoken.Mint(key, namespace, "default", time.Now(), time.Hour)
+	token, err := jointoken.Mint(key, namespace, account, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func (w *world) joins(t *testing.T, namespace string) agent.Config {
 		t.Fatal(err)
 	}
 	return agent.Config{
-		Namespace: namespace, Discovery: w.secure, RootCertFile: filepath.Join(w.ca, "root-cert.pem"), TokenFile: tokenFile, Dir: dir, Logger: logger(t),
+		Namespace: namespace, ServiceAccount: account, Discovery: w.secure, RootCertFile: filepath.Join(w.ca, "root-cert.pem"), TokenFile: tokenFile, Dir: dir, Logger: logger(t),
 	}
 }
 
@@ -129,7 +129,7 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	metadata := map[string]any{"LABELS": labels, "INTERCEPTION_MODE": "REDIRECT", "LATEEN_BIND": "0.0.0.0"}
 	maps.Copy(metadata, n.metadata)
 	ready := make(chan struct{})
-	cfg := w.joins(t, n.namespace)
+	cfg := w.joins(t, n.namespace, "default")
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
 	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
 	cfg.Locality, cfg.Metadata, cfg.MoreIPs = n.locality, metadata, n.more

@@ -47,6 +47,7 @@ type Head struct {
 	Names   map[string][]string `json:"names"`   // what DNS says
 
 	Certificates []Certificate `json:"certificates"`
+	Tokens       []Token       `json:"tokens"`
 	Gateways     []Client      `json:"gateways"` // besides the one in istio-system
 }
 
@@ -65,11 +66,12 @@ type AppPort struct {
 	Name   string `json:"name"`
 	Port   uint32 `json:"port"`   // of the service
 	Target uint32 `json:"target"` // of the application; default: the service's plus 3000
-	Speaks string `json:"speaks"` // http (default), https, tcp, banner, tls, tunnel
+	Speaks string `json:"speaks"` // http (default), https, tcp, banner, tls, tunnel, keys, authorizer
 	// Of https and tls: the certificate that it shows, default one that nobody vouches for; and the authority that clients' must be of,
 	// default none.
 	Certificate string `json:"certificate"`
 	Clients     string `json:"clients"`
+	Keys        string `json:"keys"`   // of keys: whose it serves, for jwksUri
 	Socket      string `json:"socket"` // "@name": it listens at this abstract Unix socket, not at Target
 }
 
@@ -163,6 +165,7 @@ type Row struct {
 	Cluster  string            `json:"cluster"`
 	Route    string            `json:"route"`
 	Flags    string            `json:"flags"`
+	By       string            `json:"by"` // the rule that refused it, "none" where no rule allowed it, "-" where no rule refused it
 	Location string            `json:"location"`
 	Response map[string]string `json:"response"` // headers of the answer; "" for one that must be absent
 	Body     string            `json:"body"`
@@ -250,6 +253,11 @@ func Read(path string) (*Table, error) {
 			objects = append(objects, doc)
 			continue
 		}
+		if _, rows := keys["rows"]; rows {
+			if doc, err = t.certs.fill(doc); err != nil {
+				return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
+			}
+		}
 		js, err := yaml.YAMLToJSONStrict(doc)
 		if err != nil {
 			return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
@@ -258,7 +266,7 @@ func Read(path string) (*Table, error) {
 			return nil, fmt.Errorf("%s: document %d: %w", path, i, err)
 		}
 		if t.certs.issued == nil {
-			if t.certs, err = newCertificates(t.Name, t.Certificates); err != nil {
+			if t.certs, err = newCertificates(t.Name, t.Certificates, t.Tokens); err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
 		}

@@ -60,7 +60,7 @@ func (p *ports) next() int {
 }
 
 // What the access log of every proxy says: whose line it is, then entry's fields.
-const logFormat = `%REQ(X-ROW)% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS%\n`
+const logFormat = `%REQ(X-ROW)% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %UPSTREAM_CLUSTER% %ROUTE_NAME% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS%\n`
 
 func startWorld(t *testing.T, table *Table, p *ports) *world {
 	t.Helper()

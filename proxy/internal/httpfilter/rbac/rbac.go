@@ -61,15 +61,10 @@ func parse(r *xdsresource.FilterReader, path string, m *rbacv3.RBAC) (any, error
 	c.policy, c.state = c.StatPrefix+"enforced_effective_policy_id", c.StatPrefix+"enforced_engine_result"
 	if c.Rules != nil {
 		for _, name := range c.Rules.Policies() {
-			c.details = append(c.details, details(name))
+			c.details = append(c.details, rbac.Details(name))
 		}
 	}
 	return c, nil
-}
-
-// details are the response code details of a refusal, which have no white space.
-func details(policy string) string {
-	return "rbac_access_denied_matched_policy[" + strings.Join(strings.Fields(policy), "_") + "]"
 }
 
 // New returns the factory for a filter chain. scope is the connection manager's, "http.<prefix>.".
@@ -144,7 +139,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	if d.Allowed {
 		return httpfilter.Continue
 	}
-	reply := httpfilter.Reply{Code: 403, Body: "RBAC: access denied", Details: "rbac_access_denied_matched_policy[none]"}
+	reply := httpfilter.Reply{Code: 403, Body: "RBAC: access denied", Details: rbac.Details("")}
 	if d.Matched() {
 		reply.Details = c.details[d.Index]
 	}

@@ -111,6 +111,7 @@ func (f *filter) OnNewConnection(c *conn.Conn, _ *listener.Context) bool {
 		return true
 	}
 	shard.Inc(f.denied)
+	info.Termination = rbac.Details(d.Policy)
 	networkfilter.Refuse(c, f.Delay)
 	return false
 }

@@ -1,0 +1,50 @@
+package authentication
+
+import (
+	"crypto/ecdsa"
+	"encoding/json"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+	security "istio.io/api/security/v1beta1"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+func TestNobodysKey(t *testing.T) {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(nobody()), &set); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Keys) != 1 || !set.Keys[0].Valid() || !set.Keys[0].IsPublic() {
+		t.Fatalf("not one public key: %s", nobody())
+	}
+	if _, err := set.Keys[0].Key.(*ecdsa.PublicKey).ECDH(); err != nil {
+		t.Errorf("not a point of the curve: %v", err)
+	}
+	cfg := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{{Issuer: "a"}}}}, func(string) string { return "" }, false)
+	if got := cfg.Providers["origins-0"].GetLocalJwks().GetInlineString(); got != nobody() {
+		t.Errorf("without keys: %s", got)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	rule := func(issuer string) *security.JWTRule { return &security.JWTRule{Issuer: issuer, Jwks: "{}"} }
+	cluster := func(string) string { return "c" }
+	if got := Config([]*model.RequestAuthentication{{}}, cluster, false); got != nil {
+		t.Errorf("a policy without rules: %v", got)
+	}
+	one := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{rule("a")}}}, cluster, false)
+	if got := len(one.Rules[0].GetRequires().GetRequiresAny().GetRequirements()); got != 2 {
+		t.Errorf("of one issuer %d requirements, want it or no token", got)
+	}
+	// Of two issuers: the one, the other, or of both that each has a good token or none.
+	two := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{rule("a")}}, {Rules: []*security.JWTRule{rule("b")}}}, cluster, true)
+	any := two.Rules[0].GetRequires().GetRequiresAny().GetRequirements()
+	if len(any) != 3 || any[0].GetProviderName() != "origins-0" || any[1].GetProviderName() != "origins-1" || len(any[2].GetRequiresAll().GetRequirements()) != 2 {
+		t.Errorf("of two issuers: %v", two.Rules[0])
+	}
+	if !two.Providers["origins-1"].ClearRouteCache {
+		t.Error("routes do not follow claims at a gateway")
+	}
+}
