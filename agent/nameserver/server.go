@@ -83,10 +83,22 @@ func Listen(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-func bind(at netip.AddrPort) (bound, error) {
+// bindTries is how many free ports are tried where any will do: one that is free for UDP may be taken for TCP.
+const bindTries = 10
+
+func bind(at netip.AddrPort) (b bound, err error) {
 	if !at.Addr().IsLoopback() {
 		return bound{}, fmt.Errorf("%s: want an address of loopback", at)
 	}
+	for range bindTries {
+		if b, err = bindOnce(at); err == nil || at.Port() != 0 || !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
+	return b, err
+}
+
+func bindOnce(at netip.AddrPort) (bound, error) {
 	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		return bound{}, err
