@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore SA1019 start_child_span is still sent.
+
 import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -25,7 +27,7 @@ func parseRouter(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 		NoDynamicStats:       m.GetDynamicStats() != nil && !m.GetDynamicStats().GetValue(),
 		NoGRPCCodeStats:      m.GetSuppressGrpcRequestFailureCodeStats(),
 		RespectExpected:      m.GetRespectExpectedRqTimeout(),
-		ChildSpans:           m.GetStartChildSpan(), //nolint:staticcheck // still sent
+		ChildSpans:           m.GetStartChildSpan(),
 		UpstreamLogs:         r.AccessLogs("upstream_log", m.GetUpstreamLog()),
 		LogOnStart:           m.GetUpstreamLogOptions().GetFlushUpstreamLogOnUpstreamStream(),
 		LogInterval:          r.Duration("upstream_log_options.upstream_log_flush_interval", m.GetUpstreamLogOptions().GetUpstreamLogFlushInterval(), 0),
