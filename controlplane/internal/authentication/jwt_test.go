@@ -44,6 +44,10 @@ func TestConfig(t *testing.T) {
 	if len(any) != 3 || any[0].GetProviderName() != "origins-0" || any[1].GetProviderName() != "origins-1" || len(any[2].GetRequiresAll().GetRequirements()) != 2 {
 		t.Errorf("of two issuers: %v", two.Rules[0])
 	}
+	told := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{{Issuer: "a", Jwks: "{}", OutputPayloadToHeader: "x-payload"}}}}, cluster, false)
+	if p := told.Providers["origins-0"]; p.ForwardPayloadHeader != "x-payload" || p.Forward || p.ClearRouteCache {
+		t.Errorf("of a payload in a header: %v", p)
+	}
 	if !two.Providers["origins-1"].ClearRouteCache {
 		t.Error("routes do not follow claims at a gateway")
 	}
