@@ -1,17 +1,13 @@
 package translate
 
-//lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
-
 import (
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -85,18 +81,7 @@ func keyServerClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 }
 
 func (k keyServer) build(mesh *model.Mesh) *clusterv3.Cluster {
-	c := &clusterv3.Cluster{
-		Name: k.cluster, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}, ConnectTimeout: seconds(mesh.ConnectTimeout),
-		DnsRefreshRate: seconds(mesh.DNSRefresh), RespectDnsTtl: true,
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: k.cluster, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: socketAddress(k.host, k.port)},
-			}}},
-		}}},
-	}
-	if _, err := netip.ParseAddr(k.host); err == nil {
-		c.ClusterDiscoveryType, c.DnsRefreshRate, c.RespectDnsTtl = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, nil, false
-	}
+	c := hostCluster(mesh, k.cluster, k.host, k.port)
 	if !k.tls {
 		return c
 	}

@@ -304,20 +304,26 @@ func zipkinClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	}
 	host, text, _ := net.SplitHostPort(s.Mesh.ZipkinAddress)
 	port, _ := strconv.ParseUint(text, 10, 16)
+	c := hostCluster(s.Mesh, zipkinCluster, host, uint32(port))
+	return []Resource{{Name: zipkinCluster, Key: (&keyHash{}).num(s.Mesh.Rev).String(), build: func() proto.Message { return c }}}
+}
+
+// hostCluster goes to one host that no registry knows, by its address or as DNS has it.
+func hostCluster(mesh *model.Mesh, name, host string, port uint32) *clusterv3.Cluster {
 	kind := clusterv3.Cluster_STRICT_DNS
 	if _, err := netip.ParseAddr(host); err == nil {
 		kind = clusterv3.Cluster_STATIC
 	}
 	c := &clusterv3.Cluster{
-		Name: zipkinCluster, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind}, ConnectTimeout: seconds(s.Mesh.ConnectTimeout),
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: zipkinCluster, Endpoints: []*endpointv3.LocalityLbEndpoints{{
+		Name: name, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind}, ConnectTimeout: seconds(mesh.ConnectTimeout),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: socketAddress(host, uint32(port))},
+				Endpoint: &endpointv3.Endpoint{Address: socketAddress(host, port)},
 			}}},
 		}}},
 	}
 	if kind == clusterv3.Cluster_STRICT_DNS {
-		c.DnsRefreshRate, c.RespectDnsTtl = seconds(s.Mesh.DNSRefresh), true
+		c.DnsRefreshRate, c.RespectDnsTtl = seconds(mesh.DNSRefresh), true
 	}
-	return []Resource{{Name: zipkinCluster, Key: (&keyHash{}).num(s.Mesh.Rev).String(), build: func() proto.Message { return c }}}
+	return c
 }
