@@ -13,6 +13,8 @@ import (
 	uritemplatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/stringmatch"
 )
 
 // spiffe begins the identities that certificates hold.
@@ -42,10 +44,10 @@ func (g *generator) attribute(key string) (attribute, bool) {
 			return &rbacv3.Principal{Identifier: &rbacv3.Principal_RemoteIp{RemoteIp: c}}
 		})}, true
 	case "source.principal":
-		return identity(func(v string) *matcherv3.StringMatcher { return text(spiffe, g.localDomain(v)) }), true
+		return identity(func(v string) *matcherv3.StringMatcher { return stringmatch.StarAfter(spiffe, g.localDomain(v)) }), true
 	case "source.namespace":
 		return identity(func(v string) *matcherv3.StringMatcher {
-			return pattern(spiffe + "[^/]+/ns/" + segment(v) + "/.*")
+			return stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(v) + "/.*")
 		}), true
 	case "source.serviceAccount":
 		return identity(func(v string) *matcherv3.StringMatcher {
@@ -53,11 +55,11 @@ func (g *generator) attribute(key string) (attribute, bool) {
 			if !ok {
 				ns, account = g.namespace, v
 			}
-			return pattern(spiffe + "[^/]+/ns/" + segment(ns) + "/sa/" + segment(account))
+			return stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(ns) + "/sa/" + segment(account))
 		}), true
 	case "source.trustDomain":
 		return identity(func(v string) *matcherv3.StringMatcher {
-			return pattern(spiffe + segment(g.localDomain(v)) + "/.*")
+			return stringmatch.Regex(spiffe + segment(g.localDomain(v)) + "/.*")
 		}), true
 	case "request.auth.principal":
 		return attribute{principal: requestPrincipal, request: true}, true
@@ -83,7 +85,7 @@ func (g *generator) attribute(key string) (attribute, bool) {
 		}}, true
 	case "connection.sni":
 		return attribute{permission: func(v string) []*rbacv3.Permission {
-			return []*rbacv3.Permission{{Rule: &rbacv3.Permission_RequestedServerName{RequestedServerName: text("", v)}}}
+			return []*rbacv3.Permission{{Rule: &rbacv3.Permission_RequestedServerName{RequestedServerName: stringmatch.Star(v)}}}
 		}}, true
 	case "host":
 		return attribute{permission: func(v string) []*rbacv3.Permission {
@@ -95,14 +97,14 @@ func (g *generator) attribute(key string) (attribute, bool) {
 		}, request: true}, true
 	case "method":
 		return attribute{permission: func(v string) []*rbacv3.Permission {
-			return []*rbacv3.Permission{{Rule: &rbacv3.Permission_Header{Header: header(":method", text("", v))}}}
+			return []*rbacv3.Permission{{Rule: &rbacv3.Permission_Header{Header: header(":method", stringmatch.Star(v))}}}
 		}, request: true}, true
 	case "path":
 		return attribute{permission: path, request: true}, true
 	}
 	if name, ok := bracketed(key, "request.headers"); ok && len(name) == 1 {
 		return attribute{principal: func(v string) []*rbacv3.Principal {
-			return []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Header{Header: header(strings.ToLower(name[0]), text("", v))}}}
+			return []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Header{Header: header(strings.ToLower(name[0]), stringmatch.Star(v))}}}
 		}, request: true}, true
 	}
 	if names, ok := bracketed(key, "request.auth.claims"); ok {
@@ -173,12 +175,12 @@ func path(v string) []*rbacv3.Permission {
 		}
 		return []*rbacv3.Permission{{Rule: &rbacv3.Permission_UriTemplate{UriTemplate: &corev3.TypedExtensionConfig{Name: "uri-template", TypedConfig: cfg}}}}
 	}
-	return []*rbacv3.Permission{{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: text("", v)}}}}}
+	return []*rbacv3.Permission{{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: stringmatch.Star(v)}}}}}
 }
 
 // claim compares a claim of the request's token, which is a string or a list of them.
 func claim(names ...string) attribute {
-	return attribute{principal: func(v string) []*rbacv3.Principal { return []*rbacv3.Principal{claimIs(text("", v), names...)} }, request: true}
+	return attribute{principal: func(v string) []*rbacv3.Principal { return []*rbacv3.Principal{claimIs(stringmatch.Star(v), names...)} }, request: true}
 }
 
 func claimIs(m *matcherv3.StringMatcher, names ...string) *rbacv3.Principal {
@@ -207,7 +209,7 @@ func requestPrincipal(v string) []*rbacv3.Principal {
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: []*rbacv3.Principal{is("iss", iss), is("sub", sub)}}}}
 	}
 	if v == "*" {
-		return []*rbacv3.Principal{both(text("", "*"), text("", "*"))}
+		return []*rbacv3.Principal{both(stringmatch.Star("*"), stringmatch.Star("*"))}
 	}
 	var out []*rbacv3.Principal
 	body, first := strings.CutPrefix(v, "*")
@@ -227,15 +229,15 @@ func requestPrincipal(v string) []*rbacv3.Principal {
 			sub += "*"
 		}
 		if iss != "" && sub != "" {
-			out = append(out, both(text("", iss), text("", sub)))
+			out = append(out, both(stringmatch.Star(iss), stringmatch.Star(sub)))
 		}
 	}
 	// The slash may also be in what the star stands for.
 	switch {
 	case first:
-		out = append(out, both(text("", "*"), pattern(".*"+regexp.QuoteMeta(body))))
+		out = append(out, both(stringmatch.Star("*"), stringmatch.Regex(".*"+regexp.QuoteMeta(body))))
 	case last:
-		out = append(out, both(pattern(regexp.QuoteMeta(body)+".*"), text("", "*")))
+		out = append(out, both(stringmatch.Regex(regexp.QuoteMeta(body)+".*"), stringmatch.Star("*")))
 	}
 	return out
 }
@@ -245,10 +247,10 @@ func metadata(filter, key string) attribute {
 	return attribute{permission: func(v string) []*rbacv3.Permission {
 		m := &matcherv3.ValueMatcher{}
 		if inner, ok := strings.CutPrefix(v, "["); ok && strings.HasSuffix(inner, "]") {
-			is := &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: text("", strings.TrimSuffix(inner, "]"))}}
+			is := &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: stringmatch.Star(strings.TrimSuffix(inner, "]"))}}
 			m.MatchPattern = &matcherv3.ValueMatcher_ListMatch{ListMatch: &matcherv3.ListMatcher{MatchPattern: &matcherv3.ListMatcher_OneOf{OneOf: is}}}
 		} else {
-			m.MatchPattern = &matcherv3.ValueMatcher_StringMatch{StringMatch: text("", v)}
+			m.MatchPattern = &matcherv3.ValueMatcher_StringMatch{StringMatch: stringmatch.Star(v)}
 		}
 		return []*rbacv3.Permission{{Rule: &rbacv3.Permission_Metadata{Metadata: &matcherv3.MetadataMatcher{
 			Filter: filter, Value: m, Path: []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: key}}},

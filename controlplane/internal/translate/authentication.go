@@ -10,11 +10,11 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/authentication"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/stringmatch"
 )
 
 // tokens is the filter that verifies requests' tokens, as the proxy's policies say; none without policies.
@@ -86,7 +86,7 @@ func (k keyServer) build(mesh *model.Mesh) *clusterv3.Cluster {
 		return c
 	}
 	name := &tlsv3.SubjectAltNameMatcher{SanType: tlsv3.SubjectAltNameMatcher_DNS,
-		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: k.host}}}
+		Matcher: stringmatch.Exact(k.host)}
 	up := &tlsv3.UpstreamTlsContext{Sni: k.host, CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsParams: ownParams(mesh),
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
@@ -35,15 +34,15 @@ func requestRules(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpF
 }
 
 // connectionRules are the filters of the proxy's policies for opaque bytes.
-func connectionRules(s *model.Snapshot, p *model.Proxy, d direction) []*listenerv3.Filter {
+func connectionRules(s *model.Snapshot, p *model.Proxy, d direction) []namedConfig {
 	if !authorizes(d) {
 		return nil
 	}
-	var out []*listenerv3.Filter
+	var out []namedConfig
 	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomain) {
-		out = append(out, networkFilter(tcpRBACFilter, toAny(&networkrbacv3.RBAC{
+		out = append(out, namedConfig{tcpRBACFilter, toAny(&networkrbacv3.RBAC{
 			Rules: r.Enforced, ShadowRules: r.Shadow, ShadowRulesStatPrefix: shadowPrefix(r), StatPrefix: "tcp.",
-		})))
+		})})
 	}
 	return out
 }

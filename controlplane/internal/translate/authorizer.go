@@ -1,10 +1,7 @@
 package translate
 
 import (
-	"strings"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	networkauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/authorization"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/stringmatch"
 )
 
 // Filters that ask external authorizers, and how long they wait where nothing is said, as in Istio.
@@ -48,23 +46,23 @@ func asks(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 }
 
 // connectionAsks are asks for opaque bytes. An authorizer that speaks HTTP cannot be asked about them.
-func connectionAsks(s *model.Snapshot, p *model.Proxy, d direction) []*listenerv3.Filter {
+func connectionAsks(s *model.Snapshot, p *model.Proxy, d direction) []namedConfig {
 	if !authorizes(d) {
 		return nil
 	}
-	var out []*listenerv3.Filter
+	var out []namedConfig
 	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomain) {
 		pr, to, ok := authorizerOf(s, p, a.Provider)
 		if !ok || !pr.GRPC {
-			out = append(out, networkFilter(tcpRBACFilter, toAny(&networkrbacv3.RBAC{Rules: a.Rules, StatPrefix: "tcp."})))
+			out = append(out, namedConfig{tcpRBACFilter, toAny(&networkrbacv3.RBAC{Rules: a.Rules, StatPrefix: "tcp."})})
 			continue
 		}
 		out = append(out,
-			networkFilter(tcpRBACFilter, toAny(&networkrbacv3.RBAC{ShadowRules: a.Rules, ShadowRulesStatPrefix: a.Prefix, StatPrefix: "tcp."})),
-			networkFilter(tcpExtAuthzFilter, toAny(&networkauthzv3.ExtAuthz{
+			namedConfig{tcpRBACFilter, toAny(&networkrbacv3.RBAC{ShadowRules: a.Rules, ShadowRulesStatPrefix: a.Prefix, StatPrefix: "tcp."})},
+			namedConfig{tcpExtAuthzFilter, toAny(&networkauthzv3.ExtAuthz{
 				StatPrefix: "tcp.", GrpcService: to.grpcWithin(patience(pr)), FailureModeAllow: pr.FailOpen, IncludePeerCertificate: true,
 				TransportApiVersion: corev3.ApiVersion_V3, FilterEnabledMetadata: marked(tcpRBACFilter, a),
-			})))
+			})})
 	}
 	return out
 }
@@ -83,9 +81,7 @@ func authorizerOf(s *model.Snapshot, p *model.Proxy, name string) (*model.Author
 func marked(filter string, a authorization.Ask) *matcherv3.MetadataMatcher {
 	return &matcherv3.MetadataMatcher{
 		Filter: filter, Path: []*matcherv3.MetadataMatcher_PathSegment{pathSegment(a.Prefix + authorization.ShadowPolicy)},
-		Value: &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: a.Marked},
-		}}},
+		Value: &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: stringmatch.Prefix(a.Marked)}},
 	}
 }
 
@@ -144,17 +140,10 @@ func headerNames(names []string) *matcherv3.ListStringMatcher {
 	}
 	out := &matcherv3.ListStringMatcher{}
 	for _, n := range names {
-		m := &matcherv3.StringMatcher{IgnoreCase: true}
-		switch {
-		case n == "*":
+		m := stringmatch.IgnoringCase(stringmatch.Star(n))
+		if n == "*" {
 			// Not :status and its like: Envoy would answer with two of them.
-			m = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "[^:].*"}}}
-		case strings.HasPrefix(n, "*"):
-			m.MatchPattern = &matcherv3.StringMatcher_Suffix{Suffix: n[1:]}
-		case strings.HasSuffix(n, "*"):
-			m.MatchPattern = &matcherv3.StringMatcher_Prefix{Prefix: n[:len(n)-1]}
-		default:
-			m.MatchPattern = &matcherv3.StringMatcher_Exact{Exact: n}
+			m = stringmatch.Regex("[^:].*")
 		}
 		out.Patterns = append(out.Patterns, m)
 	}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -45,8 +46,40 @@ const (
 	gateway
 )
 
-// httpFilters is the chain of a proxy's every connection manager: who the peer is, what it may do, faults, CORS,
+// filters makes the network filters of a proxy's listeners of one direction. What all of their filter chains have alike is made once: what policies become costs
+// more than all else.
+type filters struct {
+	s    *model.Snapshot
+	p    *model.Proxy
+	d    direction
+	logs []*accesslogv3.AccessLog // of requests and connections
+	// Nil until a chain needs them.
+	requests    []*hcmv3.HttpFilter
+	connections []namedConfig
+}
+
+// namedConfig is a network filter that any number of chains have. Each has an entry of its own for it, since an EnvoyFilter may change one.
+type namedConfig struct {
+	name string
+	cfg  *anypb.Any
+}
+
+// newFilters also returns the loggers of listeners, for connections without a filter chain.
+func newFilters(s *model.Snapshot, p *model.Proxy, d direction) (f *filters, noRoute []*accesslogv3.AccessLog) {
+	f = &filters{s: s, p: p, d: d}
+	f.logs, noRoute = accessLogs(s, p, d)
+	return f, noRoute
+}
+
+// http is the chain of every connection manager: who the peer is, what it may do, faults, CORS,
 // statistics, the router. One whose virtual hosts come on demand waits for them before all else.
+func (f *filters) http() []*hcmv3.HttpFilter {
+	if f.requests == nil {
+		f.requests = httpFilters(f.s, f.p, f.d)
+	}
+	return f.requests
+}
+
 func httpFilters(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	filter := func(name string, cfg *anypb.Any) *hcmv3.HttpFilter {
 		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: cfg}}
@@ -66,6 +99,31 @@ func httpFilters(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFi
 		chain = append(chain, filter(statsFilter, stats(d)))
 	}
 	return append(chain, filter(routerFilter, toAny(&routerv3.Router{})))
+}
+
+// tcp is what a chain for opaque bytes has before its TCP proxy: who the peer is, what it may do, and statistics.
+func (f *filters) tcp() []*listenerv3.Filter {
+	if f.connections == nil {
+		f.connections = connectionFilters(f.s, f.p, f.d)
+	}
+	out := make([]*listenerv3.Filter, len(f.connections), len(f.connections)+1)
+	for i, c := range f.connections {
+		out[i] = networkFilter(c.name, c.cfg)
+	}
+	return out
+}
+
+func connectionFilters(s *model.Snapshot, p *model.Proxy, d direction) []namedConfig {
+	out := []namedConfig{}
+	if d == inbound && !p.Lacks.Has(model.MetadataExchange) {
+		out = append(out, namedConfig{metadataExchangeFilter, tcpMetadataExchange()})
+	}
+	out = append(out, connectionAsks(s, p, d)...)
+	out = append(out, connectionRules(s, p, d)...)
+	if !p.Lacks.Has(model.IstioStats) {
+		out = append(out, namedConfig{statsFilter, stats(d)})
+	}
+	return out
 }
 
 // grpcWebFilters turn gRPC-Web of browsers into gRPC.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -13,25 +12,25 @@ import (
 // serverName is the value of the server header (A24).
 const serverName = "istio-envoy"
 
-// connectionManager makes the HTTP connection manager of a filter chain, with either a route
-// configuration by name or one inline.
-func connectionManager(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *listenerv3.Filter {
-	return networkFilter(hcmFilter, toAny(managerOf(s, p, d, statPrefix, rds, inline, logs)))
+// toHTTP is the filter of a chain for requests, with either a route configuration by name or one inline.
+func (f *filters) toHTTP(statPrefix, rds string, inline *routev3.RouteConfiguration) []*listenerv3.Filter {
+	return []*listenerv3.Filter{networkFilter(hcmFilter, toAny(f.manager(statPrefix, rds, inline)))}
 }
 
-func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds string, inline *routev3.RouteConfiguration, logs []*accesslogv3.AccessLog) *hcmv3.HttpConnectionManager {
+// manager is toHTTP's connection manager.
+func (f *filters) manager(statPrefix, rds string, inline *routev3.RouteConfiguration) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
-		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: httpFilters(s, p, d),
-		ServerName: serverName, AccessLog: logs, NormalizePath: boolean(true),
+		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: f.http(),
+		ServerName: serverName, AccessLog: f.logs, NormalizePath: boolean(true),
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
-		UseRemoteAddress:             boolean(d == gateway),
+		UseRemoteAddress:             boolean(f.d == gateway),
 		GenerateRequestId:            boolean(true),
 		StreamIdleTimeout:            zeroDuration(),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		InternalAddressConfig:        internalAddresses(),
 	}
-	m.Tracing, m.RequestIdExtension = tracing(s, p, d)
-	switch s.Mesh.Paths {
+	m.Tracing, m.RequestIdExtension = tracing(f.s, f.p, f.d)
+	switch f.s.Mesh.Paths {
 	case model.PathsAsTheyAre:
 		m.NormalizePath = boolean(false)
 	case model.PathsMerged:
@@ -39,7 +38,7 @@ func managerOf(s *model.Snapshot, p *model.Proxy, d direction, statPrefix, rds s
 	case model.PathsDecoded:
 		m.MergeSlashes, m.PathWithEscapedSlashesAction = true, hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
 	}
-	if d == inbound {
+	if f.d == inbound {
 		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
 		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Dns: true, Uri: true}
 	}

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -10,9 +9,7 @@ import (
 // inboundChains makes the filter chains of one served port: what the mTLS mode admits, times
 // what the protocol may be.
 type inboundChains struct {
-	s      *model.Snapshot
-	p      *model.Proxy
-	logs   []*accesslogv3.AccessLog
+	*filters
 	sp     servedPort
 	prefix string // of names and statistics
 	byPort bool   // chains match the original destination's port
@@ -88,11 +85,10 @@ func (b *inboundChains) chain(transport string, alpn []string, mtls, http bool) 
 		}
 		c.TransportSocket = inboundTLS(b.s.Mesh, withExchange(b.p, serve))
 	}
-	cluster := b.sp.cluster()
 	if http {
-		c.Filters = []*listenerv3.Filter{connectionManager(b.s, b.p, inbound, "inbound_"+b.prefix, "", inboundRoute(b.sp), b.logs)}
+		c.Filters = b.toHTTP("inbound_"+b.prefix, "", inboundRoute(b.sp))
 	} else {
-		c.Filters = tcpFilters(b.s, b.p, inbound, cluster, toCluster(cluster), b.logs)
+		c.Filters = b.toOne(b.sp.cluster())
 	}
 	return c
 }

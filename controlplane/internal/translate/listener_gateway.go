@@ -5,7 +5,6 @@ package translate
 import (
 	"slices"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -13,7 +12,7 @@ import (
 
 // buildGatewayListeners makes a listener for each socket of a gateway.
 func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
-	logs, noRoute := accessLogs(s, p, gateway)
+	f, noRoute := newFilters(s, p, gateway)
 	topology := s.TopologyOf(p)
 	var out []*listenerv3.Listener
 	names := map[string]bool{}
@@ -31,9 +30,9 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 		if names[l.Name] {
 			continue
 		}
-		c := &gatewayChains{s: s, p: p, listener: l.Name, logs: logs, topology: topology, names: map[string]bool{}}
+		c := &gatewayChains{filters: f, listener: l.Name, topology: topology, names: map[string]bool{}}
 		if g.plain() {
-			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{c.manager(g.servers[0], "")}}}
+			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{c.serve(g.servers[0], "")}}}
 		} else {
 			for _, gs := range g.servers {
 				c.add(gs)
@@ -57,10 +56,8 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 
 // gatewayChains makes the filter chains of one socket.
 type gatewayChains struct {
-	s        *model.Snapshot
-	p        *model.Proxy
+	*filters
 	listener string // name
-	logs     []*accesslogv3.AccessLog
 	topology model.Topology
 	out      []*listenerv3.FilterChain
 	names    map[string]bool // server names that have a chain; "" stands for all others
@@ -88,7 +85,7 @@ func (c *gatewayChains) add(gs gatewayServer) {
 	case gs.srv.TerminatesHTTP():
 		c.put(&listenerv3.FilterChain{
 			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, c.p, gs.srv),
-			Filters:  []*listenerv3.Filter{c.manager(gs, gs.srv.Name)},
+			Filters:  []*listenerv3.Filter{c.serve(gs, gs.srv.Name)},
 			Metadata: metadata(nil, gs.srv.Origin),
 		})
 	case gs.srv.TerminatesTCP():
@@ -109,7 +106,7 @@ func (c *gatewayChains) add(gs gatewayServer) {
 		for _, vs := range c.rules(gs) {
 			rc := &routeContext{snap: c.s, proxy: c.p, gateway: gs.gw.Key(), port: gs.srv.Port}
 			admit := func(name string) bool { return gs.admitsName(vs.Namespace, name) }
-			for _, chain := range rc.tlsChains(gateway, vs, admit, c.logs) {
+			for _, chain := range rc.tlsChains(c.filters, vs, admit) {
 				c.put(chain)
 			}
 		}
@@ -130,19 +127,19 @@ func (c *gatewayChains) tcpChain(gs gatewayServer) *listenerv3.FilterChain {
 		if t == nil {
 			continue
 		}
-		if filters := rc.ruleFilters(gateway, vs, t.Destinations, c.logs); filters != nil {
+		if filters := rc.ruleFilters(c.filters, vs, t.Destinations); filters != nil {
 			return &listenerv3.FilterChain{Filters: filters, Metadata: ruleMetadata(vs, t.Origin)}
 		}
 	}
 	return nil
 }
 
-// manager is the connection manager of a server. An empty prefix of statistics is that of the listener.
-func (c *gatewayChains) manager(gs gatewayServer, prefix string) *listenerv3.Filter {
+// serve is the connection manager of a server. An empty prefix of statistics is that of the listener.
+func (c *gatewayChains) serve(gs gatewayServer, prefix string) *listenerv3.Filter {
 	if prefix == "" {
 		prefix = "outbound_" + c.listener
 	}
-	m := managerOf(c.s, c.p, gateway, prefix, gs.routeName(), nil, c.logs)
+	m := c.manager(prefix, gs.routeName(), nil)
 	applyTopology(m, c.topology)
 	if gs.srv.Protocol == model.ProtocolGRPCWeb {
 		m.HttpFilters = append(grpcWebFilters(), m.HttpFilters...)

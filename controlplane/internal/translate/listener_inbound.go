@@ -36,7 +36,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 }
 
 func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*listenerv3.Listener {
-	logs, noRoute := accessLogs(s, p, inbound)
+	f, noRoute := newFilters(s, p, inbound)
 	var out []*listenerv3.Listener
 	for _, sp := range ports {
 		ip, own := sp.listener(p)
@@ -46,7 +46,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 		name := listenerName(ip, sp.target)
 		l := &listenerv3.Listener{
 			Name: name, Address: socketAddress(ip, sp.target), TrafficDirection: trafficDirection(inbound),
-			FilterChains: (&inboundChains{s: s, p: p, logs: logs, sp: sp, prefix: name}).build(),
+			FilterChains: (&inboundChains{filters: f, sp: sp, prefix: name}).build(),
 			Metadata:     metadata(nil, sp.origin()),
 		}
 		l.ListenerFilters = inspectors(l.FilterChains)
@@ -65,18 +65,18 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 	blackhole := &listenerv3.FilterChain{
 		Name:             "virtualInbound-blackhole",
 		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(inboundPort)},
-		Filters:          tcpFilters(s, p, inbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
+		Filters:          f.toOne(BlackHoleCluster),
 	}
 	l.FilterChains = append(l.FilterChains, blackhole)
 	for _, sp := range ports {
 		if sp.bindsPort(p) {
 			continue
 		}
-		l.FilterChains = append(l.FilterChains, (&inboundChains{s: s, p: p, logs: logs, sp: sp, prefix: listenerName(any[0], sp.target), byPort: true}).build()...)
+		l.FilterChains = append(l.FilterChains, (&inboundChains{filters: f, sp: sp, prefix: listenerName(any[0], sp.target), byPort: true}).build()...)
 	}
 	// Ports that no service names: what arrives is detected and passed on.
 	rest := servedPort{port: model.Port{Protocol: model.ProtocolAuto}, mode: s.MTLS(p.Namespace, p.Labels, 0)}
-	l.FilterChains = append(l.FilterChains, (&inboundChains{s: s, p: p, logs: logs, sp: rest, prefix: virtualInbound}).build()...)
+	l.FilterChains = append(l.FilterChains, (&inboundChains{filters: f, sp: rest, prefix: virtualInbound}).build()...)
 	l.ListenerFilters = append([]*listenerv3.ListenerFilter{restoreOriginalDst()}, inspectors(l.FilterChains)...)
 	l.ContinueOnListenerFiltersTimeout = true
 	l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(true))

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
@@ -9,13 +8,13 @@ import (
 )
 
 func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
-	logs, noRoute := accessLogs(s, p, outbound)
+	f, noRoute := newFilters(s, p, outbound)
 	var out []*listenerv3.Listener
 	if p.Interception != model.InterceptNone {
-		out = append(out, listenerLogs(catchAllListener(s, p, logs), noRoute))
+		out = append(out, listenerLogs(catchAllListener(f), noRoute))
 	}
 	for _, o := range sidecarOutbound(s, p) {
-		if l := o.build(s, p, logs); l != nil {
+		if l := o.build(f); l != nil {
 			out = append(out, listenerLogs(l, noRoute))
 		}
 	}
@@ -23,7 +22,8 @@ func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener
 }
 
 // build makes a listener; nil when no connection would have a place to go.
-func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
+func (o *outboundListener) build(f *filters) *listenerv3.Listener {
+	s, p := f.s, f.p
 	l := &listenerv3.Listener{
 		Name: listenerName(o.ip, o.port), Address: o.address(), TrafficDirection: trafficDirection(outbound),
 	}
@@ -41,7 +41,7 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 	var all *listenerv3.FilterChain // for what no match is for
 	claims := chainClaims{}
 	for _, b := range o.bytes {
-		for _, c := range o.bytesChains(s, p, b, logs) {
+		for _, c := range o.bytesChains(f, b) {
 			if !claims.admit(c) {
 				continue
 			}
@@ -53,7 +53,7 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 		}
 	}
 	if o.route != "" {
-		requests := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{connectionManager(s, p, outbound, "outbound_"+l.Name, o.route, nil, logs)}}
+		requests := &listenerv3.FilterChain{Filters: f.toHTTP("outbound_"+l.Name, o.route, nil)}
 		if o.bind && len(o.bytes) == 0 {
 			all = requests // whatever it is, it cannot be passed on
 		} else {
@@ -73,10 +73,10 @@ func (o *outboundListener) build(s *model.Snapshot, p *model.Proxy, logs []*acce
 		// Whoever calls the port means its service, whatever server name it asks for.
 		b := o.bytes[0]
 		rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: b.sp.Number}
-		l.DefaultFilterChain = &listenerv3.FilterChain{Filters: rc.serviceFilters(b, logs)}
+		l.DefaultFilterChain = &listenerv3.FilterChain{Filters: rc.serviceFilters(f, b)}
 	case !o.bind:
 		// What is for nobody goes where it was going.
-		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(s, p, logs)}
+		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: unknownConnection(f)}
 	}
 	l.ListenerFilters = inspectors(l.FilterChains)
 	l.ContinueOnListenerFiltersTimeout = true
@@ -99,15 +99,14 @@ func (o *outboundListener) address() *corev3.Address {
 func (o *outboundListener) sniffs() bool { return o.route != "" && (!o.bind || len(o.bytes) > 0) }
 
 // unknownConnection takes a connection that is to no known service.
-func unknownConnection(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	cluster := unknownCluster(s, p, s.ScopeOf(p))
-	return tcpFilters(s, p, outbound, cluster, toCluster(cluster), logs)
+func unknownConnection(f *filters) []*listenerv3.Filter {
+	return f.toOne(unknownCluster(f.s, f.p, f.s.ScopeOf(f.p)))
 }
 
 // catchAllListener is where redirected connections arrive; it hands them to the listener of
 // their original destination, and keeps those that have none.
-func catchAllListener(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
-	any := p.Wildcards()
+func catchAllListener(f *filters) *listenerv3.Listener {
+	any := f.p.Wildcards()
 	return &listenerv3.Listener{
 		Name: virtualOutbound, Address: socketAddress(any[0], outboundPort), TrafficDirection: trafficDirection(outbound),
 		AdditionalAddresses: additional(any[1:], outboundPort), UseOriginalDst: boolean(true),
@@ -115,9 +114,9 @@ func catchAllListener(s *model.Snapshot, p *model.Proxy, logs []*accesslogv3.Acc
 			{
 				Name:             "virtualOutbound-trafficloop",
 				FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: u32(outboundPort)},
-				Filters:          tcpFilters(s, p, outbound, BlackHoleCluster, toCluster(BlackHoleCluster), logs),
+				Filters:          f.toOne(BlackHoleCluster),
 			},
-			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(s, p, logs)},
+			{Name: "virtualOutbound-catchall-tcp", Filters: unknownConnection(f)},
 		},
 	}
 }

@@ -146,9 +146,10 @@ func TestOnDemandShape(t *testing.T) {
 }
 
 func TestClustersIn(t *testing.T) {
+	f, _ := newFilters(&model.Snapshot{Mesh: model.DefaultMesh()}, &model.Proxy{}, outbound)
 	l := &listenerv3.Listener{FilterChains: []*listenerv3.FilterChain{
-		{Filters: tcpFilters(&model.Snapshot{Mesh: model.DefaultMesh()}, &model.Proxy{}, outbound, "x", []weightedCluster{{ClusterName(1, "", "a"), 1}, {ClusterName(2, "v1", "b"), 2}}, nil)},
-		{Filters: tcpFilters(&model.Snapshot{Mesh: model.DefaultMesh()}, &model.Proxy{}, outbound, "x", toCluster(BlackHoleCluster), nil)},
+		{Filters: f.toTCP("x", []weightedCluster{{ClusterName(1, "", "a"), 1}, {ClusterName(2, "v1", "b"), 2}}, tcpPolicy{})},
+		{Filters: f.toOne(BlackHoleCluster)},
 	}}
 	if got := fmt.Sprint(ClustersIn(l)); got != "[outbound|1||a outbound|2|v1|b]" {
 		t.Errorf("it leads to %s", got)

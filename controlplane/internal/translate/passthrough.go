@@ -59,7 +59,7 @@ func (c *gatewayChains) passthroughChains(gs gatewayServer) {
 			name := in.name()
 			c.put(&listenerv3.FilterChain{
 				FilterChainMatch: &listenerv3.FilterChainMatch{ServerNames: []string{name}, ApplicationProtocols: slices.Clone(alpnInboundMTLS)},
-				Filters:          tcpFilters(c.s, c.p, gateway, name, toCluster(name), c.logs), Metadata: metadata(nil, gs.srv.Origin),
+				Filters:          c.toOne(name), Metadata: metadata(nil, gs.srv.Origin),
 			})
 		}
 	}

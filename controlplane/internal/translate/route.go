@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/stringmatch"
 )
 
 // routeContext is for whom rules are translated.
@@ -207,11 +208,11 @@ func regex(v string) *matcherv3.RegexMatcher { return &matcherv3.RegexMatcher{Re
 func stringMatcher(m model.StringMatch) *matcherv3.StringMatcher {
 	switch m.Kind {
 	case model.MatchPrefix:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: m.Value}}
+		return stringmatch.Prefix(m.Value)
 	case model.MatchRegex:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: regex(m.Value)}}
+		return stringmatch.Regex(m.Value)
 	}
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: m.Value}}
+	return stringmatch.Exact(m.Value)
 }
 
 // anything reports whether a match asks for presence only. The regular expression "*", which

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
@@ -14,13 +13,13 @@ import (
 // bytesChains are the filter chains for a service of opaque bytes: by server name where the
 // port carries TLS, else by destination, as virtual services say, and for the service itself.
 // A chain without a match takes all that comes to the listener.
-func (o *outboundListener) bytesChains(s *model.Snapshot, p *model.Proxy, b outboundBytes, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
-	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: b.sp.Number}
+func (o *outboundListener) bytesChains(f *filters, b outboundBytes) []*listenerv3.FilterChain {
+	rc := &routeContext{snap: f.s, proxy: f.p, gateway: model.MeshGateway, port: b.sp.Number}
 	rules := o.egress.OpaqueRulesFor(b.svc.Host)
 	if !b.sp.Protocol.IsTLS() {
-		return rc.tcpChains(b, rules, logs)
+		return rc.tcpChains(f, b, rules)
 	}
-	if chains := rc.sniChains(b, rules, logs); len(chains) > 0 {
+	if chains := rc.sniChains(f, b, rules); len(chains) > 0 {
 		return chains
 	}
 	// Nobody but the server name tells services apart that have no address of their own.
@@ -28,19 +27,19 @@ func (o *outboundListener) bytesChains(s *model.Snapshot, p *model.Proxy, b outb
 	if b.only != nil || isAny(o.ip) || o.bind && len(o.bytes) > 1 {
 		names = []string{b.svc.Host}
 	}
-	return []*listenerv3.FilterChain{{FilterChainMatch: bytesMatch(names, b.only), Filters: rc.serviceFilters(b, logs)}}
+	return []*listenerv3.FilterChain{{FilterChainMatch: bytesMatch(names, b.only), Filters: rc.serviceFilters(f, b)}}
 }
 
 // serviceFilters go to the service itself.
-func (rc *routeContext) serviceFilters(b outboundBytes, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+func (rc *routeContext) serviceFilters(f *filters, b outboundBytes) []*listenerv3.Filter {
 	d := model.Destination{Host: b.svc.Host, Port: b.sp.Number}
 	name := ClusterName(b.sp.Number, "", b.svc.Host)
-	return tcpFiltersWith(rc.snap, rc.proxy, outbound, name, toCluster(name), rc.tcpPolicy(d), logs)
+	return f.toTCP(name, toCluster(name), rc.tcpPolicy(d))
 }
 
 // ruleFilters go to a rule's destinations; nil when none has a share. Of several the virtual
 // service names the statistics, as in Istio.
-func (rc *routeContext) ruleFilters(d direction, vs *model.VirtualService, list []model.L4Destination, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+func (rc *routeContext) ruleFilters(f *filters, vs *model.VirtualService, list []model.L4Destination) []*listenerv3.Filter {
 	to := rc.shares(list)
 	if len(to) == 0 {
 		return nil
@@ -49,18 +48,18 @@ func (rc *routeContext) ruleFilters(d direction, vs *model.VirtualService, list 
 	if len(list) > 1 {
 		prefix = vs.Name + "." + vs.Namespace
 	}
-	return tcpFiltersWith(rc.snap, rc.proxy, d, prefix, to, rc.tcpPolicy(list[0].Destination), logs)
+	return f.toTCP(prefix, to, rc.tcpPolicy(list[0].Destination))
 }
 
 // sniChains are the chains of the tls rules that concern the client, one for each match.
-func (rc *routeContext) sniChains(b outboundBytes, rules []*model.VirtualService, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
+func (rc *routeContext) sniChains(f *filters, b outboundBytes, rules []*model.VirtualService) []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
 	for _, vs := range rules {
 		for i := range vs.TLS {
 			t := &vs.TLS[i]
 			for j := range t.Matches {
 				m := &t.Matches[j]
-				filters := rc.ruleFilters(outbound, vs, t.Destinations, logs)
+				filters := rc.ruleFilters(f, vs, t.Destinations)
 				if filters == nil || !rc.appliesL4(m) {
 					continue
 				}
@@ -81,12 +80,12 @@ func (rc *routeContext) sniChains(b outboundBytes, rules []*model.VirtualService
 
 // tcpChains are the chains of the tcp rules that concern the client: each rule for the subnets
 // that it names, up to the first that names none, else the service itself behind them.
-func (rc *routeContext) tcpChains(b outboundBytes, rules []*model.VirtualService, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
+func (rc *routeContext) tcpChains(f *filters, b outboundBytes, rules []*model.VirtualService) []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
 	for _, vs := range rules {
 		for i := range vs.TCP {
 			t := &vs.TCP[i]
-			filters := rc.ruleFilters(outbound, vs, t.Destinations, logs)
+			filters := rc.ruleFilters(f, vs, t.Destinations)
 			if filters == nil {
 				continue
 			}
@@ -99,7 +98,7 @@ func (rc *routeContext) tcpChains(b outboundBytes, rules []*model.VirtualService
 			}
 		}
 	}
-	return append(out, &listenerv3.FilterChain{FilterChainMatch: bytesMatch(nil, b.only), Filters: rc.serviceFilters(b, logs)})
+	return append(out, &listenerv3.FilterChain{FilterChainMatch: bytesMatch(nil, b.only), Filters: rc.serviceFilters(f, b)})
 }
 
 // subnets are the destinations of a rule's matches that concern the client; everything when one
@@ -142,7 +141,7 @@ func (rc *routeContext) appliesL4(m *model.L4Match) bool {
 }
 
 // tlsChains are a gateway's chains by server name. admit says which names its server takes.
-func (rc *routeContext) tlsChains(d direction, vs *model.VirtualService, admit func(string) bool, logs []*accesslogv3.AccessLog) []*listenerv3.FilterChain {
+func (rc *routeContext) tlsChains(f *filters, vs *model.VirtualService, admit func(string) bool) []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
 	for i := range vs.TLS {
 		t := &vs.TLS[i]
@@ -156,7 +155,7 @@ func (rc *routeContext) tlsChains(d direction, vs *model.VirtualService, admit f
 				}
 			}
 		}
-		filters := rc.ruleFilters(d, vs, t.Destinations, logs)
+		filters := rc.ruleFilters(f, vs, t.Destinations)
 		if len(names) == 0 || filters == nil {
 			continue
 		}

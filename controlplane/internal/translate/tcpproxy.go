@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -60,16 +59,10 @@ func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 	return out
 }
 
-// tcpFilters are the filters of a chain for opaque bytes: who the peer is, what it may do, statistics, and
-// where to.
-func tcpFilters(s *model.Snapshot, p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
-	return tcpFiltersWith(s, p, d, statPrefix, clusters, tcpPolicy{}, logs)
-}
-
-// tcpFiltersWith is tcpFilters with a destination's policy.
-func tcpFiltersWith(s *model.Snapshot, p *model.Proxy, d direction, statPrefix string, clusters []weightedCluster, policy tcpPolicy, logs []*accesslogv3.AccessLog) []*listenerv3.Filter {
+// toTCP are the filters of a chain for opaque bytes, which go to clusters as a destination's policy says.
+func (f *filters) toTCP(statPrefix string, clusters []weightedCluster, policy tcpPolicy) []*listenerv3.Filter {
 	tp := &tcpproxyv3.TcpProxy{
-		StatPrefix: statPrefix, AccessLog: logs,
+		StatPrefix: statPrefix, AccessLog: f.logs,
 		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
 	}
 	if policy.bySource {
@@ -89,14 +82,10 @@ func tcpFiltersWith(s *model.Snapshot, p *model.Proxy, d direction, statPrefix s
 		}
 		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
 	}
-	var out []*listenerv3.Filter
-	if d == inbound && !p.Lacks.Has(model.MetadataExchange) {
-		out = append(out, networkFilter(metadataExchangeFilter, tcpMetadataExchange()))
-	}
-	out = append(out, connectionAsks(s, p, d)...)
-	out = append(out, connectionRules(s, p, d)...)
-	if !p.Lacks.Has(model.IstioStats) {
-		out = append(out, networkFilter(statsFilter, stats(d)))
-	}
-	return append(out, networkFilter(tcpProxyFilter, toAny(tp)))
+	return append(f.tcp(), networkFilter(tcpProxyFilter, toAny(tp)))
+}
+
+// toOne is toTCP for one cluster, of which no policy is known.
+func (f *filters) toOne(cluster string) []*listenerv3.Filter {
+	return f.toTCP(cluster, toCluster(cluster), tcpPolicy{})
 }

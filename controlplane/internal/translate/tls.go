@@ -10,6 +10,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/stringmatch"
 )
 
 const (
@@ -76,7 +77,7 @@ func meshIdentity(alpn []string, sans []*matcherv3.StringMatcher) *tlsv3.CommonT
 func exactMatchers(values []string) []*matcherv3.StringMatcher {
 	var out []*matcherv3.StringMatcher
 	for _, v := range values {
-		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: v}})
+		out = append(out, stringmatch.Exact(v))
 	}
 	return out
 }
@@ -98,5 +99,5 @@ func inboundTLS(mesh *model.Mesh, alpn []string) *corev3.TransportSocket {
 
 // meshMembers matches every identity of the mesh.
 func meshMembers(mesh *model.Mesh) []*matcherv3.StringMatcher {
-	return []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + mesh.TrustDomain + "/"}}}
+	return []*matcherv3.StringMatcher{stringmatch.Prefix("spiffe://" + mesh.TrustDomain + "/")}
 }
