@@ -165,7 +165,7 @@ func policyFields(places ...string) []string {
 // effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
 var effectiveMesh = []string{
 	// Of the trust domain the control plane says more.
-	"trustDomain", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
+	"trustDomain", "trustDomainAliases", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",

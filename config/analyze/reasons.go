@@ -101,7 +101,6 @@ var meshReasons = map[string]string{
 	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
 
 	"configSources":                  "has no effect: the control plane reads the folder of --config-dir, and registries by flags of their own",
-	"trustDomainAliases":             "has no effect yet: other trust domains belong to the identity's stage",
 	"caCertificates":                 "has no effect yet: further trust anchors belong to the identity's stage",
 	"certificates":                   "has no effect: Istio has removed it; certificates of gateways stand in Secrets",
 	"ca":                             "has no effect: the control plane is the certificate authority; put an intermediate certificate of your own in its CA folder",

@@ -8,12 +8,18 @@ import (
 	mesh "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config/internal/field"
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // MeshConfig returns the broken rules of a mesh configuration, with fields from its root.
 func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	c := &checker{}
 	root := (*field.Path)(nil)
+	for i, d := range mc.TrustDomainAliases {
+		if err := spiffe.CheckTrustDomain(d); err != nil {
+			c.add(root.Child("trustDomainAliases").Index(i), "%v", err)
+		}
+	}
 	c.duration(root.Child("connectTimeout"), mc.ConnectTimeout, atLeastMillisecond)
 	c.duration(root.Child("tcpKeepalive", "time"), mc.GetTcpKeepalive().GetTime(), positive)
 	c.duration(root.Child("tcpKeepalive", "interval"), mc.GetTcpKeepalive().GetInterval(), positive)

@@ -49,7 +49,7 @@ func (id ID) URL() *url.URL {
 
 // Validate reports the first part that may not stand in a SPIFFE ID.
 func (id ID) Validate() error {
-	if err := checkTrustDomain(id.TrustDomain); err != nil {
+	if err := CheckTrustDomain(id.TrustDomain); err != nil {
 		return err
 	}
 	if err := checkSegment("namespace", id.Namespace); err != nil {
@@ -106,8 +106,8 @@ func FromCertificate(cert *x509.Certificate) (ID, error) {
 	return Parse(cert.URIs[0].String())
 }
 
-// checkTrustDomain: lower-case letters, digits, dots, dashes and underscores (SPIFFE-ID, section 2.1).
-func checkTrustDomain(s string) error {
+// CheckTrustDomain reports why a name cannot be a trust domain: it has lower-case letters, digits, dots, dashes and underscores (SPIFFE-ID, section 2.1).
+func CheckTrustDomain(s string) error {
 	if s == "" {
 		return errors.New("trust domain is empty")
 	}

@@ -44,22 +44,30 @@ func (g *generator) attribute(key string) (attribute, bool) {
 			return &rbacv3.Principal{Identifier: &rbacv3.Principal_RemoteIp{RemoteIp: c}}
 		})}, true
 	case "source.principal":
-		return identity(func(v string) *matcherv3.StringMatcher { return stringmatch.StarAfter(spiffe, g.localDomain(v)) }), true
+		return identity(func(v string) (out []*matcherv3.StringMatcher) {
+			for _, id := range g.aliases(v) {
+				out = append(out, stringmatch.StarAfter(spiffe, id))
+			}
+			return out
+		}), true
 	case "source.namespace":
-		return identity(func(v string) *matcherv3.StringMatcher {
-			return stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(v) + "/.*")
+		return identity(func(v string) []*matcherv3.StringMatcher {
+			return []*matcherv3.StringMatcher{stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(v) + "/.*")}
 		}), true
 	case "source.serviceAccount":
-		return identity(func(v string) *matcherv3.StringMatcher {
+		return identity(func(v string) []*matcherv3.StringMatcher {
 			ns, account, ok := strings.Cut(v, "/")
 			if !ok {
 				ns, account = g.namespace, v
 			}
-			return stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(ns) + "/sa/" + segment(account))
+			return []*matcherv3.StringMatcher{stringmatch.Regex(spiffe + "[^/]+/ns/" + segment(ns) + "/sa/" + segment(account))}
 		}), true
 	case "source.trustDomain":
-		return identity(func(v string) *matcherv3.StringMatcher {
-			return stringmatch.Regex(spiffe + segment(g.localDomain(v)) + "/.*")
+		return identity(func(v string) (out []*matcherv3.StringMatcher) {
+			for _, domain := range g.sameDomains(v) {
+				out = append(out, stringmatch.Regex(spiffe+segment(domain)+"/.*"))
+			}
+			return out
 		}), true
 	case "request.auth.principal":
 		return attribute{principal: requestPrincipal, request: true}, true
@@ -145,19 +153,13 @@ func cidrPrincipal(of func(*corev3.CidrRange) *rbacv3.Principal) func(string) []
 	}
 }
 
-// localDomain puts the mesh's trust domain where a policy says cluster.local, which stands for it whatever it is, as in Istio.
-func (g *generator) localDomain(v string) string {
-	const local = "cluster.local"
-	if rest, ok := strings.CutPrefix(v, local); ok && (rest == "" || rest[0] == '/') {
-		return g.trustDomain + rest
-	}
-	return v
-}
-
 // identity compares the URI in the client's certificate.
-func identity(match func(v string) *matcherv3.StringMatcher) attribute {
-	return attribute{principal: func(v string) []*rbacv3.Principal {
-		return []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Authenticated_{Authenticated: &rbacv3.Principal_Authenticated{PrincipalName: match(v)}}}}
+func identity(match func(v string) []*matcherv3.StringMatcher) attribute {
+	return attribute{principal: func(v string) (out []*rbacv3.Principal) {
+		for _, m := range match(v) {
+			out = append(out, &rbacv3.Principal{Identifier: &rbacv3.Principal_Authenticated_{Authenticated: &rbacv3.Principal_Authenticated{PrincipalName: m}}})
+		}
+		return out
 	}}
 }
 

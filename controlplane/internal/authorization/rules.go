@@ -43,8 +43,8 @@ var actions = []struct {
 }
 
 // For makes the rules of a workload's policies: at most one for each action, in the order in which they decide (audits, denials, then what is
-// allowed). Policies of action CUSTOM are not among them (Asks). trustDomain is the mesh's.
-func For(policies []*model.AuthorizationPolicy, proto Protocol, trustDomain string) []Rules {
+// allowed). Policies of action CUSTOM are not among them (Asks). trustDomains are the mesh's: its own, then its aliases.
+func For(policies []*model.AuthorizationPolicy, proto Protocol, trustDomains []string) []Rules {
 	var out []Rules
 	for _, a := range actions {
 		r := Rules{ShadowPrefix: a.shadow}
@@ -59,7 +59,7 @@ func For(policies []*model.AuthorizationPolicy, proto Protocol, trustDomain stri
 			if *into == nil {
 				*into = &rbacv3.RBAC{Action: a.action, Policies: map[string]*rbacv3.Policy{}}
 			}
-			(&generator{proto: proto, action: a.of, namespace: p.Namespace, trustDomain: trustDomain}).add((*into).Policies, p)
+			(&generator{proto: proto, action: a.of, namespace: p.Namespace, trustDomains: trustDomains}).add((*into).Policies, p)
 		}
 		if r.Enforced != nil || r.Shadow != nil {
 			out = append(out, r)
@@ -81,7 +81,7 @@ type Ask struct {
 }
 
 // Asks are those of the policies of action CUSTOM, by their providers in the order of policies. For one provider the names are Istio's, which knows no more.
-func Asks(policies []*model.AuthorizationPolicy, proto Protocol, trustDomain string) []Ask {
+func Asks(policies []*model.AuthorizationPolicy, proto Protocol, trustDomains []string) []Ask {
 	var out []Ask
 	for _, p := range policies {
 		if p.Action != security.AuthorizationPolicy_CUSTOM {
@@ -96,7 +96,7 @@ func Asks(policies []*model.AuthorizationPolicy, proto Protocol, trustDomain str
 			})
 		}
 		made := map[string]*rbacv3.Policy{}
-		(&generator{proto: proto, action: p.Action, namespace: p.Namespace, trustDomain: trustDomain}).add(made, p)
+		(&generator{proto: proto, action: p.Action, namespace: p.Namespace, trustDomains: trustDomains}).add(made, p)
 		for name, policy := range made {
 			out[i].Rules.Policies[out[i].Marked+name] = policy
 		}
@@ -111,10 +111,10 @@ func Asks(policies []*model.AuthorizationPolicy, proto Protocol, trustDomain str
 
 // generator makes the rules of one policy.
 type generator struct {
-	proto       Protocol
-	action      security.AuthorizationPolicy_Action
-	namespace   string // the policy's
-	trustDomain string
+	proto        Protocol
+	action       security.AuthorizationPolicy_Action
+	namespace    string // the policy's
+	trustDomains []string
 }
 
 // PolicyName is how a rule is called in logs, statistics and response details, as in Istio.

@@ -131,7 +131,7 @@ func TestHosts(t *testing.T) {
 }
 
 func TestAttributeKeys(t *testing.T) {
-	g := &generator{namespace: "shop", trustDomain: "example.org"}
+	g := &generator{namespace: "shop", trustDomains: []string{"example.org"}}
 	for _, key := range []string{"source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount", "destination.ip", "destination.port",
 		"connection.sni", "request.auth.principal", "request.auth.audiences", "request.auth.presenter", "request.headers[x-a]", "request.auth.claims[a]",
 		"request.auth.claims[a][b]", "experimental.envoy.filters.network.mysql_proxy[db.table]"} {

@@ -1,6 +1,11 @@
 package model
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
+)
 
 // MTLSMode is a server's mTLS mode.
 type MTLSMode uint8
@@ -32,18 +37,20 @@ type PeerAuthentication struct {
 
 // Mesh is the mesh-wide configuration with defaults applied.
 type Mesh struct {
-	TrustDomain    string // cluster.local
-	Domain         string // cluster.local
-	RootNamespace  string // istio-system
-	RegistryOnly   bool   // outboundTrafficPolicy
-	AccessLogFile  string // empty: none unless a Telemetry turns it on
-	AccessLogText  string // empty: Istio's default format
-	AccessLogJSON  bool
-	AccessLogField map[string]any // accessLogFormat when it is a JSON object and encoding is JSON
-	ConnectTimeout time.Duration  // 10s
-	AutoMTLS       bool           // true
-	Tracing        bool           // enableTracing, true
-	TraceSampling  float64        // percent, 1
+	TrustDomain string // cluster.local
+	// TrustDomainAliases are other trust domains, whose identities are taken for those of the mesh's own.
+	TrustDomainAliases []string
+	Domain             string // cluster.local
+	RootNamespace      string // istio-system
+	RegistryOnly       bool   // outboundTrafficPolicy
+	AccessLogFile      string // empty: none unless a Telemetry turns it on
+	AccessLogText      string // empty: Istio's default format
+	AccessLogJSON      bool
+	AccessLogField     map[string]any // accessLogFormat when it is a JSON object and encoding is JSON
+	ConnectTimeout     time.Duration  // 10s
+	AutoMTLS           bool           // true
+	Tracing            bool           // enableTracing, true
+	TraceSampling      float64        // percent, 1
 	// TraceTags, TracePathLength and ZipkinAddress are those of defaultConfig.tracing; NoIstioTags: enableIstioTags is false there.
 	TraceTags       []TraceTag
 	TracePathLength uint32 // maxPathTagLength, 0: the proxy's
@@ -103,6 +110,31 @@ func (m *Mesh) Detection(undeclared bool) time.Duration {
 		return undeclaredDetection
 	}
 	return 0
+}
+
+// TrustDomains are those of the mesh's identities: its own, then its aliases.
+func (m *Mesh) TrustDomains() []string {
+	return append([]string{m.TrustDomain}, m.TrustDomainAliases...)
+}
+
+// WithAliases adds to identities the same of the other trust domains of the mesh. What is no identity stays as it is.
+func (m *Mesh) WithAliases(ids []string) []string {
+	if len(m.TrustDomainAliases) == 0 {
+		return ids
+	}
+	out := slices.Clone(ids)
+	for _, id := range ids {
+		of, err := spiffe.Parse(id)
+		if err != nil {
+			continue
+		}
+		for _, of.TrustDomain = range m.TrustDomainAliases {
+			if s := of.String(); !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 // PathNormalization is what becomes of a request's path before it is matched.

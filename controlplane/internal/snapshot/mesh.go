@@ -36,6 +36,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		// Half of it would break the mesh: clients would ask for names that the certificate authority does not issue.
 		p.add("trustDomain", "has no effect yet; identities are of %s", m.TrustDomain)
 	}
+	m.TrustDomainAliases = aliasesOf(m.TrustDomain, in.TrustDomainAliases)
 	if in.RootNamespace != "" {
 		m.RootNamespace = in.RootNamespace
 	}
@@ -114,6 +115,17 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		p.add(found.Field, "%s", found.Text)
 	}
 	return m, p.list, nil
+}
+
+// aliasesOf are the trust domains beside the mesh's own, each once.
+func aliasesOf(own string, list []string) []string {
+	var out []string
+	for _, d := range list {
+		if d != own && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // pathNormalizations are ours for Istio's; the default is BASE.

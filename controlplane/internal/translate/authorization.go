@@ -25,7 +25,7 @@ func requestRules(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpF
 		return nil
 	}
 	var out []*hcmv3.HttpFilter
-	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomain) {
+	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomains()) {
 		out = append(out, &hcmv3.HttpFilter{Name: rbacFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{
 			Rules: r.Enforced, ShadowRules: r.Shadow, ShadowRulesStatPrefix: shadowPrefix(r),
 		})}})
@@ -39,7 +39,7 @@ func connectionRules(s *model.Snapshot, p *model.Proxy, d direction) []namedConf
 		return nil
 	}
 	var out []namedConfig
-	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomain) {
+	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomains()) {
 		out = append(out, namedConfig{tcpRBACFilter, toAny(&networkrbacv3.RBAC{
 			Rules: r.Enforced, ShadowRules: r.Shadow, ShadowRulesStatPrefix: shadowPrefix(r), StatPrefix: "tcp.",
 		})})

@@ -33,7 +33,7 @@ func asks(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	add := func(name string, cfg *hcmv3.HttpFilter_TypedConfig) {
 		out = append(out, &hcmv3.HttpFilter{Name: name, ConfigType: cfg})
 	}
-	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomain) {
+	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomains()) {
 		pr, to, ok := authorizerOf(s, p, a.Provider)
 		if !ok {
 			add(rbacFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{Rules: a.Rules})})
@@ -51,7 +51,7 @@ func connectionAsks(s *model.Snapshot, p *model.Proxy, d direction) []namedConfi
 		return nil
 	}
 	var out []namedConfig
-	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomain) {
+	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Connections, s.Mesh.TrustDomains()) {
 		pr, to, ok := authorizerOf(s, p, a.Provider)
 		if !ok || !pr.GRPC {
 			out = append(out, namedConfig{tcpRBACFilter, toAny(&networkrbacv3.RBAC{Rules: a.Rules, StatPrefix: "tcp."})})

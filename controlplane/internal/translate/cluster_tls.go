@@ -59,6 +59,7 @@ func (in *clusterInput) mutual(sans []string, sni string) *tlsv3.UpstreamTlsCont
 				sans = append(sans, s)
 			}
 		}
+		sans = in.mesh.WithAliases(sans)
 	}
 	if sni == "" {
 		sni = sniName(in.port.Number, in.subsetName(), in.svc.Host)

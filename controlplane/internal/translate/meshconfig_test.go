@@ -126,6 +126,8 @@ func TestMeshConfig(t *testing.T) {
 		{"pathNormalization: {normalization: NONE}", "sidecar listeners", "normalizePath: false"},
 		{"pathNormalization: {normalization: MERGE_SLASHES}", "gateway listeners", "mergeSlashes: true"},
 		{"pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}", "sidecar listeners", "pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD"},
+		{"trustDomainAliases: [old.example]", "sidecar listeners", "prefix: spiffe://old.example/"},
+		{"trustDomainAliases: [old.example]", "sidecar clusters", "exact: spiffe://old.example/ns/shop/sa/web"},
 		{"meshMTLS: {minProtocolVersion: TLSV1_3}", "sidecar listeners", "tlsMinimumProtocolVersion: TLSv1_3"},
 		{"meshMTLS: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "sidecar listeners", "- ECDHE-RSA-AES256-GCM-SHA384"},
 		{"tlsDefaults: {ecdhCurves: [P-256]}", "gateway listeners", "ecdhCurves:\n"},
@@ -239,7 +241,9 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultProviders: {tracing: [z]}":                                                                          "defaultProviders.tracing[0]: there is no provider \"z\"",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1}}]\ndefaultProviders: {accessLogging: [z]}": "defaultProviders.accessLogging[0]: provider \"z\" is not for that",
 		"defaultConfig: {tracing: {zipkin: {address: z}}}":                                                          "defaultConfig.tracing.zipkin.address: \"z\" is not HOST:PORT",
-		"trustDomain: other": "trustDomain: has no effect yet",
+		"trustDomain: other":         "trustDomain: has no effect yet",
+		"trustDomainAliases: [a, A]": "trustDomainAliases[1]: trust domain \"A\" has the character 'A'",
+		"trustDomainAliases: [\"\"]": "trustDomainAliases[0]: trust domain is empty",
 	} {
 		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
 		text := ""

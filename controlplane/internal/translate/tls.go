@@ -99,5 +99,9 @@ func inboundTLS(mesh *model.Mesh, alpn []string) *corev3.TransportSocket {
 
 // meshMembers matches every identity of the mesh.
 func meshMembers(mesh *model.Mesh) []*matcherv3.StringMatcher {
-	return []*matcherv3.StringMatcher{stringmatch.Prefix("spiffe://" + mesh.TrustDomain + "/")}
+	var out []*matcherv3.StringMatcher
+	for _, d := range mesh.TrustDomains() {
+		out = append(out, stringmatch.Prefix("spiffe://"+d+"/"))
+	}
+	return out
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/agent"
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 	"github.com/lateen-mesh/lateen/test/internal/testnet"
 )
 
@@ -99,8 +100,11 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 
 // tls is the row's client, for host.
 func (p place) tls(t *testing.T, r *Row, host string) (*tls.Config, error) {
-	return p.w.table.certs.tlsConfig(r, host, func(namespace, account string) (tls.Certificate, error) {
-		id, err := agent.Join(t.Context(), p.w.joins(t, namespace, account))
+	return p.w.table.certs.tlsConfig(r, host, func(who spiffe.ID) (tls.Certificate, error) {
+		if who.TrustDomain != spiffe.DefaultTrustDomain {
+			return p.w.table.certs.ofAnotherDomain(p.w.ca, who)
+		}
+		id, err := agent.Join(t.Context(), p.w.joins(t, who.Namespace, who.ServiceAccount))
 		if err != nil {
 			return tls.Certificate{}, err
 		}

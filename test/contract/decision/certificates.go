@@ -21,6 +21,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // Certificate is one that a table needs: of a server that a gateway shows, or of a client.
@@ -248,7 +250,7 @@ func (c *certificates) remove() error { return os.RemoveAll(c.dir) }
 // ClientTLS is how a row's client speaks TLS.
 type ClientTLS struct {
 	SNI    string   `json:"sni"`    // default: the host of the request
-	As     string   `json:"as"`     // the certificate that it shows; "mesh": one of the mesh, of namespace default; "mesh NAMESPACE/ACCOUNT"
+	As     string   `json:"as"`     // the certificate that it shows; "mesh": one of the mesh, of namespace default; "mesh NAMESPACE/ACCOUNT", "mesh TRUST-DOMAIN/NAMESPACE/ACCOUNT"
 	Trusts string   `json:"trusts"` // the authority that it trusts; default: it takes any certificate
 	Offers []string `json:"offers"` // by ALPN
 	Min    string   `json:"min"`    // "1.0" to "1.3"
@@ -268,7 +270,7 @@ func (c *ClientTLS) UnmarshalJSON(b []byte) error {
 var tlsVersions = map[string]uint16{"": 0, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // tlsConfig is a row's client for host; mesh makes its certificate when it is one of the mesh.
-func (c *certificates) tlsConfig(r *Row, host string, mesh func(namespace, account string) (tls.Certificate, error)) (*tls.Config, error) {
+func (c *certificates) tlsConfig(r *Row, host string, mesh func(spiffe.ID) (tls.Certificate, error)) (*tls.Config, error) {
 	t := r.TLS
 	if t == nil {
 		t = &ClientTLS{}
@@ -309,17 +311,45 @@ func (c *certificates) tlsConfig(r *Row, host string, mesh func(namespace, accou
 	if i, known := c.issued[t.As]; known {
 		cert, err = i.tls()
 	} else if who, ok := strings.CutPrefix(t.As, "mesh"); ok {
-		namespace, account, named := strings.Cut(strings.TrimSpace(who), "/")
-		if !named {
-			namespace, account = "default", "default"
-		}
-		cert, err = mesh(namespace, account)
+		cert, err = mesh(member(strings.TrimSpace(who)))
 	} else {
 		err = fmt.Errorf("there is no certificate %q in the head", t.As)
 	}
 	// Shown whatever the server says that it accepts, as a client with one certificate does.
 	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	return out, err
+}
+
+// member is who a certificate of the mesh is of.
+func member(who string) spiffe.ID {
+	id := spiffe.ID{TrustDomain: spiffe.DefaultTrustDomain, Namespace: "default", ServiceAccount: "default"}
+	switch parts := strings.Split(who, "/"); len(parts) {
+	case 2:
+		id.Namespace, id.ServiceAccount = parts[0], parts[1]
+	case 3:
+		id.TrustDomain, id.Namespace, id.ServiceAccount = parts[0], parts[1], parts[2]
+	}
+	return id
+}
+
+// meshAuthority is the name of the mesh's own authority.
+const meshAuthority = "the mesh's"
+
+// ofAnotherDomain is signed by the mesh's authority, whose files are in dir, for an identity that it would not sign when asked.
+func (c *certificates) ofAnotherDomain(dir string, id spiffe.ID) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem"))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return tls.Certificate{}, fmt.Errorf("the mesh's authority has a key of type %T", pair.PrivateKey)
+	}
+	c.authorities[meshAuthority] = &authority{cert: pair.Leaf, key: key}
+	if err := c.issue(Certificate{Name: id.String(), By: meshAuthority}); err != nil {
+		return tls.Certificate{}, err
+	}
+	return c.issued[id.String()].tls()
 }
 
 func suite(name string) uint16 {
