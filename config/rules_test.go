@@ -318,8 +318,11 @@ func TestPolicyRules(t *testing.T) {
 		{"operation port", "spec: {rules: [{to: [{operation: {ports: ['http']}}]}]}", "spec.rules[0].to[0].operation.ports[0]: not a port"},
 		{"condition", "spec: {rules: [{when: [{key: source.ipp, values: [a]}]}]}", "spec.rules[0].when[0].key: did you mean source.ip?"},
 		{"selector and target", "spec: {selector: {matchLabels: {a: b}}, targetRefs: [{kind: Gateway, name: g, group: gateway.networking.k8s.io}]}", "spec.selector: either selector or targetRefs"},
+		{"target elsewhere", "spec: {targetRefs: [{kind: Gateway, name: g, group: gateway.networking.k8s.io, namespace: other}]}", "spec.targetRefs[0].namespace: cannot be meant"},
+		{"one target elsewhere", "spec: {targetRef: {kind: Gateway, name: g, group: gateway.networking.k8s.io, namespace: other}}", "spec.targetRef.namespace: cannot be meant"},
 	})
 	checkRules(t, "apiVersion: security.istio.io/v1\nkind: RequestAuthentication", []rule{
+		{"target elsewhere", "spec: {targetRefs: [{kind: Gateway, name: g, group: gateway.networking.k8s.io, namespace: other}]}", "spec.targetRefs[0].namespace: cannot be meant"},
 		{"issuer", "spec: {jwtRules: [{jwksUri: 'https://a/b'}]}", "spec.jwtRules[0].issuer: missing"},
 		{"url", "spec: {jwtRules: [{issuer: a, jwksUri: 'a/b'}]}", "spec.jwtRules[0].jwksUri: not an http or https URL"},
 	})

@@ -1,6 +1,6 @@
 // Package controlplane turns what users write into what proxies are served, and gives workloads their certificates.
 //
-// It is the wiring of the path (a) in DESIGN.md: config store and registries deliver changes; pipeline.go gathers them for a moment and makes
+// It is the wiring of the path (a) in DESIGN.md: config store, registries and issuers of tokens deliver changes; pipeline.go gathers them for a moment and makes
 // the next snapshot; xdscache makes it resources; xdsserver sends them in order; ca signs; debug shows it all. listen.go opens the three
 // listeners. No logic of the mesh itself lives here.
 //
@@ -24,6 +24,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
+	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
@@ -82,6 +83,7 @@ type ControlPlane struct {
 	registry *file.Store // nil without WorkloadsDir
 	others   []registry
 	members  *autoregistration.Registrar
+	issuers  *oidc.Resolver
 	pipeline *pipeline
 	xds      *xdsserver.Server
 	debug    *debug.Server
@@ -133,7 +135,8 @@ func New(cfg Config) (*ControlPlane, error) {
 		builder.TrimGateways()
 	}
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
-	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways)
+	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
@@ -210,6 +213,9 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 			return r.Run(ctx, func(d watch.Delta) { c.pipeline.add(ctx, sourced{source: r.Name(), delta: d}) })
 		})
 	}
+	g.Go("issuers of tokens", func(ctx context.Context) error {
+		return c.issuers.Run(ctx, func(known map[string]oidc.Answer) { c.pipeline.add(ctx, sourced{source: "oidc", issuers: known}) })
+	})
 	g.Go("push", func(ctx context.Context) error {
 		return c.pipeline.run(ctx, waiting, c.loaded, func(v served) {
 			c.xds.Push(v)

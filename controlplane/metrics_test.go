@@ -132,8 +132,6 @@ var istiodMetrics = map[string]string{
 	"webhook_patch_retries_total":                            webhook,
 	"pilot_conflict_outbound_listener_http_over_current_tcp": "requests and bytes share a listener, which tells them apart: they cannot be in conflict. Istio has dropped it too",
 	"pilot_conflict_outbound_listener_tcp_over_current_http": "requests and bytes share a listener, which tells them apart: they cannot be in conflict. Istio has dropped it too",
-	"pilot_jwks_resolver_network_fetch_fail_total":           "there is no RequestAuthentication yet",
-	"pilot_jwks_resolver_network_fetch_success_total":        "there is no RequestAuthentication yet",
 	"pilot_sds_certificate_errors_total":                     "certificates of gateways are read with the other objects, not when a proxy asks: /debug/errors names those that cannot be used",
 	"pilot_total_rejected_configs":                           "it counts one conflict again in each push; /debug/errors names what does not count",
 	"pilot_xds_delayed_push_timeouts_total":                  "nothing is pushed before it is acknowledged, so there is nothing to time out. Istio has dropped it too",

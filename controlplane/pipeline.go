@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
@@ -31,7 +32,11 @@ type served struct{ *xdscache.View }
 
 var _ xdsserver.View = served{}
 
-// pipeline turns batches of the stores and deltas of the registries into views, one after the other.
+// issuerPatience is how long proxies wait at the start for issuers of tokens to say where their keys are. Without it every start would take the keys away
+// from proxies that have them.
+const issuerPatience = 6 * time.Second
+
+// pipeline turns batches of the stores, deltas of the registries and answers of issuers into views, one after the other.
 type pipeline struct {
 	log      *slog.Logger
 	cache    *xdscache.Cache
@@ -39,7 +44,9 @@ type pipeline struct {
 	gateways *gatewayapi.Translator
 	view     atomic.Pointer[xdscache.View]
 	incoming chan sourced
-	metrics  pipelineMetrics
+	// follow is told which issuers have to say where their keys are. It does not wait.
+	follow  func(issuers []string)
+	metrics pipelineMetrics
 
 	mu           sync.Mutex        // guards what the debug pages read
 	taken        map[string]uint64 // by source, the number of the last batch that the view has
@@ -48,15 +55,17 @@ type pipeline struct {
 	meshProblems []snapshot.Problem
 }
 
-// sourced is a store's batch or a registry's delta, and where it came from.
+// sourced is a store's batch, a registry's delta or what is known of issuers, and where it came from.
 type sourced struct {
 	source string
 	batch  file.Batch
 	delta  watch.Delta
+	// issuers are all of which something is known; nil: it is not about them.
+	issuers map[string]oidc.Answer
 }
 
-func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator) *pipeline {
-	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), metrics: newPipelineMetrics(reg),
+func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, follow func([]string)) *pipeline {
+	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
@@ -70,13 +79,15 @@ func (p *pipeline) add(ctx context.Context, s sourced) {
 	}
 }
 
-// run makes views until ctx ends. The first is made when each of the sources has delivered; loaded is closed then.
+// run makes views until ctx ends. The first is made when each of the sources has delivered; loaded is closed then, or when the issuers that it asks for
+// have been asked.
 func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{}, push func(served)) error {
 	var pending []sourced
 	heard := map[string]bool{}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var first time.Time
+	var patience <-chan time.Time // until loaded is closed all the same
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,8 +97,14 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 				first = time.Now()
 			}
 			pending = append(pending, s)
-			heard[s.source] = true
+			if s.issuers == nil {
+				heard[s.source] = true
+			}
 			timer.Reset(max(0, min(debounceQuiet, debounceMax-time.Since(first))))
+			continue
+		case <-patience:
+			close(loaded)
+			loaded, patience = nil, nil
 			continue
 		case <-timer.C:
 		}
@@ -99,9 +116,15 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 		p.update(pending, push)
 		p.took(pending)
 		pending = nil
-		if loaded != nil {
+		issuers, known := p.builder.Issuers()
+		p.follow(issuers)
+		switch {
+		case loaded == nil:
+		case known:
 			close(loaded)
-			loaded = nil
+			loaded, patience = nil, nil
+		case patience == nil:
+			patience = time.After(issuerPatience)
 		}
 	}
 }
@@ -125,6 +148,16 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 				snap, change = p.builder.SetMesh(mesh)
 				total.Merge(change)
 			}
+		}
+		if s.issuers != nil {
+			p.flush(&events, total)
+			known := map[string]snapshot.Issuer{}
+			for issuer, a := range s.issuers {
+				known[issuer] = snapshot.Issuer(a)
+			}
+			var change *model.Change
+			snap, change = p.builder.SetIssuers(known)
+			total.Merge(change)
 		}
 		p.gateways.Note(s.batch.Changed, s.batch.Deleted)
 		for _, o := range s.batch.Changed {

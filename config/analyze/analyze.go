@@ -123,6 +123,7 @@ func Set(s *config.Set, opts Options) []Message {
 	}
 	a.gatewayConflicts()
 	a.gatewayAPI()
+	a.targets()
 	for _, o := range s.List(schema.DestinationRule) {
 		a.destinationRule(o)
 	}

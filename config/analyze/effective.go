@@ -82,13 +82,13 @@ var effective = map[*schema.Kind][]string{
 	},
 	schema.ProxyConfig: {"selector", "concurrency", "environmentVariables"},
 	schema.AuthorizationPolicy: {
-		"selector", "action", "provider",
+		"selector", "targetRef", "targetRefs", "action", "provider",
 		"rules.from.source.principals", "rules.from.source.notPrincipals", "rules.from.source.namespaces", "rules.from.source.notNamespaces",
 		"rules.from.source.serviceAccounts", "rules.from.source.notServiceAccounts", "rules.from.source.trustDomains", "rules.from.source.notTrustDomains",
 		"rules.from.source.ipBlocks", "rules.from.source.notIpBlocks", "rules.from.source.remoteIpBlocks", "rules.from.source.notRemoteIpBlocks",
 		"rules.from.source.requestPrincipals", "rules.from.source.notRequestPrincipals", "rules.to", "rules.when",
 	},
-	schema.RequestAuthentication: {"selector", "jwtRules"},
+	schema.RequestAuthentication: {"selector", "targetRef", "targetRefs", "jwtRules"},
 	schema.PeerAuthentication:    {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
 		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",

@@ -5,9 +5,6 @@ import "github.com/lateen-mesh/lateen/config/schema"
 // noEffectYet is said of a field without a reason: it belongs to what is being built.
 const noEffectYet = "has no effect yet"
 
-// noTarget is said of policies that would otherwise be for all workloads.
-const noTarget = "has no effect yet, and the policy concerns no workload: targets belong to a later stage; select the workloads by selector"
-
 // reasons say of fields that are not effective why, and what to do instead. As in effective an entry stands for all below it, and "field=VALUE" for a value.
 var reasons = map[*schema.Kind]map[string]string{
 	schema.WorkloadGroup: {
@@ -18,8 +15,6 @@ var reasons = map[*schema.Kind]map[string]string{
 		"servers.defaultEndpoint":                    "has no effect, as in Istio: route to the endpoint by a VirtualService and a ServiceEntry",
 		"servers.tls.tlsCertificates.caCertificates": "has no effect, as in Istio: one authority is for the whole server; write tls.caCertificates",
 	},
-	schema.AuthorizationPolicy:   {"targetRef": noTarget, "targetRefs": noTarget},
-	schema.RequestAuthentication: {"targetRef": noTarget, "targetRefs": noTarget},
 	schema.Telemetry: {
 		"targetRef":            "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
 		"targetRefs":           "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",

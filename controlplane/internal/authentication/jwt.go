@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	security "istio.io/api/security/v1beta1"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -26,11 +25,15 @@ const (
 	fetchRetries        = 2
 )
 
+// undiscovered stands for the URI of keys while an issuer has not said it (RFC 2606, section 2). Proxies are told that they could not fetch the keys, which
+// their answers say, and not that the tokens are bad.
+const undiscovered = "http://undiscovered.invalid/"
+
 // spaced are the claims whose values are lists written with spaces (RFC 8693, section 4.2), as in Istio.
 var spaced = []string{"scope", "permission"}
 
 // Config makes the filter's configuration of a workload's policies; nil when they have no rules. cluster names the cluster by which a key server's URI is
-// fetched. reroute has claims count for routes.
+// fetched, and for "" one that leads nowhere. reroute has claims count for routes.
 func Config(policies []*model.RequestAuthentication, cluster func(uri string) string, reroute bool) *jwtv3.JwtAuthentication {
 	out := &jwtv3.JwtAuthentication{Providers: map[string]*jwtv3.JwtProvider{}, BypassCorsPreflight: true}
 	var any, each []*jwtv3.JwtRequirement
@@ -66,7 +69,7 @@ func anyOf(list ...*jwtv3.JwtRequirement) *jwtv3.JwtRequirement {
 	return &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: &jwtv3.JwtRequirementOrList{Requirements: list}}}
 }
 
-func provider(r *security.JWTRule, cluster func(uri string) string, reroute bool) *jwtv3.JwtProvider {
+func provider(r model.TokenRule, cluster func(uri string) string, reroute bool) *jwtv3.JwtProvider {
 	out := &jwtv3.JwtProvider{
 		Issuer: r.GetIssuer(), Audiences: r.GetAudiences(), Forward: r.GetForwardOriginalToken(), ForwardPayloadHeader: r.GetOutputPayloadToHeader(),
 		PayloadInMetadata: Payload, JwtCacheConfig: &jwtv3.JwtCacheConfig{}, ClearRouteCache: reroute, FromParams: r.GetFromParams(), FromCookies: r.GetFromCookies(),
@@ -78,18 +81,22 @@ func provider(r *security.JWTRule, cluster func(uri string) string, reroute bool
 	for _, c := range r.GetOutputClaimToHeaders() {
 		out.ClaimToHeaders = append(out.ClaimToHeaders, &jwtv3.JwtClaimToHeader{HeaderName: c.GetHeader(), ClaimName: c.GetClaim()})
 	}
-	if r.GetJwks() == "" && r.GetJwksUri() != "" {
+	if uri := r.GetJwksUri(); r.GetJwks() == "" && (uri != "" || r.Discovered) {
+		fetch := &jwtv3.JwksAsyncFetch{FastListener: true}
+		if uri == "" {
+			uri, fetch.FailedRefetchDuration = undiscovered, &durationpb.Duration{Seconds: keysSeconds} // it cannot come about
+		}
 		timeout := r.GetTimeout()
 		if timeout == nil {
 			timeout = &durationpb.Duration{Seconds: defaultFetchSeconds}
 		}
 		out.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: &jwtv3.RemoteJwks{
 			HttpUri: &corev3.HttpUri{
-				Uri: r.GetJwksUri(), HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster(r.GetJwksUri())}, Timeout: timeout,
+				Uri: uri, HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster(r.GetJwksUri())}, Timeout: timeout,
 			},
 			CacheDuration: &durationpb.Duration{Seconds: keysSeconds},
 			// A key server that is away holds up no listener: tokens are refused, and requests without one pass.
-			AsyncFetch:  &jwtv3.JwksAsyncFetch{FastListener: true},
+			AsyncFetch:  fetch,
 			RetryPolicy: &corev3.RetryPolicy{NumRetries: wrapperspb.UInt32(fetchRetries)},
 		}}
 		return out

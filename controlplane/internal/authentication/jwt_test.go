@@ -22,31 +22,38 @@ func TestNobodysKey(t *testing.T) {
 	if _, err := set.Keys[0].Key.(*ecdsa.PublicKey).ECDH(); err != nil {
 		t.Errorf("not a point of the curve: %v", err)
 	}
-	cfg := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{{Issuer: "a"}}}}, func(string) string { return "" }, false)
+	cfg := Config([]*model.RequestAuthentication{{Rules: []model.TokenRule{{JWTRule: &security.JWTRule{Issuer: "a"}}}}}, func(string) string { return "" }, false)
 	if got := cfg.Providers["origins-0"].GetLocalJwks().GetInlineString(); got != nobody() {
 		t.Errorf("without keys: %s", got)
 	}
 }
 
 func TestConfig(t *testing.T) {
-	rule := func(issuer string) *security.JWTRule { return &security.JWTRule{Issuer: issuer, Jwks: "{}"} }
+	rule := func(issuer string) model.TokenRule {
+		return model.TokenRule{JWTRule: &security.JWTRule{Issuer: issuer, Jwks: "{}"}}
+	}
 	cluster := func(string) string { return "c" }
 	if got := Config([]*model.RequestAuthentication{{}}, cluster, false); got != nil {
 		t.Errorf("a policy without rules: %v", got)
 	}
-	one := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{rule("a")}}}, cluster, false)
+	one := Config([]*model.RequestAuthentication{{Rules: []model.TokenRule{rule("a")}}}, cluster, false)
 	if got := len(one.Rules[0].GetRequires().GetRequiresAny().GetRequirements()); got != 2 {
 		t.Errorf("of one issuer %d requirements, want it or no token", got)
 	}
 	// Of two issuers: the one, the other, or of both that each has a good token or none.
-	two := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{rule("a")}}, {Rules: []*security.JWTRule{rule("b")}}}, cluster, true)
+	two := Config([]*model.RequestAuthentication{{Rules: []model.TokenRule{rule("a")}}, {Rules: []model.TokenRule{rule("b")}}}, cluster, true)
 	any := two.Rules[0].GetRequires().GetRequiresAny().GetRequirements()
 	if len(any) != 3 || any[0].GetProviderName() != "origins-0" || any[1].GetProviderName() != "origins-1" || len(any[2].GetRequiresAll().GetRequirements()) != 2 {
 		t.Errorf("of two issuers: %v", two.Rules[0])
 	}
-	told := Config([]*model.RequestAuthentication{{Rules: []*security.JWTRule{{Issuer: "a", Jwks: "{}", OutputPayloadToHeader: "x-payload"}}}}, cluster, false)
+	told := Config([]*model.RequestAuthentication{{Rules: []model.TokenRule{{JWTRule: &security.JWTRule{Issuer: "a", Jwks: "{}", OutputPayloadToHeader: "x-payload"}}}}}, cluster, false)
 	if p := told.Providers["origins-0"]; p.ForwardPayloadHeader != "x-payload" || p.Forward || p.ClearRouteCache {
 		t.Errorf("of a payload in a header: %v", p)
+	}
+	// An issuer that has not said where its keys are is one whose keys cannot be fetched, and none whose tokens are bad.
+	unknown := Config([]*model.RequestAuthentication{{Rules: []model.TokenRule{{JWTRule: &security.JWTRule{Issuer: "https://a"}, Discovered: true}}}}, cluster, false)
+	if p := unknown.Providers["origins-0"]; p.GetLocalJwks() != nil || p.GetRemoteJwks().GetHttpUri().GetCluster() != "c" || !p.GetRemoteJwks().GetAsyncFetch().GetFastListener() {
+		t.Errorf("of an issuer that is not known yet: %v", p)
 	}
 	if !two.Providers["origins-1"].ClearRouteCache {
 		t.Error("routes do not follow claims at a gateway")

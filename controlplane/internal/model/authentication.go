@@ -12,18 +12,25 @@ import (
 type RequestAuthentication struct {
 	Namespace string
 	Name      string
-	Selector  map[string]string // nil: the namespace; in the root namespace: the mesh
-	// Rules are as the object has them and must not be changed.
-	Rules   []*security.JWTRule
+	Attachment
+	Rules   []TokenRule
 	Created time.Time
 	Origin  Origin
 	Rev     uint64
 }
 
+// TokenRule says of one issuer which of its tokens are good. The message is as the object has it and must not be changed, but for keys: at most one of
+// Jwks and JwksUri is set, and with neither no token is good.
+type TokenRule struct {
+	*security.JWTRule
+	// Discovered: JwksUri is what the issuer itself says, "" while it has not said it.
+	Discovered bool
+}
+
 // RequestAuthenticationsFor returns the policies of a workload: the mesh's, those of its namespace, and those that select it, by namespace and name.
 func (s *Snapshot) RequestAuthenticationsFor(ns string, labels map[string]string) []*RequestAuthentication {
-	return policiesFor(s, s.RequestAuthentications, ns, labels, func(p *RequestAuthentication) (map[string]string, string) {
-		return p.Selector, p.Namespace + "/" + p.Name
+	return policiesFor(s, s.RequestAuthentications, ns, labels, func(p *RequestAuthentication) (*Attachment, string, string) {
+		return &p.Attachment, p.Namespace, p.Name
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 type AuthorizationPolicy struct {
 	Namespace string
 	Name      string
-	Selector  map[string]string // nil: the namespace; in the root namespace: the mesh
-	Action    security.AuthorizationPolicy_Action
+	Attachment
+	Action security.AuthorizationPolicy_Action
 	// Rules are as the object has them and must not be changed. None: the policy matches nothing.
 	Rules []*security.Rule
 	// Provider is whom action CUSTOM asks, by the name of an extensionProvider of the mesh.
@@ -51,17 +51,17 @@ type AuthorizerBody struct {
 
 // AuthorizationsFor returns the policies of a workload: the mesh's, those of its namespace, and those that select it, by namespace and name.
 func (s *Snapshot) AuthorizationsFor(ns string, labels map[string]string) []*AuthorizationPolicy {
-	return policiesFor(s, s.AuthorizationPolicies, ns, labels, func(p *AuthorizationPolicy) (map[string]string, string) {
-		return p.Selector, p.Namespace + "/" + p.Name
+	return policiesFor(s, s.AuthorizationPolicies, ns, labels, func(p *AuthorizationPolicy) (*Attachment, string, string) {
+		return &p.Attachment, p.Namespace, p.Name
 	})
 }
 
 // policiesFor finds the policies of a kind for a workload, all of which count, in the order of their keys.
-func policiesFor[P any](s *Snapshot, t Table[P], ns string, labels map[string]string, of func(P) (selector map[string]string, key string)) []P {
+func policiesFor[P any](s *Snapshot, t Table[P], ns string, labels map[string]string, of func(P) (at *Attachment, namespace, name string)) []P {
 	var out []P
 	add := func(namespace string) {
 		for _, p := range t.Prefix(namespace + "/") {
-			if selector, _ := of(p); selector == nil || LabelsMatch(selector, labels) {
+			if at, namespace, _ := of(p); at.attaches(namespace, ns, labels) {
 				out = append(out, p)
 			}
 		}
@@ -71,9 +71,9 @@ func policiesFor[P any](s *Snapshot, t Table[P], ns string, labels map[string]st
 		add(ns)
 	}
 	sort.SliceStable(out, func(i, j int) bool {
-		_, a := of(out[i])
-		_, b := of(out[j])
-		return a < b
+		_, a, first := of(out[i])
+		_, b, second := of(out[j])
+		return a+"/"+first < b+"/"+second
 	})
 	return out
 }

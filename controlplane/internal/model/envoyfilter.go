@@ -16,15 +16,11 @@ type EnvoyFilter struct {
 	Namespace string
 	Name      string
 	Priority  int32
-	// Selector are the labels of proxies that are meant; nil: all of the namespace, in the root namespace of the mesh.
-	Selector map[string]string
-	// Targeted: the object has targetRefs. Only the proxies of the named Gateways (of the Gateway API) are meant then.
-	Targeted bool
-	Gateways []string
-	Patches  []*EnvoyPatch
-	Created  time.Time
-	Origin   Origin
-	Rev      uint64
+	Attachment
+	Patches []*EnvoyPatch
+	Created time.Time
+	Origin  Origin
+	Rev     uint64
 }
 
 // EnvoyPatch is one of spec.configPatches.
@@ -41,17 +37,6 @@ type EnvoyPatch struct {
 
 // Key is "namespace/name".
 func (f *EnvoyFilter) Key() string { return f.Namespace + "/" + f.Name }
-
-// GatewayNameLabel names the Gateway of the Gateway API that a proxy stands for.
-const GatewayNameLabel = "gateway.networking.k8s.io/gateway-name"
-
-// selects reports whether the object is for a proxy that sees its namespace.
-func (f *EnvoyFilter) selects(p *Proxy) bool {
-	if f.Targeted {
-		return f.Namespace == p.Namespace && slices.Contains(f.Gateways, p.Labels[GatewayNameLabel])
-	}
-	return LabelsMatch(f.Selector, p.Labels)
-}
 
 // Concerns reports whether a patch can match anything of a proxy: by the proxy's kind, version and metadata.
 func (e *EnvoyPatch) Concerns(p *Proxy) bool {
@@ -103,7 +88,7 @@ func (s *Snapshot) EnvoyFiltersFor(p *Proxy) []*EnvoyFilter {
 func (s *Snapshot) envoyFiltersIn(ns string, p *Proxy) []*EnvoyFilter {
 	var out []*EnvoyFilter
 	for _, f := range s.EnvoyFilters.Prefix(ns + "/") {
-		if f.selects(p) {
+		if f.attaches(f.Namespace, p.Namespace, p.Labels) {
 			out = append(out, f)
 		}
 	}

@@ -13,15 +13,11 @@ import (
 // https://istio.io/latest/docs/tasks/security/authorization/authz-dry-run/
 const dryRunAnnotation = "istio.io/dry-run"
 
-// authorizationPolicy converts a policy; nil when it concerns no workload here, which p says.
+// authorizationPolicy converts a policy.
 func (b *Builder) authorizationPolicy(o object, a *security.AuthorizationPolicy, p *problems) *model.AuthorizationPolicy {
-	if a.TargetRef != nil || len(a.TargetRefs) > 0 {
-		p.add("spec.targetRefs", "is not supported yet; the policy concerns no workload. Use selector")
-		return nil
-	}
-	out := &model.AuthorizationPolicy{Namespace: o.Namespace, Name: o.Name, Action: a.Action, Created: o.Created, Origin: o.origin()}
-	if len(a.Selector.GetMatchLabels()) > 0 {
-		out.Selector = cloneMap(a.Selector.MatchLabels)
+	out := &model.AuthorizationPolicy{
+		Namespace: o.Namespace, Name: o.Name, Action: a.Action, Created: o.Created, Origin: o.origin(),
+		Attachment: attachment(a.GetSelector().GetMatchLabels(), a.GetTargetRef(), a.GetTargetRefs(), p),
 	}
 	if a.Action == security.AuthorizationPolicy_CUSTOM {
 		out.Provider = a.GetProvider().GetName()

@@ -44,6 +44,8 @@ type Builder struct {
 	groups      *collection[model.WorkloadGroup]
 	configs     *collection[model.ProxyConfig]
 
+	// issuers is what is known of those that RequestAuthentications ask for; never changed in place.
+	issuers    map[string]Issuer
 	registered registrations
 	labels     labelIndex
 	vips       vips
@@ -289,7 +291,7 @@ func (b *Builder) convert(e Event, ch *model.Change) {
 	case "RequestAuthentication":
 		var v *model.RequestAuthentication
 		if spec, ok := specOf[security.RequestAuthentication](e); ok {
-			v = requestAuthentication(o, spec, p)
+			v = b.requestAuthentication(o, spec, p)
 		}
 		b.tokens.set(path, owner, v)
 	case "AuthorizationPolicy":

@@ -13,17 +13,8 @@ import (
 // envoyFilter converts an EnvoyFilter. A patch that cannot do anything is left out, by name: validation lets those pass that Istio lets pass.
 func envoyFilter(o object, spec *networking.EnvoyFilter, p *problems) *model.EnvoyFilter {
 	out := &model.EnvoyFilter{
-		Namespace: o.Namespace, Name: o.Name, Priority: spec.GetPriority(), Created: o.Created, Origin: o.origin(), Targeted: len(spec.GetTargetRefs()) > 0,
-	}
-	if len(spec.GetWorkloadSelector().GetLabels()) > 0 {
-		out.Selector = cloneMap(spec.WorkloadSelector.Labels)
-	}
-	for i, ref := range spec.GetTargetRefs() {
-		if ref.GetKind() == "Gateway" && ref.GetGroup() == "gateway.networking.k8s.io" {
-			out.Gateways = append(out.Gateways, ref.GetName())
-			continue
-		}
-		p.add(indexed("spec.targetRefs", i), "only Gateways of gateway.networking.k8s.io can be meant: there are no waypoints; it has no effect")
+		Namespace: o.Namespace, Name: o.Name, Priority: spec.GetPriority(), Created: o.Created, Origin: o.origin(),
+		Attachment: attachment(spec.GetWorkloadSelector().GetLabels(), nil, spec.GetTargetRefs(), p),
 	}
 	for i, cp := range spec.GetConfigPatches() {
 		field := indexed("spec.configPatches", i)

@@ -39,11 +39,11 @@ type keyServer struct {
 	tls     bool
 }
 
-// keyServerOf is the server of a jwksUri, which is checked. One that speaks plaintext may be a service of the mesh, and then goes by its cluster, with what
+// keyServerOf is the server of a jwksUri, which is checked; "", which is not known yet, leads nowhere. One that speaks plaintext may be a service of the mesh, and then goes by its cluster, with what
 // the mesh does for it. One that speaks TLS itself does not: its certificate is the public's.
 func keyServerOf(s *model.Snapshot, p *model.Proxy, uri string) keyServer {
 	u, err := url.Parse(uri)
-	if err != nil {
+	if err != nil || u.Hostname() == "" {
 		return keyServer{cluster: BlackHoleCluster}
 	}
 	k := keyServer{host: u.Hostname(), port: 80, tls: u.Scheme == "https"}

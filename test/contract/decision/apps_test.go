@@ -96,7 +96,7 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 				if err != nil {
 					t.Fatalf("%s: %v", a.Name, err)
 				}
-				serve(t, l, a.Name, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, keys) })
+				serve(t, l, a.Name, issuer(keys))
 			case "authorizer":
 				serveAuthorizer(t, l)
 			case "tls":
@@ -135,6 +135,17 @@ func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, name)
 	})
+}
+
+// issuer answers with a key set, but where issuers have their discovery documents with one that says where the keys are.
+func issuer(keys string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
+			fmt.Fprintf(w, `{"issuer": "http://%s", "jwks_uri": "http://%s/keys"}`, r.Host, r.Host)
+			return
+		}
+		fmt.Fprint(w, keys)
+	}
 }
 
 func serve(t *testing.T, l net.Listener, name string, handler http.HandlerFunc) {
