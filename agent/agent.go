@@ -25,10 +25,11 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	s := newSecrets()
 	if cfg.signer == nil {
-		cfg.signer = newCAClient(cfg)
+		cfg.signer = newCAClient(cfg, s)
 	}
-	return &Agent{cfg: cfg, secrets: newSecrets()}, nil
+	return &Agent{cfg: cfg, secrets: s}, nil
 }
 
 // Run gets a certificate, then runs the proxy and keeps the certificate fresh, until ctx ends or the proxy fails. While the control
@@ -72,14 +73,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go("keep the names of the mesh", n.run)
 		n.await(ctx)
 	}
+	node, err := cfg.node()
+	if err != nil {
+		g.Stop()
+		return errors.Join(err, g.Wait())
+	}
+	rep := newReporter(cfg, a.secrets, node)
+	g.Go("keep the stream of the agent", rep.run)
 	if cfg.Group != "" || cfg.Probe != nil {
-		node, err := cfg.node()
-		if err != nil {
-			g.Stop()
-			return errors.Join(err, g.Wait())
-		}
-		rep := newReporter(cfg, a.secrets, node)
-		g.Go("tell the workload's health", rep.run)
 		g.Go("check the workload's health", rep.check)
 	}
 	g.Go("renew the certificate", r.run)
@@ -129,9 +130,10 @@ func Join(ctx context.Context, cfg Config) (*Identity, error) {
 	if err := cfg.identity().Validate(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	s := newSecrets()
 	if cfg.signer == nil {
-		cfg.signer = newCAClient(cfg)
+		cfg.signer = newCAClient(cfg, s)
 	}
-	r := &renewer{cfg: cfg, secrets: newSecrets()}
+	r := &renewer{cfg: cfg, secrets: s}
 	return r.once(ctx, false)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -241,6 +242,49 @@ func TestAgentWaitsForItsCA(t *testing.T) {
 	}
 }
 
+// A CA that is away when the certificate is to be renewed, and for a while after: the proxy keeps what it has, and gets the next one as soon as there is one.
+func TestCAAwayForMoreThanHalfALife(t *testing.T) {
+	ca := startCA(t, 4*time.Second)
+	socket := socketOf(t, runAgent(t, testConfig(t, ca)))
+	stream, err := dialSDS(t, socket).DeltaSecrets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&discoverypb.DeltaDiscoveryRequest{TypeUrl: secretType, ResourceNamesSubscribe: []string{"default"}}); err != nil {
+		t.Fatal(err)
+	}
+	leaf := func() *x509.Certificate {
+		t.Helper()
+		resp, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.GetRemovedResources()) != 0 {
+			t.Errorf("the proxy lost %v", resp.GetRemovedResources())
+		}
+		c := decode(t, resp.GetResources()[0].GetResource())["default"].GetTlsCertificate()
+		pair, err := tls.X509KeyPair(c.GetCertificateChain().GetInlineBytes(), c.GetPrivateKey().GetInlineBytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf
+	}
+	first := leaf()
+	ca.setRefuse(status.Error(codes.Unavailable, "away"))
+	half := first.NotAfter.Add(-2 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); len(ca.requests()) < 3 || time.Now().Before(half.Add(200*time.Millisecond)); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("the agent does not try again")
+		}
+	}
+	ca.setRefuse(nil)
+	if second := leaf(); !time.Now().Before(first.NotAfter) || !second.NotAfter.After(first.NotAfter) {
+		t.Errorf("the next certificate came at %v, and the first ended at %v", time.Now(), first.NotAfter)
+	}
+}
+
 func TestProxysFailureEndsTheAgent(t *testing.T) {
 	cfg := testConfig(t, startCA(t, time.Hour))
 	cfg.RunProxy = func(context.Context, []byte, int) error { return errors.New("port taken") }
@@ -281,8 +325,8 @@ func TestCAMadeAnew(t *testing.T) {
 	cfg.CAAddress = fresh.address
 	cfg.RootCertFile, cfg.TokenFile = fresh.files(t)
 	cfg = cfg.withDefaults()
-	cfg.signer = newCAClient(cfg)
 	r := &renewer{cfg: cfg, secrets: newSecrets()}
+	r.cfg.signer = newCAClient(cfg, r.secrets)
 	r.secrets.set(first)
 	if err := r.obtain(t.Context()); err != nil {
 		t.Fatal(err)
@@ -363,12 +407,12 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		{"another key", issue(catalog, otherKey), "does not fit our key"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := newIdentity(catalog, key, tc.answer, nil); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := newIdentity(catalog, key, tc.answer); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
 	}
-	if _, err := newIdentity(catalog, key, issue(catalog, key), nil); err != nil {
+	if _, err := newIdentity(catalog, key, issue(catalog, key)); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,10 +28,11 @@ type certificateSigner interface {
 // token anew, so that files replaced in the meantime count.
 type caClient struct {
 	address, serverName, rootFile, tokenFile string
+	secrets                                  *secrets
 }
 
-func newCAClient(cfg Config) *caClient {
-	return &caClient{address: cfg.CAAddress, serverName: cfg.ServerName, rootFile: cfg.RootCertFile, tokenFile: cfg.TokenFile}
+func newCAClient(cfg Config, s *secrets) *caClient {
+	return &caClient{address: cfg.CAAddress, serverName: cfg.ServerName, rootFile: cfg.RootCertFile, tokenFile: cfg.TokenFile, secrets: s}
 }
 
 // Sign proves who asks with the current certificate when there is one, else with the join token.
@@ -66,13 +67,18 @@ func (c *caClient) Sign(ctx context.Context, csr []byte, ttl time.Duration, curr
 	return resp.GetCertChain(), nil
 }
 
+// tlsConfig trusts the roots of the file, and those of the mesh as they are known: when a root is replaced, either may be ahead.
 func (c *caClient) tlsConfig() (*tls.Config, error) {
-	pem, err := os.ReadFile(c.rootFile)
-	if err != nil {
-		return nil, fmt.Errorf("the mesh's root certificate: %w", err)
-	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
+	current := c.secrets.current()
+	if current != nil {
+		roots.AppendCertsFromPEM(current.Roots)
+	}
+	pem, err := os.ReadFile(c.rootFile)
+	switch {
+	case err != nil && current == nil:
+		return nil, fmt.Errorf("the mesh's root certificate: %w", err)
+	case err == nil && !roots.AppendCertsFromPEM(pem) && current == nil:
 		return nil, fmt.Errorf("%s holds no PEM certificate", c.rootFile)
 	}
 	return &tls.Config{RootCAs: roots, ServerName: c.serverName, MinVersion: tls.VersionTLS12}, nil

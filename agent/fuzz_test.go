@@ -47,7 +47,7 @@ func FuzzAnswer(f *testing.F) {
 		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	}
 	f.Fuzz(func(t *testing.T, uri string, ours bool, root, other []byte) {
-		if got, err := newIdentity(id, key, []string{string(other), text(root)}, nil); err == nil {
+		if got, err := newIdentity(id, key, []string{string(other), text(root)}); err == nil {
 			t.Fatalf("a certificate out of nothing: %+v", got)
 		}
 		u, err := url.Parse(uri)
@@ -64,7 +64,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		_, rootErr := x509.ParseCertificate(root)
 		want := ours && u.String() == id.URL().String() && rootErr == nil
-		got, err := newIdentity(id, key, []string{text(leaf), text(root)}, nil)
+		got, err := newIdentity(id, key, []string{text(leaf), text(root)})
 		if (err == nil) != want {
 			t.Fatalf("%q, our key %v, root %v: %v", uri, ours, rootErr, err)
 		}

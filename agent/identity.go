@@ -24,6 +24,8 @@ type Identity struct {
 	Chain, Key, Roots []byte
 	// NotBefore and NotAfter bound the leaf's validity.
 	NotBefore, NotAfter time.Time
+
+	issued []byte // the roots that came with the certificate; Roots may have changed since
 }
 
 // certificateRequest makes a new key, ECDSA P-256, and asks for the identity with it. Both are PEM.
@@ -45,34 +47,28 @@ func certificateRequest(id spiffe.ID) (csr, key []byte, err error) {
 	return csr, key, nil
 }
 
-// newIdentity checks what the CA answered: the leaf has to be for our key and our identity. extraRoots are trusted too.
-func newIdentity(want spiffe.ID, key []byte, answer []string, extraRoots []byte) (*Identity, error) {
+// newIdentity checks what the CA answered: the leaf has to be for our key and our identity. As of Istio's, the last element of an answer has the roots.
+// One that has everything in one element, as other authorities' may, has the root at its end.
+func newIdentity(want spiffe.ID, key []byte, answer []string) (*Identity, error) {
 	var certs [][]byte // each one PEM
+	last := 0          // how many the last element has
 	for _, text := range answer {
-		for rest := []byte(text); ; {
-			var block *pem.Block
-			block, rest = pem.Decode(rest)
-			if block == nil {
-				break
-			}
-			certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))
-		}
+		these := splitPEM([]byte(text))
+		certs = append(certs, these...)
+		last = len(these)
 	}
-	if len(certs) < 2 {
+	if len(certs) < 2 || last == 0 {
 		return nil, fmt.Errorf("the certificate authority answered %d certificates, want the leaf and the root at least", len(certs))
 	}
-	root := certs[len(certs)-1]
-	if block, _ := pem.Decode(root); block != nil {
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return nil, fmt.Errorf("the root in the certificate authority's answer: %w", err)
-		}
+	if last == len(certs) {
+		last = 1
 	}
-	id := &Identity{Key: key, Chain: bytes.Join(certs[:len(certs)-1], nil), Roots: root}
-	if !bytes.Contains(extraRoots, root) {
-		id.Roots = append(bytes.Clone(root), extraRoots...)
-	} else {
-		id.Roots = extraRoots
+	chain, roots := certs[:len(certs)-last], certs[len(certs)-last:]
+	if err := checkRoots(roots); err != nil {
+		return nil, fmt.Errorf("the root in the certificate authority's answer: %w", err)
 	}
+	id := &Identity{Key: key, Chain: bytes.Join(chain, nil), Roots: bytes.Join(roots, nil)}
+	id.issued = id.Roots
 	pair, err := tls.X509KeyPair(id.Chain, key)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate authority's answer does not fit our key: %w", err)

@@ -2,11 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"math/rand/v2"
-	"os"
 	"time"
 )
 
@@ -90,11 +86,7 @@ func (r *renewer) once(ctx context.Context, withCertificate bool) (*Identity, er
 	if err != nil {
 		return nil, err
 	}
-	roots, err := os.ReadFile(r.cfg.RootCertFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the mesh's root certificate: %w", err)
-	}
-	return newIdentity(r.cfg.identity(), key, answer, roots)
+	return newIdentity(r.cfg.identity(), key, answer)
 }
 
 // wait reports whether d passed before ctx ended.

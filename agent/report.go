@@ -27,8 +27,8 @@ const (
 // unhealthyCode is that of a workload that is not well, as Istio's agent sends it.
 const unhealthyCode = 500
 
-// reporter asks whether the workload is well and tells the control plane, on a stream of its own beside the proxy's. It tells what has changed, and on a
-// new stream what was told last.
+// reporter keeps the agent's own stream to the control plane, beside the proxy's. On it the agent is told the mesh's roots and its probe, and tells whether
+// the workload is well: what has changed, and on a new stream what was told last.
 type reporter struct {
 	cfg     Config
 	secrets *secrets
@@ -128,7 +128,7 @@ func (r *reporter) saying() *saying {
 
 // run keeps a stream to the control plane until ctx ends.
 func (r *reporter) run(ctx context.Context) error {
-	keep(ctx, r.cfg.Logger, "the workload's health", r.stream)
+	keep(ctx, r.cfg.Logger, "the agent", r.stream)
 	return nil
 }
 
@@ -197,8 +197,12 @@ func streamEnd(err error, ended chan error) error {
 func (r *reporter) take(resp *discoverypb.DiscoveryResponse) *discoverypb.DiscoveryRequest {
 	answer := &discoverypb.DiscoveryRequest{TypeUrl: resp.GetTypeUrl(), VersionInfo: resp.GetVersionInfo(), ResponseNonce: resp.GetNonce()}
 	var probe *health.Probe
+	var roots [][]byte
 	for _, res := range resp.GetResources() {
 		p, err := health.FromProxyConfig(res.GetValue())
+		if err == nil {
+			roots, err = trustBundle(res.GetValue())
+		}
 		if err != nil {
 			r.cfg.Logger.Error("the control plane's configuration of the agent is not valid; the last one stays", "error", err)
 			answer.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: err.Error()}
@@ -206,6 +210,7 @@ func (r *reporter) take(resp *discoverypb.DiscoveryResponse) *discoverypb.Discov
 		}
 		probe = p
 	}
+	r.secrets.trust(roots)
 	select { // of several that nobody has taken up the last counts
 	case <-r.probes:
 	default:

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,15 +34,37 @@ const (
 type secrets struct {
 	mu      sync.Mutex
 	value   *Identity
+	bundle  [][]byte // roots that the control plane has told, each one PEM; nil: none
 	version uint64
 	changed chan struct{} // closed at the next set
 }
 
 func newSecrets() *secrets { return &secrets{changed: make(chan struct{})} }
 
+// set takes a new identity. Its roots are trusted beside those that were told before: which of them is newer cannot be known.
 func (s *secrets) set(id *Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	with := *id
+	with.Roots = joinRoots(id.issued, s.bundle)
+	s.replace(&with)
+}
+
+// trust takes the roots that the control plane tells, each one PEM.
+func (s *secrets) trust(bundle [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bundle = bundle
+	if s.value == nil || len(bundle) == 0 {
+		return
+	}
+	if id := s.value.trusting(bundle); !bytes.Equal(id.Roots, s.value.Roots) {
+		s.replace(id)
+	}
+}
+
+// replace wakes who waits.
+func (s *secrets) replace(id *Identity) {
 	s.value = id
 	s.version++
 	close(s.changed)

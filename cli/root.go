@@ -35,6 +35,7 @@ var commands = []func() *cobra.Command{
 	newProxyStatusCommand,
 	newProxyConfigCommand,
 	newGraphCommand,
+	newRootCACommand,
 	newControlPlaneCommand,
 	newProxyCommand,
 }

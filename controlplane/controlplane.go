@@ -144,7 +144,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	c.debug = debug.New(debug.Options{
 		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Registries: c.registryStatus,
 		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig, ObjectStatus: gateways.Status,
-		Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
+		Authority: func() any { return c.ca.Status() }, Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
 	})
 	return c, nil
 }
@@ -197,7 +197,8 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	}
 	g := lifecycle.NewGroup(ctx)
 	g.Go("registration", c.members.Run)
-	waiting := 1
+	waiting := 2
+	g.Go("certificate authority", func(ctx context.Context) error { return c.ca.Run(ctx, &distributor{cp: c}) })
 	g.Go("config store", func(ctx context.Context) error {
 		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: "config", batch: b}) })
 	})

@@ -55,13 +55,15 @@ type pipeline struct {
 	meshProblems []snapshot.Problem
 }
 
-// sourced is a store's batch, a registry's delta or what is known of issuers, and where it came from.
+// sourced is a store's batch, a registry's delta, what is known of issuers or the authority's roots, and where it came from.
 type sourced struct {
 	source string
 	batch  file.Batch
 	delta  watch.Delta
 	// issuers are all of which something is known; nil: it is not about them.
 	issuers map[string]oidc.Answer
+	// roots are the certificate authority's, each one PEM; nil: it is not about them.
+	roots []string
 }
 
 func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, follow func([]string)) *pipeline {
@@ -157,6 +159,12 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			}
 			var change *model.Change
 			snap, change = p.builder.SetIssuers(known)
+			total.Merge(change)
+		}
+		if s.roots != nil {
+			p.flush(&events, total)
+			var change *model.Change
+			snap, change = p.builder.SetTrust(s.roots)
 			total.Merge(change)
 		}
 		p.gateways.Note(s.batch.Changed, s.batch.Deleted)

@@ -87,10 +87,25 @@ func New(t testing.TB) *Authority {
 	return &Authority{cert, raw, key, 1}
 }
 
+// KeyPEM is the authority's key, PKCS #8.
+func (a *Authority) KeyPEM(t testing.TB) []byte {
+	t.Helper()
+	raw, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
+}
+
 // Sub makes an authority that a has signed.
 func (a *Authority) Sub(t testing.TB, name string) *Authority {
 	t.Helper()
-	key := newKey(t)
+	return a.SubFor(t, newKey(t), name)
+}
+
+// SubFor is Sub for a key.
+func (a *Authority) SubFor(t testing.TB, key crypto.Signer, name string) *Authority {
+	t.Helper()
 	a.serial++
 	tmpl := authority(name)
 	tmpl.SerialNumber = big.NewInt(a.serial)

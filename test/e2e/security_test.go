@@ -28,27 +28,32 @@ import (
 // join makes the test a workload of the mesh, with a join token as `lateen demo` mints them.
 func (m *mesh) join(t *testing.T, serviceAccount string) *agent.Identity {
 	t.Helper()
-	key, err := jointoken.ReadKey(filepath.Join(m.state, "ca"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := jointoken.Mint(key, "istioinaction", serviceAccount, time.Now(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	id, err := agent.Join(ctx, agent.Config{
-		Namespace: "istioinaction", ServiceAccount: serviceAccount, Discovery: m.run.XDSTLS, RootCertFile: filepath.Join(m.state, "ca", "root-cert.pem"), TokenFile: file,
-	})
+	id, err := m.joinIn(t.Context(), t.TempDir(), serviceAccount)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// joinIn is join with a folder for the token.
+func (m *mesh) joinIn(ctx context.Context, dir, serviceAccount string) (*agent.Identity, error) {
+	key, err := jointoken.ReadKey(filepath.Join(m.state, "ca"))
+	if err != nil {
+		return nil, err
+	}
+	token, err := jointoken.Mint(key, "istioinaction", serviceAccount, time.Now(), time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return agent.Join(ctx, agent.Config{
+		Namespace: "istioinaction", ServiceAccount: serviceAccount, Discovery: m.run.XDSTLS, RootCertFile: filepath.Join(m.state, "ca", "root-cert.pem"), TokenFile: file,
+	})
 }
 
 // foreign is a certificate with the name of a workload, signed by another authority.
@@ -186,40 +191,4 @@ func TestIdentityCannotBeChosen(t *testing.T) {
 			t.Errorf("%s: catalog's certificate was given out", name)
 		}
 	}
-}
-
-// Certificates that live five seconds are replaced under load: no request fails, over kept connections or over new ones.
-func TestCertificatesRotate(t *testing.T) {
-	m := secondMesh(t, "SECRET_TTL=5s")
-	m.apply(t, "security/peerauthentication-strict.yaml")
-	address := m.address(t, "catalog-v1-1") + ":3000"
-	eventually(t, settleTime, func() error {
-		if line, err := plaintext(address); err == nil {
-			return fmt.Errorf("plaintext under STRICT: %q", line)
-		}
-		return nil
-	})
-	mine := m.join(t, "webapp").Certificate
-	kept := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 2, 10*time.Millisecond)
-	fresh := startLoad(func() (answer, error) {
-		line, _, err := withCertificate(address, mine)
-		if strings.Contains(line, " 200 ") {
-			return answer{code: 200}, err
-		}
-		return answer{body: line}, err
-	}, 1, 20*time.Millisecond)
-	tables := map[string]bool{}
-	eventually(t, time.Minute, func() error {
-		for line := range strings.Lines(m.must(t, "proxy-config", "secret", "deploy/catalog-v1.istioinaction")) {
-			if strings.HasPrefix(line, "default") {
-				tables[line] = true
-			}
-		}
-		if len(tables) < 4 {
-			return fmt.Errorf("%d certificates so far", len(tables))
-		}
-		return nil
-	})
-	kept.end(t, 100)
-	fresh.end(t, 100)
 }

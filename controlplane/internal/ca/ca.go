@@ -3,16 +3,18 @@
 // Its wire form is Istio's: the gRPC service istio.v1.auth.IstioCertificateService, answered with the chain and the root at its end.
 // The identity in a certificate comes from how the caller proved itself (a join token, or a certificate of this authority), never from
 // the request. Steps: authn.go (who asks), csr.go (what is asked), sign.go (what is issued), service.go (the gRPC service over them),
-// server.go (the control plane's own certificate and TLS settings). Files of the authority are made by open.go.
+// server.go (the control plane's own certificate and TLS settings). Files of the authority are made by open.go and read by authority.go; rotation.go
+// goes from one set of them to the next, with trust.go for what is trusted meanwhile.
 //
 // It does not distribute certificates to proxies (the agent does, as SDS) and keeps no list of what it issued. Only package
 // controlplane imports it.
 package ca
 
 import (
-	"crypto"
-	"crypto/x509"
+	"crypto/sha256"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,13 +32,16 @@ const (
 
 // Options say how the authority works. Dir is required.
 type Options struct {
-	// Dir holds root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem (only with an intermediate) and join-key. Made when missing.
+	// Dir holds root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem (only with an intermediate), join-key and rotation.json. Made when missing, followed
+	// by Run.
 	Dir string
 	// TrustDomain of all identities. Default "cluster.local".
 	TrustDomain string
-	// WorkloadTTL is the lifetime of workloads' certificates: what a request gets that names none, and the most that one may name.
-	// Longer wishes are cut to it. Default 24 h.
+	// WorkloadTTL is the lifetime of workloads' certificates where a request names none. Default 24 h.
 	WorkloadTTL time.Duration
+	// MaxWorkloadTTL is the most that a request may name; longer wishes are cut to it. Roots that no longer sign stay trusted for so long. Default
+	// WorkloadTTL.
+	MaxWorkloadTTL time.Duration
 	// ServerNames are the DNS names in the control plane's own certificate. Default: Istio's four of istiod.
 	ServerNames []string
 	// Logger gets one line per refusal. Default: none.
@@ -52,23 +57,25 @@ type CA struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
-
-	cert  *x509.Certificate // what signs
-	key   crypto.Signer
-	chain []string // PEM of what lies between a leaf and the roots: the signing certificate and those above it; empty when it is the root
-	roots []byte   // PEM, one or more
-	pool  *x509.CertPool
-
 	joinKey []byte
 	// inFlight bounds how many requests are worked on at once; a full one answers ResourceExhausted.
 	inFlight chan struct{}
+
+	signs  atomic.Pointer[authority]
+	trusts atomic.Pointer[trust]
+
+	mu     sync.Mutex // guards what a rotation does (rotation.go)
+	next   *authority // is to sign when its roots are with all proxies; nil for none
+	spread *spread    // roots on their way to the proxies; nil for none
+	record record
+	digest [sha256.Size]byte // of the files that were read last
 }
 
-// RootPEM returns the root certificates, PEM, newest first. The caller must not change it.
-func (c *CA) RootPEM() []byte { return c.roots }
+// RootPEM returns the roots that are trusted now, PEM, those of root-cert.pem first. The caller must not change it.
+func (c *CA) RootPEM() []byte { return c.trusts.Load().pem }
 
 // TrustDomain returns the trust domain of every identity that is issued.
 func (c *CA) TrustDomain() string { return c.opts.TrustDomain }
 
 // Expiry returns when the signing certificate ends; nothing issued outlives it.
-func (c *CA) Expiry() time.Time { return c.cert.NotAfter }
+func (c *CA) Expiry() time.Time { return c.signs.Load().cert.NotAfter }

@@ -169,7 +169,7 @@ func TestSign(t *testing.T) {
 			t.Errorf("leaf has more than its identity: %v %v %v", leaf.IsCA, leaf.DNSNames, leaf.Subject)
 		}
 		for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
-			if _, err := leaf.Verify(x509.VerifyOptions{Roots: c.pool, KeyUsages: []x509.ExtKeyUsage{use}}); err != nil {
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: c.trusts.Load().pool, KeyUsages: []x509.ExtKeyUsage{use}}); err != nil {
 				t.Errorf("usage %v: %v", use, err)
 			}
 		}
@@ -184,7 +184,7 @@ func TestSignWithIntermediate(t *testing.T) {
 	must(t, err)
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "intermediate"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Minute), KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, root.cert, key.Public(), root.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, root.signs.Load().cert, key.Public(), root.signs.Load().key)
 	must(t, err)
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyDER, err := x509.MarshalECPrivateKey(key)
@@ -202,7 +202,7 @@ func TestSignWithIntermediate(t *testing.T) {
 	}
 	leaf, between := parse(t, chain[0]), x509.NewCertPool()
 	between.AppendCertsFromPEM(certPEM)
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: root.pool, Intermediates: between}); err != nil {
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: root.trusts.Load().pool, Intermediates: between}); err != nil {
 		t.Error(err)
 	}
 	if leaf.NotAfter.After(template.NotAfter) {
@@ -368,7 +368,7 @@ func TestServiceRefuses(t *testing.T) {
 	// Another trust domain under the same root: signed by us, but nobody of ours.
 	alien, err := c.Sign(good, spiffe.ID{TrustDomain: "elsewhere", Namespace: "shop", ServiceAccount: "web"}, 0)
 	must(t, err)
-	serverLeaf, err := c.issue(&x509.Certificate{DNSNames: []string{"web"}}, key.Public(), time.Hour)
+	serverLeaf, err := c.issue(c.signs.Load(), &x509.Certificate{DNSNames: []string{"web"}}, key.Public(), time.Hour)
 	must(t, err)
 
 	tests := []struct {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// serverTTL is how long the control plane's own certificate is good; a new one is made when two thirds of it have passed.
+// serverTTL is how long the control plane's own certificate is good; a new one is made when two thirds of it have passed, or another certificate signs.
 const serverTTL = 24 * time.Hour
 
 // defaultServerNames are the names by which Istio's proxies call and verify their control plane.
@@ -26,16 +26,23 @@ func defaultServerNames() []string {
 // verify instead of the names.
 func (c *CA) ServerTLS(addresses ...net.IP) *tls.Config {
 	own := &serverCert{ca: c, addresses: addresses}
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		ClientAuth:     tls.VerifyClientCertIfGiven,
-		ClientCAs:      c.pool,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.current() },
 		NextProtos:     []string{"h2"},
 		// A resumed session would keep a certificate's verdict beyond its end.
 		SessionTicketsDisabled: true,
 		Time:                   c.opts.Now,
 	}
+	// Roots change while the listener is open.
+	outer := config.Clone()
+	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now := config.Clone()
+		now.ClientCAs = c.trusts.Load().pool
+		return now, nil
+	}
+	return outer
 }
 
 // serverCert makes the control plane's certificate when it is first asked for and anew before it ends: whoever shakes hands then waits for
@@ -44,34 +51,35 @@ type serverCert struct {
 	ca        *CA
 	addresses []net.IP
 
-	mu    sync.Mutex
-	cert  *tls.Certificate
-	renew time.Time
+	mu     sync.Mutex
+	cert   *tls.Certificate
+	signer *authority // of cert
+	renew  time.Time
 }
 
 func (s *serverCert) current() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.ca.opts.Now()
-	if s.cert != nil && now.Before(s.renew) {
+	now, a := s.ca.opts.Now(), s.ca.signs.Load()
+	if s.cert != nil && s.signer == a && now.Before(s.renew) {
 		return s.cert, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := s.ca.issue(&x509.Certificate{DNSNames: s.ca.opts.ServerNames, IPAddresses: s.addresses}, key.Public(), serverTTL)
+	leaf, err := s.ca.issue(a, &x509.Certificate{DNSNames: s.ca.opts.ServerNames, IPAddresses: s.addresses}, key.Public(), serverTTL)
 	if err != nil {
 		return nil, fmt.Errorf("certificate of the control plane: %w", err)
 	}
 	cert := &tls.Certificate{PrivateKey: key}
-	for _, text := range append([]string{string(leaf)}, s.ca.chain...) {
+	for _, text := range append([]string{string(leaf)}, a.chain...) {
 		block, _ := pem.Decode([]byte(text))
 		cert.Certificate = append(cert.Certificate, block.Bytes)
 	}
 	if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
 		return nil, err
 	}
-	s.cert, s.renew = cert, now.Add(cert.Leaf.NotAfter.Sub(now)*2/3)
+	s.cert, s.signer, s.renew = cert, a, now.Add(cert.Leaf.NotAfter.Sub(now)*2/3)
 	return cert, nil
 }

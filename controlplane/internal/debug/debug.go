@@ -53,8 +53,10 @@ type Options struct {
 	TakenIn func(store string, number uint64) (version uint64, ok bool)
 	// ObjectStatus returns the status of an object of the Gateway API, in JSON; nil for one that does not concern this control plane.
 	ObjectStatus func(config.Key) json.RawMessage
-	Instance     string
-	Gatherer     prometheus.Gatherer
+	// Authority returns what signs the mesh's certificates and which roots are trusted, as JSON takes it. It holds no key.
+	Authority func() any
+	Instance  string
+	Gatherer  prometheus.Gatherer
 	// Registerer gets the metrics of the process, of the cache and of what is at odds in the mesh.
 	Registerer prometheus.Registerer
 	Ready      func() bool
@@ -112,6 +114,7 @@ func New(opts Options) *Server {
 	s.page("/debug/resourcesz", "kinds of objects that are read", s.resourcesz)
 	s.page("/debug/gatewayapi", "objects of the Gateway API with their status: ?kind=HTTPRoute, ?namespace=NS", s.gatewayAPI)
 	s.page("/debug/mesh", "mesh configuration in force", s.mesh)
+	s.page("/debug/ca", "what signs the mesh's certificates, and which roots are trusted", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, opts.Authority()) })
 	s.page("/debug/errors", "mistakes in the config store's files, and what has no effect", s.errors)
 	s.page("/debug/cachez", "counts of the cache of encoded resources", s.cachez)
 	s.page("/debug/list", "names of these pages", s.list)

@@ -34,6 +34,7 @@ type Snapshot struct {
 	WorkloadGroups         Table[*WorkloadGroup] // by namespace/name
 	ProxyConfigs           Table[*ProxyConfig]   // by namespace/name
 	Networks               *Networks             // nil: one network
+	Trust                  *TrustBundle          // nil: nothing is told of roots
 
 	// Indexes, derived by the builder.
 
@@ -61,6 +62,12 @@ type Snapshot struct {
 	memo *scopeMemo // of ScopeOf; nil: nothing is remembered
 }
 
+// TrustBundle are the roots that the mesh's certificates are checked with, each one PEM.
+type TrustBundle struct {
+	Roots []string
+	Rev   uint64
+}
+
 // ObjectKey identifies an input object.
 type ObjectKey struct{ Kind, Namespace, Name string }
 
@@ -84,6 +91,8 @@ type Change struct {
 	RouteHosts map[string]bool
 	// Gateways is set when Gateway objects or rules bound to one changed.
 	Gateways map[string]bool
+	// Trust: the roots of the mesh changed, which agents alone are told.
+	Trust bool
 	// Passthrough: a Gateway with a server of mode AUTO_PASSTHROUGH changed, came or went.
 	Passthrough bool
 	// Credentials are the Secrets ("namespace/name") whose certificates changed.
@@ -109,14 +118,14 @@ func (t PatchTargets) Or(o PatchTargets) PatchTargets {
 
 // Empty reports whether nothing changed.
 func (c *Change) Empty() bool {
-	return !c.All && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
+	return !c.All && !c.Trust && len(c.Hosts) == 0 && len(c.ListenerHosts) == 0 && len(c.EndpointHosts) == 0 && len(c.RouteHosts) == 0 &&
 		len(c.Gateways) == 0 && len(c.Credentials) == 0 && len(c.Policies) == 0 && len(c.Sidecars) == 0 && len(c.Workloads) == 0 && len(c.Patches) == 0
 }
 
 // Merge adds what o touched to c; o follows c.
 func (c *Change) Merge(o *Change) {
 	c.To = o.To
-	c.All = c.All || o.All
+	c.All, c.Trust = c.All || o.All, c.Trust || o.Trust
 	c.Passthrough = c.Passthrough || o.Passthrough
 	c.Objects = append(c.Objects[:len(c.Objects):len(c.Objects)], o.Objects...)
 	if len(o.Patches) > 0 {

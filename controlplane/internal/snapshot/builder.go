@@ -21,9 +21,10 @@ import (
 // Builder holds the current snapshot and turns changes into the next. It is used by one
 // goroutine at a time; the snapshots that it yields may be read by any.
 type Builder struct {
-	mesh *model.Mesh
-	snap *model.Snapshot
-	rev  uint64
+	mesh  *model.Mesh
+	trust *model.TrustBundle // nil for none
+	snap  *model.Snapshot
+	rev   uint64
 
 	objects map[objectID]objectState
 	// found caches what Problems returns; nil after a change of any object's problems.
@@ -167,6 +168,18 @@ func (b *Builder) SetMesh(m *model.Mesh) (*model.Snapshot, *model.Change) {
 	for _, key := range b.snap.Services.Keys() {
 		b.services.dirty[key] = true
 	}
+	return b.flush(ch)
+}
+
+// SetTrust replaces the roots that agents are told, each one PEM.
+func (b *Builder) SetTrust(roots []string) (*model.Snapshot, *model.Change) {
+	ch := &model.Change{From: b.snap.Version}
+	if b.trust != nil && slices.Equal(b.trust.Roots, roots) {
+		ch.To = ch.From
+		return b.snap, ch
+	}
+	b.trust = &model.TrustBundle{Roots: roots, Rev: b.next()}
+	ch.Trust = true
 	return b.flush(ch)
 }
 

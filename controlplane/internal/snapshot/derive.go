@@ -16,7 +16,7 @@ func (b *Builder) flush(ch *model.Change) (*model.Snapshot, *model.Change) {
 	b.convertRoots()
 	old := b.snap
 	s := *old
-	s.Mesh = b.mesh
+	s.Mesh, s.Trust = b.mesh, b.trust
 
 	var services []diff[model.Service]
 	var workloads []diff[model.Workload]

@@ -17,18 +17,23 @@ import (
 const groupMetadata = "LATEEN_GROUP"
 
 // AgentConfig is what the agent of a proxy is told beside the proxy's own configuration, as one ProxyConfig: how the proxy is to be run (ProxyConfig objects and
-// the mesh's defaultConfig), and the probe of the WorkloadGroup by which the workload has registered.
+// the mesh's defaultConfig), the probe of the WorkloadGroup by which the workload has registered, and the roots of the mesh.
 func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 	group, labels := groupOf(s, p)
 	settings, revs := s.AgentSettings(p.Namespace, labels, group)
 	k := (&keyHash{}).num(revs...)
+	var roots []string
+	if s.Trust != nil {
+		roots = s.Trust.Roots
+		k.num(s.Trust.Rev)
+	}
 	var probe *model.ReadinessProbe
 	if group != nil && p.Group != "" {
 		probe = group.Probe
 		k.flag(true)
 	}
 	return []Resource{{Name: "default", Key: k.String(), build: func() proto.Message {
-		out := &meshv1.ProxyConfig{ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables}
+		out := &meshv1.ProxyConfig{ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables, CaCertificatesPem: roots}
 		if settings.Concurrency != nil {
 			out.Concurrency = wrapperspb.Int32(*settings.Concurrency)
 		}

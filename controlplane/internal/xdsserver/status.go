@@ -2,6 +2,7 @@ package xdsserver
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -83,6 +84,33 @@ func (s *Server) Status() []ProxyStatus {
 		return cmp.Or(cmp.Compare(a.Proxy.ID, b.Proxy.ID), b.Since.Compare(a.Since))
 	})
 	return slices.CompactFunc(out, func(a, b ProxyStatus) bool { return a.Proxy.ID == b.Proxy.ID })
+}
+
+// Without returns the node ids of connected proxies that have not acknowledged a type as of a view, on any of their streams: their own and their agents'.
+func (s *Server) Without(typeURL string, version uint64) []string {
+	s.mu.Lock()
+	streams := slices.Collect(maps.Keys(s.streams))
+	s.mu.Unlock()
+	has := map[string]bool{}
+	for _, st := range streams {
+		has[st.proxy.ID] = has[st.proxy.ID] || st.has(typeURL, version)
+	}
+	var out []string
+	for id, ok := range has {
+		if !ok {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// has reports whether the client has answered, without a refusal, for all of a type as of a view.
+func (st *stream) has(typeURL string, version uint64) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	w := st.session.watch(typeURL)
+	return w != nil && w.settled >= version && !w.inFlight && w.debt.text == ""
 }
 
 func (st *stream) status() ProxyStatus {

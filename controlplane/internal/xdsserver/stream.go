@@ -140,14 +140,18 @@ func (s *Server) add(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams[st] = struct{}{}
-	s.metrics.streams.WithLabelValues(st.proxy.IstioVersion).Inc()
+	if !st.agent { // which is beside a proxy that is counted
+		s.metrics.streams.WithLabelValues(st.proxy.IstioVersion).Inc()
+	}
 }
 
 func (s *Server) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, st)
-	s.metrics.streams.WithLabelValues(st.proxy.IstioVersion).Dec()
+	if !st.agent {
+		s.metrics.streams.WithLabelValues(st.proxy.IstioVersion).Dec()
+	}
 }
 
 // receive takes requests until the stream ends. nil means that the client ended it.
