@@ -64,6 +64,9 @@ func (p *place) expand(text string) string {
 		case "origin":
 			return strconv.Itoa(take(p.origins, m[2]))
 		}
+		if m[2] == "log" {
+			return p.log
+		}
 		return p.certs.path(m[2])
 	})
 }

@@ -193,6 +193,7 @@ func newConn(l *eventloop.Loop, limit int, h Handler) *Conn {
 	c.in.Init(l.Buffers())
 	c.out.Init(l.Buffers())
 	c.deferred.Init(c)
+	c.info.conn = c
 	c.info.Created = l.Now()
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
@@ -33,9 +34,13 @@ type Info struct {
 	ALPN string // what was agreed in the handshake
 	// OfferedALPN is what a tls_inspector saw offered.
 	OfferedALPN []string
+	// JA3 and JA4 are fingerprints of the client's TLS; "": a tls_inspector was not asked for them.
+	JA3, JA4 string
 	// TransportProtocol is what the listener filters found: "tls" or "raw_buffer", "" before.
 	TransportProtocol string
 
+	// Listener is the name of the listener that has accepted the connection.
+	Listener string
 	// FilterChain is the name of the listener's chain that serves the connection.
 	FilterChain string
 
@@ -45,7 +50,7 @@ type Info struct {
 	PeerCertHash string                 // hex SHA-256 of the peer's certificate
 	Staple       transportsocket.Staple // what the client of an accepted connection has asked for
 	peerNames    *[]string              // see PeerNames
-	// LocalCertificate is ours, on an accepted connection; nil: none.
+	// LocalCertificate is ours: that which was shown, or could have been; nil: none.
 	LocalCertificate *x509.Certificate
 
 	// ProxyTLVs are the extensions of the PROXY protocol's header that the listener has kept for
@@ -64,6 +69,17 @@ type Info struct {
 	Created       int64 // accepted, or Dial called
 	Connected     int64 // TCP connected
 	HandshakeDone int64 // TLS handshake complete
+
+	conn *Conn
+}
+
+// RoundTrip is the round trip time that the kernel has measured; false: the connection is closed, or not of TCP.
+func (i *Info) RoundTrip() (time.Duration, bool) {
+	if i.conn == nil || i.conn.fd.Sys() < 0 {
+		return 0, false
+	}
+	us, ok := roundTrip(i.conn.fd.Sys())
+	return time.Duration(us) * time.Microsecond, ok
 }
 
 // PeerNames are the names by which the peer's certificate may be known: its URI SANs, its DNS

@@ -80,3 +80,11 @@ func Sockaddr(ap netip.AddrPort) (syscall.Sockaddr, int) {
 	}
 	return &syscall.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port()), ZoneId: zoneID(ap.Addr().Zone())}, syscall.AF_INET6
 }
+
+// roundTrip asks the kernel for the smoothed round trip time of a TCP connection in microseconds (tcp(7), TCP_INFO).
+func roundTrip(fd int) (uint32, bool) {
+	var info syscall.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	_, _, e := syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	return info.Rtt, e == 0
+}

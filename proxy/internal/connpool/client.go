@@ -123,6 +123,7 @@ func (c *Client) readHead(cn *conn.Conn, r *Request, eof bool) (done, ok bool) {
 		return false, false
 	}
 	c.scanned = 0
+	r.Meter.GotHead(n, r.Message.FieldBytes, r.Message.FieldBytes)
 	if r.Message.Status == 101 && !r.Upgrade {
 		c.broken(r, http1.ErrSwitch)
 		return true, false
@@ -184,6 +185,7 @@ func (c *Client) feed(r *Request, p []byte) {
 			return
 		}
 		p = p[n:]
+		r.Meter.Got(n)
 		if len(data) == 0 {
 			continue
 		}
@@ -207,6 +209,9 @@ func (c *Client) feed(r *Request, p []byte) {
 		return
 	}
 	trailers = trailers && c.pool.local.Config().HTTP.HTTP1.EnableTrailers
+	if trailers {
+		r.Meter.GotHead(0, http1.FieldBytes(&r.Trailers), 0)
+	}
 	if trailers && len(held) > 0 {
 		if r.Handler.OnData(r, held, false); c.req != r {
 			return

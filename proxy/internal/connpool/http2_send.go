@@ -32,7 +32,7 @@ func (r *Request) headHTTP2(h *header.Map, end bool) {
 		end = false
 	}
 	r.finished = end
-	r.stream = m.codec.Open(h, end, &r.Response, &r.Trailers, r, m.pool.loop.Now())
+	r.stream = m.codec.Open(h, end, &r.Response, &r.Trailers, r, r.Meter, m.pool.loop.Now())
 	m.flushLater()
 	m.watch()
 }

@@ -1,6 +1,7 @@
 package connpool
 
 import (
+	"github.com/lateen-mesh/lateen/proxy/internal/bytemeter"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -90,6 +91,8 @@ type Request struct {
 	FromHTTP2 bool
 	// Raw says that the host takes bytes, not HTTP: OpenRaw stands for SendHead and for the answer's head.
 	Raw bool
+	// Meter counts the request's bytes; nil: nobody does.
+	Meter *bytemeter.Meter
 	// Upgrade says that the request asks for another protocol: in HTTP/2 it becomes an extended CONNECT (RFC 8441).
 	Upgrade bool
 
@@ -138,6 +141,7 @@ func (r *Request) Cancel() {
 		}
 		if c.whole && r.finished && r.Message.KeepAlive {
 			c.spared = true
+			r.Meter.Got(int(r.Message.Length)) // all of it has come
 			c.detach()
 			return
 		}

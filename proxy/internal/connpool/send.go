@@ -18,10 +18,11 @@ func (r *Request) SendHead(h *header.Map, end bool) {
 	upgrade := h.Has(header.Upgrade)
 	unframed := !upgrade && !r.Connect && !h.Has(header.ContentLength)
 	r.chunked = !end && unframed
-	http1.AppendRequest(c.Out(), h, &http1.Head{
+	all, fields := http1.AppendRequest(c.Out(), h, &http1.Head{
 		Empty:   end && unframed && mayHaveBody(h.Value(header.Method)),
 		Chunked: r.chunked, Upgrade: upgrade, Proper: r.pool.local.Config().HTTP.HTTP1.ProperCaseWords,
 	})
+	r.Meter.SentHead(all, fields, fields)
 	if end {
 		r.finish()
 		return
@@ -34,6 +35,7 @@ func (r *Request) SendHead(h *header.Map, end bool) {
 func (r *Request) OpenRaw(before []byte) {
 	c := r.client
 	if len(before) > 0 {
+		r.Meter.SentHead(len(before), len(before), 0)
 		c.c.Write(before)
 	}
 	r.Message = http1.Message{Status: 200, Framing: http1.Tunnel, Connect: r.Connect}
@@ -61,12 +63,14 @@ func (r *Request) SendData(p []byte, end bool) {
 	c := r.client.c
 	switch {
 	case r.chunked:
-		http1.AppendChunk(c.Out(), p)
+		r.Meter.Put(http1.AppendChunk(c.Out(), p))
 		if end {
-			http1.AppendLastChunk(c.Out(), nil)
+			n, _ := http1.AppendLastChunk(c.Out(), nil)
+			r.Meter.Put(n)
 		}
 		c.FlushLater()
 	case len(p) > 0:
+		r.Meter.Put(len(p))
 		c.Write(p)
 	}
 	if end {
@@ -85,7 +89,8 @@ func (r *Request) SendTrailers(t *header.Map) {
 		if !r.pool.local.Config().HTTP.HTTP1.EnableTrailers {
 			t = nil
 		}
-		http1.AppendLastChunk(r.client.c.Out(), t)
+		all, fields := http1.AppendLastChunk(r.client.c.Out(), t)
+		r.Meter.SentHead(all, fields, fields)
 	}
 	r.finish()
 }

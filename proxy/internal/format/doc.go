@@ -5,8 +5,7 @@
 // refused by name when the string is compiled, never printed as it stands.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 //
-// Not known are the operators of TLS session ids and of our own certificate, of bytes on the wire,
-// of close types, of JA3 and JA4, and CEL.
+// Of the operators of Envoy 1.40 only %CEL% and %TYPED_CEL% are not known.
 //
 // It decides nothing about when or where something is logged. Any package of the path may
 // import it.

@@ -11,6 +11,19 @@ type stateOp struct {
 	key   string
 	plain bool
 	field string
+	none  bool // of the state of a connection upstream, which has none here
+}
+
+// newUpstreamStateOp is for the state of the connection upstream: what a filter of Envoy's shares with it is refused where that is
+// configured (shared_with_upstream), so there is never any.
+func newUpstreamStateOp(arg string) (operator, error) {
+	op, err := newStateOp(arg)
+	if err != nil {
+		return nil, err
+	}
+	o := op.(stateOp)
+	o.none = true
+	return o, nil
 }
 
 func newStateOp(arg string) (operator, error) {
@@ -23,11 +36,11 @@ func newStateOp(arg string) (operator, error) {
 	case hasField || form != "" && form != "PLAIN" && form != "TYPED":
 		return nil, fmt.Errorf("%q is none of PLAIN, TYPED, FIELD:name", form)
 	}
-	return stateOp{key, form == "PLAIN", field}, nil
+	return stateOp{key: key, plain: form == "PLAIN", field: field}, nil
 }
 
 func (o stateOp) append(dst []byte, c *Context) ([]byte, bool) {
-	if c.Info == nil {
+	if c.Info == nil || o.none {
 		return dst, false
 	}
 	v := c.Info.FilterState(o.key)

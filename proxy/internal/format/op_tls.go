@@ -76,6 +76,40 @@ func (s side) validity(arg string, f func(*x509.Certificate) time.Time) (operato
 	})
 }
 
+// issuers prints something of the certificate that the peer's was signed with, where it is known.
+func (s side) issuer(f func(*x509.Certificate) string) *valueOp {
+	return text(func(c *Context) string {
+		st := s(c)
+		switch {
+		case st == nil:
+		case len(st.VerifiedChains) > 0 && len(st.VerifiedChains[0]) > 1:
+			return f(st.VerifiedChains[0][1])
+		case len(st.PeerCertificates) > 1:
+			return f(st.PeerCertificates[1])
+		}
+		return ""
+	})
+}
+
+// own prints something of our certificate of a side.
+func own(of func(*Context) *x509.Certificate, f func(*x509.Certificate) string) *valueOp {
+	return text(func(c *Context) string {
+		if cert := of(c); cert != nil {
+			return f(cert)
+		}
+		return ""
+	})
+}
+
+func downstreamOwn(c *Context) *x509.Certificate {
+	if c.Info.Downstream == nil {
+		return nil
+	}
+	return c.Info.Downstream.LocalCertificate
+}
+
+func upstreamOwn(c *Context) *x509.Certificate { return c.Info.UpstreamCertificate }
+
 func notBefore(c *x509.Certificate) time.Time { return c.NotBefore }
 func notAfter(c *x509.Certificate) time.Time  { return c.NotAfter }
 
@@ -142,7 +176,27 @@ func tlsCipher(s *tls.ConnectionState) string {
 	return strings.ReplaceAll(name, "_", "-")
 }
 
-// peerOperators are those of the other end's certificate, for both sides.
+// tlsGroup is the key exchange by the name that BoringSSL gives it.
+func tlsGroup(s *tls.ConnectionState) string {
+	switch s.CurveID {
+	case tls.CurveP256:
+		return "P-256"
+	case tls.CurveP384:
+		return "P-384"
+	case tls.CurveP521:
+		return "P-521"
+	case tls.X25519:
+		return "X25519"
+	case tls.X25519MLKEM768:
+		return "X25519MLKEM768"
+	}
+	return ""
+}
+
+// noSessionID: sessions go on by tickets here, and have no ids.
+func noSessionID(*tls.ConnectionState) string { return "" }
+
+// peerOperators are those of the certificates and the session, for both sides.
 func peerOperators() map[string]*valueOp {
 	out := map[string]*valueOp{}
 	for prefix, s := range map[string]side{"DOWNSTREAM": downstreamSide, "UPSTREAM": upstreamSide} {
@@ -154,9 +208,22 @@ func peerOperators() map[string]*valueOp {
 		out[prefix+"_PEER_CERT"] = s.peer(certificate)
 		out[prefix+"_TLS_VERSION"] = s.session(tlsVersion)
 		out[prefix+"_TLS_CIPHER"] = s.session(tlsCipher)
+		out[prefix+"_TLS_GROUP"] = s.session(tlsGroup)
+		out[prefix+"_TLS_SESSION_ID"] = s.session(noSessionID)
 	}
 	s := side(downstreamSide)
 	out["DOWNSTREAM_PEER_EMAIL_SAN"] = s.peer(emailSAN)
+	out["DOWNSTREAM_PEER_OTHERNAME_SAN"] = s.peer(otherNames)
+	out["DOWNSTREAM_PEER_ISSUER_SERIAL"] = s.issuer(serial)
+	out["DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256"] = s.issuer(fingerprint256)
+	out["DOWNSTREAM_LOCAL_SUBJECT"] = own(downstreamOwn, subject)
+	out["DOWNSTREAM_LOCAL_EMAIL_SAN"] = own(downstreamOwn, emailSAN)
+	out["DOWNSTREAM_LOCAL_OTHERNAME_SAN"] = own(downstreamOwn, otherNames)
+	for prefix, of := range map[string]func(*Context) *x509.Certificate{"DOWNSTREAM": downstreamOwn, "UPSTREAM": upstreamOwn} {
+		out[prefix+"_LOCAL_URI_SAN"] = own(of, uriSAN)
+		out[prefix+"_LOCAL_DNS_SAN"] = own(of, dnsSAN)
+		out[prefix+"_LOCAL_IP_SAN"] = own(of, ipSAN)
+	}
 	out["DOWNSTREAM_PEER_SERIAL"] = s.peer(serial)
 	out["DOWNSTREAM_PEER_FINGERPRINT_256"] = s.peer(fingerprint256)
 	out["DOWNSTREAM_PEER_FINGERPRINT_1"] = s.peer(fingerprint1)

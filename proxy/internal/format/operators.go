@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
@@ -30,6 +31,10 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 		return newHeaderOp('s', arg, hasArg)
 	case "TRAILER", "RESPONSE_TRAILER":
 		return newHeaderOp('t', arg, hasArg)
+	case "STREAM_INFO_REQ": // the same headers, also where a log of Envoy's knows them only from its record
+		return newHeaderOp('q', arg, hasArg)
+	case "UPSTREAM_FILTER_STATE":
+		return newUpstreamStateOp(arg)
 	case "REQ_WITHOUT_QUERY":
 		op, err := newHeaderOp('q', arg, hasArg)
 		return withoutQuery{op}, err
@@ -102,8 +107,10 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 		return nil, fmt.Errorf("argument %q is none of CAMEL_STRING, SNAKE_STRING, NUMBER", arg)
 	}
 	op, ok := plainOperators[name]
-	if !ok {
-		op, ok = certificateOperators[name]
+	for _, more := range []map[string]*valueOp{certificateOperators, meterOperators} {
+		if !ok {
+			op, ok = more[name]
+		}
 	}
 	switch {
 	case !ok:
@@ -187,6 +194,7 @@ var plainOperators = map[string]*valueOp{
 	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  ip(downstreamDirectLocal),
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  port(downstreamDirectLocal),
 	"DOWNSTREAM_TRANSPORT_FAILURE_REASON":           words(func(c *Context) string { return c.Info.DownstreamFailure }),
+	"DOWNSTREAM_CX_RTT":                             {f: roundTrip, number: true},
 	"DOWNSTREAM_HANDSHAKE_DURATION":                 span(downstreamHandshake),
 	"UPSTREAM_PROTOCOL":                             text(func(c *Context) string { return c.Info.UpstreamProtocol.String() }),
 	"UPSTREAM_CONNECTION_ID":                        {f: upstreamConnectionID, number: true},
@@ -202,12 +210,7 @@ var plainOperators = map[string]*valueOp{
 	"UPSTREAM_HOST_NAMES_ATTEMPTED":              attempted(hostName),
 	"UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": attempted(withoutPort(hostName)),
 
-	"FILTER_CHAIN_NAME": text(func(c *Context) string {
-		if c.Info.Downstream == nil {
-			return ""
-		}
-		return c.Info.Downstream.FilterChain
-	}),
+	"FILTER_CHAIN_NAME": ofConnection(func(i *conn.Info) string { return i.FilterChain }),
 	"UPSTREAM_SERVER_NAME": text(func(c *Context) string {
 		if c.Info.UpstreamTLSState == nil {
 			return ""
@@ -220,6 +223,21 @@ var plainOperators = map[string]*valueOp{
 	"PACKETS_RETRANSMITTED": count(func(*Context) uint64 { return 0 }),
 	"ROUNDTRIP_DURATION":    text(func(*Context) string { return "" }),
 	"CUSTOM_FLAGS":          text(func(*Context) string { return "" }),
+
+	"ROUTE_RESOLUTION_COUNT":            count(func(c *Context) uint64 { return uint64(c.Info.RouteLookUps) }),
+	"ROUTE_RESOLUTION_TIME_US":          {f: routeTime, number: true},
+	"UPSTREAM_CONNECTION_IDS_ATTEMPTED": {f: upstreamConnectionID}, // as in Envoy, of the last attempt
+	"LISTENER_NAME":                     ofConnection(func(i *conn.Info) string { return i.Listener }),
+	"TLS_JA3_FINGERPRINT":               ofConnection(func(i *conn.Info) string { return i.JA3 }),
+	"TLS_JA4_FINGERPRINT":               ofConnection(func(i *conn.Info) string { return i.JA4 }),
+	"DOWNSTREAM_DETECTED_CLOSE_TYPE":    text(func(c *Context) string { return c.Info.DownstreamClose.String() }),
+	"UPSTREAM_DETECTED_CLOSE_TYPE":      text(upstreamClose),
+	"DOWNSTREAM_LOCAL_CLOSE_REASON":     text(func(c *Context) string { return c.Info.DownstreamCloseReason }),
+	"UPSTREAM_LOCAL_CLOSE_REASON":       text(func(c *Context) string { return c.Info.UpstreamCloseReason }),
+	// Of addresses that are no IP addresses but names within the process: there are none.
+	"DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID":        endpointID(downstreamLocal),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": endpointID(downstreamDirectLocal),
+	"UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID":         endpointID(upstreamRemote),
 
 	"ACCESS_LOG_TYPE":      text(func(c *Context) string { return c.LogType.String() }),
 	"UNIQUE_ID":            {f: uniqueID},
@@ -234,6 +252,9 @@ var plainOperators = map[string]*valueOp{
 
 // certificateOperators are those of either side's TLS session.
 var certificateOperators = peerOperators()
+
+// meterOperators are those of bytes on the wire.
+var meterOperators = wireOperators()
 
 // text makes an operator of a string; empty is missing, as is a context without Info.
 func text(f func(*Context) string) *valueOp {

@@ -54,6 +54,7 @@ func (s *stream) prepare() bool {
 				s.interimHTTP2(continueHead)
 			} else {
 				s.c.out().AppendString(http1.Continue)
+				s.info.DownstreamMeter.Put(len(http1.Continue))
 				s.c.c.FlushLater()
 			}
 			s.countInterim()

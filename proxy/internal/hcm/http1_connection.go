@@ -88,12 +88,14 @@ func (c *http1Conn) nextRequest(cn *conn.Conn) bool {
 	c.stream = s
 	s.beginHTTP1(c)
 	if err != nil {
+		s.info.DownstreamMeter.Got(in.Len())
 		if err != http1.ErrHostMissing {
 			s.req.Reset() // as in Envoy: what is no request has no headers to the log
 		}
 		s.refuse(err)
 		return false
 	}
+	s.info.DownstreamMeter.GotHead(n, s.msg.FieldBytes, s.msg.FieldBytes)
 	c.headStart = 0
 	c.requests++
 	if rest := in.Len() - n; rest > 0 && (s.msg.Framing != http1.ByLength || uint64(rest) > s.msg.Length) {
@@ -193,6 +195,7 @@ func (c *http1Conn) OnWritable(*conn.Conn) {
 // OnClose implements conn.Handler.
 func (c *http1Conn) OnClose(cn *conn.Conn, err error) {
 	if s := c.stream; s != nil {
+		s.info.DownstreamClose = streaminfo.CloseTypeOf(err)
 		if !s.left {
 			c.countDestroyActive()
 		}
@@ -207,6 +210,7 @@ func (c *http1Conn) refuseLate(body, details string, flag streaminfo.Flags) {
 	c.stream = s
 	s.beginHTTP1(c)
 	s.info.Start = c.headStart
+	s.info.DownstreamMeter.Got(c.c.In().Len())
 	c.headStart = 0
 	s.timeout(httpfilter.Reply{Code: 408, Body: body, Details: details, Flags: flag})
 }

@@ -64,6 +64,7 @@ func (s *stream) feed(p []byte) int {
 			return total
 		}
 		total += n
+		s.info.DownstreamMeter.Got(n)
 		if len(data) == 0 {
 			continue
 		}
@@ -96,6 +97,7 @@ func (s *stream) feed(p []byte) int {
 		s.requestDone = false
 		s.refuse(err)
 	case trailers && s.w.m.cfg.HTTP1.EnableTrailers:
+		s.info.DownstreamMeter.GotHead(0, http1.FieldBytes(&s.reqT), 0)
 		if len(held) > 0 {
 			s.reqDir.body(held, false)
 		}
@@ -151,7 +153,8 @@ func (s *stream) headHTTP1(h *header.Map, end, upgraded bool) {
 	o.Upgrade = upgraded && s.code == 101
 	o.Close = !s.keepAlive && !upgraded
 	o.Minor10 = s.msg.Minor == 0 && s.info.Protocol == streaminfo.HTTP10
-	http1.AppendResponse(s.c.out(), h, &o)
+	all, fields := http1.AppendResponse(s.c.out(), h, &o)
+	s.info.DownstreamMeter.SentHead(all, fields, fields)
 	switch {
 	case o.Close:
 		size += len("connectionclose")
@@ -196,16 +199,20 @@ const smallWrite = 4 << 10
 // dataHTTP1 writes a piece of a response's body.
 func (s *stream) dataHTTP1(p []byte, end bool) {
 	cn := s.c.c
+	meter := &s.info.DownstreamMeter
 	switch {
 	case s.framing == http1.NoBody:
 	case s.framing == http1.Chunked:
-		http1.AppendChunk(cn.Out(), p)
+		meter.Put(http1.AppendChunk(cn.Out(), p))
 		if end {
-			http1.AppendLastChunk(cn.Out(), nil)
+			n, _ := http1.AppendLastChunk(cn.Out(), nil)
+			meter.Put(n)
 		}
 	case len(p) > smallWrite:
+		meter.Put(len(p))
 		cn.Write(p)
 	default:
+		meter.Put(len(p))
 		cn.Out().Append(p)
 	}
 }
@@ -216,7 +223,8 @@ func (s *stream) trailersHTTP1(t *header.Map) {
 		if !s.w.m.cfg.HTTP1.EnableTrailers {
 			t = nil
 		}
-		http1.AppendLastChunk(s.c.out(), t)
+		all, fields := http1.AppendLastChunk(s.c.out(), t)
+		s.info.DownstreamMeter.SentHead(all, fields, fields)
 	}
 }
 

@@ -74,7 +74,7 @@ func (p *peer) request(t testing.TB, h *header.Map) {
 	p.head.Reset()
 	p.trailer.Reset()
 	p.done = false
-	p.codec.Open(h, true, &p.head, &p.trailer, nil, 1)
+	p.codec.Open(h, true, &p.head, &p.trailer, nil, nil, 1)
 	for !p.done {
 		if err := p.turn(); err != nil {
 			t.Fatal(err)

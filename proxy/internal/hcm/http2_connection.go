@@ -124,6 +124,9 @@ func (c *http2Conn) OnClose(cn *conn.Conn, err error) {
 	if c.first != nil {
 		c.countDestroyActive()
 	}
+	for s := c.first; s != nil; s = s.next {
+		s.info.DownstreamClose = streaminfo.CloseTypeOf(err)
+	}
 	c.disconnected(!c.localClose)
 	c.gone(cn, err)
 	c.codec.Free()

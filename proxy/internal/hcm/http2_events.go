@@ -12,7 +12,7 @@ type http2Events http2Conn
 func (e *http2Events) OnStream(h2 *http2.Stream) {
 	c := (*http2Conn)(e)
 	s := c.w.get()
-	h2.User, h2.Head, h2.Trailers = s, &s.req, &s.reqT
+	h2.User, h2.Head, h2.Trailers, h2.Meter = s, &s.req, &s.reqT, &s.info.DownstreamMeter
 	c.requests++
 	c.link(s)
 	s.beginHTTP2(c, h2)

@@ -56,7 +56,8 @@ func (s *stream) RespondInterim(h *header.Map) {
 	if s.c.c.AboveHighWatermark() {
 		return
 	}
-	http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})
+	all, fields := http1.AppendResponse(s.c.out(), h, &http1.Head{Status: status})
+	s.info.DownstreamMeter.SentHead(all, fields, fields)
 	s.c.c.FlushLater()
 	s.countInterim()
 }
@@ -176,6 +177,7 @@ func (s *stream) endResponse() {
 	}
 	if s.http2 != nil {
 		s.info.ResponseEnd = s.w.loop.Now()
+		s.info.DownstreamMeter.Put(s.h2.Unsent())
 		s.complete()
 		s.http2.finished(s)
 		return
@@ -270,6 +272,10 @@ func (s *stream) complete() {
 			w.answered(class)
 		}
 		w.record(rqTime, uint64(s.info.End-s.info.Start)/1e6)
+		if w.m.cfg.RouteResolutionStats {
+			w.record(rqRouteTime, uint64(s.info.RouteTime.Microseconds()))
+			w.record(rqRouteLookUps, uint64(s.info.RouteLookUps))
+		}
 	}
 	for _, l := range w.m.deps.AccessLogs {
 		s.logCtx.LogType = format.DownstreamEnd

@@ -26,7 +26,7 @@ func (s *stream) Restart(response *header.Map, body []byte) {
 	if next.http1, next.http2 = s.http1, s.http2; next.http2 != nil {
 		next.http2.unlink(s)
 		next.h2 = h2
-		h2.User, h2.Head, h2.Trailers = next, &next.req, &next.reqT
+		h2.User, h2.Head, h2.Trailers, h2.Meter = next, &next.req, &next.reqT, &next.info.DownstreamMeter
 		next.http2.link(next)
 		s.w.inc(rqHTTP2Total)
 	} else {
@@ -37,7 +37,7 @@ func (s *stream) Restart(response *header.Map, body []byte) {
 	from, to := &s.info, &next.info
 	next.begin(c, start)
 	to.Protocol, to.Remote, to.RequestID, to.RequestEnd = from.Protocol, from.Remote, from.RequestID, from.RequestEnd
-	to.BytesReceived, to.Redirects = from.BytesReceived, from.Redirects
+	to.BytesReceived, to.DownstreamMeter, to.Redirects = from.BytesReceived, from.DownstreamMeter, from.Redirects
 	if next.http2 != nil {
 		next.http2.watchStream(next)
 	} else {

@@ -307,7 +307,14 @@ func (s *stream) Route() *route.Entry {
 		return s.entry
 	}
 	s.routed = true
-	s.entry, s.target = s.Peek()
+	s.info.RouteLookUps++
+	if s.w.m.cfg.RouteResolutionStats {
+		began := time.Now()
+		s.entry, s.target = s.Peek()
+		s.info.RouteTime += time.Since(began)
+	} else {
+		s.entry, s.target = s.Peek()
+	}
 	if e := s.entry; e != nil {
 		s.info.RouteName = e.Name
 		s.info.VirtualHost = e.VirtualHost.Name

@@ -200,3 +200,6 @@ func (b *Body) Trailers(h *header.Map) (bool, *Error) {
 	}
 	return h.Len() > 0, nil
 }
+
+// FieldBytes is Message.FieldBytes of trailers.
+func FieldBytes(h *header.Map) int { return h.Size() + h.Len()*len(":\r\n") }

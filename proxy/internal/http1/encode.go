@@ -22,8 +22,9 @@ type Head struct {
 // headRoom is more than what is written besides headers and their separators.
 const headRoom = 128
 
-// AppendRequest writes a request's head behind what out holds.
-func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) {
+// AppendRequest writes a request's head behind what out holds. It returns how many bytes that are, and how many of them the
+// lines of the fields.
+func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) (all, fields int) {
 	p := out.Reserve(h.Size() + 4*h.Len() + headRoom)[:0]
 	method, path := h.Value(header.Method), h.Value(header.Path)
 	p = append(p, method...)
@@ -32,7 +33,9 @@ func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) {
 		path = h.Value(header.Authority)
 	}
 	p = append(p, path...)
-	p = append(p, " HTTP/1.1\r\nhost: "...)
+	p = append(p, " HTTP/1.1\r\n"...)
+	first := len(p)
+	p = append(p, "host: "...)
 	if o.Proper {
 		p[len(p)-6] = 'H'
 	}
@@ -40,10 +43,11 @@ func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) {
 	p = append(p, '\r', '\n')
 	p = appendFields(p, h, o)
 	out.Commit(len(p))
+	return len(p), len(p) - first - len("\r\n")
 }
 
-// AppendResponse writes a response's head behind what out holds.
-func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) {
+// AppendResponse writes a response's head behind what out holds, and returns what AppendRequest does.
+func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) (all, fields int) {
 	p := out.Reserve(h.Size() + 4*h.Len() + headRoom + len(o.Reason))[:0]
 	if o.Status == 200 && o.Reason == "" && !o.Minor10 {
 		p = append(p, "HTTP/1.1 200 OK\r\n"...)
@@ -61,8 +65,10 @@ func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) {
 		p = append(p, reason...)
 		p = append(p, '\r', '\n')
 	}
+	first := len(p)
 	p = appendFields(p, h, o)
 	out.Commit(len(p))
+	return len(p), len(p) - first - len("\r\n")
 }
 
 func appendFields(p []byte, h *header.Map, o *Head) []byte {
@@ -108,10 +114,10 @@ func proper(name []byte) {
 	}
 }
 
-// AppendChunk writes one chunk; empty data writes nothing, because an empty chunk is the end.
-func AppendChunk(out *iobuf.Buffer, data []byte) {
+// AppendChunk writes one chunk, and returns its length; empty data writes nothing, because an empty chunk is the end.
+func AppendChunk(out *iobuf.Buffer, data []byte) int {
 	if len(data) == 0 {
-		return
+		return 0
 	}
 	p := out.Reserve(len(data) + 20)[:0]
 	p = strconv.AppendUint(p, uint64(len(data)), 16)
@@ -119,19 +125,23 @@ func AppendChunk(out *iobuf.Buffer, data []byte) {
 	p = append(p, data...)
 	p = append(p, '\r', '\n')
 	out.Commit(len(p))
+	return len(p)
 }
 
-// AppendLastChunk ends a chunked body. trailers may be nil.
-func AppendLastChunk(out *iobuf.Buffer, trailers *header.Map) {
+// AppendLastChunk ends a chunked body, and returns what AppendRequest does. trailers may be nil.
+func AppendLastChunk(out *iobuf.Buffer, trailers *header.Map) (all, fields int) {
 	if trailers == nil || trailers.Len() == 0 {
-		out.AppendString("0\r\n\r\n")
-		return
+		out.AppendString(lastChunk)
+		return len(lastChunk), 0
 	}
 	p := out.Reserve(trailers.Size() + 4*trailers.Len() + headRoom)[:0]
 	p = append(p, "0\r\n"...)
 	p = appendFields(p, trailers, &Head{})
 	out.Commit(len(p))
+	return len(p), len(p) - len(lastChunk)
 }
+
+const lastChunk = "0\r\n\r\n"
 
 // Continue is the interim response to Expect: 100-continue.
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"

@@ -10,6 +10,7 @@ import (
 // fields collects, while header lines are parsed, what framing needs.
 type fields struct {
 	limit   int
+	bytes   int  // see Message.FieldBytes
 	request bool // Host is :authority
 
 	hosts, lengths, encodings int
@@ -64,6 +65,7 @@ func (f *fields) parse(b []byte, h *header.Map) *Error {
 			}
 			return ErrValue
 		}
+		f.bytes += len(name) + len(value) + len(":\r\n")
 		if count++; count > f.limit {
 			return ErrTooManyHeaders
 		}

@@ -55,6 +55,8 @@ type Message struct {
 	Expect100 bool   // Expect: 100-continue
 	Upgrade   bool   // Connection: upgrade with an Upgrade header
 	Absolute  bool   // the target was in absolute form
+	// FieldBytes is what the lines of the fields take, as Envoy counts them: names, values and three bytes for each.
+	FieldBytes int
 }
 
 // scan looks for the end of a head. from is how far an earlier call with less of the same
@@ -118,6 +120,7 @@ func ParseRequest(b []byte, h *header.Map, m *Message, l *Limits, scanned *int) 
 	if err := f.parse(b[n:end], h); err != nil {
 		return 0, err
 	}
+	m.FieldBytes = f.bytes
 	if err := finishRequest(h, m, &f, l); err != nil {
 		return 0, err
 	}
@@ -281,6 +284,7 @@ func ParseResponse(b []byte, h *header.Map, m *Message, l *Limits, head, connect
 	if err := f.parse(b[n:end], h); err != nil {
 		return 0, err
 	}
+	m.FieldBytes = f.bytes
 	if err := finishResponse(h, m, &f, l); err != nil {
 		return 0, err
 	}

@@ -275,6 +275,7 @@ func TestRequests(t *testing.T) {
 func TestMessage(t *testing.T) {
 	f := func(in string, want Message) {
 		t.Helper()
+		want.FieldBytes = fieldBytes(in)
 		_, _, _, m, err := parseAll(in, 1<<20, &Limits{AcceptHTTP10: true, AllowChunkedLength: true})
 		if err != nil {
 			t.Errorf("%q: %v", in, err)

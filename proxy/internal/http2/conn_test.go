@@ -28,6 +28,7 @@ type dialogue struct {
 	client, server *Conn
 	co, so         *owner
 	buf            iobuf.Buffer
+	tap            func(p []byte) // sees what is carried; nil: nobody does
 }
 
 func newDialogue(t testing.TB, client, server *Config) *dialogue {
@@ -53,6 +54,9 @@ func (d *dialogue) run() {
 
 func (d *dialogue) carry(from, to *Conn) {
 	from.Pull(&d.buf, 1<<20)
+	if d.tap != nil {
+		d.tap(d.buf.Bytes())
+	}
 	if err := to.Feed(d.buf.Bytes(), 2); err != nil {
 		d.t.Fatal(err)
 	}
@@ -61,7 +65,7 @@ func (d *dialogue) carry(from, to *Conn) {
 
 func (d *dialogue) open(h *header.Map, end bool) *Stream {
 	m := d.co.mapsOf(d.client.next)
-	return d.client.Open(h, end, &m[0], &m[1], nil, 2)
+	return d.client.Open(h, end, &m[0], &m[1], nil, nil, 2)
 }
 
 var requestMap = mapOf(":path /a", ":authority a.example", "x-one 1", ":method POST", ":scheme http", "connection close", "upgrade x", "cookie a=b")
@@ -132,7 +136,7 @@ func TestResponseFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c, o := start(t, &Config{StreamErrors: true})
 			m := o.mapsOf(1)
-			c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, 2)
+			c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, nil, 2)
 			feed(t, c, tt.input)
 			want(t, "events", o.take(), tt.want)
 		})
@@ -395,7 +399,7 @@ func TestCapacity(t *testing.T) {
 	}
 	feed(t, c, settings(settingMaxConcurrentStreams, 2))
 	m := o.mapsOf(1)
-	s := c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, 2)
+	s := c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, nil, 2)
 	if n := c.Capacity(); n != 1 {
 		t.Errorf("capacity is %d, want 1", n)
 	}
@@ -446,7 +450,7 @@ func TestKeepalive(t *testing.T) {
 	c, o = start(t, &Config{Keepalive: &Keepalive{IdleInterval: 100, Timeout: 30}})
 	m := o.mapsOf(1)
 	open := func(now int64) string {
-		c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, now)
+		c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &m[0], &m[1], nil, nil, now)
 		return r.read(t, pull(c))
 	}
 	r = newReader()
@@ -496,7 +500,7 @@ func exchanges(d *dialogue, n int) {
 			server.m[i].Reset()
 			client.m[i].Reset()
 		}
-		s := d.client.Open(h, false, &client.m[0], &client.m[1], nil, 2)
+		s := d.client.Open(h, false, &client.m[0], &client.m[1], nil, nil, 2)
 		d.client.SendData(s, body, true)
 		d.run()
 	}
@@ -564,7 +568,7 @@ func TestCancelMany(t *testing.T) {
 	c, _ := start(t, &Config{})
 	var streams []*Stream
 	for range DefaultMaxConcurrentStreams {
-		streams = append(streams, c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &header.Map{}, &header.Map{}, nil, 1))
+		streams = append(streams, c.Open(mapOf(":method GET", ":scheme http", ":path /", ":authority a"), true, &header.Map{}, &header.Map{}, nil, nil, 1))
 	}
 	pull(c)
 	for _, s := range streams {

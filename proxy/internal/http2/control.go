@@ -138,6 +138,7 @@ func (c *Conn) onReset(f frame, p []byte) *ConnError {
 		}
 		return nil
 	}
+	s.Meter.Got(resetLen)
 	c.h.Count(StatRxReset, 1)
 	premature := c.premature(s)
 	s.peerEnded = true

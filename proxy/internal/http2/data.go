@@ -42,6 +42,7 @@ func (c *Conn) beginData(f frame, p []byte) *ConnError {
 		return c.streamFault(s, err)
 	}
 	s.recvLeft -= int64(f.length)
+	s.Meter.Got(frameHeaderLen + int(f.length))
 	c.data.s = s
 	if over := f.length - n; over > 0 {
 		c.giveBack(s, over) // padding and its length are used up at once
@@ -147,6 +148,7 @@ func (c *Conn) giveBack(s *Stream, n uint32) {
 	if s.recvOwed += n; s.recvOwed >= c.lim.streamWindow/2 {
 		s.recvLeft += int64(s.recvOwed)
 		c.sendWindowUpdate(s.ID, s.recvOwed)
+		s.Meter.Put(windowUpdateLen)
 		s.recvOwed = 0
 	}
 }

@@ -41,8 +41,11 @@ const (
 
 const (
 	frameHeaderLen = 9
-	defaultWindow  = 65535
-	maxWindow      = 1<<31 - 1
+	// Of whole frames.
+	resetLen        = frameHeaderLen + 4
+	windowUpdateLen = frameHeaderLen + 4
+	defaultWindow   = 65535
+	maxWindow       = 1<<31 - 1
 	// ourFrameSize is the largest frame that we take: the least that there is. Larger ones win nothing, and hold up
 	// other streams.
 	ourFrameSize = 16384

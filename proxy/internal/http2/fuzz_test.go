@@ -77,7 +77,7 @@ func FuzzClient(f *testing.F) {
 		c, o := start(t, &Config{StreamErrors: cut%2 == 0})
 		for id := uint32(1); id < 9; id += 2 {
 			m := o.mapsOf(id)
-			s := c.Open(mapOf(":method POST", ":scheme http", ":path /", ":authority a"), false, &m[0], &m[1], nil, 2)
+			s := c.Open(mapOf(":method POST", ":scheme http", ":path /", ":authority a"), false, &m[0], &m[1], nil, nil, 2)
 			c.SendData(s, make([]byte, 100), id == 5)
 		}
 		for len(p) > 0 && c.failure == nil {

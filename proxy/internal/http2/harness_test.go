@@ -13,12 +13,13 @@ import (
 
 // owner is a Handler that writes down what it is told, and keeps what was received.
 type owner struct {
-	c      *Conn
-	log    strings.Builder
-	maps   map[uint32]*[2]header.Map
-	stats  [NumStats]int64
-	onHead func(s *Stream, end bool)
-	onData func(s *Stream, p []byte, end bool)
+	c        *Conn
+	log      strings.Builder
+	maps     map[uint32]*[2]header.Map
+	stats    [NumStats]int64
+	onStream func(s *Stream)
+	onHead   func(s *Stream, end bool)
+	onData   func(s *Stream, p []byte, end bool)
 }
 
 func (o *owner) note(format string, args ...any) {
@@ -56,6 +57,9 @@ func (o *owner) mapsOf(id uint32) *[2]header.Map {
 func (o *owner) OnStream(s *Stream) {
 	m := o.mapsOf(s.ID)
 	s.Head, s.Trailers = &m[0], &m[1]
+	if o.onStream != nil {
+		o.onStream(s)
+	}
 }
 func (o *owner) OnHeaders(s *Stream, end bool) {
 	o.note("%d headers%s end=%v", s.ID, text(s.Head), end)

@@ -11,6 +11,7 @@ type blockState struct {
 	end    bool   // END_STREAM of the HEADERS frame
 	self   bool   // the stream depends on itself
 	frames int
+	wire   int // bytes of the frames
 	since  int64
 	buf    iobuf.Buffer
 }
@@ -39,6 +40,7 @@ func (c *Conn) onHeaders(f frame, p []byte) *ConnError {
 		}
 		p = p[:len(p)-pad]
 	}
+	c.block.wire = frameHeaderLen + int(f.length)
 	self := false
 	if f.has(flagPriority) {
 		if len(p) < 5 {
@@ -75,6 +77,7 @@ func (c *Conn) onContinuation(f frame, p []byte) *ConnError {
 		return ErrHeaderBlock
 	}
 	b.buf.Append(p)
+	b.wire += frameHeaderLen + int(f.length)
 	if !f.has(flagEndHeaders) {
 		return nil
 	}
@@ -252,6 +255,9 @@ func (c *Conn) decode(s *Stream, kind blockKind, p []byte) *ConnError {
 	c.msg.begin(c, kind, into)
 	if c.dec.Decode(p, &c.msg) != nil {
 		return ErrCompression
+	}
+	if s != nil {
+		s.Meter.GotHead(c.block.wire, c.block.wire, c.msg.size)
 	}
 	c.msg.finish()
 	return nil

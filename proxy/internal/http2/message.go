@@ -22,6 +22,7 @@ type message struct {
 	into    *header.Map
 	err     *StreamError
 	bytes   int    // that are left
+	size    int    // names and values so far
 	headers int    // that are left
 	pseudo  uint16 // bits by header.ID
 	regular bool   // a field that is no pseudo-header has come
@@ -43,6 +44,7 @@ func (m *message) Field(id header.ID, name, value []byte) {
 	if m.err != nil || m.kind == blockSkipped {
 		return
 	}
+	m.size += len(name) + len(value)
 	if m.bytes -= len(name) + len(value); m.bytes < 0 {
 		m.err = ErrHeaderListSize
 		return

@@ -122,6 +122,7 @@ func (c *Conn) frame(f frame, p []byte) *ConnError {
 func (c *Conn) streamFault(s *Stream, e *StreamError) *ConnError {
 	c.h.Count(e.Stat, 1)
 	c.sendReset(s.ID, e.Code, true)
+	s.Meter.Put(resetLen)
 	premature := c.premature(s)
 	s.peerEnded = true
 	c.close(s)

@@ -103,6 +103,7 @@ func (c *Conn) dataFrame(out *iobuf.Buffer, s *Stream, p []byte, end bool) {
 	putFrame(b, len(p), frameData, flags, s.ID)
 	copy(b[frameHeaderLen:], p)
 	out.Commit(frameHeaderLen + len(p))
+	s.Meter.Put(frameHeaderLen + len(p))
 	s.sendLeft -= int64(len(p))
 	c.sendLeft -= int64(len(p))
 	c.floods.dataSent++
@@ -163,6 +164,7 @@ func (c *Conn) turn(out *iobuf.Buffer, s *Stream) {
 func (c *Conn) sendStoredTrailers(s *Stream) {
 	b := c.enc.Begin(nil)
 	b = append(b, s.trailer.Bytes()...)
+	c.countBlock(s, len(b), 0)
 	c.splitBlock(b, flagEndHeaders|flagEndStream, s.ID)
 	s.trailer.Reset()
 	c.sentEnd(s)

@@ -3,6 +3,7 @@ package http2
 import (
 	"encoding/binary"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/bytemeter"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
@@ -101,9 +102,9 @@ func (c *Conn) GoAway(code Code) {
 	c.goAway(c.last, code)
 }
 
-// Open (clients) opens a stream with a request. head and trailers are empty maps for the response; user becomes
-// Stream.User. Capacity must allow it.
-func (c *Conn) Open(h *header.Map, end bool, head, trailers *header.Map, user any, now int64) *Stream {
+// Open (clients) opens a stream with a request. head and trailers are empty maps for the response; user and meter become
+// Stream.User and Stream.Meter. Capacity must allow it.
+func (c *Conn) Open(h *header.Map, end bool, head, trailers *header.Map, user any, meter *bytemeter.Meter, now int64) *Stream {
 	if c.Capacity() == 0 {
 		panic("BUG: http2: Open without capacity")
 	}
@@ -111,7 +112,7 @@ func (c *Conn) Open(h *header.Map, end bool, head, trailers *header.Map, user an
 	c.askBeforeStream()
 	s := c.newStream(c.next)
 	c.next += 2
-	s.Head, s.Trailers, s.User = head, trailers, user
+	s.Head, s.Trailers, s.User, s.Meter = head, trailers, user, meter
 	s.noBody = string(h.Value(header.Method)) == "HEAD"
 	c.SendHeaders(s, h, end)
 	return s
@@ -163,7 +164,16 @@ func (c *Conn) sendBlock(s *Stream, h *header.Map, end bool) {
 	if end {
 		flags |= flagEndStream
 	}
+	c.countBlock(s, len(b), h.Size())
 	c.commitBlock(p, b, flags, s.ID)
+}
+
+// countBlock tells a stream's meter of a block of n bytes that goes out.
+func (c *Conn) countBlock(s *Stream, n, plain int) {
+	if s.Meter != nil {
+		frames := max(1, (n+int(c.peer.frame)-1)/int(c.peer.frame))
+		s.Meter.SentHead(n+frames*frameHeaderLen, n+frames*frameHeaderLen, plain)
+	}
 }
 
 // commitBlock puts a block that was encoded behind the room for a frame's header in p into the queue.
@@ -238,6 +248,9 @@ func (c *Conn) SendTrailers(s *Stream, t *header.Map) {
 		}
 	}
 	s.trailer.Commit(len(b))
+	if s.Meter != nil {
+		s.Meter.PlainSent += uint64(t.Size())
+	}
 	s.ending = true
 }
 
@@ -247,6 +260,7 @@ func (c *Conn) Reset(s *Stream, code Code) {
 		return
 	}
 	c.sendReset(s.ID, code, false)
+	s.Meter.Put(resetLen)
 	c.close(s)
 }
 
@@ -257,7 +271,7 @@ func (c *Conn) Detach(s *Stream, now int64) {
 		return
 	}
 	s.Resume()
-	s.detached, s.User, s.Head, s.Trailers = true, nil, nil, nil
+	s.detached, s.User, s.Head, s.Trailers, s.Meter = true, nil, nil, nil, nil
 	if s.ended {
 		c.endDetached(s)
 		return

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"github.com/lateen-mesh/lateen/proxy/internal/bytemeter"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/iobuf"
 )
@@ -12,6 +13,8 @@ type Stream struct {
 	User any
 	// Head and Trailers are where what the peer sends is put; see Handler.OnStream and Conn.Open.
 	Head, Trailers *header.Map
+	// Meter counts the frames of the stream until the owner is done with it; nil: nobody does.
+	Meter *bytemeter.Meter
 
 	c      *Conn
 	chain  *Stream // in the table, or among the dead, or in the pool
@@ -67,6 +70,18 @@ func (s *Stream) Blocked() bool {
 		s.blocked = true
 	}
 	return s.blocked
+}
+
+// Unsent is how many bytes what waits for the peer's window will take on the wire, in frames as large as they may be.
+func (s *Stream) Unsent() int {
+	n := s.pending.Len()
+	if n > 0 {
+		n += frameHeaderLen * ((n + quantum - 1) / quantum)
+	}
+	if t := s.trailer.Len(); t > 0 {
+		n += t + frameHeaderLen
+	}
+	return n
 }
 
 // Pause keeps the peer's window from what is received from now on: it can send no more than what is left of it.
@@ -149,7 +164,7 @@ func (c *Conn) close(s *Stream) {
 	if s.closed {
 		return
 	}
-	s.closed = true
+	s.closed, s.Meter = true, nil
 	for p := &c.table[c.slot(s.ID)]; ; p = &(*p).chain {
 		if *p == s {
 			*p = s.chain

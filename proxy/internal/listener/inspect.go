@@ -26,6 +26,7 @@ func (s *served) inspect(eof bool) {
 			return
 		case v == isTLS:
 			s.foundTLS(info, h)
+			cfg.fingerprint(info, b)
 		case v == badTLS && len(b) > maxHello:
 			s.w.inspected(helloTooLarge)
 			s.c.Close(conn.CloseNow)
@@ -51,6 +52,23 @@ func (s *served) inspect(eof bool) {
 		return
 	}
 	s.choose(cfg)
+}
+
+// fingerprint notes what the ClientHello says of the client, as the inspector is configured.
+func (c *config) fingerprint(info *conn.Info, b []byte) {
+	if !c.res.JA3 && !c.res.JA4 {
+		return
+	}
+	o, ok := offerOf(b)
+	if !ok {
+		return
+	}
+	if c.res.JA3 {
+		info.JA3 = o.ja3()
+	}
+	if c.res.JA4 {
+		info.JA4 = o.ja4()
+	}
 }
 
 func (s *served) foundTLS(info *conn.Info, h hello) {

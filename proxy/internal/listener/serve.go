@@ -76,7 +76,7 @@ func (s *served) choose(cfg *config) {
 		return
 	}
 	s.ch = ch
-	info.FilterChain = ch.fc.Name
+	info.Listener, info.FilterChain = cfg.res.Name, ch.fc.Name
 	if ch.tls != nil {
 		s.c.StartTLS(ch.tls, s.w.l.o.Overload.Scaled(xdsresource.TransportConnectTimer, ch.fc.TransportSocketTimeout))
 		return

@@ -34,7 +34,7 @@ type attempt struct {
 	info   *conn.Info // of its connection, which may have gone on to another request
 	http2  bool
 	track  track
-	record record
+	record *record // nil: neither a span nor a log wants to know
 
 	tryTimer, tryIdleTimer eventloop.Timer
 }
@@ -53,7 +53,6 @@ func newAttempt(r *router) *attempt {
 	a := &attempt{r: r}
 	a.req.Handler = a
 	a.tryTimer.Init(a.onTryTimeout)
-	a.record.periodic.Init(a.onPeriodic)
 	a.tryIdleTimer.Init(a.onTryIdle)
 	return a
 }
@@ -63,7 +62,9 @@ func (a *attempt) drop() {
 	a.stopClocks()
 	a.endTrack()
 	if a.open = false; a.req.Active() {
-		a.record.canceled = true
+		if a.record != nil {
+			a.record.canceled = true
+		}
 		a.req.Cancel()
 	}
 	a.endRecord()
@@ -102,7 +103,7 @@ func (r *router) attempt() {
 	req.Raw = r.terminates(method)
 	req.Head, req.Connect, req.HighPrio = string(method) == "HEAD", string(method) == "CONNECT", r.high
 	req.FromHTTP2, req.Upgrade = info.Protocol == streaminfo.HTTP2, r.h.Has(header.Upgrade)
-	req.Downstream = info.ConnectionID
+	req.Downstream, req.Meter = info.ConnectionID, &info.UpstreamMeter
 	r.held = req.Upgrade || req.Connect || req.Raw
 	info.UpstreamConnect = 0
 	if t, ok := host.Host.Transport.(*transportsocket.Upstream); ok {
@@ -148,7 +149,7 @@ func (a *attempt) OnReady(req *connpool.Request) {
 	a.info, a.http2 = req.Info(), req.HTTP2()
 	a.describe(info)
 	r.incOwn(route.RqTotal)
-	if a.record.wanted && r.logs.OnStart {
+	if a.record != nil && r.logs.OnStart {
 		a.log(a.own(), format.UpstreamPoolReady)
 	}
 	end := !r.held && r.ended && r.body.Len() == 0 && r.trailers == nil
@@ -183,7 +184,8 @@ func (a *attempt) describe(info *streaminfo.Info) {
 	ci := a.info
 	info.Host = a.host.Host
 	info.UpstreamLocal, info.UpstreamRemote, info.UpstreamTLS, info.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
-	info.UpstreamTLSState, info.UpstreamConnectionID = ci.TLS, ci.ID
+	info.UpstreamTLSState, info.UpstreamCertificate, info.UpstreamConnectionID = ci.TLS, ci.LocalCertificate, ci.ID
+	info.UpstreamClose = streaminfo.Normal
 	if info.UpstreamProtocol = streaminfo.HTTP11; a.http2 {
 		info.UpstreamProtocol = streaminfo.HTTP2
 	}

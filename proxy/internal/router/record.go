@@ -12,9 +12,9 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 )
 
-// record is what an attempt notes for its span and for the logs of the router, where there are any.
+// record is what an attempt notes for its span and for the logs of the router. It is made for an attempt that one of them wants to
+// know of, and used again by later ones.
 type record struct {
-	wanted            bool
 	span              uint64 // 0: it has none of its own
 	number            int    // of the request's attempts, from 1
 	code              int    // of the answer; 0: none came
@@ -29,14 +29,16 @@ type record struct {
 
 // beginRecord begins to note an attempt. Each one that has a span tells its host of that span.
 func (a *attempt) beginRecord() {
-	r, rec, t := a.r, &a.record, &a.r.s.Info().Trace
-	traced := t.Call != 0 && t.Sampled
-	if rec.wanted = traced || len(r.logs.Loggers) > 0; !rec.wanted {
+	r, t := a.r, &a.r.s.Info().Trace
+	if traced := t.Call != 0 && t.Sampled; !traced && len(r.logs.Loggers) == 0 {
 		if t.Call != 0 && r.s.Info().Attempts > 1 {
 			r.renewSpan()
 		}
 		return
 	}
+	rec := r.takeRecord()
+	rec.periodic.Init(a.onPeriodic)
+	a.record = rec
 	rec.number = r.s.Info().Attempts
 	if t.Call != 0 {
 		if rec.number > 1 {
@@ -65,7 +67,7 @@ func (r *router) renewSpan() {
 
 // noteAnswer notes the head of an answer.
 func (a *attempt) noteAnswer(req *connpool.Request) {
-	if rec := &a.record; rec.wanted {
+	if rec := a.record; rec != nil {
 		rec.code, rec.rxFirst, rec.hasAnswer = req.Message.Status, a.r.loop.Now(), true
 		req.Response.CopyTo(&rec.answer)
 	}
@@ -73,7 +75,7 @@ func (a *attempt) noteAnswer(req *connpool.Request) {
 
 // noteTrailers notes the end of an answer.
 func (a *attempt) noteTrailers(req *connpool.Request) {
-	if rec := &a.record; rec.wanted {
+	if rec := a.record; rec != nil {
 		rec.hasEnd = true
 		req.Trailers.CopyTo(&rec.trailers)
 	}
@@ -81,19 +83,17 @@ func (a *attempt) noteTrailers(req *connpool.Request) {
 
 // noteFlag notes how an attempt failed.
 func (a *attempt) noteFlag(f streaminfo.Flags, reset string) {
-	a.record.flags |= f
-	a.record.reset = reset
+	if rec := a.record; rec != nil {
+		rec.flags |= f
+		rec.reset = reset
+	}
 }
 
 // endRecord reports an attempt that is over, once.
 func (a *attempt) endRecord() {
-	rec, r := &a.record, a.r
-	if !rec.wanted {
+	rec, r := a.record, a.r
+	if rec == nil {
 		return
-	}
-	rec.wanted = false
-	if rec.periodic.Armed() {
-		r.loop.Disarm(&rec.periodic)
 	}
 	if a.stage != dropped && a.host != nil {
 		info := a.own()
@@ -104,9 +104,34 @@ func (a *attempt) endRecord() {
 			r.s.ReportCall(&c)
 		}
 	}
+	a.dropRecord()
+}
+
+// dropRecord gives the record back, to be used again.
+func (a *attempt) dropRecord() {
+	rec, r := a.record, a.r
+	if rec == nil {
+		return
+	}
+	a.record = nil
+	if rec.periodic.Armed() {
+		r.loop.Disarm(&rec.periodic)
+	}
 	rec.answer.Reset()
 	rec.trailers.Reset()
-	*rec = record{answer: rec.answer, trailers: rec.trailers, periodic: rec.periodic}
+	*rec = record{answer: rec.answer, trailers: rec.trailers}
+	r.records = append(r.records, rec)
+}
+
+// takeRecord returns a record that is empty.
+func (r *router) takeRecord() *record {
+	n := len(r.records)
+	if n == 0 {
+		return &record{}
+	}
+	rec := r.records[n-1]
+	r.records = r.records[:n-1]
+	return rec
 }
 
 func (rec *record) heads() (answer, trailers *header.Map) {
@@ -139,12 +164,13 @@ func (a *attempt) log(info *streaminfo.Info, kind format.LogType) {
 
 // own is the record of the attempt as if it were a stream of its own, as Envoy keeps it: its times, its bytes and its flags.
 func (a *attempt) own() *streaminfo.Info {
-	of, rec, t := a.r.s.Info(), &a.record, &a.track
+	of, rec, t := a.r.s.Info(), a.record, &a.track
 	i := &streaminfo.Info{
 		StartWall: of.StartWall.Add(time.Duration(t.began - of.Start)), Start: t.began, End: a.r.loop.Now(),
 		UpstreamConnect: a.connect, UpstreamTxFirst: a.started, UpstreamTxLast: a.sent, UpstreamRxFirst: rec.rxFirst, UpstreamRxLast: rec.rxLast,
 		BytesReceived: t.received, BytesSent: t.sent, UpstreamRxBytes: t.received, UpstreamTxBytes: t.sent, ResponseCode: rec.code,
 		Downstream: of.Downstream, ConnectionID: of.ConnectionID, RouteName: of.RouteName, RouteMetadata: of.RouteMetadata,
+		DownstreamMeter: of.DownstreamMeter, UpstreamMeter: of.UpstreamMeter,
 		UpstreamCluster: of.UpstreamCluster, Cluster: of.Cluster, Host: a.host.Host, HealthCheck: of.HealthCheck,
 	}
 	if a.connect != 0 {
@@ -152,7 +178,7 @@ func (a *attempt) own() *streaminfo.Info {
 	}
 	if ci := a.info; ci != nil {
 		i.UpstreamLocal, i.UpstreamRemote, i.UpstreamTLS, i.UpstreamURI = ci.LocalAddr, ci.RemoteAddr, ci.TLS != nil, ci.PeerURI
-		i.UpstreamTLSState, i.UpstreamConnectionID = ci.TLS, ci.ID
+		i.UpstreamTLSState, i.UpstreamCertificate, i.UpstreamConnectionID = ci.TLS, ci.LocalCertificate, ci.ID
 		if i.UpstreamProtocol = streaminfo.HTTP11; a.http2 {
 			i.UpstreamProtocol = streaminfo.HTTP2
 		}

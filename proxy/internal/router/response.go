@@ -109,7 +109,9 @@ func (a *attempt) complete() {
 	}
 	r.trackRequest()
 	a.endTrack()
-	a.record.rxLast = now
+	if a.record != nil {
+		a.record.rxLast = now
+	}
 	a.endRecord()
 	a.open = false
 	r.state = done
@@ -170,6 +172,7 @@ func (a *attempt) OnReset(req *connpool.Request, why connpool.Reason, err error)
 		return
 	}
 	a.host.OnResult(cluster.Result{Kind: cluster.ResultReset})
+	a.r.s.Info().UpstreamClose = streaminfo.CloseTypeOf(err)
 	f := failure{reason: why.String(), kind: resetRemote, err: err}
 	switch why {
 	case connpool.ProtocolError:

@@ -351,7 +351,7 @@ func (a *attempt) again() bool {
 		return false
 	}
 	r.retry.freeby = true
-	a.record.wanted = false // nobody else knows of it
+	a.dropRecord() // nobody else knows of it
 	a.drop()
 	r.s.Info().Attempts--
 	r.attempt()

@@ -116,9 +116,10 @@ type router struct {
 
 	attempts []*attempt // under way; several only where hedging is on
 	spare    []*attempt
-	cur      *attempt // the newest, or the one whose answer is passed on; nil: none
-	pausing  bool     // the next attempt waits for backOffTimer
-	hedged   bool     // there has been an attempt beside another
+	records  []*record // to be used again
+	cur      *attempt  // the newest, or the one whose answer is passed on; nil: none
+	pausing  bool      // the next attempt waits for backOffTimer
+	hedged   bool      // there has been an attempt beside another
 
 	retry      retryState
 	retryHosts cluster.Retry

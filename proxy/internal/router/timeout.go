@@ -218,8 +218,10 @@ func (r *router) timedOut(details string) {
 		if r.cur.req.Active() {
 			r.cur.req.Cancel() // what came stays until the log is written
 		}
-		r.cur.record.canceled = true
-		r.cur.endRecord()
+		if rec := r.cur.record; rec != nil {
+			rec.canceled = true
+			r.cur.endRecord()
+		}
 		r.s.ResetResponse(details, streaminfo.UpstreamRequestTimeout)
 		return
 	}

@@ -2,9 +2,12 @@ package streaminfo
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/bytemeter"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
@@ -36,6 +39,36 @@ func (p Protocol) String() string {
 	return ""
 }
 
+// CloseType is how a connection has ended (Envoy's StreamInfo::DetectedCloseType).
+type CloseType uint8
+
+// Ends of a connection; Normal is also that of one that is open.
+const (
+	Normal CloseType = iota
+	ClosedByLocalReset
+	ClosedByRemoteReset
+)
+
+// String is what %DOWNSTREAM_DETECTED_CLOSE_TYPE% prints.
+func (t CloseType) String() string {
+	switch t {
+	case ClosedByLocalReset:
+		return "LocalReset"
+	case ClosedByRemoteReset:
+		return "RemoteReset"
+	}
+	return "Normal"
+}
+
+// CloseTypeOf is what the error that a connection has ended with says; nil is Normal.
+func CloseTypeOf(err error) CloseType {
+	var e *conn.Error
+	if errors.As(err, &e) && e.Kind == conn.PeerReset {
+		return ClosedByRemoteReset
+	}
+	return Normal
+}
+
 // Info is the record. Points in time are eventloop.Loop.Now values in nanoseconds; 0 means
 // that the stream has not come that far. Byte slices live as long as the stream.
 type Info struct {
@@ -58,6 +91,8 @@ type Info struct {
 	ResponseHeaderSize uint32 // names and values as sent
 	UpstreamRxBytes    uint64 // body bytes from upstream, of all attempts
 	UpstreamTxBytes    uint64
+	// DownstreamMeter and UpstreamMeter count bytes on the wire; that of upstream those of all attempts.
+	DownstreamMeter, UpstreamMeter bytemeter.Meter
 
 	Protocol     Protocol
 	ResponseCode int   // 0: no response was begun
@@ -95,8 +130,17 @@ type Info struct {
 	UpstreamTLS     bool
 	// UpstreamTLSState is the session of the last attempt's connection; nil: raw.
 	UpstreamTLSState     *tls.ConnectionState
+	UpstreamCertificate  *x509.Certificate // ours, of that connection; nil: none
 	UpstreamProtocol     Protocol
 	UpstreamConnectionID uint64 // 0: there was none
+	// DownstreamClose and UpstreamClose are how the connections have ended, as far as they have; the reasons are set where we ended them
+	// for one that Envoy names.
+	DownstreamClose, UpstreamClose             CloseType
+	DownstreamCloseReason, UpstreamCloseReason string
+	// RouteLookUps is how often a route was looked for; RouteTime is how long that took in all, 0 where nobody measures it
+	// (record_route_resolution_stats).
+	RouteLookUps int
+	RouteTime    time.Duration
 	// Attempted are the hosts of all attempts in order.
 	Attempted []*cluster.Host
 

@@ -108,10 +108,20 @@ func (s *session) destination() netip.AddrPort {
 	return info.OriginalDst
 }
 
+// refusals are why a session never began, as Envoy writes it (LocalCloseReasons, spelled as there).
+var refusals = map[streaminfo.Flags]string{
+	streaminfo.UpstreamRetryLimitExceeded: "tcp_initializion_failure:0",
+	streaminfo.UpstreamConnectionFailure:  "tcp_initializion_failure:0",
+	streaminfo.NoHealthyUpstream:          "tcp_initializion_failure:1",
+	streaminfo.UpstreamOverflow:           "tcp_initializion_failure:2",
+	streaminfo.NoClusterFound:             "tcp_initializion_failure:3",
+}
+
 // refuse ends a session that has no upstream. A reset tells the client at once that nothing
 // of what it sent was taken.
 func (s *session) refuse(f streaminfo.Flags) {
 	s.info.Set(f)
+	s.info.DownstreamCloseReason = refusals[f]
 	s.down.Close(conn.CloseReset)
 }
 

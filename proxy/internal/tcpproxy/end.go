@@ -16,6 +16,7 @@ func (s *session) OnClose(c *conn.Conn, err error) {
 		case !s.upOpen:
 			s.up.Close(conn.CloseNow)
 		case isReset(err):
+			s.info.DownstreamClose = streaminfo.ClosedByRemoteReset
 			s.up.Close(conn.CloseReset)
 		default:
 			s.up.Close(conn.CloseFlushed)
@@ -47,6 +48,7 @@ func (u *upstream) OnClose(c *conn.Conn, err error) {
 	}
 	switch {
 	case isReset(err) && s.down.Pending() == 0:
+		s.info.UpstreamClose = streaminfo.ClosedByRemoteReset
 		// A reset passed on as an end would make a broken answer look whole.
 		s.down.Close(conn.CloseReset)
 	case err == nil:
@@ -72,6 +74,7 @@ func (s *session) onIdle() {
 	s.count(idleTimeout, 1)
 	s.info.Set(streaminfo.StreamIdleTimeout)
 	s.info.TerminationDetails = "idle_timeout"
+	s.closeFor("tcp_session_idle_timeout")
 	s.down.Close(conn.CloseNow)
 }
 
@@ -79,7 +82,16 @@ func (s *session) onMaxDuration() {
 	s.count(maxDuration, 1)
 	s.info.Set(streaminfo.DurationTimeout)
 	s.info.TerminationDetails = "max_downstream_connection_duration"
+	s.closeFor("max_connection_duration_reached")
 	s.down.Close(conn.CloseNow)
+}
+
+// closeFor notes why we end both connections, in Envoy's words.
+func (s *session) closeFor(reason string) {
+	s.info.DownstreamCloseReason = reason
+	if s.up != nil || s.tunnel != nil {
+		s.info.UpstreamCloseReason = reason
+	}
 }
 
 func (s *session) onReport() {

@@ -46,6 +46,10 @@ func (u *upstream) OnData(c *conn.Conn, eof bool) {
 func (s *session) sentUp(n int) {
 	s.info.BytesReceived += uint64(n)
 	s.info.UpstreamTxBytes += uint64(n)
+	s.info.DownstreamMeter.Got(n)
+	if s.tunnel == nil {
+		s.info.UpstreamMeter.Put(n)
+	}
 	s.count(rxBytes, uint64(n))
 	s.local.Add(cluster.CxTxBytesTotal, uint64(n))
 }
@@ -53,6 +57,10 @@ func (s *session) sentUp(n int) {
 func (s *session) sentDown(n int) {
 	s.info.BytesSent += uint64(n)
 	s.info.UpstreamRxBytes += uint64(n)
+	s.info.DownstreamMeter.Put(n)
+	if s.tunnel == nil {
+		s.info.UpstreamMeter.Got(n)
+	}
 	s.count(txBytes, uint64(n))
 	s.local.Add(cluster.CxRxBytesTotal, uint64(n))
 }

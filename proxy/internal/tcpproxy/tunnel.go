@@ -59,7 +59,7 @@ type tunnelled session
 func (s *session) connectTunnel(h *cluster.LocalHost) {
 	if s.tunnel == nil {
 		s.tunnel = &tunnel{s: s}
-		s.tunnel.req.Handler = s.tunnel
+		s.tunnel.req.Handler, s.tunnel.req.Meter = s.tunnel, &s.info.UpstreamMeter
 		s.down.SetHandler((*tunnelled)(s))
 	}
 	t := s.tunnel
@@ -201,6 +201,7 @@ func (t *tunnel) OnData(req *connpool.Request, p []byte, end bool) {
 	if len(p) > 0 {
 		s.info.BytesSent += uint64(len(p))
 		s.info.UpstreamRxBytes += uint64(len(p))
+		s.info.DownstreamMeter.Put(len(p))
 		s.count(txBytes, uint64(len(p)))
 		s.down.Write(p)
 	}
@@ -264,6 +265,7 @@ func (d *tunnelled) OnData(c *conn.Conn, eof bool) {
 	if n > 0 || eof {
 		s.info.BytesReceived += uint64(n)
 		s.info.UpstreamTxBytes += uint64(n)
+		s.info.DownstreamMeter.Got(n)
 		s.count(rxBytes, uint64(n))
 		req.SendData(c.In().Bytes(), eof)
 		c.In().Reset()
@@ -284,8 +286,9 @@ func (d *tunnelled) OnWritable(*conn.Conn) {
 }
 
 // OnClose: downstream is gone, and the request with it.
-func (d *tunnelled) OnClose(*conn.Conn, error) {
+func (d *tunnelled) OnClose(_ *conn.Conn, err error) {
 	s := (*session)(d)
+	s.info.DownstreamClose = streaminfo.CloseTypeOf(err)
 	if s.tunnel.req.Active() {
 		s.tunnel.req.Cancel()
 	}

@@ -30,6 +30,7 @@ type Client struct {
 type clientConfig struct {
 	base  *tls.Config
 	trust *trust.Trust
+	own   *x509.Certificate
 
 	mu     sync.Mutex
 	byWish map[Wish]*tls.Config
@@ -75,9 +76,11 @@ func (c *Client) rebuild(cur *current) error {
 	if cfg.MaxVersion == 0 {
 		cfg.MaxVersion = max(cfg.MinVersion, tls.VersionTLS12) // Envoy's default for clients
 	}
+	var own *x509.Certificate
 	if len(cur.certs) > 0 {
 		// Whatever authorities the server names, show what is configured, as Envoy does.
 		cert := cur.certs[0]
+		own = cert.Leaf
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	if n := c.cfg.MaxSessionKeys; n > 0 {
@@ -85,7 +88,7 @@ func (c *Client) rebuild(cur *current) error {
 	}
 	cfg.ServerName = c.cfg.SNI
 	cfg.InsecureSkipVerify = true // VerifyConnection does it, against the bundle and the matchers
-	cc := &clientConfig{base: cfg, trust: cur.trust, byWish: map[Wish]*tls.Config{}}
+	cc := &clientConfig{base: cfg, trust: cur.trust, own: own, byWish: map[Wish]*tls.Config{}}
 	cfg.VerifyConnection = cc.verifier(nil)
 	c.config.Store(cc)
 	return nil
@@ -147,7 +150,7 @@ func (c *Client) NewSession(l *eventloop.Loop, fd int, w Wish, first []byte) *Se
 		x.hs.refuse(c.m.why())
 		cfg = &tls.Config{InsecureSkipVerify: true}
 	} else {
-		cfg = cc.wished(w)
+		cfg, x.own = cc.wished(w), cc.own
 	}
 	x.tc = tls.Client((*sock)(x), cfg)
 	return x

@@ -14,7 +14,8 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// defaultCurves are Envoy's, in its order.
+// defaultCurves are Envoy's, in its order, but for X25519MLKEM768, which costs a handshake more time than all the rest of it; a
+// configuration may name it.
 var defaultCurves = []tls.CurveID{tls.X25519, tls.CurveP256}
 
 // defaultSuites are Envoy's for TLS 1.2; those of 1.3 cannot be chosen.

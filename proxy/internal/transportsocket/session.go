@@ -49,7 +49,8 @@ type Session struct {
 	gather  bool // records of the current write are collected, not sent one by one
 	ended   bool // close_notify was sent
 
-	chosen *choice // our certificate, on a server
+	chosen *choice           // our certificate, on a server
+	own    *x509.Certificate // the same, on a client
 	staple Staple
 }
 
@@ -118,10 +119,10 @@ func (s *Session) State() *tls.ConnectionState {
 	return &st
 }
 
-// LocalCertificate is the certificate that a server shows; nil for none, and for a client.
+// LocalCertificate is the certificate that a server shows, or that a client shows if it is asked; nil for none.
 func (s *Session) LocalCertificate() *x509.Certificate {
 	if s.chosen == nil {
-		return nil
+		return s.own
 	}
 	return s.chosen.cert.Leaf
 }

@@ -77,12 +77,14 @@ type HTTPConnectionManager struct {
 	// Filters in order; the last is the router.
 	Filters []HTTPFilter
 
-	ServerName       string // default "envoy"
-	ServerHeader     ServerHeader
-	UseRemoteAddress bool
-	XFFTrustedHops   uint32
-	SkipXFFAppend    bool
-	AppendXFPort     bool // append_x_forwarded_port
+	ServerName string // default "envoy"
+	// RouteResolutionStats: how long the look-ups of routes take is measured.
+	RouteResolutionStats bool
+	ServerHeader         ServerHeader
+	UseRemoteAddress     bool
+	XFFTrustedHops       uint32
+	SkipXFFAppend        bool
+	AppendXFPort         bool // append_x_forwarded_port
 	// InternalAddresses are those whose requests are internal, InternalUnix adds Unix sockets.
 	InternalAddresses                                  []netip.Prefix
 	InternalUnix                                       bool

@@ -60,6 +60,7 @@ type Listener struct {
 	BufferLimit uint32
 
 	TLSInspector  bool // envoy.filters.listener.tls_inspector
+	JA3, JA4      bool // it makes these fingerprints of clients
 	HTTPInspector bool // envoy.filters.listener.http_inspector
 	// TLSInspectorOff and HTTPInspectorOff are destination ports for which the inspectors are
 	// disabled (filter_disabled).

@@ -86,7 +86,9 @@ func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Li
 	}
 	switch kind {
 	case "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":
-		l.TLSInspector = p.message(here, f.GetTypedConfig(), &tlsinspectorv3.TlsInspector{})
+		var ti tlsinspectorv3.TlsInspector
+		l.TLSInspector = p.message(here, f.GetTypedConfig(), &ti)
+		l.JA3, l.JA4 = ti.GetEnableJa3Fingerprinting().GetValue(), ti.GetEnableJa4Fingerprinting().GetValue()
 	case "envoy.filters.listener.tls_inspector":
 		l.TLSInspector = true
 	case "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":

@@ -50,9 +50,11 @@ func (s *Sink) httpEntry(c *format.Context) *accesslogpb.HTTPAccessLogEntry {
 		r.RequestId, r.OriginalPath = get("x-request-id"), get("x-envoy-original-path")
 		r.RequestHeaders = pick(h, s.request)
 	}
+	e.Request.UpstreamHeaderBytesSent, e.Request.DownstreamHeaderBytesReceived = i.UpstreamMeter.HeaderSent, i.DownstreamMeter.HeaderReceived
 	e.Request.RequestHeadersBytes, e.Request.RequestBodyBytes = uint64(i.RequestHeaderSize), i.BytesReceived
 	a := &accesslogpb.HTTPResponseProperties{
 		ResponseHeadersBytes: uint64(i.ResponseHeaderSize), ResponseBodyBytes: i.BytesSent, ResponseCodeDetails: i.Details,
+		UpstreamHeaderBytesReceived: i.UpstreamMeter.HeaderReceived, DownstreamHeaderBytesSent: i.DownstreamMeter.HeaderSent,
 		ResponseHeaders: pick(c.Response, s.answer), ResponseTrailers: pick(c.Trailers, s.trailer),
 	}
 	if i.ResponseCode != 0 {
@@ -100,7 +102,9 @@ func (s *Sink) common(c *format.Context) *accesslogpb.AccessLogCommon {
 		UpstreamCluster: i.UpstreamCluster, UpstreamTransportFailureReason: i.UpstreamFailure, RouteName: i.RouteName,
 		UpstreamRequestAttemptCount: uint32(i.Attempts), ConnectionTerminationDetails: i.TerminationDetails, StreamId: string(i.RequestID),
 		DownstreamTransportFailureReason: i.DownstreamFailure, AccessLogType: accesslogpb.AccessLogType(c.LogType),
-		ResponseFlags: flags(i.Flags),
+		ResponseFlags:           flags(i.Flags),
+		DownstreamWireBytesSent: i.DownstreamMeter.Sent, DownstreamWireBytesReceived: i.DownstreamMeter.Received,
+		UpstreamWireBytesSent: i.UpstreamMeter.Sent, UpstreamWireBytesReceived: i.UpstreamMeter.Received,
 	}
 	if d := i.Downstream; d != nil {
 		local := d.LocalAddr
