@@ -67,7 +67,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.terminationDrainDuration":        "has no effect: a workload that ends leaves the mesh first, and its requests are finished (lateen run)",
 	"defaultConfig.discoveryAddress":                "has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
-	"defaultConfig.statsdUdpAddress":                patchBootstrap,
 	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
 	"defaultConfig.proxyAdminPort":                  onHost,
@@ -77,9 +76,8 @@ var meshReasons = map[string]string{
 	"defaultConfig.statNameLength":                  "has no effect, as in Istio: names have no limit",
 	"defaultConfig.interceptionMode":                "has no effect: it is said where connections are captured (lateen run --capture-user)",
 	"defaultConfig.sds":                             "has no effect, as in Istio: secrets always come from the agent",
-	"defaultConfig.runtimeValues":                   patchBootstrap,
 	"defaultConfig.extraStatTags":                   "has no effect yet: tags of the standard metrics belong to the metrics' stage",
-	"defaultConfig.proxyStatsMatcher":               patchBootstrap,
+	"defaultConfig.proxyStatsMatcher":               "has no effect: all statistics of the proxy are kept, these too",
 	"defaultConfig.statsCompression":                "has no effect: statistics are sent to whoever asks as they are",
 	"defaultConfig.meshId":                          "has no effect: write proxyMetadata: {ISTIO_META_MESH_ID: ...}",
 	"defaultConfig.readinessProbe":                  "has no effect in the mesh's settings: the probe of a workload stands in its WorkloadGroup (spec.probe)",
@@ -87,10 +85,11 @@ var meshReasons = map[string]string{
 	"defaultConfig.caCertificatesPem":               "has no effect yet: further trust anchors belong to the identity's stage",
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
-	"defaultConfig.proxyHeaders":                    "has no effect yet: which headers proxies add belongs to the header policies' stage; an EnvoyFilter can change the connection manager meanwhile",
 	"defaultConfig.fileFlushInterval":               "has no effect: lines of access logs wait a second at most, or 64 KiB",
 	"defaultConfig.fileFlushMinSizeKb":              "has no effect: lines of access logs wait a second at most, or 64 KiB",
-	"defaultConfig.connectionSettings":              "has no effect yet: limits of connections for all proxies belong to a later stage; an EnvoyFilter can set them meanwhile",
+
+	"defaultConfig.proxyHeaders.preserveHttp1HeaderCase":       "has no effect: the proxy writes names of headers in lower case, as HTTP lets it",
+	"defaultConfig.connectionSettings.listenerConnectionLimit": "has no effect: the proxy counts connections of all listeners together; write globalDownstreamConnectionLimit",
 
 	"outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use ALLOW_ANY",
 	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
@@ -133,7 +132,6 @@ const (
 	useProviders         = "has no effect: it was replaced by extensionProviders; write envoyHttpAls or envoyTcpAls"
 	ownAgent             = "has no effect: the agent knows its program and its folder"
 	ownBootstrap         = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	patchBootstrap       = "has no effect: say it in the bootstrap, by an EnvoyFilter with applyTo BOOTSTRAP"
 	onHost               = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"
 	secretOfControlPlane = "has no effect: the control plane gives away nothing of its environment; write value"
 	tracerGone           = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -48,6 +49,12 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not a port", port)
 		}
 	}
+	if a := mc.GetDefaultConfig().GetStatsdUdpAddress(); a != "" {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			c.add(root.Child("defaultConfig", "statsdUdpAddress"), "%q is not IP:PORT; datagrams go to an address, not to a name", a)
+		}
+	}
+	c.connectionSettings(root.Child("defaultConfig", "connectionSettings"), mc.GetDefaultConfig().GetConnectionSettings())
 	for i, s := range mc.DiscoverySelectors {
 		c.labelSelector(root.Child("discoverySelectors").Index(i), s)
 	}

@@ -7,9 +7,8 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 )
 
-// Bootstrap is what patches merge into a proxy's bootstrap, which its agent makes; empty for nothing.
-func (ps *Patches) Bootstrap() *bootstrappb.Bootstrap {
-	out := &bootstrappb.Bootstrap{}
+// Bootstrap merges what patches say into out, which is to be merged into the bootstrap that a proxy's agent makes, and returns it.
+func (ps *Patches) Bootstrap(out *bootstrappb.Bootstrap) *bootstrappb.Bootstrap {
 	if ps == nil {
 		return out
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -91,7 +92,12 @@ type Mesh struct {
 	Agent AgentSettings
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.
 	Topology Topology
-	Rev      uint64
+	// Settings are defaultConfig.proxyHeaders and connectionSettings, for proxies that say nothing themselves.
+	Settings ProxySettings
+	// Runtime and StatsdAddress are defaultConfig.runtimeValues and statsdUdpAddress, of the bootstraps that agents make.
+	Runtime       map[string]string
+	StatsdAddress netip.AddrPort
+	Rev           uint64
 }
 
 // undeclaredDetection is how long a client may take to say its first bytes where nothing is said

@@ -69,6 +69,8 @@ type Proxy struct {
 	// Topology is gatewayTopology of the node's own proxy configuration (PROXY_CONFIG); nil:
 	// the mesh's.
 	Topology *Topology
+	// Settings are those of the node's own proxy configuration (PROXY_CONFIG).
+	Settings ProxySettings
 	// Unprivileged proxies cannot listen below port 1024 (UNPRIVILEGED_POD).
 	Unprivileged bool
 	// OnDemand: a sidecar that asks for virtual hosts by incremental VHDS when requests name them
@@ -194,6 +196,9 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 			return nil, &NodeError{id, "PROXY_CONFIG: " + err.Error()}
 		}
 		p.Topology = t
+		if p.Settings, err = parseSettings(c); err != nil {
+			return nil, &NodeError{id, "PROXY_CONFIG: " + err.Error()}
+		}
 		_, p.Probed = c["readinessProbe"].(map[string]any)
 	}
 	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
@@ -320,6 +325,10 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	}
 	if p.OnDemand {
 		b = append(b, "|ondemand"...)
+	}
+	if p.Settings.Key != "" {
+		b = append(b, '|')
+		b = append(b, p.Settings.Key...)
 	}
 	if p.HasIPv6() {
 		b = append(b, "|6"...)

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
@@ -79,6 +80,9 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 			TrustedProxies: t.NumTrustedProxies, ForwardClientCert: model.ForwardClientCert(t.ForwardClientCertDetails), ProxyProtocol: t.ProxyProtocol != nil,
 		}
 	}
+	m.Settings = model.ProxySettings{Headers: in.DefaultConfig.GetProxyHeaders(), Connections: in.DefaultConfig.GetConnectionSettings()}
+	m.Runtime = cloneMap(in.DefaultConfig.GetRuntimeValues())
+	m.StatsdAddress, _ = netip.ParseAddrPort(in.DefaultConfig.GetStatsdUdpAddress()) // validation knows that it is one
 	m.Keepalive = keepalive(in.TcpKeepalive)
 	if in.ProtocolDetectionTimeout != nil {
 		m.DetectTimeout = ptr(duration(in.ProtocolDetectionTimeout))

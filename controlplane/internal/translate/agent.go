@@ -61,12 +61,15 @@ func groupOf(s *model.Snapshot, p *model.Proxy) (*model.WorkloadGroup, map[strin
 	return g, labels
 }
 
-// BootstrapPatches are what EnvoyFilters merge into a proxy's bootstrap, in one resource, which is empty where none does. Agents ask for it before they start their proxies.
+// BootstrapPatches are what is merged into a proxy's bootstrap, in one resource: what the mesh's ProxyConfig says of how it is run, and over that what EnvoyFilters say. It is
+// empty where none does. Agents ask for it before they start their proxies.
 func BootstrapPatches(s *model.Snapshot, p *model.Proxy) []Resource {
 	as := *p
 	_, as.Labels = groupOf(s, p)
 	ps := envoyfilter.For(s, &as)
-	return []Resource{{Name: "patches", Key: "bootstrap" + ps.BootstrapKey(), build: func() proto.Message { return ps.Bootstrap() }}}
+	return []Resource{{Name: "patches", Key: "bootstrap" + (&keyHash{}).num(s.Mesh.Rev).str(p.Settings.Key).String() + ps.BootstrapKey(), build: func() proto.Message {
+		return ps.Bootstrap(settingsBootstrap(s, &as))
+	}}}
 }
 
 func toProbe(in *model.ReadinessProbe) *networkingv1.ReadinessProbe {

@@ -146,7 +146,7 @@ func serviceClusters(s *model.Snapshot, p *model.Proxy, svc *model.Service) []Re
 	for _, in := range inputs {
 		out = append(out, Resource{Name: in.name(), Key: in.key(), build: func() proto.Message { return in.build() }})
 	}
-	return out
+	return bufferedClusters(s, p, out)
 }
 
 func (in *clusterInput) build() *clusterv3.Cluster {
@@ -273,7 +273,8 @@ func specialClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	if literal {
 		k.num(1)
 	}
-	return append(out, Resource{Name: PassthroughCluster, Key: k.String(), build: func() proto.Message { return passthrough(mesh, literal) }})
+	any := []Resource{{Name: PassthroughCluster, Key: k.String(), build: func() proto.Message { return passthrough(mesh, literal) }}}
+	return append(out, bufferedClusters(s, p, any)...)
 }
 
 // blackHole has no endpoints: what is sent to it fails. Its form is fixed (D22).

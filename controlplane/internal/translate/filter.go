@@ -53,6 +53,8 @@ type filters struct {
 	p    *model.Proxy
 	d    direction
 	logs []*accesslogv3.AccessLog // of requests and connections
+	// noRoute are the loggers of listeners, for connections without a filter chain.
+	noRoute []*accesslogv3.AccessLog
 	// Nil until a chain needs them.
 	requests    []*hcmv3.HttpFilter
 	connections []namedConfig
@@ -64,11 +66,17 @@ type namedConfig struct {
 	cfg  *anypb.Any
 }
 
-// newFilters also returns the loggers of listeners, for connections without a filter chain.
-func newFilters(s *model.Snapshot, p *model.Proxy, d direction) (f *filters, noRoute []*accesslogv3.AccessLog) {
-	f = &filters{s: s, p: p, d: d}
-	f.logs, noRoute = accessLogs(s, p, d)
-	return f, noRoute
+func newFilters(s *model.Snapshot, p *model.Proxy, d direction) *filters {
+	f := &filters{s: s, p: p, d: d}
+	f.logs, f.noRoute = accessLogs(s, p, d)
+	return f
+}
+
+// finish puts what all listeners have alike on one.
+func (f *filters) finish(l *listenerv3.Listener) *listenerv3.Listener {
+	l.AccessLog = f.noRoute
+	l.PerConnectionBufferLimitBytes = uint32Of(f.s.ConnectionsOf(f.p).GetListenerPerConnectionBufferLimitBytes())
+	return l
 }
 
 // http is the chain of every connection manager: who the peer is, what it may do, faults, CORS,
@@ -98,7 +106,8 @@ func httpFilters(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFi
 	if !p.Lacks.Has(model.IstioStats) {
 		chain = append(chain, filter(statsFilter, stats(d)))
 	}
-	return append(chain, filter(routerFilter, toAny(&routerv3.Router{})))
+	router := &routerv3.Router{SuppressEnvoyHeaders: s.HeadersOf(p).GetEnvoyDebugHeaders().GetDisabled().GetValue()}
+	return append(chain, filter(routerFilter, toAny(router)))
 }
 
 // tcp is what a chain for opaque bytes has before its TCP proxy: who the peer is, what it may do, and statistics.

@@ -128,7 +128,7 @@ func gatewayRoutes(s *model.Snapshot, p *model.Proxy, name string, hosts []*gate
 		MaxDirectResponseBodySizeBytes: u32(1 << 20), IgnorePortInHostMatching: true,
 	}
 	for _, h := range hosts {
-		vh := &routev3.VirtualHost{Name: hostPort(h.host, h.port), Domains: []string{h.host}, IncludeRequestAttemptCount: true}
+		vh := &routev3.VirtualHost{Name: hostPort(h.host, h.port), Domains: []string{h.host}, IncludeRequestAttemptCount: countsAttempts(s, p)}
 		if h.redirect {
 			vh.RequireTls = routev3.VirtualHost_ALL
 		}

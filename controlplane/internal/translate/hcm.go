@@ -38,10 +38,8 @@ func (f *filters) manager(statPrefix, rds string, inline *routev3.RouteConfigura
 	case model.PathsDecoded:
 		m.MergeSlashes, m.PathWithEscapedSlashesAction = true, hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
 	}
-	if f.d == inbound {
-		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
-		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Subject: boolean(true), Dns: true, Uri: true}
-	}
+	applyHeaders(m, f.d, f.s.HeadersOf(f.p))
+	applyConnections(m, f.s.ConnectionsOf(f.p))
 	if inline != nil {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inline}
 	} else {

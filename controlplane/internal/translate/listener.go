@@ -3,7 +3,6 @@ package translate
 import (
 	"slices"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
@@ -102,12 +101,6 @@ func listenerResources(all []*listenerv3.Listener, key string) []Resource {
 		out = append(out, Resource{Name: l.Name, Key: key, build: func() proto.Message { return l }})
 	}
 	return out
-}
-
-// listenerLogs puts the logger for connections without a filter chain on a listener.
-func listenerLogs(l *listenerv3.Listener, logs []*accesslogv3.AccessLog) *listenerv3.Listener {
-	l.AccessLog = logs
-	return l
 }
 
 func trafficDirection(d direction) corev3.TrafficDirection {

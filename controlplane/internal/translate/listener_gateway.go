@@ -12,7 +12,7 @@ import (
 
 // buildGatewayListeners makes a listener for each socket of a gateway.
 func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
-	f, noRoute := newFilters(s, p, gateway)
+	f := newFilters(s, p, gateway)
 	topology := s.TopologyOf(p)
 	var out []*listenerv3.Listener
 	names := map[string]bool{}
@@ -49,7 +49,7 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 			l.ListenerFiltersTimeout = zeroDuration() // who comes to a server with TLS speaks first
 		}
 		names[l.Name] = true
-		out = append(out, listenerLogs(l, noRoute))
+		out = append(out, f.finish(l))
 	}
 	return out
 }

@@ -21,7 +21,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 	if p.OwnsPorts || slices.ContainsFunc(ports, func(sp servedPort) bool { return sp.bindsPort(p) }) {
 		return listenerResources(buildInbound(s, p, ports), "")
 	}
-	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound).str(p.Wildcards()...)
+	k := telemetryKey((&keyHash{}).num(s.Mesh.Rev, uint64(s.MTLS(p.Namespace, p.Labels, 0)), uint64(p.Lacks)), s, p, inbound).str(p.Wildcards()...).str(p.Settings.Key)
 	policyKey(k, s, p)
 	for _, sp := range ports {
 		k.num(uint64(sp.target), uint64(sp.port.Number), uint64(sp.port.Protocol), uint64(sp.mode))
@@ -36,7 +36,7 @@ func inboundListeners(s *model.Snapshot, p *model.Proxy) []Resource {
 }
 
 func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*listenerv3.Listener {
-	f, noRoute := newFilters(s, p, inbound)
+	f := newFilters(s, p, inbound)
 	var out []*listenerv3.Listener
 	for _, sp := range ports {
 		ip, own := sp.listener(p)
@@ -52,7 +52,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 		l.ListenerFilters = inspectors(l.FilterChains)
 		l.ContinueOnListenerFiltersTimeout = true
 		l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(!sp.port.Protocol.IsHTTP()))
-		out = append(out, listenerLogs(l, noRoute))
+		out = append(out, f.finish(l))
 	}
 	if p.OwnsPorts {
 		return out
@@ -80,7 +80,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 	l.ListenerFilters = append([]*listenerv3.ListenerFilter{restoreOriginalDst()}, inspectors(l.FilterChains)...)
 	l.ContinueOnListenerFiltersTimeout = true
 	l.ListenerFiltersTimeout = seconds(s.Mesh.Detection(true))
-	return append([]*listenerv3.Listener{listenerLogs(l, noRoute)}, out...)
+	return append([]*listenerv3.Listener{f.finish(l)}, out...)
 }
 
 // inboundRoute is the inline route configuration of a port.

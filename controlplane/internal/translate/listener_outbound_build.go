@@ -8,14 +8,14 @@ import (
 )
 
 func outboundListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
-	f, noRoute := newFilters(s, p, outbound)
+	f := newFilters(s, p, outbound)
 	var out []*listenerv3.Listener
 	if p.Interception != model.InterceptNone {
-		out = append(out, listenerLogs(catchAllListener(f), noRoute))
+		out = append(out, f.finish(catchAllListener(f)))
 	}
 	for _, o := range sidecarOutbound(s, p) {
 		if l := o.build(f); l != nil {
-			out = append(out, listenerLogs(l, noRoute))
+			out = append(out, f.finish(l))
 		}
 	}
 	return out

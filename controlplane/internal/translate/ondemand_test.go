@@ -146,7 +146,7 @@ func TestOnDemandShape(t *testing.T) {
 }
 
 func TestClustersIn(t *testing.T) {
-	f, _ := newFilters(&model.Snapshot{Mesh: model.DefaultMesh()}, &model.Proxy{}, outbound)
+	f := newFilters(&model.Snapshot{Mesh: model.DefaultMesh()}, &model.Proxy{}, outbound)
 	l := &listenerv3.Listener{FilterChains: []*listenerv3.FilterChain{
 		{Filters: f.toTCP("x", []weightedCluster{{ClusterName(1, "", "a"), 1}, {ClusterName(2, "v1", "b"), 2}}, tcpPolicy{})},
 		{Filters: f.toOne(BlackHoleCluster)},

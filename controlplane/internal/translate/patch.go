@@ -1,6 +1,7 @@
 package translate
 
 import (
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"maps"
 	"slices"
 
@@ -203,5 +204,5 @@ func PatchEffects(s *model.Snapshot, p *model.Proxy, applied func(e *model.Envoy
 		}
 	}
 	as(ExtensionType).Extensions(ps.ExtensionNames())
-	as(BootstrapType).Bootstrap()
+	as(BootstrapType).Bootstrap(&bootstrapv3.Bootstrap{})
 }

@@ -49,6 +49,7 @@ func (rc *routeContext) forward(rule *model.HTTPRoute, r *routev3.Route, authori
 	if authority != "" {
 		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: authority}
 	}
+	a.AppendXForwardedHost = rc.snap.HeadersOf(rc.proxy).GetXForwardedHost().GetEnabled().GetValue()
 	a.RetryPolicy = rc.retryPolicy(rule.Retries, sticky)
 	for i := range rule.Mirrors {
 		if m := rc.mirror(&rule.Mirrors[i]); m != nil {

@@ -407,7 +407,7 @@ func (r *routed) servesAll(p *model.Proxy) bool {
 // build makes the virtual host; nil when it has no routes for the client.
 func (v *virtualHost) build(s *model.Snapshot, p *model.Proxy) *routev3.VirtualHost {
 	rc := &routeContext{snap: s, proxy: p, gateway: model.MeshGateway, port: v.port}
-	vh := &routev3.VirtualHost{Name: v.name(), Domains: v.domains, IncludeRequestAttemptCount: true}
+	vh := &routev3.VirtualHost{Name: v.name(), Domains: v.domains, IncludeRequestAttemptCount: countsAttempts(s, p)}
 	if v.rules != nil {
 		vh.Routes = rc.httpRoutes(v.rules)
 	}
@@ -467,7 +467,7 @@ func unknownHost(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope) *
 	nowhere := to == nil && l != nil && l.BindsPort(p) && !noOriginalDst(p)
 	if scope.RegistryOnly() || nowhere {
 		return &routev3.VirtualHost{
-			Name: "block_all", Domains: []string{"*"}, IncludeRequestAttemptCount: true,
+			Name: "block_all", Domains: []string{"*"}, IncludeRequestAttemptCount: countsAttempts(s, p),
 			Routes: []*routev3.Route{{
 				Name: "block_all", Match: routeMatch(nil),
 				Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 502}},
@@ -483,5 +483,5 @@ func unknownHost(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope) *
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}}
 	}
-	return &routev3.VirtualHost{Name: "allow_any", Domains: []string{"*"}, IncludeRequestAttemptCount: true, Routes: []*routev3.Route{r}}
+	return &routev3.VirtualHost{Name: "allow_any", Domains: []string{"*"}, IncludeRequestAttemptCount: countsAttempts(s, p), Routes: []*routev3.Route{r}}
 }

@@ -1,0 +1,150 @@
+package translate
+
+import (
+	"strconv"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
+)
+
+// applyHeaders says which headers a connection manager adds, as proxyHeaders has it. What concerns the certificates of clients is for the server's sidecar alone: gateways have
+// their topology for that.
+func applyHeaders(m *hcmv3.HttpConnectionManager, d direction, h *meshconfig.ProxyConfig_ProxyHeaders) {
+	if d == inbound {
+		c := h.GetSetCurrentClientCertDetails()
+		m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
+		if f := h.GetForwardedClientCert(); f != meshconfig.ForwardClientCertDetails_UNDEFINED {
+			m.ForwardClientCertDetails = forwardClientCert[model.ForwardClientCert(f)]
+		}
+		m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{
+			Subject: boolean(!isFalse(c.GetSubject())), Dns: !isFalse(c.GetDns()), Uri: !isFalse(c.GetUri()),
+			Cert: c.GetCert().GetValue(), Chain: c.GetChain().GetValue(),
+		}
+	}
+	switch s := h.GetServer(); {
+	case s.GetDisabled().GetValue():
+		m.ServerName, m.ServerHeaderTransformation = "", hcmv3.HttpConnectionManager_PASS_THROUGH
+	case s.GetValue() != "":
+		m.ServerName = s.GetValue()
+	}
+	if h.GetRequestId().GetDisabled().GetValue() {
+		m.GenerateRequestId = boolean(false)
+	}
+	m.AppendXForwardedPort = h.GetXForwardedPort().GetEnabled().GetValue()
+}
+
+func isFalse(b *wrapperspb.BoolValue) bool { return b != nil && !b.Value }
+
+// countsAttempts reports whether servers are told how often a request was tried.
+func countsAttempts(s *model.Snapshot, p *model.Proxy) bool {
+	return !s.HeadersOf(p).GetAttemptCount().GetDisabled().GetValue()
+}
+
+// applyConnections says how a connection manager treats its connections, as connectionSettings has it.
+func applyConnections(m *hcmv3.HttpConnectionManager, c *meshconfig.ProxyConfig_ConnectionSettings) {
+	if c == nil {
+		return
+	}
+	common := &corev3.HttpProtocolOptions{
+		IdleTimeout: c.HttpIdleTimeout, MaxConnectionDuration: c.HttpMaxConnectionDuration, MaxStreamDuration: c.HttpMaxStreamDuration,
+		HeadersWithUnderscoresAction: underscores[c.HttpHeadersWithUnderscoresAction],
+	}
+	if proto.Size(common) > 0 {
+		m.CommonHttpProtocolOptions = common
+	}
+	h2 := &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams: uint32Of(c.HttpMaxConcurrentStreams), InitialStreamWindowSize: uint32Of(c.Http2InitialStreamWindowSize),
+		InitialConnectionWindowSize: uint32Of(c.Http2InitialConnectionWindowSize),
+	}
+	if proto.Size(h2) > 0 {
+		m.Http2ProtocolOptions = h2
+	}
+	if c.HttpStreamIdleTimeout != nil {
+		m.StreamIdleTimeout = c.HttpStreamIdleTimeout
+	}
+	m.RequestTimeout, m.RequestHeadersTimeout, m.DrainTimeout = c.HttpRequestTimeout, c.HttpRequestHeadersTimeout, c.HttpDrainTimeout
+	if c.HttpMergeSlashes != nil {
+		m.MergeSlashes = c.HttpMergeSlashes.Value
+	}
+	if a, said := escapedSlashes[c.HttpPathWithEscapedSlashesAction]; said {
+		m.PathWithEscapedSlashesAction = a
+	}
+}
+
+// Envoy's values for Istio's.
+var (
+	underscores = map[meshconfig.ProxyConfig_ConnectionSettings_HeadersWithUnderscoresAction]corev3.HttpProtocolOptions_HeadersWithUnderscoresAction{
+		meshconfig.ProxyConfig_ConnectionSettings_HEADERS_WITH_UNDERSCORES_REJECT_REQUEST: corev3.HttpProtocolOptions_REJECT_REQUEST,
+		meshconfig.ProxyConfig_ConnectionSettings_HEADERS_WITH_UNDERSCORES_DROP_HEADER:    corev3.HttpProtocolOptions_DROP_HEADER,
+	}
+	escapedSlashes = map[meshconfig.ProxyConfig_ConnectionSettings_PathWithEscapedSlashesAction]hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction{
+		meshconfig.ProxyConfig_ConnectionSettings_KEEP_UNCHANGED:        hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
+		meshconfig.ProxyConfig_ConnectionSettings_REJECT_REQUEST:        hcmv3.HttpConnectionManager_REJECT_REQUEST,
+		meshconfig.ProxyConfig_ConnectionSettings_UNESCAPE_AND_REDIRECT: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
+		meshconfig.ProxyConfig_ConnectionSettings_UNESCAPE_AND_FORWARD:  hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD,
+	}
+)
+
+// uint32Of is nil for what is not given and for what Envoy would not take.
+func uint32Of(v *wrapperspb.Int32Value) *wrapperspb.UInt32Value {
+	if v == nil || v.Value < 0 {
+		return nil
+	}
+	return u32(uint32(v.Value))
+}
+
+// settingsBootstrap is what the mesh's ProxyConfig says of a proxy's bootstrap.
+func settingsBootstrap(s *model.Snapshot, p *model.Proxy) *bootstrapv3.Bootstrap {
+	out := &bootstrapv3.Bootstrap{}
+	if at := s.Mesh.StatsdAddress; at.IsValid() {
+		out.StatsSinks = []*metricsv3.StatsSink{{Name: "envoy.stat_sinks.statsd", ConfigType: &metricsv3.StatsSink_TypedConfig{TypedConfig: toAny(&metricsv3.StatsdSink{
+			StatsdSpecifier: &metricsv3.StatsdSink_Address{Address: socketAddress(at.Addr().String(), uint32(at.Port()))},
+		})}}}
+	}
+	if values := s.Mesh.Runtime; len(values) > 0 {
+		layer := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+		for k, v := range values {
+			layer.Fields[k] = structpb.NewStringValue(v) // which proxies read as what it looks like
+		}
+		out.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{
+			{Name: "mesh", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: layer}},
+			{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}},
+		}}
+	}
+	if n := s.ConnectionsOf(p).GetGlobalDownstreamConnectionLimit().GetValue(); n > 0 {
+		out.OverloadManager = &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
+			Name:       "envoy.resource_monitors.global_downstream_max_connections",
+			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: toAny(&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: int64(n)})},
+		}}}
+	}
+	return out
+}
+
+// bufferedClusters limits the buffers of connections to clusters.
+func bufferedClusters(s *model.Snapshot, p *model.Proxy, list []Resource) []Resource {
+	limit := uint32Of(s.ConnectionsOf(p).GetClusterPerConnectionBufferLimitBytes())
+	if limit == nil {
+		return list
+	}
+	for i := range list {
+		build := list[i].build
+		list[i].Key += "|buffers=" + strconv.FormatUint(uint64(limit.Value), 10)
+		list[i].build = func() proto.Message {
+			c := build().(*clusterv3.Cluster)
+			c.PerConnectionBufferLimitBytes = limit
+			return c
+		}
+	}
+	return list
+}
