@@ -74,7 +74,7 @@ bench:
 
 ## profile: take the profile that `make build` compiles by
 profile:
-	$(GO) run ./test/bench -only lateen -rows plain,tls,h2,grpc,fixed -rounds 3 -length 3s -profile proxy/cpu.pgo
+	$(GO) run ./test/bench -only lateen -rows plain,policies,tls,h2,grpc,fixed -rounds 3 -length 3s -profile proxy/cpu.pgo
 
 ## bench-controlplane: measure what changes cost the control plane; writes docs/performance.md
 bench-controlplane:

@@ -12,9 +12,10 @@ func envoyConfig(mesh bool) string {
 {{if .Profile}}admin: {address: {socket_address: ` + splitAddr("{{.Admin}}") + `}, profile_path: "{{.Profile}}"}{{end}}
 static_resources:
   listeners:` +
-		httpListener("plain", "{{.Plain}}", mesh, "") +
-		httpListener("secure", "{{.TLS}}", mesh, serverTLS("h2, http/1.1", "")) +
-		httpListener("rpc", "{{.GRPC}}", mesh, serverTLS("h2", "")) +
+		httpListener("plain", "{{.Plain}}", mesh, "", "") +
+		httpListener("policed", "{{.Policed}}", mesh, policyFilters(), "") +
+		httpListener("secure", "{{.TLS}}", mesh, "", serverTLS("h2, http/1.1", "")) +
+		httpListener("rpc", "{{.GRPC}}", mesh, "", serverTLS("h2", "")) +
 		listener("tcp", "{{.TCP}}", `
       - name: envoy.filters.network.tcp_proxy
         typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: v1}`, "") + `
@@ -56,7 +57,8 @@ func splitAddr(addr string) string {
 	return fmt.Sprintf("{address: 127.0.0.1, port_value: %s}", port(addr))
 }
 
-func httpListener(name, addr string, mesh bool, transport string) string {
+// httpListener is one that routes requests. policies are filters behind those of the mesh.
+func httpListener(name, addr string, mesh bool, policies, transport string) string {
 	filters := ""
 	if mesh {
 		filters = meshFilters
@@ -85,7 +87,7 @@ func httpListener(name, addr string, mesh bool, transport string) string {
               - match: {prefix: "/", headers: [{name: x-cohort, string_match: {exact: internal}}]}
                 route: {cluster: v2, timeout: 0s}
               - `+target+`
-          http_filters:`+filters+`
+          http_filters:`+filters+policies+`
           - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router`, transport)
@@ -146,9 +148,9 @@ func hopConfigs(mesh bool) (client, server string) {
 	head := node + `
 static_resources:
   listeners:`
-	client = head + httpListener("plain", "{{.Plain}}", mesh, "") + `
+	client = head + httpListener("plain", "{{.Plain}}", mesh, "", "") + `
   clusters:` + cluster("v1", "{{.TLS}}", clientTLS) + cluster("v2", "{{.TLS}}", clientTLS) + "\n"
-	server = head + httpListener("secure", "{{.TLS}}", mesh, serverTLS("istio", trust)+validation) + `
+	server = head + httpListener("secure", "{{.TLS}}", mesh, "", serverTLS("istio", trust)+validation) + `
   clusters:` + cluster("v1", "{{.Origin}}", "") + cluster("v2", "{{.Origin}}", "") + "\n"
 	return client, server
 }

@@ -2,13 +2,15 @@ package main
 
 // The configurations do the same work: a route by header, two request headers added, pooled keep-alive connections to the origin, no
 // access log, one worker. Each proxy has four listeners: HTTP/1.1 in the clear, HTTP/1.1 and HTTP/2 over TLS, TCP, and gRPC over TLS
-// with HTTP/2 to the origin. What a peer cannot do its configuration leaves out, and its rows stay empty.
+// with HTTP/2 to the origin; those that take Envoy's configuration have a fifth, with policies. What a peer cannot do its configuration leaves out, and its rows stay empty.
 
 // site is what a peer's configuration is made of.
 type site struct {
 	Plain, TLS, TCP, GRPC         string // where to listen
+	Policed                       string // the same as Plain, with policies
 	Origin, GRPCOrigin            string
 	Cert, Key, Combined, Dir, PID string
+	KeySet                        string // of the tokens that policies ask for
 	StreamModule                  string // of nginx; "" where it is not installed
 	Admin, Profile                string // our admin API, and the file of its profiler; "" without one
 }

@@ -29,6 +29,7 @@ type row struct {
 	load    func(ctx context.Context, p *process, dir string) (requests float64, s sample, err error)
 	address func(p *process) string // what the load needs of a peer; "" leaves the peer out
 	only    []*process              // nil: all peers
+	over    *row                    // the same with less to do, by whose figures these are judged; nil: none
 	samples map[string][]sample
 	failed  map[string]error // peers that are out
 }
@@ -52,10 +53,11 @@ func (r *row) measure(ctx context.Context, p *process, dir string) (sample, erro
 
 type loadFunc = func(context.Context, *process, string) (float64, sample, error)
 
-func plainAddr(p *process) string { return p.plain }
-func tlsAddr(p *process) string   { return p.tls }
-func tcpAddr(p *process) string   { return p.tcp }
-func grpcAddr(p *process) string  { return p.grpc }
+func plainAddr(p *process) string   { return p.plain }
+func policedAddr(p *process) string { return p.policed }
+func tlsAddr(p *process) string     { return p.tls }
+func tcpAddr(p *process) string     { return p.tcp }
+func grpcAddr(p *process) string    { return p.grpc }
 
 func allRows(o options) []*row {
 	saturate := func(connections int, url func(*process) string, more ...string) loadFunc {
@@ -95,6 +97,15 @@ func allRows(o options) []*row {
 				return fixedRate(ctx, "http://"+p.plain+"/items", dir, 16, o.rate, o.length)
 			}},
 	}
+	withToken := func(addr func(*process) string) loadFunc {
+		return func(ctx context.Context, p *process, _ string) (float64, sample, error) {
+			return wrk(ctx, "http://"+addr(p)+"/items", 64, o.length, "-H", "Authorization: Bearer "+p.token)
+		}
+	}
+	token := &row{name: "token", address: policedAddr, load: withToken(plainAddr),
+		title: "HTTP/1.1 plaintext with a token that nobody looks at, 64 connections, saturated"}
+	rows = append(rows, token, &row{name: "policies", address: policedAddr, load: withToken(policedAddr), over: token,
+		title: fmt.Sprintf("the same with one JWT rule and %d AuthorizationPolicies", policies)})
 	half := &row{name: "half", address: plainAddr,
 		title: "HTTP/1.1 plaintext, 64 connections, at half of what the slowest peer can do"}
 	plain := rows[0]

@@ -104,7 +104,7 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 		return nil, err
 	}
 	at := site{
-		Plain: freeAddr(), TLS: freeAddr(), TCP: freeAddr(), GRPC: freeAddr(), Origin: o.http.addr, GRPCOrigin: o.grpc.addr,
+		Plain: freeAddr(), Policed: freeAddr(), TLS: freeAddr(), TCP: freeAddr(), GRPC: freeAddr(), Origin: o.http.addr, GRPCOrigin: o.grpc.addr,
 		Dir: dir, PID: filepath.Join(dir, p.name+".pid"), StreamModule: streamModule(),
 	}
 	if p.profile != "" {
@@ -123,6 +123,9 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 		return nil, err
 	}
 	proc.plain, proc.tls, proc.grpc, proc.admin = at.Plain, at.TLS, at.GRPC, at.Admin
+	if p.envoy {
+		proc.policed, proc.token = at.Policed, cert.token
+	}
 	if strings.Contains(p.config, ".TCP}}") && (p.config != nginxConfig || at.StreamModule != "") {
 		proc.tcp = at.TCP
 	}
@@ -141,7 +144,7 @@ func (p peer) start(ctx context.Context, dir string, o origins, cert certificate
 
 // write fills in a configuration's template and returns the file.
 func write(dir, name, text string, at site, cert certificate) (string, error) {
-	at.Cert, at.Key, at.Combined = cert.cert, cert.key, cert.combined
+	at.Cert, at.Key, at.Combined, at.KeySet = cert.cert, cert.key, cert.combined, cert.keySet
 	parsed, err := template.New(name).Funcs(template.FuncMap{"port": port}).Parse(text)
 	if err != nil {
 		return "", err
@@ -233,7 +236,10 @@ func installPackages(ctx context.Context) {
 	}
 }
 
-type certificate struct{ cert, key, combined string }
+type certificate struct {
+	cert, key, combined string
+	token, keySet       string // a token that the key has signed, and what verifies it
+}
 
 // writeCertificate makes a self-signed certificate in the forms that the peers read.
 func writeCertificate(dir string) (certificate, error) {
@@ -256,7 +262,10 @@ func writeCertificate(dir string) (certificate, error) {
 	}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	c := certificate{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "both.pem")}
+	c := certificate{cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"), combined: filepath.Join(dir, "both.pem")}
+	if c.token, c.keySet, err = signToken(key); err != nil {
+		return certificate{}, err
+	}
 	for path, b := range map[string][]byte{c.cert: certPEM, c.key: keyPEM, c.combined: append(certPEM, keyPEM...)} {
 		// nginx's worker may run as another user; the key is worth nothing after the run.
 		if err := os.WriteFile(path, b, 0o644); err != nil {

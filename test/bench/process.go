@@ -25,6 +25,8 @@ type process struct {
 	tls     string   // address of the TLS listener
 	tcp     string   // address of the TCP listener; "" for none
 	grpc    string   // address of the gRPC listener; "" for none
+	policed string   // address of the listener with policies; "" for none
+	token   string   // that the policies let pass
 	admin   string   // address of our admin API; "" unless a profile is taken
 	addr    string   // of an origin
 	second  *process // the other one of a pair of sidecars

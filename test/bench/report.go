@@ -49,8 +49,27 @@ func render(o options, rows []*row, running []*process) string {
 				blank(least(s, func(s sample) float64 { return s.p50 })), blank(least(s, func(s sample) float64 { return s.p99 })),
 				median(s, func(s sample) float64 { return float64(s.rss) / (1 << 20) }))
 		}
+		b.WriteString(r.judged(peers))
 	}
 	return b.String()
+}
+
+// judged says what the row costs more than the one that it is judged by, as its CPU per request in multiples of that one's.
+func (r *row) judged(peers []*process) string {
+	if r.over == nil {
+		return ""
+	}
+	cpu := func(s sample) float64 { return s.cpu }
+	var each []string
+	for _, p := range peers {
+		if less, more := r.over.samples[p.name], r.samples[p.name]; len(less) > 0 && len(more) > 0 {
+			each = append(each, fmt.Sprintf("%s %s (median %s)", p.name, ratio(least(more, cpu), least(less, cpu)), ratio(median(more, cpu), median(less, cpu))))
+		}
+	}
+	if len(each) == 0 {
+		return ""
+	}
+	return "\nOver the table before it: " + strings.Join(each, ", ") + ".\n"
 }
 
 func ratio(a, b float64) string {

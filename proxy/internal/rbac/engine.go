@@ -21,8 +21,15 @@ type Input struct {
 
 	path    []byte // without query and fragment
 	pathSet bool
+	// values are those of the metadata that the engine which judges has numbered, as far as looked, a bit for each, says; there: they exist.
+	looked  uint8
+	there   [keptValues]bool
+	values  [keptValues]any
 	scratch [64]byte // for values that are put together
 }
+
+// keptValues is how many values of metadata an Input keeps while it is judged: a token's issuer and subject, and a few claims.
+const keptValues = 8
 
 // Decision is an answer.
 type Decision struct {
@@ -70,7 +77,7 @@ type Engine struct {
 
 type policy struct {
 	name                    string
-	permissions, principals oneOf
+	permissions, principals matcher
 }
 
 // New compiles authorization rules; nil for none.
@@ -83,10 +90,11 @@ func New(cfg *xdsresource.RBAC) *Engine {
 		e.tree = e.newTree(cfg.Matcher)
 		return e
 	}
-	e := &Engine{action: cfg.Action, index: newIndex(cfg)}
+	c := compiler{values: map[string]int{}}
+	e := &Engine{action: cfg.Action, index: newIndex(cfg, &c)}
 	for i := range cfg.Policies {
 		p := &cfg.Policies[i]
-		e.policies = append(e.policies, policy{p.Name, compileAny(p.Permissions), compileAny(p.Principals)})
+		e.policies = append(e.policies, policy{p.Name, c.compileAny(p.Permissions), c.compileAny(p.Principals)})
 	}
 	return e
 }
@@ -117,6 +125,7 @@ func (e *Engine) Decide(in *Input) Decision {
 	if e.tree != nil {
 		return e.follow(in)
 	}
+	in.forget()
 	d := Decision{Allowed: e.action != xdsresource.RBACAllow, Index: -1}
 	if i := e.first(in); i >= 0 {
 		d = Decision{Allowed: e.action != xdsresource.RBACDeny, Policy: e.policies[i].name, Index: i}
@@ -160,6 +169,7 @@ type Judged struct {
 // behind it, which were not asked, as well.
 func (e *Engine) Explain(in *Input) (Decision, []Judged) {
 	var out []Judged
+	in.forget()
 	for i := range e.policies {
 		p := &e.policies[i]
 		j := Judged{Policy: p.name}
@@ -170,7 +180,7 @@ func (e *Engine) Explain(in *Input) (Decision, []Judged) {
 			j.Why = "no principal matches: " + p.principals.String()
 		default:
 			j.Matches = true
-			j.Why = p.permissions.which(in).String() + "; " + p.principals.which(in).String()
+			j.Why = which(p.permissions, in).String() + "; " + which(p.principals, in).String()
 		}
 		out = append(out, j)
 	}
@@ -186,7 +196,30 @@ func (e *Engine) Explain(in *Input) (Decision, []Judged) {
 }
 
 // Reset makes in new, keeping nothing of a request.
-func (in *Input) Reset() { *in = Input{} }
+func (in *Input) Reset() {
+	in.Headers, in.Conn, in.Stream, in.path, in.pathSet = nil, nil, nil, nil, false
+	in.forget()
+}
+
+// forget drops the values of metadata that were looked up.
+func (in *Input) forget() {
+	if in.looked != 0 {
+		clear(in.values[:])
+		in.looked = 0
+	}
+}
+
+// value looks up metadata, once for each number that an engine gives.
+func (in *Input) value(m *xdsresource.MetadataMatcher, slot int) (any, bool) {
+	if slot < 0 {
+		return m.Find(in.metadata())
+	}
+	if bit := uint8(1) << slot; in.looked&bit == 0 {
+		in.looked |= bit
+		in.values[slot], in.there[slot] = m.Find(in.metadata())
+	}
+	return in.values[slot], in.there[slot]
+}
 
 // urlPath is the path without query and fragment, found once.
 func (in *Input) urlPath() ([]byte, bool) {

@@ -20,12 +20,16 @@ import (
 
 func exact(s string) *xdsresource.StringMatch { return &xdsresource.StringMatch{Value: s} }
 
-func prefix(s string) *xdsresource.StringMatch {
+func begins(s string) *xdsresource.StringMatch {
 	return &xdsresource.StringMatch{Kind: xdsresource.StringPrefix, Value: s}
 }
 
 func engine(action xdsresource.RBACAction, policies ...xdsresource.RBACPolicy) *Engine {
 	return New(&xdsresource.RBAC{Action: action, Policies: policies})
+}
+
+func compiled(r *xdsresource.RBACRule) matcher {
+	return (&compiler{values: map[string]int{}}).compile(r)
 }
 
 func policyOf(name string, permission, principal xdsresource.RBACRule) xdsresource.RBACPolicy {
@@ -61,7 +65,7 @@ func TestAuthenticated(t *testing.T) {
 		{client([]string{"spiffe://x/a", "spiffe://x/b"}, nil, "c"), exact("spiffe://x/b"), true},
 		{client([]string{"spiffe://x/a"}, []string{"d.example"}, "c"), exact("d.example"), true},
 		{client([]string{"spiffe://x/a"}, []string{"d.example"}, "c"), exact("CN=c"), true},
-		{client([]string{"spiffe://x/a"}, nil, "c"), prefix("spiffe://y/"), false},
+		{client([]string{"spiffe://x/a"}, nil, "c"), begins("spiffe://y/"), false},
 	} {
 		e := engine(xdsresource.RBACAllow, policyOf("p", anyone, xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: test.name}))
 		if d := e.Decide(&Input{Conn: test.info}); d.Allowed != test.want {
@@ -102,7 +106,7 @@ func TestExplain(t *testing.T) {
 	in := &Input{Headers: &h, Conn: client([]string{"spiffe://x/ns/a/sa/b"}, nil, "")}
 	e := engine(xdsresource.RBACAllow,
 		policyOf("1", xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: exact("/shop")}, anyone),
-		policyOf("2", xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: prefix("/admin")}, xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: exact("spiffe://x/ns/z/sa/z")}),
+		policyOf("2", xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: begins("/admin")}, xdsresource.RBACRule{Kind: xdsresource.RBACAuthenticated, String: exact("spiffe://x/ns/z/sa/z")}),
 		policyOf("3", xdsresource.RBACRule{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{
 			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}},
 			{Kind: xdsresource.RBACDestinationPorts, Ports: [2]uint16{80, 80}}}}, anyone),
@@ -114,11 +118,42 @@ func TestExplain(t *testing.T) {
 	want := []string{
 		`1 false no permission matches: path exact "/shop"`,
 		`2 false no principal matches: authenticated as exact "spiffe://x/ns/z/sa/z"`,
-		`3 true (header ":method" exact "GET" or destination port 80); anything`,
+		`3 true header ":method" exact "GET"; anything`,
 	}
 	for i, j := range why {
 		if got := fmt.Sprintln(j.Policy, j.Matches, j.Why); got != want[i]+"\n" {
 			t.Errorf("%q, want %q", got, want[i])
+		}
+	}
+}
+
+// TestMetadataIsLookedUpOnce: an engine keeps what it has found while it judges a request, and for no other request or engine.
+func TestMetadataIsLookedUpOnce(t *testing.T) {
+	claim := func(name, value string) xdsresource.RBACRule {
+		return xdsresource.RBACRule{Kind: xdsresource.RBACMetadata, Metadata: &xdsresource.MetadataMatcher{
+			Filter: "jwt", Path: []string{"payload", name}, Value: xdsresource.ValueMatch{Kind: xdsresource.ValueString, String: exact(value)},
+		}}
+	}
+	var ps []xdsresource.RBACPolicy
+	for i := range 2 * keptValues { // more than are kept
+		name := fmt.Sprint("c", i)
+		ps = append(ps, policyOf(name, anyone, claim(name, "x")), policyOf(name+" again", anyone, claim(name, "y")))
+	}
+	e, other := engine(xdsresource.RBACAllow, ps...), engine(xdsresource.RBACAllow, policyOf("other", anyone, claim("c1", "x")))
+	in := &Input{Conn: &conn.Info{}}
+	for i := range 2 * keptValues {
+		for _, value := range []string{"x", "y", "z"} {
+			in.Conn.Metadata = map[string]map[string]any{"jwt": {"payload": map[string]any{fmt.Sprint("c", i): value}}}
+			want := map[string]string{"x": fmt.Sprint("c", i), "y": fmt.Sprint("c", i, " again")}[value]
+			if d := e.Decide(in); d.Policy != want || d.Allowed != (want != "") {
+				t.Errorf("claim %d of value %s: %+v, want %q", i, value, d, want)
+			}
+			if d := other.Decide(in); d.Allowed != (i == 1 && value == "x") {
+				t.Errorf("claim %d of value %s, by the other engine: %+v", i, value, d)
+			}
+			if n := testing.AllocsPerRun(10, func() { e.Decide(in) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
 		}
 	}
 }
@@ -141,7 +176,7 @@ func hundred() (*Engine, *Input) {
 			}},
 		}}
 		perm := xdsresource.RBACRule{Kind: xdsresource.RBACAnd, Rules: []xdsresource.RBACRule{
-			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: prefix(fmt.Sprintf("/api/v1/service-%03d/", i))}, {Kind: xdsresource.RBACPath, String: exact("/api/v1/everyone")}}},
+			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: begins(fmt.Sprintf("/api/v1/service-%03d/", i))}, {Kind: xdsresource.RBACPath, String: exact("/api/v1/everyone")}}},
 			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}},
 		}}
 		ps = append(ps, policyOf(fmt.Sprintf("ns[shop]-policy[p%03d]", i), perm, id))
@@ -220,7 +255,7 @@ func TestMatchesNaively(t *testing.T) {
 			}
 			return xdsresource.RBACRule{Kind: xdsresource.RBACPath, String: m}
 		case 4:
-			return xdsresource.RBACRule{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: "x-h", String: prefix(words[rnd(5)])}}
+			return xdsresource.RBACRule{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: "x-h", String: begins(words[rnd(5)])}}
 		}
 		return anyone
 	}
@@ -237,7 +272,7 @@ func TestMatchesNaively(t *testing.T) {
 		}
 		e := engine(xdsresource.RBACDeny, policyOf("p", perm, id))
 		if got, want := !e.Decide(&Input{Headers: h, Conn: &conn.Info{}}).Allowed, naive(&perm, path, hdr) && naive(&id, path, hdr); got != want {
-			t.Fatalf("%s, %s with %q %q: %v, want %v", compile(&perm), compile(&id), path, hdr, got, want)
+			t.Fatalf("%s, %s with %q %q: %v, want %v", compiled(&perm), compiled(&id), path, hdr, got, want)
 		}
 	}
 }
@@ -266,7 +301,7 @@ func BenchmarkHundredPrefixes(b *testing.B) {
 	var ps []xdsresource.RBACPolicy
 	for i := range 100 {
 		ps = append(ps, policyOf(fmt.Sprint(i), xdsresource.RBACRule{Kind: xdsresource.RBACAnd, Rules: []xdsresource.RBACRule{
-			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: prefix(fmt.Sprintf("/api/v1/service-%03d/", i))}}},
+			{Kind: xdsresource.RBACOr, Rules: []xdsresource.RBACRule{{Kind: xdsresource.RBACPath, String: begins(fmt.Sprintf("/api/v1/service-%03d/", i))}}},
 			{Kind: xdsresource.RBACHeader, Header: &xdsresource.HeaderMatcher{Name: ":method", String: exact("GET")}}}}, anyone))
 	}
 	e, in := engine(xdsresource.RBACAllow, ps...), &Input{Headers: &header.Map{}, Conn: &conn.Info{}}
@@ -297,7 +332,7 @@ func TestZone(t *testing.T) {
 	} {
 		e := engine(xdsresource.RBACDeny, policyOf("p", anyone, rule))
 		if d := e.Decide(&Input{Conn: c}); d.Allowed {
-			t.Errorf("%v: passed", compile(&rule))
+			t.Errorf("%v: passed", compiled(&rule))
 		}
 	}
 }

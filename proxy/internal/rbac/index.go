@@ -3,26 +3,35 @@ package rbac
 import "github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 
 // index finds the policies that may match without asking all of them. Most policies of a mesh
-// name exactly who may call, or exactly which path: such a policy is looked up by that name. The
-// others are asked one by one.
+// name exactly who may call, by certificate or by token, or which path, or how it begins: such a policy is
+// looked up by that. The others are asked one by one.
 type index struct {
-	byName map[string][]int // by a name in the client's certificate
-	byPath map[string][]int
-	rest   []int
+	byName   map[string][]int // by a name in the client's certificate
+	byPath   map[string][]int
+	byPrefix prefixes
+	byClaim  []claims
+	rest     []int
 }
 
-func newIndex(cfg *xdsresource.RBAC) index {
+// newIndex looks at the policies. Values of metadata get their numbers of c.
+func newIndex(cfg *xdsresource.RBAC, c *compiler) index {
+	common := frequencies(cfg)
 	x := index{byName: map[string][]int{}, byPath: map[string][]int{}}
+	byPrefix := map[string][]int{}
 	for i := range cfg.Policies {
 		p := &cfg.Policies[i]
-		if names, ok := oneOfExact(p.Principals, xdsresource.RBACAuthenticated); ok {
-			add(x.byName, names, i)
-		} else if paths, ok := oneOfExact(p.Permissions, xdsresource.RBACPath); ok {
-			add(x.byPath, paths, i)
+		if k, ok := anyNeeds(p.Principals, xdsresource.RBACAuthenticated); ok && len(k.prefixes) == 0 {
+			add(x.byName, k.exact, i)
+		} else if k, ok := anyNeeds(p.Permissions, xdsresource.RBACPath); ok {
+			add(x.byPath, k.exact, i)
+			add(byPrefix, k.prefixes, i)
+		} else if m := rarest(p.Principals, common); m != nil {
+			x.addClaim(m, c, i)
 		} else {
 			x.rest = append(x.rest, i)
 		}
 	}
+	x.byPrefix = newPrefixes(byPrefix)
 	return x
 }
 
@@ -34,41 +43,59 @@ func add(m map[string][]int, keys []string, policy int) {
 	}
 }
 
-// oneOfExact returns the texts of which one is needed for any of the rules to match, when there
-// are such.
-func oneOfExact(rules []xdsresource.RBACRule, kind xdsresource.RBACKind) (out []string, ok bool) {
+// keys are texts of which one is needed for a rule to match: whole, or at the beginning.
+type keys struct{ exact, prefixes []string }
+
+// anyNeeds returns what is needed for any of the rules to match, when there is such.
+func anyNeeds(rules []xdsresource.RBACRule, kind xdsresource.RBACKind) (out keys, ok bool) {
 	for i := range rules {
-		keys, ok := needed(&rules[i], kind)
+		k, ok := needs(&rules[i], kind)
 		if !ok {
-			return nil, false
+			return keys{}, false
 		}
-		out = append(out, keys...)
+		out.exact, out.prefixes = append(out.exact, k.exact...), append(out.prefixes, k.prefixes...)
 	}
 	return out, len(rules) > 0
 }
 
-func needed(r *xdsresource.RBACRule, kind xdsresource.RBACKind) ([]string, bool) {
+func needs(r *xdsresource.RBACRule, kind xdsresource.RBACKind) (keys, bool) {
 	switch {
-	case r.Kind == kind && r.String != nil && r.String.Kind == xdsresource.StringExact && !r.String.IgnoreCase:
-		return []string{r.String.Value}, true
+	case r.Kind == kind && r.String != nil && !r.String.IgnoreCase:
+		switch r.String.Kind {
+		case xdsresource.StringExact:
+			return keys{exact: []string{r.String.Value}}, true
+		case xdsresource.StringPrefix:
+			return keys{prefixes: []string{r.String.Value}}, r.String.Value != ""
+		}
 	case r.Kind == xdsresource.RBACOr:
-		return oneOfExact(r.Rules, kind)
+		return anyNeeds(r.Rules, kind)
 	case r.Kind == xdsresource.RBACAnd:
 		for i := range r.Rules {
-			if keys, ok := needed(&r.Rules[i], kind); ok {
-				return keys, true
+			if k, ok := needs(&r.Rules[i], kind); ok {
+				return k, true
 			}
 		}
 	}
-	return nil, false
+	return keys{}, false
 }
 
 // first returns the first policy that matches, -1 for none.
 func (e *Engine) first(in *Input) int {
 	best := e.try(in, e.index.rest, len(e.policies))
-	if len(e.index.byPath) > 0 {
+	if len(e.index.byPath)+len(e.index.byPrefix) > 0 {
 		if p, ok := in.urlPath(); ok {
 			best = e.try(in, e.index.byPath[string(p)], best)
+			for i := e.index.byPrefix.longest(p); i >= 0; i = e.index.byPrefix[i].shorter {
+				best = e.try(in, e.index.byPrefix[i].policies, best)
+			}
+		}
+	}
+	for i := range e.index.byClaim {
+		c := &e.index.byClaim[i]
+		if v, ok := in.value(c.at, c.slot); ok {
+			if text, ok := v.(string); ok {
+				best = e.try(in, c.list[text], best)
+			}
 		}
 	}
 	if len(e.index.byName) > 0 && in.Conn.TLS != nil {

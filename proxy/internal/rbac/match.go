@@ -37,18 +37,23 @@ type (
 	meta struct {
 		m     *xdsresource.MetadataMatcher
 		route bool
+		slot  int // of Input.values; -1: none
 	}
 	state struct{ r *xdsresource.RBACRule }
 )
 
-func compile(r *xdsresource.RBACRule) matcher {
+// compiler makes matchers of rules. Those of one engine look at the same metadata again and again, such as the claims of a token: values gives each that is
+// asked for a number, by which Input keeps it.
+type compiler struct{ values map[string]int }
+
+func (c *compiler) compile(r *xdsresource.RBACRule) matcher {
 	switch r.Kind {
 	case xdsresource.RBACAnd:
-		return all(compileAll(r.Rules))
+		return c.compileAll(r.Rules)
 	case xdsresource.RBACOr:
-		return compileAny(r.Rules)
+		return c.compileAny(r.Rules)
 	case xdsresource.RBACNot:
-		return not{compile(&r.Rules[0])}
+		return not{c.compile(&r.Rules[0])}
 	case xdsresource.RBACHeader:
 		return &head{route.NewHeaderMatcher(r.Header)}
 	case xdsresource.RBACPath:
@@ -64,28 +69,59 @@ func compile(r *xdsresource.RBACRule) matcher {
 	case xdsresource.RBACDestinationIP, xdsresource.RBACSourceIP, xdsresource.RBACDirectRemoteIP, xdsresource.RBACRemoteIP:
 		return &addr{r.Prefix.Masked(), r.Kind}
 	case xdsresource.RBACMetadata, xdsresource.RBACRouteMetadata:
-		return meta{r.Metadata, r.Kind == xdsresource.RBACRouteMetadata}
+		m := &meta{r.Metadata, r.Kind == xdsresource.RBACRouteMetadata, -1}
+		if !m.route {
+			m.slot = c.slot(r.Metadata)
+		}
+		return m
 	case xdsresource.RBACFilterState:
 		return state{r}
 	}
 	return always{}
 }
 
-func compileAll(rules []xdsresource.RBACRule) []matcher {
-	out := make([]matcher, len(rules))
+// slot numbers the value that a matcher looks at; -1 when there are more than Input keeps.
+func (c *compiler) slot(m *xdsresource.MetadataMatcher) int {
+	key := claimKey(m)
+	n, ok := c.values[key]
+	if !ok {
+		if n = len(c.values); n == keptValues {
+			return -1
+		}
+		c.values[key] = n
+	}
+	return n
+}
+
+// compileAll is for rules that must all match: those that always do are left out.
+func (c *compiler) compileAll(rules []xdsresource.RBACRule) matcher {
+	var out all
 	for i := range rules {
-		out[i] = compile(&rules[i])
+		if m := c.compile(&rules[i]); m != (always{}) {
+			out = append(out, m)
+		}
+	}
+	switch len(out) {
+	case 0:
+		return always{}
+	case 1:
+		return out[0]
 	}
 	return out
 }
 
-// compileAny is compileAll for alternatives, of which one that always matches is enough.
-func compileAny(rules []xdsresource.RBACRule) oneOf {
-	out := oneOf(compileAll(rules))
-	for _, m := range out {
-		if _, ok := m.(always); ok {
-			return oneOf{m}
+// compileAny is for alternatives, of which one that always matches is enough.
+func (c *compiler) compileAny(rules []xdsresource.RBACRule) matcher {
+	var out oneOf
+	for i := range rules {
+		m := c.compile(&rules[i])
+		if m == (always{}) {
+			return m
 		}
+		out = append(out, m)
+	}
+	if len(out) == 1 {
+		return out[0]
 	}
 	return out
 }
@@ -102,6 +138,14 @@ func (a all) match(in *Input) bool {
 }
 
 func (a oneOf) match(in *Input) bool { return a.which(in) != nil }
+
+// which returns what of a matcher that matches does: of alternatives the first.
+func which(m matcher, in *Input) matcher {
+	if a, ok := m.(oneOf); ok {
+		return a.which(in)
+	}
+	return m
+}
 
 // which returns the first alternative that matches, nil for none.
 func (a oneOf) which(in *Input) matcher {
@@ -168,12 +212,13 @@ func (a *addr) match(in *Input) bool {
 // is written as IPv6.
 func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
 
-func (m meta) match(in *Input) bool {
+func (m *meta) match(in *Input) bool {
 	if m.route {
 		md := in.routeMetadata()
 		return md != nil && m.m.Match(md)
 	}
-	return m.m.Match(in.metadata())
+	v, ok := in.value(m.m, m.slot)
+	return m.m.MatchValue(v, ok)
 }
 
 func (s state) match(in *Input) bool {
@@ -232,7 +277,7 @@ func (a *addr) String() string {
 	return what + " address in " + a.prefix.String()
 }
 
-func (m meta) String() string {
+func (m *meta) String() string {
 	kind := "dynamic"
 	if m.route {
 		kind = "route"

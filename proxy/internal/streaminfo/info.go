@@ -158,8 +158,9 @@ type Info struct {
 	// HealthCheck: the request was answered as a health check.
 	HealthCheck bool
 
-	// Metadata is the dynamic metadata by filter name; nil until somebody sets some.
+	// Metadata is the dynamic metadata by filter name; empty until somebody sets some. It is good until Reset.
 	Metadata map[string]map[string]any
+	metadata metadataMaps
 	// State is the filter state of the stream; that of the connection is in Downstream.
 	State filterstate.Set
 
@@ -190,8 +191,11 @@ type Trace struct {
 func (t *Trace) Valid() bool { return t.High|t.Low != 0 }
 
 // Reset makes the record new.
-// It keeps the memory of lists.
-func (i *Info) Reset() { *i = Info{Attempted: i.Attempted[:0]} }
+// It keeps the memory of lists and of metadata.
+func (i *Info) Reset() {
+	i.metadata.empty()
+	*i = Info{Attempted: i.Attempted[:0], metadata: i.metadata}
+}
 
 // Tried notes the host of a new attempt.
 func (i *Info) Tried(h *cluster.Host) {
@@ -224,12 +228,14 @@ func (i *Info) RemoteAddr() netip.AddrPort {
 // SetMetadata sets one key of a filter's dynamic metadata.
 func (i *Info) SetMetadata(filter, key string, value any) {
 	if i.Metadata == nil {
-		i.Metadata = make(map[string]map[string]any)
+		i.Metadata = i.metadata.all()
 	}
-	m := i.Metadata[filter]
+	m := i.metadata.find(filter)
 	if m == nil {
-		m = make(map[string]any)
-		i.Metadata[filter] = m
+		if m = i.Metadata[filter]; m == nil {
+			m = i.metadata.of(filter)
+			i.Metadata[filter] = m
+		}
 	}
 	m[key] = value
 }

@@ -73,18 +73,26 @@ type MetadataMatcher struct {
 
 // Match reports whether metadata matches.
 func (m *MetadataMatcher) Match(md map[string]map[string]any) bool {
-	v, ok := any(nil), false
-	if f, there := md[m.Filter]; there {
-		v, ok = any(f), true
-		for _, k := range m.Path {
-			step, _ := v.(map[string]any)
-			if v, ok = step[k]; !ok {
-				break
-			}
-		}
-	}
-	return m.Value.Match(v, ok) != m.Invert
+	v, ok := m.Find(md)
+	return m.MatchValue(v, ok)
 }
+
+// Find returns the value that Filter and Path lead to, and whether there is one.
+func (m *MetadataMatcher) Find(md map[string]map[string]any) (v any, ok bool) {
+	f, ok := md[m.Filter]
+	v = any(f)
+	for i := 0; ok && i < len(m.Path); i++ {
+		step, _ := v.(map[string]any)
+		v, ok = step[m.Path[i]]
+	}
+	if !ok {
+		return nil, false
+	}
+	return v, true
+}
+
+// MatchValue is Match for what Find has returned.
+func (m *MetadataMatcher) MatchValue(v any, ok bool) bool { return m.Value.Match(v, ok) != m.Invert }
 
 func (p *parser) metadataMatcher(path string, m *matcherv3.MetadataMatcher) MetadataMatcher {
 	out := MetadataMatcher{Filter: m.GetFilter(), Invert: m.GetInvert()}

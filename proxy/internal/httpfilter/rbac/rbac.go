@@ -31,6 +31,8 @@ type Config struct {
 	shadowPolicy, shadowState string
 	policy, state             string   // keys of the dynamic metadata
 	details                   []string // of a refusal, by policy
+	// names and shadowNames are the policies' as the dynamic metadata takes them, without an allocation for each request.
+	names, shadowNames []any
 }
 
 // ParseConfig reads the filter's own configuration. It returns a *Config.
@@ -61,7 +63,12 @@ func parse(r *xdsresource.FilterReader, path string, m *rbacv3.RBAC) (any, error
 	c.policy, c.state = c.StatPrefix+"enforced_effective_policy_id", c.StatPrefix+"enforced_engine_result"
 	if c.Rules != nil {
 		for _, name := range c.Rules.Policies() {
-			c.details = append(c.details, rbac.Details(name))
+			c.details, c.names = append(c.details, rbac.Details(name)), append(c.names, name)
+		}
+	}
+	if c.Shadow != nil {
+		for _, name := range c.Shadow.Policies() {
+			c.shadowNames = append(c.shadowNames, name)
 		}
 	}
 	return c, nil
@@ -120,12 +127,12 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		return httpfilter.Continue
 	}
 	info := s.Info()
-	f.in = rbac.Input{Headers: h, Conn: info.Downstream, Stream: info}
+	f.in.Headers, f.in.Conn, f.in.Stream = h, info.Downstream, info
 	defer f.in.Reset()
 	if c.Shadow != nil {
 		d := c.Shadow.Decide(&f.in)
 		f.count(s, c, shadowAllowed, d)
-		note(info, f.cfg.shadowPolicy, f.cfg.shadowState, d)
+		note(info, f.cfg.shadowPolicy, f.cfg.shadowState, c.shadowNames, d)
 	}
 	if c.Rules == nil {
 		return httpfilter.Continue
@@ -135,7 +142,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 		info.SetMetadata("envoy.common", "access_log_hint", d.Hint == rbac.DoLog)
 	}
 	f.count(s, c, allowed, d)
-	note(info, f.cfg.policy, f.cfg.state, d)
+	note(info, f.cfg.policy, f.cfg.state, c.names, d)
 	if d.Allowed {
 		return httpfilter.Continue
 	}
@@ -148,11 +155,11 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 }
 
 // note leaves a decision in the dynamic metadata.
-func note(info *streaminfo.Info, policyKey, stateKey string, d rbac.Decision) {
+func note(info *streaminfo.Info, policyKey, stateKey string, names []any, d rbac.Decision) {
 	if d.Matched() {
-		info.SetMetadata(Name, policyKey, d.Policy)
+		info.SetMetadata(Name, policyKey, names[d.Index])
 	}
-	result := "denied"
+	result := any("denied") // not boxed for each request
 	if d.Allowed {
 		result = "allowed"
 	}
