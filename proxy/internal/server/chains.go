@@ -37,6 +37,14 @@ func (s *Server) chain(l *xdsresource.Listener, fc *xdsresource.FilterChain, has
 	}
 	chain := &networkfilter.Chain{Terminal: end}
 	for _, f := range fc.Filters[:len(fc.Filters)-1] {
+		if f.Discovery != nil {
+			slot, err := s.extensions.networkFilter(f, l, has)
+			if err != nil {
+				return nil, fmt.Errorf("network filter %q: %w", f.Name, err)
+			}
+			chain.Filters = append(chain.Filters, slot)
+			continue
+		}
 		if make := networkFilters[f.Type].filter; make != nil {
 			chain.Filters = append(chain.Filters, make(s, f.Config, has))
 		}
@@ -145,7 +153,7 @@ func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain
 // httpFactory finds the line of a filter's type and makes its factory.
 func (s *Server) httpFactory(f xdsresource.HTTPFilter, at place) (httpfilter.Factory, error) {
 	if f.Discovery != nil {
-		return s.extensions.factory(f, at)
+		return s.extensions.httpFilter(f, at)
 	}
 	line, ok := httpFilters[f.Type]
 	if !ok {

@@ -5,14 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
-	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/discovered"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-// extensions follows the configurations of HTTP filters that come by discovery (ECDS), and gives them to the filter chains that name
+// extensions follows the configurations of filters that come by discovery (ECDS), and gives them to the filter chains that name
 // them. The control loop owns it.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/extension
 type extensions struct {
@@ -24,22 +22,26 @@ type extensions struct {
 // extension is a configuration that listeners subscribe to.
 type extension struct {
 	listeners int
-	value     *xdsresource.HTTPExtension // nil: none has come, or it was taken back
-	places    map[*extensionPlace]bool
+	value     *xdsresource.FilterExtension // nil: none has come, or it was taken back
+	places    map[extensionPlace]bool
 	stats     *extensionStats
 }
 
-// extensionPlace is a filter of a live chain, or of one that is warming.
-type extensionPlace struct {
-	discovered.Slot
-	filter xdsresource.HTTPFilter
-	at     place
+// extensionPlace is a filter of a live chain, or of one that is warming (extensionplaces.go).
+type extensionPlace interface {
+	// discovery is how the filter's configuration comes, and the name of its listener.
+	discovery() (*xdsresource.FilterDiscovery, string)
+	// build makes the filter of a configuration. put has new streams or connections use it; unused is called when the last of them is gone.
+	build(cfg *xdsresource.FilterExtension, has *holdings) (put func(unused func()), err error)
+	// empty takes the filter away.
+	empty()
 }
 
 // extensionNeed is what a listener needs of a filter's discovery.
 type extensionNeed struct {
 	resource
 	*xdsresource.FilterDiscovery
+	kind string // in statistics: http_filter, network_filter
 }
 
 func newExtensions(s *Server) *extensions {
@@ -51,7 +53,7 @@ func extensionKey(r resource) fetchKey { return fetchKey{xdsresource.TypeExtensi
 func (x *extensions) get(r resource) *extension {
 	e := x.byName[r]
 	if e == nil {
-		e = &extension{places: map[*extensionPlace]bool{}}
+		e = &extension{places: map[extensionPlace]bool{}}
 		x.byName[r] = e
 	}
 	return e
@@ -63,7 +65,7 @@ func (x *extensions) acquire(n extensionNeed) {
 	if e.listeners++; e.listeners > 1 {
 		return
 	}
-	e.stats = newExtensionStats(x.s.stats.Owned(), n.resource)
+	e.stats = newExtensionStats(x.s.stats.Owned(), n)
 	e.stats.begin()
 	x.s.fetches.begin(extensionKey(n.resource), n.FetchTimeout, func(late bool) {
 		e.stats.late(late)
@@ -97,84 +99,77 @@ func (x *extensions) waits(n extensionNeed) bool {
 	return !n.AtOnce && x.get(n.resource).value == nil && x.s.fetches.waits(extensionKey(n.resource))
 }
 
-// factory makes a filter's place in a chain.
-func (x *extensions) factory(f xdsresource.HTTPFilter, at place) (httpfilter.Factory, error) {
-	if err := x.s.reachable(f.Discovery.Source, "config_discovery.config_source"); err != nil {
-		return nil, err
+// take gives a filter's place in a chain its filter, and follows it until the chain is given back.
+func (x *extensions) take(name string, p extensionPlace, has *holdings) error {
+	d, listener := p.discovery()
+	if err := x.s.reachable(d.Source, "config_discovery.config_source"); err != nil {
+		return err
 	}
-	p := &extensionPlace{filter: f, at: at}
-	r := resource{f.Discovery.Source, f.Name}
+	r := resource{d.Source, name}
 	e := x.get(r)
 	cfg := e.value
-	if cfg != nil && p.check(cfg) != nil {
+	if cfg != nil && mayStand(cfg, d, listener) != nil {
 		cfg = nil // another listener's filter of that name takes it
 	}
 	built, err := x.build(p, cfg)
 	if err != nil {
 		x.forget(r, e)
-		return nil, err
+		return err
 	}
 	built.set()
 	e.places[p] = true
-	at.has.add(func() {
+	has.add(func() {
 		x.s.control.post(func() {
-			p.Set(nil, nil)
+			p.empty()
 			delete(e.places, p)
 			x.forget(r, e)
 		})
 	})
-	return p, nil
+	return nil
 }
 
-// check reports whether a configuration may stand at a place.
-func (p *extensionPlace) check(cfg *xdsresource.HTTPExtension) error {
-	if cfg == nil {
-		return nil
-	}
-	if types := p.filter.Discovery.Types; !slices.Contains(types, cfg.Type) {
-		return fmt.Errorf("typed_config: is of type %s, listener %q wants one of %v", cfg.Type, p.at.listener.Name, types)
+// mayStand reports whether a configuration may stand where a listener wants one.
+func mayStand(cfg *xdsresource.FilterExtension, d *xdsresource.FilterDiscovery, listener string) error {
+	if cfg != nil && !slices.Contains(d.Types, cfg.Type) {
+		return fmt.Errorf("typed_config: is of type %s, listener %q wants one of %v", cfg.Type, listener, d.Types)
 	}
 	return nil
 }
 
 // built is a filter that is ready for its place.
 type built struct {
-	x      *extensions
-	place  *extensionPlace
-	filter httpfilter.Factory // nil: requests are answered with 500
-	has    *holdings
+	x     *extensions
+	place extensionPlace
+	put   func(unused func()) // nil: there is no filter
+	has   *holdings
 }
 
 // build makes the filter of a configuration, of the default one where that is nil.
-func (x *extensions) build(p *extensionPlace, cfg *xdsresource.HTTPExtension) (*built, error) {
+func (x *extensions) build(p extensionPlace, cfg *xdsresource.FilterExtension) (*built, error) {
 	b := &built{x: x, place: p, has: x.s.newHoldings()}
 	if cfg == nil {
-		cfg = p.filter.Discovery.Default
+		d, _ := p.discovery()
+		cfg = d.Default
 	}
 	if cfg == nil {
 		return b, nil
 	}
-	at := p.at
-	at.has = b.has
-	for _, k := range keysOf(at.manager, cfg.Config) {
-		b.has.add(x.s.keys.Use(k, x.s.listeners.fetched))
-	}
 	var err error
-	if b.filter, err = x.s.httpFactory(xdsresource.HTTPFilter{Name: p.filter.Name, Type: cfg.Type, Config: cfg.Config}, at); err != nil {
+	if b.put, err = p.build(cfg, b.has); err != nil {
 		b.has.release()
 		return nil, err
 	}
 	return b, nil
 }
 
-// set puts the filter in its place. What it has is given back with the last stream that uses it.
+// set puts the filter in its place. What it has is given back with the last stream or connection that uses it.
 func (b *built) set() {
-	if b.filter == nil {
-		b.place.Set(nil, nil)
+	if b.put == nil {
+		b.place.empty()
 		b.has.release()
 		return
 	}
-	b.place.Set(b.filter, func() { b.x.s.control.post(b.has.release) })
+	b.put(func() { b.x.s.control.post(b.has.release) })
 }
 
 // apply takes an ECDS response. What is refused is returned by its name.
@@ -191,7 +186,7 @@ func (x *extensions) apply(src xdsresource.ConfigSource, b xdsclient.Batch) map[
 			continue // given back while the answer was on its way
 		}
 		began := time.Now()
-		if err := x.put(e, u.Value.(*xdsresource.HTTPExtension)); err != nil {
+		if err := x.put(e, u.Value.(*xdsresource.FilterExtension)); err != nil {
 			errs[u.Name] = err
 			refuse(e, u, err)
 			continue
@@ -226,11 +221,12 @@ func (x *extensions) subscribed(r resource) *extension {
 }
 
 // put has every place take a configuration; nil: its default. On an error all keep what they have.
-func (x *extensions) put(e *extension, cfg *xdsresource.HTTPExtension) error {
+func (x *extensions) put(e *extension, cfg *xdsresource.FilterExtension) error {
 	var ready []*built
 	for p := range e.places {
 		var b *built
-		err := p.check(cfg)
+		d, listener := p.discovery()
+		err := mayStand(cfg, d, listener)
 		if err == nil {
 			b, err = x.build(p, cfg)
 		}
@@ -281,10 +277,10 @@ type extensionStats struct {
 }
 
 // newExtensionStats registers them. They are the only ones in st.
-func newExtensionStats(st *stats.Store, r resource) *extensionStats {
-	scope := st.Scope("extension_config_discovery").Scope("http_filter").Scope(r.name)
+func newExtensionStats(st *stats.Store, n extensionNeed) *extensionStats {
+	scope := st.Scope("extension_config_discovery").Scope(n.kind).Scope(n.name)
 	scope.Counter("config_conflict") // of names that two types of extensions share, which there cannot be here
-	return &extensionStats{subscriptionStats: newSubscriptionStats(scope, r.source), owned: st, fail: scope.Counter("config_fail"), reload: scope.Counter("config_reload")}
+	return &extensionStats{subscriptionStats: newSubscriptionStats(scope, n.source), owned: st, fail: scope.Counter("config_fail"), reload: scope.Counter("config_reload")}
 }
 
 func (s *extensionStats) refused(version string) {

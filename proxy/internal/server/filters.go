@@ -246,8 +246,8 @@ type networkFilter struct {
 // networkFilters lists the network filters that are neither the HTTP connection manager nor
 // TCP proxy, which xdsresource reads itself.
 var networkFilters = map[string]networkFilter{
-	"envoy.tcp.metadataexchange.config.MetadataExchange": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: parseTCPMetadataExchange}},
-	"stats.PluginConfig": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: istiostats.ParseConfig}},
+	"envoy.tcp.metadataexchange.config.MetadataExchange": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: parseTCPMetadataExchange, Fixed: true}},
+	"stats.PluginConfig": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: istiostats.ParseConfig, Fixed: true}},
 	"envoy.extensions.filters.network.rbac.v3.RBAC": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrbac.ParseConfig},
 		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networkrbac.New(cfg, has.stats) },

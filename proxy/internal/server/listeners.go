@@ -157,6 +157,9 @@ func (v *liveListener) needs() {
 			}
 		}
 		for _, f := range fc.Filters {
+			if f.Discovery != nil {
+				v.filters = append(v.filters, extensionNeed{resource{f.Discovery.Source, f.Name}, f.Discovery, "network_filter"})
+			}
 			m, ok := f.Config.(*xdsresource.HTTPConnectionManager)
 			if !ok {
 				continue
@@ -164,7 +167,7 @@ func (v *liveListener) needs() {
 			v.keys = append(v.keys, keySources(m)...)
 			for _, x := range m.Filters {
 				if x.Discovery != nil {
-					v.filters = append(v.filters, extensionNeed{resource{x.Discovery.Source, x.Name}, x.Discovery})
+					v.filters = append(v.filters, extensionNeed{resource{x.Discovery.Source, x.Name}, x.Discovery, "http_filter"})
 				}
 			}
 			if m.Scopes != nil && m.Scopes.SRDS != nil {

@@ -33,8 +33,9 @@ type HTTPFilterType struct {
 // NetworkFilterType is the same for a network filter.
 type NetworkFilterType struct {
 	Parse ParseFunc
-	// Terminal is true for filters that consume the connection.
-	Terminal bool
+	// Terminal is true for filters that consume the connection. Fixed is true for those that others of their chain are made by, which so
+	// cannot come by discovery.
+	Terminal, Fixed bool
 }
 
 // Extensions are the filters that the proxy has, by the message name of their configuration.

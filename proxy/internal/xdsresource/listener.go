@@ -141,6 +141,8 @@ type NetworkFilter struct {
 	Name   string
 	Type   string // message name of the configuration
 	Config any
+	// Discovery says that the configuration comes by itself; Type and Config are not set then.
+	Discovery *FilterDiscovery
 }
 
 // TCPProxy is a validated tcp_proxy.v3.TcpProxy.

@@ -22,7 +22,7 @@ var supportedFields = map[string]string{
 		transport_socket_connect_timeout name`,
 	"envoy.config.listener.v3.FilterChainMatch": `destination_port prefix_ranges direct_source_prefix_ranges source_type
 		source_prefix_ranges source_ports server_names transport_protocol application_protocols`,
-	"envoy.config.listener.v3.Filter":                                     "name typed_config",
+	"envoy.config.listener.v3.Filter":                                     "name typed_config config_discovery",
 	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate":          "or_match and_match not_match any_match destination_port_range",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "rules",

@@ -29,7 +29,7 @@ const (
 
 // Resource is a decoded resource: its name, the bytes as they came (for the admin API, which
 // shows them unchanged), and the validated form (*Listener, *RouteConfig, *Cluster,
-// *VirtualHost, *Endpoints, *Secret, *RouteScope, *HTTPExtension, or of the runtime map[string]*runtimekey.Value).
+// *VirtualHost, *Endpoints, *Secret, *RouteScope, *FilterExtension, or of the runtime map[string]*runtimekey.Value).
 type Resource struct {
 	Name  string
 	Raw   *anypb.Any
@@ -91,7 +91,7 @@ func (d *Decoder) Decode(a *anypb.Any) (Resource, error) {
 		m := &corev3.TypedExtensionConfig{}
 		if err = unpack(m); err == nil {
 			r.Name = m.GetName()
-			r.Value, err = d.HTTPExtension(m)
+			r.Value, err = d.FilterExtension(m)
 		}
 	case TypeRuntime:
 		m := &runtimev3.Runtime{}

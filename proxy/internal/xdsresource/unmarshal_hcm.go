@@ -177,7 +177,7 @@ func (p *parser) hcmFilters(path string, m *hcmv3.HttpConnectionManager, h *HTTP
 			if last {
 				p.bad(here, "filter %q cannot stand last: envoy.filters.http.router must follow, with a typed_config", f.GetName())
 			}
-			h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Discovery: p.filterDiscovery(join(here, "config_discovery"), d)})
+			h.Filters = append(h.Filters, HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Discovery: p.filterDiscovery(join(here, "config_discovery"), d, false)})
 			continue
 		}
 		kind, ft, ok := p.dec.httpFilterType(f)

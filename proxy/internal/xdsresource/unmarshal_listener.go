@@ -169,6 +169,13 @@ func (p *parser) filterChain(path string, m *listenerv3.FilterChain) *FilterChai
 	}
 	for i, f := range filters {
 		here := at(join(path, "filters"), i)
+		if d := f.GetConfigDiscovery(); d != nil {
+			if i == len(filters)-1 {
+				p.bad(here, "filter %q cannot stand last: the terminal filter cannot come by discovery", f.GetName())
+			}
+			fc.Filters = append(fc.Filters, NetworkFilter{Name: f.GetName(), Discovery: p.filterDiscovery(join(here, "config_discovery"), d, true)})
+			continue
+		}
 		fc.Filters = append(fc.Filters, NetworkFilter{
 			Name:   f.GetName(),
 			Type:   TypeName(f.GetTypedConfig()),

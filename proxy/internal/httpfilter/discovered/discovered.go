@@ -6,58 +6,20 @@ package discovered
 
 import (
 	"net/http"
-	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
+	"github.com/lateen-mesh/lateen/proxy/internal/liveslot"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
-// Slot is the place of a filter in a chain. It implements httpfilter.Factory. Set may be called from any goroutine, one at a time.
+// Slot is the place of a filter in a chain. It implements httpfilter.Factory. While nothing is set, streams are answered with 500.
 type Slot struct {
-	current atomic.Pointer[version] // nil: there is no configuration
+	liveslot.Slot[httpfilter.Factory]
 }
 
-// version is one configuration's filter. It is counted who uses it: the slot itself, and streams.
-type version struct {
-	factory httpfilter.Factory
-	users   atomic.Int64
-	unused  func()
-}
-
-// Set makes f what streams get that begin from now on; nil: they are answered with 500. unused is called, from any goroutine, when f is
-// no longer set and the last stream that has it is over; nil: nobody wants to know.
-func (s *Slot) Set(f httpfilter.Factory, unused func()) {
-	var next *version
-	if f != nil {
-		next = &version{factory: f, unused: unused}
-		next.users.Store(1)
-	}
-	if old := s.current.Swap(next); old != nil {
-		old.leave()
-	}
-}
-
-// take is the version of a stream that begins, nil for none.
-func (s *Slot) take() *version {
-	for {
-		v := s.current.Load()
-		if v == nil {
-			return nil
-		}
-		// One that has no user left has been replaced since it was read, and must not be used again.
-		if n := v.users.Load(); n > 0 && v.users.CompareAndSwap(n, n+1) {
-			return v
-		}
-	}
-}
-
-func (v *version) leave() {
-	if v.users.Add(-1) == 0 && v.unused != nil {
-		v.unused()
-	}
-}
+type version = liveslot.Version[httpfilter.Factory]
 
 // NewFilter implements httpfilter.Factory.
 func (s *Slot) NewFilter(l *eventloop.Loop) httpfilter.Filter { return &filter{slot: s, loop: l} }
@@ -88,7 +50,7 @@ func (f *filter) begin() bool {
 	if f.busy {
 		return f.now != nil
 	}
-	f.busy, f.now = true, f.slot.take()
+	f.busy, f.now = true, f.slot.Take()
 	if f.now != nil && f.now != f.made {
 		f.fill(f.now)
 	}
@@ -96,7 +58,7 @@ func (f *filter) begin() bool {
 }
 
 func (f *filter) fill(v *version) {
-	x := v.factory.NewFilter(f.loop)
+	x := v.Value.NewFilter(f.loop)
 	f.made = v
 	f.requestHeaders, _ = x.(httpfilter.RequestHeaders)
 	f.requestData, _ = x.(httpfilter.RequestData)
@@ -180,6 +142,6 @@ func (f *filter) OnComplete(s httpfilter.Stream) {
 	}
 	f.busy, f.now, f.buffersRequest, f.buffersResponse = false, nil, false, false
 	if v != nil {
-		v.leave()
+		v.Leave()
 	}
 }

@@ -117,7 +117,7 @@ func TestVersions(t *testing.T) {
 	if got := strings.Join(log, ", "); got != "one request, one request, one response, one complete, one complete, two request, two complete" {
 		t.Errorf("called %s", got)
 	}
-	slot.Set(nil, nil)
+	slot.Clear()
 	if !slices.Equal(gone, []string{"one", "two"}) {
 		t.Errorf("%v are given back", gone)
 	}
