@@ -4,6 +4,7 @@ package authorization
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,16 @@ type attribute struct {
 	principal  func(v string) []*rbacv3.Principal
 	permission func(v string) []*rbacv3.Permission
 	request    bool // of HTTP requests alone
+	token      bool // of a request's token, or of what else filters leave with a request
 }
+
+// inGRPC reports whether gRPC's RBAC can compare the attribute with values.
+func (a attribute) inGRPC(values, not []string) bool {
+	return !a.token && !slices.ContainsFunc(slices.Concat(values, not), isTemplate)
+}
+
+// isTemplate reports whether a path holds {*} (one segment) or {**} (any number).
+func isTemplate(v string) bool { return strings.Contains(v, "{*}") || strings.Contains(v, "{**}") }
 
 // attribute finds what a condition's key stands for
 // (https://istio.io/latest/docs/reference/config/security/conditions/), or one of host, method, path and source.trustDomain, which are fields of rules.
@@ -70,7 +80,7 @@ func (g *generator) attribute(key string) (attribute, bool) {
 			return out
 		}), true
 	case "request.auth.principal":
-		return attribute{principal: requestPrincipal, request: true}, true
+		return attribute{principal: requestPrincipal, request: true, token: true}, true
 	case "request.auth.audiences":
 		return claim("aud"), true
 	case "request.auth.presenter":
@@ -167,9 +177,9 @@ func header(name string, m *matcherv3.StringMatcher) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m}}
 }
 
-// path compares the path without its query. A value with {*} (one segment) or {**} (any number) is a template.
+// path compares the path without its query.
 func path(v string) []*rbacv3.Permission {
-	if strings.Contains(v, "{*}") || strings.Contains(v, "{**}") {
+	if isTemplate(v) {
 		template := strings.NewReplacer("{**}", "**", "{*}", "*").Replace(v)
 		cfg, err := anypb.New(&uritemplatev3.UriTemplateMatchConfig{PathTemplate: template})
 		if err != nil {
@@ -182,7 +192,7 @@ func path(v string) []*rbacv3.Permission {
 
 // claim compares a claim of the request's token, which is a string or a list of them.
 func claim(names ...string) attribute {
-	return attribute{principal: func(v string) []*rbacv3.Principal { return []*rbacv3.Principal{claimIs(stringmatch.Star(v), names...)} }, request: true}
+	return attribute{principal: func(v string) []*rbacv3.Principal { return []*rbacv3.Principal{claimIs(stringmatch.Star(v), names...)} }, request: true, token: true}
 }
 
 func claimIs(m *matcherv3.StringMatcher, names ...string) *rbacv3.Principal {
@@ -257,5 +267,5 @@ func metadata(filter, key string) attribute {
 		return []*rbacv3.Permission{{Rule: &rbacv3.Permission_Metadata{Metadata: &matcherv3.MetadataMatcher{
 			Filter: filter, Value: m, Path: []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: key}}},
 		}}}}
-	}}
+	}, token: true}
 }

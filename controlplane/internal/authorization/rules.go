@@ -29,6 +29,9 @@ const (
 	// Connections are opaque bytes. What a rule asks of a request cannot be asked of them: a rule that allows then allows nothing, and one that denies or
 	// audits is taken without the question, so that it denies more, as in Istio.
 	Connections
+	// GRPC are the calls of a server that decides by gRPC's own RBAC (https://github.com/grpc/proposal/blob/master/A41-xds-rbac.md), which knows no tokens and no templates of
+	// paths. As of connections, what cannot be asked is not, so that more is denied and less allowed.
+	GRPC
 )
 
 // actions are Envoy's, in the order in which Istio has its filters.
@@ -198,7 +201,7 @@ func (g *generator) term(t *terms, key string, values, not []string) bool {
 		return true
 	}
 	a, ok := g.attribute(key)
-	if !ok || a.request && g.proto == Connections {
+	if !ok || a.request && g.proto == Connections || g.proto == GRPC && !a.inGRPC(values, not) {
 		// What cannot be asked denies more, and allows less.
 		return g.action != security.AuthorizationPolicy_ALLOW
 	}

@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -25,12 +25,16 @@ import (
 // the listener catalog.shop:9000, whose routes are those of the service's cluster, "outbound|9000||catalog.shop.svc.cluster.local". A name that
 // is not among what the workload sees has no resource, which the client takes for a service that does not exist. What gRPC reads of each type:
 // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md and what names it. Its servers
-// (A36) are not served.
+// ask for listeners as well (grpc_server.go).
 
 // GRPCListeners returns the listeners of names like "catalog.shop:9000".
 func GRPCListeners(s *model.Snapshot, p *model.Proxy, names []string) []Resource {
 	var out []Resource
 	for _, name := range names {
+		if at, ok := strings.CutPrefix(name, grpcServerPrefix); ok {
+			out = append(out, grpcServers(s, p, name, at)...)
+			continue
+		}
 		svc, port := grpcService(s, p, name)
 		if svc == nil {
 			continue
@@ -186,17 +190,20 @@ func (in *clusterInput) grpcCluster() *clusterv3.Cluster {
 	}
 	if in.policy != nil && in.policy.TLS != nil && in.policy.TLS.Mode == model.TLSIstioMutual {
 		sans := in.mutual(nil, "").CommonTlsContext.GetCombinedValidationContext().DefaultValidationContext
-		c.TransportSocket = &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(&tlsv3.UpstreamTlsContext{
-			CommonTlsContext: &tlsv3.CommonTlsContext{
-				TlsCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: "default", CertificateName: "default"},
-				ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-					DefaultValidationContext: &tlsv3.CertificateValidationContext{
-						CaCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: "default", CertificateName: "ROOTCA"},
-						MatchSubjectAltNames:          sans.MatchSubjectAltNames,
-					},
-				}},
-			},
-		})}}
+		c.TransportSocket = upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: grpcIdentity(sans.MatchSubjectAltNames)})
 	}
 	return c
+}
+
+// grpcIdentity is the certificate of the application and the roots of the mesh, as gRPC finds them: by the certificate provider "default" of its bootstrap, which is Istio's.
+func grpcIdentity(sans []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
+	return &tlsv3.CommonTlsContext{
+		TlsCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: "default", CertificateName: "default"},
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+			DefaultValidationContext: &tlsv3.CertificateValidationContext{
+				CaCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: "default", CertificateName: "ROOTCA"},
+				MatchSubjectAltNames:          sans,
+			},
+		}},
+	}
 }
