@@ -53,6 +53,7 @@ func New(v xdsresource.ValidationContext) (*Trust, error) {
 				return nil, fmt.Errorf("trust domain %q: %w", name, err)
 			}
 			t.domains[name] = t.pool(certs)
+			t.anchors = append(t.anchors, certs...)
 			t.announce(&v, certs)
 		}
 		return t, nil
@@ -62,7 +63,7 @@ func New(v xdsresource.ValidationContext) (*Trust, error) {
 		if err != nil {
 			return nil, fmt.Errorf("trusted_ca: %w", err)
 		}
-		t.roots = t.pool(certs)
+		t.roots, t.anchors = t.pool(certs), certs
 		t.announce(&v, certs)
 		t.revoked.add(crls)
 	}
@@ -98,12 +99,12 @@ func (t *Trust) pins(v *xdsresource.ValidationContext) error {
 	return nil
 }
 
+// pool is of certificates that are trusted, or of those that a peer shows on the way to one. It changes nothing of t, which workers share.
 func (t *Trust) pool(certs []*x509.Certificate) *x509.CertPool {
 	p := x509.NewCertPool()
 	for _, c := range certs {
 		p.AddCert(t.timeless(c))
 	}
-	t.anchors = append(t.anchors, certs...)
 	return p
 }
 

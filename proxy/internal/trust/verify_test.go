@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -279,6 +280,29 @@ func TestKeyUsage(t *testing.T) {
 	}
 	if CheckKeyUsage(&tls.ConnectionState{}) != nil {
 		t.Error("there is nothing to judge")
+	}
+}
+
+// TestPeersAddNothing: what peers show on the way to an anchor is not remembered, and many may be judged at once.
+func TestPeersAddNothing(t *testing.T) {
+	root := certtest.New(t)
+	mid := root.Sub(t, "mid")
+	chain := []*x509.Certificate{mid.Issue(t, nil).Cert, mid.Cert}
+	tr, err := New(xdsresource.ValidationContext{TrustedCA: root.PEM})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peers sync.WaitGroup
+	for range 4 {
+		peers.Go(func() {
+			if err := tr.Verify(chain, x509.ExtKeyUsageClientAuth, time.Now()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	peers.Wait()
+	if got := tr.Anchors(); len(got) != 1 || !got[0].Equal(root.Cert) {
+		t.Errorf("%d certificates are trusted after peers have shown theirs, want the root alone", len(got))
 	}
 }
 
