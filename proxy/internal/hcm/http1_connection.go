@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -87,6 +88,9 @@ func (c *http1Conn) nextRequest(cn *conn.Conn) bool {
 	c.scanned = 0
 	c.stream = s
 	s.beginHTTP1(c)
+	if err == nil && s.msg.Absolute && s.claimsTLS() {
+		err = http1.ErrSchemeInClear
+	}
 	if err != nil {
 		s.info.DownstreamMeter.Got(in.Len())
 		if err != http1.ErrHostMissing {
@@ -213,4 +217,11 @@ func (c *http1Conn) refuseLate(body, details string, flag streaminfo.Flags) {
 	s.info.DownstreamMeter.Got(c.c.In().Len())
 	c.headStart = 0
 	s.timeout(httpfilter.Reply{Code: 408, Body: body, Details: details, Flags: flag})
+}
+
+// claimsTLS says that a request in absolute form has the scheme https and no TLS, where nobody before us can have had it: filters and applications that
+// go by the scheme would take the request for a safe one. As in Envoy, only at the edge.
+func (s *stream) claimsTLS() bool {
+	cfg := s.w.m.cfg
+	return cfg.UseRemoteAddress && cfg.XFFTrustedHops == 0 && s.info.Downstream.TLS == nil && string(s.req.Value(header.Scheme)) == "https"
 }

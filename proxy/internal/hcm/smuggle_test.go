@@ -117,3 +117,22 @@ func TestDrain(t *testing.T) {
 	c.closed()
 	p.waitStat("http.t.downstream_cx_drain_close", 1)
 }
+
+// TestClaimOfTLS: at the edge, https in the absolute form needs TLS; behind another proxy that may have had it, it does not.
+func TestClaimOfTLS(t *testing.T) {
+	up := httpServer(t, func(http.ResponseWriter, *http.Request) {})
+	for _, test := range []struct {
+		target string
+		edge   bool
+		hops   uint32
+		want   int
+	}{
+		{"https://a/", true, 0, 403}, {"HTTPS://a/", true, 0, 403}, {"http://a/", true, 0, 200}, {"https://a/", true, 1, 200}, {"https://a/", false, 0, 200},
+	} {
+		s := base(up)
+		s.hcm.UseRemoteAddress, s.hcm.XFFTrustedHops = test.edge, test.hops
+		if resp, _ := s.start(t).dial().send("GET " + test.target + " HTTP/1.1\r\nhost: a\r\n\r\n").response("GET"); resp.StatusCode != test.want {
+			t.Errorf("%+v: %d", test, resp.StatusCode)
+		}
+	}
+}

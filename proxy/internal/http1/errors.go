@@ -20,6 +20,7 @@ var (
 	ErrTargetByte       = refuse(400, "http1.codec_error", "request target has a byte that no URI has, or no form of RFC 9112, 3.2")
 	ErrTargetControl    = refuse(400, "http1.invalid_characters", "request target has a control character (RFC 3986, 2)")
 	ErrScheme           = refuse(400, "http1.invalid_scheme", "request target has a scheme other than http and https (RFC 9112, 3.2.2)")
+	ErrSchemeInClear    = refuse(403, "http1.https_url_on_plaintext_connection", "request target has the scheme https on a connection without TLS")
 	ErrVersion          = refuse(400, "http1.codec_error", "HTTP version is malformed or unknown (RFC 9112, 2.3)")
 	ErrHTTP10           = refuse(426, "low_version", "HTTP/1.0 is not accepted")
 	ErrStatusLine       = refuse(502, "http1.codec_error", "status line is malformed (RFC 9112, 4)")

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -33,6 +34,12 @@ func (t *Trust) verifySPIFFE(certs []*x509.Certificate, usage x509.ExtKeyUsage, 
 		}
 	}
 	return fmt.Errorf("%w: %s", errSAN, describeSANs(leaf))
+}
+
+// ambiguous says that names have a SPIFFE ID and something beside it. "Validators encountering an SVID containing more than one URI SAN MUST reject the
+// SVID" (X509-SVID, section 2), or each side could take another of them for who it is: the one that is trusted, and the one that a policy knows.
+func ambiguous(names []*url.URL) bool {
+	return len(names) > 1 && slices.ContainsFunc(names, func(u *url.URL) bool { return u.Scheme == "spiffe" })
 }
 
 // bundle is that of the first name whose trust domain is known.

@@ -145,6 +145,9 @@ func (t *Trust) Verify(certs []*x509.Certificate, usage x509.ExtKeyUsage, now ti
 		return nil // as in Envoy: names and pins are not held against it either
 	}
 	leaf := certs[0]
+	if ambiguous(leaf.URIs) {
+		return fmt.Errorf("%w: it has %d URI names and may have one", errSPIFFE, len(leaf.URIs))
+	}
 	if t.domains != nil {
 		return t.verifySPIFFE(certs, usage, now)
 	}

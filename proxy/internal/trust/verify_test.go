@@ -283,6 +283,35 @@ func TestKeyUsage(t *testing.T) {
 	}
 }
 
+// TestSeveralNames: a SPIFFE ID has no name of a URI beside it, whoever has signed it and whatever is asked of names.
+func TestSeveralNames(t *testing.T) {
+	ca := certtest.New(t)
+	mine, theirs := &url.URL{Scheme: "spiffe", Host: "a.test", Path: "/web"}, &url.URL{Scheme: "spiffe", Host: "b.test", Path: "/admin"}
+	page, mirror := &url.URL{Scheme: "https", Host: "a.test"}, &url.URL{Scheme: "https", Host: "b.test"}
+	contexts := map[string]xdsresource.ValidationContext{
+		"by roots": {TrustedCA: ca.PEM, SANs: []xdsresource.SANMatcher{{Type: "URI", Value: xdsresource.StringMatch{Kind: xdsresource.StringPrefix, Value: "spiffe://a.test/"}}}},
+		"any name": {TrustedCA: ca.PEM}, "by domain": {SPIFFE: map[string][]byte{"a.test": ca.PEM}},
+	}
+	for name, ctx := range contexts {
+		tr, err := New(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			uris []*url.URL
+			want bool
+		}{
+			{[]*url.URL{mine}, true}, {[]*url.URL{mine, theirs}, false}, {[]*url.URL{theirs, mine}, false}, {[]*url.URL{mine, page}, false}, {[]*url.URL{page, mine}, false},
+			{[]*url.URL{page, mirror}, name == "any name"},
+		} {
+			leaf := ca.Issue(t, func(c *x509.Certificate) { c.URIs = test.uris }).Cert
+			if err := tr.Verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth, time.Now()); (err == nil) != test.want {
+				t.Errorf("%s: %v: %v", name, test.uris, err)
+			}
+		}
+	}
+}
+
 // TestPeersAddNothing: what peers show on the way to an anchor is not remembered, and many may be judged at once.
 func TestPeersAddNothing(t *testing.T) {
 	root := certtest.New(t)

@@ -30,6 +30,9 @@ type answer struct {
 	took     time.Duration
 	ended    bool // without a byte
 	refused  bool // TLS did not come about
+	reset    bool // by an error of HTTP/2
+	wrote    bool // the row had written its request itself
+	alert    string
 	tls      *tls.ConnectionState
 }
 
@@ -119,6 +122,8 @@ func (a *answer) end() string {
 		return "refused"
 	case a.ended:
 		return "closed"
+	case a.reset:
+		return "reset"
 	}
 	return ""
 }
@@ -127,7 +132,7 @@ func (a *answer) end() string {
 func (a *answer) failed(r *Row, err error) bool {
 	// The server's alert, or what the client has against the server's certificate.
 	a.refused = strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ")
-	a.ended = !a.refused
+	a.ended, a.alert = !a.refused, err.Error()
 	return r.End != ""
 }
 
@@ -234,6 +239,9 @@ func (p place) connect(t *testing.T, r *Row, id string) (answer, error) {
 		}
 		state := tc.ConnectionState()
 		c, out.tls = tc, &state
+	}
+	if r.asksHTTP() {
+		return out, p.write(c, r, &out)
 	}
 	if r.Say != "" || r.SNI != "" {
 		if _, err := fmt.Fprintln(c, r.Say); err != nil && r.End == "" {

@@ -29,23 +29,33 @@ import (
 type Certificate struct {
 	Name string   `json:"name"`
 	For  []string `json:"for"` // DNS names and URIs; default: the name
-	By   string   `json:"by"`  // the authority that signs it, made when it is first named; default "authority"
-	Key  string   `json:"key"` // "ecdsa" (default) or "rsa"
-	// Revoked: it is in its authority's revocation list. Expired: its time is over.
-	Revoked bool `json:"revoked"`
-	Expired bool `json:"expired"`
+	// By is who signs it: an authority, made when it is first named, default "authority"; "mesh", the mesh's own; "itself"; or a certificate of the
+	// table, whether it may sign or not, which is shown behind it.
+	By  string `json:"by"`
+	Key string `json:"key"` // "ecdsa" (default), "p224", "rsa", or "rsa1024"
+	// Revoked: it is in its authority's revocation list. Expired: its time is over. Early: it has not come.
+	Revoked bool     `json:"revoked"`
+	Expired bool     `json:"expired"`
+	Early   bool     `json:"early"`
+	CA      bool     `json:"ca"`     // it says that it may sign others
+	Usages  []string `json:"usages"` // of "server" and "client"; default: both
 }
 
-// defaultAuthority signs what does not say who does.
-const defaultAuthority = "authority"
+const (
+	// defaultAuthority signs what does not say who does.
+	defaultAuthority = "authority"
+	// meshAuthority is the mesh's own, which there is when its control plane runs.
+	meshAuthority = "mesh"
+)
 
 // authority signs certificates.
 type authority struct {
 	cert    *x509.Certificate
-	key     *ecdsa.PrivateKey
+	key     crypto.Signer
 	pem     []byte
 	serial  int64
 	revoked []x509.RevocationListEntry
+	behind  []byte // what is shown behind its certificates, PEM
 }
 
 // issued is a certificate with its key, PEM.
@@ -61,6 +71,7 @@ type certificates struct {
 	dir         string // of the files
 	authorities map[string]*authority
 	issued      map[string]issued
+	ofMesh      []Certificate // of the mesh's authority, and what these sign
 	signers     *signers
 }
 
@@ -69,7 +80,13 @@ func newCertificates(table string, list []Certificate, tokens []Token) (*certifi
 		dir:         filepath.Join(os.TempDir(), fmt.Sprintf("lateen-decision-%d", os.Getpid()), table),
 		authorities: map[string]*authority{}, issued: map[string]issued{},
 	}
+	later := map[string]bool{meshAuthority: true}
 	for _, w := range list {
+		if later[w.By] {
+			later[w.Name] = true
+			c.ofMesh = append(c.ofMesh, w)
+			continue
+		}
 		if err := c.issue(w); err != nil {
 			return nil, fmt.Errorf("certificate %q: %w", w.Name, err)
 		}
@@ -77,6 +94,53 @@ func newCertificates(table string, list []Certificate, tokens []Token) (*certifi
 	var err error
 	c.signers, err = newSigners(tokens)
 	return c, err
+}
+
+// readMesh reads the mesh's own authority, whose files are in dir.
+func (c *certificates) readMesh(dir string) error {
+	if c.authorities[meshAuthority] != nil {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem"))
+	if err != nil {
+		return err
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("the mesh's authority has a key of type %T", pair.PrivateKey)
+	}
+	c.authorities[meshAuthority] = &authority{cert: pair.Leaf, key: key, serial: 1 << 40} // none of its own
+	return nil
+}
+
+// join makes the certificates of the mesh whose authority is in a folder.
+func (c *certificates) join(dir string) error {
+	for _, w := range c.ofMesh {
+		err := c.readMesh(dir)
+		if err == nil {
+			err = c.issue(w)
+		}
+		if err != nil {
+			return fmt.Errorf("certificate %q: %w", w.Name, err)
+		}
+	}
+	return nil
+}
+
+// signer is who signs w, whose key is key.
+func (c *certificates) signer(w Certificate, template *x509.Certificate, key crypto.Signer) (*authority, error) {
+	if w.By == "itself" {
+		return &authority{cert: template, key: key}, nil
+	}
+	by, ok := c.issued[w.By]
+	if !ok {
+		return c.authority(w.By)
+	}
+	cert, err := by.tls()
+	if err != nil {
+		return nil, err
+	}
+	return &authority{cert: by.leaf, key: cert.PrivateKey.(crypto.Signer), behind: by.chain}, nil
 }
 
 func (c *certificates) authority(name string) (*authority, error) {
@@ -109,30 +173,33 @@ func (c *certificates) authority(name string) (*authority, error) {
 }
 
 func (c *certificates) issue(w Certificate) error {
-	a, err := c.authority(w.By)
+	key, err := newKey(w.Key)
 	if err != nil {
 		return err
 	}
-	var key crypto.Signer
-	switch w.Key {
-	case "", "ecdsa":
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "rsa":
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	default:
-		err = fmt.Errorf("key %q is neither ecdsa nor rsa", w.Key)
-	}
-	if err != nil {
-		return err
-	}
-	a.serial++
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: w.Name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		Subject: pkix.Name{CommonName: w.Name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: w.CA, BasicConstraintsValid: w.CA,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if w.CA {
+		template.KeyUsage |= x509.KeyUsageCertSign
 	}
 	if w.Expired {
 		template.NotAfter = now.Add(-time.Minute)
+	}
+	if w.Early {
+		template.NotBefore = now.Add(time.Minute * 30)
+	}
+	if len(w.Usages) > 0 {
+		template.ExtKeyUsage = nil
+	}
+	for _, name := range w.Usages {
+		usage, ok := map[string]x509.ExtKeyUsage{"server": x509.ExtKeyUsageServerAuth, "client": x509.ExtKeyUsageClientAuth}[name]
+		if !ok {
+			return fmt.Errorf("usage %q is neither server nor client", name)
+		}
+		template.ExtKeyUsage = append(template.ExtKeyUsage, usage)
 	}
 	for _, name := range append(w.For, w.Name)[:max(len(w.For), 1)] {
 		if u, err := url.Parse(name); err == nil && u.Scheme != "" {
@@ -141,6 +208,12 @@ func (c *certificates) issue(w Certificate) error {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
+	a, err := c.signer(w, template, key)
+	if err != nil {
+		return err
+	}
+	a.serial++
+	template.SerialNumber = big.NewInt(a.serial)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return err
@@ -156,8 +229,22 @@ func (c *certificates) issue(w Certificate) error {
 	if w.Revoked {
 		a.revoked = append(a.revoked, x509.RevocationListEntry{SerialNumber: leaf.SerialNumber, RevocationTime: now.Add(-time.Minute)})
 	}
-	c.issued[w.Name] = issued{leaf, encode("CERTIFICATE", der), encode("PRIVATE KEY", raw)}
+	c.issued[w.Name] = issued{leaf, append(encode("CERTIFICATE", der), a.behind...), encode("PRIVATE KEY", raw)}
 	return nil
+}
+
+func newKey(kind string) (crypto.Signer, error) {
+	switch kind {
+	case "", "ecdsa":
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "p224":
+		return ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	case "rsa":
+		return rsa.GenerateKey(rand.Reader, 2048)
+	case "rsa1024":
+		return rsa.GenerateKey(rand.Reader, 1024)
+	}
+	return nil, fmt.Errorf("key %q is none of ecdsa, p224, rsa and rsa1024", kind)
 }
 
 func (a *authority) crl() ([]byte, error) {
@@ -332,20 +419,11 @@ func member(who string) spiffe.ID {
 	return id
 }
 
-// meshAuthority is the name of the mesh's own authority.
-const meshAuthority = "the mesh's"
-
 // ofAnotherDomain is signed by the mesh's authority, whose files are in dir, for an identity that it would not sign when asked.
 func (c *certificates) ofAnotherDomain(dir string, id spiffe.ID) (tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem"))
-	if err != nil {
+	if err := c.readMesh(dir); err != nil {
 		return tls.Certificate{}, err
 	}
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		return tls.Certificate{}, fmt.Errorf("the mesh's authority has a key of type %T", pair.PrivateKey)
-	}
-	c.authorities[meshAuthority] = &authority{cert: pair.Leaf, key: key}
 	if err := c.issue(Certificate{Name: id.String(), By: meshAuthority}); err != nil {
 		return tls.Certificate{}, err
 	}

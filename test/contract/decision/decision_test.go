@@ -25,7 +25,12 @@ func TestMain(m *testing.M) {
 // TestDecisions asks every row of every file of our proxy; those of clients twice: of a sidecar that has everything, and of one that asks on
 // demand. Then it asks all of a real Envoy.
 func TestDecisions(t *testing.T) {
-	tables, err := ReadAll(Dir)
+	runAll(t, func() ([]*Table, error) { return ReadAll(Dir) })
+}
+
+// runAll asks the rows of tables of our proxy and of a real Envoy. The tables are read for each, with certificates of their own: a world removes its own.
+func runAll(t *testing.T, read func() ([]*Table, error)) {
+	tables, err := read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +44,7 @@ func TestDecisions(t *testing.T) {
 	for _, table := range tables {
 		t.Run(table.Name, func(t *testing.T) { run(t, table, p) })
 	}
-	t.Run("envoy", func(t *testing.T) { runEnvoy(t, p) })
+	t.Run("envoy", func(t *testing.T) { runEnvoy(t, p, read) })
 }
 
 // run starts a table's world and, one after the other, the proxies at which its rows are decided. The rows of a proxy are asked in their
@@ -108,12 +113,12 @@ func (w *world) runAt(t *testing.T, where string, n node, way string, kind proxy
 }
 
 // entry is a line of the access log.
-type entry struct{ cluster, route, flags, by string }
+type entry struct{ cluster, route, flags, by, details string }
 
 // find looks an answer up in the log. A request that was read there says which question it belongs to; a connection is known by where it
 // came from, which another may have had before.
 func (a *answer) find(log map[string]entry) (entry, bool) {
-	if e, ok := log[a.question]; ok || a.resp != nil && a.resp.TLS == nil {
+	if e, ok := log[a.question]; ok || a.resp != nil && a.resp.TLS == nil && !a.wrote {
 		return e, ok
 	}
 	e, ok := log[a.from]
@@ -125,7 +130,7 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 	t.Helper()
 	var want []answer
 	for r, list := range answers {
-		if r.Cluster+r.Route+r.Flags+r.By != "" {
+		if r.Cluster+r.Route+r.Flags+r.By+r.Details != "" {
 			want = append(want, list...)
 		}
 	}
@@ -141,7 +146,7 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 				if key == "-" {
 					key = f[1]
 				}
-				found[key] = entry{f[2], f[3], f[4], decidedBy(f[5:]...)}
+				found[key] = entry{f[2], f[3], f[4], decidedBy(f[5:]...), strings.Join(f[5:], " ")}
 			}
 		}
 		return !slices.ContainsFunc(want, func(a answer) bool { _, ok := a.find(found); return !ok })
@@ -203,14 +208,19 @@ func (w *world) check(t *failures, kind proxyKind, r *Row, answers []answer, log
 			t.Errorf("the connection ended %q, want %q", got, r.End)
 		}
 		w.checkTLS(t, r, a)
+		if r.Alert != "" && !strings.Contains(a.alert, r.Alert) && !kind.differs {
+			t.Errorf("refused by %q, want %q", a.alert, r.Alert)
+		}
 		if r.App != "" && a.app != r.App {
 			t.Errorf("answered by %q, want %q", a.app, r.App)
 		}
 		if a.took+kind.early() < time.Duration(r.After) || r.Within > 0 && a.took > time.Duration(r.Within) {
 			t.Errorf("took %v, want at least %v and at most %v", a.took, time.Duration(r.After), time.Duration(r.Within))
 		}
-		if r.Request != "" && a.resp != nil {
+		if a.resp != nil {
 			w.checkAnswer(t, r, a)
+		} else if tries := len(w.origin.asked(a.question)); r.Tries != nil && tries != *r.Tries {
+			t.Errorf("%d tries, want %d", tries, *r.Tries)
 		}
 		l, logged := a.find(log)
 		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}, {"rule", l.by, r.By}} {
@@ -220,6 +230,9 @@ func (w *world) check(t *failures, kind proxyKind, r *Row, answers []answer, log
 			case f.want != "" && f.got != f.want:
 				t.Errorf("%s %q, want %q", f.what, f.got, f.want)
 			}
+		}
+		if !strings.Contains(l.details, r.Details) {
+			t.Errorf("details %q, want %q", l.details, r.Details)
 		}
 	}
 	if r.Split != nil {

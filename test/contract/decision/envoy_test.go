@@ -107,12 +107,12 @@ func getFrom(ctx context.Context, do func(func()), url string) ([]byte, error) {
 
 // runEnvoy asks the rows of a real Envoy, as a sidecar and as a gateway of the same control plane: its answers are those of our proxy, and it refuses
 // nothing that it is sent.
-func runEnvoy(t *testing.T, p *ports) {
+func runEnvoy(t *testing.T, p *ports, read func() ([]*Table, error)) {
 	program, err := envoybin.Find(t.Context())
 	if err != nil {
 		t.Skip("no Envoy: ", err, "; to install one: ", envoybin.Command)
 	}
-	tables, err := ReadAll(Dir) // with certificates of their own: a world removes its own
+	tables, err := read()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,6 +148,11 @@ type Row struct {
 	Say     string `json:"say"`     // what the client says first; empty: it waits for the server
 	SNI     string `json:"sni"`     // the client speaks TLS and asks for this name
 
+	// Instead of Say: exactly these bytes, "$(row)" standing for the row's header and each line ending in CRLF unless they have a CR themselves;
+	// or the fields of one request of HTTP/2, as the client's HPACK has them.
+	Raw    string      `json:"raw"`
+	Fields [][2]string `json:"fields"`
+
 	TLS   *ClientTLS `json:"tls"`   // how the client speaks TLS; a connection of bytes does so only with this or sni
 	Proxy string     `json:"proxy"` // the address of which a PROXY protocol header speaks
 
@@ -157,6 +162,8 @@ type Row struct {
 	Times    int  `json:"times"` // default once
 	// Envoy says why a real Envoy decides otherwise; "" where it must not.
 	Envoy string `json:"envoy"`
+	// Honest marks, among attacks, a request that must pass, so that refusing the others says something.
+	Honest bool `json:"honest"`
 
 	// What must come of it; what is not given is not checked.
 	Status   int               `json:"status"`
@@ -165,7 +172,10 @@ type Row struct {
 	Cluster  string            `json:"cluster"`
 	Route    string            `json:"route"`
 	Flags    string            `json:"flags"`
-	By       string            `json:"by"` // the rule that refused it, "none" where no rule allowed it, "-" where no rule refused it
+	By       string            `json:"by"`      // the rule that refused it, "none" where no rule allowed it, "-" where no rule refused it
+	Details  string            `json:"details"` // part of what the access log has of why it ended
+	Answers  int               `json:"answers"` // to raw, how many; default: one
+	Alert    string            `json:"alert"`   // of TLS, by which the other side refused, as crypto/tls says it
 	Location string            `json:"location"`
 	Response map[string]string `json:"response"` // headers of the answer; "" for one that must be absent
 	Body     string            `json:"body"`
@@ -174,7 +184,7 @@ type Row struct {
 	Mirrored map[string]int    `json:"mirrored"` // who got copies, and how many
 	After    Duration          `json:"after"`    // the answer takes at least so long
 	Within   Duration          `json:"within"`   // and at most so long
-	End      string            `json:"end"`      // "closed": the connection ends without a byte; "refused": TLS does not come about
+	End      string            `json:"end"`      // "closed": without a byte; "refused": TLS does not come about; "reset": an error of HTTP/2
 	Shows    string            `json:"shows"`    // the certificate that the server showed, by its common name
 	Speaks   string            `json:"speaks"`   // what ALPN came to; "none" for nothing
 	Version  string            `json:"version"`  // of TLS
@@ -200,6 +210,9 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	*d = Duration(v)
 	return err
 }
+
+// asksHTTP says that the row writes its request of HTTP itself.
+func (r *Row) asksHTTP() bool { return r.Raw != "" || r.Fields != nil }
 
 // Where says at which proxy a row is decided: rows of one place share a proxy.
 func (r *Row) Where() string {
@@ -336,9 +349,11 @@ func (t *Table) check() error {
 			bad("row %q needs refused or reported", r.Name)
 		case r.Request != "" && r.Status == 0 && r.End == "":
 			bad("row %q needs a status, or end", r.Name)
-		case r.End != "" && r.End != "closed" && r.End != "refused":
-			bad("row %q: end %q is neither closed nor refused", r.Name, r.End)
-		case r.Connect != "" && r.App == "" && r.Split == nil && r.End == "":
+		case r.End != "" && r.End != "closed" && r.End != "refused" && r.End != "reset":
+			bad("row %q: end %q is none of closed, refused and reset", r.Name, r.End)
+		case r.asksHTTP() && (r.Connect == "" || r.Status == 0 && r.End == ""):
+			bad("row %q: raw and fields need connect, and a status or end", r.Name)
+		case r.Connect != "" && !r.asksHTTP() && r.App == "" && r.Split == nil && r.End == "":
 			bad("row %q needs app, split or end", r.Name)
 		}
 		if r.Refused != "" {

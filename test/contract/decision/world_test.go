@@ -111,6 +111,9 @@ func startWorld(t *testing.T, table *Table, p *ports) *world {
 	}
 	t.Cleanup(start(t, "control plane", cp.Run, cp.Ready()))
 	w.secure, w.debug = cp.Addresses().SecureGRPC.String(), "http://"+cp.Addresses().HTTP.String()
+	if err := table.certs.join(w.ca); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
