@@ -1,7 +1,11 @@
 package spiffe
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"math/big"
 	"net/url"
 	"strings"
 	"testing"
@@ -76,6 +80,45 @@ func FuzzParse(f *testing.F) {
 		id, err := Parse(uri)
 		if err == nil && id.String() != uri {
 			t.Errorf("Parse(%q) prints as %q", uri, id)
+		}
+	})
+}
+
+// FuzzFromCertificate: the identity of a certificate, as x509 reads it from bytes, is of the one form, and the certificate has no other URI.
+func FuzzFromCertificate(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, names := range [][]string{{"spiffe://cluster.local/ns/shop/sa/web"}, {"spiffe://cluster.local/ns/shop/sa/web", "https://a"}, {"spiffe://cluster.local/ns/shop/sa/%77eb"}, {"spiffe:x"}, nil} {
+		c := &x509.Certificate{SerialNumber: big.NewInt(1)}
+		for _, name := range names {
+			u, err := url.Parse(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			c.URIs = append(c.URIs, u)
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return
+		}
+		id, err := FromCertificate(cert)
+		if err != nil {
+			if !id.IsZero() {
+				t.Errorf("%v with %v", id, err)
+			}
+			return
+		}
+		if len(cert.URIs) != 1 || id.String() != cert.URIs[0].String() || id.Validate() != nil {
+			t.Errorf("%v of %v", id, cert.URIs)
 		}
 	})
 }

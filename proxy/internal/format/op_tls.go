@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
 // side picks the TLS state of one side of a stream; nil: raw.
@@ -129,10 +131,11 @@ func ipSAN(c *x509.Certificate) string {
 	return strings.Join(out, ",")
 }
 
-func dnsSAN(c *x509.Certificate) string   { return strings.Join(c.DNSNames, ",") }
-func emailSAN(c *x509.Certificate) string { return strings.Join(c.EmailAddresses, ",") }
-func subject(c *x509.Certificate) string  { return c.Subject.String() }
-func issuer(c *x509.Certificate) string   { return c.Issuer.String() }
+// A client may have had control characters written into its certificate, and formats make headers and lines.
+func dnsSAN(c *x509.Certificate) string   { return header.Text(strings.Join(c.DNSNames, ",")) }
+func emailSAN(c *x509.Certificate) string { return header.Text(strings.Join(c.EmailAddresses, ",")) }
+func subject(c *x509.Certificate) string  { return header.Text(c.Subject.String()) }
+func issuer(c *x509.Certificate) string   { return header.Text(c.Issuer.String()) }
 func serial(c *x509.Certificate) string   { return hex.EncodeToString(c.SerialNumber.Bytes()) }
 
 func fingerprint256(c *x509.Certificate) string {

@@ -41,7 +41,7 @@ func makeXFCC(info *conn.Info, cfg *xdsresource.HTTPConnectionManager) []byte {
 	var out []byte
 	if info.LocalURI != "" {
 		out = append(out, "By="...)
-		out = append(out, info.LocalURI...)
+		out = appendXFCCValue(out, info.LocalURI)
 		out = append(out, ';')
 	}
 	out = append(out, "Hash="...)
@@ -61,21 +61,32 @@ func makeXFCC(info *conn.Info, cfg *xdsresource.HTTPConnectionManager) []byte {
 	}
 	if cfg.XFCCSubject {
 		out = append(out, ";Subject=\""...)
-		out = append(out, cert.Subject.String()...) // in RFC 2253's form, which escapes quotes
+		out = header.AppendText(out, cert.Subject.String()) // in RFC 2253's form, which escapes quotes
 		out = append(out, '"')
 	}
 	if cfg.XFCCURI {
 		out = append(out, ";URI="...)
-		out = append(out, info.PeerURI...)
+		out = appendXFCCValue(out, info.PeerURI)
 	}
 	if cfg.XFCCDNS {
 		for _, n := range cert.DNSNames {
 			out = append(out, ";DNS="...)
-			out = append(out, n...)
+			out = appendXFCCValue(out, n)
 		}
 	}
 	return out
 }
+
+// appendXFCCValue appends a value so that it is one, whatever a client has had written into its certificate: in quotes, with those inside escaped, if it has
+// characters that the header's grammar uses.
+func appendXFCCValue(dst []byte, v string) []byte {
+	if !strings.ContainsAny(v, ",;=\"\\") {
+		return header.AppendText(dst, v)
+	}
+	return append(header.AppendText(append(dst, '"'), quoteEscaper.Replace(v)), '"')
+}
+
+var quoteEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 // pemOf is a certificate as it stands in the header: PEM, URL-encoded.
 func pemOf(der []byte) string {

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -363,6 +364,51 @@ func FuzzNew(f *testing.F) {
 		_ = trust.Verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth, now) // must not panic
 		if trust.Verify([]*x509.Certificate{foreign}, x509.ExtKeyUsageClientAuth, now) == nil {
 			t.Errorf("bundle %x makes a stranger's certificate good", bundle)
+		}
+	})
+}
+
+// FuzzVerify: a chain that a peer shows, read from its bytes, is good only if its leaf is one that the authority has issued, for each kind of context. Bytes
+// are put in place of the leaf, of what is between it and the root, or of both.
+func FuzzVerify(f *testing.F) {
+	root, stranger := certtest.New(f), certtest.New(f)
+	mid := root.Sub(f, "mid")
+	id := &url.URL{Scheme: "spiffe", Host: "a.test", Path: "/web"}
+	named := func(c *x509.Certificate) { c.URIs = []*url.URL{id} }
+	good, foreign := mid.Issue(f, named).Cert, stranger.Issue(f, named).Cert
+	f.Add(good.Raw, mid.Cert.Raw)
+	f.Add(foreign.Raw, stranger.Cert.Raw)
+	f.Add(foreign.Raw, mid.Cert.Raw)
+	f.Add(mid.Cert.Raw, root.Cert.Raw)
+	f.Add(good.Raw, []byte{})
+	var trusts []*Trust
+	for _, v := range []xdsresource.ValidationContext{
+		{TrustedCA: root.PEM}, {TrustedCA: root.PEM, AllowExpired: true}, {SPIFFE: map[string][]byte{"a.test": root.PEM}},
+		{TrustedCA: root.PEM, SANs: []xdsresource.SANMatcher{{Type: "URI", Value: xdsresource.StringMatch{Value: id.String()}}}},
+	} {
+		tr, err := New(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		trusts = append(trusts, tr)
+	}
+	issued := []*x509.Certificate{good, mid.Cert, root.Cert}
+	f.Fuzz(func(t *testing.T, leaf, behind []byte) {
+		c, err := x509.ParseCertificate(leaf)
+		if err != nil {
+			return
+		}
+		chain := []*x509.Certificate{c}
+		if next, err := x509.ParseCertificate(behind); err == nil {
+			chain = append(chain, next)
+		}
+		for i, tr := range trusts {
+			err := tr.Verify(chain, x509.ExtKeyUsageClientAuth, time.Now())
+			// The signature is over the raw certificate, so that nothing but what was issued may pass.
+			if err == nil && !slices.ContainsFunc(issued, func(own *x509.Certificate) bool { return bytes.Equal(own.RawTBSCertificate, c.RawTBSCertificate) }) {
+				t.Errorf("context %d takes %x", i, leaf)
+			}
+			_ = Refusal(err) // must not panic
 		}
 	})
 }

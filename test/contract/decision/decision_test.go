@@ -25,11 +25,11 @@ func TestMain(m *testing.M) {
 // TestDecisions asks every row of every file of our proxy; those of clients twice: of a sidecar that has everything, and of one that asks on
 // demand. Then it asks all of a real Envoy.
 func TestDecisions(t *testing.T) {
-	runAll(t, func() ([]*Table, error) { return ReadAll(Dir) })
+	runAll(t, &ports{decisionPorts}, func() ([]*Table, error) { return ReadAll(Dir) })
 }
 
 // runAll asks the rows of tables of our proxy and of a real Envoy. The tables are read for each, with certificates of their own: a world removes its own.
-func runAll(t *testing.T, read func() ([]*Table, error)) {
+func runAll(t *testing.T, p *ports, read func() ([]*Table, error)) {
 	tables, err := read()
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,6 @@ func runAll(t *testing.T, read func() ([]*Table, error)) {
 	if why := testnet.Missing(); why != "" {
 		t.Skip(why)
 	}
-	p := &ports{}
 	for _, table := range tables {
 		t.Run(table.Name, func(t *testing.T) { run(t, table, p) })
 	}

@@ -52,11 +52,17 @@ type world struct {
 
 // ports gives each client's end of a connection another one: a connection is known by it in the access log, and no two follow each other
 // within the time that the kernel keeps ends apart.
-type ports struct{ used int }
+type ports struct{ last int }
+
+// Where each test's clients begin: all of a test have fewer than are between.
+const (
+	bypassPorts   = 14000
+	decisionPorts = 20000
+)
 
 func (p *ports) next() int {
-	p.used++
-	return 20000 + p.used
+	p.last++
+	return p.last
 }
 
 // What the access log of every proxy says: whose line it is, then entry's fields.
