@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 )
@@ -35,7 +36,7 @@ func New(cfg Config) (*Agent, error) {
 // Run gets a certificate, then runs the proxy and keeps the certificate fresh, until ctx ends or the proxy fails. While the control
 // plane cannot be reached it tries again and again, without end.
 func (a *Agent) Run(ctx context.Context) error {
-	r := &renewer{cfg: a.cfg, secrets: a.secrets}
+	r := &renewer{cfg: a.cfg, secrets: a.secrets, before: a.provisioned()}
 	if err := r.obtain(ctx); err != nil {
 		return ctxError(ctx, err)
 	}
@@ -84,11 +85,27 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go("check the workload's health", rep.check)
 	}
 	g.Go("renew the certificate", r.run)
+	if cfg.OutputDir != "" {
+		g.Go("write the certificate", a.keepFiles)
+	}
 	g.Go("proxy", func(ctx context.Context) error {
 		defer g.Stop() // a proxy that ends well ends its agent
 		return cfg.RunProxy(ctx, bootstrap, cfg.Concurrency)
 	})
 	return g.Wait()
+}
+
+// provisioned is the certificate that the host was given, nil for none that can be used.
+func (a *Agent) provisioned() *Identity {
+	if a.cfg.ProvisionedDir == "" {
+		return nil
+	}
+	id, err := readIdentity(a.cfg.ProvisionedDir, a.cfg.identity(), time.Now())
+	if err != nil {
+		a.cfg.Logger.Warn("the provisioned certificate is of no use; the token is", "error", err)
+		return nil
+	}
+	return id
 }
 
 // ctxError is nil when the context's end explains the error.

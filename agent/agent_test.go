@@ -350,9 +350,15 @@ func TestShortPathForTheSocket(t *testing.T) {
 
 func TestRenewalTime(t *testing.T) {
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for draw, want := range map[float64]time.Duration{0: 40 * time.Hour, 0.5: 50 * time.Hour, 1: 60 * time.Hour} {
-		if got := renewalTime(from, from.Add(100*time.Hour), draw).Sub(from).Round(time.Second); got != want {
-			t.Errorf("draw %v: %v, want %v", draw, got, want)
+	for _, tt := range []struct {
+		grace, jitter, draw float64
+		want                time.Duration
+	}{
+		{defaultGrace, defaultGraceJitter, 0, 49 * time.Hour}, {defaultGrace, defaultGraceJitter, 0.5, 50 * time.Hour}, {defaultGrace, defaultGraceJitter, 1, 51 * time.Hour},
+		{0.2, 0, 0.3, 80 * time.Hour}, {0.9, 0.5, 0, time.Hour}, {0.1, 0.5, 1, 100 * time.Hour},
+	} {
+		if got := renewalTime(from, from.Add(100*time.Hour), tt.grace, tt.jitter, tt.draw).Sub(from).Round(time.Second); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
 		}
 	}
 }
@@ -373,7 +379,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 	catalog := spiffe.ID{TrustDomain: "cluster.local", Namespace: "istioinaction", ServiceAccount: "catalog"}
 	forum := catalog
 	forum.ServiceAccount = "forum"
-	_, key, err := certificateRequest(catalog)
+	_, key, err := certificateRequest(catalog, KeyKind{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +390,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		}
 		return id
 	}
-	_, otherKey, err := certificateRequest(catalog)
+	_, otherKey, err := certificateRequest(catalog, KeyKind{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func newCAClient(cfg Config, s *secrets) *caClient {
 
 // Sign proves who asks with the current certificate when there is one, else with the join token.
 func (c *caClient) Sign(ctx context.Context, csr []byte, ttl time.Duration, current *Identity) ([]string, error) {
-	config, err := c.tlsConfig()
+	config, err := c.tlsConfig(current)
 	if err != nil {
 		return nil, err
 	}
@@ -67,10 +67,13 @@ func (c *caClient) Sign(ctx context.Context, csr []byte, ttl time.Duration, curr
 	return resp.GetCertChain(), nil
 }
 
-// tlsConfig trusts the roots of the file, and those of the mesh as they are known: when a root is replaced, either may be ahead.
-func (c *caClient) tlsConfig() (*tls.Config, error) {
+// tlsConfig trusts the roots of the file, and those of the mesh as they are known, with current or from the secrets: when a root is replaced, either may be
+// ahead.
+func (c *caClient) tlsConfig(current *Identity) (*tls.Config, error) {
 	roots := x509.NewCertPool()
-	current := c.secrets.current()
+	if current == nil {
+		current = c.secrets.current()
+	}
 	if current != nil {
 		roots.AppendCertsFromPEM(current.Roots)
 	}

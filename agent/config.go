@@ -56,6 +56,17 @@ type Config struct {
 	// TTL is the lifetime to ask for. Default 24 h; the CA may grant less.
 	TTL time.Duration
 
+	// GraceRatio is the share of a certificate's life that is left when it is renewed, and GraceJitter how far from that a renewal may be, as Istio's
+	// SECRET_GRACE_PERIOD_RATIO and SECRET_GRACE_PERIOD_RATIO_JITTER. Defaults 0.5 and 0.01.
+	GraceRatio, GraceJitter float64
+	// Key says what keys are made.
+	Key KeyKind
+	// OutputDir is where the certificate, its key and the roots are written each time they change (Istio's OUTPUT_CERTS); "" keeps them in memory.
+	OutputDir string
+	// ProvisionedDir holds a certificate, its key and the mesh's roots, by which the first certificate is asked for (Istio's PROV_CERT), beside the token if
+	// there is one. "" for none. It may be OutputDir: then a host that was off for less than the certificate's life needs no token.
+	ProvisionedDir string
+
 	// Dir is the agent's own folder, made with mode 0700.
 	Dir string
 	// AdminIP is where the admin API is opened. Default IP; a workload that others reach at IP has it on loopback, since it changes the proxy.
@@ -100,6 +111,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CAAddress, c.Discovery)
 	setDefault(&c.ServerName, "istiod.istio-system.svc")
 	setDefault(&c.TTL, 24*time.Hour)
+	setDefault(&c.GraceRatio, defaultGrace)
+	setDefault(&c.GraceJitter, defaultGraceJitter)
 	setDefault(&c.AdminIP, c.IP)
 	setDefault(&c.AdminPort, 15000)
 	setDefault(&c.HealthPort, 15021)
@@ -155,9 +168,9 @@ func (c Config) validate() error {
 	need(c.Dir != "", "the agent's folder is missing")
 	need(c.RunProxy != nil, "there is no proxy to run")
 	need(c.Logger != nil, "there is no logger")
-	if err := c.identity().Validate(); err != nil {
-		errs = append(errs, err)
-	}
+	need(c.GraceRatio > 0 && c.GraceRatio < 1, fmt.Sprintf("grace ratio %g: want more than 0 and less than 1", c.GraceRatio))
+	need(c.GraceJitter >= 0 && c.GraceJitter < 1, fmt.Sprintf("jitter of the grace ratio %g: want 0 to 1", c.GraceJitter))
+	errs = append(errs, c.Key.validate(), c.identity().Validate())
 	return errors.Join(errs...)
 }
 

@@ -19,7 +19,7 @@ import (
 // identity and comes with a root; and what is no certificate is never taken.
 func FuzzAnswer(f *testing.F) {
 	id := spiffe.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}
-	_, key, err := certificateRequest(id)
+	_, key, err := certificateRequest(id, KeyKind{})
 	if err != nil {
 		f.Fatal(err)
 	}

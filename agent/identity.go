@@ -2,8 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,9 +26,9 @@ type Identity struct {
 	issued []byte // the roots that came with the certificate; Roots may have changed since
 }
 
-// certificateRequest makes a new key, ECDSA P-256, and asks for the identity with it. Both are PEM.
-func certificateRequest(id spiffe.ID) (csr, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// certificateRequest makes a new key and asks for the identity with it. Both are PEM, the key PKCS #8.
+func certificateRequest(id spiffe.ID, kind KeyKind) (csr, key []byte, err error) {
+	private, err := kind.make()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}

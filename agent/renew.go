@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	// renewAt is the share of a certificate's life after which it is renewed, and renewJitter how far from that a renewal may be:
-	// Istio's SECRET_GRACE_PERIOD_RATIO and its jitter, so that a fleet that started together does not renew together.
-	renewAt     = 0.5
-	renewJitter = 0.1
+	// defaultGrace and defaultGraceJitter are Istio's (Config.GraceRatio, Config.GraceJitter).
+	defaultGrace       = 0.5
+	defaultGraceJitter = 0.01
 
 	firstRetry = 250 * time.Millisecond
 	maxRetry   = 30 * time.Second
 )
 
-// renewalTime says when to renew a certificate; draw is a random number in [0,1). Its life begins when it was obtained: authorities date
-// NotBefore back for the sake of slow clocks, which for a short life would put the renewal into the past, again and again.
-func renewalTime(obtained, notAfter time.Time, draw float64) time.Time {
-	share := renewAt + renewJitter*(2*draw-1)
+// renewalTime says when to renew a certificate: when no more than the share grace of its life is left, more or less by jitter, so that a fleet that started
+// together does not renew together; draw is a random number in [0,1). Its life begins when it was obtained: authorities date NotBefore back for the
+// sake of slow clocks, which for a short life would put the renewal into the past, again and again.
+func renewalTime(obtained, notAfter time.Time, grace, jitter, draw float64) time.Time {
+	share := min(max(1-grace+jitter*(2*draw-1), 0.01), 1)
 	return obtained.Add(time.Duration(share * float64(notAfter.Sub(obtained))))
 }
 
@@ -36,12 +36,14 @@ func retryWait(n int, draw float64) time.Duration {
 type renewer struct {
 	cfg     Config
 	secrets *secrets
+	// before is a certificate from elsewhere to ask with as long as there is none of our own; nil: the token is all there is.
+	before *Identity
 }
 
 // run renews the certificate before it expires until ctx ends. Run obtain first.
 func (r *renewer) run(ctx context.Context) error {
 	for {
-		at := renewalTime(time.Now(), r.secrets.current().NotAfter, rand.Float64())
+		at := renewalTime(time.Now(), r.secrets.current().NotAfter, r.cfg.GraceRatio, r.cfg.GraceJitter, rand.Float64())
 		if !wait(ctx, time.Until(at)) {
 			return nil
 		}
@@ -74,11 +76,14 @@ func (r *renewer) obtain(ctx context.Context) error {
 
 // once asks once. It proves who asks with the old certificate when told so and there is a valid one, else with the token alone.
 func (r *renewer) once(ctx context.Context, withCertificate bool) (*Identity, error) {
-	csr, key, err := certificateRequest(r.cfg.identity())
+	csr, key, err := certificateRequest(r.cfg.identity(), r.cfg.Key)
 	if err != nil {
 		return nil, err
 	}
 	current := r.secrets.current()
+	if current == nil {
+		current = r.before
+	}
 	if current != nil && (!withCertificate || !time.Now().Before(current.NotAfter)) {
 		current = nil
 	}

@@ -15,7 +15,7 @@ import (
 
 // dial connects the agent itself to the control plane, with the workload's certificate.
 func dial(cfg Config, s *secrets, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	config, err := newCAClient(cfg, s).tlsConfig()
+	config, err := newCAClient(cfg, s).tlsConfig(nil)
 	if err != nil {
 		return nil, err
 	}

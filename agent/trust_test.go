@@ -153,3 +153,27 @@ func TestEitherRootOfTheControlPlaneIsTrusted(t *testing.T) {
 		t.Errorf("its root is known from the mesh: %v", err)
 	}
 }
+
+// FuzzTrustBundle: whatever a control plane sends, what is trusted of it are whole certificates.
+func FuzzTrustBundle(f *testing.F) {
+	one := &meshpb.ProxyConfig{CaCertificatesPem: []string{"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"}}
+	raw, err := proto.Marshal(one)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte{0x92, 2, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, config []byte) {
+		roots, err := trustBundle(config)
+		if err != nil {
+			return
+		}
+		if len(roots) > maxRoots {
+			t.Errorf("%d roots", len(roots))
+		}
+		if err := checkRoots(roots); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -20,18 +20,26 @@ import (
 // certTTLVariable is Istio's name for the lifetime of workloads' certificates.
 const certTTLVariable = "DEFAULT_WORKLOAD_CERT_TTL"
 
+// maxCertTTLVariable is Istio's name for the longest lifetime that a workload may ask for.
+const maxCertTTLVariable = "MAX_WORKLOAD_CERT_TTL"
+
 // entryGraceVariable is Istio's name for how long entries of workloads that registered themselves stay.
 const entryGraceVariable = "PILOT_WORKLOAD_ENTRY_GRACE_PERIOD"
 
 // trimGatewaysVariable is Istio's name for gateways that get no clusters but those that their rules lead to.
 const trimGatewaysVariable = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG"
 
+// streamRateVariable is Istio's name for how many streams may begin in a second.
+const streamRateVariable = "PILOT_MAX_REQUESTS_PER_SECOND"
+
 // controlPlaneFlags are the flags of `lateen control-plane`.
 type controlPlaneFlags struct {
 	configDir, workloadsDir, meshConfig, caDir string
 	address, grpcAddr, secureAddr, httpAddr    string
-	certTTL, entryGrace                        time.Duration
+	certTTL, maxCertTTL, entryGrace            time.Duration
 	trimGateways                               bool
+	limits                                     controlplane.XDSLimits
+	jwtRules                                   []string
 	gatewayService                             string
 	instance, logLevel, logFormat              string
 	registries                                 registryFlags
@@ -64,10 +72,16 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.StringVar(&f.grpcAddr, "grpc-addr", "", "address of plaintext xDS, which anybody who reaches it may read; \"none\" for no such listener (default ADDRESS:15010)")
 	flags.StringVar(&f.secureAddr, "secure-grpc-addr", "", "address of xDS and certificates over TLS; \"none\" for no such listener (default ADDRESS:15012)")
 	flags.StringVar(&f.httpAddr, "http-addr", "", "address of debugging pages, metrics and readiness; \"none\" for no such listener (default ADDRESS:15014)")
-	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good; workloads renew before (default $"+certTTLVariable+", else 24h)")
+	flags.DurationVar(&f.certTTL, "workload-cert-ttl", 0, "how long workloads' certificates are good that ask for no other time; workloads renew before (default $"+certTTLVariable+", else 24h)")
+	flags.DurationVar(&f.maxCertTTL, "max-workload-cert-ttl", 0, "the longest time that workloads are given when they ask for more (default $"+maxCertTTLVariable+", else --workload-cert-ttl)")
 	flags.DurationVar(&f.entryGrace, "workload-entry-grace", 0, "how long the WorkloadEntry of a workload that registered by a WorkloadGroup stays when its proxy has gone (default $"+entryGraceVariable+", else 10s)")
 	flags.BoolVar(&f.trimGateways, "filter-gateway-clusters", false, "gateways get the clusters of services that their virtual services lead to and of no others (default $"+trimGatewaysVariable+", else false)")
 	flags.StringVar(&f.gatewayService, "gateway-service", "", "Service, NAMESPACE/NAME, of the gateway that serves Gateways of the Gateway API which have none of their own")
+	flags.StringArrayVar(&f.jwtRules, "ca-jwt-rule", nil, "issuer whose tokens prove who asks for a certificate, as JSON of a JWTRule with issuer, audiences (default istio-ca), and jwks or\n"+
+		"jwksUri; tokens are those of service accounts, subject system:serviceaccount:NAMESPACE:NAME. Repeat it for several (default $"+jwtRuleVariable+")")
+	flags.IntVar(&f.limits.Streams, "max-xds-streams", 0, "streams of xDS that are served at once (default 50000)")
+	flags.IntVar(&f.limits.StreamsPerIdentity, "max-xds-streams-per-identity", 0, "streams of xDS that one service account may have, with two or three for each proxy (default 5000)")
+	flags.Float64Var(&f.limits.StreamsPerSecond, "max-xds-streams-per-second", 0, "streams of xDS that may begin in a second (default $"+streamRateVariable+", else 10000)")
 	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
@@ -84,7 +98,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	for variable, into := range map[string]*time.Duration{certTTLVariable: &f.certTTL, entryGraceVariable: &f.entryGrace} {
+	for variable, into := range map[string]*time.Duration{certTTLVariable: &f.certTTL, maxCertTTLVariable: &f.maxCertTTL, entryGraceVariable: &f.entryGrace} {
 		text := os.Getenv(variable)
 		if *into != 0 || text == "" {
 			continue
@@ -97,6 +111,25 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		if f.trimGateways, err = strconv.ParseBool(text); err != nil {
 			return fmt.Errorf("$%s: %q: want true or false", trimGatewaysVariable, text)
 		}
+	}
+	if text := os.Getenv(streamRateVariable); text != "" && f.limits.StreamsPerSecond == 0 {
+		if f.limits.StreamsPerSecond, err = strconv.ParseFloat(text, 64); err != nil {
+			return fmt.Errorf("$%s: %q: want a number", streamRateVariable, text)
+		}
+	}
+	if f.limits.Streams < 0 || f.limits.StreamsPerIdentity < 0 || !(f.limits.StreamsPerSecond >= 0) {
+		return fmt.Errorf("--max-xds-streams, --max-xds-streams-per-identity and --max-xds-streams-per-second want 0 (the default) or more")
+	}
+	if text := os.Getenv(jwtRuleVariable); text != "" && len(f.jwtRules) == 0 {
+		f.jwtRules = []string{text}
+	}
+	var issuers []controlplane.TokenIssuer
+	for _, text := range f.jwtRules {
+		issuer, err := parseTokenIssuer(text)
+		if err != nil {
+			return err
+		}
+		issuers = append(issuers, issuer)
 	}
 	state := stateDir(cmd)
 	in := func(flag, name string) string {
@@ -126,7 +159,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -146,12 +146,24 @@ func (p *proxyConfigCommand) printEndpoints(w io.Writer, all *adminv3.Clusters, 
 }
 
 func (p *proxyConfigCommand) secrets() *cobra.Command {
-	return p.command("secret", []string{"secrets", "s"}, "Show the certificates of a proxy", func(cmd *cobra.Command, d *proxyconfig.Dump) error {
+	cmd := p.command("secret", []string{"secrets", "s"}, "Show the certificates of a proxy, and what its TLS connections have agreed on", func(cmd *cobra.Command, d *proxyconfig.Dump) error {
 		if p.output == "short" {
 			return d.PrintSecrets(cmd.OutOrStdout(), time.Now())
 		}
 		return proxyconfig.Print(cmd.OutOrStdout(), p.output, d.SecretsJSON())
 	})
+	show := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := show(cmd, args); err != nil || p.output != "short" || p.file != "" {
+			return err
+		}
+		stats, err := p.fetch(cmd, args, proxyconfig.KeyExchangeStats)
+		if err != nil {
+			return err
+		}
+		return proxyconfig.PrintKeyExchanges(cmd.OutOrStdout(), stats)
+	}
+	return cmd
 }
 
 func (p *proxyConfigCommand) bootstrap() *cobra.Command {

@@ -60,8 +60,14 @@ type Config struct {
 	// HTTPAddr is for debugging pages, metrics and readiness. "" for none.
 	HTTPAddr string
 
-	// WorkloadCertTTL is how long workloads' certificates are good. Default 24 h.
+	// WorkloadCertTTL is how long workloads' certificates are good that ask for no other time. Default 24 h.
 	WorkloadCertTTL time.Duration
+	// MaxWorkloadCertTTL is the longest time that they are given. Default WorkloadCertTTL.
+	MaxWorkloadCertTTL time.Duration
+	// TokenIssuers are those whose tokens prove who asks for a certificate, beside this mesh's own join tokens.
+	TokenIssuers []TokenIssuer
+	// XDSLimits bound streams of xDS and their requests.
+	XDSLimits XDSLimits
 	// TrimGateways has gateways get the clusters of services that their virtual services lead to and of no others, as Istio's
 	// PILOT_FILTER_GATEWAY_CLUSTER_CONFIG does.
 	TrimGateways bool
@@ -73,6 +79,12 @@ type Config struct {
 	// Logger is required by nobody; default: none.
 	Logger *slog.Logger
 }
+
+// TokenIssuer is whose tokens prove that a caller is a service account.
+type TokenIssuer = ca.Issuer
+
+// XDSLimits bound what proxies may take of the control plane.
+type XDSLimits = xdsserver.Limits
 
 // ControlPlane is made by New and works in Run.
 type ControlPlane struct {
@@ -116,7 +128,7 @@ func New(cfg Config) (*ControlPlane, error) {
 
 	var err error
 	if c.ca, err = ca.Open(ca.Options{
-		Dir: cfg.CADir, WorkloadTTL: cfg.WorkloadCertTTL, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
+		Dir: cfg.CADir, WorkloadTTL: cfg.WorkloadCertTTL, MaxWorkloadTTL: cfg.MaxWorkloadCertTTL, Issuers: cfg.TokenIssuers, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
 	}); err != nil {
 		return nil, err
 	}
@@ -138,7 +150,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
 	c.xds = xdsserver.New(xdsserver.Options{
-		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Instance: cfg.Instance,
+		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Limits: cfg.XDSLimits, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
 	})
 	c.debug = debug.New(debug.Options{

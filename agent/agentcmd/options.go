@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -138,10 +137,8 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	if ip == "" {
 		return agent.Config{}, errors.New("the workload's address is missing: set --ip or $INSTANCE_IP")
 	}
-	if ttl := env["SECRET_TTL"]; ttl != "" {
-		if cfg.TTL, err = time.ParseDuration(ttl); err != nil || cfg.TTL <= 0 {
-			return agent.Config{}, fmt.Errorf("SECRET_TTL=%q: want a certificate's life, such as 24h", ttl)
-		}
+	if err := certificateSettings(&cfg, env); err != nil {
+		return agent.Config{}, err
 	}
 	if cfg.IP, err = netip.ParseAddr(ip); err != nil {
 		return agent.Config{}, fmt.Errorf("the workload's address: %w", err)

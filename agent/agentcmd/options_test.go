@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -64,6 +65,21 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
+func TestCertificateSettings(t *testing.T) {
+	base := []string{"INSTANCE_IP=10.0.0.1"}
+	cfg, err := configOf(t, append(base, "SECRET_TTL=1h", "SECRET_GRACE_PERIOD_RATIO=0.3", "SECRET_GRACE_PERIOD_RATIO_JITTER=0.05", "WORKLOAD_RSA_KEY_SIZE=4096",
+		"OUTPUT_CERTS=/etc/certs", "PROV_CERT=/etc/prov"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.TTL != time.Hour || cfg.GraceRatio != 0.3 || cfg.GraceJitter != 0.05 || cfg.Key != (agent.KeyKind{RSABits: 4096}) || cfg.OutputDir != "/etc/certs" || cfg.ProvisionedDir != "/etc/prov" {
+		t.Errorf("%+v", cfg)
+	}
+	if cfg, err = configOf(t, append(base, "WORKLOAD_RSA_KEY_SIZE=2048", "ECC_SIGNATURE_ALGORITHM=ECDSA", "ECC_CURVE=P384")); err != nil || cfg.Key != (agent.KeyKind{P384: true}) {
+		t.Errorf("%+v, %v", cfg.Key, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	base := []string{"INSTANCE_IP=10.0.0.1"}
 	for _, tc := range []struct {
@@ -79,6 +95,11 @@ func TestRefused(t *testing.T) {
 		{"bad inbound target", base, []string{"--inbound=3000=app"}, "3000=app"},
 		{"bad JSON", append(base, "ISTIO_METAJSON_LABELS={"), nil, "ISTIO_METAJSON_LABELS"},
 		{"bad lifetime", append(base, "SECRET_TTL=soon"), nil, "SECRET_TTL"},
+		{"bad grace", append(base, "SECRET_GRACE_PERIOD_RATIO=1"), nil, "SECRET_GRACE_PERIOD_RATIO"},
+		{"bad jitter", append(base, "SECRET_GRACE_PERIOD_RATIO_JITTER=NaN"), nil, "SECRET_GRACE_PERIOD_RATIO_JITTER"},
+		{"bad key size", append(base, "WORKLOAD_RSA_KEY_SIZE=big"), nil, "WORKLOAD_RSA_KEY_SIZE"},
+		{"bad algorithm", append(base, "ECC_SIGNATURE_ALGORITHM=EdDSA"), nil, "ECC_SIGNATURE_ALGORITHM"},
+		{"bad curve", append(base, "ECC_CURVE=P521"), nil, "ECC_CURVE"},
 		{"unknown proxy config", append(base, "PROXY_CONFIG=drainDuration: 5s"), nil, "drainDuration"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

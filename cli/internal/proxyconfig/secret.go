@@ -69,26 +69,35 @@ func (d *Dump) PrintSecrets(w io.Writer, now time.Time) error {
 		if v := s.Msg.GetValidationContext(); v != nil {
 			kind, pemBytes = "CA", v.GetTrustedCa().GetInlineBytes()
 		}
-		cert := firstCertificate(pemBytes)
-		if cert == nil {
+		shown := certificates(pemBytes)
+		if len(shown) == 0 {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%t\t%s\t%s\t%s\n", s.Name, kind, s.State, false, "", "", "")
 			continue
 		}
-		valid := now.After(cert.NotBefore) && now.Before(cert.NotAfter)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%t\t%x\t%s\t%s\n", s.Name, kind, s.State, valid, cert.SerialNumber,
-			cert.NotAfter.UTC().Format(time.RFC3339), cert.NotBefore.UTC().Format(time.RFC3339))
+		if kind != "CA" {
+			shown = shown[:1] // the leaf; of roots, each is trusted
+		}
+		for _, cert := range shown {
+			valid := now.After(cert.NotBefore) && now.Before(cert.NotAfter)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%t\t%x\t%s\t%s\n", s.Name, kind, s.State, valid, cert.SerialNumber,
+				cert.NotAfter.UTC().Format(time.RFC3339), cert.NotBefore.UTC().Format(time.RFC3339))
+		}
 	}
 	return t.Flush()
 }
 
-func firstCertificate(b []byte) *x509.Certificate {
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil
+// certificates are those of a PEM text, up to the first that is none.
+func certificates(b []byte) []*x509.Certificate {
+	var out []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			return out
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return out
+		}
+		out = append(out, c)
 	}
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return c
 }

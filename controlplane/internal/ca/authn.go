@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
@@ -16,6 +17,25 @@ import (
 
 // ErrUnauthenticated says that a caller proved no identity. The text around it says what was tried.
 var ErrUnauthenticated = errors.New("caller is not authenticated")
+
+// TokenAuthenticator says who a bearer of a token is. The join tokens of this mesh are one, the tokens of configured issuers others; Kubernetes'
+// TokenReview is to be one more.
+type TokenAuthenticator interface {
+	// Identify returns the service account that a token proves, in the authority's trust domain. Any error means that this token proves nothing here; its
+	// text holds nothing of the token.
+	Identify(ctx context.Context, token string) (spiffe.ID, error)
+}
+
+// joinTokens are those that this mesh's own key has signed.
+type joinTokens struct {
+	key         []byte
+	trustDomain string
+	now         func() time.Time
+}
+
+func (j joinTokens) Identify(_ context.Context, token string) (spiffe.ID, error) {
+	return jointoken.Verify(j.key, token, j.trustDomain, j.now())
+}
 
 // Authenticate returns who calls a gRPC method on a listener with this authority's TLS settings: by the bearer token if a good one is sent,
 // else by the client certificate, as in Istio either suffices. A workload whose token has run out while its certificate is good can so renew.
@@ -36,7 +56,24 @@ func (c *CA) fromToken(ctx context.Context) (spiffe.ID, error) {
 	if err != nil {
 		return spiffe.ID{}, err
 	}
-	return jointoken.Verify(c.joinKey, token, c.opts.TrustDomain, c.opts.Now())
+	var errs []error
+	for _, a := range c.tokens {
+		id, err := a.Identify(ctx, token)
+		if err == nil {
+			return id, nil
+		}
+		errs = append(errs, err)
+	}
+	return spiffe.ID{}, oneLine(errs)
+}
+
+// oneLine joins errors for a status or a line of the log.
+func oneLine(errs []error) error {
+	var text []string
+	for _, err := range errs {
+		text = append(text, err.Error())
+	}
+	return errors.New(strings.Join(text, "; "))
 }
 
 // fromCertificate returns the identity in the client certificate that TLS has verified. The connection may be older than the
@@ -69,7 +106,7 @@ func bearer(ctx context.Context) (string, error) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	switch len(values) {
 	case 0:
-		return "", errors.New("no join token was sent")
+		return "", errors.New("no token was sent")
 	case 1:
 	default:
 		return "", errors.New("more than one authorization header was sent")

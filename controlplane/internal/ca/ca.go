@@ -2,7 +2,7 @@
 //
 // Its wire form is Istio's: the gRPC service istio.v1.auth.IstioCertificateService, answered with the chain and the root at its end.
 // The identity in a certificate comes from how the caller proved itself (a join token, or a certificate of this authority), never from
-// the request. Steps: authn.go (who asks), csr.go (what is asked), sign.go (what is issued), service.go (the gRPC service over them),
+// the request. Steps: authn.go and issuer.go (who asks), csr.go (what is asked), sign.go (what is issued), service.go (the gRPC service over them),
 // server.go (the control plane's own certificate and TLS settings). Files of the authority are made by open.go and read by authority.go; rotation.go
 // goes from one set of them to the next, with trust.go for what is trusted meanwhile.
 //
@@ -42,6 +42,8 @@ type Options struct {
 	// MaxWorkloadTTL is the most that a request may name; longer wishes are cut to it. Roots that no longer sign stay trusted for so long. Default
 	// WorkloadTTL.
 	MaxWorkloadTTL time.Duration
+	// Issuers are those whose tokens prove who asks, beside the join tokens of this mesh.
+	Issuers []Issuer
 	// ServerNames are the DNS names in the control plane's own certificate. Default: Istio's four of istiod.
 	ServerNames []string
 	// Logger gets one line per refusal. Default: none.
@@ -58,6 +60,7 @@ type CA struct {
 	log     *slog.Logger
 	metrics *metrics
 	joinKey []byte
+	tokens  []TokenAuthenticator // asked in turn
 	// inFlight bounds how many requests are worked on at once; a full one answers ResourceExhausted.
 	inFlight chan struct{}
 

@@ -89,6 +89,14 @@ func (c *CA) open() error {
 	if c.joinKey, err = jointoken.ReadKey(c.opts.Dir); err != nil {
 		return err
 	}
+	c.tokens = []TokenAuthenticator{joinTokens{key: c.joinKey, trustDomain: c.opts.TrustDomain, now: c.opts.Now}}
+	for _, of := range c.opts.Issuers {
+		t, err := newIssuerTokens(of, c.opts.TrustDomain, c.opts.Now)
+		if err != nil {
+			return err
+		}
+		c.tokens = append(c.tokens, t)
+	}
 	now := c.opts.Now()
 	a, err := load(c.opts.Dir, now)
 	if err != nil {

@@ -19,6 +19,8 @@ type metrics struct {
 	internal    prometheus.Counter
 	size        *prometheus.HistogramVec
 	convergence prometheus.Histogram
+	refused     *prometheus.CounterVec
+	delayed     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -60,6 +62,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.01, .05, .1, .5, 1, 3, 5, 10, 20, 30},
 		}),
 	}
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lateen_xds_streams_refused_total", Help: "Streams not let in, by reason: total, identity, rate (the limits), silent (no first message).",
+	}, []string{"reason"})
+	m.delayed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "lateen_xds_requests_delayed_total", Help: "Requests that were read later than they could have been, since their stream asks too fast.",
+	})
+	for _, reason := range []string{"total", "identity", "rate", "silent"} {
+		m.refused.WithLabelValues(reason) // shown before there is any
+	}
 	for _, short := range []string{"cds", "eds", "lds", "rds"} {
 		m.rejectsOf[short] = prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pilot_xds_" + short + "_reject", Help: "Responses of this type that a proxy refused.",
@@ -67,7 +78,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.expired.WithLabelValues(short) // shown before there is any
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.rejects, m.expired, m.sendTime, m.pushTime, m.queueTime, m.internal, m.size, m.convergence)
+		reg.MustRegister(m.streams, m.pushes, m.rejects, m.expired, m.sendTime, m.pushTime, m.queueTime, m.internal, m.size, m.convergence,
+			m.refused, m.delayed)
 		for _, c := range m.rejectsOf {
 			reg.MustRegister(c)
 		}

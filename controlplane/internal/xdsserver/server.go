@@ -38,6 +38,10 @@ type Options struct {
 	Registrar Registrar
 	// Instance names this control plane, as in the column ISTIOD of proxy-status.
 	Instance string
+	// Limits bound streams and their requests.
+	Limits Limits
+	// FirstWait is how long the first message of a stream may take. Default 15 s.
+	FirstWait time.Duration
 	// AckTimeout is how long later types and removals wait for the answer to earlier ones. Default 5 s.
 	AckTimeout time.Duration
 	// Logger gets a line for each stream's begin and end and for each refusal. Default: none.
@@ -66,6 +70,7 @@ type Server struct {
 	identifier string
 	// slots bound how many streams work out what to send at once; a burst of pushes then finishes stream by stream.
 	slots chan struct{}
+	gate  *gate
 
 	view    atomic.Pointer[pushed]
 	names   xdscache.NameTable
@@ -86,6 +91,9 @@ func New(opts Options) *Server {
 	if opts.AckTimeout <= 0 {
 		opts.AckTimeout = defaultAckTimeout
 	}
+	if opts.FirstWait <= 0 {
+		opts.FirstWait = firstWait
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -95,6 +103,7 @@ func New(opts Options) *Server {
 	s := &Server{
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), identifier: identifier(opts.Instance),
 		slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), streams: map[*stream]struct{}{},
+		gate: newGate(opts.Limits, opts.Now()),
 	}
 	s.view.Store(&pushed{opts.View, opts.Now()})
 	return s

@@ -62,7 +62,14 @@ func (s *Server) serve(g grpc.ServerStream, sotw bool, recv func() (message, err
 		s.log.Warn("xDS stream refused", "err", err)
 		return status.Error(codes.Unauthenticated, err.Error())
 	}
-	first, err := recv()
+	leave, err := s.admit(g.Context(), caller)
+	if err != nil {
+		s.log.Warn("xDS stream refused", "caller", caller.String(), "err", err)
+		return ended(err)
+	}
+	defer leave()
+	recv = s.throttled(g.Context(), recv)
+	first, err := s.firstOf(g, recv)
 	if err != nil {
 		return ended(err)
 	}

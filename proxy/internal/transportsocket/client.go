@@ -189,7 +189,11 @@ func baseConfig(c *xdsresource.CommonTLS) *tls.Config {
 			cfg.MinVersion = min(cfg.MinVersion, cfg.MaxVersion)
 		}
 	}
-	if len(cfg.CurvePreferences) == 0 {
+	switch mutual := len(c.Certificates) > 0 && c.Validation != nil; {
+	case len(cfg.CurvePreferences) > 0:
+	case mutual:
+		cfg.CurvePreferences = mutualCurves
+	default:
 		cfg.CurvePreferences = defaultCurves
 	}
 	if len(cfg.CipherSuites) == 0 {

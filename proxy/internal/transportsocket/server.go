@@ -15,8 +15,12 @@ import (
 )
 
 // defaultCurves are Envoy's, in its order, but for X25519MLKEM768, which costs a handshake more time than all the rest of it; a
-// configuration may name it.
-var defaultCurves = []tls.CurveID{tls.X25519, tls.CurveP256}
+// configuration may name it. Mutual TLS has it by default (mutualCurves): between the proxies of a mesh connections are kept, and what crosses them is not to
+// be read later by a quantum computer either. A client sends a share of X25519 as well, so that nobody needs another round trip.
+var (
+	defaultCurves = []tls.CurveID{tls.X25519, tls.CurveP256}
+	mutualCurves  = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}
+)
 
 // defaultSuites are Envoy's for TLS 1.2; those of 1.3 cannot be chosen.
 var defaultSuites = []uint16{
