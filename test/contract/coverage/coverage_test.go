@@ -37,7 +37,7 @@ func kinds() []covered {
 	out := []covered{meshConfig()}
 	for _, k := range []*schema.Kind{
 		schema.VirtualService, schema.DestinationRule, schema.Gateway, schema.ServiceEntry, schema.WorkloadEntry, schema.WorkloadGroup, schema.EnvoyFilter,
-		schema.Sidecar, schema.ProxyConfig, schema.AuthorizationPolicy, schema.RequestAuthentication,
+		schema.Sidecar, schema.ProxyConfig, schema.AuthorizationPolicy, schema.RequestAuthentication, schema.PeerAuthentication,
 	} {
 		out = append(out, ofKind(k))
 	}

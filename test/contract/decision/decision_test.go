@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 
 // TestDecisions asks every row of every file of our proxy; those of clients twice: of a sidecar that has everything, and of one that asks on
 // demand. Then it asks all of a real Envoy.
+//
+// It is end to end: the objects are files that a control plane reads, proxies get what it makes of them and their certificates over mutual TLS, through their
+// agents, and each row is a connection of its own over the sockets of a network namespace, captured as in a pod. In this process or not, nothing but the
+// applications is made for the test.
 func TestDecisions(t *testing.T) {
 	runAll(t, &ports{decisionPorts}, func() ([]*Table, error) { return ReadAll(Dir) })
 }
