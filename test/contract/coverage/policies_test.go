@@ -60,7 +60,7 @@ func TestEveryFormOfAPolicyDecides(t *testing.T) {
 		})
 	}
 	for n, r := range policy.Rules {
-		// Whether a rule can be shown to decide: a field with an address of IPv6, or metadata that there is not, has only rows that it does not.
+		// A rule that no client here can match has only a row that it does not decide.
 		if by := fmt.Sprintf("ns[default]-policy[forms]-rule[%d]", n); !decides[by] && !neverDecides(r) {
 			t.Errorf("%s: no row shows that it decides", by)
 		}
