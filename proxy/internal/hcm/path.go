@@ -126,9 +126,11 @@ func needsNormalizing(p []byte) bool {
 
 // canonical resolves dot segments (RFC 3986, 5.2.4), written plainly or escaped, makes
 // slashes of backslashes and decodes escapes of unreserved characters (6.2.2.2). It fails on
-// an escaped NUL.
+// an escaped NUL. What is decoded makes no new escape, which the application would decode once more
+// (%2%65 is no dot): the percent sign before it is escaped, as in Envoy.
 func canonical(p []byte) ([]byte, bool) {
 	plain := make([]byte, 0, len(p))
+	stray := -3 // in plain, the last percent sign that begins no escape
 	for i := 0; i < len(p); i++ {
 		c := p[i]
 		switch {
@@ -142,8 +144,17 @@ func canonical(p []byte) ([]byte, bool) {
 			if ok && unreserved(d) {
 				plain = append(plain, d)
 				i += 2
+				if makesEscape(plain, stray, p[i+1:]) {
+					plain = append(plain[:stray+1], append([]byte("25"), plain[stray+1:]...)...)
+					stray = -3
+				}
 				continue
 			}
+			if !ok {
+				stray = len(plain)
+			}
+		case c == '%':
+			stray = len(plain)
 		}
 		plain = append(plain, c)
 	}
@@ -179,6 +190,23 @@ func canonical(p []byte) ([]byte, bool) {
 		out = append(out, '/')
 	}
 	return out, true
+}
+
+// makesEscape reports whether plain ends with an escape that begins at stray, or does so with what comes next.
+func makesEscape(plain []byte, stray int, next []byte) bool {
+	digits := plain[max(stray, 0)+1:]
+	if stray < 0 || len(digits) > 2 {
+		return false
+	}
+	if len(digits) == 1 && len(next) > 0 {
+		_, ok := unhex(digits[0], next[0])
+		return ok
+	}
+	if len(digits) < 2 {
+		return false
+	}
+	_, ok := unhex(digits[0], digits[1])
+	return ok
 }
 
 func unreserved(c byte) bool {
