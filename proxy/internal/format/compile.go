@@ -37,11 +37,12 @@ const (
 	UpstreamPoolReady
 	UpstreamPeriodic
 	UpstreamEnd
+	DownstreamTunnelEstablished
 )
 
 var logTypes = [...]string{
 	"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic",
-	"DownstreamEnd", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd",
+	"DownstreamEnd", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd", "DownstreamTunnelSuccessfullyEstablished",
 }
 
 // String is Envoy's name.

@@ -300,6 +300,10 @@ func (s *stream) forwarded() {
 		s.req.Remove(header.Scheme)
 		s.setScheme()
 	}
+	if cfg.Scheme != "" {
+		s.req.SetString(header.Scheme, cfg.Scheme)
+		s.req.SetString(header.XForwardedProto, cfg.Scheme) // as in Envoy
+	}
 	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
 	s.internal = single && s.internalAddress(client)
 	s.sanitize(client)

@@ -225,6 +225,6 @@ func http2Config(cfg *xdsresource.HTTPConnectionManager) http2.Config {
 	c := options.Config(&cfg.HTTP2)
 	c.Server = true
 	c.MaxHeaderBytes, c.MaxHeaders = int(cfg.MaxRequestHeadersKB)<<10, int(cfg.MaxHeadersCount)
-	c.FlushTimeout = cfg.StreamIdleTimeout
+	c.FlushTimeout = cfg.StreamFlushTimeout
 	return c
 }

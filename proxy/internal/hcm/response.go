@@ -93,6 +93,9 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	}
 	s.started = true
 	s.touch()
+	if upgraded && s.w.m.cfg.LogOnTunnel {
+		s.log(format.DownstreamTunnelEstablished)
+	}
 	if end {
 		s.endResponse()
 	} else if s.http2 == nil {
@@ -242,6 +245,14 @@ func (s *stream) leftTunnel() {
 	s.info.RequestEnd, s.info.UpstreamTxLast, s.info.ResponseEnd = 0, 0, 0
 }
 
+// log writes an entry of the access logs.
+func (s *stream) log(t format.LogType) {
+	s.logCtx.LogType = t
+	for _, l := range s.w.m.deps.AccessLogs {
+		l.Log(s.w.loop.ID(), &s.logCtx)
+	}
+}
+
 // complete closes the record: filters, statistics, access logs.
 func (s *stream) complete() {
 	if s.over {
@@ -277,10 +288,7 @@ func (s *stream) complete() {
 			w.record(rqRouteLookUps, uint64(s.info.RouteLookUps))
 		}
 	}
-	for _, l := range w.m.deps.AccessLogs {
-		s.logCtx.LogType = format.DownstreamEnd
-		l.Log(w.loop.ID(), &s.logCtx)
-	}
+	s.log(format.DownstreamEnd)
 	s.reportSpan()
 	if s.begun { // last: it gives the memory of the response's headers back
 		s.terminal.OnComplete(&s.last)

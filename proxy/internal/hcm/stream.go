@@ -61,6 +61,7 @@ type stream struct {
 	idleTimeout time.Duration
 	maxDuration time.Duration
 	lastActive  int64
+	lastEntry   int64 // of the access logs, or the begin
 
 	framing     http1.Framing // of the response
 	code        int
@@ -125,7 +126,7 @@ func (s *stream) begin(c *connection, start int64) {
 	s.info.Downstream = c.c.Info()
 	s.info.ConnectionID = s.info.Downstream.ID
 	s.info.RequestHeaderSize = uint32(s.req.Size())
-	s.lastActive = now
+	s.lastActive, s.lastEntry = now, now
 	s.idleTimeout, s.maxDuration = w.m.cfg.StreamIdleTimeout, w.m.cfg.MaxStreamDuration
 	s.random = w.loop.Rand()
 	s.table = w.m.routes()
@@ -173,6 +174,10 @@ func (s *stream) run(end bool) {
 		return
 	}
 	s.settleRoute()
+	if s.w.m.cfg.LogOnStart {
+		s.nameCluster()
+		s.log(format.DownstreamStart)
+	}
 	s.reqDir.start(&s.req, end && !s.tunnel)
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/grpcstatus"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -44,6 +45,7 @@ func (s *stream) due(e *earliest) {
 	cfg := s.w.m.cfg
 	e.until(s.lastActive, s.w.m.streamIdle(s.idleTimeout))
 	e.until(s.info.Start, s.maxDuration)
+	e.until(s.lastEntry, cfg.LogInterval)
 	if !s.requestDone {
 		e.until(s.info.Start, cfg.RequestTimeout)
 	}
@@ -52,6 +54,10 @@ func (s *stream) due(e *earliest) {
 // overdue does what a time-out of the stream that has passed asks for; false: none has.
 func (s *stream) overdue(now int64) bool {
 	cfg := s.w.m.cfg
+	if past(now, s.lastEntry, cfg.LogInterval) {
+		s.lastEntry = now
+		s.log(format.DownstreamPeriodic)
+	}
 	switch {
 	case past(now, s.info.Start, s.maxDuration):
 		s.w.inc(rqMaxDuration)

@@ -104,10 +104,18 @@ type HTTPConnectionManager struct {
 	StripTrailingHostDot  bool
 	Underscores           UnderscoresAction
 
-	IdleTimeout              time.Duration // connection idle; default 1h
-	MaxConnectionDuration    time.Duration
-	MaxStreamDuration        time.Duration
-	StreamIdleTimeout        time.Duration // default 5m
+	IdleTimeout           time.Duration // connection idle; default 1h
+	MaxConnectionDuration time.Duration
+	MaxStreamDuration     time.Duration
+	StreamIdleTimeout     time.Duration // default 5m
+	// StreamFlushTimeout is how long a client of HTTP/2 may take for the end of a response; default StreamIdleTimeout.
+	StreamFlushTimeout time.Duration
+	// LogOnStart, LogInterval and LogOnTunnel: there are entries of the access logs besides that at the end (access_log_options). An
+	// interval of 0: none.
+	LogOnStart, LogOnTunnel bool
+	LogInterval             time.Duration
+	// Scheme is what :scheme becomes (scheme_header_transformation); "": as it is.
+	Scheme                   string
 	RequestTimeout           time.Duration
 	RequestHeadersTimeout    time.Duration
 	MaxRequestHeadersKB      uint32 // default 60

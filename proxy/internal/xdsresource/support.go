@@ -39,7 +39,12 @@ var supportedFields = map[string]string{
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
-		internal_address_config drain_timeout delayed_close_timeout record_route_resolution_stats`,
+		internal_address_config drain_timeout delayed_close_timeout record_route_resolution_stats
+		stream_flush_timeout scheme_header_transformation access_log_options access_log_flush_interval
+		flush_access_log_on_new_request`,
+	"envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions": `access_log_flush_interval
+		flush_access_log_on_new_request flush_log_on_tunnel_successfully_established`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":                                 "unix_sockets cidr_ranges",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions":                              "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                                                         "config_source route_config_name",

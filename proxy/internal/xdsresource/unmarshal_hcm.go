@@ -45,6 +45,9 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		h.InternalUnix = c.GetUnixSockets()
 		h.InternalAddresses = p.cidrs(join(path, "internal_address_config.cidr_ranges"), c.GetCidrRanges())
 	}
+	h.StreamFlushTimeout = p.duration(join(path, "stream_flush_timeout"), m.GetStreamFlushTimeout(), h.StreamIdleTimeout)
+	h.Scheme = m.GetSchemeHeaderTransformation().GetSchemeToOverwrite()
+	p.hcmLogOptions(path, &m, h)
 	if h.ServerName == "" {
 		h.ServerName = "envoy"
 	}
@@ -96,6 +99,24 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		}
 	}
 	return h
+}
+
+// hcmLogOptions reads when access logs have further entries. The older fields count where the newer are not set, as in Envoy.
+func (p *parser) hcmLogOptions(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
+	o := m.GetAccessLogOptions()
+	here := join(path, "access_log_options.access_log_flush_interval")
+	interval := o.GetAccessLogFlushInterval()
+	if o == nil {
+		here, interval = join(path, "access_log_flush_interval"), m.GetAccessLogFlushInterval()
+	}
+	h.LogInterval = p.duration(here, interval, 0)
+	if interval != nil && h.LogInterval < time.Millisecond {
+		p.bad(here, "%v is less than 1 ms", h.LogInterval)
+	}
+	h.LogOnStart, h.LogOnTunnel = o.GetFlushAccessLogOnNewRequest(), o.GetFlushLogOnTunnelSuccessfullyEstablished()
+	if o == nil {
+		h.LogOnStart = m.GetFlushAccessLogOnNewRequest()
+	}
 }
 
 func (p *parser) hcmProtocol(path string, m *hcmv3.HttpConnectionManager, h *HTTPConnectionManager) {
