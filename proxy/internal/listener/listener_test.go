@@ -435,10 +435,12 @@ func TestUpdateKeepsSocketsAndDrains(t *testing.T) {
 	if got := greet(t, a); got != "still here" {
 		t.Error(got)
 	}
-	l.Close(0, nil)
+	closed := make(chan struct{})
+	l.Close(0, func() { close(closed) })
 	if got := greet(t, a); !strings.HasPrefix(got, "error") {
 		t.Error(got)
 	}
+	<-closed // each worker closes its socket on its own loop, and the one that had the connection may be the first
 	if nc, err := net.Dial("tcp", addr); err == nil {
 		_ = nc.Close()
 		t.Error("still accepting")
