@@ -42,6 +42,9 @@ func TestApplyWaits(t *testing.T) {
 	}
 }
 
+// shortWait is how long commands wait for a proxy that stands still. All others must have answered by then, on a busy machine too.
+const shortWait = "4s"
+
 // TestDeleteWaits: when the command returns, the very next request goes as without the objects; a proxy that had refused one of them is served
 // again, and one that has stopped is named.
 func TestDeleteWaits(t *testing.T) {
@@ -76,7 +79,7 @@ func TestDeleteWaits(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	goOn := m.stop(t, "webapp-1.sidecar")
-	out, err := m.lateen("delete", "virtualservice/teapot", "virtualservice/none", "-n", "istioinaction", "--wait", "--timeout", "1s")
+	out, err := m.lateen("delete", "virtualservice/teapot", "virtualservice/none", "-n", "istioinaction", "--wait", "--timeout", shortWait)
 	goOn()
 	if err == nil || !strings.Contains(out, "deleted, and not served by in time") || !strings.Contains(out, "webapp-1.istioinaction: it has not answered for") ||
 		!strings.Contains(out, `"none" not found`) {
@@ -113,7 +116,7 @@ func TestApplyNamesStragglers(t *testing.T) {
 		t.Errorf("a proxy without a use for the route is waited for: %v\n%s", err, out)
 	}
 	goOn = m.stop(t, "webapp-1.sidecar")
-	out, err = m.applyWait(t, "mesh/catalog-all-v1.yaml", "--timeout", "1s")
+	out, err = m.applyWait(t, "mesh/catalog-all-v1.yaml", "--timeout", shortWait)
 	goOn()
 	if err == nil || !strings.Contains(out, "not served by in time") || !strings.Contains(out, "webapp-1.istioinaction: it has not answered for") ||
 		strings.Count(out, "\n  ") != 1 {
