@@ -63,9 +63,12 @@ func httpListener(name, addr string, mesh bool, policies, transport string) stri
 	if mesh {
 		filters = meshFilters
 	}
-	target := "{match: {prefix: \"/\"}, route: {cluster: v1, timeout: 0s}}"
-	if name == "rpc" {
-		target = "{match: {prefix: \"/\"}, route: {cluster: rpc, timeout: 0s}}"
+	inside, others := "v2", "v1"
+	switch name {
+	case "rpc":
+		others = "rpc"
+	case "fresh":
+		inside, others = "fresh", "fresh"
 	}
 	return listener(name, addr, `
       - name: envoy.filters.network.http_connection_manager
@@ -85,8 +88,8 @@ func httpListener(name, addr string, mesh bool, policies, transport string) stri
                 append_action: OVERWRITE_IF_EXISTS_OR_ADD
               routes:
               - match: {prefix: "/", headers: [{name: x-cohort, string_match: {exact: internal}}]}
-                route: {cluster: v2, timeout: 0s}
-              - `+target+`
+                route: {cluster: `+inside+`, timeout: 0s}
+              - {match: {prefix: "/"}, route: {cluster: `+others+`, timeout: 0s}}
           http_filters:`+filters+policies+`
           - name: envoy.filters.http.router
             typed_config:
@@ -127,29 +130,38 @@ func cluster(name, addr, more string) string {
         - endpoint: {address: {socket_address: ` + splitAddr(addr) + `}}` + more
 }
 
-// hopConfigs are the bootstraps of two sidecars: the client's listens in the clear and speaks mutual TLS to the server's.
+// hopConfigs are the bootstraps of two sidecars: the client's listens in the clear and speaks mutual TLS to the server's. What comes to its listener "fresh" has
+// a connection of its own for each request, with a whole handshake, since no session is kept.
 func hopConfigs(mesh bool) (client, server string) {
 	const trust = `
           require_client_certificate: true`
 	const validation = `
             validation_context: {trusted_ca: {filename: {{.Cert}}}}`
-	clientTLS := `
+	clientTLS := func(sessions string) string {
+		return `
     transport_socket:
       name: envoy.transport_sockets.tls
       typed_config:
         "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        sni: localhost
+        sni: localhost` + sessions + `
         common_tls_context:
           alpn_protocols: [istio]
           validation_context: {trusted_ca: {filename: {{.Cert}}}}
           tls_certificates:
           - certificate_chain: {filename: {{.Cert}}}
             private_key: {filename: {{.Key}}}`
+	}
+	once := `
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        common_http_protocol_options: {max_requests_per_connection: 1}
+        explicit_http_config: {http_protocol_options: {}}`
 	head := node + `
 static_resources:
   listeners:`
-	client = head + httpListener("plain", "{{.Plain}}", mesh, "", "") + `
-  clusters:` + cluster("v1", "{{.TLS}}", clientTLS) + cluster("v2", "{{.TLS}}", clientTLS) + "\n"
+	client = head + httpListener("plain", "{{.Plain}}", mesh, "", "") + httpListener("fresh", "{{.Fresh}}", mesh, "", "") + `
+  clusters:` + cluster("v1", "{{.TLS}}", clientTLS("")) + cluster("v2", "{{.TLS}}", clientTLS("")) + cluster("fresh", "{{.TLS}}", clientTLS("\n        max_session_keys: 0")+once) + "\n"
 	server = head + httpListener("secure", "{{.TLS}}", mesh, "", serverTLS("istio", trust)+validation) + `
   clusters:` + cluster("v1", "{{.Origin}}", "") + cluster("v2", "{{.Origin}}", "") + "\n"
 	return client, server

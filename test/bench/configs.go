@@ -11,6 +11,7 @@ type site struct {
 	Origin, GRPCOrigin            string
 	Cert, Key, Combined, Dir, PID string
 	KeySet                        string // of the tokens that policies ask for
+	Fresh                         string // where a sidecar listens for what shall have connections of its own
 	StreamModule                  string // of nginx; "" where it is not installed
 	Admin, Profile                string // our admin API, and the file of its profiler; "" without one
 }

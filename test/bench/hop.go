@@ -9,7 +9,7 @@ func startHop(ctx context.Context, p peer, dir string, o origins, cert certifica
 		return nil, err
 	}
 	client, server := hopConfigs(p.mesh)
-	at := site{Plain: freeAddr(), TLS: freeAddr(), Origin: o.http.addr, Dir: dir}
+	at := site{Plain: freeAddr(), Fresh: freeAddr(), TLS: freeAddr(), Origin: o.http.addr, Dir: dir}
 	start := func(side, text string) (*process, error) {
 		name := p.name + "-" + side
 		file, err := write(dir, name+"."+p.ending, text, at, cert)
@@ -27,7 +27,7 @@ func startHop(ctx context.Context, p peer, dir string, o origins, cert certifica
 		second.stop()
 		return nil, err
 	}
-	first.name, first.second, first.plain = p.name, second, at.Plain
+	first.name, first.second, first.plain, first.fresh = p.name, second, at.Plain, at.Fresh
 	if err := first.await(ctx, "http://"+at.Plain+"/", dir); err != nil {
 		first.stop()
 		return nil, err

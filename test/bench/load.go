@@ -124,7 +124,9 @@ func allRows(o options) []*row {
 				return 0, sample{}, err
 			}
 			return fixedRate(ctx, "http://"+p.plain+"/items", dir, 16, 1000, o.length, "-d", body)
-		}})
+		}}, &row{name: "fresh", address: func(p *process) string { return p.fresh },
+		title: "from sidecar to sidecar, a new connection of mutual TLS with a whole handshake for each request, 32 at a time: both proxies together",
+		load:  saturate(32, at("http", func(p *process) string { return p.fresh }, "/items"))})
 	for _, r := range rows {
 		r.samples, r.failed = map[string][]sample{}, map[string]error{}
 	}

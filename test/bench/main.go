@@ -27,7 +27,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 2000, "requests per second of the fixed-rate row")
 	flag.StringVar(&o.write, "write", "", "write the result into this Markdown file")
 	flag.StringVar(&o.only, "only", "", "comma-separated peers to run (default all)")
-	flag.StringVar(&o.rows, "rows", "plain,token,policies,tls,h2,grpc,handshake,tcp,body,fixed,half,hop,idle,large", "comma-separated rows to run")
+	flag.StringVar(&o.rows, "rows", "plain,token,policies,tls,h2,grpc,handshake,tcp,body,fixed,half,hop,fresh,idle,large", "comma-separated rows to run")
 	flag.BoolVar(&o.install, "install", true, "install missing peers where that is possible")
 	flag.StringVar(&o.proxy, "proxy", "", "our proxy's program (default: built from cmd/lateen-proxy)")
 	flag.Func("peer", "another `proxy` to measure, NAME=KIND:COMMAND, such as before=lateen:/tmp/lateen-proxy -c {config}; may be repeated", func(text string) error {
@@ -119,7 +119,7 @@ func run(ctx context.Context, o options) error {
 	}
 	var rows []*row
 	for _, r := range allRows(o) {
-		if r.name == "hop" {
+		if r.name == "hop" || r.name == "fresh" {
 			r.only = hops
 		}
 		if contains(strings.Split(o.rows, ","), r.name) {
@@ -158,7 +158,7 @@ func startPeers(ctx context.Context, o options, dir string, servers origins, cer
 		}
 		running = append(running, proc)
 	}
-	if !contains(strings.Split(o.rows, ","), "hop") {
+	if rows := strings.Split(o.rows, ","); !contains(rows, "hop") && !contains(rows, "fresh") {
 		return running, nil
 	}
 	for _, p := range envoyLike(o) {

@@ -27,6 +27,7 @@ type process struct {
 	grpc    string   // address of the gRPC listener; "" for none
 	policed string   // address of the listener with policies; "" for none
 	token   string   // that the policies let pass
+	fresh   string   // address of a sidecar's listener whose requests have connections of their own upstream
 	admin   string   // address of our admin API; "" unless a profile is taken
 	addr    string   // of an origin
 	second  *process // the other one of a pair of sidecars
