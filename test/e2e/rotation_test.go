@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,4 +155,39 @@ func TestCertificatesRotate(t *testing.T) {
 	}
 	kept.end(t, 500)
 	fresh.end(t, 200)
+}
+
+// The authority is away for longer than half of a certificate's life, in which each proxy wants to renew its own: requests go on, also over new
+// connections from proxy to proxy, and when it is back all renew.
+func TestAuthorityAway(t *testing.T) {
+	const life = 24 * time.Second
+	m := secondMesh(t, "SECRET_TTL="+life.String(), "DEFAULT_WORKLOAD_CERT_TTL="+life.String())
+	m.applyText(t, oneRequestEach)
+	requests := startLoad(func() (answer, error) { return m.get(webappHost, "/api/catalog") }, 2, 10*time.Millisecond)
+	m.renewed(t)
+
+	// Its supervisor would start another one.
+	if err := syscall.Kill(m.run.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(m.run.PID, syscall.SIGCONT) })
+	pid, err := m.pid("control-plane")
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, before := time.Now(), m.certificates(t)
+	for time.Since(gone) < life/2+time.Second {
+		requests.more(t, 50)
+	}
+	if now := m.certificates(t); !maps.Equal(now, before) {
+		t.Errorf("without an authority there are the certificates %v, and were %v", now, before)
+	}
+	if err := syscall.Kill(m.run.PID, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	m.renewed(t)
+	requests.end(t, 500)
 }
