@@ -82,7 +82,6 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	if strings.HasPrefix(target, "[") {
 		source = testnet.Address6
 	}
-	dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
 	if r.Directly {
 		dialer.Control, dialer.ControlContext = nil, nil
 	}
@@ -90,7 +89,16 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	if path, socket := strings.CutPrefix(target, "unix://"); socket {
 		dialer, network, target = &net.Dialer{}, "unix", path
 	}
-	c, err := dialer.DialContext(t.Context(), network, target)
+	var c net.Conn
+	var err error
+	for range 4 { // a port may have another user, such as a listener of the gateway
+		if network == "tcp" {
+			dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
+		}
+		if c, err = dialer.DialContext(t.Context(), network, target); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
 	if err != nil || r.Proxy == "" {
 		return c, err
 	}
