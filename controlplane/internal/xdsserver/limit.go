@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -56,29 +57,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// bucket is a token bucket: rate tokens a second, at most burst at once.
-type bucket struct {
-	rate, burst, level float64
-	last               time.Time
-}
-
-func newBucket(rate, burst float64, now time.Time) bucket {
-	return bucket{rate: rate, burst: burst, level: burst, last: now}
-}
-
-// take takes a token and returns how long to wait until it is there. One that would take longer than most is not taken.
-func (b *bucket) take(now time.Time, most time.Duration) (time.Duration, bool) {
-	b.level = min(b.burst, b.level+now.Sub(b.last).Seconds()*b.rate)
-	b.last = now
-	if b.level >= 1 {
-		b.level--
-		return 0, true
-	}
-	wait := time.Duration((1 - b.level) / b.rate * float64(time.Second))
+// turn is how long to wait for what a limiter lets through next. What would take longer than most has no turn.
+func turn(l *rate.Limiter, now time.Time, most time.Duration) (time.Duration, bool) {
+	r := l.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
 	if wait > most {
+		r.CancelAt(now)
 		return 0, false
 	}
-	b.level--
 	return wait, true
 }
 
@@ -89,12 +75,12 @@ type gate struct {
 	mu      sync.Mutex
 	total   int
 	of      map[spiffe.ID]int
-	arrival bucket
+	arrival *rate.Limiter
 }
 
-func newGate(limits Limits, now time.Time) *gate {
+func newGate(limits Limits) *gate {
 	limits = limits.withDefaults()
-	return &gate{limits: limits, of: map[spiffe.ID]int{}, arrival: newBucket(limits.StreamsPerSecond, limits.StreamsPerSecond, now)}
+	return &gate{limits: limits, of: map[spiffe.ID]int{}, arrival: rate.NewLimiter(rate.Limit(limits.StreamsPerSecond), max(1, int(limits.StreamsPerSecond)))}
 }
 
 // refusal says why a stream was not let in: a word for metrics, and a text for the client.
@@ -112,7 +98,7 @@ func (g *gate) enter(id spiffe.ID, now time.Time) (time.Duration, error) {
 	if n := g.of[id]; !id.IsZero() && n >= g.limits.StreamsPerIdentity {
 		return 0, &refusal{"identity", fmt.Sprintf("%s has %d streams and may have no more (--max-xds-streams-per-identity)", id, n)}
 	}
-	wait, ok := g.arrival.take(now, streamWait)
+	wait, ok := turn(g.arrival, now, streamWait)
 	if !ok {
 		return 0, &refusal{"rate", fmt.Sprintf("more than %g streams begin in a second (PILOT_MAX_REQUESTS_PER_SECOND); try again", g.limits.StreamsPerSecond)}
 	}
@@ -192,9 +178,9 @@ func (s *Server) firstOf(g grpc.ServerStream, recv func() (message, error)) (mes
 
 // throttled reads the messages of a stream no faster than it may ask.
 func (s *Server) throttled(ctx context.Context, recv func() (message, error)) func() (message, error) {
-	b := newBucket(s.gate.limits.RequestsPerSecond, firstRequests, s.opts.Now())
+	l := rate.NewLimiter(rate.Limit(s.gate.limits.RequestsPerSecond), firstRequests)
 	return func() (message, error) {
-		if wait, _ := b.take(s.opts.Now(), time.Hour); wait > 0 {
+		if wait, _ := turn(l, s.opts.Now(), rate.InfDuration); wait > 0 {
 			s.metrics.delayed.Inc()
 			if err := pause(ctx, wait); err != nil {
 				return message{}, err

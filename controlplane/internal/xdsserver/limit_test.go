@@ -12,6 +12,7 @@ import (
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -20,9 +21,9 @@ import (
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
-func TestBucket(t *testing.T) {
+func TestTurn(t *testing.T) {
 	at := time.Unix(1000, 0)
-	b := newBucket(10, 2, at)
+	l := rate.NewLimiter(10, 2)
 	for i, want := range []struct {
 		after, wait time.Duration
 		ok          bool
@@ -31,7 +32,7 @@ func TestBucket(t *testing.T) {
 		{250 * time.Millisecond, 50 * time.Millisecond, true}, {time.Hour, 0, true}, {0, 0, true}, {0, 100 * time.Millisecond, true},
 	} {
 		at = at.Add(want.after)
-		wait, ok := b.take(at, 200*time.Millisecond)
+		wait, ok := turn(l, at, 200*time.Millisecond)
 		if wait.Round(time.Millisecond) != want.wait || ok != want.ok {
 			t.Errorf("token %d: wait %v, %v; want %v, %v", i, wait, ok, want.wait, want.ok)
 		}
@@ -42,7 +43,7 @@ func TestGate(t *testing.T) {
 	now := time.Unix(1000, 0)
 	web := spiffe.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "web"}
 	other := spiffe.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "other"}
-	g := newGate(Limits{Streams: 4, StreamsPerIdentity: 2, StreamsPerSecond: 100}, now)
+	g := newGate(Limits{Streams: 4, StreamsPerIdentity: 2, StreamsPerSecond: 100})
 	refused := func(id spiffe.ID) string {
 		_, err := g.enter(id, now)
 		var r *refusal
@@ -74,7 +75,7 @@ func TestGate(t *testing.T) {
 		t.Errorf("all have left, and %d, %v are there", g.total, g.of)
 	}
 
-	g = newGate(Limits{StreamsPerSecond: 10}, now)
+	g = newGate(Limits{StreamsPerSecond: 10})
 	in := 0
 	for refused(web) == "" {
 		in++

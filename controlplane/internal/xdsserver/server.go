@@ -103,7 +103,7 @@ func New(opts Options) *Server {
 	s := &Server{
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), identifier: identifier(opts.Instance),
 		slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), streams: map[*stream]struct{}{},
-		gate: newGate(opts.Limits, opts.Now()),
+		gate: newGate(opts.Limits),
 	}
 	s.view.Store(&pushed{opts.View, opts.Now()})
 	return s
