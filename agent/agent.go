@@ -45,7 +45,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer cleanup()
-	cfg := a.cfg.withSettings(ctx, a.secrets)
+	cfg := a.cfg.member(a.secrets.current()).withSettings(ctx, a.secrets)
 	cfg = cfg.withHostDefaults()
 	bootstrap, err := cfg.bootstrap(socket)
 	if err != nil {
@@ -144,7 +144,7 @@ func (a *Agent) socketPath() (string, func(), error) {
 // fields of cfg that name the identity, the control plane and the files; it tries once.
 func Join(ctx context.Context, cfg Config) (*Identity, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.identity().Validate(); err != nil {
+	if err := asked(cfg.identity()).Validate(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	s := newSecrets()

@@ -421,6 +421,24 @@ func TestAnswersThatAreRefused(t *testing.T) {
 	if _, err := newIdentity(catalog, key, issue(catalog, key)); err != nil {
 		t.Error(err)
 	}
+	elsewhere, any := catalog, catalog
+	elsewhere.TrustDomain, any.TrustDomain = "mesh.example", ""
+	if _, err := newIdentity(catalog, key, issue(elsewhere, key)); err == nil || !strings.Contains(err.Error(), "spiffe://mesh.example/") {
+		t.Errorf("a domain that is not the one wanted: %v", err)
+	}
+	id, err := newIdentity(any, key, issue(elsewhere, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta, err := nodeMetadata(Config{Type: Sidecar, Name: "x", Namespace: "istioinaction", ServiceAccount: "catalog", IP: netip.MustParseAddr("127.77.1.2")}.member(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"MESH_ID", "TRUST_DOMAIN"} {
+		if got := meta.GetFields()[key].GetStringValue(); got != "mesh.example" {
+			t.Errorf("%s is %q", key, got)
+		}
+	}
 }
 
 func TestConfigIsChecked(t *testing.T) {

@@ -38,7 +38,7 @@ type Config struct {
 	Cluster string
 	// Locality is where the workload runs, "region/zone/subzone"; what is not known is left out.
 	Locality string
-	// TrustDomain of the identity that is asked for. Default cluster.local.
+	// TrustDomain of the identity that is asked for. "" for whichever the mesh has.
 	TrustDomain string
 	// Metadata goes into the node as it is; keys that the agent derives from other fields need not be in it, and win when they are.
 	Metadata map[string]any
@@ -107,7 +107,6 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ServiceAccount, "default")
 	setDefault(&c.Domain, c.Namespace+".svc.cluster.local")
 	setDefault(&c.Cluster, "istio-proxy")
-	setDefault(&c.TrustDomain, spiffe.DefaultTrustDomain)
 	setDefault(&c.CAAddress, c.Discovery)
 	setDefault(&c.ServerName, "istiod.istio-system.svc")
 	setDefault(&c.TTL, 24*time.Hour)
@@ -170,13 +169,19 @@ func (c Config) validate() error {
 	need(c.Logger != nil, "there is no logger")
 	need(c.GraceRatio > 0 && c.GraceRatio < 1, fmt.Sprintf("grace ratio %g: want more than 0 and less than 1", c.GraceRatio))
 	need(c.GraceJitter >= 0 && c.GraceJitter < 1, fmt.Sprintf("jitter of the grace ratio %g: want 0 to 1", c.GraceJitter))
-	errs = append(errs, c.Key.validate(), c.identity().Validate())
+	errs = append(errs, c.Key.validate(), asked(c.identity()).Validate())
 	return errors.Join(errs...)
 }
 
-// identity is what the agent asks a certificate for.
+// identity is what the agent wants a certificate for, without a trust domain where any will do.
 func (c Config) identity() spiffe.ID {
 	return spiffe.ID{TrustDomain: c.TrustDomain, Namespace: c.Namespace, ServiceAccount: c.ServiceAccount}
+}
+
+// member is the configuration of an agent that has a certificate, and so knows the mesh's trust domain.
+func (c Config) member(id *Identity) Config {
+	c.TrustDomain = id.trustDomain
+	return c
 }
 
 // NodeID is Envoy's node id in Istio's form: type~ip~pod.namespace~domain.

@@ -80,8 +80,8 @@ func readIdentity(dir string, want spiffe.ID, now time.Time) (*Identity, error) 
 	if err != nil {
 		return nil, fmt.Errorf("certificate in %s: %w", dir, err)
 	}
-	if got != want {
-		return nil, fmt.Errorf("certificate in %s is of %s, and this is %s", dir, got, want)
+	if err := check(want, got); err != nil {
+		return nil, fmt.Errorf("certificate in %s: %w", dir, err)
 	}
 	if !now.Before(pair.Leaf.NotAfter) {
 		return nil, fmt.Errorf("certificate in %s expired at %s", dir, pair.Leaf.NotAfter.Format(time.RFC3339))
@@ -91,6 +91,6 @@ func readIdentity(dir string, want spiffe.ID, now time.Time) (*Identity, error) 
 	}
 	roots = bytes.Join(splitPEM(roots), nil)
 	return &Identity{
-		Certificate: pair, Chain: chain, Key: key, Roots: roots, issued: roots, NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter,
+		Certificate: pair, Chain: chain, Key: key, Roots: roots, issued: roots, trustDomain: got.TrustDomain, NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter,
 	}, nil
 }

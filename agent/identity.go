@@ -23,7 +23,24 @@ type Identity struct {
 	// NotBefore and NotAfter bound the leaf's validity.
 	NotBefore, NotAfter time.Time
 
-	issued []byte // the roots that came with the certificate; Roots may have changed since
+	issued      []byte // the roots that came with the certificate; Roots may have changed since
+	trustDomain string
+}
+
+// asked is how an identity stands in a request for a certificate: without a trust domain by cluster.local, which authorities take for their own, whatever it is
+// called.
+func asked(id spiffe.ID) spiffe.ID {
+	setDefault(&id.TrustDomain, spiffe.DefaultTrustDomain)
+	return id
+}
+
+// check says that got is not the identity that is wanted, nil when it is. One that is wanted without a trust domain may have any.
+func check(want, got spiffe.ID) error {
+	setDefault(&want.TrustDomain, got.TrustDomain)
+	if got != want {
+		return fmt.Errorf("it is of %s, wanted was %s", got, want)
+	}
+	return nil
 }
 
 // certificateRequest makes a new key and asks for the identity with it. Both are PEM, the key PKCS #8.
@@ -32,7 +49,7 @@ func certificateRequest(id spiffe.ID, kind KeyKind) (csr, key []byte, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{id.URL()}}, private)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{asked(id).URL()}}, private)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a certificate request: %w", err)
 	}
@@ -78,9 +95,9 @@ func newIdentity(want spiffe.ID, key []byte, answer []string) (*Identity, error)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate authority's answer: %w", err)
 	}
-	if got != want {
-		return nil, fmt.Errorf("the certificate authority signed %s, asked was %s", got, want)
+	if err := check(want, got); err != nil {
+		return nil, fmt.Errorf("the certificate authority's answer: %w", err)
 	}
-	id.Certificate, id.NotBefore, id.NotAfter = pair, pair.Leaf.NotBefore, pair.Leaf.NotAfter
+	id.Certificate, id.NotBefore, id.NotAfter, id.trustDomain = pair, pair.Leaf.NotBefore, pair.Leaf.NotAfter, got.TrustDomain
 	return id, nil
 }

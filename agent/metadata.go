@@ -5,14 +5,16 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 	"github.com/lateen-mesh/lateen/pkg/version"
 )
 
 // nodeMetadata is what the node says of itself under Istio's keys. The control plane reads it; telemetry and peers see part of it.
 func nodeMetadata(cfg Config) (*structpb.Struct, error) {
+	domain := asked(cfg.identity()).TrustDomain
 	meta := map[string]any{
 		"CLUSTER_ID":        "Kubernetes",
-		"MESH_ID":           cfg.TrustDomain,
+		"MESH_ID":           domain,
 		"APP_CONTAINERS":    "",
 		"INTERCEPTION_MODE": "NONE",
 		"PLATFORM_METADATA": map[string]any{},
@@ -22,6 +24,9 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 		// A workload calls a handful of a mesh's services, so its proxy is told of a host when a request names it. "false" in
 		// cfg.Metadata has it told of everything, as Envoy is. Gateways are always: their routes are what they are for.
 		meta["LATEEN_ON_DEMAND"] = "true"
+	}
+	if domain != spiffe.DefaultTrustDomain {
+		meta["TRUST_DOMAIN"] = domain
 	}
 	for key, value := range cfg.Metadata {
 		meta[key] = value

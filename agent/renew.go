@@ -60,7 +60,7 @@ func (r *renewer) obtain(ctx context.Context) error {
 		id, err := r.once(ctx, failures%2 == 0)
 		if err == nil {
 			r.secrets.set(id)
-			r.cfg.Logger.Info("certificate obtained", "identity", r.cfg.identity().String(), "expires", id.NotAfter.Format(time.RFC3339))
+			r.cfg.Logger.Info("certificate obtained", "identity", id.Certificate.Leaf.URIs[0].String(), "expires", id.NotAfter.Format(time.RFC3339))
 			return nil
 		}
 		if ctx.Err() != nil {

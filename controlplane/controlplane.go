@@ -126,9 +126,12 @@ func New(cfg Config) (*ControlPlane, error) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	c := &ControlPlane{cfg: cfg, log: cfg.Logger, loaded: make(chan struct{}), ready: make(chan struct{})}
 
-	var err error
+	own, aliases, err := trustDomain(cfg.MeshFile)
+	if err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
+	}
 	if c.ca, err = ca.Open(ca.Options{
-		Dir: cfg.CADir, WorkloadTTL: cfg.WorkloadCertTTL, MaxWorkloadTTL: cfg.MaxWorkloadCertTTL, Issuers: cfg.TokenIssuers, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
+		Dir: cfg.CADir, TrustDomain: own, Aliases: aliases, WorkloadTTL: cfg.WorkloadCertTTL, MaxWorkloadTTL: cfg.MaxWorkloadCertTTL, Issuers: cfg.TokenIssuers, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
 	}); err != nil {
 		return nil, err
 	}
@@ -149,6 +152,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
 	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
+	c.pipeline.trustDomain = c.ca.TrustDomain()
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Limits: cfg.XDSLimits, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,

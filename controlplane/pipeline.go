@@ -47,6 +47,8 @@ type pipeline struct {
 	// follow is told which issuers have to say where their keys are. It does not wait.
 	follow  func(issuers []string)
 	metrics pipelineMetrics
+	// trustDomain is that of the identities that are issued.
+	trustDomain string
 
 	mu           sync.Mutex        // guards what the debug pages read
 	taken        map[string]uint64 // by source, the number of the last batch that the view has
@@ -145,6 +147,10 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh); err != nil {
 				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
 			} else {
+				if late := holdTrustDomain(mesh, p.trustDomain); late != "" {
+					p.log.Warn(late)
+					problems = append(problems, snapshot.Problem{Origin: model.Origin{Kind: "MeshConfig", Name: "mesh", File: s.batch.Mesh.Name, Field: "trustDomain"}, Text: late})
+				}
 				p.setMesh(*s.batch.Mesh, problems)
 				var change *model.Change
 				snap, change = p.builder.SetMesh(mesh)

@@ -51,7 +51,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.rootCert, "root-cert", "", "PEM file with the mesh's root certificate (default ./var/run/secrets/istio/root-cert.pem)")
 	fs.StringVar(&o.tokenFile, "token-file", "", "file with the join token (default ./var/run/secrets/tokens/istio-token)")
 	fs.StringVar(&o.configPath, "config-path", "", "folder of the agent's own files (default ./etc/istio/proxy)")
-	fs.StringVar(&o.trustDomain, "trust-domain", "", "trust domain of the identity (default $TRUST_DOMAIN, else cluster.local)")
+	fs.StringVar(&o.trustDomain, "trust-domain", "", "trust domain of the identity (default $TRUST_DOMAIN, else the mesh's)")
 	fs.StringSliceVar(&o.inbound, "inbound", nil, "PORT=HOST:PORT: requests to this port of the workload go to the application at this address")
 	fs.StringVar(&o.bind, "bind", "", "address that a router binds its servers' ports to (default 0.0.0.0)")
 	fs.StringVar(&o.httpProxy, "http-proxy", "", "IP:PORT of the explicit proxy port for the application's own requests")

@@ -164,7 +164,6 @@ func policyFields(places ...string) []string {
 
 // effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
 var effectiveMesh = []string{
-	// Of the trust domain the control plane says more.
 	"trustDomain", "trustDomainAliases", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",

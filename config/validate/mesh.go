@@ -16,6 +16,11 @@ import (
 func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	c := &checker{}
 	root := (*field.Path)(nil)
+	if d := mc.TrustDomain; d != "" {
+		if err := spiffe.CheckTrustDomain(d); err != nil {
+			c.add(root.Child("trustDomain"), "%v", err)
+		}
+	}
 	for i, d := range mc.TrustDomainAliases {
 		if err := spiffe.CheckTrustDomain(d); err != nil {
 			c.add(root.Child("trustDomainAliases").Index(i), "%v", err)

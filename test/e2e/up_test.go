@@ -91,8 +91,35 @@ func (m *mesh) said(t *testing.T) string {
 
 // A folder is the mesh: what is put into it counts, what is taken out is gone, and what is wrong changes nothing.
 func TestUp(t *testing.T) {
-	m, dir := upMesh(t, shopApps)
+	m, dir := upMesh(t, shopApps, "mesh.yaml", "trustDomain: shop.example\n")
 	m.settle(t, webappHost, "/api/catalog", func(a answer) bool { return a.code == http.StatusOK })
+
+	t.Run("identities are of the mesh's trust domain", func(t *testing.T) {
+		write(t, dir, "strict.yaml", `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istioinaction}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: catalog, namespace: istioinaction}
+spec:
+  selector: {matchLabels: {app: catalog}}
+  rules: [{from: [{source: {principals: [shop.example/ns/istioinaction/sa/nobody]}}]}]
+`)
+		m.settle(t, webappHost, "/api/catalog", func(a answer) bool { return a.code != http.StatusOK })
+		text, err := os.ReadFile(filepath.Join(dir, "strict.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, "strict.yaml", strings.Replace(string(text), "sa/nobody", "sa/webapp", 1))
+		m.settle(t, webappHost, "/api/catalog", func(a answer) bool { return a.code == http.StatusOK })
+		a, err := fetch(m.client, "http://"+m.run.Debug+"/debug/syncz", "localhost")
+		if want := "spiffe://shop.example/ns/istioinaction/sa/catalog"; err != nil || !strings.Contains(a.body, want) {
+			t.Errorf("no proxy is %s: %v\n%s", want, err, a.body)
+		}
+	})
 
 	t.Run("O3, 80 to 20 by subset", func(t *testing.T) {
 		manifest(t, dir, "mesh/catalog-subsets.yaml")

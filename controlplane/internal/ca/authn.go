@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,9 +96,10 @@ func (c *CA) fromCertificate(ctx context.Context) (spiffe.ID, error) {
 	if err != nil {
 		return spiffe.ID{}, err
 	}
-	if id.TrustDomain != c.opts.TrustDomain {
+	if id.TrustDomain != c.opts.TrustDomain && !slices.Contains(c.opts.Aliases, id.TrustDomain) {
 		return spiffe.ID{}, fmt.Errorf("%s is not of the trust domain %s", id, c.opts.TrustDomain)
 	}
+	id.TrustDomain = c.opts.TrustDomain
 	return id, nil
 }
 

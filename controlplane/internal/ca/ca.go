@@ -37,6 +37,9 @@ type Options struct {
 	Dir string
 	// TrustDomain of all identities. Default "cluster.local".
 	TrustDomain string
+	// Aliases are other trust domains, whose identities are taken for the same of TrustDomain: who comes with a certificate that this authority has signed for
+	// one, before TrustDomain was what it is, is given one of TrustDomain.
+	Aliases []string
 	// WorkloadTTL is the lifetime of workloads' certificates where a request names none. Default 24 h.
 	WorkloadTTL time.Duration
 	// MaxWorkloadTTL is the most that a request may name; longer wishes are cut to it. Roots that no longer sign stay trusted for so long. Default

@@ -355,6 +355,55 @@ func TestServiceTokenThenCertificate(t *testing.T) {
 	}
 }
 
+// Whoever was of the mesh before it had its trust domain comes with a certificate of an alias, or asks for cluster.local, and is given one of the mesh's own.
+func TestTrustDomainOfItsOwn(t *testing.T) {
+	c := open(t, Options{TrustDomain: "mesh.example", Aliases: []string{"old.example"}})
+	addr := serve(t, c)
+	key := newKey(t)
+	of := func(domain string) spiffe.ID {
+		return spiffe.ID{TrustDomain: domain, Namespace: "shop", ServiceAccount: "web"}
+	}
+	with := func(domain string) *tls.Certificate {
+		chain, err := c.Sign(csr(t, key, x509.CertificateRequest{}), of(domain), 0)
+		must(t, err)
+		return leafOf(t, key, chain)
+	}
+	token, err := jointoken.Mint(c.joinKey, "shop", "web", time.Now(), time.Hour)
+	must(t, err)
+	for _, tt := range []struct {
+		name string
+		cert *tls.Certificate
+		asks string
+		want codes.Code
+	}{
+		{"the mesh's own", with("mesh.example"), "mesh.example", codes.OK},
+		{"cluster.local", with("mesh.example"), "cluster.local", codes.OK},
+		{"a token", nil, "cluster.local", codes.OK},
+		{"an alias", with("old.example"), "cluster.local", codes.OK},
+		{"an alias that asks for itself", with("old.example"), "old.example", codes.PermissionDenied},
+		{"a certificate of cluster.local, which is no alias", with("cluster.local"), "cluster.local", codes.Unauthenticated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx := t.Context()
+			if tt.cert == nil {
+				ctx = withToken(ctx, token)
+			}
+			got, err := dial(t, addr, c.RootPEM(), tt.cert).CreateCertificate(ctx, &securityapi.IstioCertificateRequest{
+				Csr: csr(t, key, x509.CertificateRequest{URIs: []*url.URL{of(tt.asks).URL()}}),
+			})
+			if status.Code(err) != tt.want {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+			if err != nil {
+				return
+			}
+			if id, err := spiffe.FromCertificate(parse(t, got.CertChain[0])); id != of("mesh.example") {
+				t.Errorf("is given %v, %v", id, err)
+			}
+		})
+	}
+}
+
 func TestServiceRefuses(t *testing.T) {
 	c, foreign := open(t, Options{}), open(t, Options{})
 	addr := serve(t, c)

@@ -31,7 +31,7 @@ var (
 var errForeignName = errors.New("request asks for a name that is not the caller's")
 
 // parseCSR reads a PEM request and returns the key to certify. It checks the request's own signature (proof that the caller has the
-// key), the kind of key, and that no name but id is asked for; asking for none is fine.
+// key), the kind of key, and that no name but id is asked for, or the same of cluster.local; asking for none is fine.
 func parseCSR(text string, id spiffe.ID) (crypto.PublicKey, error) {
 	if len(text) > maxCSR {
 		return nil, fmt.Errorf("request has %d bytes and may have %d", len(text), maxCSR)
@@ -77,8 +77,10 @@ func checkNames(csr *x509.CertificateRequest, id spiffe.ID) error {
 	if n := len(csr.DNSNames) + len(csr.IPAddresses) + len(csr.EmailAddresses); n != 0 {
 		return fmt.Errorf("%w: it has %d DNS, IP or mail names, and workloads have a SPIFFE ID only", errForeignName, n)
 	}
+	local := id // cluster.local stands for the mesh's own trust domain, as in policies: an agent need not know what it is called
+	local.TrustDomain = spiffe.DefaultTrustDomain
 	for _, uri := range csr.URIs {
-		if uri.String() != id.String() {
+		if asked := uri.String(); asked != id.String() && asked != local.String() {
 			return fmt.Errorf("%w: it asks for %q and the caller is %q", errForeignName, uri, id)
 		}
 	}

@@ -33,9 +33,8 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	p := &problems{at: func(field string) model.Origin {
 		return model.Origin{Kind: "MeshConfig", Name: "mesh", File: f.Name, Field: field}
 	}}
-	if d := in.TrustDomain; d != "" && d != m.TrustDomain {
-		// Half of it would break the mesh: clients would ask for names that the certificate authority does not issue.
-		p.add("trustDomain", "has no effect yet; identities are of %s", m.TrustDomain)
+	if in.TrustDomain != "" {
+		m.TrustDomain = in.TrustDomain
 	}
 	m.TrustDomainAliases = aliasesOf(m.TrustDomain, in.TrustDomainAliases)
 	if in.RootNamespace != "" {

@@ -126,6 +126,8 @@ func TestMeshConfig(t *testing.T) {
 		{"pathNormalization: {normalization: NONE}", "sidecar listeners", "normalizePath: false"},
 		{"pathNormalization: {normalization: MERGE_SLASHES}", "gateway listeners", "mergeSlashes: true"},
 		{"pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}", "sidecar listeners", "pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD"},
+		{"trustDomain: mesh.example", "sidecar listeners", "prefix: spiffe://mesh.example/"},
+		{"trustDomain: mesh.example", "sidecar clusters", "exact: spiffe://mesh.example/ns/shop/sa/web"},
 		{"trustDomainAliases: [old.example]", "sidecar listeners", "prefix: spiffe://old.example/"},
 		{"trustDomainAliases: [old.example]", "sidecar clusters", "exact: spiffe://old.example/ns/shop/sa/web"},
 		{"defaultConfig: {proxyHeaders: {forwardedClientCert: FORWARD_ONLY}}", "sidecar listeners", "forwardClientCertDetails: FORWARD_ONLY"},
@@ -282,9 +284,9 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultConfig: {connectionSettings: {globalDownstreamConnectionLimit: -1}}":                                "globalDownstreamConnectionLimit: -1 is too small",
 		"defaultConfig: {connectionSettings: {httpIdleTimeout: -1s}}":                                               "httpIdleTimeout: -1s is negative",
 		"defaultConfig: {statsdUdpAddress: 'statsd:9125'}":                                                          "defaultConfig.statsdUdpAddress: \"statsd:9125\" is not IP:PORT",
-		"trustDomain: other":         "trustDomain: has no effect yet",
-		"trustDomainAliases: [a, A]": "trustDomainAliases[1]: trust domain \"A\" has the character 'A'",
-		"trustDomainAliases: [\"\"]": "trustDomainAliases[0]: trust domain is empty",
+		"trustDomain: My.example":                                                                                   "trustDomain: trust domain \"My.example\" has the character 'M'",
+		"trustDomainAliases: [a, A]":                                                                                "trustDomainAliases[1]: trust domain \"A\" has the character 'A'",
+		"trustDomainAliases: [\"\"]":                                                                                "trustDomainAliases[0]: trust domain is empty",
 	} {
 		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
 		text := ""

@@ -112,7 +112,7 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 // tls is the row's client, for host.
 func (p place) tls(t *testing.T, r *Row, host string) (*tls.Config, error) {
 	return p.w.table.certs.tlsConfig(r, host, func(who spiffe.ID) (tls.Certificate, error) {
-		if who.TrustDomain != spiffe.DefaultTrustDomain {
+		if who.TrustDomain != "" {
 			return p.w.table.certs.ofAnotherDomain(p.w.ca, who)
 		}
 		id, err := agent.Join(t.Context(), p.w.joins(t, who.Namespace, who.ServiceAccount))

@@ -407,9 +407,9 @@ func (c *certificates) tlsConfig(r *Row, host string, mesh func(spiffe.ID) (tls.
 	return out, err
 }
 
-// member is who a certificate of the mesh is of.
+// member is who a certificate of the mesh is of, without a trust domain where it is the mesh's own.
 func member(who string) spiffe.ID {
-	id := spiffe.ID{TrustDomain: spiffe.DefaultTrustDomain, Namespace: "default", ServiceAccount: "default"}
+	id := spiffe.ID{Namespace: "default", ServiceAccount: "default"}
 	switch parts := strings.Split(who, "/"); len(parts) {
 	case 2:
 		id.Namespace, id.ServiceAccount = parts[0], parts[1]

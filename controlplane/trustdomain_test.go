@@ -1,0 +1,111 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
+)
+
+// identityOf is who the control plane says that shop/web is.
+func (r *running) identityOf() string {
+	r.t.Helper()
+	leaf, err := x509.ParseCertificate(r.enrol("shop", "web").Certificate[0])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return leaf.URIs[0].String()
+}
+
+// The mesh's settings say the trust domain of all identities. Another one takes effect with the next start; until then it is reported, and identities and
+// what clients want to see stay what they are.
+func TestTrustDomain(t *testing.T) {
+	dir := t.TempDir()
+	r := &running{t: t, dir: dir}
+	r.write("mesh.yaml", "trustDomain: mesh.example\ntrustDomainAliases: [old.example]\n")
+	r.write("config/shop/service/web.yaml", webService)
+	r.write("workloads/web-1.yaml", "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: web-1, namespace: shop}\nspec: {address: 10.1.0.1, labels: {app: web}, serviceAccount: web}\n")
+	r.run(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if got := r.identityOf(); got != "spiffe://mesh.example/ns/shop/sa/web" {
+		t.Errorf("it issues %s", got)
+	}
+	cert := r.enrol("shop", "web")
+	proxy, err := xdstest.Start(ctx, connect(t, r.addrs.SecureGRPC, r.tls(cert)), xdstest.Options{Node: webNode(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	wants := func(names ...string) func(xdstest.State) bool {
+		return func(s xdstest.State) bool {
+			c := string(s[xdstest.CDS]["outbound|80||web.shop.svc.cluster.local"].GetValue())
+			for _, name := range names {
+				if absent, not := strings.CutPrefix(name, "not "); strings.Contains(c, absent) == not {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	if err := proxy.Until(ctx, wants("spiffe://mesh.example/ns/shop/sa/web")); err != nil {
+		t.Fatal(err)
+	}
+
+	r.write("mesh.yaml", "trustDomain: new.example\ntrustDomainAliases: [mesh.example, older.example]\n")
+	if err := proxy.Until(ctx, wants("spiffe://older.example/ns/shop/sa/web", "spiffe://mesh.example/ns/shop/sa/web", "not new.example")); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.identityOf(); got != "spiffe://mesh.example/ns/shop/sa/web" {
+		t.Errorf("it issues %s without a new start", got)
+	}
+	_, page := r.page("/debug/errors")
+	if want := "trust domain new.example takes effect when the control plane is started again; identities are of mesh.example until then"; !strings.Contains(page, want) {
+		t.Errorf("the problems are %s", page)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	r.run(nil)
+	if got := r.identityOf(); got != "spiffe://new.example/ns/shop/sa/web" {
+		t.Errorf("it issues %s after a new start", got)
+	}
+	// A certificate of before is that of the same account.
+	again, err := xdstest.Start(ctx, connect(t, r.addrs.SecureGRPC, r.tls(cert)), xdstest.Options{Node: webNode(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Until(ctx, wants("spiffe://new.example/ns/shop/sa/web")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What stands elsewhere in the file does not decide of whom identities are; a file that cannot be read does not let the control plane start.
+func TestTrustDomainOfAFile(t *testing.T) {
+	for _, tt := range []struct{ text, own, err string }{
+		{"", "", ""},
+		{"trustDomain: a.example\nnoSuchField: 1\n", "a.example", ""},
+		{"trustDomain: A\n", "", "trustDomain: trust domain \"A\""},
+		{"trustDomain: [\n", "", "cannot be read"},
+		{"trustDomain: {a: b}\n", "", "cannot be read"},
+	} {
+		file := filepath.Join(t.TempDir(), "mesh.yaml")
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		own, _, err := trustDomain(file)
+		if own != tt.own || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%q: %q, %v", tt.text, own, err)
+		}
+	}
+	if own, _, err := trustDomain(filepath.Join(t.TempDir(), "none")); own != "" || err != nil {
+		t.Errorf("no file: %q, %v", own, err)
+	}
+}
