@@ -27,7 +27,7 @@ func requestRules(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpF
 	var out []*hcmv3.HttpFilter
 	for _, r := range authorization.For(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomains()) {
 		out = append(out, &hcmv3.HttpFilter{Name: rbacFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{
-			Rules: r.Enforced, ShadowRules: r.Shadow, ShadowRulesStatPrefix: shadowPrefix(r),
+			Rules: r.Enforced, ShadowRules: r.Shadow, ShadowRulesStatPrefix: shadowPrefix(r), TrackPerRuleStats: true,
 		})}})
 	}
 	return out

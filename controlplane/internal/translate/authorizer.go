@@ -36,10 +36,10 @@ func asks(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter {
 	for _, a := range authorization.Asks(s.AuthorizationsFor(p.Namespace, p.Labels), authorization.Requests, s.Mesh.TrustDomains()) {
 		pr, to, ok := authorizerOf(s, p, a.Provider)
 		if !ok {
-			add(rbacFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{Rules: a.Rules})})
+			add(rbacFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{Rules: a.Rules, TrackPerRuleStats: true})})
 			continue
 		}
-		add(rbacFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{ShadowRules: a.Rules, ShadowRulesStatPrefix: a.Prefix})})
+		add(rbacFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{ShadowRules: a.Rules, ShadowRulesStatPrefix: a.Prefix, TrackPerRuleStats: true})})
 		add(extAuthzFilter, &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(authorizerConfig(pr, to, marked(rbacFilter, a)))})
 	}
 	return out

@@ -5,5 +5,5 @@
 // Explain runs the same matchers and says for every policy whether it matches and, if not, what
 // did not: for people who ask why.
 //
-// It answers nothing and counts nothing. The HTTP and the network filter of that name import it.
+// It answers nothing and counts nothing; HTTPScope and NetworkScope say where the filters count. The HTTP and the network filter of that name import it.
 package rbac

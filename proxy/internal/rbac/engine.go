@@ -99,14 +99,6 @@ func New(cfg *xdsresource.RBAC) *Engine {
 	return e
 }
 
-// StatPrefix is a configured prefix of a statistic's name with the dot that ends it.
-func StatPrefix(p string) string {
-	if p == "" || strings.HasSuffix(p, ".") {
-		return p
-	}
-	return p + "."
-}
-
 // Policies are the names of the policies in the order of evaluation, or those of a matcher's
 // verdicts.
 func (e *Engine) Policies() []string {
@@ -120,6 +112,14 @@ func (e *Engine) Policies() []string {
 	return out
 }
 
+// Allows reports whether the policy of that place among Policies allows what it matches. Which it is never changes, so whoever counts by policy needs one counter of each.
+func (e *Engine) Allows(i int) bool {
+	if e.tree != nil {
+		return e.verdicts[i].Action != xdsresource.RBACDeny
+	}
+	return e.action != xdsresource.RBACDeny
+}
+
 // Decide judges. in may be used again for another engine.
 func (e *Engine) Decide(in *Input) Decision {
 	if e.tree != nil {
@@ -128,7 +128,7 @@ func (e *Engine) Decide(in *Input) Decision {
 	in.forget()
 	d := Decision{Allowed: e.action != xdsresource.RBACAllow, Index: -1}
 	if i := e.first(in); i >= 0 {
-		d = Decision{Allowed: e.action != xdsresource.RBACDeny, Policy: e.policies[i].name, Index: i}
+		d = Decision{Allowed: e.Allows(i), Policy: e.policies[i].name, Index: i}
 	}
 	if e.action == xdsresource.RBACLog {
 		d.Hint = hint(d.Matched())
@@ -143,7 +143,7 @@ func (e *Engine) follow(in *Input) Decision {
 		return Decision{Index: -1}
 	}
 	v := &e.verdicts[i]
-	d := Decision{Allowed: v.Action != xdsresource.RBACDeny, Policy: v.Name, Index: i}
+	d := Decision{Allowed: e.Allows(i), Policy: v.Name, Index: i}
 	if e.logs {
 		d.Hint = hint(v.Action == xdsresource.RBACLog)
 	}

@@ -13,6 +13,11 @@ func (s *Store) Scope(name string) Scope {
 	return Scope{store: s, prefix: name + ".", bare: name + "."}
 }
 
+// Tagged returns the scope of names whose first word is the value of a tag: Prometheus does not have the word.
+func (s *Store) Tagged(tag, value string) Scope {
+	return Scope{store: s}.Tagged(tag, value)
+}
+
 // Scope returns a scope below sc.
 func (sc Scope) Scope(name string) Scope {
 	sc.prefix += name + "."

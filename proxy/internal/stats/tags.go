@@ -31,6 +31,10 @@ const (
 	TagVirtualCluster = "envoy.virtual_cluster"
 	TagRoute          = "envoy.route"
 	TagWorker         = "envoy.worker_id"
+	// Of the HTTP filter for role-based access control: the policy, and the prefix of its rules; and the prefix of the network filter.
+	TagRBACPolicy     = "envoy.rbac_policy_name"
+	TagRBACHTTPPrefix = "envoy.rbac_http_prefix"
+	TagRBACPrefix     = "envoy.rbac_prefix"
 )
 
 // prefixTags are names whose second element is a tag's value. These values hold no dots:
@@ -68,7 +72,7 @@ func extract(name string, tags []Tag) (bare string, out []Tag) {
 
 // tagOrder are tags in the order in which Envoy's extractors take them out of a name, which is that of labels.
 var tagOrder = []string{
-	TagResponseCode, TagCodeClass, "envoy.grpc_bridge_method", TagVirtualCluster, "envoy.grpc_bridge_service", TagTCPPrefix, TagCluster,
+	TagResponseCode, TagCodeClass, "envoy.grpc_bridge_method", TagVirtualCluster, "envoy.grpc_bridge_service", TagRBACPolicy, TagRBACHTTPPrefix, TagRBACPrefix, TagTCPPrefix, TagCluster,
 	TagHTTPPrefix, TagListener, TagVirtualHost, TagRoute,
 }
 

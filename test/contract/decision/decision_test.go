@@ -104,6 +104,7 @@ func (w *world) runAt(t *testing.T, where string, n node, way string, kind proxy
 		}
 	}
 	log := w.logged(t, len(before), answers)
+	w.checkCounted(t, kind, log)
 	for i := range w.table.Rows {
 		if r := &w.table.Rows[i]; answers[r] != nil {
 			t.Run(r.Name+way, func(t *testing.T) {

@@ -18,9 +18,6 @@ import (
 	"github.com/lateen-mesh/lateen/test/internal/envoybin"
 )
 
-// envoyAdmin is where startProxy has the admin API.
-const envoyAdmin = "http://127.0.0.1:15000"
-
 // envoy is the real Envoy.
 func envoy(program string) proxyKind { return envoyOn(program, func(f func()) { f() }) }
 
@@ -56,7 +53,7 @@ func envoyOn(program string, do func(func())) proxyKind {
 			case err := <-ended:
 				return says(ctx, err, logFile)
 			case <-tick.C:
-				if _, err := getFrom(ctx, do, envoyAdmin+"/ready"); err == nil {
+				if _, err := getFrom(ctx, do, proxyAdmin+"/ready"); err == nil {
 					close(ready)
 					waiting = false
 				}

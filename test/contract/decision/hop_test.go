@@ -233,7 +233,7 @@ func metrics(t *testing.T, name string, labels ...string) {
 	found := false
 	eventually(func() bool {
 		var err error
-		if text, err = get(t.Context(), envoyAdmin+"/stats/prometheus"); err != nil {
+		if text, err = get(t.Context(), proxyAdmin+"/stats/prometheus"); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {

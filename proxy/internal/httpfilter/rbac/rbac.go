@@ -6,8 +6,6 @@
 package rbac
 
 import (
-	"strings"
-
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -27,7 +25,7 @@ const Name = "envoy.filters.http.rbac"
 type Config struct {
 	Rules, Shadow             *rbac.Engine // nil: none
 	StatPrefix, ShadowPrefix  string
-	PerPolicy                 bool // statistics for each policy
+	PerPolicy                 bool // counters of each policy, for what it decided
 	shadowPolicy, shadowState string
 	policy, state             string   // keys of the dynamic metadata
 	details                   []string // of a refusal, by policy
@@ -77,14 +75,17 @@ func parse(r *xdsresource.FilterReader, path string, m *rbacv3.RBAC) (any, error
 // New returns the factory for a filter chain. scope is the connection manager's, "http.<prefix>.".
 func New(cfg any, scope stats.Scope, workers int) httpfilter.Factory {
 	c := cfg.(*Config)
-	f := &factory{cfg: c, scope: scope.Scope("rbac"), workers: make([]map[string]stats.Counter, workers)}
+	scope = scope.Scope("rbac")
+	f := &factory{cfg: c, workers: make([]map[policyVerdict]stats.Counter, workers)}
+	f.scopes[allowed] = rbac.HTTPScope(scope, c.StatPrefix)
+	f.scopes[denied] = f.scopes[allowed]
+	f.scopes[shadowAllowed] = rbac.HTTPScope(scope, c.ShadowPrefix)
+	f.scopes[shadowDenied] = f.scopes[shadowAllowed]
 	for i, name := range counterNames {
-		prefix := c.StatPrefix
-		if strings.HasPrefix(name, "shadow_") {
-			prefix = c.ShadowPrefix
-		}
-		f.prefixes[i] = rbac.StatPrefix(prefix)
-		f.counters[i] = f.scope.Counter(f.prefixes[i] + name)
+		f.counters[i] = f.scopes[i].Counter(name)
+	}
+	if c.PerPolicy {
+		f.policies, f.shadowPolicies = f.policyCounters(c.Rules, allowed), f.policyCounters(c.Shadow, shadowAllowed)
 	}
 	return f
 }
@@ -102,10 +103,33 @@ var counterNames = [counters]string{"allowed", "denied", "shadow_allowed", "shad
 
 type factory struct {
 	cfg      *Config
-	scope    stats.Scope
+	scopes   [counters]stats.Scope
 	counters [counters]stats.Counter
-	prefixes [counters]string
-	workers  []map[string]stats.Counter // statistics of single policies, by worker
+	// policies and shadowPolicies are the counters of the filter's own policies, in the order of the engines' Policies.
+	policies, shadowPolicies []stats.Counter
+	workers                  []map[policyVerdict]stats.Counter // those of routes' policies, by worker
+}
+
+// policyVerdict is what is counted of a policy.
+type policyVerdict struct {
+	policy  string
+	counter int
+}
+
+// policyCounters makes the counter of each policy for what it decides; yes is what allowing counts as.
+func (f *factory) policyCounters(e *rbac.Engine, yes int) []stats.Counter {
+	if e == nil {
+		return nil
+	}
+	var out []stats.Counter
+	for i, name := range e.Policies() {
+		counter := yes
+		if !e.Allows(i) {
+			counter++
+		}
+		out = append(out, rbac.PolicyScope(f.scopes[counter], name).Counter(counterNames[counter]))
+	}
+	return out
 }
 
 // NewFilter implements httpfilter.Factory.
@@ -131,7 +155,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	defer f.in.Reset()
 	if c.Shadow != nil {
 		d := c.Shadow.Decide(&f.in)
-		f.count(s, c, shadowAllowed, d)
+		f.count(s, c, shadowAllowed, f.shadowPolicies, d)
 		note(info, f.cfg.shadowPolicy, f.cfg.shadowState, c.shadowNames, d)
 	}
 	if c.Rules == nil {
@@ -141,7 +165,7 @@ func (f *filter) OnRequestHeaders(s httpfilter.Stream, h *header.Map, _ bool) ht
 	if d.Hint != rbac.NoHint {
 		info.SetMetadata("envoy.common", "access_log_hint", d.Hint == rbac.DoLog)
 	}
-	f.count(s, c, allowed, d)
+	f.count(s, c, allowed, f.policies, d)
 	note(info, f.cfg.policy, f.cfg.state, c.names, d)
 	if d.Allowed {
 		return httpfilter.Continue
@@ -166,28 +190,31 @@ func note(info *streaminfo.Info, policyKey, stateKey string, names []any, d rbac
 	info.SetMetadata(Name, stateKey, result)
 }
 
-// count counts a decision; yes is the counter of an allowed one, behind which stands the other.
-func (f *filter) count(s httpfilter.Stream, c *Config, yes int, d rbac.Decision) {
+// count counts a decision; yes is the counter of an allowed one, behind which stands the other, and own are those of the filter's policies.
+func (f *filter) count(s httpfilter.Stream, c *Config, yes int, own []stats.Counter, d rbac.Decision) {
 	if !d.Allowed {
 		yes++
 	}
-	s.Shard().Inc(f.counters[yes])
-	if c.PerPolicy && d.Matched() {
-		s.Shard().Inc(f.policyCounter(s.Loop().ID(), d.Policy, yes))
+	shard := s.Shard()
+	shard.Inc(f.counters[yes])
+	switch {
+	case !c.PerPolicy || !d.Matched():
+	case c == f.cfg:
+		shard.Inc(own[d.Index])
+	default:
+		shard.Inc(f.routeCounter(s.Loop().ID(), policyVerdict{d.Policy, yes}))
 	}
 }
 
-// policyCounter finds the statistic of a policy. A route may bring policies that the chain does
-// not know, so they are registered when they are first met: once for each worker and policy.
-func (f *factory) policyCounter(worker int, policy string, counter int) stats.Counter {
-	name := f.prefixes[counter] + "policy." + policy + "." + counterNames[counter]
-	c, ok := f.workers[worker][name]
+// routeCounter finds the counter of a route's policy. The chain does not know what routes bring, so it is registered when it is first met: once for each worker and policy.
+func (f *factory) routeCounter(worker int, v policyVerdict) stats.Counter {
+	c, ok := f.workers[worker][v]
 	if !ok {
-		c = f.scope.Counter(name)
+		c = rbac.PolicyScope(f.scopes[v.counter], v.policy).Counter(counterNames[v.counter])
 		if f.workers[worker] == nil {
-			f.workers[worker] = map[string]stats.Counter{}
+			f.workers[worker] = map[policyVerdict]stats.Counter{}
 		}
-		f.workers[worker][name] = c
+		f.workers[worker][v] = c
 	}
 	return c
 }

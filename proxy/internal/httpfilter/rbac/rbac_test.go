@@ -1,12 +1,19 @@
 package rbac_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/anypb"
+	"sigs.k8s.io/yaml"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/rbac"
 	"github.com/lateen-mesh/lateen/proxy/internal/proxytest"
+	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -15,6 +22,59 @@ const filterType = `"@type": type.googleapis.com/envoy.extensions.filters.http.r
 
 func filter(body string) string {
 	return "- name: rbac\n  typed_config:\n    " + filterType + "\n" + indent(body, "    ")
+}
+
+// TestPolicyLabels: Prometheus has the name of a policy and the rules' prefix as labels, before the policy has decided anything.
+func TestPolicyLabels(t *testing.T) {
+	policy := func(name string) string {
+		return `"` + name + `": {permissions: [{any: true}], principals: [{any: true}]}`
+	}
+	s := stats.NewStore(stats.Options{Workers: 1})
+	for _, body := range []string{
+		"track_per_rule_stats: true\nrules: {action: DENY, policies: {" + policy("ns[a]-policy[b.c]-rule[0]") + "}}\n" +
+			"shadow_rules_stat_prefix: istio_dry_run_deny_\nshadow_rules: {action: DENY, policies: {" + policy("ns[a]-policy[d]-rule[1]") + "}}",
+		"track_per_rule_stats: true\nrules_stat_prefix: p.\nrules: {action: ALLOW, policies: {" + policy("e") + "}}",
+		"rules: {action: ALLOW, policies: {" + policy("not tracked") + "}}",
+	} {
+		js, err := yaml.YAMLToJSON([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &rbacv3.RBAC{}
+		if err := protojson.Unmarshal(js, m); err != nil {
+			t.Fatal(err)
+		}
+		a, err := anypb.New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := rbac.ParseConfig(nil, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rbac.New(cfg, s.Scope("http").Tagged(stats.TagHTTPPrefix, "inbound_0.0.0.0_80;"), 1)
+	}
+	snap, err := s.Snapshot(t.Context(), stats.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(snap.AppendPrometheus(nil))) {
+		if strings.Contains(line, "_policy_") {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	want := []string{
+		"# TYPE envoy_http_rbac_policy_allowed counter",
+		`envoy_http_rbac_policy_allowed{envoy_rbac_policy_name="e",envoy_rbac_http_prefix="p",envoy_http_conn_manager_prefix="inbound_0.0.0.0_80;"} 0`,
+		"# TYPE envoy_http_rbac_policy_denied counter",
+		`envoy_http_rbac_policy_denied{envoy_rbac_policy_name="ns[a]-policy[b.c]-rule[0]",envoy_http_conn_manager_prefix="inbound_0.0.0.0_80;"} 0`,
+		"# TYPE envoy_http_rbac_policy_shadow_denied counter",
+		`envoy_http_rbac_policy_shadow_denied{envoy_rbac_policy_name="ns[a]-policy[d]-rule[1]",envoy_rbac_http_prefix="istio_dry_run_deny_",envoy_http_conn_manager_prefix="inbound_0.0.0.0_80;"} 0`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 }
 
 func indent(s, by string) string {

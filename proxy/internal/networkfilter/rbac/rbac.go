@@ -75,10 +75,10 @@ type filter struct {
 // New makes the filter.
 func New(cfg any, s *stats.Store) networkfilter.Filter {
 	c := cfg.(*Config)
-	scope := s.Scope(c.StatPrefix).Scope("rbac")
+	scope, shadow := rbac.NetworkScope(s, c.StatPrefix), rbac.ShadowPrefix(c.ShadowPrefix)
 	return &filter{
 		Config: c, store: s, allowed: scope.Counter("allowed"), denied: scope.Counter("denied"),
-		shadowYes: scope.Counter(rbac.StatPrefix(c.ShadowPrefix) + "shadow_allowed"), shadowNo: scope.Counter(rbac.StatPrefix(c.ShadowPrefix) + "shadow_denied"),
+		shadowYes: scope.Counter(shadow + "shadow_allowed"), shadowNo: scope.Counter(shadow + "shadow_denied"),
 	}
 }
 
