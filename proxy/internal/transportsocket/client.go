@@ -102,7 +102,7 @@ func (cc *clientConfig) verifier(names []string) func(tls.ConnectionState) error
 				return err
 			}
 		}
-		if err := trust.CheckKeyUsage(&st); err != nil || len(names) == 0 {
+		if err := trust.CheckKey(&st); err != nil || len(names) == 0 {
 			return err
 		}
 		if len(st.PeerCertificates) == 0 {

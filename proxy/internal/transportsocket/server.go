@@ -94,7 +94,7 @@ func (s *Server) rebuild(c *current) error {
 				return err
 			}
 		}
-		return trust.CheckKeyUsage(&st)
+		return trust.CheckKey(&st)
 	}
 	if c.trust != nil {
 		cfg.ClientCAs = c.trust.Authorities()

@@ -19,6 +19,7 @@ var (
 	errDepth    = errors.New("the chain is longer than max_verify_depth")
 	errSPIFFE   = errors.New("the certificate is no SVID")
 	errDomain   = errors.New("the certificate is of no trust domain that is known")
+	errWeakKey  = errors.New("the certificate's key is on the curve P-224, which is too weak")
 	errKeyUsage = errors.New("the certificate's key may not be used for signatures")
 )
 

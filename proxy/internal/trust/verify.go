@@ -6,6 +6,8 @@ package trust
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -189,11 +191,15 @@ func (t *Trust) verifyChain(roots *x509.CertPool, certs []*x509.Certificate, usa
 	return err
 }
 
-// CheckKeyUsage wants a certificate whose key may sign, where it says what its key is for: so TLS is shaken hands on but for the oldest
-// suites, whose keys encrypt.
-func CheckKeyUsage(st *tls.ConnectionState) error {
+// CheckKey wants a certificate whose key may sign, where it says what its key is for: so TLS is shaken hands on but for the oldest
+// suites, whose keys encrypt. A key on P-224 signs nothing in TLS 1.3, nor does BoringSSL take it in TLS 1.2, whoever vouches for it; crypto/tls refuses RSA of less than
+// 1024 bits. Keys of authorities are not looked at, as in BoringSSL: who trusts an authority decides that.
+func CheckKey(st *tls.ConnectionState) error {
 	if len(st.PeerCertificates) == 0 {
 		return nil
+	}
+	if k, ok := st.PeerCertificates[0].PublicKey.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P224() {
+		return errWeakKey
 	}
 	usage, encrypts := st.PeerCertificates[0].KeyUsage, false
 	switch st.CipherSuite {

@@ -2,6 +2,9 @@ package trust
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -272,15 +275,30 @@ func TestKeyUsage(t *testing.T) {
 	for usage, want := range map[x509.KeyUsage]bool{0: true, x509.KeyUsageDigitalSignature: true, x509.KeyUsageKeyEncipherment: false, x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment: true} {
 		cert := ca.Issue(t, func(c *x509.Certificate) { c.KeyUsage = usage }).Cert
 		st := tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
-		if err := CheckKeyUsage(&st); (err == nil) != want {
+		if err := CheckKey(&st); (err == nil) != want {
 			t.Errorf("%b: %v", usage, err)
 		}
-		if st.CipherSuite = tls.TLS_RSA_WITH_AES_128_GCM_SHA256; CheckKeyUsage(&st) != nil {
+		if st.CipherSuite = tls.TLS_RSA_WITH_AES_128_GCM_SHA256; CheckKey(&st) != nil {
 			t.Errorf("%b: a key that encrypts need not sign", usage)
 		}
 	}
-	if CheckKeyUsage(&tls.ConnectionState{}) != nil {
+	if CheckKey(&tls.ConnectionState{}) != nil {
 		t.Error("there is nothing to judge")
+	}
+}
+
+// TestWeakKeys: TLS 1.2 could still be spoken with a key on P-224.
+func TestWeakKeys(t *testing.T) {
+	ca := certtest.New(t)
+	for curve, want := range map[elliptic.Curve]error{elliptic.P224(): errWeakKey, elliptic.P256(): nil, elliptic.P384(): nil, elliptic.P521(): nil} {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := tls.ConnectionState{PeerCertificates: []*x509.Certificate{ca.IssueFor(t, key, func(*x509.Certificate) {}).Cert}, CipherSuite: tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
+		if err := CheckKey(&st); !errors.Is(err, want) || Refusal(err) != NotRefused {
+			t.Errorf("%s: %v, of kind %d", curve.Params().Name, err, Refusal(err))
+		}
 	}
 }
 

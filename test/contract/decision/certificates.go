@@ -3,6 +3,7 @@ package decision
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -32,7 +33,7 @@ type Certificate struct {
 	// By is who signs it: an authority, made when it is first named, default "authority"; "mesh", the mesh's own; "itself"; or a certificate of the
 	// table, whether it may sign or not, which is shown behind it.
 	By  string `json:"by"`
-	Key string `json:"key"` // "ecdsa" (default), "p224", "rsa", or "rsa1024"
+	Key string `json:"key"` // "ecdsa" (default), "p224", "p521", "ed25519", "rsa", or "rsa1024"
 	// Revoked: it is in its authority's revocation list. Expired: its time is over. Early: it has not come.
 	Revoked bool     `json:"revoked"`
 	Expired bool     `json:"expired"`
@@ -237,6 +238,11 @@ func newKey(kind string) (crypto.Signer, error) {
 	switch kind {
 	case "", "ecdsa":
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "p521":
+		return ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case "ed25519":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
 	case "p224":
 		return ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	case "rsa":
@@ -244,7 +250,7 @@ func newKey(kind string) (crypto.Signer, error) {
 	case "rsa1024":
 		return rsa.GenerateKey(rand.Reader, 1024)
 	}
-	return nil, fmt.Errorf("key %q is none of ecdsa, p224, rsa and rsa1024", kind)
+	return nil, fmt.Errorf("key %q is none of ecdsa, p224, p521, ed25519, rsa and rsa1024", kind)
 }
 
 func (a *authority) crl() ([]byte, error) {
