@@ -54,7 +54,7 @@ type Info struct {
 	LocalCertificate *x509.Certificate
 
 	// ProxyTLVs are the extensions of the PROXY protocol's header that the listener has kept for
-	// the headers of connections to hosts.
+	// the headers of connections to hosts; nil where there was no header.
 	ProxyTLVs []proxyprotocol.TLV
 
 	// State is the filter state of the connection.

@@ -38,11 +38,16 @@ const (
 	UpstreamPeriodic
 	UpstreamEnd
 	DownstreamTunnelEstablished
+	_ // of UDP, which is not proxied
+	_
+	_
+	TCPConnectionStart
 )
 
 var logTypes = [...]string{
 	"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic",
 	"DownstreamEnd", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd", "DownstreamTunnelSuccessfullyEstablished",
+	"UdpTunnelUpstreamConnected", "UdpPeriodic", "UdpSessionEnd", "TcpConnectionStart",
 }
 
 // String is Envoy's name.

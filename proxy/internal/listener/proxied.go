@@ -57,6 +57,7 @@ func (s *served) believe(h *proxyprotocol.Header, cfg *xdsresource.ProxyProtocol
 	if h.Source.IsValid() {
 		info.RemoteAddr, info.LocalAddr = h.Source, h.Destination
 	}
+	info.ProxyTLVs = []proxyprotocol.TLV{}
 	state := filterstate.Fields{}
 	for _, tlv := range h.TLVs {
 		if cfg.Pass.Passes(tlv.Type) {

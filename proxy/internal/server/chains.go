@@ -126,6 +126,12 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 // connections, and Istio's metadata exchange tells it who is at the other end.
 func (s *Server) tcpHandler(l *xdsresource.Listener, fc *xdsresource.FilterChain, cfg *xdsresource.TCPProxy, has *holdings) (listener.NetworkHandler, error) {
 	deps := tcpproxy.Deps{Clusters: s.clusters, Stats: has.stats}
+	if cfg.OnDemand != nil {
+		if err := s.reachable(cfg.OnDemand.Source, "on_demand.odcds_config"); err != nil {
+			return nil, err
+		}
+		deps.OnDemand = s.onDemand
+	}
 	deps.Exchange.Preamble = s.node.preamble
 	for _, f := range fc.Filters[:len(fc.Filters)-1] {
 		if x, ok := f.Config.(*xdsresource.TCPMetadataExchange); ok {

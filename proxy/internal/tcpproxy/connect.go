@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
@@ -48,12 +49,17 @@ type session struct {
 	met      bool // the meter was told that the connection is open
 	ended    bool // finish was called
 	cxHeld   bool // a connection of the breaker
+	silent   bool // the client is to speak before there is a host (upstream_connect_mode)
+	heard    bool // the client has spoken before there was a host, which is counted
+	leaving  bool // the listener drains, and check_drain_close is set
 	idle     eventloop.Timer
 	backOff  eventloop.Timer
 
 	idleTimeout time.Duration
 	duration    eventloop.Timer
 	report      eventloop.Timer
+	entries     *eventloop.Timer // nil: access logs have no entries now and then
+	demand      *demand          // nil: no cluster is waited for
 }
 
 func (s *session) count(i int, n uint64) { s.shard.Add(s.p.stats.Counter(i), n) }
@@ -61,15 +67,13 @@ func (s *session) count(i int, n uint64) { s.shard.Add(s.p.stats.Counter(i), n) 
 // begin starts the session: nothing is read from downstream before upstream is there.
 func (s *session) begin() {
 	s.down.SetHandler(s)
-	s.down.PauseRead()
+	if !s.p.cfg.EarlyData {
+		s.down.PauseRead()
+	}
 	s.count(cxTotal, 1)
 	info := s.down.Info()
 	s.info = streaminfo.Info{
 		StartWall: s.loop.WallNow(), Start: s.loop.Now(), Downstream: info, ConnectionID: info.ID, Metadata: info.Metadata,
-	}
-	s.info.UpstreamCluster, s.subset = s.p.target(s.loop.Rand())
-	if o := info.State.Get(filterstate.TCPProxyCluster); o != nil { // a filter before this one knows better
-		s.info.UpstreamCluster = o.String()
 	}
 	s.idleTimeout = s.p.cfg.IdleTimeout
 	if o := info.State.Get(filterstate.TCPIdleTimeoutMs); o != nil {
@@ -83,10 +87,32 @@ func (s *session) begin() {
 	}
 	if d := s.p.cfg.MaxDownstreamConnectionDuration; d > 0 {
 		s.duration.Init(s.onMaxDuration)
-		s.loop.Arm(&s.duration, d)
+		s.loop.Arm(&s.duration, s.p.jittered(d, s.loop.Rand()))
 	}
+	s.logEarly()
+	if s.silent = s.p.cfg.ConnectOnData; s.silent {
+		s.armIdle() // of a client that never speaks; Envoy has none for it
+		return
+	}
+	s.start()
+}
+
+// start chooses the cluster, and connects.
+func (s *session) start() {
+	s.info.UpstreamCluster, s.subset = s.p.target(s.loop.Rand())
+	if o := s.down.Info().State.Get(filterstate.TCPProxyCluster); o != nil { // a filter before this one knows better
+		s.info.UpstreamCluster = o.String()
+	}
+	s.lookUp()
+}
+
+// lookUp finds the cluster.
+func (s *session) lookUp() {
 	s.cluster = s.p.d.Clusters.Local(s.loop.ID()).Get(s.info.UpstreamCluster)
 	if s.local = s.cluster; s.local == nil {
+		if s.ask() {
+			return
+		}
 		s.count(cxNoRoute, 1)
 		s.info.UpstreamCluster = ""
 		s.refuse(streaminfo.NoClusterFound)
@@ -207,8 +233,9 @@ func (s *session) wish(t *transportsocket.Upstream, o *conn.DialOptions) {
 	}
 	t.Complete(&o.Wish, s.host.Host.Hostname)
 	if t.Proxy != nil {
-		o.Wish.Client = t.ClientOf(down.RemoteAddr, down.LocalAddr, down.ProxyTLVs)
-		o.Header = t.Header(&o.Wish, down.ProxyTLVs, s.host.Host.Info().TLVs, s.local.CountLostTLVs)
+		tlvs := s.p.cfg.Merge(down.ProxyTLVs)
+		o.Wish.Client = t.ClientOf(down.RemoteAddr, down.LocalAddr, tlvs)
+		o.Header = t.Header(&o.Wish, tlvs, s.host.Host.Info().TLVs, s.local.CountLostTLVs)
 	}
 }
 
@@ -311,6 +338,9 @@ func (u *upstream) OnConnected(c *conn.Conn) {
 	s.info.UpstreamURI, s.info.UpstreamTLSState, s.info.UpstreamConnectionID = i.PeerURI, i.TLS, i.ID
 	if i.TLS != nil {
 		s.local.TLS().Done(i.TLS)
+	}
+	if s.p.cfg.LogOnConnected {
+		s.entry(format.TCPUpstreamConnected)
 	}
 	s.introduce()
 	if s.meter != nil {

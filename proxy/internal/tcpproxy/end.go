@@ -5,6 +5,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
+	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
 
@@ -110,9 +111,13 @@ func (s *session) finish() {
 	s.loop.Disarm(&s.backOff)
 	s.loop.Disarm(&s.duration)
 	s.loop.Disarm(&s.report)
-	s.info.End = s.loop.Now()
+	if s.entries != nil {
+		s.loop.Disarm(s.entries)
+	}
+	s.demand.giveUp(s.loop)
+	s.info.End = s.loop.Now() // the meter reads it
 	if s.meter != nil {
 		s.meter.Closed()
 	}
-	s.p.log(s.loop, &s.info)
+	s.entry(format.TCPConnectionEnd)
 }

@@ -31,6 +31,8 @@ type Deps struct {
 	AccessLogs []*accesslog.Logger
 	// Exchange is Istio's metadata exchange; the zero value: none.
 	Exchange Exchange
+	// OnDemand fetches clusters; required where the configuration has an OnDemand.
+	OnDemand Clusters
 	// NewMeter begins to meter a connection; nil: none.
 	NewMeter func(worker int, info *streaminfo.Info) Meter
 }
@@ -40,6 +42,8 @@ type Proxy struct {
 	cfg   *xdsresource.TCPProxy
 	d     Deps
 	stats stats.Block
+	// demand and early are there where the configuration has what they count.
+	demand, early stats.Block
 	// subsets are metadata_match of the weighted clusters, over that of the filter.
 	subsets []*xdsresource.MetadataMatch
 	tunnel  *tunnelling // nil: bytes go upstream as they are
@@ -68,6 +72,12 @@ func New(cfg *xdsresource.TCPProxy, d Deps) (*Proxy, error) {
 	}
 	scope := d.Stats.Scope("tcp").Tagged("envoy.tcp_prefix", cfg.StatPrefix)
 	p := &Proxy{cfg: cfg, d: d, stats: scope.Block(statSet), tunnel: tunnel}
+	if cfg.OnDemand != nil {
+		p.demand = scope.Block(demandSet)
+	}
+	if cfg.EarlyData {
+		p.early = scope.Block(earlySet)
+	}
 	for i := range cfg.WeightedClusters {
 		p.subsets = append(p.subsets, cfg.MetadataMatch.Merge(cfg.WeightedClusters[i].MetadataMatch))
 	}
@@ -113,16 +123,18 @@ func (p *Proxy) OnRefused(c *conn.Conn) {
 	p.log(loop, &streaminfo.Info{
 		StartWall: loop.WallNow().Add(-time.Duration(loop.Now() - at.Created)), Start: at.Created, End: loop.Now(),
 		Downstream: at, ConnectionID: at.ID, Metadata: at.Metadata, TerminationDetails: at.Termination,
-	})
+	}, format.TCPConnectionEnd)
 }
 
-// log writes the line of a connection that has ended.
-func (p *Proxy) log(loop *eventloop.Loop, info *streaminfo.Info) {
+// log writes a line of a connection.
+func (p *Proxy) log(loop *eventloop.Loop, info *streaminfo.Info, of format.LogType) {
 	if len(p.d.AccessLogs) == 0 {
 		return
 	}
-	info.RequestID = streaminfo.AppendUUID(nil, loop.Rand(), loop.Rand()) // for %STREAM_ID%, as in Envoy
-	ctx := format.Context{Info: info, LogType: format.TCPConnectionEnd}
+	if info.RequestID == nil {
+		info.RequestID = streaminfo.AppendUUID(nil, loop.Rand(), loop.Rand()) // for %STREAM_ID%, as in Envoy
+	}
+	ctx := format.Context{Info: info, LogType: of}
 	for _, l := range p.d.AccessLogs {
 		l.Log(loop.ID(), &ctx)
 	}

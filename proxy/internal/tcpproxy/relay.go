@@ -8,7 +8,8 @@ import (
 // OnData implements conn.Handler for downstream.
 func (s *session) OnData(c *conn.Conn, eof bool) {
 	if !s.upOpen {
-		return // paused; what is there is delivered again
+		s.early(c, eof)
+		return
 	}
 	if s.readDown && !s.meet(c, eof, &s.readDown, &s.info.DownstreamPeer) {
 		return
@@ -113,5 +114,8 @@ func (u *upstream) count(i int) { (*session)(u).count(i, 1) }
 func (s *session) active() {
 	if s.idleTimeout > 0 && !s.ended {
 		s.loop.Arm(&s.idle, s.idleTimeout)
+	}
+	if s.leaving && !s.ended {
+		s.leave()
 	}
 }

@@ -43,6 +43,8 @@ type world struct {
 	clusters *cluster.Manager
 	ended    chan streaminfo.Info
 	logs     []*accesslog.Logger
+	demand   Clusters
+	listener *listener.Listener // the last one
 }
 
 func newWorld(t testing.TB) *world {
@@ -142,7 +144,7 @@ func (w *world) listen(cfg *xdsresource.TCPProxy, x Exchange, tls *xdsresource.D
 		cfg.StatPrefix = "test"
 	}
 	p, err := New(cfg, Deps{
-		Clusters: w.clusters, Stats: w.store, AccessLogs: w.logs, Exchange: x,
+		Clusters: w.clusters, Stats: w.store, AccessLogs: w.logs, Exchange: x, OnDemand: w.demand,
 		NewMeter: func(_ int, i *streaminfo.Info) Meter { return &meter{w, i} },
 	})
 	if err != nil {
@@ -168,6 +170,7 @@ func (w *world) listen(cfg *xdsresource.TCPProxy, x Exchange, tls *xdsresource.D
 			<-done
 		}
 	})
+	w.listener = l
 	a := l.Addrs()[0]
 	return netip.AddrPortFrom(a.IP, a.Port).String()
 }

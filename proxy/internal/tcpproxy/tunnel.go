@@ -97,6 +97,11 @@ func (t *tunnel) writeHead() bool {
 		t.head.SetString(header.Method, http.MethodPost)
 		t.head.SetString(header.Path, p.cfg.PostPath)
 	}
+	if name := p.cfg.RequestIDHeader; name != "" {
+		id := t.head.Built(streaminfo.AppendUUID(t.head.Build(), s.loop.Rand(), s.loop.Rand()))
+		t.head.SetName(name, id)
+		s.info.SetMetadata("envoy.filters.network.tcp_proxy", p.cfg.RequestIDKey, string(id))
+	}
 	p.headers.Apply(&t.head, &ctx)
 	return true
 }
@@ -113,7 +118,8 @@ func (t *tunnel) wish(up *transportsocket.Upstream) {
 		w.NameHost(string(t.head.Value(header.Authority)), opt.AutoSNI, opt.AutoSANValidation)
 	}
 	if up.Proxy != nil {
-		w.Client, t.req.TLVs = up.ClientOf(down.RemoteAddr, down.LocalAddr, down.ProxyTLVs), down.ProxyTLVs
+		tlvs := s.p.cfg.Merge(down.ProxyTLVs)
+		w.Client, t.req.TLVs = up.ClientOf(down.RemoteAddr, down.LocalAddr, tlvs), tlvs
 	}
 }
 
@@ -178,6 +184,9 @@ func (t *tunnel) OnResponse(req *connpool.Request, end bool) {
 	}
 	s.info.Flags &^= streaminfo.UpstreamConnectionFailure // an earlier attempt's
 	s.info.UpstreamFailure = ""
+	if s.p.cfg.LogOnConnected {
+		s.entry(format.TCPUpstreamConnected)
+	}
 	if s.readDown = s.downstreamExchanges(); s.readDown {
 		s.down.Out().Append(s.p.d.Exchange.Preamble)
 		s.down.FlushLater()
@@ -256,7 +265,8 @@ func (d *tunnelled) OnData(c *conn.Conn, eof bool) {
 	s := (*session)(d)
 	req := &s.tunnel.req
 	if !s.upOpen {
-		return // paused; what is there is delivered again
+		s.early(c, eof)
+		return
 	}
 	if s.readDown && !s.meet(c, eof, &s.readDown, &s.info.DownstreamPeer) {
 		return

@@ -167,3 +167,17 @@ func TestTunnelUnanswered(t *testing.T) {
 	}
 	<-gone
 }
+
+// TestTunnelRequestID: the request has an ID, which the log can print as metadata.
+func TestTunnelRequestID(t *testing.T) {
+	w := newWorld(t)
+	ids := make(chan string, 1)
+	w.cluster("c", speaking(xdsresource.UpstreamHTTP1), farProxy(t, func(r *http.Request) { ids <- r.Header.Get("X-Trace") }))
+	c := dial(t, w.proxy(&xdsresource.TCPProxy{Cluster: "c", Tunnel: &xdsresource.TCPTunnel{Host: "far.example:1", RequestIDHeader: "x-trace", RequestIDKey: "k"}}))
+	exchange(t, c)
+	_ = c.Close()
+	id, i := <-ids, <-w.ended
+	if len(id) != 36 || i.Metadata["envoy.filters.network.tcp_proxy"]["k"] != id {
+		t.Errorf("the request has %q, the connection %v", id, i.Metadata)
+	}
+}

@@ -145,31 +145,6 @@ type NetworkFilter struct {
 	Discovery *FilterDiscovery
 }
 
-// TCPProxy is a validated tcp_proxy.v3.TcpProxy.
-type TCPProxy struct {
-	StatPrefix                      string
-	Cluster                         string            // set, or WeightedClusters
-	WeightedClusters                []WeightedCluster // never both
-	TotalWeight                     uint32
-	IdleTimeout                     time.Duration // default 1h; 0 disables
-	MaxConnectAttempts              uint32        // default 1
-	MaxDownstreamConnectionDuration time.Duration
-	// BackOffBase and BackOffMax space attempts to connect, at random and growing; 0: they follow at once.
-	BackOffBase, BackOffMax time.Duration
-	AccessLogs              []AccessLog
-	MetadataMatch           *MetadataMatch // envoy.lb subset
-	Hash                    []HashPolicy   // what RING_HASH and MAGLEV choose by: SourceIP or State; one at most
-	Tunnel                  *TCPTunnel     // nil: bytes go upstream as they are
-}
-
-// TCPTunnel is TcpProxy.TunnelingConfig: the bytes go upstream in an HTTP request.
-type TCPTunnel struct {
-	Host     string // format string: the authority that the request is for
-	Post     bool   // POST instead of CONNECT
-	PostPath string // default "/"
-	Headers  []HeaderOp
-}
-
 // TCPMetadataExchange is Istio's istio.metadata_exchange network filter.
 type TCPMetadataExchange struct {
 	Protocol string // ALPN name, "istio-peer-exchange"

@@ -78,7 +78,6 @@ func TestTunnelFields(t *testing.T) {
 		`"hostname": "a", "post_path": "/x"`:                                             "stands without use_post",
 		`"hostname": "a", "use_post": true, "post_path": "x"`:                            "does not begin with a slash",
 		`"hostname": "a", "headers_to_add": [{"header": {"key": "host", "value": "b"}}]`: `"host" is made of hostname`,
-		`"hostname": "a", "propagate_response_headers": true`:                            "propagate_response_headers: this field is not supported",
 		`"use_post": false`: "hostname",
 	} {
 		if _, err := read(fields); err == nil || !strings.Contains(err.Error(), want) {

@@ -281,8 +281,13 @@ var supportedFields = map[string]string{
 
 	// TCP proxy and Istio's network filters.
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `stat_prefix cluster weighted_clusters metadata_match
-		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config hash_policy`,
-	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": "hostname use_post headers_to_add post_path",
+		idle_timeout access_log max_connect_attempts max_downstream_connection_duration backoff_options tunneling_config hash_policy
+		max_downstream_connection_duration_jitter_percentage access_log_options access_log_flush_interval flush_access_log_on_connected
+		check_drain_close upstream_connect_mode max_early_data_bytes proxy_protocol_tlvs proxy_protocol_tlv_merge_policy on_demand`,
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions": "access_log_flush_interval flush_access_log_on_connected flush_access_log_on_start",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand":            "odcds_config timeout",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": `hostname use_post headers_to_add post_path request_id_extension
+		request_id_header request_id_metadata_key`,
 	"envoy.type.v3.HashPolicy":                                                             "source_ip filter_state",
 	"envoy.type.v3.HashPolicy.FilterState":                                                 "key",
 	"envoy.type.v3.HashPolicy.SourceIp":                                                    "",
@@ -413,6 +418,10 @@ var harmlessFields = []harmlessField{
 
 	{"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "initial_read_buffer_size enable_ja3_fingerprinting enable_ja4_fingerprinting",
 		"buffer tuning; fingerprints that nothing can read"},
+
+	{"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig", "propagate_response_headers propagate_response_trailers",
+		"state that only filters of one's own making can read: it has no text"},
+	{"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig", "formatters", "the operators of Envoy's formatter extensions are built in"},
 
 	{"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional", "an unknown filter is refused either way, by name"},
 	{"envoy.config.core.v3.Http1ProtocolOptions", "use_balsa_parser allow_custom_methods", "parser choice; there is one parser, and it takes any token as method"},

@@ -285,6 +285,15 @@ func (p *parser) percent(v *typev3.Percent, def float64) float64 {
 	return v.GetValue()
 }
 
+// jitter reads by how much of itself a time is put off at most: 1 is all of it again.
+func (p *parser) jitter(path string, v *typev3.Percent) float64 {
+	if n := v.GetValue(); n < 0 || n > 100 { // Percent's own rule; a number that is none fails it as well
+		p.bad(path, "%v is not between 0 and 100", n)
+		return 0
+	}
+	return v.GetValue() / 100
+}
+
 // headerOps reads headers_to_add and headers_to_remove of one level.
 func (p *parser) headerOps(path, prefix string, add []*corev3.HeaderValueOption, remove []string) HeaderOps {
 	out := HeaderOps{Add: p.headersToAdd(join(path, prefix+"_to_add"), add)}

@@ -11,7 +11,6 @@ import (
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
-	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -255,72 +254,4 @@ func (p *parser) chainMatch(path string, m *listenerv3.FilterChainMatch) FilterC
 		out.SourcePorts = append(out.SourcePorts, uint16(port))
 	}
 	return out
-}
-
-func (p *parser) tcpProxy(path string, a *anypb.Any) *TCPProxy {
-	var m tcpproxyv3.TcpProxy
-	if !p.message(path, a, &m) {
-		return nil
-	}
-	t := &TCPProxy{
-		StatPrefix:                      m.GetStatPrefix(),
-		Cluster:                         m.GetCluster(),
-		IdleTimeout:                     p.duration(join(path, "idle_timeout"), m.GetIdleTimeout(), time.Hour),
-		MaxConnectAttempts:              max(uint32Or(m.GetMaxConnectAttempts(), 1), 1),
-		MaxDownstreamConnectionDuration: p.duration(join(path, "max_downstream_connection_duration"), m.GetMaxDownstreamConnectionDuration(), 0),
-		AccessLogs:                      p.accessLogs(join(path, "access_log"), m.GetAccessLog()),
-		MetadataMatch:                   p.metadataMatch(join(path, "metadata_match"), m.GetMetadataMatch()),
-	}
-	if tc := m.GetTunnelingConfig(); tc != nil {
-		t.Tunnel = p.tcpTunnel(join(path, "tunneling_config"), tc)
-	}
-	for i, h := range m.GetHashPolicy() {
-		// Envoy lets one stand here; its proto says so.
-		switch {
-		case h.GetSourceIp() != nil:
-			t.Hash = append(t.Hash, HashPolicy{SourceIP: true})
-		case h.GetFilterState() != nil:
-			t.Hash = append(t.Hash, HashPolicy{State: h.GetFilterState().GetKey()})
-		default:
-			p.bad(at(join(path, "hash_policy"), i), "names nothing to hash")
-		}
-	}
-	if b := m.GetBackoffOptions(); b != nil {
-		t.BackOffBase, t.BackOffMax = p.refreshRate(join(path, "backoff_options"), b)
-	}
-	var total uint64
-	for i, c := range m.GetWeightedClusters().GetClusters() {
-		here := at(join(path, "weighted_clusters.clusters"), i)
-		total += uint64(c.GetWeight())
-		t.WeightedClusters = append(t.WeightedClusters, WeightedCluster{
-			Name: c.GetName(), Weight: c.GetWeight(),
-			MetadataMatch: p.metadataMatch(join(here, "metadata_match"), c.GetMetadataMatch()),
-		})
-	}
-	if total > 1<<32-1 {
-		p.bad(join(path, "weighted_clusters"), "the weights add up to %d, more than fits 32 bits", total)
-	}
-	t.TotalWeight = uint32(total)
-	return t
-}
-
-func (p *parser) tcpTunnel(path string, m *tcpproxyv3.TcpProxy_TunnelingConfig) *TCPTunnel {
-	t := &TCPTunnel{
-		Host: m.GetHostname(), Post: m.GetUsePost(), PostPath: m.GetPostPath(),
-		Headers: p.headerOps(path, "headers", m.GetHeadersToAdd(), nil).Add,
-	}
-	for i, h := range t.Headers {
-		if h.Name == "host" || strings.HasPrefix(h.Name, ":") {
-			p.bad(at(join(path, "headers_to_add"), i), "%q is made of hostname and post_path", h.Name)
-		}
-	}
-	switch {
-	case !t.Post && t.PostPath != "":
-		p.bad(join(path, "post_path"), "stands without use_post, which alone has a path")
-	case t.PostPath == "":
-		t.PostPath = "/"
-	case t.PostPath[0] != '/':
-		p.bad(join(path, "post_path"), "%q does not begin with a slash", t.PostPath)
-	}
-	return t
 }
