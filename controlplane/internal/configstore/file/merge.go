@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 )
 
 // giver is a file that an object is in.
@@ -17,8 +18,8 @@ type giver struct {
 }
 
 // merge takes the files that changed (nil: gone) and returns what changed by that. Its cost follows theirs.
-func (s *Store) merge(changed map[string]*entry, mesh *entry) Batch {
-	var b Batch
+func (s *Store) merge(changed map[string]*entry, mesh *entry) configstore.Batch {
+	var b configstore.Batch
 	objects := map[config.Key]*config.Object{} // that differ; nil: gone
 	for key := range s.reassign(changed) {
 		old := s.objects[key]
@@ -34,11 +35,11 @@ func (s *Store) merge(changed map[string]*entry, mesh *entry) Batch {
 			objects[key], b.Changed = o, append(b.Changed, o)
 		}
 	}
-	slices.SortFunc(b.Changed, func(a, c *config.Object) int { return compareKeys(a.Key(), c.Key()) })
-	slices.SortFunc(b.Deleted, compareKeys)
+	slices.SortFunc(b.Changed, func(a, c *config.Object) int { return configstore.CompareKeys(a.Key(), c.Key()) })
+	slices.SortFunc(b.Deleted, configstore.CompareKeys)
 	meshProblems := s.mergeMesh(mesh, &b)
 	s.mesh = mesh
-	b.Number = s.publish(objects, meshProblems, !b.empty())
+	b.Number = s.publish(objects, meshProblems, !b.Empty())
 	return b
 }
 
@@ -120,7 +121,7 @@ func inheritAge(old, o *config.Object, e *entry) {
 }
 
 // mergeMesh adds the mesh configuration to the batch when it changed and is good; the last good one stays in force otherwise.
-func (s *Store) mergeMesh(e *entry, b *Batch) config.Problems {
+func (s *Store) mergeMesh(e *entry, b *configstore.Batch) config.Problems {
 	if s.opts.MeshFile == "" {
 		return nil
 	}
@@ -181,9 +182,9 @@ func (s *Store) publish(objects map[config.Key]*config.Object, mesh config.Probl
 	number := s.number
 	s.meshVersion = s.meshGood
 	s.mu.Unlock()
-	var mistakes []Mistake
+	var mistakes []configstore.Mistake
 	for _, p := range s.problems(mesh) {
-		m := Mistake{Problem: p, Kept: s.kept[p.Key]}
+		m := configstore.Mistake{Problem: p, Kept: s.kept[p.Key]}
 		if p.File == s.opts.MeshFile {
 			m.Kept = s.meshSent
 		}

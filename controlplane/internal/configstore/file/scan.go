@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 )
 
 const (
@@ -50,7 +51,7 @@ type look struct {
 }
 
 // scan reads the whole tree and returns the difference to what was in force. Files that are as they were cost a look at their times.
-func (s *Store) scan() Batch {
+func (s *Store) scan() configstore.Batch {
 	l := &look{now: s.opts.Now(), changed: map[string]*entry{}, failed: map[string]error{}}
 	seen := make(map[string]bool, len(s.files))
 	_ = filepath.WalkDir(s.opts.Dir, func(path string, d fs.DirEntry, err error) error {
@@ -92,7 +93,7 @@ func (l *look) below(path string) bool {
 }
 
 // scanNamed is scan where what may have changed is known: these files and no others. It costs what they cost, whatever the size of the tree.
-func (s *Store) scanNamed(paths []string) Batch {
+func (s *Store) scanNamed(paths []string) configstore.Batch {
 	l := &look{now: s.opts.Now(), changed: map[string]*entry{}, failed: map[string]error{}}
 	for _, path := range paths {
 		s.lookAt(l, path)
@@ -152,7 +153,7 @@ func (s *Store) lookAt(l *look, path string) {
 }
 
 // finish merges what a scan found.
-func (s *Store) finish(l *look) Batch {
+func (s *Store) finish(l *look) configstore.Batch {
 	s.hold(l)
 	mesh := s.scanMesh(l.now)
 	// Files that were not read yet are suspects of the next scan, at once: those that the system names meanwhile join them.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 )
 
 // Options say what is read. Dir is required.
@@ -32,25 +33,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-}
-
-// Batch is what changed at once.
-type Batch struct {
-	// Number counts the batches of a store that say something, from 1.
-	Number  uint64
-	Changed []*config.Object // by key
-	Deleted []config.Key     // by key
-	// Mesh is the mesh configuration's file when it changed and is valid; its Data is empty when the file is gone.
-	Mesh *config.File
-}
-
-func (b *Batch) empty() bool { return len(b.Changed)+len(b.Deleted) == 0 && b.Mesh == nil }
-
-// Mistake is something wrong in a file now.
-type Mistake struct {
-	config.Problem
-	// Kept says that an earlier, good form of the object is in force.
-	Kept bool
 }
 
 // Store watches one tree. Make one with New; Run does the work.
@@ -81,19 +63,10 @@ type Store struct {
 
 	mu       sync.Mutex // guards what other goroutines read; Run's alone changes it
 	objects  map[config.Key]*config.Object
-	mistakes []Mistake
+	mistakes []configstore.Mistake
 	number   uint64
 	// meshVersion is that of the mesh configuration in force.
 	meshVersion string
-}
-
-// State is what a store holds at one moment. It must not be modified.
-type State struct {
-	// Number is that of the batch with which it came about, 0 when there was none yet.
-	Number  uint64
-	Objects map[config.Key]*config.Object
-	// MeshVersion is the version of the mesh configuration in force, in the form of objects' ResourceVersion; "" for none.
-	MeshVersion string
 }
 
 // New returns a store that has read nothing yet.
@@ -113,7 +86,7 @@ func New(opts Options) *Store {
 
 // Run reads the tree, delivers everything in a first batch (which may be empty), and then each change, within a moment of its being written,
 // until ctx ends. sink is called on Run's goroutine. The error is one of starting: the folder cannot be made or read.
-func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
+func (s *Store) Run(ctx context.Context, sink func(configstore.Batch)) error {
 	if err := os.MkdirAll(s.opts.Dir, 0o755); err != nil {
 		return fmt.Errorf("config store: %w", err)
 	}
@@ -129,7 +102,7 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 			rescan = time.Second
 		}
 	}
-	all := func() Batch {
+	all := func() configstore.Batch {
 		w.follow() // before reading: what changes while it is read is seen again
 		return s.scan()
 	}
@@ -154,7 +127,7 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 			s.suspects[e.path] = e.written // of a path the last event counts: a file that has taken another's place is complete
 			w.settle(ctx, s.suspects)
 		}
-		var b Batch
+		var b configstore.Batch
 		if paths, known := s.named(w.watches); known && !due {
 			b = s.scanNamed(paths)
 		} else {
@@ -162,7 +135,7 @@ func (s *Store) Run(ctx context.Context, sink func(Batch)) error {
 			b = all()
 			tick.Reset(rest(rescan, time.Since(begin)))
 		}
-		if !b.empty() {
+		if !b.Empty() {
 			sink(b)
 		}
 	}
@@ -185,25 +158,23 @@ func (s *Store) Objects() []*config.Object {
 	for _, o := range s.objects {
 		out = append(out, o)
 	}
-	slices.SortFunc(out, func(a, b *config.Object) int { return compareKeys(a.Key(), b.Key()) })
+	slices.SortFunc(out, func(a, b *config.Object) int { return configstore.CompareKeys(a.Key(), b.Key()) })
 	return out
 }
 
 // State returns what is in force.
-func (s *Store) State() State {
+func (s *Store) State() configstore.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{Number: s.number, Objects: maps.Clone(s.objects), MeshVersion: s.meshVersion}
+	return configstore.State{Number: s.number, Objects: maps.Clone(s.objects), MeshVersion: s.meshVersion}
 }
 
 // Mistakes returns what is wrong in the files now, by file and line.
-func (s *Store) Mistakes() []Mistake {
+func (s *Store) Mistakes() []configstore.Mistake {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.mistakes)
 }
-
-func compareKeys(a, b config.Key) int { return strings.Compare(a.String(), b.String()) }
 
 // isConfig says whether a file name is one that the store reads.
 func isConfig(name string) bool {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,7 +28,7 @@ type running struct {
 	t       *testing.T
 	dir     string
 	store   *Store
-	batches chan Batch
+	batches chan configstore.Batch
 }
 
 // run starts a store on a folder of its own.
@@ -38,13 +39,13 @@ func run(t *testing.T, opts Options, files map[string]string) *running {
 	if opts.MeshFile != "" {
 		opts.MeshFile = filepath.Join(root, opts.MeshFile)
 	}
-	r := &running{t: t, dir: opts.Dir, store: New(opts), batches: make(chan Batch, 100)}
+	r := &running{t: t, dir: opts.Dir, store: New(opts), batches: make(chan configstore.Batch, 100)}
 	for name, text := range files {
 		r.write(name, text)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.store.Run(ctx, func(b Batch) { r.batches <- b }) }()
+	go func() { done <- r.store.Run(ctx, func(b configstore.Batch) { r.batches <- b }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -102,7 +103,7 @@ func (r *running) want(what string) {
 }
 
 // until waits for mistakes to be as wanted; they bring no batch.
-func (r *running) until(what string, ok func([]Mistake) bool) {
+func (r *running) until(what string, ok func([]configstore.Mistake) bool) {
 	r.t.Helper()
 	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -171,7 +172,7 @@ func TestLastGoodFormStays(t *testing.T) {
 	// One object of a file turns bad: it stays as it was, the other one goes on.
 	r.write("both.yaml", service("web", 8080)+"---\n"+strings.Replace(service("api", 81), "port:", "prot:", 1))
 	r.want("+web")
-	r.until("api is kept", func(m []Mistake) bool {
+	r.until("api is kept", func(m []configstore.Mistake) bool {
 		return len(m) >= 2 && strings.Contains(fmt.Sprint(m), "both.yaml") && strings.Contains(fmt.Sprint(m), "prot")
 	})
 	r.store.mu.Lock()
@@ -198,7 +199,7 @@ func TestLastGoodFormStays(t *testing.T) {
 	r.write("both.yaml", service("api", 82))
 	r.want("+api -web")
 	r.remove("bad.yaml")
-	r.until("all is well", func(m []Mistake) bool { return len(m) == 0 })
+	r.until("all is well", func(m []configstore.Mistake) bool { return len(m) == 0 })
 }
 
 // TestWritingInPlace: a file that is emptied and then written, as shells and some editors do, never takes its objects away in between.
@@ -288,7 +289,7 @@ func TestMeshFile(t *testing.T) {
 	r.write("../mesh.yaml", "accessLogFile: /dev/stdout\n")
 	r.want("mesh27")
 	r.write("../mesh.yaml", "accessLogFil: /dev/stdout\n")
-	r.until("the mistake is seen", func(m []Mistake) bool { return len(m) == 1 && m[0].Kept })
+	r.until("the mistake is seen", func(m []configstore.Mistake) bool { return len(m) == 1 && m[0].Kept })
 	r.write("../mesh.yaml", "accessLogFile: /dev/stderr\n")
 	r.want("mesh27")
 	r.remove("../mesh.yaml")
@@ -302,14 +303,14 @@ func TestUnreadableFolderKeepsItsObjects(t *testing.T) {
 	if err := os.Rename(r.dir, moved); err != nil {
 		t.Fatal(err)
 	}
-	r.until("the folder is missed", func(m []Mistake) bool { return len(m) == 1 })
+	r.until("the folder is missed", func(m []configstore.Mistake) bool { return len(m) == 1 })
 	if len(r.store.Objects()) != 1 {
 		t.Error("objects went with the folder")
 	}
 	if err := os.Rename(moved, r.dir); err != nil {
 		t.Fatal(err)
 	}
-	r.until("the folder is back", func(m []Mistake) bool { return len(m) == 0 })
+	r.until("the folder is back", func(m []configstore.Mistake) bool { return len(m) == 0 })
 	r.write("sub/api.yaml", service("api", 1))
 	r.want("+api")
 }
