@@ -41,6 +41,7 @@ type controlPlaneFlags struct {
 	limits                                     controlplane.XDSLimits
 	jwtRules                                   []string
 	gatewayService                             string
+	kubeconfig                                 string
 	instance, logLevel, logFormat              string
 	registries                                 registryFlags
 }
@@ -54,6 +55,7 @@ func newControlPlaneCommand() *cobra.Command {
 		Long: "Serve configuration and certificates to proxies, in the foreground: xDS and certificates over TLS on 15012, plaintext xDS for this\n" +
 			"machine on 15010, debugging pages and metrics on 15014. Objects are read from a folder of YAML and followed as it changes.",
 		Example: "  lateen control-plane --config-dir ./mesh\n" +
+			"  lateen control-plane --kubeconfig ~/.kube/config\n" +
 			"  lateen control-plane --consul-addr 127.0.0.1:8500\n" +
 			"  curl localhost:15014/debug/syncz",
 		Args: cobra.NoArgs,
@@ -82,6 +84,8 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.IntVar(&f.limits.Streams, "max-xds-streams", 0, "streams of xDS that are served at once (default 50000)")
 	flags.IntVar(&f.limits.StreamsPerIdentity, "max-xds-streams-per-identity", 0, "streams of xDS that one service account may have, with two or three for each proxy (default 5000)")
 	flags.Float64Var(&f.limits.StreamsPerSecond, "max-xds-streams-per-second", 0, "streams of xDS that may begin in a second (default $"+streamRateVariable+", else 10000)")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "file that says how to reach a Kubernetes whose objects, Services and pods belong to the mesh, or \""+controlplane.InCluster+"\" for the\n"+
+		"service account of the pod that this runs in. The mesh configuration is then its ConfigMap istio-system/istio, unless --mesh-config is given (default: none)")
 	f.registries.add(flags)
 	flags.StringVar(&f.instance, "instance", "", "name of this control plane in proxy-status (default $POD_NAME, else the host's name)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error or none; also by scope, as default:info,ads:debug")
@@ -156,8 +160,12 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	meshFile := in(f.meshConfig, "mesh.yaml")
+	if f.kubeconfig != "" && f.meshConfig == "" {
+		meshFile = "" // the cluster's
+	}
 	c, err := controlplane.New(controlplane.Config{
-		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: in(f.meshConfig, "mesh.yaml"),
+		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: meshFile, Kubeconfig: f.kubeconfig,
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
 		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
 	})

@@ -21,9 +21,12 @@ import (
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/autoregistration"
 	"github.com/lateen-mesh/lateen/controlplane/internal/ca"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/kube"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
+	kubeclient "github.com/lateen-mesh/lateen/controlplane/internal/kube"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
@@ -39,7 +42,7 @@ type Config struct {
 	ConfigDir string
 	// WorkloadsDir is the folder of WorkloadEntries of what runs here, watched; "" for none.
 	WorkloadsDir string
-	// MeshFile is the mesh configuration, watched; it need not exist. "" for Istio's defaults.
+	// MeshFile is the mesh configuration, watched; it need not exist. "" for that of Kubernetes (ConfigMap istio-system/istio), else Istio's defaults.
 	MeshFile string
 	// CADir holds the certificate authority; made at the first start.
 	CADir string
@@ -48,6 +51,9 @@ type Config struct {
 	// are kept in WorkloadsDir; without one nothing registers.
 	WorkloadEntryGrace time.Duration
 
+	// Kubeconfig is the file that says how to reach an API server of Kubernetes, whose objects, Services and pods belong to the mesh; InCluster for the
+	// service account of the pod that this runs in. "" for none.
+	Kubeconfig string
 	// Consul are catalogues whose services are services of the mesh.
 	Consul []ConsulCatalog
 	// Nomad are clusters whose own services are services of the mesh.
@@ -83,6 +89,9 @@ type Config struct {
 // TokenIssuer is whose tokens prove that a caller is a service account.
 type TokenIssuer = ca.Issuer
 
+// InCluster is the Kubeconfig of a control plane that runs in a pod.
+const InCluster = kubeclient.InCluster
+
 // XDSLimits bound what proxies may take of the control plane.
 type XDSLimits = xdsserver.Limits
 
@@ -93,6 +102,7 @@ type ControlPlane struct {
 	ca       *ca.CA
 	store    *file.Store
 	registry *file.Store // nil without WorkloadsDir
+	cluster  *kube.Store // nil without Kubeconfig
 	others   []registry
 	members  *autoregistration.Registrar
 	issuers  *oidc.Resolver
@@ -139,7 +149,14 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.WorkloadsDir != "" {
 		c.registry = local.New(cfg.WorkloadsDir, log.Scope(cfg.Logger, "registry"))
 	}
-	if c.others, err = newRegistries(cfg, log.Scope(cfg.Logger, "registry"), reg); err != nil {
+	var cluster *kubeclient.Client
+	if cfg.Kubeconfig != "" {
+		if cluster, err = kubeclient.Connect(cfg.Kubeconfig); err != nil {
+			return nil, err
+		}
+		c.cluster = kube.New(kube.Options{Client: cluster, Mesh: cfg.MeshFile == "", Logger: log.Scope(cfg.Logger, "config")})
+	}
+	if c.others, err = newRegistries(cfg, cluster, log.Scope(cfg.Logger, "registry"), reg); err != nil {
 		return nil, err
 	}
 	c.members = autoregistration.New(autoregistration.Options{
@@ -176,10 +193,16 @@ func defaultInstance() string {
 	return "istiod"
 }
 
+// clusterSource is Kubernetes' name as a source of objects.
+const clusterSource = "kubernetes"
+
 func (c *ControlPlane) stores() []debug.Store {
 	out := []debug.Store{{Name: "config", Store: c.store}}
 	if c.registry != nil {
 		out = append(out, debug.Store{Name: local.Source, Store: c.registry})
+	}
+	if c.cluster != nil {
+		out = append(out, debug.Store{Name: clusterSource, Store: c.cluster})
 	}
 	return out
 }
@@ -216,12 +239,18 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	waiting := 2
 	g.Go("certificate authority", func(ctx context.Context) error { return c.ca.Run(ctx, &distributor{cp: c}) })
 	g.Go("config store", func(ctx context.Context) error {
-		return c.store.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: "config", batch: b}) })
+		return c.store.Run(ctx, func(b configstore.Batch) { c.pipeline.add(ctx, sourced{source: "config", batch: b}) })
 	})
 	if c.registry != nil {
 		waiting++
 		g.Go("registry", func(ctx context.Context) error {
-			return c.registry.Run(ctx, func(b file.Batch) { c.pipeline.add(ctx, sourced{source: local.Source, batch: b}) })
+			return c.registry.Run(ctx, func(b configstore.Batch) { c.pipeline.add(ctx, sourced{source: local.Source, batch: b}) })
+		})
+	}
+	if c.cluster != nil {
+		waiting++
+		g.Go("kubernetes", func(ctx context.Context) error {
+			return c.cluster.Run(ctx, func(b configstore.Batch) { c.pipeline.add(ctx, sourced{source: clusterSource, batch: b}) })
 		})
 	}
 	for _, r := range c.others {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
@@ -62,7 +62,7 @@ func TestIssuersAreAskedBeforeProxiesAreServed(t *testing.T) {
 		}
 	}
 
-	p.add(ctx, sourced{source: "config", batch: file.Batch{Changed: []*config.Object{o}}})
+	p.add(ctx, sourced{source: "config", batch: configstore.Batch{Changed: []*config.Object{o}}})
 	next("the first view", pushed, "")
 	if got := <-followed; len(got) != 1 || got[0] != issuer {
 		t.Errorf("followed: %v", got)
@@ -74,7 +74,7 @@ func TestIssuersAreAskedBeforeProxiesAreServed(t *testing.T) {
 	p.add(ctx, sourced{source: "oidc", issuers: map[string]oidc.Answer{issuer: {KeysURI: "https://keys.example.com/2"}}})
 	next("when keys have moved", pushed, "https://keys.example.com/2")
 	<-followed
-	p.add(ctx, sourced{source: "config", batch: file.Batch{Deleted: []config.Key{o.Key()}}})
+	p.add(ctx, sourced{source: "config", batch: configstore.Batch{Deleted: []config.Key{o.Key()}}})
 	next("when the policy is gone", pushed, "no policy")
 	if got := <-followed; len(got) != 0 {
 		t.Errorf("followed without a policy: %v", got)

@@ -11,7 +11,7 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config"
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
@@ -60,7 +60,7 @@ type pipeline struct {
 // sourced is a store's batch, a registry's delta, what is known of issuers or the authority's roots, and where it came from.
 type sourced struct {
 	source string
-	batch  file.Batch
+	batch  configstore.Batch
 	delta  watch.Delta
 	// issuers are all of which something is known; nil: it is not about them.
 	issuers map[string]oidc.Answer
@@ -191,6 +191,12 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 		}
 		for _, key := range s.delta.Removed {
 			events = append(events, snapshot.Unregister(s.source, key))
+		}
+		for _, w := range s.delta.Placed {
+			events = append(events, snapshot.Place(s.source, w))
+		}
+		for _, key := range s.delta.Gone {
+			events = append(events, snapshot.Displace(s.source, key))
 		}
 	}
 	made, gone := p.gateways.Translate()

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/config"
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
@@ -67,7 +67,7 @@ func newBenchOf(t *testing.T, builder *snapshot.Builder) *bench {
 // set makes the mesh consist of these objects and pushes the difference as one batch.
 func (b *bench) set(objects map[string]string) {
 	b.t.Helper()
-	var batch file.Batch
+	var batch configstore.Batch
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
 		if b.objects[key] == objects[key] {
 			continue

@@ -7,7 +7,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	kubeclient "github.com/lateen-mesh/lateen/controlplane/internal/kube"
+	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/consul"
+	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/kube"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/nomad"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 )
@@ -27,13 +30,16 @@ type registry interface {
 	Status() watch.Status
 }
 
-// newRegistries makes the registries of the configuration; it asks them nothing.
-func newRegistries(cfg Config, log *slog.Logger, reg prometheus.Registerer) ([]registry, error) {
-	if len(cfg.Consul)+len(cfg.Nomad) == 0 {
+// newRegistries makes the registries of the configuration; it asks them nothing. cluster is nil without Kubernetes.
+func newRegistries(cfg Config, cluster *kubeclient.Client, log *slog.Logger, reg prometheus.Registerer) ([]registry, error) {
+	if len(cfg.Consul)+len(cfg.Nomad) == 0 && cluster == nil {
 		return nil, nil
 	}
 	metrics := watch.NewMetrics(reg)
 	var out []registry
+	if cluster != nil {
+		out = append(out, kube.New(cluster, model.DefaultMesh().Domain, log, metrics))
+	}
 	for _, opts := range cfg.Consul {
 		r, err := consul.New(opts, log, metrics)
 		if err != nil {

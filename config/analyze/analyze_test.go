@@ -325,7 +325,7 @@ spec: {url: "https://example.com/a.wasm"}
 apiVersion: v1
 kind: Service
 metadata: {name: a}
-spec: {ports: [{port: 80, protocol: UDP}], sessionAffinity: ClientIP, publishNotReadyAddresses: true}
+spec: {ports: [{port: 80, protocol: UDP}], sessionAffinity: ClientIP}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -344,7 +344,6 @@ data:
 	want := []string{
 		"case.yaml:39: spec.ports[0].protocol: UDP has no effect yet; use TCP",
 		"case.yaml:39: spec.sessionAffinity: ClientIP has no effect yet; use None",
-		"case.yaml:39: spec.publishNotReadyAddresses: has no effect yet",
 		"case.yaml:45: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
 		"case.yaml:45: data.mesh.enablePrometheusMerge: has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",

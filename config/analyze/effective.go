@@ -18,7 +18,7 @@ var effective = map[*schema.Kind][]string{
 		"spec.ports.protocol=TCP",
 		// A node port is Kubernetes' business; it changes nothing here and is no mistake.
 		"spec.ports.nodePort",
-		"spec.selector", "spec.clusterIP", "spec.clusterIPs", "spec.externalName",
+		"spec.selector", "spec.clusterIP", "spec.clusterIPs", "spec.externalName", "spec.publishNotReadyAddresses",
 		// Of a network's gateways; else Kubernetes' business.
 		"spec.externalIPs",
 		"spec.type=ClusterIP,NodePort,LoadBalancer,ExternalName",

@@ -22,7 +22,7 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config"
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/pushstatus"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
@@ -35,7 +35,14 @@ import (
 // Store is a config store or registry, by name.
 type Store struct {
 	Name  string
-	Store *file.Store
+	Store ConfigStore
+}
+
+// ConfigStore is what a store holds.
+type ConfigStore interface {
+	Objects() []*config.Object
+	State() configstore.State
+	Mistakes() []configstore.Mistake
 }
 
 // Options are what the pages read. All but Registerer and Registries are required.

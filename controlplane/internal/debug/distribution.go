@@ -10,7 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
 
@@ -61,7 +61,7 @@ func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := distributionJSON{}
-	states := make([]file.State, len(s.opts.Stores))
+	states := make([]configstore.State, len(s.opts.Stores))
 	for i, store := range s.opts.Stores {
 		states[i] = store.Store.State()
 	}
@@ -93,7 +93,7 @@ func (s *Server) distribution(w http.ResponseWriter, r *http.Request) {
 }
 
 // lookFor says why stores do not have a resource at its version; "" when one has it.
-func lookFor(states []file.State, resource string) (string, error) {
+func lookFor(states []configstore.State, resource string) (string, error) {
 	name, version, ok := strings.Cut(resource, "@")
 	if !ok {
 		return "", fmt.Errorf("resource=%q has no @VERSION", resource)
@@ -109,7 +109,7 @@ func lookFor(states []file.State, resource string) (string, error) {
 }
 
 // lookForGone says why a resource is not gone; "" when no store has it.
-func lookForGone(states []file.State, name string) (string, error) {
+func lookForGone(states []configstore.State, name string) (string, error) {
 	held, err := heldVersion(states, name)
 	if err != nil || held == "" {
 		return "", err
@@ -118,7 +118,7 @@ func lookForGone(states []file.State, name string) (string, error) {
 }
 
 // heldVersion is the version in which stores have a resource, "" when none has it.
-func heldVersion(states []file.State, name string) (string, error) {
+func heldVersion(states []configstore.State, name string) (string, error) {
 	held := ""
 	if name == meshResource {
 		for _, st := range states {
@@ -194,7 +194,7 @@ func (s *Server) configDistribution(w http.ResponseWriter, r *http.Request) {
 	held, view := "", uint64(0)
 	for _, store := range s.opts.Stores {
 		state := store.Store.State()
-		version, err := heldVersion([]file.State{state}, resource)
+		version, err := heldVersion([]configstore.State{state}, resource)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return

@@ -5,6 +5,9 @@ package model
 type Registration struct {
 	// Service has Registry set, and neither Selector nor Inline.
 	Service *Service
+	// Placed says that an object defines the service, and that the registry only knows where it is: of Service, Host, Namespace, Name and Origin count.
+	// Where the object chooses workloads by itself, Instances do not count.
+	Placed bool
 	// Instances have Port and ServicePort set: one for each endpoint and service port that it serves.
 	Instances []Instance
 }

@@ -171,6 +171,8 @@ type Service struct {
 	ExportTo     ExportTo
 	Selector     map[string]string // workloads by label, same namespace; nil: none
 	Headless     bool
+	// PublishNotReady has endpoints that are not well get traffic all the same.
+	PublishNotReady bool
 	// Alias is the host that an ExternalName service stands for. Where that is a service too its
 	// rules, ports and endpoints count (Snapshot.Concrete); else the name is resolved by DNS.
 	Alias string
@@ -343,7 +345,7 @@ type EndpointSet struct {
 	Rev    uint64
 }
 
-// Workload is something that runs: a WorkloadEntry.
+// Workload is something that runs: a WorkloadEntry or a pod.
 type Workload struct {
 	Namespace      string
 	Name           string
@@ -351,6 +353,8 @@ type Workload struct {
 	Labels         map[string]string
 	ServiceAccount string
 	Ports          map[string]uint32
+	// ContainerPorts are the names that a pod's containers give their ports: what a Service means that names its target.
+	ContainerPorts map[string]uint32
 	Locality       Locality
 	Network        string
 	Weight         uint32
@@ -363,6 +367,14 @@ type Workload struct {
 
 // Key is the key of a workload in Snapshot.Workloads.
 func (w *Workload) Key() string { return w.Namespace + "/" + w.Name }
+
+// PortNames are the ports that a service can name as its target.
+func (w *Workload) PortNames() map[string]uint32 {
+	if len(w.ContainerPorts) > 0 {
+		return w.ContainerPorts
+	}
+	return w.Ports
+}
 
 // LabelsMatch reports whether labels contain every pair of selector.
 func LabelsMatch(selector, labels map[string]string) bool {

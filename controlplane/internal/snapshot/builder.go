@@ -144,6 +144,10 @@ func (b *Builder) Update(events ...Event) (*model.Snapshot, *model.Change) {
 			b.register(e, ch)
 			continue
 		}
+		if e.Workload != "" {
+			b.place(e, ch)
+			continue
+		}
 		b.apply(e, ch)
 	}
 	return b.flush(ch)

@@ -309,10 +309,10 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 		}
 		set.Instances = append(set.Instances, e)
 	}
-	add := func(of *model.Service, in model.Instance, ports map[string]uint32) {
+	add := func(of *model.Service, in model.Instance, ports, named map[string]uint32) {
 		for _, p := range of.Ports {
 			e := in
-			e.Ports, e.ServicePort, e.Port = nil, p.Number, targetPort(p, ports)
+			e.Ports, e.ServicePort, e.Port = nil, p.Number, targetPort(p, ports, named)
 			if e.Port == 0 {
 				continue // a named target port that the workload does not have
 			}
@@ -325,7 +325,7 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 	b.registered.instances(svc, put)
 	for _, of := range svc.Definitions() {
 		for _, in := range of.Inline {
-			add(of, in, in.Ports)
+			add(of, in, in.Ports, in.Ports)
 		}
 		for _, w := range b.labels.chosen(s, of) {
 			if w.Address == "" && w.Network == "" {
@@ -333,8 +333,8 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 			}
 			add(of, model.Instance{
 				Address: w.Address, Labels: w.Labels, ServiceAccount: w.ServiceAccount, Namespace: w.Namespace,
-				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Unhealthy: w.Unhealthy, Origin: w.Origin,
-			}, w.Ports)
+				Workload: w.Name, Locality: w.Locality, Network: w.Network, Weight: w.Weight, TLS: w.TLS, Unhealthy: w.Unhealthy && !of.PublishNotReady, Origin: w.Origin,
+			}, w.Ports, w.PortNames())
 		}
 	}
 	if len(accounts) > 0 {
@@ -344,14 +344,13 @@ func (b *Builder) endpoints(s *model.Snapshot, svc *model.Service) *model.Endpoi
 	return set
 }
 
-// targetPort is the port at the workload: the workload's own map by the service port's name
-// (or the name of its target) first.
-func targetPort(p model.Port, ports map[string]uint32) uint32 {
+// targetPort is the port at the workload: the workload's own map by the service port's name first, then what is named as its target.
+func targetPort(p model.Port, ports, named map[string]uint32) uint32 {
 	if n, ok := ports[p.Name]; ok && p.Name != "" {
 		return n
 	}
 	if p.Named != "" {
-		return ports[p.Named]
+		return named[p.Named]
 	}
 	return p.TargetPort()
 }

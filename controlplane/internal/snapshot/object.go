@@ -25,6 +25,11 @@ type Event struct {
 	Service string
 	// Registration is the new form; it must not be modified any more.
 	Registration *model.Registration
+
+	// Workload, when it is not "", makes this the event of a registry's workload with that key; Key and Object are not read.
+	Workload string
+	// Placed is the new form; it must not be modified any more.
+	Placed *model.Workload
 }
 
 // Set makes the event of a new or changed object.
@@ -45,6 +50,16 @@ func Register(source string, r *model.Registration) Event {
 // Unregister makes the event of a registry's service that is gone, by the key of the service.
 func Unregister(source, key string) Event {
 	return Event{Source: source, Service: key, Delete: true}
+}
+
+// Place makes the event of a registry's new or changed workload.
+func Place(source string, w *model.Workload) Event {
+	return Event{Source: source, Workload: w.Key(), Placed: w}
+}
+
+// Displace makes the event of a registry's workload that is gone, by the key of the workload.
+func Displace(source, key string) Event {
+	return Event{Source: source, Workload: key, Delete: true}
 }
 
 // Problem is something in an object that has no effect, by name.

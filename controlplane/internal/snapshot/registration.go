@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -32,11 +33,22 @@ func (b *Builder) register(e Event, ch *model.Change) {
 	}
 	ch.Objects = append(ch.Objects, registrationKey(e.Registration))
 	b.registered.set(e.Service, e.Source, e.Registration)
+	if e.Registration.Placed {
+		b.services.set(e.Service, owner, nil)
+		return
+	}
 	svc := *e.Registration.Service
 	svc.ExportTo = exportTo(nil, b.mesh.ServiceExportTo, svc.Namespace)
 	// The oldest definition of a host counts. What a registry has found yields to what somebody has written.
 	svc.Created = time.Unix(math.MaxInt32, 0)
 	b.services.set(e.Service, owner, &svc)
+}
+
+// place puts a registry's workload into the collection. One that an object defines as well is what the object says.
+func (b *Builder) place(e Event, ch *model.Change) {
+	ns, name, _ := strings.Cut(e.Workload, "/")
+	ch.Objects = append(ch.Objects, model.ObjectKey{Kind: "Workload", Namespace: ns, Name: name})
+	b.workloads.set(e.Workload, "registry|"+e.Source, e.Placed)
 }
 
 func registrationKey(r *model.Registration) model.ObjectKey {
@@ -65,11 +77,12 @@ func (r *registrations) settle(again map[string]bool) {
 
 // instances calls f with the registered endpoints of a service that comes from a registry, in the order of the sources.
 func (r *registrations) instances(svc *model.Service, f func(model.Instance)) {
-	if svc.Registry == "" {
-		return // defined by an object, which says itself where its endpoints are
-	}
 	sources := r.bySource[svc.Key()]
 	for _, source := range sortedKeys(sources) {
+		// One that an object defines says itself where its endpoints are, unless it leaves that to the registry.
+		if v := sources[source]; v.Placed != (svc.Registry == "") || v.Placed && len(svc.Selector) > 0 {
+			continue
+		}
 		for _, in := range sources[source].Instances {
 			f(in)
 		}

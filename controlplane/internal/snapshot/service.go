@@ -104,6 +104,7 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	if len(s.Spec.Selector) > 0 && out.Alias == "" {
 		out.Selector = cloneMap(s.Spec.Selector)
 	}
+	out.PublishNotReady = s.Spec.PublishNotReadyAddresses
 	return out
 }
 

@@ -151,7 +151,7 @@ func gatewayTargetPort(s *model.Snapshot, p *model.Proxy, port uint32) uint32 {
 				if n, ok := w.Ports[sp.Name]; ok {
 					return n
 				}
-				if n, ok := w.Ports[sp.Named]; ok && sp.Named != "" {
+				if n, ok := w.PortNames()[sp.Named]; ok && sp.Named != "" {
 					return n
 				}
 			}

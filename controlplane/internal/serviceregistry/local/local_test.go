@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
+	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,8 +27,8 @@ func TestOnlyWorkloads(t *testing.T) {
 	}
 	store := New(dir, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	batches, done := make(chan file.Batch, 10), make(chan error, 1)
-	go func() { done <- store.Run(ctx, func(b file.Batch) { batches <- b }) }()
+	batches, done := make(chan configstore.Batch, 10), make(chan error, 1)
+	go func() { done <- store.Run(ctx, func(b configstore.Batch) { batches <- b }) }()
 	select {
 	case b := <-batches:
 		if len(b.Changed) != 1 || b.Changed[0].Name != "web-1" {

@@ -53,4 +53,6 @@ type Service struct {
 type Delta struct {
 	Changed []*model.Registration // by key of the service
 	Removed []string              // keys of services, sorted
+	Placed  []*model.Workload     // by key, new and changed
+	Gone    []string              // keys of workloads, sorted
 }

@@ -57,6 +57,59 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Begin makes the series of a registry, so that they exist before the first event.
+func (m *Metrics) Begin(registry string) {
+	if m == nil {
+		return
+	}
+	m.connected.WithLabelValues(registry).Set(0)
+	m.lastError.WithLabelValues(registry).Set(0)
+	m.services.WithLabelValues(registry).Set(0)
+	m.endpoints.WithLabelValues(registry).Set(0)
+	m.errors.WithLabelValues(registry).Add(0)
+	m.queries.WithLabelValues(registry).Add(0)
+}
+
+// Contact counts an answer of a registry, which is followed whole or not.
+func (m *Metrics) Contact(registry string, connected bool) {
+	if m == nil {
+		return
+	}
+	m.queries.WithLabelValues(registry).Inc()
+	if connected {
+		m.connected.WithLabelValues(registry).Set(1)
+	} else {
+		m.Away(registry)
+	}
+}
+
+// Away says that a registry is not followed now.
+func (m *Metrics) Away(registry string) {
+	if m != nil {
+		m.connected.WithLabelValues(registry).Set(0)
+	}
+}
+
+// Failed counts a query that failed.
+func (m *Metrics) Failed(registry string, at time.Time) {
+	if m == nil {
+		return
+	}
+	m.errors.WithLabelValues(registry).Inc()
+	m.lastError.WithLabelValues(registry).Set(float64(at.UnixMilli()) / 1000)
+}
+
+// Delivered counts a delta, and what there is after it.
+func (m *Metrics) Delivered(registry string, d Delta, services, endpoints int) {
+	if m == nil {
+		return
+	}
+	m.events.WithLabelValues(registry, "update").Add(float64(len(d.Changed) + len(d.Placed)))
+	m.events.WithLabelValues(registry, "delete").Add(float64(len(d.Removed) + len(d.Gone)))
+	m.services.WithLabelValues(registry).Set(float64(services))
+	m.endpoints.WithLabelValues(registry).Set(float64(endpoints))
+}
+
 // board is the status that many goroutines write and pages read.
 type board struct {
 	metrics *Metrics
@@ -70,14 +123,7 @@ type board struct {
 
 func newBoard(registry, name string, m *Metrics, now func() time.Time) *board {
 	b := &board{metrics: m, now: now, s: Status{Registry: registry, Name: name, Failing: map[string]string{}, Problems: map[string][]string{}}}
-	if m != nil { // so that the series exist before the first event
-		m.connected.WithLabelValues(name).Set(0)
-		m.lastError.WithLabelValues(name).Set(0)
-		m.services.WithLabelValues(name).Set(0)
-		m.endpoints.WithLabelValues(name).Set(0)
-		m.errors.WithLabelValues(name).Add(0)
-		m.queries.WithLabelValues(name).Add(0)
-	}
+	m.Begin(name)
 	return b
 }
 
@@ -99,10 +145,7 @@ func (b *board) listed(l List) (back, warn bool) {
 	back, warn = !b.s.Connected, l.Warning != "" && l.Warning != b.s.Warning
 	b.s.Connected, b.s.LastContact, b.s.Warning = true, b.now(), l.Warning
 	b.unlistable, b.listError = l.Problems, ""
-	if b.metrics != nil {
-		b.metrics.connected.WithLabelValues(b.s.Name).Set(1)
-		b.metrics.queries.WithLabelValues(b.s.Name).Inc()
-	}
+	b.metrics.Contact(b.s.Name, true)
 	return back, warn
 }
 
@@ -113,9 +156,7 @@ func (b *board) unlisted(err error) (news bool) {
 	news = b.s.Connected || b.listError != err.Error()
 	b.s.Connected, b.listError = false, err.Error()
 	b.failed(err)
-	if b.metrics != nil {
-		b.metrics.connected.WithLabelValues(b.s.Name).Set(0)
-	}
+	b.metrics.Away(b.s.Name)
 	return news
 }
 
@@ -153,10 +194,7 @@ func (b *board) unread(name string, err error) (own bool) {
 // failed is called with the lock held.
 func (b *board) failed(err error) {
 	b.s.LastError, b.s.LastErrorAt = err.Error(), b.now()
-	if b.metrics != nil {
-		b.metrics.errors.WithLabelValues(b.s.Name).Inc()
-		b.metrics.lastError.WithLabelValues(b.s.Name).Set(float64(b.s.LastErrorAt.UnixMilli()) / 1000)
-	}
+	b.metrics.Failed(b.s.Name, b.s.LastErrorAt)
 }
 
 // forget drops what is known of a service that is no longer listed.
@@ -172,10 +210,5 @@ func (b *board) delivered(d Delta, services, endpoints int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.s.Services, b.s.Endpoints = services, endpoints
-	if b.metrics != nil {
-		b.metrics.events.WithLabelValues(b.s.Name, "update").Add(float64(len(d.Changed)))
-		b.metrics.events.WithLabelValues(b.s.Name, "delete").Add(float64(len(d.Removed)))
-		b.metrics.services.WithLabelValues(b.s.Name).Set(float64(services))
-		b.metrics.endpoints.WithLabelValues(b.s.Name).Set(float64(endpoints))
-	}
+	b.metrics.Delivered(b.s.Name, d, services, endpoints)
 }
