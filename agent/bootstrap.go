@@ -150,7 +150,7 @@ func (b *builder) ads() *clusterpb.Cluster {
 								Matcher: &matcherpb.StringMatcher{MatchPattern: &matcherpb.StringMatcher_Exact{Exact: b.cfg.ServerName}},
 							}},
 						},
-						ValidationContextSdsSecretConfig: agentSecret(rootSecret),
+						ValidationContextSdsSecretConfig: agentSecret(controlPlaneSecret),
 					},
 				},
 			},

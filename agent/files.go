@@ -48,7 +48,7 @@ func (id *Identity) write(dir string) error {
 		name    string
 		content []byte
 		mode    fs.FileMode
-	}{{keyName, id.Key, 0o600}, {chainName, id.Chain, 0o600}, {rootName, id.Roots, 0o644}} {
+	}{{keyName, id.Key, 0o600}, {chainName, id.Chain, 0o600}, {rootName, id.rootsFor(id.trustDomain), 0o644}} {
 		if err := runfile.WriteFile(filepath.Join(dir, f.name), f.content, f.mode); err != nil {
 			return err
 		}
@@ -90,7 +90,9 @@ func readIdentity(dir string, want spiffe.ID, now time.Time) (*Identity, error) 
 		return nil, fmt.Errorf("roots in %s: %w", dir, err)
 	}
 	roots = bytes.Join(splitPEM(roots), nil)
-	return &Identity{
+	id := &Identity{
 		Certificate: pair, Chain: chain, Key: key, Roots: roots, issued: roots, trustDomain: got.TrustDomain, NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter,
-	}, nil
+	}
+	id.peers = id.anchors(nil)
+	return id, nil
 }

@@ -18,12 +18,14 @@ import (
 type Identity struct {
 	// Certificate is ready for crypto/tls.
 	Certificate tls.Certificate
-	// Chain is the leaf and its intermediates, without the root; Key is PKCS #8; Roots is what peers must chain to. PEM.
+	// Chain is the leaf and its intermediates, without the root; Key is PKCS #8; Roots are those of the mesh's own authority, which the control plane
+	// must chain to. PEM.
 	Chain, Key, Roots []byte
 	// NotBefore and NotAfter bound the leaf's validity.
 	NotBefore, NotAfter time.Time
 
-	issued      []byte // the roots that came with the certificate; Roots may have changed since
+	issued      []byte   // the roots that came with the certificate; Roots may have changed since
+	peers       []anchor // what workloads are checked by
 	trustDomain string
 }
 
@@ -99,5 +101,6 @@ func newIdentity(want spiffe.ID, key []byte, answer []string) (*Identity, error)
 		return nil, fmt.Errorf("the certificate authority's answer: %w", err)
 	}
 	id.Certificate, id.NotBefore, id.NotAfter, id.trustDomain = pair, pair.Leaf.NotBefore, pair.Leaf.NotAfter, got.TrustDomain
+	id.peers = id.anchors(nil)
 	return id, nil
 }

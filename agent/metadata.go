@@ -19,6 +19,7 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 		"INTERCEPTION_MODE": "NONE",
 		"PLATFORM_METADATA": map[string]any{},
 		"WORKLOAD_NAME":     cfg.Name,
+		trustByDomain:       "true",
 	}
 	if cfg.Type == Sidecar {
 		// A workload calls a handful of a mesh's services, so its proxy is told of a host when a request names it. "false" in

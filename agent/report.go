@@ -197,7 +197,7 @@ func streamEnd(err error, ended chan error) error {
 func (r *reporter) take(resp *discoverypb.DiscoveryResponse) *discoverypb.DiscoveryRequest {
 	answer := &discoverypb.DiscoveryRequest{TypeUrl: resp.GetTypeUrl(), VersionInfo: resp.GetVersionInfo(), ResponseNonce: resp.GetNonce()}
 	var probe *health.Probe
-	var roots [][]byte
+	var roots []anchor
 	for _, res := range resp.GetResources() {
 		p, err := health.FromProxyConfig(res.GetValue())
 		if err == nil {

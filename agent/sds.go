@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"strconv"
 	"sync"
 
@@ -23,18 +24,20 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// The two secrets that Istio's proxies ask their agent for.
+// The secrets of an agent: the two that Istio's proxies ask for, and the roots by which our proxy checks the control plane, which are fewer than ROOTCA's where the
+// mesh trusts those of others.
 const (
-	workloadSecret = "default"
-	rootSecret     = "ROOTCA"
-	secretType     = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	workloadSecret     = "default"
+	rootSecret         = "ROOTCA"
+	controlPlaneSecret = "CONTROLPLANECA"
+	secretType         = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // secrets holds the current identity and wakes who waits for the next.
 type secrets struct {
 	mu      sync.Mutex
 	value   *Identity
-	bundle  [][]byte // roots that the control plane has told, each one PEM; nil: none
+	bundle  []anchor // roots that the control plane has told; nil: none
 	version uint64
 	changed chan struct{} // closed at the next set
 }
@@ -45,20 +48,18 @@ func newSecrets() *secrets { return &secrets{changed: make(chan struct{})} }
 func (s *secrets) set(id *Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	with := *id
-	with.Roots = joinRoots(id.issued, s.bundle)
-	s.replace(&with)
+	s.replace(id.beside(s.bundle))
 }
 
-// trust takes the roots that the control plane tells, each one PEM.
-func (s *secrets) trust(bundle [][]byte) {
+// trust takes the roots that the control plane tells.
+func (s *secrets) trust(bundle []anchor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bundle = bundle
 	if s.value == nil || len(bundle) == 0 {
 		return
 	}
-	if id := s.value.trusting(bundle); !bytes.Equal(id.Roots, s.value.Roots) {
+	if id := s.value.trusting(bundle); !bytes.Equal(id.Roots, s.value.Roots) || !reflect.DeepEqual(id.peers, s.value.peers) {
 		s.replace(id)
 	}
 }
@@ -83,7 +84,7 @@ func (s *secrets) current() *Identity {
 	return id
 }
 
-// secret returns one of the two secrets as a resource; nil for a name that the agent does not have.
+// secret returns one of the secrets as a resource; nil for a name that the agent does not have.
 func secret(id *Identity, name string) (*anypb.Any, error) {
 	out := &tlspb.Secret{Name: name}
 	switch name {
@@ -92,6 +93,12 @@ func secret(id *Identity, name string) (*anypb.Any, error) {
 			CertificateChain: inline(id.Chain), PrivateKey: inline(id.Key),
 		}}
 	case rootSecret:
+		v, err := id.validation()
+		if err != nil {
+			return nil, err
+		}
+		out.Type = &tlspb.Secret_ValidationContext{ValidationContext: v}
+	case controlPlaneSecret:
 		out.Type = &tlspb.Secret_ValidationContext{ValidationContext: &tlspb.CertificateValidationContext{TrustedCa: inline(id.Roots)}}
 	default:
 		return nil, nil

@@ -96,6 +96,12 @@ func askSettings(ctx context.Context, cfg Config, s *secrets) (settings, error) 
 		if out, err = readSettings(list[0].GetValue()); err != nil {
 			return settings{}, err
 		}
+		// Known before the proxy begins, so that its first connections are judged by them.
+		bundle, err := trustBundle(list[0].GetValue())
+		if err != nil {
+			return settings{}, err
+		}
+		s.trust(bundle)
 	}
 	if out.patch, err = askPatch(ads); err != nil {
 		cfg.Logger.Info("the control plane does not say what is to be merged into the proxy's bootstrap", "error", err)

@@ -3,10 +3,12 @@ package agent
 import (
 	"bytes"
 	"crypto/tls"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	tlspb "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -33,13 +35,15 @@ func issued(t *testing.T, ca *certtest.Authority, roots ...*certtest.Authority) 
 	return id
 }
 
-func bundle(roots ...*certtest.Authority) [][]byte {
-	var out [][]byte
+func bundle(roots ...*certtest.Authority) []anchor {
+	var out []anchor
 	for _, r := range roots {
-		out = append(out, r.PEM)
+		out = append(out, anchor{pem: r.PEM})
 	}
 	return out
 }
+
+func joined(roots ...*certtest.Authority) []byte { return bytes.Join(pems(bundle(roots...)), nil) }
 
 // What is trusted, step by step through a rotation.
 func TestRootsFollowTheControlPlane(t *testing.T) {
@@ -47,7 +51,7 @@ func TestRootsFollowTheControlPlane(t *testing.T) {
 	s := newSecrets()
 	want := func(when string, roots ...*certtest.Authority) {
 		t.Helper()
-		if got := s.current().Roots; !bytes.Equal(got, bytes.Join(bundle(roots...), nil)) {
+		if got := s.current().Roots; !bytes.Equal(got, joined(roots...)) {
 			t.Errorf("%s: %d bytes of roots, want %d roots", when, len(got), len(roots))
 		}
 	}
@@ -130,8 +134,72 @@ func TestTrustBundleIsTakenFromTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := decode(t, secret)["ROOTCA"].GetValidationContext().GetTrustedCa().GetInlineBytes()
-	if want := bytes.Join(bundle(fresh, old), nil); !bytes.Equal(got, want) {
+	if want := joined(fresh, old); !bytes.Equal(got, want) {
 		t.Errorf("the proxy is given\n%s", got)
+	}
+}
+
+// Roots of others: by which workloads are checked, of which trust domains, and that the control plane is not.
+func TestRootsByTrustDomain(t *testing.T) {
+	own, any, other := certtest.New(t), certtest.New(t), certtest.New(t)
+	lines := func(domains string, a *certtest.Authority) string {
+		return domainsLine + domains + "\n" + peersLine + "\n" + string(a.PEM)
+	}
+	for _, tt := range []struct {
+		name string
+		told []string
+		// what ROOTCA has: by trust domain, or under "" for all
+		want map[string][]byte
+	}{
+		{"a root for all", []string{string(own.PEM), peersLine + "\n" + string(any.PEM)}, map[string][]byte{"": joined(own, any)}},
+		{"one for a domain", []string{domainsLine + "cluster.local,old.example\n" + string(own.PEM), lines("other.example", other)},
+			map[string][]byte{"cluster.local": joined(own), "old.example": joined(own), "other.example": joined(other)}},
+		{"several for a domain, and several domains", []string{domainsLine + "cluster.local\n" + string(own.PEM), lines("a.example,b.example", other), lines("cluster.local,a.example,b.example", any)},
+			map[string][]byte{"cluster.local": joined(own, any), "a.example": joined(other, any), "b.example": joined(other, any)}},
+		{"our own is not told", []string{lines("other.example", other)}, map[string][]byte{"cluster.local": joined(own), "other.example": joined(other)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			raw, err := proto.Marshal(&meshpb.ProxyConfig{CaCertificatesPem: tt.told})
+			if err != nil {
+				t.Fatal(err)
+			}
+			told, err := trustBundle(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newSecrets()
+			s.set(issued(t, own, own))
+			s.trust(told)
+			for _, when := range []string{"told", "renewed"} {
+				got := map[string][]byte{}
+				made, err := secret(s.current(), rootSecret)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v := decode(t, made)[rootSecret].GetValidationContext()
+				if c := v.GetCustomValidatorConfig(); c != nil {
+					var spiffe tlspb.SPIFFECertValidatorConfig
+					if err := c.GetTypedConfig().UnmarshalTo(&spiffe); err != nil {
+						t.Fatal(err)
+					}
+					for _, d := range spiffe.GetTrustDomains() {
+						got[d.GetName()] = d.GetTrustBundle().GetInlineBytes()
+					}
+				} else {
+					got[""] = v.GetTrustedCa().GetInlineBytes()
+				}
+				if !maps.EqualFunc(got, tt.want, bytes.Equal) {
+					t.Errorf("%s: ROOTCA has %q", when, got)
+				}
+				if made, err = secret(s.current(), controlPlaneSecret); err != nil {
+					t.Fatal(err)
+				}
+				if got := decode(t, made)[controlPlaneSecret].GetValidationContext().GetTrustedCa().GetInlineBytes(); !bytes.Equal(got, own.PEM) {
+					t.Errorf("%s: the control plane is checked by %q", when, got)
+				}
+				s.set(issued(t, own, own))
+			}
+		})
 	}
 }
 
@@ -172,7 +240,7 @@ func FuzzTrustBundle(f *testing.F) {
 		if len(roots) > maxRoots {
 			t.Errorf("%d roots", len(roots))
 		}
-		if err := checkRoots(roots); err != nil {
+		if err := checkRoots(pems(roots)); err != nil {
 			t.Error(err)
 		}
 	})

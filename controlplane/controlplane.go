@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/local"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/spiffebundle"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 	"github.com/lateen-mesh/lateen/pkg/log"
@@ -84,6 +86,8 @@ type Config struct {
 	Instance string
 	// Logger is required by nobody; default: none.
 	Logger *slog.Logger
+
+	bundleClient *http.Client // asks SPIFFE bundle endpoints; replaced by tests
 }
 
 // TokenIssuer is whose tokens prove that a caller is a service account.
@@ -106,6 +110,7 @@ type ControlPlane struct {
 	others   []registry
 	members  *autoregistration.Registrar
 	issuers  *oidc.Resolver
+	bundles  *spiffebundle.Resolver
 	pipeline *pipeline
 	xds      *xdsserver.Server
 	debug    *debug.Server
@@ -169,7 +174,8 @@ func New(cfg Config) (*ControlPlane, error) {
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
 	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
-	c.pipeline.trustDomain = c.ca.TrustDomain()
+	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
+	c.pipeline.trustDomain, c.pipeline.followBundles = c.ca.TrustDomain(), c.bundles.Follow
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Limits: cfg.XDSLimits, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
@@ -261,6 +267,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	}
 	g.Go("issuers of tokens", func(ctx context.Context) error {
 		return c.issuers.Run(ctx, func(known map[string]oidc.Answer) { c.pipeline.add(ctx, sourced{source: "oidc", issuers: known}) })
+	})
+	g.Go("bundles of roots", func(ctx context.Context) error {
+		return c.bundles.Run(ctx, func(known map[string]spiffebundle.Answer) {
+			c.pipeline.add(ctx, sourced{source: "bundles", bundles: known})
+		})
 	})
 	g.Go("push", func(ctx context.Context) error {
 		return c.pipeline.run(ctx, waiting, c.loaded, func(v served) {

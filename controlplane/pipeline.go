@@ -2,7 +2,10 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/spiffebundle"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
@@ -45,8 +49,10 @@ type pipeline struct {
 	view     atomic.Pointer[xdscache.View]
 	incoming chan sourced
 	// follow is told which issuers have to say where their keys are. It does not wait.
-	follow  func(issuers []string)
-	metrics pipelineMetrics
+	follow func(issuers []string)
+	// followBundles is told which SPIFFE bundle endpoints are to be asked. It does not wait.
+	followBundles func(urls []string)
+	metrics       pipelineMetrics
 	// trustDomain is that of the identities that are issued.
 	trustDomain string
 
@@ -55,6 +61,7 @@ type pipeline struct {
 	found        []snapshot.Problem
 	mesh         config.File // as it was given, valid
 	meshProblems []snapshot.Problem
+	bundles      map[string]spiffebundle.Answer
 }
 
 // sourced is a store's batch, a registry's delta, what is known of issuers or the authority's roots, and where it came from.
@@ -64,12 +71,14 @@ type sourced struct {
 	delta  watch.Delta
 	// issuers are all of which something is known; nil: it is not about them.
 	issuers map[string]oidc.Answer
+	// bundles are what SPIFFE bundle endpoints have answered, by URL; nil: it is not about them.
+	bundles map[string]spiffebundle.Answer
 	// roots are the certificate authority's, each one PEM; nil: it is not about them.
 	roots []string
 }
 
 func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, follow func([]string)) *pipeline {
-	p := &pipeline{log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
+	p := &pipeline{followBundles: func([]string) {}, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
@@ -101,7 +110,7 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 				first = time.Now()
 			}
 			pending = append(pending, s)
-			if s.issuers == nil {
+			if s.issuers == nil && s.bundles == nil {
 				heard[s.source] = true
 			}
 			timer.Reset(max(0, min(debounceQuiet, debounceMax-time.Since(first))))
@@ -122,6 +131,7 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 		pending = nil
 		issuers, known := p.builder.Issuers()
 		p.follow(issuers)
+		p.followBundles(p.builder.BundleURLs())
 		switch {
 		case loaded == nil:
 		case known:
@@ -149,7 +159,7 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			} else {
 				if late := holdTrustDomain(mesh, p.trustDomain); late != "" {
 					p.log.Warn(late)
-					problems = append(problems, snapshot.Problem{Origin: model.Origin{Kind: "MeshConfig", Name: "mesh", File: s.batch.Mesh.Name, Field: "trustDomain"}, Text: late})
+					problems = append(problems, meshProblem(s.batch.Mesh.Name, "trustDomain", late))
 				}
 				p.setMesh(*s.batch.Mesh, problems)
 				var change *model.Change
@@ -165,6 +175,12 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			}
 			var change *model.Change
 			snap, change = p.builder.SetIssuers(known)
+			total.Merge(change)
+		}
+		if s.bundles != nil {
+			p.flush(&events, total)
+			var change *model.Change
+			snap, change = p.builder.SetBundles(p.setBundles(s.bundles))
 			total.Merge(change)
 		}
 		if s.roots != nil {
@@ -229,6 +245,11 @@ func (p *pipeline) flush(events *[]snapshot.Event, total *model.Change) *model.S
 	return snap
 }
 
+// meshProblem is something about a field of the mesh's settings.
+func meshProblem(file, field, text string) snapshot.Problem {
+	return snapshot.Problem{Origin: model.Origin{Kind: "MeshConfig", Name: "mesh", File: file, Field: field}, Text: text}
+}
+
 // took notes the batches that the view has now.
 func (p *pipeline) took(pending []sourced) {
 	p.mu.Lock()
@@ -261,6 +282,20 @@ func (p *pipeline) setMesh(given config.File, problems []snapshot.Problem) {
 	p.mesh, p.meshProblems = given, problems
 }
 
+// setBundles notes what endpoints of bundles have answered, and returns the roots of each that has some.
+func (p *pipeline) setBundles(all map[string]spiffebundle.Answer) map[string][]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bundles = all
+	out := map[string][]string{}
+	for url, a := range all {
+		if len(a.Value) > 0 {
+			out[url] = a.Value
+		}
+	}
+	return out
+}
+
 // meshConfig returns the mesh configuration in force as it was given; nil for none.
 func (p *pipeline) meshConfig() *meshconfig.MeshConfig {
 	p.mu.Lock()
@@ -279,5 +314,11 @@ func (p *pipeline) meshConfig() *meshconfig.MeshConfig {
 func (p *pipeline) problems() []snapshot.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append(p.meshProblems[:len(p.meshProblems):len(p.meshProblems)], p.found...)
+	out := slices.Clone(p.meshProblems)
+	for _, url := range slices.Sorted(maps.Keys(p.bundles)) {
+		if a := p.bundles[url]; a.Problem != "" {
+			out = append(out, meshProblem(p.mesh.Name, "caCertificates.spiffeBundleUrl", fmt.Sprintf("%d roots are known; the last question had no answer: %s", len(a.Value), a.Problem)))
+		}
+	}
+	return append(out, p.found...)
 }

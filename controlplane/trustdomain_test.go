@@ -3,13 +3,26 @@ package controlplane
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/structpb"
+	meshpb "istio.io/api/mesh/v1alpha1"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
+	"github.com/lateen-mesh/lateen/pkg/certtest"
 )
 
 // identityOf is who the control plane says that shop/web is.
@@ -108,4 +121,81 @@ func TestTrustDomainOfAFile(t *testing.T) {
 	if own, _, err := trustDomain(filepath.Join(t.TempDir(), "none")); own != "" || err != nil {
 		t.Errorf("no file: %q, %v", own, err)
 	}
+}
+
+// Roots of others reach agents: those of the mesh's settings, with the trust domains that they are for, and those that a bundle's endpoint tells, when it tells them.
+// An agent that knows no trust domains, as Istio's, has them all. Nothing needs a new start.
+func TestRootsOfOthers(t *testing.T) {
+	partner, remote := certtest.New(t), certtest.New(t)
+	block, _ := pem.Decode(remote.PEM)
+	endpoint := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"keys": [{"use": "x509-svid", "x5c": [%q]}]}`, base64.StdEncoding.EncodeToString(block.Bytes))
+	}))
+	defer endpoint.Close()
+	away := httptest.NewTLSServer(http.NotFoundHandler())
+	away.Close()
+	r := start(t, func(c *Config) { c.bundleClient = endpoint.Client() })
+	own, err := os.ReadFile(filepath.Join(r.dir, "ca", "root-cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	agent := func(knows string) (told func() []string) {
+		ads, err := discoverypb.NewAggregatedDiscoveryServiceClient(connect(t, r.addrs.GRPC, insecure.NewCredentials())).StreamAggregatedResources(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := webNode(t)
+		n.Metadata.Fields["LATEEN_TRUST_BY_DOMAIN"] = structpb.NewStringValue(knows)
+		req := &discoverypb.DiscoveryRequest{Node: n, TypeUrl: xdsserver.TypeProxyConfig}
+		return func() []string {
+			t.Helper()
+			if err := ads.Send(req); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := ads.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			req = &discoverypb.DiscoveryRequest{TypeUrl: resp.GetTypeUrl(), VersionInfo: resp.GetVersionInfo(), ResponseNonce: resp.GetNonce()}
+			var pc meshpb.ProxyConfig
+			if err := resp.GetResources()[0].UnmarshalTo(&pc); err != nil {
+				t.Fatal(err)
+			}
+			return pc.GetCaCertificatesPem()
+		}
+	}
+	ours, istios := agent("true"), agent("false")
+	want := func(when string, told func() []string, roots ...string) {
+		t.Helper()
+		var got []string
+		for !slices.Equal(got, roots) && ctx.Err() == nil {
+			got = told()
+		}
+		if ctx.Err() != nil {
+			t.Errorf("%s: told %q, want %q", when, got, roots)
+		}
+	}
+	want("at first", ours, string(own))
+	want("at first", istios, string(own))
+
+	indented := strings.ReplaceAll(string(partner.PEM), "\n", "\n    ")
+	r.write("mesh.yaml", "caCertificates:\n- spiffeBundleUrl: "+strings.TrimPrefix(endpoint.URL, "https://")+"\n- spiffeBundleUrl: "+away.URL+"\n  trustDomains: [away.example]\n"+
+		"- trustDomains: [partner.example]\n  pem: |\n    "+indented+"\n")
+	want("a domain has a root of its own", ours,
+		"lateen.io/trust-domains: cluster.local\n"+string(own), "lateen.io/trust-domains: away.example,cluster.local,partner.example\nlateen.io/peers-only\n"+string(remote.PEM),
+		"lateen.io/trust-domains: partner.example\nlateen.io/peers-only\n"+string(partner.PEM))
+	want("all roots", istios, string(own), string(remote.PEM), string(partner.PEM))
+	if err := waitFor(ctx, func() bool {
+		_, page := r.page("/debug/errors")
+		return strings.Contains(page, "0 roots are known; the last question had no answer: ")
+	}); err != nil {
+		t.Error("nobody says that an endpoint is away")
+	}
+
+	r.write("mesh.yaml", "caCertificates: [{pem: \""+strings.ReplaceAll(string(partner.PEM), "\n", `\n`)+"\"}]\n")
+	want("one for all", ours, string(own), "lateen.io/peers-only\n"+string(partner.PEM))
+	r.write("mesh.yaml", "{}\n")
+	want("none", ours, string(own))
 }

@@ -164,7 +164,8 @@ func policyFields(places ...string) []string {
 
 // effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
 var effectiveMesh = []string{
-	"trustDomain", "trustDomainAliases", "rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
+	"trustDomain", "trustDomainAliases", "caCertificates.pem", "caCertificates.spiffeBundleUrl", "caCertificates.trustDomains", "defaultConfig.caCertificatesPem",
+	"rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",

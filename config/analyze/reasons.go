@@ -82,7 +82,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.meshId":                          "has no effect: write proxyMetadata: {ISTIO_META_MESH_ID: ...}",
 	"defaultConfig.readinessProbe":                  "has no effect in the mesh's settings: the probe of a workload stands in its WorkloadGroup (spec.probe)",
 	"defaultConfig.holdApplicationUntilProxyStarts": "has no effect: lateen run always waits for the proxy; with containers it belongs to Kubernetes' stage",
-	"defaultConfig.caCertificatesPem":               "has no effect yet: further trust anchors belong to the identity's stage",
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
 	"defaultConfig.fileFlushInterval":               "has no effect: lines of access logs wait a second at most, or 64 KiB",
@@ -95,7 +94,7 @@ var meshReasons = map[string]string{
 	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
 
 	"configSources":                  "has no effect: the control plane reads the folder of --config-dir, and registries by flags of their own",
-	"caCertificates":                 "has no effect yet: further trust anchors belong to the identity's stage",
+	"caCertificates.certSigners":     "has no effect: they are signers of Kubernetes' API, and the mesh's own authority signs here; the root is trusted whoever asked for the certificate",
 	"certificates":                   "has no effect: Istio has removed it; certificates of gateways stand in Secrets",
 	"ca":                             "has no effect: the control plane is the certificate authority; put an intermediate certificate of your own in its CA folder",
 	"serviceSettings":                "has no effect: there is one cluster, and all services are local to it; belongs to multi-cluster",

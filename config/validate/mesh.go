@@ -26,6 +26,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(root.Child("trustDomainAliases").Index(i), "%v", err)
 		}
 	}
+	c.trustAnchors(root, mc)
 	c.duration(root.Child("connectTimeout"), mc.ConnectTimeout, atLeastMillisecond)
 	c.duration(root.Child("tcpKeepalive", "time"), mc.GetTcpKeepalive().GetTime(), positive)
 	c.duration(root.Child("tcpKeepalive", "interval"), mc.GetTcpKeepalive().GetInterval(), positive)

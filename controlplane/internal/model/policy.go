@@ -97,7 +97,28 @@ type Mesh struct {
 	// Runtime and StatsdAddress are defaultConfig.runtimeValues and statsdUdpAddress, of the bootstraps that agents make.
 	Runtime       map[string]string
 	StatsdAddress netip.AddrPort
-	Rev           uint64
+	// Anchors are caCertificates: roots that are trusted beside those of the mesh's own authority.
+	Anchors []TrustAnchor
+	Rev     uint64
+}
+
+// TrustAnchor is a root of others, or where to ask for some.
+type TrustAnchor struct {
+	PEM string // of one certificate; "" where URL says it
+	URL string // of a SPIFFE bundle endpoint
+	// Domains are the trust domains whose certificates it may sign; nil: all that the mesh knows of.
+	Domains []string
+}
+
+// BundleURLs are the SPIFFE bundle endpoints of the mesh's anchors.
+func (m *Mesh) BundleURLs() []string {
+	var out []string
+	for _, a := range m.Anchors {
+		if a.URL != "" {
+			out = append(out, a.URL)
+		}
+	}
+	return out
 }
 
 // undeclaredDetection is how long a client may take to say its first bytes where nothing is said

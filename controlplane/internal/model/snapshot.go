@@ -65,7 +65,9 @@ type Snapshot struct {
 // TrustBundle are the roots that the mesh's certificates are checked with, each one PEM.
 type TrustBundle struct {
 	Roots []string
-	Rev   uint64
+	// Bundles are what SPIFFE bundle endpoints have answered, by URL, each root one PEM.
+	Bundles map[string][]string
+	Rev     uint64
 }
 
 // ObjectKey identifies an input object.

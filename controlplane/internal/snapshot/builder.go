@@ -182,7 +182,32 @@ func (b *Builder) SetTrust(roots []string) (*model.Snapshot, *model.Change) {
 		ch.To = ch.From
 		return b.snap, ch
 	}
-	b.trust = &model.TrustBundle{Roots: roots, Rev: b.next()}
+	t := model.TrustBundle{Rev: b.next()}
+	if b.trust != nil {
+		t.Bundles = b.trust.Bundles
+	}
+	t.Roots = roots
+	b.trust = &t
+	ch.Trust = true
+	return b.flush(ch)
+}
+
+// BundleURLs are the SPIFFE bundle endpoints that the mesh's settings name.
+func (b *Builder) BundleURLs() []string { return b.mesh.BundleURLs() }
+
+// SetBundles replaces what is known of SPIFFE bundle endpoints (BundleURLs), by URL, each root one PEM.
+func (b *Builder) SetBundles(bundles map[string][]string) (*model.Snapshot, *model.Change) {
+	ch := &model.Change{From: b.snap.Version}
+	t := model.TrustBundle{}
+	if b.trust != nil {
+		t = *b.trust
+	}
+	if maps.EqualFunc(t.Bundles, bundles, slices.Equal) {
+		ch.To = ch.From
+		return b.snap, ch
+	}
+	t.Bundles, t.Rev = bundles, b.next()
+	b.trust = &t
 	ch.Trust = true
 	return b.flush(ch)
 }

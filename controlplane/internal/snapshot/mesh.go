@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/analyze"
+	"github.com/lateen-mesh/lateen/config/validate"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -82,6 +84,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	m.Settings = model.ProxySettings{Headers: in.DefaultConfig.GetProxyHeaders(), Connections: in.DefaultConfig.GetConnectionSettings()}
 	m.Runtime = cloneMap(in.DefaultConfig.GetRuntimeValues())
 	m.StatsdAddress, _ = netip.ParseAddrPort(in.DefaultConfig.GetStatsdUdpAddress()) // validation knows that it is one
+	m.Anchors = anchors(in)
 	m.Keepalive = keepalive(in.TcpKeepalive)
 	if in.ProtocolDetectionTimeout != nil {
 		m.DetectTimeout = ptr(duration(in.ProtocolDetectionTimeout))
@@ -118,6 +121,39 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		p.add(found.Field, "%s", found.Text)
 	}
 	return m, p.list, nil
+}
+
+// anchors are the roots of caCertificates and of defaultConfig.caCertificatesPem, each by itself. Validation knows that they are some.
+func anchors(in *meshconfig.MeshConfig) []model.TrustAnchor {
+	var out []model.TrustAnchor
+	add := func(text string, domains []string) {
+		for _, root := range pems(text) {
+			out = append(out, model.TrustAnchor{PEM: root, Domains: domains})
+		}
+	}
+	for _, c := range in.CaCertificates {
+		domains := slices.Clone(c.TrustDomains)
+		if url := c.GetSpiffeBundleUrl(); url != "" {
+			out = append(out, model.TrustAnchor{URL: validate.BundleURL(url), Domains: domains})
+		}
+		add(c.GetPem(), domains)
+	}
+	for _, text := range in.DefaultConfig.GetCaCertificatesPem() {
+		add(text, nil)
+	}
+	return out
+}
+
+// pems are the certificates of a PEM text, each in PEM.
+func pems(text string) []string {
+	var out []string
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return out
+		}
+		out = append(out, string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})))
+	}
 }
 
 // aliasesOf are the trust domains beside the mesh's own, each once.

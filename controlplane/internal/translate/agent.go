@@ -22,11 +22,8 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 	group, labels := groupOf(s, p)
 	settings, revs := s.AgentSettings(p.Namespace, labels, group)
 	k := (&keyHash{}).num(revs...)
-	var roots []string
-	if s.Trust != nil {
-		roots = s.Trust.Roots
-		k.num(s.Trust.Rev)
-	}
+	roots := trustAnchors(s, p)
+	k.str(roots...)
 	var probe *model.ReadinessProbe
 	if group != nil && p.Group != "" {
 		probe = group.Probe

@@ -265,8 +265,9 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// reference is what stands in objects for what is made here: $(webapp.crt), $(clients.crl.file), $(alice.spki).
-var reference = regexp.MustCompile(`\$\(([\w-]+)\.(crt|key|ca|crl|spki|hash|jwks|token)(\.file)?\)`)
+// reference is what stands in objects for what is made here: $(webapp.crt), $(clients.crl.file), $(alice.spki); and in the mesh's settings "$(clients.pem)", an authority's
+// certificate for a text in double quotes.
+var reference = regexp.MustCompile(`\$\(([\w-]+)\.(crt|key|ca|crl|spki|hash|jwks|token|pem)(\.file)?\)`)
 
 // fill puts certificates into an object's text.
 func (c *certificates) fill(doc []byte) ([]byte, error) {
@@ -289,6 +290,9 @@ func (c *certificates) part(name, part string, file bool) (string, error) {
 		return c.signers.jwks(name)
 	case "token":
 		return c.signers.token(name)
+	case "pem":
+		raw, err := c.raw(name, "ca")
+		return strings.ReplaceAll(string(raw), "\n", `\n`), err
 	}
 	raw, err := c.raw(name, part)
 	if err != nil {

@@ -282,6 +282,9 @@ func Read(path string) (*Table, error) {
 			if t.certs, err = newCertificates(t.Name, t.Certificates, t.Tokens); err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
+			if t.Mesh, err = t.certs.fill(t.Mesh); err != nil {
+				return nil, fmt.Errorf("%s: mesh: %w", path, err)
+			}
 		}
 	}
 	t.Text = bytes.Join(objects, []byte("\n---\n"))
