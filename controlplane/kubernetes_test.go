@@ -3,6 +3,9 @@ package controlplane
 import (
 	"context"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,4 +105,54 @@ func TestKubernetes(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
+}
+
+// TestKubernetesServer reads a real API server, with the definitions that Istio publishes.
+func TestKubernetesServer(t *testing.T) {
+	s := kubetest.Start(t)
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "kubernetes", "customresourcedefinitions.gen.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Put("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")
+	s.Put("apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: main}]}")
+	s.Put(realPod("web-a", "10.244.0.1", "True"))
+	s.Put(realPod("web-b", "10.244.0.2", "False"))
+	r := &running{t: t, dir: t.TempDir()}
+	r.run(func(c *Config) { c.Kubeconfig, c.MeshFile = s.Kubeconfig(), "" })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	client, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: webNode(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	until := func(cluster string, want ...string) {
+		t.Helper()
+		var got []string
+		if err := client.Until(ctx, func(s xdstest.State) bool {
+			got = addressesOf(t, s, cluster)
+			return s[xdstest.EDS][cluster] != nil && slices.Equal(got, want)
+		}); err != nil {
+			t.Fatalf("%s: endpoints %v, want %v: %v", cluster, got, want, err)
+		}
+	}
+	until("outbound|80||web.shop.svc.cluster.local", "10.244.0.1")
+	s.Put(realPod("web-b", "10.244.0.2", "True"))
+	until("outbound|80||web.shop.svc.cluster.local", "10.244.0.1", "10.244.0.2")
+	// The kinds come while the control plane runs, and objects with them.
+	s.Put(string(definitions))
+	s.Put("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\nspec: {host: web, subsets: [{name: all, labels: {app: web}}]}")
+	until("outbound|80|all|web.shop.svc.cluster.local", "10.244.0.1", "10.244.0.2")
+}
+
+// realPod is one as an API server takes it, where nothing runs pods.
+func realPod(name, ip, ready string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: shop, labels: {app: web}}\n" +
+		"spec: {containers: [{name: web, image: web, ports: [{name: main, containerPort: 8080}]}]}\n" +
+		"status: {podIP: " + ip + ", podIPs: [{ip: " + ip + "}], phase: Running, conditions: [{type: Ready, status: '" + ready + "'}]}"
 }

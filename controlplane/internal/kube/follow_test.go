@@ -48,7 +48,11 @@ func follow(t *testing.T, s *kubetest.Server, log *text) (*kube.Client, chan kub
 		t.Fatal(err)
 	}
 	failures := make(chan time.Time, 100)
-	c.Health.OnFailure(func(at time.Time) { failures <- at })
+	c.Health.Observe(func(_ bool, failed time.Time) {
+		if !failed.IsZero() {
+			failures <- failed
+		}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	updates, done := make(chan kube.Update), make(chan struct{})
 	go func() {

@@ -16,7 +16,7 @@ type Health struct {
 	lastContact time.Time
 	lastError   string
 	lastErrorAt time.Time
-	onFailure   func(at time.Time)
+	observe     func(connected bool, failed time.Time)
 }
 
 // State is what is known at one moment.
@@ -39,8 +39,15 @@ func (h *Health) State() State {
 	return State{maps.Clone(h.failing), h.lastContact, h.lastError, h.lastErrorAt}
 }
 
-// OnFailure has f called for each failure. It is for the beginning.
-func (h *Health) OnFailure(f func(at time.Time)) { h.onFailure = f }
+// Observe has f called whenever a resource was answered or failed: with whether all are read now, and when it failed, if it did. It is for the beginning.
+func (h *Health) Observe(f func(connected bool, failed time.Time)) { h.observe = f }
+
+// tell is called with the lock held.
+func (h *Health) tell(failed time.Time) {
+	if h.observe != nil {
+		h.observe(len(h.failing) == 0, failed)
+	}
+}
 
 // unread is a resource that has not been answered yet.
 const unread = "it was not answered yet"
@@ -64,9 +71,7 @@ func (h *Health) failed(resource string, err error) bool {
 	why := plain(err)
 	news := !slices.Contains(slices.Collect(maps.Values(h.failing)), why)
 	h.failing[resource], h.lastError, h.lastErrorAt = why, why, time.Now()
-	if h.onFailure != nil {
-		h.onFailure(h.lastErrorAt)
-	}
+	h.tell(h.lastErrorAt)
 	return news
 }
 
@@ -77,6 +82,7 @@ func (h *Health) answered(resource string) bool {
 	why, was := h.failing[resource]
 	delete(h.failing, resource)
 	h.lastContact = time.Now()
+	h.tell(time.Time{})
 	if !was || why == unread {
 		return false
 	}

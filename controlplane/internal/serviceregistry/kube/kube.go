@@ -24,8 +24,12 @@ type Registry struct {
 // New returns the registry of a cluster whose DNS names end in domain, cluster.local in most.
 func New(client *kube.Client, domain string, log *slog.Logger, metrics *watch.Metrics) *Registry {
 	metrics.Begin(name(client))
-	client.Health.OnFailure(func(at time.Time) {
-		metrics.Failed(name(client), at)
+	client.Health.Observe(func(connected bool, failed time.Time) {
+		if failed.IsZero() {
+			metrics.Contact(name(client), connected)
+			return
+		}
+		metrics.Failed(name(client), failed)
 		metrics.Away(name(client))
 	})
 	return &Registry{client: client, domain: domain, log: log, metrics: metrics}
@@ -85,8 +89,6 @@ func (r *Registry) count(b *book, d watch.Delta) {
 	services, endpoints := b.counts()
 	r.services.Store(int64(services))
 	r.endpoints.Store(int64(endpoints))
-	state := r.client.Health.State()
-	r.metrics.Contact(r.Name(), len(state.Failing) == 0)
 	r.metrics.Delivered(r.Name(), d, services, endpoints)
 }
 
