@@ -84,6 +84,18 @@ var importRules = []struct {
 		why:       "protos end where they are judged (xdsresource and the filters' parsers) and begin again where they are printed (admin); the path runs on plain Go",
 	},
 	{
+		from:      []string{"/proxy", "/agent", "/pkg"},
+		except:    []string{"/proxy/internal/cel"},
+		forbidden: []string{"cel.dev/"},
+		direct:    true,
+		why:       "one package knows the library of the expression language, and bounds what it is given",
+	},
+	{
+		from:      []string{"/proxy/internal/cel"},
+		forbidden: []string{module + "/proxy/internal/format", module + "/proxy/internal/hcm", module + "/proxy/internal/server"},
+		why:       "formats, filters and policies evaluate expressions; the evaluator knows a stream's record and headers alone",
+	},
+	{
 		from:      []string{"/proxy/internal/httpfilter/", "/proxy/internal/hcm", "/proxy/internal/router", "/proxy/internal/http1", "/proxy/internal/http2"},
 		forbidden: []string{module + "/proxy/internal/server", module + "/proxy/internal/admin", module + "/proxy/internal/xdsclient"},
 		why:       "the path is wired by server, it does not reach back to it",

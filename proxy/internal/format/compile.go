@@ -113,21 +113,36 @@ func Compile(s string) (*Formatter, error) {
 	return f, nil
 }
 
-// operatorEnd finds the percent sign that ends the operator beginning at i; those within
-// parentheses belong to the argument (START_TIME's format).
+// operatorEnd finds the percent sign that ends the operator beginning at i. An argument goes up to the first closing
+// parenthesis that such a sign, or a length and such a sign, comes after: START_TIME's format has percent signs in it, an
+// expression may have any sign.
 func operatorEnd(s string, i int) (int, error) {
-	depth := 0
+	argument := false
+	behind := 0 // the first sign behind a closing parenthesis, whatever is between them: it is said what is wrong there
 	for j := i + 1; j < len(s); j++ {
 		switch s[j] {
 		case '(':
-			depth++
+			argument = true
 		case ')':
-			depth--
+			if n := strings.IndexByte(s[j:], '%'); behind == 0 && n > 0 {
+				behind = j + n
+			}
+			k := j + 1
+			if k < len(s) && s[k] == ':' {
+				for k++; k < len(s) && s[k] >= '0' && s[k] <= '9'; k++ {
+				}
+			}
+			if argument && k < len(s) && s[k] == '%' {
+				return k, nil
+			}
 		case '%':
-			if depth <= 0 {
+			if !argument {
 				return j, nil
 			}
 		}
+	}
+	if behind > 0 {
+		return behind, nil
 	}
 	return 0, fmt.Errorf("format string: no closing %% for %q; write %%%% for a percent sign", s[i:])
 }

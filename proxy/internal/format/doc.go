@@ -5,7 +5,7 @@
 // refused by name when the string is compiled, never printed as it stands.
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 //
-// Of the operators of Envoy 1.40 only %CEL% and %TYPED_CEL% are not known.
+// All operators of Envoy 1.40 are known.
 //
 // It decides nothing about when or where something is logged. Any package of the path may
 // import it.

@@ -125,7 +125,18 @@ func (j *JSON) leaf(dst []byte, f *Formatter, c *Context) ([]byte, bool) {
 	if len(f.parts) == 1 && f.parts[0].op != nil {
 		p := &f.parts[0]
 		var buf [256]byte
-		v, ok := p.op.append(buf[:0], c)
+		var v []byte
+		var ok bool
+		if e, is := p.op.(*expression); !is {
+			v, ok = p.op.append(buf[:0], c)
+		} else if e.typed && j.typed {
+			if dst, ok = e.appendJSON(dst, c, p.max); !ok {
+				dst = append(dst, "null"...)
+			}
+			return dst, ok
+		} else {
+			v, ok = e.appendRaw(buf[:0], c)
+		}
 		if !ok {
 			if j.typed {
 				return append(dst, "null"...), false

@@ -94,6 +94,8 @@ func newOperator(name, arg string, hasArg bool) (operator, error) {
 		return nil, fmt.Errorf("argument %q is not ALLOW_WHITESPACES", arg)
 	case "FILTER_STATE":
 		return newStateOp(arg)
+	case "CEL", "TYPED_CEL":
+		return newExpression(arg, name == "TYPED_CEL")
 	case "QUERY_PARAM":
 		if arg == "" {
 			return nil, errors.New("needs the name of a parameter in parentheses")
