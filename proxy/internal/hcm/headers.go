@@ -37,7 +37,10 @@ func (s *stream) prepare() bool {
 		return false
 	}
 	s.normalizeHost()
-	s.forwarded()
+	s.w.m.early.Apply(&s.req, &s.logCtx)
+	if !s.forwarded() {
+		return false
+	}
 	s.xfcc()
 	s.trace()
 	s.requestID()
@@ -77,6 +80,9 @@ func (s *stream) shed() bool {
 		return false
 	}
 	s.w.inc(rqOverloadClose)
+	if s.w.m.cfg.AppendLocalOverload {
+		reply.Headers = func(h *header.Map) { h.AddKeyString(localOverloadedKey, "true") }
+	}
 	s.Reply(reply)
 	return true
 }
@@ -254,8 +260,8 @@ func (s *stream) openTunnel() {
 }
 
 // forwarded settles who the client is and what it may tell us, in the order of Envoy's
-// ConnectionManagerUtility::mutateRequestHeaders.
-func (s *stream) forwarded() {
+// ConnectionManagerUtility::mutateRequestHeaders. It returns false when the request was answered.
+func (s *stream) forwarded() bool {
 	cfg := s.w.m.cfg
 	down := s.info.Downstream
 	remote := down.RemoteAddr
@@ -263,7 +269,20 @@ func (s *stream) forwarded() {
 	xff := s.req.Value(header.XForwardedFor)
 	var client netip.Addr
 	single, told := false, false // told: x-forwarded-for says who it is
-	if cfg.UseRemoteAddress {
+	if cfg.Detection != nil {
+		found := s.detect(xff)
+		if found.refuse != 0 {
+			s.refuseUnknown(found.refuse)
+			return false
+		}
+		client, single = found.client, found.trusted
+		if told = client.IsValid(); !told {
+			client = remote.Addr()
+		}
+		if found.appends {
+			s.appendXFF(xff, remote.Addr())
+		}
+	} else if cfg.UseRemoteAddress {
 		single = xff == nil
 		if cfg.XFFTrustedHops > 0 {
 			client, _ = lastOfXFF(xff, int(cfg.XFFTrustedHops)-1)
@@ -294,6 +313,9 @@ func (s *stream) forwarded() {
 		if down.TLS != nil {
 			proto = "https"
 		}
+		if down.ProxyTLVs != nil {
+			proto = cfg.ProtoOf(down.LocalAddr.Port(), proto)
+		}
 		s.req.AddString(header.XForwardedProto, proto)
 	}
 	if v := string(s.req.Value(header.Scheme)); v != "http" && v != "https" { // as in Envoy: there are no others
@@ -307,9 +329,13 @@ func (s *stream) forwarded() {
 	s.secure = string(s.req.Value(header.XForwardedProto)) == "https"
 	s.internal = single && s.internalAddress(client)
 	s.sanitize(client)
+	if cfg.AddUserAgent {
+		s.addUserAgent()
+	}
 	if cfg.Via != "" {
 		s.appendVia(&s.req)
 	}
+	return true
 }
 
 // join makes one header of several of a name: the client is the last of all, not of the first.

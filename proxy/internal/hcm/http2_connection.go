@@ -156,7 +156,7 @@ func (c *http2Conn) drain() {
 	c.draining = true
 	c.codec.Shutdown()
 	if d := c.m.cfg.DrainTimeout; d > 0 {
-		c.awayAt = c.w.loop.Now() + int64(d)
+		c.awayAt = c.w.loop.Now() + int64(d+jitter(d, c.m.cfg.DrainJitter, c.w.loop.Rand()))
 		c.watch()
 	} else {
 		c.goAway()

@@ -9,7 +9,7 @@ func (c *http2Conn) due() earliest {
 	cfg := c.m.cfg
 	at := earliest(never)
 	if !c.draining {
-		at.until(c.began, c.m.longest())
+		at.until(c.began, c.longest())
 		if c.first == nil {
 			at.until(c.lastActive, c.m.idle())
 		}
@@ -77,7 +77,7 @@ func (c *http2Conn) overdue(now int64) {
 	case c.awayAt != 0 && c.awayAt <= now:
 		c.goAway()
 	case c.draining:
-	case past(now, c.began, c.m.longest()):
+	case past(now, c.began, c.longest()):
 		c.w.inc(cxMaxDuration)
 		c.drain()
 	case c.first == nil && past(now, c.lastActive, c.m.idle()):

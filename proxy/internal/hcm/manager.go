@@ -55,6 +55,7 @@ type Deps struct {
 	// the tags of spans.
 	Spans            tracing.Reporter
 	NodeID, NodeZone string
+	NodeCluster      string // for add_user_agent
 }
 
 // Manager is a configured connection manager; immutable but for the workers' pools.
@@ -72,7 +73,9 @@ type Manager struct {
 	// underscores are statistics of HTTP/1, and of HTTP/2.
 	underscores [2]stats.Block
 	replies     *replyConfig
-	maxKept     int // idle stream objects kept by a worker
+	early       route.Mutations // of requests, before anything is read of them
+	proxyName   string          // in Proxy-Status
+	maxKept     int             // idle stream objects kept by a worker
 	// disabled are the filters that run only where a route configures them, a bit each.
 	disabled uint64
 	workers  []atomic.Pointer[worker]
@@ -127,6 +130,10 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 	if m.replies, err = newReplyConfig(cfg); err != nil {
 		return fail(err)
 	}
+	if m.early, err = route.CompileMutations(cfg.EarlyMutations); err != nil {
+		return fail(fmt.Errorf("early_header_mutation_extensions: %w", err))
+	}
+	m.proxyName = proxyName(cfg, &d)
 	if d.Stats != nil {
 		m.stats = d.Stats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(statSet)
 		m.perListener = d.ListenerStats.Scope("http").Tagged("envoy.http_conn_manager_prefix", cfg.StatPrefix).Block(listenerSet)

@@ -81,6 +81,9 @@ func (k *responseSink) sinkHeaders(h *header.Map, end bool) {
 	s.code = statusOf(h)
 	s.info.ResponseCode = s.code
 	s.info.ResponseStart = s.w.loop.Now()
+	if s.w.m.cfg.ProxyStatus != nil {
+		s.proxyStatus(h)
+	}
 	upgraded := s.tunnel && (s.code == 101 || s.msg.Connect && s.code/100 == 2)
 	s.mutateResponse(h, upgraded)
 	if !s.requestDone {

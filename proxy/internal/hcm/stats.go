@@ -64,6 +64,7 @@ const (
 	rqWSOnNonWSRoute
 	rqRouteTime
 	rqRouteLookUps
+	rqUnknownClient
 )
 
 var statSet = stats.NewSet(
@@ -85,7 +86,7 @@ var statSet = stats.NewSet(
 	counter("downstream_rq_max_duration_reached"), counter("downstream_rq_too_many_premature_resets"),
 	counter("tracing.random_sampling"), counter("tracing.not_traceable"), counter("tracing.client_enabled"), counter("tracing.service_forced"), counter("tracing.health_check"),
 	counter("downstream_rq_overload_close"), counter("downstream_cx_overload_disable_keepalive"), counter("downstream_rq_ws_on_non_ws_route"),
-	histogram("downstream_rq_route_resolution_time_us"), histogram("downstream_rq_route_resolutions"),
+	histogram("downstream_rq_route_resolution_time_us"), histogram("downstream_rq_route_resolutions"), counter("downstream_rq_rejected_via_ip_detection"),
 )
 
 // Counters of the listener, in the order of listenerSet.

@@ -32,8 +32,22 @@ func (m *Manager) idle() time.Duration {
 	return m.deps.Overload.Scaled(xdsresource.ConnectionIdleTimer, m.cfg.IdleTimeout)
 }
 
-func (m *Manager) longest() time.Duration {
-	return m.deps.Overload.Scaled(xdsresource.ConnectionMaxTimer, m.cfg.MaxConnectionDuration)
+// The jitter is the connection's own for as long as it lasts, and takes no memory: it is made of its number.
+func (c *connection) longest() time.Duration {
+	cfg := c.m.cfg
+	d := c.m.deps.Overload.Scaled(xdsresource.ConnectionMaxTimer, cfg.MaxConnectionDuration)
+	if cfg.DurationJitter > 0 {
+		d += jitter(d, cfg.DurationJitter, c.c.Info().ID*0x9e3779b97f4a7c15) // the golden ratio spreads numbers that follow each other
+	}
+	return d
+}
+
+// jitter is a random part of d, below most of it.
+func jitter(d time.Duration, most float64, random uint64) time.Duration {
+	if n := uint64(float64(d) * most); n > 0 {
+		return time.Duration(random % n)
+	}
+	return 0
 }
 
 func (m *Manager) streamIdle(d time.Duration) time.Duration {
@@ -79,7 +93,7 @@ func (c *http1Conn) due() int64 {
 	cfg := c.m.cfg
 	at := earliest(never)
 	if !c.draining {
-		at.until(c.began, c.m.longest())
+		at.until(c.began, c.longest())
 	}
 	switch {
 	case c.stream != nil:
@@ -120,7 +134,7 @@ func (c *http1Conn) overdue(now int64) {
 	s := c.stream
 	switch {
 	case s != nil:
-		if !s.overdue(now) && past(now, c.began, c.m.longest()) && !c.draining {
+		if !s.overdue(now) && past(now, c.began, c.longest()) && !c.draining {
 			c.w.inc(cxMaxDuration)
 			c.draining = true
 		}
@@ -136,8 +150,12 @@ func (c *http1Conn) overdue(now int64) {
 	case c.headStart != 0 && past(now, c.headStart, c.m.streamIdle(cfg.StreamIdleTimeout)):
 		c.w.inc(rqIdleTimeout)
 		c.refuseLate("stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout)
-	case past(now, c.began, c.m.longest()) && !c.draining:
+	case past(now, c.began, c.longest()) && !c.draining:
 		c.w.inc(cxMaxDuration)
+		if cfg.EndWithRequest {
+			c.draining = true
+			return
+		}
 		c.close(conn.CloseAfterFlush)
 	case past(now, c.lastActive, c.m.idle()):
 		c.w.inc(cxIdleTimeout)

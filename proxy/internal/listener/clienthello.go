@@ -26,8 +26,8 @@ const (
 	extALPN              = 16
 )
 
-// parseHello looks at the first bytes of a connection.
-func parseHello(b []byte) (hello, verdict) {
+// parseHello looks at the first bytes of a connection. most is how many of them a ClientHello may have.
+func parseHello(b []byte, most int) (hello, verdict) {
 	var none hello
 	if len(b) == 0 {
 		return none, needMore
@@ -35,7 +35,7 @@ func parseHello(b []byte) (hello, verdict) {
 	if b[0] != recordHandshake || len(b) > 1 && b[1] != 3 {
 		return none, notTLS
 	}
-	msg, v := handshakeBytes(b)
+	msg, v := handshakeBytes(b, most)
 	if v != isTLS {
 		return none, v
 	}
@@ -43,12 +43,12 @@ func parseHello(b []byte) (hello, verdict) {
 }
 
 // handshakeBytes joins the records that carry the ClientHello: its body without the header.
-func handshakeBytes(b []byte) ([]byte, verdict) {
+func handshakeBytes(b []byte, most int) ([]byte, verdict) {
 	var joined []byte
 	want := -1
 	for {
 		if len(b) < 5 {
-			return nil, needMoreOf(joined, b)
+			return nil, needMoreOf(joined, b, most)
 		}
 		n := int(b[3])<<8 | int(b[4])
 		if b[0] != recordHandshake || b[1] != 3 || n == 0 || n > 1<<14 {
@@ -67,7 +67,7 @@ func handshakeBytes(b []byte) ([]byte, verdict) {
 				return nil, badTLS
 			}
 			want = 4 + int(joined[1])<<16 + int(joined[2])<<8 + int(joined[3])
-			if want > maxHello {
+			if want > most {
 				return nil, badTLS
 			}
 		}
@@ -75,13 +75,13 @@ func handshakeBytes(b []byte) ([]byte, verdict) {
 			return joined[4:want], isTLS
 		}
 		if !whole {
-			return nil, needMoreOf(joined, nil)
+			return nil, needMoreOf(joined, nil, most)
 		}
 	}
 }
 
-func needMoreOf(joined, rest []byte) verdict {
-	if len(joined)+len(rest) > maxHello {
+func needMoreOf(joined, rest []byte, most int) verdict {
+	if len(joined)+len(rest) > most {
 		return badTLS
 	}
 	return needMore

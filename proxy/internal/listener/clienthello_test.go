@@ -45,13 +45,13 @@ func TestParseHello(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := clientHello(tc.cfg)
 			for i := range b {
-				if _, v := parseHello(b[:i]); v != needMore {
+				if _, v := parseHello(b[:i], maxHello); v != needMore {
 					t.Fatalf("verdict %d after %d of %d bytes", v, i, len(b))
 				}
 			}
 			check := func(b []byte) {
 				t.Helper()
-				h, v := parseHello(b)
+				h, v := parseHello(b, maxHello)
 				if v != isTLS || h.sni != tc.sni || !slices.Equal(h.alpn, tc.alpn) {
 					t.Fatalf("verdict %d, %q %q", v, h.sni, h.alpn)
 				}
@@ -94,7 +94,7 @@ func TestParseHelloRefuses(t *testing.T) {
 		{"one byte", "\x16", needMore},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, v := parseHello([]byte(tc.in)); v != tc.want {
+			if _, v := parseHello([]byte(tc.in), maxHello); v != tc.want {
 				t.Errorf("verdict %d, want %d", v, tc.want)
 			}
 		})
@@ -107,7 +107,7 @@ func FuzzParseHello(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := slices.Clone(b)
-		h, v := parseHello(b)
+		h, v := parseHello(b, maxHello)
 		if !slices.Equal(before, b) {
 			t.Fatal("the input was changed")
 		}
@@ -119,7 +119,7 @@ func FuzzParseHello(f *testing.F) {
 		}
 		// A decision does not depend on what follows.
 		if v != needMore {
-			if _, again := parseHello(append(slices.Clone(b), 0)); again != v {
+			if _, again := parseHello(append(slices.Clone(b), 0), maxHello); again != v {
 				t.Fatalf("verdict %d becomes %d with another byte", v, again)
 			}
 		}
@@ -137,5 +137,16 @@ func TestSniffHTTP(t *testing.T) {
 		if p, m := sniffHTTP([]byte(tc.in)); p != tc.proto || m != tc.more {
 			t.Errorf("%q: %q %v", tc.in, p, m)
 		}
+	}
+}
+
+// TestHelloLimit: a hello may be as long as the limit, and no longer.
+func TestHelloLimit(t *testing.T) {
+	hello := append([]byte{22, 3, 1, 1, 4, 1, 0, 1, 0, 3, 3}, make([]byte, 0x100-2)...) // 4+256 bytes
+	if _, v := parseHello(hello[:20], 4+256); v != needMore {
+		t.Errorf("the begin of one that may be so long: verdict %d", v)
+	}
+	if _, v := parseHello(hello[:20], 3+256); v != badTLS {
+		t.Errorf("the begin of one that may not: verdict %d", v)
 	}
 }

@@ -36,7 +36,7 @@ func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
 // offerOf reads a ClientHello that parseHello has taken. false: it is not one.
 func offerOf(b []byte) (o offer, ok bool) {
-	msg, v := handshakeBytes(b)
+	msg, v := handshakeBytes(b, maxHello)
 	if v != isTLS {
 		return o, false
 	}

@@ -7,6 +7,14 @@ func (c *config) looksFor(port uint16) (hello, request bool) {
 	return c.inspect && !c.res.TLSInspectorOff.Has(port), c.sniff && !c.res.HTTPInspectorOff.Has(port)
 }
 
+// maxHello is how many bytes a ClientHello may have.
+func (c *config) maxHello() int {
+	if n := c.res.MaxHello; n > 0 {
+		return int(n)
+	}
+	return maxHello
+}
+
 // inspect looks at the bytes that have come; they stay in the connection's buffer, for the
 // TLS handshake or the handler.
 func (s *served) inspect(eof bool) {
@@ -20,19 +28,23 @@ func (s *served) inspect(eof bool) {
 	info := s.c.Info()
 	hello, http := cfg.looksFor(destination(info).Port())
 	if hello && info.TransportProtocol == "" {
-		h, v := parseHello(b)
+		h, v := parseHello(b, cfg.maxHello())
 		switch {
 		case v == needMore && !eof:
 			return
 		case v == isTLS:
 			s.foundTLS(info, h)
 			cfg.fingerprint(info, b)
-		case v == badTLS && len(b) > maxHello:
+		case v == badTLS && len(b) > cfg.maxHello():
 			s.w.inspected(helloTooLarge)
-			s.c.Close(conn.CloseNow)
+			s.c.Close(conn.CloseReset)
 			return
 		default: // not TLS, or too broken to say more: left to the chain that matches
 			s.w.inspected(tlsNotFound)
+			if cfg.res.CloseWithoutHello {
+				s.c.Close(conn.CloseReset)
+				return
+			}
 			info.TransportProtocol = "raw_buffer"
 		}
 	}

@@ -326,6 +326,20 @@ func TestChainsByClientHello(t *testing.T) {
 	}
 }
 
+// TestCloseWithoutHello: who does not speak TLS is sent away, and who does is served.
+func TestCloseWithoutHello(t *testing.T) {
+	w := newWorld(t, 1)
+	_, addr := w.listener(&xdsresource.Listener{TLSInspector: true, CloseWithoutHello: true, FilterChains: []*xdsresource.FilterChain{{Name: "a", TLS: certificate(t, "a.test")}}})
+	nc := dial(t, "tcp", addr)
+	_, _ = nc.Write([]byte("plain text\n"))
+	if n, err := nc.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came", n)
+	}
+	if got := greet(t, tls.Client(dial(t, "tcp", addr), &tls.Config{ServerName: "a.test", InsecureSkipVerify: true})); got != "a" {
+		t.Error(got)
+	}
+}
+
 type slowWriter struct{ net.Conn }
 
 func (s *slowWriter) Write(p []byte) (int, error) {

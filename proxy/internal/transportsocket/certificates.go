@@ -6,6 +6,9 @@ import (
 	"crypto/x509"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // chooser finds the certificate for a client, as Envoy does: by the name that the client asks for, then by the kind of key that it takes.
@@ -19,14 +22,34 @@ type chooser struct {
 type choice struct {
 	cert  *tls.Certificate
 	ecdsa bool
+	// stapled is cert with its OCSP staple, nil where it has none; until is when that ends, zero: never.
+	stapled *tls.Certificate
+	until   time.Time
 }
 
-func newChooser(certs []tls.Certificate, fullScan bool) *chooser {
+// staple says whether a client that asks for a staple gets one, or fails in the attempt.
+func (x *choice) staple(p xdsresource.StaplePolicy, now time.Time) Staple {
+	switch {
+	case x.stapled != nil && (x.until.IsZero() || now.Before(x.until)):
+		return StapleSent
+	case p == xdsresource.StapleAlways, p == xdsresource.StapleStrict && x.stapled != nil:
+		return StapleFailed
+	}
+	return StapleAsked
+}
+
+// newChooser makes one of certificates, of whose staples ends says when they end; nil: there are none.
+func newChooser(certs []tls.Certificate, ends []time.Time, fullScan bool) *chooser {
 	c := &chooser{names: make(map[string][]int), fullScan: fullScan}
 	for i := range certs {
 		leaf := certs[i].Leaf
 		x := choice{cert: &certs[i]}
 		_, x.ecdsa = leaf.PublicKey.(*ecdsa.PublicKey)
+		if len(certs[i].OCSPStaple) > 0 {
+			plain := certs[i]
+			plain.OCSPStaple = nil
+			x.cert, x.stapled, x.until = &plain, &certs[i], ends[i]
+		}
 		c.certs = append(c.certs, x)
 		for _, name := range namesOf(leaf) {
 			c.names[name] = append(c.names[name], i)

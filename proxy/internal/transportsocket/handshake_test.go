@@ -193,10 +193,9 @@ func TestSecretFiles(t *testing.T) {
 func TestTLSRefused(t *testing.T) {
 	cert := "tls_certificates: [" + certificate(certtest.New(t).Issue(t, nil)) + "]"
 	for _, test := range [][3]string{
-		{cert, ", require_sni: true", "require_sni"}, {cert, ", prefer_client_ciphers: true", "prefer_client_ciphers"},
-		{cert, ", ocsp_staple_policy: MUST_STAPLE", "ocsp_staple_policy"}, {cert, ", session_ticket_keys: {keys: [{inline_string: short}]}", "has 5 bytes"},
+		{cert, ", require_sni: true", "require_sni"}, {cert, ", ocsp_staple_policy: MUST_STAPLE", "tls_certificates[0]: has no ocsp_staple"}, {cert, ", session_ticket_keys: {keys: [{inline_string: short}]}", "has 5 bytes"},
 		{cert + ", tls_params: {signature_algorithms: [ed25519]}", "", "signature_algorithms"},
-		{strings.Replace(cert, "[{", "[{password: {inline_string: x}, ", 1), "", "password"},
+		{strings.Replace(cert, "[{", "[{pkcs12: {inline_string: x}, ", 1), "", "pkcs12: stands beside certificate_chain"},
 		{strings.Replace(cert, "[{", "[{ocsp_staple: {inline_string: x}, ", 1), "", "ocsp_staple"},
 		{cert + ", validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}", "", "without a trusted_ca"},
 	} {

@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/trust"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -33,6 +35,7 @@ type material struct {
 	mu        sync.Mutex
 	certs     []*tls.Certificate // by index of cfg.Certificates; nil: not known yet
 	paths     []string           // of certs
+	stapleEnd []time.Time        // of certs: when their staples end
 	trust     *trust.Trust       // nil: not known yet, or none configured
 	trustPath string
 	tickets   xdsresource.TicketKeys
@@ -43,6 +46,7 @@ type material struct {
 // current is a complete set.
 type current struct {
 	certs   []tls.Certificate
+	ends    []time.Time  // of their staples
 	trust   *trust.Trust // nil: the peer is not verified
 	tickets xdsresource.TicketKeys
 }
@@ -50,7 +54,7 @@ type current struct {
 // open parses what is inline and subscribes to the rest.
 func (m *material) open(p SecretProvider) error {
 	m.certs = make([]*tls.Certificate, len(m.cfg.Certificates))
-	m.paths = make([]string, len(m.certs))
+	m.paths, m.stapleEnd = make([]string, len(m.certs)), make([]time.Time, len(m.certs))
 	var errs []error
 	for i, src := range m.cfg.Certificates {
 		switch {
@@ -118,7 +122,8 @@ func (m *material) setCertificate(i int, c xdsresource.TLSCertificate) error {
 		m.err = fmt.Errorf("certificate: %w", err)
 		return m.err
 	}
-	m.certs[i], m.paths[i] = &cert, c.Path
+	cert.OCSPStaple = c.Staple
+	m.certs[i], m.paths[i], m.stapleEnd[i] = &cert, c.Path, c.StapleEnd
 	return m.update()
 }
 
@@ -165,7 +170,7 @@ func (m *material) update() error {
 	if m.missing() != "" {
 		return nil
 	}
-	c := &current{trust: m.trust, tickets: m.tickets}
+	c := &current{trust: m.trust, tickets: m.tickets, ends: slices.Clone(m.stapleEnd)}
 	for _, cert := range m.certs {
 		c.certs = append(c.certs, *cert)
 	}

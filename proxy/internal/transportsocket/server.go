@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -75,8 +76,14 @@ func (s *Server) rebuild(c *current) error {
 	if cfg.MaxVersion == 0 {
 		cfg.MaxVersion = tls.VersionTLS13
 	}
-	chooser := newChooser(c.certs, s.cfg.FullScan)
-	cfg.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return h.Conn.(*sock).chosen.cert, nil }
+	chooser := newChooser(c.certs, c.ends, s.cfg.FullScan)
+	cfg.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		x := h.Conn.(*sock)
+		if x.staple == StapleSent {
+			return x.chosen.stapled, nil
+		}
+		return x.chosen.cert, nil
+	}
 	s.resumption(cfg, c.tickets)
 	cfg.ClientAuth = tls.NoClientCert
 	switch t := c.trust; {
@@ -105,7 +112,9 @@ func (s *Server) rebuild(c *current) error {
 		x := h.Conn.(*sock) // whose certificate is chosen here, since a resumed session asks for none, and yet has one
 		x.chosen = chooser.find(h)
 		if x.staple = StapleNotAsked; slices.Contains(h.Extensions, extensionStatusRequest) {
-			x.staple = StapleAsked
+			if x.staple = x.chosen.staple(s.cfg.Staples, time.Now()); x.staple == StapleFailed {
+				return nil, errStaple
+			}
 		}
 		// Envoy goes on without ALPN when nothing offered is known; crypto/tls would refuse.
 		if len(cfg.NextProtos) > 0 && !slices.ContainsFunc(h.SupportedProtos, func(p string) bool { return slices.Contains(cfg.NextProtos, p) }) {
@@ -117,14 +126,19 @@ func (s *Server) rebuild(c *current) error {
 	return nil
 }
 
-// Staple says whether a client has asked for an OCSP staple. There are none here, but it is counted.
+// Staple says whether a client has asked for an OCSP staple, and what it got.
 type Staple uint8
+
+// errStaple ends a handshake that ocsp_staple_policy wants a staple for.
+var errStaple = errors.New("the certificate's OCSP response is missing or has ended, and ocsp_staple_policy wants one")
 
 // The zero value is a client whose hello has not been read.
 const (
 	_ Staple = iota
 	StapleNotAsked
-	StapleAsked
+	StapleAsked  // and goes on without one
+	StapleSent   // unless the session was resumed, which needs none
+	StapleFailed // and has failed for want of one
 )
 
 // extensionStatusRequest is a client's wish for an OCSP staple (RFC 6066, 8).

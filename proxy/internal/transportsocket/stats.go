@@ -23,6 +23,8 @@ const (
 	failHash
 	stapleRequests
 	stapleOmitted
+	stapleResponses
+	stapleFailed
 )
 
 var statSet = stats.NewSet(
@@ -36,7 +38,7 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "fail_verify_cert_hash"},
 	stats.Item{Name: "ocsp_staple_requests"},
 	stats.Item{Name: "ocsp_staple_omitted"},
-	stats.Item{Name: "ocsp_staple_responses"}, // there are no staples
+	stats.Item{Name: "ocsp_staple_responses"},
 	stats.Item{Name: "ocsp_staple_failed"},
 	stats.Item{Name: "was_key_usage_invalid"}, // as in Envoy, which fails then
 )
@@ -77,11 +79,18 @@ func (s *Stats) inc(i int) { s.shard.Inc(s.block.Counter(i)) }
 
 // Hello counts what clients of a server ask for, however their handshakes end.
 func (s *Stats) Hello(x Staple) {
-	if x != 0 {
+	switch x {
+	case StapleNotAsked:
 		s.inc(stapleOmitted)
-	}
-	if x == StapleAsked {
+	case StapleAsked:
 		s.inc(stapleRequests)
+		s.inc(stapleOmitted)
+	case StapleSent:
+		s.inc(stapleRequests)
+		s.inc(stapleResponses)
+	case StapleFailed:
+		s.inc(stapleRequests)
+		s.inc(stapleFailed)
 	}
 }
 

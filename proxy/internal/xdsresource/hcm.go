@@ -129,6 +129,22 @@ type HTTPConnectionManager struct {
 	HTTP2                HTTP2Options
 	DrainTimeout         time.Duration // HTTP/2: between the first GOAWAY and the last; default 5s
 
+	// DurationJitter and DrainJitter are by how much of MaxConnectionDuration and DrainTimeout these are put off at most: 1 is all of it again.
+	DurationJitter, DrainJitter float64
+	// EndWithRequest: a connection of HTTP/1 whose MaxConnectionDuration is over ends with the answer to its next request.
+	EndWithRequest bool
+
+	// Detection says who the client is, without UseRemoteAddress: the first way that finds it. Empty: x-forwarded-for says it.
+	Detection []IPDetection
+	// EarlyMutations change a request's headers before anything is read of them.
+	EarlyMutations []HeaderMutation
+	AddUserAgent   bool // user-agent, where there is none, and x-envoy-downstream-service-*
+	// AppendLocalOverload: what the overload manager has answered has x-envoy-local-overloaded.
+	AppendLocalOverload bool
+	// HTTPSPorts and HTTPPorts say what x-forwarded-proto is by the port that the PROXY protocol has told.
+	HTTPSPorts, HTTPPorts []uint16
+	ProxyStatus           *ProxyStatus // nil: there is no such header
+
 	// DelayedCloseTimeout is how long a connection that we close waits for its client to read what
 	// is left, and then for its end. 0: for the first without end, for the second not at all.
 	DelayedCloseTimeout time.Duration // default 1s

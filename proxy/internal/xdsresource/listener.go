@@ -59,9 +59,12 @@ type Listener struct {
 	// BufferLimit is per_connection_buffer_limit_bytes; 0 means the default of 1 MiB.
 	BufferLimit uint32
 
-	TLSInspector  bool // envoy.filters.listener.tls_inspector
-	JA3, JA4      bool // it makes these fingerprints of clients
-	HTTPInspector bool // envoy.filters.listener.http_inspector
+	TLSInspector bool // envoy.filters.listener.tls_inspector
+	JA3, JA4     bool // it makes these fingerprints of clients
+	// MaxHello is how many bytes a ClientHello may have, 0: 16 KiB. CloseWithoutHello: a connection that does not begin with one is closed.
+	MaxHello          uint32
+	CloseWithoutHello bool
+	HTTPInspector     bool // envoy.filters.listener.http_inspector
 	// TLSInspectorOff and HTTPInspectorOff are destination ports for which the inspectors are
 	// disabled (filter_disabled).
 	TLSInspectorOff, HTTPInspectorOff PortRanges

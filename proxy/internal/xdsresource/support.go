@@ -26,7 +26,7 @@ var supportedFields = map[string]string{
 	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate":          "or_match and_match not_match any_match destination_port_range",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "rules",
-	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "",
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "max_client_hello_size close_connection_on_client_hello_parsing_errors",
 	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   "",
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
 
@@ -41,8 +41,17 @@ var supportedFields = map[string]string{
 		stream_error_on_invalid_http_message strip_trailing_host_dot request_id_extension path_normalization_options
 		internal_address_config drain_timeout delayed_close_timeout record_route_resolution_stats
 		stream_flush_timeout scheme_header_transformation access_log_options access_log_flush_interval
-		flush_access_log_on_new_request`,
-	"envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",
+		flush_access_log_on_new_request original_ip_detection_extensions early_header_mutation_extensions add_user_agent append_local_overload
+		drain_timeout_jitter http1_safe_max_connection_duration forward_proto_config
+		proxy_status_config`,
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig": `remove_details
+		remove_connection_termination_details remove_response_flags set_recommended_response_code use_node_id literal_proxy_name`,
+	"envoy.extensions.filters.network.http_connection_manager.v3.ForwardProtoConfig":  "https_destination_ports http_destination_ports",
+	"envoy.extensions.http.original_ip_detection.xff.v3.XffConfig":                    "xff_num_trusted_hops xff_trusted_cidrs skip_xff_append",
+	"envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs":              "cidrs",
+	"envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig": "header_name allow_extension_to_set_address_as_trusted reject_with_status",
+	"envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation":   "mutations",
+	"envoy.config.core.v3.SchemeHeaderTransformation":                                 "scheme_to_overwrite",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions": `access_log_flush_interval
 		flush_access_log_on_new_request flush_log_on_tunnel_successfully_established`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":                                 "unix_sockets cidr_ranges",
@@ -76,7 +85,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,
 	"envoy.config.core.v3.HttpProtocolOptions": `idle_timeout max_connection_duration max_headers_count
-		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection`,
+		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection max_connection_duration_jitter`,
 	"envoy.config.core.v3.Http1ProtocolOptions": `allow_absolute_url accept_http_10 default_host_for_http_10
 		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message`,
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words",
@@ -268,7 +277,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                                      `tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols`,
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
 	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":                                         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
-	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                                        "certificate_chain private_key watched_directory",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                                        "certificate_chain private_key watched_directory password pkcs12 ocsp_staple",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": `trusted_ca verify_certificate_spki
 		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification
 		allow_expired_certificate only_verify_leaf_cert_crl max_verify_depth suppress_client_ca_list custom_validator_config watched_directory`,
@@ -436,6 +445,7 @@ var harmlessFields = []harmlessField{
 	{"envoy.extensions.compression.zstd.decompressor.v3.Zstd", "chunk_size", "as above"},
 	{"envoy.config.route.v3.FilterConfig", "is_optional", "an unknown filter is refused either way, by name"},
 
+	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "prefer_client_ciphers", "a hint: crypto/tls chooses of the suites that both ends take by what both do in hardware"},
 	{"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "disable_stateful_session_resumption", "no session is kept here: clients keep them, in tickets"},
 	{"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "enforce_rsa_key_usage", "it is enforced always, as in Envoy"},
 }

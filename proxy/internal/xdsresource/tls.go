@@ -23,6 +23,9 @@ type TLSSource[T any] struct {
 type TLSCertificate struct {
 	Chain, Key []byte
 	Path       string // file of the chain; empty: it was inline
+	// Staple is the OCSP response that clients get; nil: none. StapleEnd is when it is no longer good; zero: never.
+	Staple    []byte
+	StapleEnd time.Time
 }
 
 // ValidationContext is a trust bundle, PEM, with what the peer's certificate must show.
@@ -92,6 +95,16 @@ type CommonTLS struct {
 	Curves                 []tls.CurveID
 }
 
+// StaplePolicy is DownstreamTlsContext.OcspStaplePolicy.
+type StaplePolicy uint8
+
+// What becomes of a handshake whose client asks for an OCSP staple.
+const (
+	StapleIfGood StaplePolicy = iota // it goes on without one that is missing or has ended
+	StapleStrict                     // it goes on without one that is missing, and fails where it has ended
+	StapleAlways                     // it fails without one
+)
+
 // DownstreamTLS is DownstreamTlsContext.
 type DownstreamTLS struct {
 	CommonTLS
@@ -100,6 +113,7 @@ type DownstreamTLS struct {
 	Tickets                    *TLSSource[TicketKeys] // nil: keys of our own
 	SessionTimeout             time.Duration          // how long a session may be resumed; 0: as long as crypto/tls lets it
 	FullScan                   bool                   // full_scan_certs_on_sni_mismatch
+	Staples                    StaplePolicy
 }
 
 // UpstreamTLS is UpstreamTlsContext.

@@ -78,6 +78,7 @@ func (p *parser) httpConnectionManager(path string, a *anypb.Any) *HTTPConnectio
 		h.XFCCSubject, h.XFCCCert, h.XFCCChain = boolOr(d.GetSubject(), false), d.GetCert(), d.GetChain()
 		h.XFCCDNS, h.XFCCURI = d.GetDns(), d.GetUri()
 	}
+	p.hcmEdge(path, &m, h)
 	p.hcmProtocol(path, &m, h)
 	p.hcmRoutes(path, &m, h)
 	p.hcmFilters(path, &m, h)

@@ -87,6 +87,7 @@ func (p *parser) listenerFilter(path string, f *listenerv3.ListenerFilter, l *Li
 	case "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":
 		var ti tlsinspectorv3.TlsInspector
 		l.TLSInspector = p.message(here, f.GetTypedConfig(), &ti)
+		l.MaxHello, l.CloseWithoutHello = uint32Or(ti.GetMaxClientHelloSize(), 0), ti.GetCloseConnectionOnClientHelloParsingErrors()
 		l.JA3, l.JA4 = ti.GetEnableJa3Fingerprinting().GetValue(), ti.GetEnableJa4Fingerprinting().GetValue()
 	case "envoy.filters.listener.tls_inspector":
 		l.TLSInspector = true

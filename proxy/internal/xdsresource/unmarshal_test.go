@@ -105,7 +105,7 @@ func refusals() []refusal {
 		{"http2 options out of range", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http2_protocol_options: {max_concurrent_streams: 0, initial_stream_window_size: 1000, allow_metadata: true, connection_keepalive: {interval: 1s}}", 1),
 			[]string{hcm + ".http2_protocol_options.max_concurrent_streams: must be", hcm + ".http2_protocol_options.initial_stream_window_size: must be", hcm + ".http2_protocol_options.allow_metadata: this field is not supported", hcm + ".http2_protocol_options.connection_keepalive.timeout: is required"}},
 		{"streams that outlive invalid messages, with HTTP/1", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      stream_error_on_invalid_http_message: true", 1), []string{hcm + ".stream_error_on_invalid_http_message: cannot be turned on for HTTP/1"}},
-		{"http3 and scoped fields", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http3_protocol_options: {}\n      add_user_agent: true", 1), []string{hcm + ".http3_protocol_options: this field", hcm + ".add_user_agent: this field"}},
+		{"http3 and scoped fields", listener, strings.Replace(hcmYAML, "stat_prefix: x", "stat_prefix: x\n      http3_protocol_options: {}\n      add_proxy_protocol_connection_state: true", 1), []string{hcm + ".http3_protocol_options: this field", hcm + ".add_proxy_protocol_connection_state: this field"}},
 		{"scopes that cannot be told apart", listener, strings.Replace(hcmYAML, `rds: {route_config_name: "80", config_source: {ads: {}, resource_api_version: V3}}`, `
       scoped_routes:
         name: s

@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"golang.org/x/crypto/ocsp"
 )
 
 // Secret is a validated tls.v3.Secret: exactly one of its forms is set.
@@ -51,10 +52,51 @@ func (p *parser) certificate(path string, m *tlsv3.TlsCertificate) *TLSCertifica
 		Key:   p.dataSource(join(path, "private_key"), m.GetPrivateKey()),
 		Path:  m.GetCertificateChain().GetFilename(),
 	}
-	if _, err := tls.X509KeyPair(c.Chain, c.Key); err != nil {
+	password := p.dataSource(join(path, "password"), m.GetPassword())
+	if m.GetPkcs12() != nil {
+		raw, err := p.dataSource(join(path, "pkcs12"), m.GetPkcs12()), error(nil)
+		if c.Chain != nil || c.Key != nil {
+			p.bad(join(path, "pkcs12"), "stands beside certificate_chain or private_key, which it has itself")
+		}
+		if c.Chain, c.Key, err = openPKCS12(raw, password); err != nil {
+			p.bad(join(path, "pkcs12"), "%v", err)
+			return c
+		}
+		c.Path = m.GetPkcs12().GetFilename()
+	} else if m.GetPassword() != nil {
+		key, err := openKey(c.Key, password)
+		if err != nil {
+			p.bad(join(path, "private_key"), "%v", err)
+			return c
+		}
+		c.Key = key
+	}
+	pair, err := tls.X509KeyPair(c.Chain, c.Key)
+	if err != nil {
 		p.bad(path, "certificate and key cannot be used: %v", err)
+		return c
+	}
+	if m.GetOcspStaple() != nil {
+		p.staple(path, c, pair.Leaf, m.GetOcspStaple())
 	}
 	return c
+}
+
+// staple reads an OCSP response (RFC 6960), which must be about the certificate.
+func (p *parser) staple(path string, c *TLSCertificate, leaf *x509.Certificate, m *corev3.DataSource) {
+	here := join(path, "ocsp_staple")
+	raw := p.dataSource(here, m)
+	r, err := ocsp.ParseResponse(raw, nil)
+	switch {
+	case err != nil:
+		p.bad(here, "%v", err)
+	case r.SerialNumber.Cmp(leaf.SerialNumber) != 0:
+		p.bad(here, "the response is about another certificate")
+	case r.Status != ocsp.Good:
+		p.bad(here, "the response does not say that the certificate is good")
+	default:
+		c.Staple, c.StapleEnd = raw, r.NextUpdate
+	}
 }
 
 // validationContext reads a context, or with part one to which another one comes.
@@ -315,8 +357,11 @@ func (p *parser) downstreamTransportSocket(path string, ts *corev3.TransportSock
 		s := sds[TicketKeys](p, join(here, "session_ticket_keys_sds_secret_config"), t.SessionTicketKeysSdsSecretConfig)
 		out.Tickets = &s
 	}
-	if m.GetOcspStaplePolicy() == tlsv3.DownstreamTlsContext_MUST_STAPLE {
-		p.bad(join(here, "ocsp_staple_policy"), "MUST_STAPLE needs OCSP staples, which are not supported")
+	out.Staples = StaplePolicy(m.GetOcspStaplePolicy())
+	for i, c := range out.Certificates {
+		if out.Staples == StapleAlways && c.Inline != nil && c.Inline.Staple == nil {
+			p.bad(at(join(here, "common_tls_context.tls_certificates"), i), "has no ocsp_staple, which ocsp_staple_policy MUST_STAPLE wants")
+		}
 	}
 	if len(out.Certificates) == 0 {
 		p.bad(join(here, "common_tls_context"), "a server needs a certificate: tls_certificates or tls_certificate_sds_secret_configs")
