@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/file"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore/kube"
 	"github.com/lateen-mesh/lateen/controlplane/internal/debug"
+	"github.com/lateen-mesh/lateen/controlplane/internal/dnsname"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	kubeclient "github.com/lateen-mesh/lateen/controlplane/internal/kube"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
@@ -87,7 +89,10 @@ type Config struct {
 	// Logger is required by nobody; default: none.
 	Logger *slog.Logger
 
-	bundleClient *http.Client // asks SPIFFE bundle endpoints; replaced by tests
+	// What tests replace: who asks SPIFFE bundle endpoints, and who DNS.
+	bundleClient *http.Client
+	lookup       func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	namesEach    time.Duration // how often DNS is asked
 }
 
 // TokenIssuer is whose tokens prove that a caller is a service account.
@@ -111,6 +116,7 @@ type ControlPlane struct {
 	members  *autoregistration.Registrar
 	issuers  *oidc.Resolver
 	bundles  *spiffebundle.Resolver
+	names    *dnsname.Resolver
 	pipeline *pipeline
 	xds      *xdsserver.Server
 	debug    *debug.Server
@@ -175,7 +181,8 @@ func New(cfg Config) (*ControlPlane, error) {
 	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
 	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
-	c.pipeline.trustDomain, c.pipeline.followBundles = c.ca.TrustDomain(), c.bundles.Follow
+	c.names = dnsname.New(dnsname.Options{Refresh: cfg.namesEach, Lookup: cfg.lookup, Logger: log.Scope(cfg.Logger, "push")})
+	c.pipeline.trustDomain, c.pipeline.followBundles, c.pipeline.followNames = c.ca.TrustDomain(), c.bundles.Follow, c.names.Follow
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Limits: cfg.XDSLimits, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,
@@ -271,6 +278,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	g.Go("bundles of roots", func(ctx context.Context) error {
 		return c.bundles.Run(ctx, func(known map[string]spiffebundle.Answer) {
 			c.pipeline.add(ctx, sourced{source: "bundles", bundles: known})
+		})
+	})
+	g.Go("names of gateways", func(ctx context.Context) error {
+		return c.names.Run(ctx, func(known map[string]dnsname.Answer) {
+			c.pipeline.add(ctx, sourced{source: "names", names: known})
 		})
 	})
 	g.Go("push", func(ctx context.Context) error {

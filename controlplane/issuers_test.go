@@ -3,10 +3,14 @@ package controlplane
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
@@ -14,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/snapshot"
+	"github.com/lateen-mesh/lateen/controlplane/internal/xdstest"
 )
 
 // TestIssuersAreAskedBeforeProxiesAreServed: a control plane that starts anew does not take the keys of an issuer away from proxies that have them. What is
@@ -78,5 +83,46 @@ func TestIssuersAreAskedBeforeProxiesAreServed(t *testing.T) {
 	next("when the policy is gone", pushed, "no policy")
 	if got := <-followed; len(got) != 0 {
 		t.Errorf("followed without a policy: %v", got)
+	}
+}
+
+// A gateway of a network that is given by name: proxies are told of the addresses that DNS tells, before they are told anything and when these change.
+func TestGatewayByName(t *testing.T) {
+	var at atomic.Value
+	at.Store("192.0.2.1")
+	r := &running{t: t, dir: t.TempDir()}
+	r.write("config/web.yaml", "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: web, namespace: shop}\nspec: {hosts: [web.test], location: MESH_INTERNAL, resolution: STATIC, "+
+		"ports: [{name: http, number: 80, protocol: HTTP}], endpoints: [{address: 10.2.0.1, network: east, labels: {security.istio.io/tlsMode: istio}}]}\n")
+	r.write("config/networks.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"+
+		"data: {meshNetworks: 'networks: {west: {endpoints: [{fromCidr: 10.1.0.0/16}]}, east: {gateways: [{address: gw.test, port: 15443}]}}'}\n")
+	r.run(func(c *Config) {
+		c.namesEach = 10 * time.Millisecond
+		c.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr(at.Load().(string))}, nil
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n := webNode(t)
+	proxy, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	const cluster = "outbound|80||web.test"
+	if err := proxy.Until(ctx, func(s xdstest.State) bool { return s[xdstest.EDS][cluster] != nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"192.0.2.1", "192.0.2.2"} {
+		at.Store(address)
+		if err := proxy.Until(ctx, func(s xdstest.State) bool {
+			got := string(s[xdstest.EDS][cluster].GetValue())
+			if strings.Contains(got, "10.2.0.1") {
+				t.Error("it was told of what it cannot reach")
+			}
+			return strings.Contains(got, address)
+		}); err != nil {
+			t.Fatalf("%s: %v", address, err)
+		}
 	}
 }

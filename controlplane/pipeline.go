@@ -15,6 +15,8 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
+	"github.com/lateen-mesh/lateen/controlplane/internal/dnsname"
+	"github.com/lateen-mesh/lateen/controlplane/internal/follow"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
@@ -36,8 +38,8 @@ type served struct{ *xdscache.View }
 
 var _ xdsserver.View = served{}
 
-// issuerPatience is how long proxies wait at the start for issuers of tokens to say where their keys are. Without it every start would take the keys away
-// from proxies that have them.
+// issuerPatience is how long proxies wait at the start for issuers of tokens to say where their keys are, for roots of others, and for the addresses of gateways that have
+// names. Without it every start would take these away from proxies that have them.
 const issuerPatience = 6 * time.Second
 
 // pipeline turns batches of the stores, deltas of the registries and answers of issuers into views, one after the other.
@@ -50,9 +52,9 @@ type pipeline struct {
 	incoming chan sourced
 	// follow is told which issuers have to say where their keys are. It does not wait.
 	follow func(issuers []string)
-	// followBundles is told which SPIFFE bundle endpoints are to be asked. It does not wait.
-	followBundles func(urls []string)
-	metrics       pipelineMetrics
+	// followBundles and followNames are told which SPIFFE bundle endpoints are to be asked, and which names to be looked up. They do not wait.
+	followBundles, followNames func(names []string)
+	metrics                    pipelineMetrics
 	// trustDomain is that of the identities that are issued.
 	trustDomain string
 
@@ -62,6 +64,7 @@ type pipeline struct {
 	mesh         config.File // as it was given, valid
 	meshProblems []snapshot.Problem
 	bundles      map[string]spiffebundle.Answer
+	names        map[string]dnsname.Answer
 }
 
 // sourced is a store's batch, a registry's delta, what is known of issuers or the authority's roots, and where it came from.
@@ -73,12 +76,15 @@ type sourced struct {
 	issuers map[string]oidc.Answer
 	// bundles are what SPIFFE bundle endpoints have answered, by URL; nil: it is not about them.
 	bundles map[string]spiffebundle.Answer
+	// names are what DNS has said of gateways' names; nil: it is not about them.
+	names map[string]dnsname.Answer
 	// roots are the certificate authority's, each one PEM; nil: it is not about them.
 	roots []string
 }
 
 func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, follow func([]string)) *pipeline {
-	p := &pipeline{followBundles: func([]string) {}, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
+	nobody := func([]string) {}
+	p := &pipeline{followBundles: nobody, followNames: nobody, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
@@ -110,7 +116,7 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 				first = time.Now()
 			}
 			pending = append(pending, s)
-			if s.issuers == nil && s.bundles == nil {
+			if s.issuers == nil && s.bundles == nil && s.names == nil {
 				heard[s.source] = true
 			}
 			timer.Reset(max(0, min(debounceQuiet, debounceMax-time.Since(first))))
@@ -131,7 +137,10 @@ func (p *pipeline) run(ctx context.Context, sources int, loaded chan<- struct{},
 		pending = nil
 		issuers, known := p.builder.Issuers()
 		p.follow(issuers)
-		p.followBundles(p.builder.BundleURLs())
+		urls, names := p.builder.BundleURLs(), p.builder.GatewayNames()
+		p.followBundles(urls)
+		p.followNames(names)
+		known = known && answered(urls, p.bundles) && answered(names, p.names)
 		switch {
 		case loaded == nil:
 		case known:
@@ -177,10 +186,16 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			snap, change = p.builder.SetIssuers(known)
 			total.Merge(change)
 		}
+		if s.names != nil {
+			p.flush(&events, total)
+			var change *model.Change
+			snap, change = p.builder.SetNames(p.note(&p.names, s.names))
+			total.Merge(change)
+		}
 		if s.bundles != nil {
 			p.flush(&events, total)
 			var change *model.Change
-			snap, change = p.builder.SetBundles(p.setBundles(s.bundles))
+			snap, change = p.builder.SetBundles(p.note(&p.bundles, s.bundles))
 			total.Merge(change)
 		}
 		if s.roots != nil {
@@ -282,11 +297,16 @@ func (p *pipeline) setMesh(given config.File, problems []snapshot.Problem) {
 	p.mesh, p.meshProblems = given, problems
 }
 
-// setBundles notes what endpoints of bundles have answered, and returns the roots of each that has some.
-func (p *pipeline) setBundles(all map[string]spiffebundle.Answer) map[string][]string {
+// answered reports whether something is known of all names, be it that they have no answer.
+func answered(names []string, known map[string]follow.Answer[[]string]) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { _, ok := known[n]; return !ok })
+}
+
+// note notes what has been answered, and returns the answers of those that have one.
+func (p *pipeline) note(into *map[string]follow.Answer[[]string], all map[string]follow.Answer[[]string]) map[string][]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bundles = all
+	*into = all
 	out := map[string][]string{}
 	for url, a := range all {
 		if len(a.Value) > 0 {
@@ -318,6 +338,12 @@ func (p *pipeline) problems() []snapshot.Problem {
 	for _, url := range slices.Sorted(maps.Keys(p.bundles)) {
 		if a := p.bundles[url]; a.Problem != "" {
 			out = append(out, meshProblem(p.mesh.Name, "caCertificates.spiffeBundleUrl", fmt.Sprintf("%d roots are known; the last question had no answer: %s", len(a.Value), a.Problem)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.names)) {
+		if a := p.names[name]; a.Problem != "" {
+			out = append(out, snapshot.Problem{Origin: model.Origin{Kind: "MeshNetworks", Name: "mesh", Field: "gateways.address"},
+				Text: fmt.Sprintf("%s: %d addresses are known; the last look-up had no answer: %s", name, len(a.Value), a.Problem)})
 		}
 	}
 	return append(out, p.found...)

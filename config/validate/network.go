@@ -39,9 +39,7 @@ func MeshNetworks(in *mesh.MeshNetworks) []Problem {
 			case nil:
 				c.add(at, "leads nowhere; set address or registryServiceName")
 			case *mesh.Network_IstioNetworkGateway_Address:
-				if gw.Address == "" {
-					c.add(at.Child("address"), "missing; write the gateway's IP address")
-				}
+				c.host(at.Child("address"), gw.Address, plainHost)
 			case *mesh.Network_IstioNetworkGateway_RegistryServiceName:
 				if gw.RegistryServiceName == "" {
 					c.add(at.Child("registryServiceName"), "missing; name a service by its whole host")

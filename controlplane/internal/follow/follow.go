@@ -3,7 +3,7 @@
 // A Follower is told which names are wanted, asks for each when it is due, some at a time, and tells all answers when one has changed. An answer stays good while it
 // cannot be asked for again: that who gave it is away does not make it wrong.
 //
-// What is asked, and how, its users say. It keeps nothing on disk and knows nothing of meshes. Packages of the control plane that ask by themselves (oidc, spiffebundle) import it.
+// What is asked, and how, its users say. It keeps nothing on disk and knows nothing of meshes. Packages of the control plane that ask by themselves (oidc, spiffebundle, dnsname) import it.
 package follow
 
 import (

@@ -83,6 +83,14 @@ type NetworkEntry struct {
 	Gateways []NetworkGateway
 	// Services of gateways.
 	Services []NetworkService
+	// Names are gateways that DNS knows.
+	Names []NetworkName
+}
+
+// NetworkName is a gateway given by a name.
+type NetworkName struct {
+	Name string
+	Port uint32
 }
 
 // NetworkService is a service of a network's gateways.

@@ -187,6 +187,8 @@ type Service struct {
 	Gateway           string
 	GatewayPort       uint32
 	ExternalAddresses []string
+	// ExternalNames are names of load balancers before it.
+	ExternalNames []string
 	// Parts are the definitions of the host where the namespace has several: ports and
 	// endpoints of all count, all else of the first. Nil: there is one.
 	Parts   []*Service

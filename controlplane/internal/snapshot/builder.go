@@ -60,6 +60,9 @@ type Builder struct {
 	// networks is what the mesh's ConfigMap says, nil for nothing; networkGateways are the keys of services that are gateways of a network.
 	networks        *model.NetworkConfig
 	networkGateways map[string]bool
+	// gatewayNames are the names among gateways of networks, and addressesOf those that DNS has said.
+	gatewayNames map[string]bool
+	addressesOf  map[string][]string
 	// namespaces are the labels of those that have an object.
 	namespaces map[string]map[string]string
 	ruleLabels map[string]int // label name to the number of rules that ask for it

@@ -55,7 +55,7 @@ func networkEntry(name string, in *meshconfig.Network, field string, p *problems
 			out.Services = append(out.Services, model.NetworkService{Host: gw.RegistryServiceName, Port: g.GetPort()})
 		case *meshconfig.Network_IstioNetworkGateway_Address:
 			if _, err := netip.ParseAddr(gw.Address); err != nil {
-				p.add(at+".address", "%q is a name, and endpoints are addresses; the gateway has no effect: write its address", gw.Address)
+				out.Names = append(out.Names, model.NetworkName{Name: gw.Address, Port: g.GetPort()})
 				continue
 			}
 			out.Gateways = append(out.Gateways, model.NetworkGateway{Address: gw.Address, Port: g.GetPort()})
@@ -68,6 +68,7 @@ func networkEntry(name string, in *meshconfig.Network, field string, p *problems
 // stay the same object while nothing of them differs.
 func (b *Builder) deriveNetworks(s, old *model.Snapshot) {
 	cfg := b.networks
+	b.gatewayNames = map[string]bool{}
 	if cfg == nil && len(b.networkGateways) == 0 {
 		s.Networks = nil
 		return
@@ -89,16 +90,19 @@ func (b *Builder) deriveNetworks(s, old *model.Snapshot) {
 				n.Default = e.Name
 			}
 			add(e.Name, e.Gateways...)
+			for _, to := range e.Names {
+				add(e.Name, b.named(to.Name, to.Port)...)
+			}
 			for _, to := range e.Services {
 				for _, svc := range s.Services.Prefix(to.Host + "/") {
-					add(e.Name, serviceGateways(s, svc, to.Port)...)
+					add(e.Name, b.serviceGateways(s, svc, to.Port)...)
 				}
 			}
 		}
 	}
 	for _, key := range sortedKeys(b.networkGateways) {
 		if svc, ok := s.Services.Get(key); ok {
-			add(svc.Gateway, serviceGateways(s, svc, svc.GatewayPort)...)
+			add(svc.Gateway, b.serviceGateways(s, svc, svc.GatewayPort)...)
 		}
 	}
 	for network, gws := range n.Gateways {
@@ -122,11 +126,34 @@ func (b *Builder) deriveNetworks(s, old *model.Snapshot) {
 	s.Networks = n
 }
 
-// serviceGateways are the gateways behind a port of a service: at its external addresses, else, as where no load balancer stands before it, at those of its workloads.
-func serviceGateways(s *model.Snapshot, svc *model.Service, port uint32) []model.NetworkGateway {
+// named are the gateways that a name stands for, as far as DNS has said it, and notes that it is to be asked for.
+func (b *Builder) named(name string, port uint32) []model.NetworkGateway {
+	b.gatewayNames[name] = true
+	var out []model.NetworkGateway
+	for _, a := range b.addressesOf[name] {
+		out = append(out, model.NetworkGateway{Address: a, Port: port})
+	}
+	return out
+}
+
+// GatewayNames are the names of networks' gateways that DNS has to be asked for, sorted.
+func (b *Builder) GatewayNames() []string { return sortedKeys(b.gatewayNames) }
+
+// SetNames replaces what is known of gateways' names (GatewayNames): the addresses of each.
+func (b *Builder) SetNames(names map[string][]string) (*model.Snapshot, *model.Change) {
+	ch := &model.Change{From: b.snap.Version}
+	b.addressesOf = names
+	return b.flush(ch)
+}
+
+// serviceGateways are the gateways behind a port of a service: at its external addresses and names, else, as where no load balancer stands before it, at those of its workloads.
+func (b *Builder) serviceGateways(s *model.Snapshot, svc *model.Service, port uint32) []model.NetworkGateway {
 	var out []model.NetworkGateway
 	for _, a := range svc.ExternalAddresses {
 		out = append(out, model.NetworkGateway{Address: a, Port: port})
+	}
+	for _, name := range svc.ExternalNames {
+		out = append(out, b.named(name, port)...)
 	}
 	if len(out) > 0 {
 		return out

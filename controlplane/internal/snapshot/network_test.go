@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
@@ -61,6 +64,51 @@ func TestNetworksFollowTheirGateways(t *testing.T) {
 	}
 }
 
+// A gateway that is given by a name stands at the addresses that DNS tells, and nowhere before; so does a load balancer's name before a gateway's Service.
+func TestGatewaysByName(t *testing.T) {
+	b := New()
+	set, err := config.Load([]config.File{{Name: "f", Data: []byte(`apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {meshNetworks: 'networks: {west: {gateways: [{address: gw.example, port: 15443}, {address: 192.0.2.9, port: 15443}]}}'}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gw, namespace: istio-system, labels: {topology.istio.io/network: east}}
+spec: {ports: [{name: tls, port: 15443}]}
+`)}}, config.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Files say no status: only Kubernetes' API tells one.
+	set.Get(schema.Service, "istio-system", "gw").Spec.(*corev1.Service).Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "lb.example"}}
+	for _, o := range set.All() {
+		b.Update(Set("config", o))
+	}
+	if got := b.GatewayNames(); !reflect.DeepEqual(got, []string{"gw.example", "lb.example"}) {
+		t.Errorf("DNS is asked for %v", got)
+	}
+	for i, step := range []struct {
+		names      map[string][]string
+		all        bool
+		east, west []string
+	}{
+		{nil, false, nil, []string{"192.0.2.9:15443"}},
+		{map[string][]string{"gw.example": {"192.0.2.1", "192.0.2.2"}}, true, nil, []string{"192.0.2.1:15443", "192.0.2.2:15443", "192.0.2.9:15443"}},
+		{map[string][]string{"gw.example": {"192.0.2.1", "192.0.2.2"}}, false, nil, []string{"192.0.2.1:15443", "192.0.2.2:15443", "192.0.2.9:15443"}},
+		{map[string][]string{"gw.example": {"192.0.2.2"}, "lb.example": {"2001:db8::1"}}, true, []string{"2001:db8::1:15443"}, []string{"192.0.2.2:15443", "192.0.2.9:15443"}},
+	} {
+		_, ch := b.SetNames(step.names)
+		if e, w := gateways(b, "east"), gateways(b, "west"); ch.All != step.all || !reflect.DeepEqual(e, step.east) || !reflect.DeepEqual(w, step.west) {
+			t.Errorf("step %d: everything %v, east %v, west %v", i, ch.All, e, w)
+		}
+	}
+	b.Update(Delete("config", set.All()[0].Key()), Delete("config", set.All()[1].Key()))
+	if got := b.GatewayNames(); len(got) > 0 {
+		t.Errorf("DNS is still asked for %v", got)
+	}
+}
+
 func TestNetworkOf(t *testing.T) {
 	b := New()
 	set, err := config.Load([]config.File{{Name: "f", Data: []byte(`apiVersion: v1
@@ -100,6 +148,7 @@ func TestMeshNetworksRefused(t *testing.T) {
 		"networks: {a: {endpoints: [{fromCidr: x}]}}":                     "networks.a.endpoints[0].fromCidr: \"x\" is not a subnet",
 		"networks: {a: {endpoints: [{}]}}":                                "networks.a.endpoints[0]: says nothing",
 		"networks: {a: {gateways: [{address: 1.2.3.4}]}}":                 "networks.a.gateways[0].port: 0 is not a port",
+		"networks: {a: {gateways: [{address: 'a b', port: 1}]}}":          "networks.a.gateways[0].address: \"a b\" is not a host name",
 		"networks: {a: {gateways: [{port: 1}]}}":                          "networks.a.gateways[0]: leads nowhere",
 		"networks: {a: {gateways: [{registryServiceName: '', port: 1}]}}": "networks.a.gateways[0].registryServiceName: missing",
 		"networks: {a: {gatways: []}}":                                    "unknown field; did you mean gateways?",

@@ -99,7 +99,7 @@ func (b *Builder) service(o object, s *corev1.Service, p *problems) *model.Servi
 	}
 	if network := o.Labels[model.NetworkLabel]; network != "" && out.Alias == "" {
 		out.Gateway, out.GatewayPort = network, gatewayPort(o, p)
-		out.ExternalAddresses = externalAddresses(s)
+		out.ExternalAddresses, out.ExternalNames = externalAddresses(s)
 	}
 	if len(s.Spec.Selector) > 0 && out.Alias == "" {
 		out.Selector = cloneMap(s.Spec.Selector)
@@ -122,14 +122,17 @@ func gatewayPort(o object, p *problems) uint32 {
 	return uint32(n)
 }
 
-// externalAddresses are those by which a service is reached from outside of its network.
-func externalAddresses(s *corev1.Service) []string {
+// externalAddresses are those, and the names, by which a service is reached from outside of its network.
+func externalAddresses(s *corev1.Service) (out, names []string) {
 	list := slices.Clone(s.Spec.ExternalIPs)
 	for _, in := range s.Status.LoadBalancer.Ingress {
 		list = append(list, in.IP)
+		if in.IP == "" && in.Hostname != "" {
+			names = append(names, in.Hostname)
+		}
 	}
-	out, _ := addresses(list)
-	return out
+	out, _ = addresses(list)
+	return out, names
 }
 
 // addresses sorts virtual addresses into single ones and subnets, each once. What is neither is
