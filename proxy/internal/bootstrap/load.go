@@ -111,6 +111,9 @@ func Load(m *bootstrapv3.Bootstrap, dec *xdsresource.Decoder) (*Bootstrap, error
 	l.stats(m)
 	l.runtime(m.GetLayeredRuntime())
 	l.watchdogs(m)
+	if err := dec.RegexEngine(m.GetDefaultRegexEngine()); err != nil {
+		l.nested("default_regex_engine.typed_config", err)
+	}
 	if o := m.GetOverloadManager(); o != nil {
 		var err error
 		if l.out.Overload, err = dec.Overload(o, func(name string) bool { _, ok := overload.ActionOf(name); return ok }); err != nil {

@@ -86,6 +86,12 @@ func TestBadBodies(t *testing.T) {
 			t.Errorf("%s: a bomb of %d bytes became %d: %v", e, len(bomb), n, err)
 		}
 		d.Close()
+		d, n = NewDecoder(e, &Room{}), 0
+		d.MaxRatio = 1 << 31
+		if err := d.Decode(bomb, true, func(p []byte) { n += len(p) }); err != nil || n != 20<<20 {
+			t.Errorf("%s: a body of %d bytes whose ratio is allowed became %d: %v", e, len(bomb), n, err)
+		}
+		d.Close()
 		for name, b := range map[string][]byte{"cut": bomb[:len(bomb)/2], "none": nil, "garbage": []byte("this is not compressed at all")} {
 			if e == Zstd && name == "none" {
 				continue // no frames are an empty body

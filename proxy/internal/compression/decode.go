@@ -13,17 +13,21 @@ import (
 
 // Limits of what a body may grow to: a few bytes may stand for gigabytes.
 const (
-	maxRatio   = 100 // Envoy's max_inflate_ratio
+	maxRatio   = 100 // Envoy's default of max_inflate_ratio
 	alwaysFine = 256 << 10
 	pieceSize  = 16 << 10
 )
 
 // ErrRatio is returned for a body that grows out of proportion.
-var ErrRatio = errors.New("the body grows more than a hundredfold")
+var ErrRatio = errors.New("the body grows out of proportion")
 
 // Decoder decompresses one body. The library reads from it in a coroutine of its own, which rests
 // when it has no more input: no goroutine of the scheduler is involved, nothing waits.
 type Decoder struct {
+	// MaxRatio is how many times larger than what has come the body may become, beyond a quarter of a megabyte. NewDecoder sets Envoy's
+	// default, 100; a change counts before the first piece.
+	MaxRatio uint32
+
 	room    *Room
 	next    func() ([]byte, bool)
 	stop    func()
@@ -37,7 +41,7 @@ type Decoder struct {
 
 // NewDecoder begins a body, whose window comes out of the room. Close it in the end.
 func NewDecoder(e Encoding, room *Room) *Decoder {
-	d := &Decoder{room: room}
+	d := &Decoder{MaxRatio: maxRatio, room: room}
 	d.next, d.stop = iter.Pull(func(yield func([]byte) bool) {
 		d.yield = yield
 		d.err = d.run(e)
@@ -83,7 +87,7 @@ func (d *Decoder) run(e Encoding) error {
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			if d.written += int64(n); d.written > alwaysFine && d.written > maxRatio*d.read {
+			if d.written += int64(n); d.written > alwaysFine && d.written > int64(d.MaxRatio)*d.read {
 				return ErrRatio
 			}
 			if !d.yield(buf[:n]) {

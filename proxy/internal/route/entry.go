@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -360,7 +361,11 @@ func (e *Entry) BodyLimit(connection int) int {
 
 // Match returns the route for a request, nil when there is none (404, flag NR).
 func (t *Table) Match(r *Request) *Entry {
-	v := t.hosts.find(r.Headers.Value(header.Authority), t.Config.IgnorePortInHostMatching)
+	host, ok := t.hostOf(r.Headers)
+	if !ok {
+		return nil
+	}
+	v := t.hosts.find(host, t.Config.IgnorePortInHostMatching)
 	if v == nil {
 		return nil
 	}
@@ -372,6 +377,9 @@ func (t *Table) Match(r *Request) *Entry {
 	}
 	var p parts
 	p.init(r)
+	if t.Config.IgnorePathParameters {
+		p.path, _, _ = bytes.Cut(p.path, []byte{';'})
+	}
 	for _, e := range v.candidates(r) {
 		if e.match.check(r, &p).cause == matched {
 			p.release()
@@ -384,7 +392,16 @@ func (t *Table) Match(r *Request) *Entry {
 
 // HasHost reports whether a virtual host serves a request.
 func (t *Table) HasHost(h *header.Map) bool {
-	return t.ServesHost(h.Value(header.Authority))
+	host, ok := t.hostOf(h)
+	return ok && t.ServesHost(host)
+}
+
+// hostOf is what a request's virtual host is chosen by. False: it lacks the header, and as in Envoy not even a virtual host for all serves it.
+func (t *Table) hostOf(h *header.Map) (host []byte, ok bool) {
+	if k := t.Config.HostHeader; k.Name != "" {
+		return h.GetKey(k)
+	}
+	return h.Value(header.Authority), true
 }
 
 // ServesHost is HasHost for the value of a host header.

@@ -78,7 +78,7 @@ func (r *router) BeginRequest(s httpfilter.Responder, h *header.Map, end bool) {
 	}
 
 	r.limits.read(r, h)
-	r.retry.begin(r.forward.Retry, h)
+	r.retry.begin(r.retryPolicy(), h)
 	r.avoidHosts()
 	r.bodyLimit = r.entry.BodyLimit(s.BufferLimit())
 	r.keep = r.retry.possible() || r.forward.InternalRedirect != nil
@@ -171,6 +171,14 @@ func (r *router) reply(p httpfilter.Reply) {
 	r.s.Reply(p)
 }
 
+// retryPolicy is the cluster's, else the route's.
+func (r *router) retryPolicy() *xdsresource.RetryPolicy {
+	if p := r.local.Config().HTTP.Retry; p != nil {
+		return p
+	}
+	return r.forward.Retry
+}
+
 // controlHeaders are what only the router reads.
 var controlHeaders = header.SetOf(
 	header.XEnvoyUpstreamRqTimeoutMs, header.XEnvoyUpstreamRqPerTryTimeoutMs, header.XEnvoyRetryOn, header.XEnvoyRetryGRPCOn,
@@ -226,8 +234,12 @@ func (r *router) prepareBalancing() {
 	info := r.s.Info()
 	cfg := r.local.Config()
 	r.lb.Hasher = r
-	if len(r.forward.RouteAction.Hash) > 0 && len(cfg.LB.HashPolicies) == 0 {
-		r.hash()
+	if len(cfg.LB.HashPolicies) == 0 {
+		if own := cfg.HTTP.Hash; len(own) > 0 {
+			r.hash(own)
+		} else if len(r.forward.RouteAction.Hash) > 0 {
+			r.hash(r.forward.RouteAction.Hash)
+		}
 	}
 	r.lb.Subset = r.target.MetadataMatch
 	if md := info.Metadata["envoy.lb"]; md != nil { // a filter's wish wins over the route's
@@ -244,8 +256,8 @@ func (r *router) prepareBalancing() {
 }
 
 // hash computes what hash tables look for. Cookies are made only where one is asked.
-func (r *router) hash() {
-	r.lb.Hash, r.lb.HasHash, r.cookies = r.forward.Hash(r.hashInput(), r.cookies)
+func (r *router) hash(policies []xdsresource.HashPolicy) {
+	r.lb.Hash, r.lb.HasHash, r.cookies = route.Hash(policies, r.hashInput(), r.cookies)
 	if cfg := r.local.Config(); !cfg.LB.HashTable() && cfg.Type != xdsresource.ClusterAggregate {
 		r.cookies = r.cookies[:0]
 	}

@@ -29,7 +29,7 @@ func (t *timeouts) read(r *router, h *header.Map) {
 	} else if most := r.forward.GRPCTimeoutHeaderMax; most != nil && grpcstatus.Is(h.Value(header.ContentType)) {
 		t.grpc, t.global = true, r.callTimeout(*most)
 	}
-	if p := r.forward.Retry; p != nil {
+	if p := r.retryPolicy(); p != nil {
 		t.perTry, t.perTryIdle = p.PerTryTimeout, p.PerTryIdleTimeout
 	}
 	asked := h.Value(header.XEnvoyUpstreamRqTimeoutMs)

@@ -18,7 +18,13 @@ func (a *attempt) wish(t *transportsocket.Upstream) {
 		w.ALPN = filterstate.String(info.FilterState(filterstate.ApplicationProtocols))
 		if up := r.upstream(); up.AutoSNI || up.AutoSANValidation {
 			r.rewriteHost(a.host) // it is the host that is sent
-			w.NameHost(string(r.h.Value(header.Authority)), up.AutoSNI, up.AutoSANValidation)
+			name := r.h.Value(header.Authority)
+			if up.SNIHeader.Name != "" {
+				if v, _ := r.h.GetKey(up.SNIHeader); len(v) > 0 {
+					name = v
+				}
+			}
+			w.NameHost(string(name), up.AutoSNI, up.AutoSANValidation)
 		}
 	}
 	if d := info.Downstream; t.Proxy != nil && d != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/proxyprotocol"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
@@ -167,6 +168,11 @@ type DNSResolver struct {
 
 // UpstreamHTTP is HttpProtocolOptions of a cluster.
 type UpstreamHTTP struct {
+	// Retry is the cluster's own policy, in place of the route's; nil: it has none. Hash are its hash policies, for balancers that have none of their own.
+	Retry *RetryPolicy
+	Hash  []HashPolicy
+	// SNIHeader is the request's header that AutoSNI and AutoSANValidation go by where the request has it, instead of the authority; zero: none.
+	SNIHeader                header.Key
 	OutlierErrors            *Statuses     // for OutlierDetection.Errors
 	IdleTimeout              time.Duration // default 1h; 0 disables
 	MaxConnectionDuration    time.Duration

@@ -15,13 +15,17 @@ type RouteConfig struct {
 	VirtualHosts                    []*VirtualHost
 	RequestHeaders, ResponseHeaders HeaderOps
 	MostSpecificHeaderMutationsWins bool
-	IgnorePortInHostMatching        bool
-	InternalOnlyHeaders             []string       // lower case; taken off requests that are not internal
-	MaxDirectResponseBodySize       uint32         // default 4096
-	ValidateClusters                *bool          // that routes lead to clusters that are there; nil: true where it stands in a listener, false from RDS
-	FilterConfigs                   map[string]any // typed_per_filter_config, parsed by the filters
-	Metadata                        Metadata
-	Mirrors                         []MirrorPolicy // of routes that have none themselves or by their virtual host
+	// HostHeader is the header that virtual hosts are chosen by (vhost_header); zero: the authority. IgnorePathParameters: paths are
+	// matched without what follows a semicolon.
+	HostHeader                header.Key
+	IgnorePathParameters      bool
+	IgnorePortInHostMatching  bool
+	InternalOnlyHeaders       []string       // lower case; taken off requests that are not internal
+	MaxDirectResponseBodySize uint32         // default 4096
+	ValidateClusters          *bool          // that routes lead to clusters that are there; nil: true where it stands in a listener, false from RDS
+	FilterConfigs             map[string]any // typed_per_filter_config, parsed by the filters
+	Metadata                  Metadata
+	Mirrors                   []MirrorPolicy // of routes that have none themselves or by their virtual host
 	// VHDS is where further virtual hosts come from; nil: there are none.
 	VHDS *ConfigSource
 	// VHDSFetchTimeout is how long its listener waits for the first ones. 0: without end.

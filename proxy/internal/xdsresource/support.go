@@ -101,7 +101,7 @@ var supportedFields = map[string]string{
 	"envoy.config.route.v3.RouteConfiguration": `name virtual_hosts response_headers_to_add response_headers_to_remove
 		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
 		max_direct_response_body_size_bytes request_mirror_policies internal_only_headers ignore_port_in_host_matching typed_per_filter_config
-		metadata vhds`,
+		metadata vhds vhost_header ignore_path_parameters_in_path_matching`,
 	"envoy.config.route.v3.Vhds": "config_source",
 	"envoy.config.route.v3.VirtualHost": `name domains routes require_tls request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config
@@ -256,9 +256,9 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.BindConfig":                   "source_address freebind socket_options extra_source_addresses additional_source_addresses",
 	"envoy.config.core.v3.ExtraSourceAddress":           "address socket_options",
 	"envoy.config.core.v3.SocketOptionsOverride":        "socket_options",
-	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation",
+	"envoy.config.core.v3.UpstreamHttpProtocolOptions":  "auto_sni auto_san_validation override_auto_sni_header",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": `common_http_protocol_options upstream_http_protocol_options
-		explicit_http_config use_downstream_protocol_config auto_config outlier_detection`,
+		explicit_http_config use_downstream_protocol_config auto_config outlier_detection hash_policy retry_policy`,
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection":        "error_matcher",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
@@ -345,7 +345,7 @@ var supportedFields = map[string]string{
 	"envoy.type.metadata.v3.MetadataKind.Route":   "",
 	"envoy.type.metadata.v3.MetadataKind.Cluster": "",
 	"envoy.type.metadata.v3.MetadataKind.Host":    "",
-	"opentelemetry.proto.common.v1.AnyValue":      "string_value array_value kvlist_value",
+	"opentelemetry.proto.common.v1.AnyValue":      "string_value array_value kvlist_value bool_value int_value double_value",
 	"opentelemetry.proto.common.v1.ArrayValue":    "values",
 	"opentelemetry.proto.common.v1.KeyValueList":  "values",
 	"opentelemetry.proto.common.v1.KeyValue":      "key value",
@@ -359,7 +359,8 @@ var supportedFields = map[string]string{
 	"envoy.service.runtime.v3.Runtime":                 "name layer",
 
 	// Bootstrap.
-	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager layered_runtime watchdog watchdogs use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+	"envoy.config.bootstrap.v3.Bootstrap":                                                      "node static_resources dynamic_resources admin cluster_manager stats_config stats_sinks stats_flush_interval stats_flush_on_admin overload_manager layered_runtime watchdog watchdogs use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config default_regex_engine",
+	"envoy.extensions.regex_engines.v3.GoogleRE2":                                              "",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":                                      "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":                                     "lds_config cds_config ads_config",
 	"envoy.config.bootstrap.v3.Watchdogs":                                                      "main_thread_watchdog worker_watchdog",
@@ -403,6 +404,14 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []harmlessField{
+	{"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "emit_client_span", "the call has no span of its own: see docs/envoy-differences.md"},
+	{"envoy.extensions.filters.http.ext_authz.v3.CheckSettings", "emit_client_span", "as above"},
+	{"envoy.config.core.v3.SubstitutionFormatString", "json_format_options", "properties are sorted always, as in Envoy"},
+	{"envoy.config.core.v3.JsonFormatOptions", "sort_properties", "as above"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "inline_headers", "how Envoy keeps headers in memory"},
+	{"envoy.config.bootstrap.v3.Bootstrap", "enable_dispatcher_stats", "statistics of Envoy's event loops, which are not here"},
+	{"envoy.config.core.v3.HttpService", "formatters", "the operators of Envoy's formatter extensions are built in"},
+	{"envoy.extensions.filters.http.header_mutation.v3.Mutations", "formatters", "as above"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "deferred_stat_options", "upkeep of Envoy's own process"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "enable_worker_cpu_affinity memory_allocator_manager",
 		"hints for the speed of Envoy's process"},

@@ -74,7 +74,10 @@ var filterFields = map[string]string{
 		failure_mode_allow_header_add with_request_body clear_route_cache status_on_error validate_mutations
 		metadata_context_namespaces route_metadata_context_namespaces filter_enabled filter_enabled_metadata deny_at_disable
 		include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers disallowed_headers include_tls_session
-		charge_cluster_response_stats encode_raw_headers enable_dynamic_metadata_ingestion max_denied_response_body_bytes`,
+		charge_cluster_response_stats encode_raw_headers enable_dynamic_metadata_ingestion max_denied_response_body_bytes
+		decoder_header_mutation_rules clear_route_cache_headers`,
+	"envoy.config.common.mutation_rules.v3.HeaderMutationRules": `allow_all_routing allow_envoy disallow_system disallow_all allow_expression
+		disallow_expression disallow_is_error`,
 	"envoy.extensions.filters.http.ext_authz.v3.BufferSettings":       "max_request_bytes allow_partial_message pack_as_bytes",
 	"envoy.extensions.filters.http.ext_authz.v3.HttpService":          "server_uri path_prefix path_override authorization_request authorization_response retry_policy",
 	"envoy.extensions.filters.http.ext_authz.v3.AuthorizationRequest": "allowed_headers headers_to_add",
@@ -88,7 +91,7 @@ var filterFields = map[string]string{
 	"envoy.extensions.compression.gzip.compressor.v3.Gzip":                               "compression_level",
 	"envoy.extensions.compression.brotli.compressor.v3.Brotli":                           "quality window_bits",
 	"envoy.extensions.compression.zstd.compressor.v3.Zstd":                               "compression_level enable_checksum",
-	"envoy.extensions.compression.gzip.decompressor.v3.Gzip":                             "",
+	"envoy.extensions.compression.gzip.decompressor.v3.Gzip":                             "max_inflate_ratio",
 	"envoy.extensions.compression.brotli.decompressor.v3.Brotli":                         "",
 	"envoy.extensions.compression.zstd.decompressor.v3.Zstd":                             "",
 	"envoy.extensions.filters.http.decompressor.v3.Decompressor":                         "decompressor_library request_direction_config response_direction_config",

@@ -10,6 +10,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
 // Cluster validates a cluster. The error is an *Error with every problem.
@@ -196,6 +198,10 @@ func (p *parser) clusterHTTP(m *clusterv3.Cluster, c *Cluster) {
 		}
 		p.upstreamCommon(join(here, "common_http_protocol_options"), o.GetCommonHttpProtocolOptions(), &c.HTTP)
 		upstreamAuto(o.GetUpstreamHttpProtocolOptions(), &c.HTTP)
+		if o.GetRetryPolicy() != nil {
+			c.HTTP.Retry = p.retryPolicy(join(here, "retry_policy"), o.GetRetryPolicy())
+		}
+		c.HTTP.Hash = p.hashPolicies(join(here, "hash_policy"), o.GetHashPolicy())
 		if e := o.GetOutlierDetection().GetErrorMatcher(); e != nil {
 			c.HTTP.OutlierErrors = p.errorStatuses(join(here, "outlier_detection.error_matcher"), e)
 		}
@@ -244,6 +250,9 @@ func (p *parser) upstreamCommon(path string, o *corev3.HttpProtocolOptions, out 
 func upstreamAuto(o *corev3.UpstreamHttpProtocolOptions, out *UpstreamHTTP) {
 	if o != nil {
 		out.AutoSNI, out.AutoSANValidation = o.GetAutoSni(), o.GetAutoSanValidation()
+		if name := o.GetOverrideAutoSniHeader(); name != "" {
+			out.SNIHeader = header.KeyOf(strings.ToLower(name))
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	regexenginev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/regex_engines/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -181,6 +182,16 @@ func (p *parser) dataSource(path string, ds *corev3.DataSource) []byte {
 	}
 	p.bad(path, "this kind of data source is not supported")
 	return nil
+}
+
+// RegexEngine judges default_regex_engine: RE2, whose expressions are those of Go. nil is none.
+func (d *Decoder) RegexEngine(e *corev3.TypedExtensionConfig) error {
+	if e == nil {
+		return nil
+	}
+	p := &parser{dec: d}
+	p.message("", e.GetTypedConfig(), &regexenginev3.GoogleRE2{})
+	return p.finish("regex engine", e.GetName())
 }
 
 // fullRegex compiles a regex that must match a whole string, as Envoy's RE2::FullMatch.

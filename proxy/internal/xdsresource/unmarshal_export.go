@@ -89,6 +89,12 @@ func (p *parser) anyValue(path string, v *commonpb.AnyValue) any {
 		return nil
 	case *commonpb.AnyValue_StringValue:
 		return x.StringValue
+	case *commonpb.AnyValue_BoolValue:
+		return x.BoolValue
+	case *commonpb.AnyValue_IntValue:
+		return x.IntValue
+	case *commonpb.AnyValue_DoubleValue:
+		return x.DoubleValue
 	case *commonpb.AnyValue_ArrayValue:
 		var out []any
 		for i, e := range x.ArrayValue.GetValues() {
@@ -98,7 +104,7 @@ func (p *parser) anyValue(path string, v *commonpb.AnyValue) any {
 	case *commonpb.AnyValue_KvlistValue:
 		return p.keyValues(path, x.KvlistValue)
 	}
-	p.bad(path, "must be a string, a list or a map of such")
+	p.bad(path, "must be a string, a number, a boolean, a list or a map of such")
 	return nil
 }
 

@@ -36,11 +36,15 @@ func (p *parser) routeConfig(path string, m *routev3.RouteConfiguration) *RouteC
 		ResponseHeaders:                 p.headerOps(path, "response_headers", m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove()),
 		MostSpecificHeaderMutationsWins: m.GetMostSpecificHeaderMutationsWins(),
 		IgnorePortInHostMatching:        m.GetIgnorePortInHostMatching(),
+		IgnorePathParameters:            m.GetIgnorePathParametersInPathMatching(),
 		InternalOnlyHeaders:             lower(m.GetInternalOnlyHeaders()),
 		MaxDirectResponseBodySize:       uint32Or(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody),
 		FilterConfigs:                   p.filterConfigs(join(path, "typed_per_filter_config"), m.GetTypedPerFilterConfig()),
 		Metadata:                        metadata(m.GetMetadata()),
 		Mirrors:                         p.mirrors(join(path, "request_mirror_policies"), m.GetRequestMirrorPolicies()),
+	}
+	if name := m.GetVhostHeader(); name != "" {
+		rc.HostHeader = header.KeyOf(strings.ToLower(name))
 	}
 	if v := m.GetValidateClusters(); v != nil {
 		rc.ValidateClusters = &v.Value

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -444,4 +445,21 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRegexEngine: RE2 is the engine that is here.
+func TestRegexEngine(t *testing.T) {
+	d := NewDecoder(Extensions{})
+	for kind, refuse := range map[string]string{
+		"envoy.extensions.regex_engines.v3.GoogleRE2": "",
+		"google.protobuf.Empty":                       "type google.protobuf.Empty is not supported here, want envoy.extensions.regex_engines.v3.GoogleRE2",
+	} {
+		err := d.RegexEngine(&corev3.TypedExtensionConfig{Name: "e", TypedConfig: &anypb.Any{TypeUrl: "type.googleapis.com/" + kind}})
+		if (err == nil) != (refuse == "") || err != nil && !strings.Contains(err.Error(), refuse) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if err := d.RegexEngine(nil); err != nil {
+		t.Error(err)
+	}
 }

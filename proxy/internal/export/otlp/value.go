@@ -16,7 +16,9 @@ type template struct {
 	text *format.Formatter
 	list []template
 	keys []string // of a map, in order, with list
-	kind byte     // 't'ext, 'l'ist, 'm'ap, 0: none
+	kind byte     // 't'ext, 'l'ist, 'm'ap, 'c'onstant, 0: none
+	// fixed is a constant.
+	fixed *commonpb.AnyValue
 }
 
 func compile(v any) (template, error) {
@@ -26,6 +28,12 @@ func compile(v any) (template, error) {
 	case string:
 		f, err := format.Compile(v)
 		return template{kind: 't', text: f}, err
+	case bool:
+		return template{kind: 'c', fixed: &commonpb.AnyValue{Value: &commonpb.AnyValue_BoolValue{BoolValue: v}}}, nil
+	case int64:
+		return template{kind: 'c', fixed: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: v}}}, nil
+	case float64:
+		return template{kind: 'c', fixed: &commonpb.AnyValue{Value: &commonpb.AnyValue_DoubleValue{DoubleValue: v}}}, nil
 	case []any:
 		t := template{kind: 'l'}
 		for i, e := range v {
@@ -52,6 +60,8 @@ func compile(v any) (template, error) {
 
 func (t *template) value(c *format.Context) *commonpb.AnyValue {
 	switch t.kind {
+	case 'c':
+		return t.fixed
 	case 't':
 		return text(strings.ToValidUTF8(string(t.text.Append(nil, c)), "!"))
 	case 'l':

@@ -14,6 +14,7 @@ import (
 
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/brotli/decompressor/v3" // read by name, below
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/decompressor/v3"
+	gzipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/decompressor/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/zstd/decompressor/v3"
 	decompressorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/decompressor/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -35,6 +36,7 @@ type Config struct {
 	Encoding          compression.Encoding
 	Advertise         bool // ask servers for the coding
 	Request, Response side
+	MaxRatio          uint32 // of gzip: max_inflate_ratio; 0: Envoy's default
 }
 
 type side struct {
@@ -67,6 +69,9 @@ func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 		r.Bad("decompressor_library.typed_config", "%v", err)
 	} else {
 		r.Unpack("decompressor_library.typed_config", lib, msg)
+		if g, ok := msg.(*gzipv3.Gzip); ok {
+			c.MaxRatio = g.GetMaxInflateRatio().GetValue()
+		}
 	}
 	c.Encoding = e
 	read := func(m *decompressorv3.Decompressor_CommonDirectionConfig) side {
@@ -176,6 +181,9 @@ func (f *filter) begin(s httpfilter.Stream, d *side, b *body, h *header.Map, end
 		h.Remove(header.ContentEncoding)
 	}
 	b.dec = compression.NewDecoder(f.cfg.Encoding, f.room)
+	if f.cfg.MaxRatio > 0 {
+		b.dec.MaxRatio = f.cfg.MaxRatio
+	}
 }
 
 // OnRequestData implements httpfilter.RequestData, as do the methods below for theirs.

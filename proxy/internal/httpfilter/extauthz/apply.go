@@ -7,10 +7,10 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
-// apply changes a request's headers as an answer says. False: the answer is invalid, and the headers
+// apply changes a request's headers as an answer says, and as rules let it; nil lets it all. False: the answer is invalid, and the headers
 // are not to be used.
-func (a *answer) apply(h *header.Map, validate bool) bool {
-	if !a.sound(validate) {
+func (a *answer) apply(h *header.Map, validate bool, rules *mutationRules) bool {
+	if !a.sound(validate) || !a.obey(rules) {
 		return false
 	}
 	for _, p := range a.set {
@@ -41,9 +41,19 @@ func (a *answer) apply(h *header.Map, validate bool) bool {
 	return soundTarget(h)
 }
 
-// changesRequest reports whether the answer asks for anything that a route may depend on.
-func (a *answer) changesRequest() bool {
-	return len(a.set)+len(a.add)+len(a.join)+len(a.remove)+len(a.querySet)+len(a.queryRemove) > 0
+// changesRoute reports whether the answer asks for anything that a route may depend on: by the headers of the set, nil for any, or the query.
+func (a *answer) changesRoute(by *names) bool {
+	if len(a.querySet)+len(a.queryRemove) > 0 {
+		return true
+	}
+	for _, list := range [][]pair{a.set, a.add, a.join} {
+		for _, p := range list {
+			if by == nil || by.exact[strings.ToLower(p.name)] {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(a.remove, func(name string) bool { return by == nil || by.exact[strings.ToLower(name)] })
 }
 
 // ordinary: a header that a request may have several times, or not at all.

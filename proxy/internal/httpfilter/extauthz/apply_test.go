@@ -60,7 +60,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		h := request()
-		if !a.apply(h, false) {
+		if !a.apply(h, false, nil) {
 			return
 		}
 		holds(t, h)
@@ -101,7 +101,7 @@ func TestBytes(t *testing.T) {
 				value = "/" + value
 			}
 			h := request()
-			if a := (answer{verdict: allowed, set: []pair{{name, value}}}); a.apply(h, true) {
+			if a := (answer{verdict: allowed, set: []pair{{name, value}}}); a.apply(h, true, nil) {
 				taken++
 				holds(t, h)
 			}
@@ -112,10 +112,10 @@ func TestBytes(t *testing.T) {
 	}
 	for c := range 256 {
 		h := request()
-		if a := (answer{verdict: allowed, querySet: []pair{{"q", string([]byte{byte(c)})}}}); a.apply(h, false) {
+		if a := (answer{verdict: allowed, querySet: []pair{{"q", string([]byte{byte(c)})}}}); a.apply(h, false, nil) {
 			holds(t, h)
 		}
-		if a := (answer{verdict: allowed, set: []pair{{"x" + string([]byte{byte(c)}), "v"}}}); a.apply(h, false) {
+		if a := (answer{verdict: allowed, set: []pair{{"x" + string([]byte{byte(c)}), "v"}}}); a.apply(h, false, nil) {
 			holds(t, h)
 		}
 	}

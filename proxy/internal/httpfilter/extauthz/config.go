@@ -36,12 +36,14 @@ type Config struct {
 	denyDisabled            xdsresource.Flag               // deny_at_disable
 	certificate, tlsSession bool
 	statPrefix, labelsKey   string
-	allowed                 *names // headers that the service is told; nil: all
-	disallowed              *names // but for these; nil: none
-	chargeCluster           bool   // charge_cluster_response_stats
-	rawHeaders              bool   // encode_raw_headers
-	keepMetadata            bool   // enable_dynamic_metadata_ingestion
-	maxDenied               int    // max_denied_response_body_bytes; 0: any
+	allowed                 *names         // headers that the service is told; nil: all
+	disallowed              *names         // but for these; nil: none
+	chargeCluster           bool           // charge_cluster_response_stats
+	rawHeaders              bool           // encode_raw_headers
+	keepMetadata            bool           // enable_dynamic_metadata_ingestion
+	maxDenied               int            // max_denied_response_body_bytes; 0: any
+	rules                   *mutationRules // decoder_header_mutation_rules; nil: any header may be changed
+	routeHeaders            *names         // clear_route_cache_headers; nil: any change may lead elsewhere
 }
 
 // service is who is asked: one of the two.
@@ -118,6 +120,12 @@ func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 		c.enabledMetadata = &mm
 	}
 	c.denyDisabled = r.RuntimeFlag(m.GetDenyAtDisable(), false)
+	if m.GetDecoderHeaderMutationRules() != nil {
+		c.rules = r.mutationRules("decoder_header_mutation_rules", m.GetDecoderHeaderMutationRules())
+	}
+	if list := m.GetClearRouteCacheHeaders(); len(list) > 0 {
+		c.routeHeaders = (*names)(nil).with(lower(list)...)
+	}
 	if m.GetAllowedHeaders() != nil {
 		c.allowed = r.names("allowed_headers", m.GetAllowedHeaders())
 	}

@@ -23,7 +23,7 @@ func TestRefused(t *testing.T) {
 		grpc + "transport_api_version: V3, with_request_body: {}":                                                  "with_request_body.max_request_bytes: value must be greater than 0",
 		grpc + "transport_api_version: V3, shadow_mode: true":                                                      "shadow_mode: this field is not supported",
 		grpc + "transport_api_version: V3, emit_filter_state_stats: true":                                          "emit_filter_state_stats: this field is not supported",
-		grpc + "transport_api_version: V3, decoder_header_mutation_rules: {disallow_all: true}":                    "decoder_header_mutation_rules: this field is not supported",
+		grpc + "transport_api_version: V3, decoder_header_mutation_rules: {allow_expression: {regex: '('}}":        "decoder_header_mutation_rules.allow_expression",
 		grpc + "transport_api_version: V3, typed_metadata_context_namespaces: [a]":                                 "typed_metadata_context_namespaces: this field is not supported",
 		grpc + "transport_api_version: V3, status_on_error: {code: 77}":                                            "status_on_error.code: value must be one of the defined enum values",
 		http + "path_prefix: nope}":                                                                                   `http_service.path_prefix: "nope" must begin with a slash`,
@@ -42,8 +42,7 @@ func TestRefused(t *testing.T) {
 	for fields, want := range map[string]string{
 		"{}": "override: value is required",
 		"check_settings: {disable_request_body_buffering: true, with_request_body: {max_request_bytes: 1}}": "disable_request_body_buffering: stands beside with_request_body",
-		"check_settings: {stat_prefix: a}":          "unknown field",
-		"check_settings: {emit_client_span: false}": "check_settings.emit_client_span: this field is not supported",
+		"check_settings: {stat_prefix: a}": "unknown field",
 		"check_settings: {http_service: {server_uri: {uri: http://a, cluster: c, timeout: 1s}, authorization_request: {allowed_headers: {}}}}": "authorization_request.allowed_headers: this field is not supported",
 	} {
 		if fields == "{}" {

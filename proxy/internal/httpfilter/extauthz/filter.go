@@ -235,7 +235,7 @@ func (f *filter) decide(a answer) bool {
 // pass makes the request what the answer says. False: it cannot be.
 func (f *filter) pass(a *answer) bool {
 	h := f.s.RequestHeaders()
-	if !a.apply(h, f.cfg.validate) {
+	if !a.apply(h, f.cfg.validate, f.cfg.rules) {
 		return false
 	}
 	if h.Len() > f.deps.MaxHeaders || h.Size() > f.deps.MaxHeaderBytes {
@@ -243,7 +243,7 @@ func (f *filter) pass(a *answer) bool {
 		return false
 	}
 	f.response = a.response
-	if f.cfg.clearRoute && a.changesRequest() {
+	if f.cfg.clearRoute && a.changesRoute(f.cfg.routeHeaders) {
 		f.s.ClearRoute()
 	}
 	return true
