@@ -58,6 +58,7 @@ func rbacFilter(action string, policy func(i int) string) string {
           - name: envoy.filters.http.rbac
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              track_per_rule_stats: true
               rules:
                 action: %s
                 policies:`, action)
