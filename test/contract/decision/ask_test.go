@@ -91,7 +91,7 @@ func (p place) dial(t *testing.T, r *Row, hostPort string) (net.Conn, error) {
 	}
 	var c net.Conn
 	var err error
-	for range 4 { // a port may have another user, such as a listener of the gateway
+	for range 100 { // a port may have another user, such as one of a row of listeners of the gateway
 		if network == "tcp" {
 			dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source), Port: p.w.ports.next()}
 		}
