@@ -8,6 +8,7 @@ import (
 	telemetry "istio.io/api/telemetry/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config/internal/field"
+	"github.com/lateen-mesh/lateen/pkg/cel"
 )
 
 func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
@@ -81,8 +82,14 @@ func telemetryPolicy(c *checker, root *field.Path, spec any) {
 	for i, l := range t.AccessLogging {
 		at := root.Child("accessLogging").Index(i)
 		providers(at, l.Providers)
-		if l.Filter != nil && l.Filter.Expression == "" {
-			c.add(at.Child("filter", "expression"), "missing; write a CEL expression such as response.code >= 400")
+		if l.Filter == nil {
+			continue
+		}
+		expression := at.Child("filter", "expression")
+		if l.Filter.Expression == "" {
+			c.add(expression, "missing; write a CEL expression such as response.code >= 400")
+		} else if _, err := cel.Compile(l.Filter.Expression, nil); err != nil {
+			c.add(expression, "%q is no expression that a proxy takes: %v", l.Filter.Expression, err)
 		}
 	}
 }

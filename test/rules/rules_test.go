@@ -84,8 +84,8 @@ var importRules = []struct {
 		why:       "protos end where they are judged (xdsresource and the filters' parsers) and begin again where they are printed (admin); the path runs on plain Go",
 	},
 	{
-		from:      []string{"/proxy", "/agent", "/pkg"},
-		except:    []string{"/proxy/internal/cel"},
+		from:      []string{"/proxy", "/agent", "/config", "/controlplane", "/cli", "/pkg"},
+		except:    []string{"/pkg/cel", "/proxy/internal/cel"}, // the second has the values of a stream
 		forbidden: []string{"cel.dev/"},
 		direct:    true,
 		why:       "one package knows the library of the expression language, and bounds what it is given",

@@ -33,6 +33,7 @@ type AccessLogging struct {
 	Mode      TelemetryMode
 	Providers []string // empty: inherited or the mesh's default providers
 	Disabled  *bool
+	Filter    string // a CEL expression, true of what is logged; "": everything, or what is inherited where no providers are named
 }
 
 // Tracing says what spans are made, and where they go. What is nil, or empty, is inherited.

@@ -38,10 +38,7 @@ func (b *Builder) telemetry(o object, t *telemetry.Telemetry, p *problems) *mode
 			continue
 		}
 		field := indexed("spec.accessLogging", i)
-		al := model.AccessLogging{Mode: telemetryMode(l.Match.GetMode())}
-		if l.Filter.GetExpression() != "" {
-			p.add(field+".filter", "CEL expressions are not evaluated in this release; everything is logged")
-		}
+		al := model.AccessLogging{Mode: telemetryMode(l.Match.GetMode()), Filter: l.Filter.GetExpression()}
 		for _, pr := range l.Providers {
 			name := pr.GetName()
 			if of := b.mesh.Provider(name); (of == nil || !of.Logs()) && name != "envoy" {

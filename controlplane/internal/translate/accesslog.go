@@ -11,6 +11,7 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	otlpv1 "go.opentelemetry.io/proto/otlp/common/v1"
@@ -54,25 +55,49 @@ var defaultLogJSON = map[string]any{
 // accessLogs returns the access loggers of a proxy's listeners for one direction, and those of
 // the listener itself, which log connections that no filter chain or route took (flag NR).
 func accessLogs(s *model.Snapshot, p *model.Proxy, d direction) (streams, listener []*accesslogv3.AccessLog) {
-	for _, name := range logProviders(s, p, d) {
-		l := accessLog(s, p, name)
+	for _, log := range logProviders(s, p, d) {
+		l := accessLog(s, p, log.provider)
 		if l == nil {
 			continue
 		}
-		streams = append(streams, l)
-		if s.Mesh.NoListenerLog {
-			continue
-		}
-		listener = append(listener, &accesslogv3.AccessLog{Name: l.Name, ConfigType: l.ConfigType, Filter: &accesslogv3.AccessLogFilter{
+		noRoute := &accesslogv3.AccessLogFilter{
 			FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}}},
-		}})
+		}
+		if log.filter != "" {
+			l.Filter = expressionFilter(log.filter)
+			noRoute = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{
+				AndFilter: &accesslogv3.AndFilter{Filters: []*accesslogv3.AccessLogFilter{noRoute, l.Filter}},
+			}}
+		}
+		streams = append(streams, l)
+		if !s.Mesh.NoListenerLog {
+			listener = append(listener, &accesslogv3.AccessLog{Name: l.Name, ConfigType: l.ConfigType, Filter: noRoute})
+		}
 	}
 	return streams, listener
 }
 
+// expressionFilter passes what a CEL expression is true of.
+func expressionFilter(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &accesslogv3.ExtensionFilter{
+		Name:       "envoy.access_loggers.extension_filters.cel",
+		ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: toAny(&celv3.ExpressionFilter{Expression: expression})},
+	}}}
+}
+
+// providerLog is a provider that logs what its filter is true of; "": everything.
+type providerLog struct{ provider, filter string }
+
 // logProviders decides who logs: without a Telemetry that speaks of the direction, what the mesh says; with some, those providers that the most
-// particular of them names, and of these the ones that no rule disables.
-func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []string {
+// particular of them names, and of these the ones that no rule disables. A provider's filter is that of the last rule that names the provider or has a
+// filter.
+func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []providerLog {
+	unfiltered := func(names []string) (out []providerLog) {
+		for _, n := range names {
+			out = append(out, providerLog{provider: n})
+		}
+		return out
+	}
 	byDefault := s.Mesh.DefaultLogProviders
 	if len(byDefault) == 0 && s.Mesh.AccessLogFile != "" {
 		byDefault = []string{builtinLog}
@@ -92,12 +117,13 @@ func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []string {
 		}
 	}
 	if !said {
-		return byDefault
+		return unfiltered(byDefault)
 	}
 	if len(inScope) == 0 {
 		byDefault, inScope = []string{builtinLog}, []string{builtinLog}
 	}
-	var out []string
+	var out []providerLog
+	filters := map[string]string{}
 	inherited := byDefault
 	for _, rules := range levels {
 		for _, l := range rules {
@@ -108,15 +134,21 @@ func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []string {
 				continue
 			}
 			for _, name := range inherited {
-				at := slices.Index(out, name)
+				at := slices.IndexFunc(out, func(l providerLog) bool { return l.provider == name })
 				switch disabled := l.Disabled != nil && *l.Disabled; {
 				case disabled && at >= 0:
 					out = slices.Delete(out, at, at+1)
 				case !disabled && at < 0 && slices.Contains(inScope, name):
-					out = append(out, name)
+					out = append(out, providerLog{provider: name})
+				}
+				if len(l.Providers) > 0 || l.Filter != "" {
+					filters[name] = l.Filter
 				}
 			}
 		}
+	}
+	for i := range out {
+		out[i].filter = filters[out[i].provider]
 	}
 	return out
 }

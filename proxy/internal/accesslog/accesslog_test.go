@@ -197,7 +197,7 @@ func TestLogger(t *testing.T) {
 	}
 	for _, bad := range []xdsresource.AccessLog{
 		{Name: "a", Path: path, Text: "%NOPE%"}, {Name: "a", Path: path, JSON: map[string]any{"x": "%NOPE%"}},
-		{Name: "a", Path: path, Filter: &xdsresource.AccessLogFilter{CEL: "x"}}, {Name: "a", Path: path, Filter: &xdsresource.AccessLogFilter{}},
+		{Name: "a", Path: path, Filter: &xdsresource.AccessLogFilter{CEL: "x +"}}, {Name: "a", Path: path, Filter: &xdsresource.AccessLogFilter{}},
 		{Name: "a", Path: path, Filter: &xdsresource.AccessLogFilter{ResponseFlag: true, ResponseFlags: []string{"XX"}}},
 	} {
 		if _, err := New(&bad, s, 1); err == nil || !strings.Contains(err.Error(), `access log "a"`) {

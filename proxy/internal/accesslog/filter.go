@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
@@ -66,7 +67,11 @@ func compileFilter(cfg *xdsresource.AccessLogFilter) (filter, error) {
 	case len(cfg.Or) > 0:
 		return anyOf(cfg.Or)
 	case cfg.CEL != "":
-		return nil, errors.New("CEL expressions are not supported")
+		e, err := cel.Compile(cfg.CEL)
+		if err != nil {
+			return nil, fmt.Errorf("expression %q: %w", cfg.CEL, err)
+		}
+		return filterFunc(func(c *format.Context) bool { return e.Match(c.Stream()) }), nil
 	}
 	return nil, errors.New("is empty")
 }

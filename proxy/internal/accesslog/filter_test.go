@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/format"
@@ -47,6 +48,10 @@ func TestFurtherFilters(t *testing.T) {
 		{"metadata is inverted", xdsresource.AccessLogFilter{Metadata: &xdsresource.MetadataFilter{Matcher: inverted}}, meta("no"), true},
 		{"metadata is missing", xdsresource.AccessLogFilter{Metadata: &xdsresource.MetadataFilter{Matcher: matcher}}, meta(nil), false},
 		{"metadata may be missing", xdsresource.AccessLogFilter{Metadata: &xdsresource.MetadataFilter{Matcher: matcher, MatchIfMissing: true}}, meta(nil), true},
+		{"an expression is true", xdsresource.AccessLogFilter{CEL: "response.code >= 200 && response.code < 300"}, grpc(""), true},
+		{"an expression is false", xdsresource.AccessLogFilter{CEL: "response.code >= 500"}, grpc(""), false},
+		{"an expression has no value", xdsresource.AccessLogFilter{CEL: "request.headers['x-none'] == 'a'"}, grpc(""), false},
+		{"an expression is no boolean", xdsresource.AccessLogFilter{CEL: "'true'"}, grpc(""), false},
 	} {
 		f, err := NewFilter(&tt.cfg)
 		if err != nil {
@@ -54,6 +59,14 @@ func TestFurtherFilters(t *testing.T) {
 		}
 		if got := f.Pass(tt.c); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+func TestBadExpression(t *testing.T) {
+	for _, in := range []string{"response.code >", "[1].exists(x, true)", "upstream.num_endpoints > 1"} {
+		if _, err := NewFilter(&xdsresource.AccessLogFilter{CEL: in}); err == nil || !strings.Contains(err.Error(), in) {
+			t.Errorf("%s: %v", in, err)
 		}
 	}
 }

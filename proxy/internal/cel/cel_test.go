@@ -3,12 +3,8 @@ package cel
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"math"
 	"net/netip"
 	"net/url"
-	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,84 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
-var everything = Options{StringConversion: true, StringConcat: true, StringFunctions: true}
-
 func quote(dst, s []byte) []byte { return strconv.AppendQuote(dst, string(s)) }
-
-// jsonString is quote for what is read as JSON again.
-func jsonString(dst, s []byte) []byte {
-	b, _ := json.Marshal(string(s))
-	return append(dst, b...)
-}
-
-// TestValues: what does not depend on a stream prints as in Envoy.
-func TestValues(t *testing.T) {
-	b, err := os.ReadFile("testdata/values.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var o Options
-	rows := 0
-	for line := range strings.Lines(string(b)) {
-		line = strings.TrimSuffix(line, "\n")
-		if line == "# With all of cel_config" {
-			o = everything
-		}
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		f := strings.Split(line, "\t")
-		if len(f) != 3 {
-			t.Fatalf("%q has not three columns", line)
-		}
-		rows++
-		e, err := Compile(f[0], o)
-		if err != nil {
-			t.Errorf("%s: %v", f[0], err)
-			continue
-		}
-		v, ok := e.Eval(&Stream{})
-		text, typed := "-", "null"
-		if ok {
-			text = string(jsonString(nil, latin1(v.AppendText(nil))))
-			if b, ok := v.AppendJSON(nil, jsonString); ok {
-				typed = string(b)
-			}
-		}
-		if text != f[1] {
-			t.Errorf("%s: %s, Envoy %s", f[0], text, f[1])
-		}
-		var got, want any
-		if err := json.Unmarshal([]byte(typed), &got); err != nil {
-			t.Errorf("%s: %s: %v", f[0], typed, err)
-		}
-		if err := json.Unmarshal([]byte(f[2]), &want); err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: typed %s, Envoy %s", f[0], typed, f[2])
-		}
-	}
-	if rows < 200 {
-		t.Errorf("only %d rows", rows)
-	}
-}
-
-// latin1 writes bytes that are no UTF-8 as Envoy's JSON has them; ours has a sign of its own for them.
-func latin1(b []byte) []byte {
-	var out []byte
-	for len(b) > 0 {
-		if b[0] < 0x80 || len(b) > 1 && b[1]&0xc0 == 0x80 {
-			out, b = append(out, b[0]), b[1:]
-			for len(b) > 0 && b[0]&0xc0 == 0x80 {
-				out, b = append(out, b[0]), b[1:]
-			}
-			continue
-		}
-		out, b = append(out, string(rune(b[0]))...), b[1:]
-	}
-	return out
-}
 
 // stream has something of everything.
 func stream(t testing.TB) *Stream {
@@ -193,15 +112,15 @@ func TestAttributes(t *testing.T) {
 		"xds.route_metadata":    `filter_metadata { key: "m" value { fields { key: "k" value { string_value: "v" } } } }  {"filter_metadata":{"m":{"k":"v"}}}`,
 		"xds.virtual_host_name": `vh "vh"`, "xds.filter_chain_name": `fc "fc"`, "xds.upstream_host_metadata": "-",
 	} {
-		if got := show(t, in, Options{}, s); got != want {
+		if got := show(t, in, s); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
 }
 
-func show(t *testing.T, expression string, o Options, s *Stream) string {
+func show(t *testing.T, expression string, s *Stream) string {
 	t.Helper()
-	e, err := Compile(expression, o)
+	e, err := Compile(expression)
 	if err != nil {
 		t.Fatalf("%s: %v", expression, err)
 	}
@@ -223,49 +142,13 @@ func TestNothingIsKnown(t *testing.T) {
 		"request": requestAttributes, "response": responseAttributes, "connection": connectionAttributes, "upstream": upstreamAttributes, "xds": xdsAttributes,
 	} {
 		for name := range names {
-			show(t, group+"."+name, Options{}, s)
-			show(t, group+"."+name, Options{}, &Stream{})
+			show(t, group+"."+name, s)
+			show(t, group+"."+name, &Stream{})
 		}
 	}
 	for _, in := range []string{"source.address", "destination.port", "metadata", "filter_state.x"} {
-		show(t, in, Options{}, s)
-		show(t, in, Options{}, &Stream{})
-	}
-}
-
-func TestRefused(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                                      "mismatched input",
-		"request.":                              "column 9",
-		"1 +":                                   "column 4",
-		"nofunc(1)":                             "no function nofunc() of 1 arguments",
-		"request.path.nofunc()":                 "no function nofunc() of 1 arguments",
-		"size('a', 'b')":                        "no function size() of 2 arguments",
-		"'a'.startsWith()":                      "no function startsWith() of 1 arguments",
-		"[1].exists(x, x == 1)":                 "exists() is switched off",
-		"[1].all(x, true)":                      "all() is switched off",
-		"string(1)":                             "string() needs cel_config",
-		"'a'.lowerAscii()":                      "lowerAscii() needs cel_config",
-		"'a'.replace('a', 'b')":                 "replace() needs cel_config",
-		"'%d'.format([1])":                      "format() is not supported",
-		"strings.quote('a')":                    "strings.quote() is not supported",
-		"google.protobuf.Duration{}":            "messages cannot be made",
-		"'a'.matches('(')":                      "invalid regular expression",
-		"'a'.matches('[a-z]{1000}')":            "instructions, more than 1000",
-		"re.capture('a', '(')":                  "invalid regular expression",
-		"{1.5: 'a'}":                            "a double cannot be the key of a map",
-		"upstream.num_endpoints > 1":            "upstream.num_endpoints is not supported",
-		"upstream['num_endpoints']":             "upstream.num_endpoints is not supported",
-		"has(upstream.num_endpoints)":           "upstream.num_endpoints is not supported",
-		"a.?b":                                  "unsupported syntax",
-		strings.Repeat("(", 300):                "recursion",
-		"'" + strings.Repeat("a", 40_000) + "'": "exceeds limit",
-		strings.Repeat("1+", 20_000) + "1":      "",
-	} {
-		_, err := Compile(in, Options{})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.60s: %v, want %q", in, err, want)
-		}
+		show(t, in, s)
+		show(t, in, &Stream{})
 	}
 }
 
@@ -275,7 +158,7 @@ func TestMatch(t *testing.T) {
 		"response.code >= 500": true, "response.code < 500": false, "request.no": false, "request.no || true": true, "'true'": false, "1": false,
 		"request.path.startsWith('/a') && 'x-a' in request.headers": true, "request.path.matches('^/[a-z]/b')": true,
 	} {
-		e, err := Compile(in, Options{})
+		e, err := Compile(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,48 +168,11 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestBounds: what an expression makes of large headers is bounded, and so are the patterns that come with them.
-func TestBounds(t *testing.T) {
-	s := stream(t)
-	s.Request.AddName("big", []byte(strings.Repeat("a", 60_000)))
-	s.Request.AddName("pattern", []byte("[a-z]{60}"))
-	s.Request.AddName("heavy", []byte("[a-z]{1000}"))
-	s.Request.AddName("long", []byte(strings.Repeat("a", 300)))
-	big := "request.headers.big"
-	for in, want := range map[string]string{
-		big + ".replace('', " + big + ")":                                           "-",
-		big + ".replace('a', " + big + ", 2).size()":                                "179998 179998",
-		"[" + big + "," + big + "].join(" + big + ").size()":                        "180000 180000",
-		"[" + strings.Repeat(big+",", 30) + big + "].join().size()":                 "-",
-		"(" + strings.Repeat(big+"+", 20) + big + ").size()":                        "-",
-		"(" + big + "+" + big + ").size()":                                          "120000 120000",
-		big + ".matches(request.headers.pattern)":                                   "true true",
-		big + ".matches(request.headers.heavy)":                                     "-",
-		big + ".matches(request.headers.long)":                                      "-",
-		"re.extract(" + big + ", 'a*', '" + strings.Repeat(`\\0`, 30) + "').size()": "-",
-	} {
-		if got := show(t, in, everything, s); got != want {
-			t.Errorf("%.80s: %s, want %s", in, got, want)
-		}
-	}
-}
-
-func TestNumbers(t *testing.T) {
-	for v, want := range map[float64]string{
-		1: "1", 1e4: "10000", 1e5: "1e+05", 123456: "123456", 0.5: "0.5", 1e-4: "1e-04", 1e21: "1e+21", 10.0 / 3: "3.3333333333333335",
-		math.MaxInt64: "9223372036854775808", math.MaxUint64: "18446744073709551616",
-	} {
-		if got := string(appendNumber(nil, v)); got != want {
-			t.Errorf("%v: %s, want %s", v, got, want)
-		}
-	}
-}
-
 func BenchmarkMatch(b *testing.B) {
 	s := stream(b)
 	for _, in := range []string{"response.code >= 500", "request.path.startsWith('/a') && request.headers['x-a'] == '1,2'", "request.no == 'a'"} {
 		b.Run(in, func(b *testing.B) {
-			e, err := Compile(in, Options{})
+			e, err := Compile(in)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -335,5 +181,13 @@ func BenchmarkMatch(b *testing.B) {
 				e.Match(s)
 			}
 		})
+	}
+}
+
+func TestUnsupported(t *testing.T) {
+	for _, in := range []string{"upstream.num_endpoints > 1", "upstream['num_endpoints']", "has(upstream.num_endpoints)", "xds.node.id", "1 + xds.listener_direction"} {
+		if _, err := Compile(in); err == nil || !strings.Contains(err.Error(), "is not supported: a") {
+			t.Errorf("%s: %v", in, err)
+		}
 	}
 }

@@ -4,20 +4,11 @@ import (
 	"fmt"
 
 	celgo "cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 
+	"github.com/lateen-mesh/lateen/pkg/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
-
-// Options is config.core.v3.CelExpressionConfig: functions whose values may be as large as what they are given, and
-// which are therefore not there unless asked for.
-type Options struct {
-	StringConversion bool // string()
-	StringConcat     bool // + on strings and bytes
-	StringFunctions  bool // replace, split, join, lowerAscii and the like
-}
 
 // Stream is what attributes are read from. Without Info there are none but those of xds; other parts may be missing, and so
 // are their attributes then.
@@ -29,38 +20,45 @@ type Stream struct {
 }
 
 // Expression is a compiled expression. It may be evaluated on several workers at a time.
-type Expression struct{ program celgo.Program }
+type Expression struct{ compiled *cel.Expression }
 
-// Compile compiles an expression. Errors say what in it Envoy would not take either, unless docs/envoy-differences.md
-// has it.
-func Compile(text string, o Options) (*Expression, error) {
-	env, err := environment()
+// Compile compiles an expression. One that Envoy would not take is refused, and so is one with attributes that are not here.
+func Compile(text string) (*Expression, error) {
+	e, err := cel.Compile(text, refuse)
 	if err != nil {
-		return nil, fmt.Errorf("BUG: the environment of CEL: %w", err)
+		return nil, err
 	}
-	parsed, issues := env.Parse(text)
-	if err := issues.Err(); err != nil {
-		return nil, parseError(issues)
-	}
-	return plan(env, parsed.NativeRep(), o)
+	return &Expression{e}, nil
 }
 
-// Value is what an expression comes to.
-type Value struct{ v ref.Val }
+// unsupported are attributes of Envoy's that are not here.
+var unsupported = map[string]string{
+	"upstream.num_endpoints":              "a stream does not know the hosts of its cluster",
+	"xds.node":                            "a stream does not know the node",
+	"xds.listener_metadata":               "a stream knows no more of its listener than the name",
+	"xds.listener_direction":              "a stream knows no more of its listener than the name",
+	"xds.virtual_host_metadata":           "a stream knows no more of its virtual host than the name",
+	"xds.upstream_host_locality_metadata": "a host does not know its locality's metadata",
+}
+
+func refuse(group, name string) error {
+	whole := group + "." + name
+	if why, no := unsupported[whole]; no {
+		return fmt.Errorf("%s is not supported: %s", whole, why)
+	}
+	return nil
+}
 
 // Eval evaluates the expression; false: it has no value.
-func (e *Expression) Eval(s *Stream) (Value, bool) {
-	v, _, err := e.program.Eval(&activation{s})
-	if err != nil || v == nil || types.IsUnknown(v) {
-		return Value{}, false
-	}
-	return Value{v}, true
+func (e *Expression) Eval(s *Stream) (cel.Value, bool) {
+	v, err := e.compiled.Eval(&activation{s})
+	return v, err == nil
 }
 
 // Match reports whether the expression comes to true. What has no value, or is no boolean, does not match.
 func (e *Expression) Match(s *Stream) bool {
 	v, ok := e.Eval(s)
-	return ok && v.v == types.True
+	return ok && v.True()
 }
 
 // activation answers what the names in an expression stand for.

@@ -10,6 +10,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/lateen-mesh/lateen/pkg/cel"
 )
 
 // message is a protobuf message: it has the fields of its type and no others.
@@ -90,8 +92,8 @@ func (m *message) IsSet(key ref.Val) ref.Val {
 // Type, Value, Equal and the conversions implement ref.Val.
 func (m *message) Type() ref.Type                              { return m.kind }
 func (m *message) Value() any                                  { return m }
-func (m *message) ConvertToType(t ref.Type) ref.Val            { return convert(m, t) }
-func (m *message) ConvertToNative(t reflect.Type) (any, error) { return nil, noNative(m, t) }
+func (m *message) ConvertToType(t ref.Type) ref.Val            { return cel.Convert(m, t) }
+func (m *message) ConvertToNative(t reflect.Type) (any, error) { return nil, cel.NoNative(m, t) }
 
 // Equal implements ref.Val.
 func (m *message) Equal(other ref.Val) ref.Val {
@@ -107,8 +109,8 @@ func (m *message) Equal(other ref.Val) ref.Val {
 	return types.True
 }
 
-// appendText appends the fields that are set in the text format, on one line.
-func (m *message) appendText(dst []byte) []byte {
+// AppendText implements cel.Message: it appends the fields that are set in the text format, on one line.
+func (m *message) AppendText(dst []byte) []byte {
 	for i := range m.fields {
 		if m.fields[i].set {
 			dst = m.fields[i].text(dst)
@@ -168,12 +170,13 @@ func appendTextValue(dst []byte, v any) []byte {
 		return append(dst, "} "...)
 	}
 	if n, ok := types.DefaultTypeAdapter.NativeToValue(v).ConvertToType(types.DoubleType).(types.Double); ok {
-		return append(appendNumber(append(dst, "number_value: "...), float64(n)), ' ')
+		return append(cel.AppendNumber(append(dst, "number_value: "...), float64(n)), ' ')
 	}
 	return dst
 }
 
-func (m *message) appendJSON(dst []byte, quote func(dst, s []byte) []byte) ([]byte, bool) {
+// AppendJSON implements cel.Message.
+func (m *message) AppendJSON(dst []byte, quote func(dst, s []byte) []byte) ([]byte, bool) {
 	dst = append(dst, '{')
 	first := true
 	fields := slices.Clone(m.fields)
@@ -188,7 +191,7 @@ func (m *message) appendJSON(dst []byte, quote func(dst, s []byte) []byte) ([]by
 		first = false
 		dst = append(quote(dst, []byte(f.name)), ':')
 		var ok bool
-		if dst, ok = appendJSON(dst, f.value, quote); !ok {
+		if dst, ok = cel.AppendJSON(dst, f.value, quote); !ok {
 			return dst, false
 		}
 	}

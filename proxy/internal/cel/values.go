@@ -1,7 +1,6 @@
 package cel
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 
+	"github.com/lateen-mesh/lateen/pkg/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 )
 
@@ -19,6 +19,9 @@ type group struct {
 	name string // by which it is known from others of the stream
 	find lookup
 }
+
+// Unlisted implements cel.Unlisted.
+func (*group) Unlisted() {}
 
 // Find implements traits.Mapper.
 func (g *group) Find(key ref.Val) (ref.Val, bool) {
@@ -47,8 +50,8 @@ func (g *group) Iterator() traits.Iterator {
 // Type, Value, Equal and the conversions implement ref.Val.
 func (g *group) Type() ref.Type                              { return types.MapType }
 func (g *group) Value() any                                  { return g }
-func (g *group) ConvertToType(t ref.Type) ref.Val            { return convert(g, t) }
-func (g *group) ConvertToNative(t reflect.Type) (any, error) { return nil, noNative(g, t) }
+func (g *group) ConvertToType(t ref.Type) ref.Val            { return cel.Convert(g, t) }
+func (g *group) ConvertToNative(t reflect.Type) (any, error) { return nil, cel.NoNative(g, t) }
 
 // Equal implements ref.Val.
 func (g *group) Equal(other ref.Val) ref.Val {
@@ -103,8 +106,8 @@ func (h *headers) names() []string {
 // Type, Value, Equal and the conversions implement ref.Val.
 func (h *headers) Type() ref.Type                              { return types.MapType }
 func (h *headers) Value() any                                  { return h }
-func (h *headers) ConvertToType(t ref.Type) ref.Val            { return convert(h, t) }
-func (h *headers) ConvertToNative(t reflect.Type) (any, error) { return nil, noNative(h, t) }
+func (h *headers) ConvertToType(t ref.Type) ref.Val            { return cel.Convert(h, t) }
+func (h *headers) ConvertToNative(t reflect.Type) (any, error) { return nil, cel.NoNative(h, t) }
 
 // Equal implements ref.Val.
 func (h *headers) Equal(other ref.Val) ref.Val {
@@ -132,15 +135,3 @@ func contains(m traits.Mapper, key ref.Val) ref.Val {
 	_, ok := m.Find(key)
 	return types.Bool(ok)
 }
-
-func convert(v ref.Val, t ref.Type) ref.Val {
-	switch t {
-	case v.Type():
-		return v
-	case types.TypeType:
-		return v.Type().(ref.Val)
-	}
-	return types.NewErrFromString("no such conversion")
-}
-
-func noNative(v ref.Val, t reflect.Type) error { return fmt.Errorf("a %T cannot become a %v", v, t) }

@@ -18,11 +18,12 @@ func newExpression(arg string, typed bool) (operator, error) {
 	if arg == "" {
 		return nil, errors.New("needs an expression in parentheses")
 	}
-	compiled, err := cel.Compile(arg, cel.Options{})
+	compiled, err := cel.Compile(arg)
 	return &expression{compiled, typed}, err
 }
 
-func streamOf(c *Context) *cel.Stream {
+// Stream is what expressions read of the context.
+func (c *Context) Stream() *cel.Stream {
 	return &cel.Stream{Request: c.Request, Response: c.Response, Trailers: c.Trailers, Info: c.Info}
 }
 
@@ -40,7 +41,7 @@ func (o *expression) append(dst []byte, c *Context) ([]byte, bool) {
 
 // appendRaw is append for what is put between quotes.
 func (o *expression) appendRaw(dst []byte, c *Context) ([]byte, bool) {
-	v, ok := o.compiled.Eval(streamOf(c))
+	v, ok := o.compiled.Eval(c.Stream())
 	if !ok {
 		return dst, false
 	}
@@ -49,7 +50,7 @@ func (o *expression) appendRaw(dst []byte, c *Context) ([]byte, bool) {
 
 // appendJSON appends the typed value. limit cuts strings; 0: none.
 func (o *expression) appendJSON(dst []byte, c *Context, limit int) ([]byte, bool) {
-	v, ok := o.compiled.Eval(streamOf(c))
+	v, ok := o.compiled.Eval(c.Stream())
 	if !ok {
 		return dst, false
 	}

@@ -8,6 +8,10 @@ import (
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	// The formatters of Envoy whose operators are built in: a file may name them.
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/cel/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/metadata/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/req_without_query/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -187,8 +191,9 @@ func (p *parser) accessLogFilter(path string, m *accesslogv3.AccessLogFilter) *A
 		if s.ExtensionFilter.GetTypedConfig() == nil {
 			p.bad(here, "is required")
 		} else if p.message(here, s.ExtensionFilter.GetTypedConfig(), &cel) {
-			f.CEL = cel.GetExpression()
-			p.bad(here, "CEL expressions are not supported in this release")
+			if f.CEL = cel.GetExpression(); f.CEL == "" {
+				p.bad(join(here, "expression"), "is required")
+			}
 		}
 	default:
 		p.bad(path, "this access log filter is not supported")

@@ -134,7 +134,7 @@ func (w *world) logged(t *testing.T, skip int, answers map[*Row][]answer) map[st
 	t.Helper()
 	var want []answer
 	for r, list := range answers {
-		if r.Cluster+r.Route+r.Flags+r.By+r.Details != "" {
+		if r.Cluster+r.Route+r.Flags+r.By+r.Details != "" || r.Logged != nil && *r.Logged {
 			want = append(want, list...)
 		}
 	}
@@ -227,6 +227,9 @@ func (w *world) check(t *failures, kind proxyKind, r *Row, answers []answer, log
 			t.Errorf("%d tries, want %d", tries, *r.Tries)
 		}
 		l, logged := a.find(log)
+		if r.Logged != nil && *r.Logged != logged {
+			t.Errorf("a line in the access log: %v, want %v", logged, *r.Logged)
+		}
 		for _, f := range []struct{ what, got, want string }{{"cluster", l.cluster, r.Cluster}, {"route", l.route, r.Route}, {"flags", l.flags, r.Flags}, {"rule", l.by, r.By}} {
 			switch {
 			case f.want != "" && !logged:

@@ -174,6 +174,7 @@ type Row struct {
 	Flags    string            `json:"flags"`
 	By       string            `json:"by"`      // the rule that refused it, "none" where no rule allowed it, "-" where no rule refused it
 	Details  string            `json:"details"` // part of what the access log has of why it ended
+	Logged   *bool             `json:"logged"`  // whether the access log has a line for it
 	Answers  int               `json:"answers"` // to raw, how many; default: one
 	Alert    string            `json:"alert"`   // of TLS, by which the other side refused, as crypto/tls says it
 	Location string            `json:"location"`

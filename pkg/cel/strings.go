@@ -9,7 +9,7 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// The functions on strings that Envoy has where cel_config enables them. The library's package of them links tables of all
+// The functions on strings, which Envoy has where cel_config enables them. The library's package of them links tables of all
 // languages for its format(), and bounds nothing. Positions are of characters.
 
 // maxParts bounds what a string is split into.

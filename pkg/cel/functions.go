@@ -18,10 +18,7 @@ import (
 
 // Functions of our own that are called so stand beside those of the library: a checked expression calls them instead. An
 // expression's text cannot have such names.
-const (
-	ownPrefix  = "@"
-	concatName = "@concat"
-)
+const ownPrefix = "@"
 
 // maxValue bounds the strings that an expression makes, in bytes. Without it, replace() makes gigabytes of two headers.
 const maxValue = 1 << 20
@@ -59,7 +56,6 @@ func ownFunctions() []celgo.EnvOption {
 	}
 	return []celgo.EnvOption{
 		binary(ownPrefix+operators.Add, add),
-		binary(concatName, concat),
 		unary(ownPrefix+operators.Negate, negate),
 		unary("@int", toInt),
 		several("@getMilliseconds", milliseconds, 1, 2),
@@ -90,18 +86,11 @@ func noOverload() ref.Val { return types.NewErrFromString("no such overload") }
 
 func tooLarge() ref.Val { return types.NewErrFromString("the value is too large") }
 
-// add is + without strings, bytes and lists.
+// add is + without lists.
 func add(a, b ref.Val) ref.Val {
-	switch a.(type) {
+	switch x := a.(type) {
 	case types.Int, types.Uint, types.Double, types.Duration, types.Timestamp:
 		return a.(traits.Adder).Add(b)
-	}
-	return noOverload()
-}
-
-// concat is + with strings and bytes.
-func concat(a, b ref.Val) ref.Val {
-	switch x := a.(type) {
 	case types.String:
 		y, ok := b.(types.String)
 		switch {
@@ -121,7 +110,7 @@ func concat(a, b ref.Val) ref.Val {
 		}
 		return append(append(make(types.Bytes, 0, len(x)+len(y)), x...), y...)
 	}
-	return add(a, b)
+	return noOverload()
 }
 
 // negate is - before a number. The library's takes durations as well.
@@ -185,7 +174,7 @@ func toString(v ref.Val) ref.Val {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 			return types.String(appendDouble(nil, float64(x)))
 		}
-		return types.String(appendNumber(nil, float64(x)))
+		return types.String(AppendNumber(nil, float64(x)))
 	case types.Duration:
 		return types.String(appendSeconds(nil, x.Duration))
 	case types.Timestamp:

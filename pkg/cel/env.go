@@ -44,8 +44,8 @@ func parseError(issues *celgo.Issues) error {
 }
 
 // plan makes a program of a tree after it has passed the checker.
-func plan(env *celgo.Env, tree *ast.AST, o Options) (*Expression, error) {
-	c := checker{functions: env.Functions(), options: o, left: maxNodes, factory: ast.NewExprFactory()}
+func plan(env *celgo.Env, tree *ast.AST, refuse func(group, name string) error) (*Expression, error) {
+	c := checker{functions: env.Functions(), refuse: refuse, left: maxNodes, factory: ast.NewExprFactory()}
 	if err := c.check(tree.Expr(), 0); err != nil {
 		return nil, err
 	}

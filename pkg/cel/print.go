@@ -2,8 +2,10 @@ package cel
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +15,40 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 )
+
+// Message is a value that is a protobuf message.
+type Message interface {
+	ref.Val
+	// AppendText appends it in the text format, on one line.
+	AppendText(dst []byte) []byte
+	// AppendJSON appends it as an object; false: it has no form in JSON.
+	AppendJSON(dst []byte, quote func(dst, s []byte) []byte) ([]byte, bool)
+}
+
+// Unlisted is a map whose keys cannot be listed.
+type Unlisted interface {
+	traits.Mapper
+	Unlisted()
+}
+
+// AppendJSON appends any value as JSON, strings by quote. What is appended means nothing where it reports false.
+func AppendJSON(dst []byte, v ref.Val, quote func(dst, s []byte) []byte) ([]byte, bool) {
+	return appendJSON(dst, v, quote)
+}
+
+// Convert is ConvertToType of values that become nothing else.
+func Convert(v ref.Val, t ref.Type) ref.Val {
+	switch t {
+	case v.Type():
+		return v
+	case types.TypeType:
+		return v.Type().(ref.Val)
+	}
+	return types.NewErrFromString("no such conversion")
+}
+
+// NoNative is the error of ConvertToNative of such values.
+func NoNative(v ref.Val, t reflect.Type) error { return fmt.Errorf("a %T cannot become a %v", v, t) }
 
 // AppendText appends the value as %CEL% prints it.
 func (v Value) AppendText(dst []byte) []byte {
@@ -35,8 +71,8 @@ func (v Value) AppendText(dst []byte) []byte {
 		return appendDuration(dst, x.Duration)
 	case types.Timestamp:
 		return x.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.999999999+00:00")
-	case *message:
-		return x.appendText(dst)
+	case Message:
+		return x.AppendText(dst)
 	case traits.Mapper:
 		return append(dst, "CelMap value"...)
 	case traits.Lister:
@@ -70,14 +106,14 @@ func appendJSON(dst []byte, v ref.Val, quote func(dst, s []byte) []byte) ([]byte
 	case types.Bool:
 		return strconv.AppendBool(dst, bool(x)), true
 	case types.Int:
-		return appendNumber(dst, float64(x)), true
+		return AppendNumber(dst, float64(x)), true
 	case types.Uint:
-		return appendNumber(dst, float64(x)), true
+		return AppendNumber(dst, float64(x)), true
 	case types.Double:
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 			return dst, false // JSON has none
 		}
-		return appendNumber(dst, float64(x)), true
+		return AppendNumber(dst, float64(x)), true
 	case types.String:
 		return quote(dst, []byte(x)), true
 	case types.Bytes:
@@ -88,9 +124,9 @@ func appendJSON(dst []byte, v ref.Val, quote func(dst, s []byte) []byte) ([]byte
 		return quote(dst, appendSeconds(nil, x.Duration)), true
 	case types.Timestamp:
 		return quote(dst, appendTimestamp(nil, x.Time)), true
-	case *message:
-		return x.appendJSON(dst, quote)
-	case *group:
+	case Message:
+		return x.AppendJSON(dst, quote)
+	case Unlisted:
 		return dst, false
 	case traits.Mapper:
 		return appendMap(dst, x, quote)
@@ -151,8 +187,8 @@ func appendDouble(dst []byte, v float64) []byte {
 	return strconv.AppendFloat(dst, v, 'g', 6, 64)
 }
 
-// appendNumber is the shortest form that is read back as the same number, fixed where both forms are as short.
-func appendNumber(dst []byte, v float64) []byte {
+// AppendNumber is the shortest form that is read back as the same number, fixed where both forms are as short.
+func AppendNumber(dst []byte, v float64) []byte {
 	n, digits := len(dst), -1
 	if math.Abs(v) < 1e21 && v == math.Trunc(v) {
 		digits = 0 // those that are not needed are not zeros

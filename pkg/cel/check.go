@@ -14,7 +14,7 @@ import (
 // checker refuses what is no function, and leads those that are ours, or bounded by us, to their implementations.
 type checker struct {
 	functions map[string]*decls.FunctionDecl
-	options   Options
+	refuse    func(group, name string) error
 	left      int // nodes that the tree may still have
 	factory   ast.ExprFactory
 }
@@ -22,37 +22,11 @@ type checker struct {
 // comprehensions are macros of the language that Envoy has switched off: what they cost does not show in an expression.
 var comprehensions = map[string]bool{"all": true, "exists": true, "exists_one": true, "existsOne": true, "map": true, "filter": true}
 
-// optional are functions of which Envoy has none unless its configuration says so.
-var optional = map[string]func(Options) bool{
-	"string":      func(o Options) bool { return o.StringConversion },
-	"charAt":      func(o Options) bool { return o.StringFunctions },
-	"indexOf":     func(o Options) bool { return o.StringFunctions },
-	"join":        func(o Options) bool { return o.StringFunctions },
-	"lastIndexOf": func(o Options) bool { return o.StringFunctions },
-	"lowerAscii":  func(o Options) bool { return o.StringFunctions },
-	"replace":     func(o Options) bool { return o.StringFunctions },
-	"reverse":     func(o Options) bool { return o.StringFunctions },
-	"split":       func(o Options) bool { return o.StringFunctions },
-	"substring":   func(o Options) bool { return o.StringFunctions },
-	"trim":        func(o Options) bool { return o.StringFunctions },
-	"upperAscii":  func(o Options) bool { return o.StringFunctions },
+// unsupported are functions of Envoy's that are not here.
+var unsupported = map[string]string{
+	"format":        "what it prints is not bounded by what it is given",
+	"strings.quote": "Envoy does not document it",
 }
-
-// unsupported are functions of Envoy's, and attributes, that are not here.
-var (
-	unsupportedFunctions = map[string]string{
-		"format":        "what it prints is not bounded by what it is given",
-		"strings.quote": "Envoy does not document it",
-	}
-	unsupportedAttributes = map[string]string{
-		"upstream.num_endpoints":              "a stream does not know the hosts of its cluster",
-		"xds.node":                            "a stream does not know the node",
-		"xds.listener_metadata":               "a stream knows no more of its listener than the name",
-		"xds.listener_direction":              "a stream knows no more of its listener than the name",
-		"xds.virtual_host_metadata":           "a stream knows no more of its virtual host than the name",
-		"xds.upstream_host_locality_metadata": "a host does not know its locality's metadata",
-	}
-)
 
 func (c *checker) check(e ast.Expr, depth int) error {
 	if c.left--; c.left < 0 {
@@ -66,7 +40,7 @@ func (c *checker) check(e ast.Expr, depth int) error {
 		return c.call(e, depth)
 	case ast.SelectKind:
 		s := e.AsSelect()
-		if err := supported(s.Operand(), s.FieldName()); err != nil {
+		if err := c.supported(s.Operand(), s.FieldName()); err != nil {
 			return err
 		}
 		return c.check(s.Operand(), depth+1)
@@ -98,16 +72,12 @@ func isKey(v ref.Val) bool {
 	return false
 }
 
-// supported refuses an attribute that is not here, of a group by its name.
-func supported(group ast.Expr, name string) error {
-	if group.Kind() != ast.IdentKind {
+// supported asks about an attribute of a group that is a name.
+func (c *checker) supported(group ast.Expr, name string) error {
+	if group.Kind() != ast.IdentKind || c.refuse == nil {
 		return nil
 	}
-	whole := group.AsIdent() + "." + name
-	if why, no := unsupportedAttributes[whole]; no {
-		return fmt.Errorf("%s is not supported: %s", whole, why)
-	}
-	return nil
+	return c.refuse(group.AsIdent(), name)
 }
 
 func (c *checker) all(list []ast.Expr, depth int) error {
@@ -123,17 +93,14 @@ func (c *checker) call(e ast.Expr, depth int) error {
 	call := e.AsCall()
 	name, args := call.FunctionName(), call.Args()
 	if call.IsMemberFunction() {
-		if whole := qualified(call.Target()) + "." + name; c.exists(whole, len(args)) || unsupportedFunctions[whole] != "" {
+		if whole := qualified(call.Target()) + "." + name; c.exists(whole, len(args)) || unsupported[whole] != "" {
 			name = whole
 		} else {
 			args = append([]ast.Expr{call.Target()}, args...)
 		}
 	}
-	if why, no := unsupportedFunctions[name]; no {
+	if why, no := unsupported[name]; no {
 		return fmt.Errorf("%s() is not supported: %s", name, why)
-	}
-	if enabled := optional[name]; enabled != nil && !enabled(c.options) {
-		return fmt.Errorf("%s() needs cel_config to enable it", name)
 	}
 	if !c.exists(name, len(args)) {
 		if comprehensions[name] {
@@ -143,7 +110,7 @@ func (c *checker) call(e ast.Expr, depth int) error {
 	}
 	if name == operators.Index && args[1].Kind() == ast.LiteralKind {
 		if key, ok := args[1].AsLiteral().(types.String); ok {
-			if err := supported(args[0], string(key)); err != nil {
+			if err := c.supported(args[0], string(key)); err != nil {
 				return err
 			}
 		}
@@ -157,9 +124,6 @@ func (c *checker) call(e ast.Expr, depth int) error {
 // lead makes a call of a function of the language one of our own where there is one. Users cannot write such a name.
 func (c *checker) lead(e ast.Expr, name string, args []ast.Expr) error {
 	own := ownPrefix + name
-	if name == operators.Add && c.options.StringConcat {
-		own = concatName
-	}
 	if _, ok := c.functions[own]; !ok {
 		return nil
 	}

@@ -60,8 +60,8 @@ func compile(text string, whole bool, limit int) (*regexp.Regexp, error) {
 func (p *pattern) Type() ref.Type                              { return patternType }
 func (p *pattern) Value() any                                  { return p.re }
 func (p *pattern) Equal(other ref.Val) ref.Val                 { return types.Bool(other == ref.Val(p)) }
-func (p *pattern) ConvertToType(t ref.Type) ref.Val            { return convert(p, t) }
-func (p *pattern) ConvertToNative(t reflect.Type) (any, error) { return nil, noNative(p, t) }
+func (p *pattern) ConvertToType(t ref.Type) ref.Val            { return Convert(p, t) }
+func (p *pattern) ConvertToNative(t reflect.Type) (any, error) { return nil, NoNative(p, t) }
 
 // subjectOf is the text and the regular expression of a call; nil: they are not.
 func subjectOf(s, p ref.Val, whole bool) (string, *regexp.Regexp) {
