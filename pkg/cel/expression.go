@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	celgo "cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	exprpb "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 )
 
 // Expression is a compiled expression. It may be evaluated on several goroutines at a time.
@@ -24,6 +26,19 @@ func Compile(text string, refuse func(group, name string) error) (*Expression, e
 		return nil, parseError(issues)
 	}
 	return plan(env, parsed.NativeRep(), refuse)
+}
+
+// CompileProto is Compile of a tree (google.api.expr.v1alpha1.Expr) as a parser leaves it: nothing in it has a type.
+func CompileProto(tree *exprpb.Expr, refuse func(group, name string) error) (*Expression, error) {
+	env, err := environment()
+	if err != nil {
+		return nil, fmt.Errorf("BUG: the environment of CEL: %w", err)
+	}
+	root, err := ast.ProtoToExpr(tree)
+	if err != nil {
+		return nil, err
+	}
+	return plan(env, ast.NewAST(root, nil), refuse)
 }
 
 // Eval evaluates the expression. An error is an expression without a value: a name or an attribute is not known, or values do not

@@ -1,13 +1,12 @@
 package cel
 
 import (
-	"fmt"
-
 	celgo "cel.dev/cel-go/cel"
 
 	"github.com/lateen-mesh/lateen/pkg/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
 // Stream is what attributes are read from. Without Info there are none but those of xds; other parts may be missing, and so
@@ -24,30 +23,15 @@ type Expression struct{ compiled *cel.Expression }
 
 // Compile compiles an expression. One that Envoy would not take is refused, and so is one with attributes that are not here.
 func Compile(text string) (*Expression, error) {
-	e, err := cel.Compile(text, refuse)
+	e, err := xdsresource.CompileExpression(text)
 	if err != nil {
 		return nil, err
 	}
 	return &Expression{e}, nil
 }
 
-// unsupported are attributes of Envoy's that are not here.
-var unsupported = map[string]string{
-	"upstream.num_endpoints":              "a stream does not know the hosts of its cluster",
-	"xds.node":                            "a stream does not know the node",
-	"xds.listener_metadata":               "a stream knows no more of its listener than the name",
-	"xds.listener_direction":              "a stream knows no more of its listener than the name",
-	"xds.virtual_host_metadata":           "a stream knows no more of its virtual host than the name",
-	"xds.upstream_host_locality_metadata": "a host does not know its locality's metadata",
-}
-
-func refuse(group, name string) error {
-	whole := group + "." + name
-	if why, no := unsupported[whole]; no {
-		return fmt.Errorf("%s is not supported: %s", whole, why)
-	}
-	return nil
-}
+// Of evaluates an expression that was compiled with a configuration.
+func Of(e *cel.Expression) *Expression { return &Expression{e} }
 
 // Eval evaluates the expression; false: it has no value.
 func (e *Expression) Eval(s *Stream) (cel.Value, bool) {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -78,6 +79,25 @@ type Engine struct {
 type policy struct {
 	name                    string
 	permissions, principals matcher
+	condition               *cel.Expression // nil: none
+}
+
+// match reports whether a permission and a principal match, and the condition is true.
+func (p *policy) match(in *Input) bool {
+	return p.permissions.match(in) && p.principals.match(in) && p.holds(in)
+}
+
+// holds reports whether the condition is true. One without a value is not.
+func (p *policy) holds(in *Input) bool { return p.condition == nil || p.condition.Match(in.stream()) }
+
+// stream is what a condition is about. That of a connection knows the connection, and a request without headers.
+func (in *Input) stream() *cel.Stream {
+	if in.Stream != nil {
+		return &cel.Stream{Request: in.Headers, Info: in.Stream}
+	}
+	return &cel.Stream{Request: &header.Map{}, Info: &streaminfo.Info{
+		Downstream: in.Conn, ConnectionID: in.Conn.ID, Metadata: in.Conn.Metadata,
+	}}
 }
 
 // New compiles authorization rules; nil for none.
@@ -94,7 +114,11 @@ func New(cfg *xdsresource.RBAC) *Engine {
 	e := &Engine{action: cfg.Action, index: newIndex(cfg, &c)}
 	for i := range cfg.Policies {
 		p := &cfg.Policies[i]
-		e.policies = append(e.policies, policy{p.Name, c.compileAny(p.Permissions), c.compileAny(p.Principals)})
+		compiled := policy{name: p.Name, permissions: c.compileAny(p.Permissions), principals: c.compileAny(p.Principals)}
+		if p.Condition != nil {
+			compiled.condition = cel.Of(p.Condition)
+		}
+		e.policies = append(e.policies, compiled)
 	}
 	return e
 }
@@ -178,6 +202,8 @@ func (e *Engine) Explain(in *Input) (Decision, []Judged) {
 			j.Why = "no permission matches: " + p.permissions.String()
 		case !p.principals.match(in):
 			j.Why = "no principal matches: " + p.principals.String()
+		case !p.holds(in):
+			j.Why = "its condition is not true"
 		default:
 			j.Matches = true
 			j.Why = which(p.permissions, in).String() + "; " + which(p.principals, in).String()

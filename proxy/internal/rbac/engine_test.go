@@ -336,3 +336,52 @@ func TestZone(t *testing.T) {
 		}
 	}
 }
+
+// TestConditions: a policy matches where its condition is true. One without a value is not, whatever the policy's action.
+func TestConditions(t *testing.T) {
+	const allow, deny = xdsresource.RBACAllow, xdsresource.RBACDeny
+	headers := func(v string) *header.Map {
+		m := &header.Map{}
+		m.AddString(header.Path, "/a")
+		if v != "" {
+			m.AddName("x-a", []byte(v))
+		}
+		return m
+	}
+	request := func(v string) *Input {
+		return &Input{Headers: headers(v), Conn: &conn.Info{}, Stream: &streaminfo.Info{Downstream: &conn.Info{}}}
+	}
+	from := &Input{Conn: &conn.Info{RemoteAddr: netip.MustParseAddrPort("10.0.0.1:5000"), SNI: "a.example", Metadata: map[string]map[string]any{"f": {"k": "v"}}}}
+	for _, test := range []struct {
+		condition string
+		action    xdsresource.RBACAction
+		in        *Input
+		matches   bool
+	}{
+		{"request.headers['x-a'] == '1'", allow, request("1"), true},
+		{"request.headers['x-a'] == '1'", allow, request("2"), false},
+		{"request.headers['x-a'] == '1'", allow, request(""), false},
+		{"request.headers['x-a'] == '1'", deny, request(""), false},
+		{"request.headers['x-a'] == '1'", deny, request("1"), true},
+		{"request.path", allow, request("1"), false},
+		{"response.code == 200", allow, request("1"), false},
+		{"source.address == '10.0.0.1:5000' && connection.requested_server_name == 'a.example'", allow, from, true},
+		{"metadata.filter_metadata.f.k == 'v'", allow, from, true},
+		{"size(request.headers) == 0", allow, from, true},
+		{"request.path == '/a'", deny, from, false},
+	} {
+		p := policyOf("p", anyone, anyone)
+		var err error
+		if p.Condition, err = xdsresource.CompileExpression(test.condition); err != nil {
+			t.Fatal(err)
+		}
+		e := engine(test.action, p)
+		d, why := e.Explain(test.in)
+		if d.Matched() != test.matches || d.Allowed != (test.matches == (test.action == allow)) {
+			t.Errorf("%s, action %v: %+v", test.condition, test.action, d)
+		}
+		if why[0].Matches != test.matches || !test.matches && why[0].Why != "its condition is not true" {
+			t.Errorf("%s: %+v", test.condition, why)
+		}
+	}
+}

@@ -119,7 +119,7 @@ func (e *Engine) try(in *Input, list []int, before int) int {
 		if i >= before {
 			break
 		}
-		if p := &e.policies[i]; p.permissions.match(in) && p.principals.match(in) {
+		if e.policies[i].match(in) {
 			return i
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
+	"github.com/lateen-mesh/lateen/pkg/cel"
 	"github.com/lateen-mesh/lateen/proxy/internal/pathtemplate"
 )
 
@@ -40,10 +41,11 @@ type RBACVerdict struct {
 	Action RBACAction
 }
 
-// RBACPolicy matches when one of its permissions and one of its principals do.
+// RBACPolicy matches when one of its permissions and one of its principals do, and its condition is true.
 type RBACPolicy struct {
 	Name                    string
 	Permissions, Principals []RBACRule
+	Condition               *cel.Expression // nil: none
 }
 
 // RBACKind says what a rule looks at.
@@ -101,6 +103,12 @@ func (r *FilterReader) rbac(path string, m *rbacv3.RBAC) *RBAC {
 		}
 		for i, x := range src.GetPrincipals() {
 			pol.Principals = append(pol.Principals, p.principal(at(join(here, "principals"), i), x))
+		}
+		if c := src.GetCondition(); c != nil {
+			var err error
+			if pol.Condition, err = cel.CompileProto(c, refuseAttribute); err != nil {
+				p.bad(join(here, "condition"), "%v", err)
+			}
 		}
 		out.Policies = append(out.Policies, pol)
 	}

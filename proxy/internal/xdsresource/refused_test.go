@@ -66,7 +66,7 @@ func documentedRefusals(t *testing.T, path string) map[string][]string {
 	out := map[string][]string{}
 	for line := range strings.Lines(string(page)) {
 		cells := strings.Split(line, "|")
-		if len(cells) < 4 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`envoy.") && !strings.Contains(cells[1], ".v1.") && !strings.Contains(cells[1], "`xds.") {
+		if len(cells) < 4 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`envoy.") && !strings.Contains(cells[1], ".v1.") && !strings.Contains(cells[1], "`google.api.") && !strings.Contains(cells[1], "`xds.") {
 			continue
 		}
 		message := strings.Trim(cells[1], " `")

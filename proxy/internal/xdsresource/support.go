@@ -427,6 +427,7 @@ var harmlessFields = []harmlessField{
 		"only V3 exists, the node goes out on the first message always, and streams have no request timeout"},
 	{"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig", "transport_api_version", "only V3 exists"},
 	{"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", "formatters", "the operators of Envoy's formatter extensions are built in"},
+	{"envoy.config.rbac.v3.Policy", "cel_config", "the functions that it enables are there in any case, and bounded"},
 	{"envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", "cel_config", "the functions that it enables are there in any case, and bounded"},
 	{"envoy.config.core.v3.GrpcService", "timeout", "filters read it; streams, and exporters as in Envoy, have no deadline"},
 	{"envoy.config.core.v3.Metadata", "typed_filter_metadata", "for filters that name it; of those that do, an endpoint's PROXY protocol reads its own"},

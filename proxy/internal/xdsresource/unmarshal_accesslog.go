@@ -186,13 +186,14 @@ func (p *parser) accessLogFilter(path string, m *accesslogv3.AccessLogFilter) *A
 		mm := p.metadataMatcher(join(path, "metadata_filter.matcher"), s.MetadataFilter.GetMatcher())
 		f.Metadata = &MetadataFilter{Matcher: mm, MatchIfMissing: boolOr(s.MetadataFilter.GetMatchIfKeyNotFound(), true)}
 	case *accesslogv3.AccessLogFilter_ExtensionFilter:
-		var cel celv3.ExpressionFilter
+		var m celv3.ExpressionFilter
 		here := join(path, "extension_filter.typed_config")
 		if s.ExtensionFilter.GetTypedConfig() == nil {
 			p.bad(here, "is required")
-		} else if p.message(here, s.ExtensionFilter.GetTypedConfig(), &cel) {
-			if f.CEL = cel.GetExpression(); f.CEL == "" {
-				p.bad(join(here, "expression"), "is required")
+		} else if p.message(here, s.ExtensionFilter.GetTypedConfig(), &m) {
+			f.CEL = m.GetExpression()
+			if _, err := CompileExpression(f.CEL); err != nil {
+				p.bad(join(here, "expression"), "%q: %v", f.CEL, err)
 			}
 		}
 	default:
