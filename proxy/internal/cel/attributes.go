@@ -244,6 +244,18 @@ var xdsAttributes = map[string]attribute{
 		}
 		return metadataMessage(s.Info.Host.Info().Metadata)
 	},
+	"listener_metadata": func(s *Stream) ref.Val {
+		if s.Info.Downstream == nil {
+			return nil
+		}
+		return metadataMessage(s.Info.Downstream.ListenerMetadata)
+	},
+	"listener_direction": func(s *Stream) ref.Val {
+		if s.Info.Downstream == nil {
+			return nil
+		}
+		return types.Int(s.Info.Downstream.ListenerDirection)
+	},
 	"filter_chain_name": func(s *Stream) ref.Val {
 		if s.Info.Downstream == nil {
 			return types.String("")

@@ -43,7 +43,7 @@ func stream(t testing.TB) *Stream {
 			UpstreamLocal: netip.MustParseAddrPort("10.0.0.9:1234"),
 			Downstream: &conn.Info{
 				LocalAddr: netip.MustParseAddrPort("[::1]:443"), RemoteAddr: netip.MustParseAddrPort("10.1.1.1:5555"), SNI: "a.example",
-				FilterChain: "fc", TLS: &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{peer}},
+				FilterChain: "fc", ListenerDirection: 1, ListenerMetadata: xdsresource.Metadata{"lm": {"a": "b"}}, TLS: &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{peer}},
 			},
 		},
 	}
@@ -109,8 +109,8 @@ func TestAttributes(t *testing.T) {
 		"filter_state['plain']": `p "cA=="`, "filter_state.fields.a": `b "b"`, "filter_state['fields']": "CelMap value null",
 		"filter_state.fields.no": "-", "filter_state['no']": "-", "upstream_filter_state": "CelMap value null", "upstream_filter_state.x": "-",
 		"xds.cluster_name": `c "c"`, "xds.cluster_metadata.filter_metadata.cm.n": "1 1", "xds.route_name": `r "r"`,
-		"xds.route_metadata":    `filter_metadata { key: "m" value { fields { key: "k" value { string_value: "v" } } } }  {"filter_metadata":{"m":{"k":"v"}}}`,
-		"xds.virtual_host_name": `vh "vh"`, "xds.filter_chain_name": `fc "fc"`, "xds.upstream_host_metadata": "-",
+		"xds.route_metadata":     `filter_metadata { key: "m" value { fields { key: "k" value { string_value: "v" } } } }  {"filter_metadata":{"m":{"k":"v"}}}`,
+		"xds.listener_direction": "1 1", "xds.listener_metadata.filter_metadata.lm.a": `b "b"`, "xds.virtual_host_name": `vh "vh"`, "xds.filter_chain_name": `fc "fc"`, "xds.upstream_host_metadata": "-",
 	} {
 		if got := show(t, in, s); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
@@ -185,7 +185,7 @@ func BenchmarkMatch(b *testing.B) {
 }
 
 func TestUnsupported(t *testing.T) {
-	for _, in := range []string{"upstream.num_endpoints > 1", "upstream['num_endpoints']", "has(upstream.num_endpoints)", "xds.node.id", "1 + xds.listener_direction"} {
+	for _, in := range []string{"upstream.num_endpoints > 1", "upstream['num_endpoints']", "has(upstream.num_endpoints)", "xds.node.id", "1 + xds.virtual_host_metadata"} {
 		if _, err := Compile(in); err == nil || !strings.Contains(err.Error(), "is not supported: a") {
 			t.Errorf("%s: %v", in, err)
 		}

@@ -41,6 +41,9 @@ type Info struct {
 
 	// Listener is the name of the listener that has accepted the connection.
 	Listener string
+	// ListenerMetadata is that listener's, by filter name; ListenerDirection its traffic_direction, a core.v3.TrafficDirection.
+	ListenerMetadata  map[string]map[string]any
+	ListenerDirection uint8
 	// FilterChain is the name of the listener's chain that serves the connection.
 	FilterChain string
 

@@ -77,6 +77,7 @@ func (s *served) choose(cfg *config) {
 	}
 	s.ch = ch
 	info.Listener, info.FilterChain = cfg.res.Name, ch.fc.Name
+	info.ListenerMetadata, info.ListenerDirection = cfg.res.Metadata, uint8(cfg.res.Direction)
 	if ch.tls != nil {
 		s.c.StartTLS(ch.tls, s.w.l.o.Overload.Scaled(xdsresource.TransportConnectTimer, ch.fc.TransportSocketTimeout))
 		return

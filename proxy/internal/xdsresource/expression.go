@@ -10,8 +10,6 @@ import (
 var unknownAttributes = map[string]string{
 	"upstream.num_endpoints":              "a stream does not know the hosts of its cluster",
 	"xds.node":                            "a stream does not know the node",
-	"xds.listener_metadata":               "a stream knows no more of its listener than the name",
-	"xds.listener_direction":              "a stream knows no more of its listener than the name",
 	"xds.virtual_host_metadata":           "a stream knows no more of its virtual host than the name",
 	"xds.upstream_host_locality_metadata": "a host does not know its locality's metadata",
 }
