@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -62,7 +64,17 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	g := lifecycle.NewGroup(ctx)
+	// What runs goes on while the proxy's clients are told to leave.
+	g := lifecycle.NewGroup(context.WithoutCancel(ctx))
+	g.Go("end", func(running context.Context) error {
+		defer g.Stop()
+		select {
+		case <-running.Done():
+		case <-ctx.Done():
+			cfg.drain(running)
+		}
+		return nil
+	})
 	g.Go("serve secrets", sds.run)
 	if dns != nil {
 		g.Go("serve names", dns.Run)
@@ -90,9 +102,49 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g.Go("proxy", func(ctx context.Context) error {
 		defer g.Stop() // a proxy that ends well ends its agent
-		return cfg.RunProxy(ctx, bootstrap, cfg.Concurrency)
+		return cfg.RunProxy(ctx, ProxyRun{
+			Bootstrap: bootstrap, Concurrency: cfg.Concurrency, DrainTime: cfg.DrainTime, FileFlushInterval: cfg.FileFlushInterval, FileFlushSize: cfg.FileFlushSize,
+		})
 	})
 	return g.Wait()
+}
+
+// drain has the proxy tell its clients to leave, and waits for as long as they are given, or until the proxy has ended.
+func (c Config) drain(running context.Context) {
+	if c.TerminationDrain <= 0 {
+		return
+	}
+	path := "/drain_listeners?graceful&inboundonly"
+	if c.Type == Router {
+		path = "/drain_listeners?graceful" // all of its listeners are for others
+	}
+	c.Logger.Info("draining", "time", c.TerminationDrain)
+	if err := c.tellProxy(running, path); err != nil {
+		c.Logger.Warn("the proxy does not drain", "error", err) // and serves all the same
+	}
+	wait(running, c.TerminationDrain)
+}
+
+// tellTimeout bounds a request to the proxy's admin API.
+const tellTimeout = 2 * time.Second
+
+// tellProxy tells the proxy something by its admin API.
+func (c Config) tellProxy(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+netip.AddrPortFrom(c.AdminIP, c.AdminPort).String()+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %d", path, resp.StatusCode)
+	}
+	return nil
 }
 
 // provisioned is the certificate that the host was given, nil for none that can be used.

@@ -39,7 +39,7 @@ func testConfig(t *testing.T, ca *testCA) Config {
 		Type: Sidecar, Name: "catalog-v1-1", Namespace: "istioinaction", ServiceAccount: "catalog",
 		IP: netip.MustParseAddr("127.77.1.2"), Discovery: ca.address, RootCertFile: root, TokenFile: token,
 		Dir: t.TempDir(), Logger: quiet(),
-		RunProxy: func(ctx context.Context, _ []byte, _ int) error { <-ctx.Done(); return nil },
+		RunProxy: func(ctx context.Context, _ ProxyRun) error { <-ctx.Done(); return nil },
 	}
 }
 
@@ -60,8 +60,8 @@ func socketOf(t *testing.T, bootstrap []byte) string {
 func runAgent(t *testing.T, cfg Config) []byte {
 	t.Helper()
 	got := make(chan []byte, 1)
-	cfg.RunProxy = func(ctx context.Context, bootstrap []byte, _ int) error {
-		got <- bootstrap
+	cfg.RunProxy = func(ctx context.Context, p ProxyRun) error {
+		got <- p.Bootstrap
 		<-ctx.Done()
 		return nil
 	}
@@ -216,7 +216,7 @@ func TestAgentWaitsForItsCA(t *testing.T) {
 	ca.setRefuse(status.Error(codes.Unavailable, "starting"))
 	cfg := testConfig(t, ca)
 	started := make(chan struct{})
-	cfg.RunProxy = func(ctx context.Context, _ []byte, _ int) error { close(started); <-ctx.Done(); return nil }
+	cfg.RunProxy = func(ctx context.Context, _ ProxyRun) error { close(started); <-ctx.Done(); return nil }
 	a, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestCAAwayForMoreThanHalfALife(t *testing.T) {
 
 func TestProxysFailureEndsTheAgent(t *testing.T) {
 	cfg := testConfig(t, startCA(t, time.Hour))
-	cfg.RunProxy = func(context.Context, []byte, int) error { return errors.New("port taken") }
+	cfg.RunProxy = func(context.Context, ProxyRun) error { return errors.New("port taken") }
 	a, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -93,14 +93,33 @@ type Config struct {
 	// DNS says where it answers them, and by which name servers of the system; the zero value is for a network namespace of the workload's own.
 	DNS nameserver.Config
 
-	// RunProxy runs the proxy on a bootstrap in JSON, with a number of workers (0: its own choice), until ctx ends.
-	RunProxy func(ctx context.Context, bootstrap []byte, concurrency int) error
+	// DrainTime is how long connections of a listener that was replaced may last, and FileFlushInterval and FileFlushSize (bytes) how much of access logs may wait in memory;
+	// 0: what the mesh says (defaultConfig's drainDuration, fileFlushInterval, fileFlushMinSizeKb), else the proxy's.
+	DrainTime, FileFlushInterval time.Duration
+	FileFlushSize                int
+	// TerminationDrain is how long an agent that is told to end has the proxy go on, which tells its clients to leave; 0: what the mesh says (terminationDrainDuration),
+	// else no time; negative: no time, whatever the mesh says, where who ends the agent sees to it.
+	TerminationDrain time.Duration
+
+	// RunProxy runs the proxy until ctx ends.
+	RunProxy func(ctx context.Context, p ProxyRun) error
 	// CheckBootstrap says why the proxy could not start with a bootstrap, nil when it could. It is asked where an EnvoyFilter patches the bootstrap. May be nil.
 	CheckBootstrap func(bootstrap []byte) error
 	Logger         *slog.Logger
 
 	signer certificateSigner      // replaced by tests
 	patch  *bootstrappb.Bootstrap // merged into the bootstrap; nil: nothing
+}
+
+// ProxyRun is what a proxy is run with; zero values but of the bootstrap leave it to the proxy.
+type ProxyRun struct {
+	// Bootstrap is Envoy's, in JSON.
+	Bootstrap []byte
+	// Concurrency is the number of workers.
+	Concurrency int
+	// DrainTime, FileFlushInterval and FileFlushSize are those of Config.
+	DrainTime, FileFlushInterval time.Duration
+	FileFlushSize                int
 }
 
 func (c Config) withDefaults() Config {

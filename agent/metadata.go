@@ -9,6 +9,12 @@ import (
 	"github.com/lateen-mesh/lateen/pkg/version"
 )
 
+// capturePorts says where the proxy takes redirected connections, "OUTBOUND,INBOUND".
+const (
+	capturePorts        = "LATEEN_CAPTURE_PORTS"
+	defaultCapturePorts = "15001,15006" // those of package capture, and of Istio
+)
+
 // nodeMetadata is what the node says of itself under Istio's keys. The control plane reads it; telemetry and peers see part of it.
 func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 	domain := asked(cfg.identity()).TrustDomain
@@ -31,6 +37,12 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 	}
 	for key, value := range cfg.Metadata {
 		meta[key] = value
+	}
+	if meta["INTERCEPTION_MODE"] != "NONE" {
+		// As the rules are that redirect to it, whatever the mesh says later.
+		if _, said := meta[capturePorts]; !said {
+			meta[capturePorts] = defaultCapturePorts
+		}
 	}
 	if cfg.Group != "" {
 		meta["AUTO_REGISTER_GROUP"], meta["LATEEN_HEALTH_CHECKS"] = cfg.Group, "true"

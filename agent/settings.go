@@ -24,6 +24,9 @@ const groupMetadata = "LATEEN_GROUP"
 type settings struct {
 	concurrency int               // 0: not said, or one for each CPU
 	variables   map[string]string // of the agent's environment
+	// Of Config; 0: not said.
+	drain, terminationDrain, flush time.Duration
+	flushKB                        uint64
 	// patch is what EnvoyFilters merge into the proxy's bootstrap.
 	patch *bootstrappb.Bootstrap
 }
@@ -43,9 +46,11 @@ func (c Config) withSettings(ctx context.Context, s *secrets) Config {
 
 func (c Config) apply(told settings) Config {
 	c.patch = told.patch
-	if c.Concurrency == 0 {
-		c.Concurrency = told.concurrency
-	}
+	setDefault(&c.Concurrency, told.concurrency)
+	setDefault(&c.DrainTime, told.drain)
+	setDefault(&c.TerminationDrain, told.terminationDrain)
+	setDefault(&c.FileFlushInterval, told.flush)
+	setDefault(&c.FileFlushSize, int(told.flushKB<<10))
 	if len(told.variables) == 0 {
 		return c
 	}
@@ -141,20 +146,38 @@ func askPatch(ads discoverypb.AggregatedDiscoveryService_StreamAggregatedResourc
 
 // The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.
 const (
-	concurrencyField   = 16 // google.protobuf.Int32Value
-	proxyMetadataField = 24 // map<string, string>
+	drainField            = 4  // google.protobuf.Duration
+	concurrencyField      = 16 // google.protobuf.Int32Value
+	proxyMetadataField    = 24 // map<string, string>
+	terminationDrainField = 29 // google.protobuf.Duration
+	flushIntervalField    = 40 // google.protobuf.Duration
+	flushSizeField        = 41 // KiB
 )
 
-// maxConcurrency bounds the workers that a mesh may ask for.
-const maxConcurrency = 1024
+// Bounds of what a mesh may ask for.
+const (
+	maxConcurrency = 1024
+	maxDuration    = 24 * time.Hour
+	maxFlushKB     = 2048
+)
 
 var errSettings = errors.New("ProxyConfig: not valid")
 
 // readSettings reads a serialised ProxyConfig.
 func readSettings(b []byte) (settings, error) {
 	out := settings{variables: map[string]string{}}
-	err := eachField(b, func(n protowire.Number, text []byte, _ uint64) error {
+	err := eachField(b, func(n protowire.Number, text []byte, number uint64) (err error) {
 		switch n {
+		case drainField:
+			out.drain, err = readDuration("drain_duration", text)
+		case terminationDrainField:
+			out.terminationDrain, err = readDuration("termination_drain_duration", text)
+		case flushIntervalField:
+			out.flush, err = readDuration("file_flush_interval", text)
+		case flushSizeField:
+			if out.flushKB = number; number > maxFlushKB {
+				err = fmt.Errorf("%w: file_flush_min_size_kb %d: want 0 to %d", errSettings, number, maxFlushKB)
+			}
 		case concurrencyField:
 			return eachField(text, func(n protowire.Number, _ []byte, number uint64) error {
 				if n == 1 && number > maxConcurrency {
@@ -176,9 +199,26 @@ func readSettings(b []byte) (settings, error) {
 			}
 			out.variables[entry[1]] = entry[2]
 		}
-		return nil
+		return err
 	})
 	return out, err
+}
+
+// readDuration reads a serialised google.protobuf.Duration.
+func readDuration(field string, b []byte) (time.Duration, error) {
+	var parts [3]uint64 // by number: seconds, nanos
+	if err := eachField(b, func(n protowire.Number, _ []byte, number uint64) error {
+		if n == 1 || n == 2 {
+			parts[n] = number
+		}
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	if parts[1] > uint64(maxDuration/time.Second) || parts[2] >= uint64(time.Second) {
+		return 0, fmt.Errorf("%w: %s: want 0 to %v", errSettings, field, maxDuration)
+	}
+	return time.Duration(parts[1])*time.Second + time.Duration(parts[2]), nil
 }
 
 // eachField calls f with each field that is a number or has a length.

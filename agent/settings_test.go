@@ -3,8 +3,10 @@ package agent
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	meshpb "istio.io/api/mesh/v1alpha1"
 )
@@ -17,6 +19,10 @@ func TestReadSettings(t *testing.T) {
 		{&meshpb.ProxyConfig{}, "0 map[]"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(0)}, "0 map[]"},
 		{&meshpb.ProxyConfig{ConfigPath: "before", Concurrency: wrapperspb.Int32(3), StatusPort: 5, ProxyMetadata: map[string]string{"A": "1", "B": ""}, MeshId: "m"}, "3 map[A:1 B:]"},
+		{&meshpb.ProxyConfig{FileFlushMinSizeKb: 2049}, "ProxyConfig: not valid: file_flush_min_size_kb 2049: want 0 to 2048"},
+		{&meshpb.ProxyConfig{DrainDuration: durationpb.New(25 * time.Hour)}, "ProxyConfig: not valid: drain_duration: want 0 to 24h0m0s"},
+		{&meshpb.ProxyConfig{FileFlushInterval: durationpb.New(-time.Second)}, "ProxyConfig: not valid: file_flush_interval: want 0 to 24h0m0s"},
+		{&meshpb.ProxyConfig{TerminationDrainDuration: &durationpb.Duration{Nanos: -1}}, "ProxyConfig: not valid: termination_drain_duration: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(-1)}, "ProxyConfig: not valid: concurrency -1: want 0 to 1024"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(1025)}, "ProxyConfig: not valid: concurrency 1025: want 0 to 1024"},
 	} {

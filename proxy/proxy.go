@@ -59,6 +59,8 @@ type Config struct {
 	DrainImmediately bool
 	// FileFlushInterval is how long an access-log line may wait in memory. Default 1 second.
 	FileFlushInterval time.Duration
+	// FileFlushSize is how many bytes of access-log lines are written at once, whatever the interval; 2 MiB at most. Default 64 KiB.
+	FileFlushSize int
 	// HotRestart lets another process take the sockets over, and takes them over from the one
 	// before; nil: neither.
 	HotRestart *HotRestart
@@ -141,7 +143,7 @@ func New(cfg Config) (*Proxy, error) {
 		Predecessor: predecessor, RestartEpoch: epoch,
 		Bootstrap: boot, Decoder: dec, Keys: keys, Workers: cfg.Concurrency, Levels: p.levels, DrainTime: cfg.DrainTime, DrainImmediately: cfg.DrainImmediately,
 		Footprint: cfg.Footprint, IgnoreUnknownDynamic: cfg.IgnoreUnknownDynamic, StatsTags: cfg.statsTags(),
-		FileFlushInterval: cfg.FileFlushInterval,
+		FileFlushInterval: cfg.FileFlushInterval, FileFlushSize: cfg.FileFlushSize,
 	})
 	if err != nil {
 		p.closeHandOver()

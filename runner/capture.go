@@ -117,7 +117,8 @@ func (i *interception) credential() *syscall.Credential {
 	return i.who
 }
 
-// install begins the redirection to a proxy that serves, and returns what ends it. Whether queries are, and IPv6, the proxy says: the mesh may have its word in that.
+// install begins the redirection to a proxy that serves, and returns what ends it. Whether queries are, and IPv6, and to which ports, the proxy says: the mesh may have its
+// word in that.
 func (i *interception) install(ctx context.Context, w workload.Workload) (remove func() error, err error) {
 	if i == nil {
 		return func() error { return nil }, nil
@@ -127,6 +128,9 @@ func (i *interception) install(ctx context.Context, w workload.Workload) (remove
 		return nil, err
 	}
 	i.rules.DNS, i.rules.IPv6 = info.dns(), strings.Contains(info.Node.Metadata.IPs, ":")
+	if i.rules.OutboundPort, i.rules.InboundPort, err = capture.ParseCapturePorts(info.Node.Metadata.Ports); err != nil {
+		return nil, fmt.Errorf("where the proxy takes connections: %w", err)
+	}
 	return capture.Install(i.rules)
 }
 
@@ -136,6 +140,7 @@ type serverInfo struct {
 		Metadata struct {
 			DNSCapture any    `json:"DNS_CAPTURE"`
 			IPs        string `json:"INSTANCE_IPS"`
+			Ports      string `json:"LATEEN_CAPTURE_PORTS"`
 		} `json:"metadata"`
 	} `json:"node"`
 }

@@ -42,6 +42,7 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 	} else {
 		args = append(args, "--bind", w.Bind)
 	}
+	args = append(args, "--no-termination-drain") // whoever ends it has had it drain
 	args = append(args, flags...)
 	env := []string{"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment}
 	return s.Process(w.ProxyProcess(), env, args...)

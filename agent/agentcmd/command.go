@@ -15,10 +15,7 @@ import (
 
 // ProxyConfig is what a proxy is run with.
 type ProxyConfig struct {
-	// Bootstrap is Envoy's, in JSON.
-	Bootstrap []byte
-	// Concurrency is the number of workers; 0 leaves it to the proxy.
-	Concurrency int
+	agent.ProxyRun
 	// LogLevel is one of Envoy's names of levels.
 	LogLevel string
 	// Logger is the agent's.
@@ -60,10 +57,12 @@ func command(nodeType, short string, run RunProxy, check CheckProxy) *cobra.Comm
 				return err
 			}
 			cfg.Logger = log.Scope(logger, "agent")
-			cfg.RunProxy = func(ctx context.Context, bootstrap []byte, concurrency int) error {
-				return run(ctx, ProxyConfig{Bootstrap: bootstrap, Concurrency: concurrency, LogLevel: o.proxyLogLevel, Logger: logger})
+			cfg.RunProxy = func(ctx context.Context, p agent.ProxyRun) error {
+				return run(ctx, ProxyConfig{ProxyRun: p, LogLevel: o.proxyLogLevel, Logger: logger})
 			}
-			cfg.CheckBootstrap = func(bootstrap []byte) error { return check(ProxyConfig{Bootstrap: bootstrap, Logger: logger}) }
+			cfg.CheckBootstrap = func(bootstrap []byte) error {
+				return check(ProxyConfig{ProxyRun: agent.ProxyRun{Bootstrap: bootstrap}, Logger: logger})
+			}
 			a, err := agent.New(cfg)
 			if err != nil {
 				return err

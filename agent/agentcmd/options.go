@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -28,6 +29,7 @@ type options struct {
 	inbound                          []string
 	bind, httpProxy, adminIP         string
 	execProbes, defaultDNSCapture    bool
+	noDrain                          bool
 	adminPort, healthPort, statsPort uint16
 }
 
@@ -58,6 +60,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.adminIP, "admin-ip", "", "address of the proxy's admin API (default the workload's)")
 	fs.BoolVar(&o.execProbes, "exec-probes", false, "run the command that a WorkloadGroup gives as its probe, as this user")
 	fs.BoolVar(&o.defaultDNSCapture, "default-dns-capture", false, "answer the workload's DNS queries at 127.0.0.1:15053 where nothing says whether to (ISTIO_META_DNS_CAPTURE)")
+	fs.BoolVar(&o.noDrain, "no-termination-drain", false, "end at once when told to, whatever the mesh says (terminationDrainDuration): whoever starts the agent sees to it")
 	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
 	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
 	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
@@ -73,6 +76,38 @@ type proxyConfig struct {
 	Concurrency      int               `yaml:"concurrency"`
 	ProxyMetadata    map[string]string `yaml:"proxyMetadata"`
 	ReadinessProbe   *health.Probe     `yaml:"readinessProbe"`
+	MeshID           string            `yaml:"meshId"`
+
+	DrainDuration            time.Duration `yaml:"drainDuration"`
+	TerminationDrainDuration time.Duration `yaml:"terminationDrainDuration"`
+	FileFlushInterval        time.Duration `yaml:"fileFlushInterval"`
+	FileFlushMinSizeKb       uint16        `yaml:"fileFlushMinSizeKb"`
+
+	// What the control plane reads of the node.
+	GatewayTopology    map[string]any `yaml:"gatewayTopology"`
+	ProxyHeaders       map[string]any `yaml:"proxyHeaders"`
+	ConnectionSettings map[string]any `yaml:"connectionSettings"`
+}
+
+// knownProxyConfig lists the fields of proxyConfig.
+const knownProxyConfig = "discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe, meshId, drainDuration, " +
+	"terminationDrainDuration, fileFlushInterval, fileFlushMinSizeKb, gatewayTopology, proxyHeaders, connectionSettings"
+
+// node is the part that the control plane reads of the node's metadata; nil for nothing.
+func (c proxyConfig) node() map[string]any {
+	out := map[string]any{}
+	for name, value := range map[string]map[string]any{"gatewayTopology": c.GatewayTopology, "proxyHeaders": c.ProxyHeaders, "connectionSettings": c.ConnectionSettings} {
+		if value != nil {
+			out[name] = value
+		}
+	}
+	if c.ReadinessProbe != nil {
+		out["readinessProbe"] = map[string]any{} // that there is one the control plane must know
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
 }
 
 func parseProxyConfig(text string) (proxyConfig, error) {
@@ -83,7 +118,14 @@ func parseProxyConfig(text string) (proxyConfig, error) {
 	dec := yaml.NewDecoder(strings.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&out); err != nil {
-		return out, fmt.Errorf("PROXY_CONFIG: %w (known here: discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe)", err)
+		return out, fmt.Errorf("PROXY_CONFIG: %w (known here: %s)", err, knownProxyConfig)
+	}
+	for name, d := range map[string]time.Duration{
+		"drainDuration": out.DrainDuration, "terminationDrainDuration": out.TerminationDrainDuration, "fileFlushInterval": out.FileFlushInterval,
+	} {
+		if d < 0 {
+			return out, fmt.Errorf("PROXY_CONFIG: %s: %v is negative", name, d)
+		}
 	}
 	if p := out.ReadinessProbe; p != nil {
 		if err := p.Validate(); err != nil {
@@ -130,8 +172,15 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	}
 	cfg.Group, _ = meta["AUTO_REGISTER_GROUP"].(string)
 	cfg.Probe, cfg.ProbeTargets, cfg.ExecProbes = pc.ReadinessProbe, o.targets(), o.execProbes
-	if cfg.Probe != nil {
-		meta["PROXY_CONFIG"] = map[string]any{"readinessProbe": map[string]any{}} // that there is one the control plane must know
+	if own := pc.node(); own != nil {
+		meta["PROXY_CONFIG"] = own
+	}
+	if _, said := meta["MESH_ID"]; !said && pc.MeshID != "" {
+		meta["MESH_ID"] = pc.MeshID
+	}
+	cfg.DrainTime, cfg.TerminationDrain, cfg.FileFlushInterval, cfg.FileFlushSize = pc.DrainDuration, pc.TerminationDrainDuration, pc.FileFlushInterval, int(pc.FileFlushMinSizeKb)<<10
+	if o.noDrain {
+		cfg.TerminationDrain = -1
 	}
 	ip := first(o.ip, env["INSTANCE_IP"])
 	if ip == "" {

@@ -65,6 +65,29 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
+// What PROXY_CONFIG says of how the proxy is run, and what of it the control plane reads of the node.
+func TestProxyConfigOfTheHost(t *testing.T) {
+	text := `PROXY_CONFIG={"drainDuration": "5s", "terminationDrainDuration": "3s", "fileFlushInterval": "0.5s", "fileFlushMinSizeKb": 8, "meshId": "m",
+		"gatewayTopology": {"numTrustedProxies": 1}, "proxyHeaders": {"server": {"value": "s"}}, "connectionSettings": {"httpIdleTimeout": "60s"}}`
+	cfg, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.DrainTime != 5*time.Second || cfg.TerminationDrain != 3*time.Second || cfg.FileFlushInterval != 500*time.Millisecond || cfg.FileFlushSize != 8<<10 {
+		t.Errorf("%+v", cfg)
+	}
+	want := map[string]any{"MESH_ID": "m", "PROXY_CONFIG": map[string]any{
+		"gatewayTopology": map[string]any{"numTrustedProxies": 1}, "proxyHeaders": map[string]any{"server": map[string]any{"value": "s"}},
+		"connectionSettings": map[string]any{"httpIdleTimeout": "60s"},
+	}}
+	if !reflect.DeepEqual(cfg.Metadata, want) {
+		t.Errorf("metadata %v, want %v", cfg.Metadata, want)
+	}
+	if cfg, err = configOf(t, []string{"INSTANCE_IP=10.0.0.1", text}, "--no-termination-drain"); err != nil || cfg.TerminationDrain >= 0 {
+		t.Errorf("it drains for %v, %v", cfg.TerminationDrain, err)
+	}
+}
+
 func TestCertificateSettings(t *testing.T) {
 	base := []string{"INSTANCE_IP=10.0.0.1"}
 	cfg, err := configOf(t, append(base, "SECRET_TTL=1h", "SECRET_GRACE_PERIOD_RATIO=0.3", "SECRET_GRACE_PERIOD_RATIO_JITTER=0.05", "WORKLOAD_RSA_KEY_SIZE=4096",
@@ -100,7 +123,8 @@ func TestRefused(t *testing.T) {
 		{"bad key size", append(base, "WORKLOAD_RSA_KEY_SIZE=big"), nil, "WORKLOAD_RSA_KEY_SIZE"},
 		{"bad algorithm", append(base, "ECC_SIGNATURE_ALGORITHM=EdDSA"), nil, "ECC_SIGNATURE_ALGORITHM"},
 		{"bad curve", append(base, "ECC_CURVE=P521"), nil, "ECC_CURVE"},
-		{"unknown proxy config", append(base, "PROXY_CONFIG=drainDuration: 5s"), nil, "drainDuration"},
+		{"unknown proxy config", append(base, "PROXY_CONFIG=binaryPath: /envoy"), nil, "binaryPath"},
+		{"negative drain", append(base, "PROXY_CONFIG=drainDuration: -5s"), nil, "drainDuration: -5s is negative"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if _, err := configOf(t, tc.environ, tc.args...); err == nil || !strings.Contains(err.Error(), tc.want) {

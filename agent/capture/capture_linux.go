@@ -109,6 +109,7 @@ const dnsZone = 15053
 func (r *Rules) output() [][]expr.Any {
 	var out [][]expr.Any
 	add := func(parts ...[]expr.Any) { out = append(out, slices.Concat(parts...)) }
+	outboundPort, _ := r.ports()
 	r.othersLeave(add)
 	if r.DNS {
 		r.dns(add, func() []expr.Any { return redirect(DNSPort) })
@@ -123,13 +124,13 @@ func (r *Rules) output() [][]expr.Any {
 		add(tcp(), toPort(port), leave())
 	}
 	for _, port := range r.Outbound.Ports {
-		add(tcp(), toPort(port), redirect(OutboundPort))
+		add(tcp(), toPort(port), redirect(outboundPort))
 	}
 	for _, p := range r.Outbound.ExceptRanges {
 		add(to(p), leave())
 	}
 	for _, p := range r.Outbound.Ranges {
-		add(tcp(), to(p), redirect(OutboundPort))
+		add(tcp(), to(p), redirect(outboundPort))
 	}
 	return out
 }
@@ -163,6 +164,7 @@ const dnsService = 53
 func (r *Rules) prerouting() [][]expr.Any {
 	var out [][]expr.Any
 	add := func(parts ...[]expr.Any) { out = append(out, slices.Concat(parts...)) }
+	_, inboundPort := r.ports()
 	if !r.IPv6 {
 		add(family(unix.NFPROTO_IPV6), leave())
 	}
@@ -170,11 +172,11 @@ func (r *Rules) prerouting() [][]expr.Any {
 		add(tcp(), toPort(port), leave())
 	}
 	if r.Inbound.All {
-		add(tcp(), redirect(InboundPort))
+		add(tcp(), redirect(inboundPort))
 		return out
 	}
 	for _, port := range r.Inbound.Ports {
-		add(tcp(), toPort(port), redirect(InboundPort))
+		add(tcp(), toPort(port), redirect(inboundPort))
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,7 +9,7 @@ import (
 	"strings"
 )
 
-// Where captured connections and queries arrive, as in a pod of Istio's.
+// Where captured connections and queries arrive, as in a pod of Istio's; connections where the mesh does not say otherwise.
 const (
 	OutboundPort = 15001
 	InboundPort  = 15006
@@ -26,6 +27,8 @@ type Rules struct {
 	Outbound Outbound
 	// IPv6 says that the proxy takes connections of IPv6; else they are left alone. Queries are redirected all the same.
 	IPv6 bool
+	// OutboundPort and InboundPort are where the proxy takes captured connections; 0 for those above.
+	OutboundPort, InboundPort uint16
 	// DNS says that queries, UDP and TCP to port 53 of whatever address, go to the agent's name server; not if Outbound leaves the port out.
 	DNS bool
 	// Inbound is what is captured of what comes from other machines.
@@ -102,6 +105,26 @@ func list(text string) []string {
 		}
 	}
 	return out
+}
+
+// ports are where the proxy takes captured connections.
+func (r *Rules) ports() (outbound, inbound uint16) {
+	return cmp.Or(r.OutboundPort, OutboundPort), cmp.Or(r.InboundPort, InboundPort)
+}
+
+// ParseCapturePorts reads the two ports of LATEEN_CAPTURE_PORTS in a node's metadata, "OUTBOUND,INBOUND"; zeros for "".
+func ParseCapturePorts(text string) (outbound, inbound uint16, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	both, err := ParsePorts(text)
+	if err == nil && len(both) != 2 {
+		err = fmt.Errorf("ports %q: want OUTBOUND,INBOUND", text)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return both[0], both[1], nil
 }
 
 // Validate says what is wrong with the rules.

@@ -30,6 +30,19 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Where the proxy takes what is redirected.
+func TestCapturePorts(t *testing.T) {
+	for text, want := range map[string]string{"": "15001 15006 <nil>", "16001,16006": "16001 16006 <nil>", "1": "want OUTBOUND,INBOUND", "1,2,3": "want OUTBOUND,INBOUND", "0,1": "from 1 to 65535"} {
+		var r Rules
+		var err error
+		r.OutboundPort, r.InboundPort, err = ParseCapturePorts(text)
+		out, in := r.ports()
+		if s := fmt.Sprint(out, " ", in, " ", err); !strings.Contains(s, want) {
+			t.Errorf("%q: %s, want %s", text, s, want)
+		}
+	}
+}
+
 // Rules that would capture the proxy's own connections are refused.
 func TestTheProxyIsNeverCaptured(t *testing.T) {
 	all := Outbound{Ranges: AllRanges()}

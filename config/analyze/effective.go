@@ -184,6 +184,7 @@ var effectiveMesh = []string{
 	"defaultConfig.connectionSettings.http2InitialConnectionWindowSize", "defaultConfig.connectionSettings.httpHeadersWithUnderscoresAction",
 	"defaultConfig.connectionSettings.httpMergeSlashes", "defaultConfig.connectionSettings.httpPathWithEscapedSlashesAction",
 	"defaultConfig.connectionSettings.globalDownstreamConnectionLimit",
+	"defaultConfig.drainDuration", "defaultConfig.terminationDrainDuration", "defaultConfig.fileFlushInterval", "defaultConfig.fileFlushMinSizeKb", "defaultConfig.meshId",
 	"defaultConfig.runtimeValues", "defaultConfig.statsdUdpAddress", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
@@ -198,7 +199,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value",
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.resourceDetectors.environment",
-	"discoverySelectors", "serviceEntryVisibility", "proxyHttpPort",
+	"discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
 	"extensionProviders.envoyExtAuthzHttp", "extensionProviders.envoyExtAuthzGrpc",
 	// Prometheus asks the proxies by itself.
 	"extensionProviders.prometheus",

@@ -46,9 +46,7 @@ var reasons = map[*schema.Kind]map[string]string{
 
 // meshReasons are those of the mesh's settings.
 var meshReasons = map[string]string{
-	"proxyListenPort":        "has no effect: connections are captured to port 15001, by the agent's rules as well; leave it out",
-	"proxyInboundListenPort": "has no effect: connections are captured to port 15006, by the agent's rules as well; leave it out",
-	"hboneIdleTimeout":       "has no effect yet: HBONE belongs to the node proxy's stage",
+	"hboneIdleTimeout": "has no effect yet: HBONE belongs to the node proxy's stage",
 
 	"ingressClass":          kubernetesIngress,
 	"ingressService":        kubernetesIngress,
@@ -63,8 +61,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
 	"defaultConfig.serviceCluster":                  "has no effect, as in Istio: a proxy's service is that of its labels",
 	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
-	"defaultConfig.drainDuration":                   "has no effect: connections of a listener that was replaced last 45 s at most, Istio's default",
-	"defaultConfig.terminationDrainDuration":        "has no effect: a workload that ends leaves the mesh first, and its requests are finished (lateen run)",
 	"defaultConfig.discoveryAddress":                "has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
 	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
@@ -76,16 +72,13 @@ var meshReasons = map[string]string{
 	"defaultConfig.statNameLength":                  "has no effect, as in Istio: names have no limit",
 	"defaultConfig.interceptionMode":                "has no effect: it is said where connections are captured (lateen run --capture-user)",
 	"defaultConfig.sds":                             "has no effect, as in Istio: secrets always come from the agent",
-	"defaultConfig.extraStatTags":                   "has no effect yet: tags of the standard metrics belong to the metrics' stage",
+	"defaultConfig.extraStatTags":                   "has no effect: labels of the standard metrics are no parts of names that have to be found, so a label that a Telemetry adds needs no list",
 	"defaultConfig.proxyStatsMatcher":               "has no effect: all statistics of the proxy are kept, these too",
 	"defaultConfig.statsCompression":                "has no effect: statistics are sent to whoever asks as they are",
-	"defaultConfig.meshId":                          "has no effect: write proxyMetadata: {ISTIO_META_MESH_ID: ...}",
 	"defaultConfig.readinessProbe":                  "has no effect in the mesh's settings: the probe of a workload stands in its WorkloadGroup (spec.probe)",
 	"defaultConfig.holdApplicationUntilProxyStarts": "has no effect: lateen run always waits for the proxy; with containers it belongs to Kubernetes' stage",
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
-	"defaultConfig.fileFlushInterval":               "has no effect: lines of access logs wait a second at most, or 64 KiB",
-	"defaultConfig.fileFlushMinSizeKb":              "has no effect: lines of access logs wait a second at most, or 64 KiB",
 
 	"defaultConfig.proxyHeaders.preserveHttp1HeaderCase":       "has no effect: the proxy writes names of headers in lower case, as HTTP lets it",
 	"defaultConfig.connectionSettings.listenerConnectionLimit": "has no effect: the proxy counts connections of all listeners together; write globalDownstreamConnectionLimit",

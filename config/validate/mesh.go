@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"regexp"
@@ -39,6 +40,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	c.port(root.Child("proxyListenPort"), int64(mc.ProxyListenPort), true)
 	c.port(root.Child("proxyInboundListenPort"), int64(mc.ProxyInboundListenPort), true)
 	c.port(root.Child("proxyHttpPort"), int64(mc.ProxyHttpPort), true)
+	c.capturePorts(root, mc)
 	for i, curve := range mc.GetTlsDefaults().GetEcdhCurves() {
 		switch curve {
 		case "P-256", "P-384", "P-521", "X25519", "X25519MLKEM768":
@@ -60,7 +62,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(root.Child("defaultConfig", "statsdUdpAddress"), "%q is not IP:PORT; datagrams go to an address, not to a name", a)
 		}
 	}
-	c.connectionSettings(root.Child("defaultConfig", "connectionSettings"), mc.GetDefaultConfig().GetConnectionSettings())
+	c.proxyConfig(root.Child("defaultConfig"), mc.GetDefaultConfig())
 	for i, s := range mc.DiscoverySelectors {
 		c.labelSelector(root.Child("discoverySelectors").Index(i), s)
 	}
@@ -88,6 +90,24 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 		c.provider(at, p)
 	}
 	return c.problems
+}
+
+// capturePorts checks that what is redirected does not arrive where something else listens.
+func (c *checker) capturePorts(root *field.Path, mc *mesh.MeshConfig) {
+	taken := map[int32]string{15000: "the proxy's admin API", 15020: "Istio's agent", 15021: "the proxy's health", 15053: "the agent's name server", 15090: "the proxy's metrics"}
+	if p := mc.ProxyHttpPort; p != 0 {
+		taken[p] = "proxyHttpPort"
+	}
+	for _, p := range []struct {
+		name        string
+		port, usual int32
+	}{{"proxyListenPort", mc.ProxyListenPort, 15001}, {"proxyInboundListenPort", mc.ProxyInboundListenPort, 15006}} {
+		port := cmp.Or(p.port, p.usual)
+		if by := taken[port]; by != "" {
+			c.add(root.Child(p.name), "port %d is that of %s; choose another", port, by)
+		}
+		taken[port] = p.name
+	}
 }
 
 var statOperator = regexp.MustCompile(`%[A-Z_]*%`)

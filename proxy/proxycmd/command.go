@@ -5,6 +5,7 @@
 package proxycmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func New(name string) *cobra.Command {
 	return cmd
 }
 
-// meshDrainTime is how long connections of a listener that was replaced may last: Istio's drainDuration.
+// meshDrainTime is how long connections of a listener that was replaced may last where the mesh does not say it (drainDuration): as long as in Istio.
 const meshDrainTime = 45 * time.Second
 
 // runWithAgent runs the proxy that an agent has configured. In a mesh listeners change with what users apply, and a client that keeps its
@@ -48,7 +49,7 @@ const meshDrainTime = 45 * time.Second
 func (f *flags) runWithAgent(ctx context.Context, cfg agentcmd.ProxyConfig) error {
 	p, err := proxy.New(proxy.Config{
 		Bootstrap: cfg.Bootstrap, Concurrency: cfg.Concurrency, LogLevel: cfg.LogLevel, Logger: cfg.Logger, Footprint: f.footprint,
-		DrainTime: meshDrainTime, DrainImmediately: true,
+		DrainTime: cmp.Or(cfg.DrainTime, meshDrainTime), DrainImmediately: true, FileFlushInterval: cfg.FileFlushInterval, FileFlushSize: cfg.FileFlushSize,
 	})
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)

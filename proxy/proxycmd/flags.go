@@ -24,7 +24,7 @@ type flags struct {
 	socketPath, baseIDPath                                                     string
 	drainStrategy                                                              string
 	statsTags                                                                  []string
-	concurrency, drain, flush                                                  int
+	concurrency, drain, flush, flushKB                                         int
 	baseID, epoch                                                              uint32
 	hotRestart                                                                 bool // one of the flags for it was given
 	parentShutdown                                                             int
@@ -49,6 +49,7 @@ func (f *flags) register(s *pflag.FlagSet) {
 	s.IntVar(&f.concurrency, "concurrency", 0, "number of workers (default: one for each core)")
 	s.IntVar(&f.drain, "drain-time-s", 600, "seconds that connections of a replaced listener may take to end")
 	s.IntVar(&f.flush, "file-flush-interval-msec", 1000, "milliseconds that a line of an access log may wait in memory")
+	s.IntVar(&f.flushKB, "file-flush-min-size-kb", 64, "KiB of access-log lines that are written at once, 1 to 2048")
 	s.StringVar(&f.drainStrategy, "drain-strategy", "gradual", "gradual: connections are asked to end over the drain time; immediate: at once")
 	s.Uint32Var(&f.baseID, "base-id", 0, "tells apart proxies on one machine, for a hot restart")
 	s.BoolVar(&f.dynamicBaseID, "use-dynamic-base-id", false, "choose a base id that no other proxy has")
@@ -75,7 +76,6 @@ var withoutMeaning = []struct{ name, why string }{
 	{"cpuset-threads", "the number of workers follows the CPU set without it"},
 	{"log-stacktrace-single-entry", "a stack trace is one entry always"},
 	{"skip-deprecated-logs", "deprecated fields are not logged"},
-	{"file-flush-min-size-kb", "access logs are written from 64 KiB on"},
 	{"socket-mode", "sockets in the abstract namespace have none, and only the same user may use them"},
 	{"local-address-ip-version", "the node's address is taken from its metadata"},
 }
@@ -89,7 +89,7 @@ var refused = []struct{ name, why string }{
 func (f *flags) registerOthers(s *pflag.FlagSet) {
 	for _, x := range withoutMeaning {
 		s.String(x.name, "", "accepted for Envoy's sake: "+x.why)
-		if x.name != "file-flush-min-size-kb" && x.name != "local-address-ip-version" && x.name != "socket-mode" {
+		if x.name != "local-address-ip-version" && x.name != "socket-mode" {
 			s.Lookup(x.name).NoOptDefVal = "true"
 		}
 		_ = s.MarkHidden(x.name) // it was registered a line above
@@ -122,8 +122,8 @@ func (f *flags) config() (proxy.Config, error) {
 	cfg := proxy.Config{
 		Overlay: []byte(f.yaml), Concurrency: f.concurrency, LogLevel: f.level, ComponentLogLevels: f.components,
 		ServiceNode: f.node, ServiceCluster: f.cluster, ServiceZone: f.zone, DrainTime: time.Duration(f.drain) * time.Second,
-		FileFlushInterval: time.Duration(f.flush) * time.Millisecond,
-		ConfigPath:        f.path, AdminAddressPath: f.adminPath, Footprint: f.footprint,
+		FileFlushInterval: time.Duration(f.flush) * time.Millisecond, FileFlushSize: f.flushKB << 10,
+		ConfigPath: f.path, AdminAddressPath: f.adminPath, Footprint: f.footprint,
 		AllowUnknownStatic: f.allowStatic || f.allowUnknown, IgnoreUnknownDynamic: f.ignoreDyn,
 	}
 	switch {
@@ -133,6 +133,8 @@ func (f *flags) config() (proxy.Config, error) {
 		return cfg, fmt.Errorf("--drain-time-s %d: must be at least 1", f.drain)
 	case f.flush <= 0:
 		return cfg, fmt.Errorf("--file-flush-interval-msec %d: must be at least 1", f.flush)
+	case f.flushKB <= 0 || f.flushKB > 2048:
+		return cfg, fmt.Errorf("--file-flush-min-size-kb %d: must be 1 to 2048", f.flushKB)
 	case f.rejectDyn && f.ignoreDyn:
 		return cfg, fmt.Errorf("--reject-unknown-dynamic-fields and --ignore-unknown-dynamic-fields exclude each other")
 	}

@@ -74,7 +74,7 @@ func TestBootstrapPatches(t *testing.T) {
 				Interval        string                                     `json:"stats_flush_interval"`
 				StaticResources struct{ Clusters []struct{ Name string } } `json:"static_resources"`
 			}
-			cfg.RunProxy = func(_ context.Context, b []byte, _ int) error { return json.Unmarshal(b, &got) }
+			cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error { return json.Unmarshal(p.Bootstrap, &got) }
 			runAgent(t, cfg)
 			extra := got.StaticResources.Clusters[len(got.StaticResources.Clusters)-1].Name == "extra"
 			if got.Interval != c.interval || extra != c.extra || !strings.HasPrefix(got.Node.ID, c.kind+"~127.80.0.1~a-1."+c.namespace) {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -78,15 +80,15 @@ func TestProxyConfig(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := told.agent(t, c.own, c.namespace, c.group)
 			got := ""
-			cfg.RunProxy = func(_ context.Context, bootstrap []byte, concurrency int) error {
+			cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error {
 				var b struct {
 					Node struct{ Metadata map[string]any }
 				}
-				if err := json.Unmarshal(bootstrap, &b); err != nil {
+				if err := json.Unmarshal(p.Bootstrap, &b); err != nil {
 					return err
 				}
 				m := b.Node.Metadata
-				got = fmt.Sprint(concurrency, " ", m["A"], " ", m["B"], " ", m["C"], " ", m["D"], " ", m["E"])
+				got = fmt.Sprint(p.Concurrency, " ", m["A"], " ", m["B"], " ", m["C"], " ", m["D"], " ", m["E"])
 				return nil // and its agent ends
 			}
 			runAgent(t, cfg)
@@ -95,6 +97,111 @@ func TestProxyConfig(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProxyRun: the rest of how a proxy is run, of the mesh, of a WorkloadGroup's annotation, and of the host itself, which wins.
+func TestProxyRun(t *testing.T) {
+	told := startAgents(t, `
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: db, namespace: shop}
+spec:
+  metadata:
+    annotations:
+      proxy.istio.io/config: |
+        drainDuration: 7s
+        terminationDrainDuration: 3s
+        fileFlushInterval: 0.5s
+        fileFlushMinSizeKb: 8
+        meshId: annotated
+        proxyHeaders: {server: {value: mine}}
+        connectionSettings: {httpIdleTimeout: 60s}
+        gatewayTopology: {numTrustedProxies: 2}
+  template: {}
+`, "proxyListenPort: 16001\ndefaultConfig: {drainDuration: 5s, terminationDrainDuration: 2s, fileFlushInterval: 0.25s, fileFlushMinSizeKb: 4, meshId: mesh}\n")
+	for _, c := range []struct {
+		name, group string
+		own         agent.Config
+		want        string
+	}{
+		{"the mesh", "", agent.Config{}, "5s 250ms 4096 mesh 16001,15006 {}"},
+		{"a group's annotation", "db", agent.Config{}, `7s 500ms 8192 annotated 16001,15006 ` +
+			`{"connectionSettings":{"httpIdleTimeout":"60s"},"gatewayTopology":{"numTrustedProxies":2},"proxyHeaders":{"server":{"value":"mine"}}}`},
+		{"the host", "db", agent.Config{
+			DrainTime: time.Second, FileFlushInterval: time.Minute, FileFlushSize: 1,
+			Metadata: map[string]any{"MESH_ID": "own", "LATEEN_CAPTURE_PORTS": "1,2", "PROXY_CONFIG": map[string]any{"proxyHeaders": map[string]any{}}},
+		}, `1s 1m0s 1 own 1,2 {"proxyHeaders":{}}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := told.agent(t, c.own, "shop", c.group)
+			got := ""
+			cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error {
+				var b struct {
+					Node struct {
+						Metadata struct {
+							Mesh   string         `json:"MESH_ID"`
+							Ports  string         `json:"LATEEN_CAPTURE_PORTS"`
+							Config map[string]any `json:"PROXY_CONFIG"`
+						}
+					}
+				}
+				b.Node.Metadata.Config = map[string]any{}
+				if err := json.Unmarshal(p.Bootstrap, &b); err != nil {
+					return err
+				}
+				m := b.Node.Metadata
+				own, err := json.Marshal(m.Config)
+				got = fmt.Sprint(p.DrainTime, " ", p.FileFlushInterval, " ", p.FileFlushSize, " ", m.Mesh, " ", m.Ports, " ", string(own))
+				return err
+			}
+			runAgent(t, cfg)
+			if got != c.want {
+				t.Errorf("the proxy is run with %s, want %s", got, c.want)
+			}
+		})
+	}
+	t.Run("it drains before it ends", func(t *testing.T) {
+		cfg := told.agent(t, agent.Config{}, "shop", "")
+		admin, drained := httptest.NewServer(nil), make(chan string, 1)
+		defer admin.Close()
+		admin.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { drained <- r.Method + " " + r.URL.String() })
+		at := netip.MustParseAddrPort(admin.Listener.Addr().String())
+		cfg.AdminIP, cfg.AdminPort = at.Addr(), at.Port()
+		var told, lasted time.Time
+		var end context.CancelFunc
+		run := func() {
+			t.Helper()
+			a, err := agent.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			end = cancel
+			if err := a.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg.RunProxy = func(ctx context.Context, _ agent.ProxyRun) error {
+			told = time.Now()
+			end()
+			<-ctx.Done()
+			lasted = time.Now()
+			return nil
+		}
+		run()
+		if got := <-drained; got != "POST /drain_listeners?graceful&inboundonly" {
+			t.Errorf("the proxy is told %s", got)
+		}
+		if d := lasted.Sub(told); d < 2*time.Second {
+			t.Errorf("it has %v, want the mesh's 2s", d)
+		}
+		cfg.TerminationDrain = -1
+		run()
+		if len(drained) > 0 {
+			t.Errorf("whoever sees to it himself has it drained all the same: %s", <-drained)
+		}
+	})
 }
 
 // agents are what agents need to join a control plane.

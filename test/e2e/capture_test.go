@@ -126,6 +126,17 @@ spec: {mtls: {mode: STRICT}}
 		}
 		return nil
 	})
+	// Elsewhere, where the mesh says so (0x3E81 is 16001): what runs keeps its ports, what starts has the new ones.
+	const settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: '%s'}\n"
+	m.applyText(t, fmt.Sprintf(settings, "proxyListenPort: 16001"))
+	eventually(t, settleTime, func() error {
+		out, err := m.lateen("run", "-n", "istioinaction", "--name", "client", "--capture-user", "nobody", "--", "sh", "-c", client+" && cat /proc/net/tcp")
+		if err != nil || !strings.HasPrefix(out, "200 ") || !strings.Contains(out, ":3E81 ") {
+			return fmt.Errorf("%v\n%s", err, out)
+		}
+		return nil
+	})
+	m.applyText(t, fmt.Sprintf(settings, "{}"))
 	// The redirection ends with the command: nobody is at that address then.
 	cmd := exec.Command(client)
 	cmd.Env = append(os.Environ(), m.env...)

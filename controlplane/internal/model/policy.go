@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -84,6 +85,8 @@ type Mesh struct {
 	// otherwise to where the client was going.
 	InboundLocalhost bool
 	HTTPProxyPort    uint16 // proxyHttpPort, 0: none but where a node says so
+	// OutboundPort and InboundPort are proxyListenPort and proxyInboundListenPort, for proxies that do not say where connections are redirected to.
+	OutboundPort, InboundPort uint16
 	// Discovery are discoverySelectors: objects of other namespaces than those that one of them chooses are as if they were not there. None: all count.
 	Discovery []LabelSelector
 	// Entries is serviceEntryVisibility; nil: ServiceEntries say it themselves.
@@ -175,11 +178,22 @@ const (
 	PathsDecoded                            // the same, and %2F and %5C are slashes
 )
 
+// Where redirected connections arrive, as in Istio.
+const (
+	DefaultOutboundPort = 15001
+	DefaultInboundPort  = 15006
+)
+
+// CapturePorts are where a proxy takes redirected connections: where its node says that they come, else the mesh.
+func (s *Snapshot) CapturePorts(p *Proxy) (outbound, inbound uint32) {
+	return uint32(cmp.Or(p.Settings.OutboundPort, s.Mesh.OutboundPort)), uint32(cmp.Or(p.Settings.InboundPort, s.Mesh.InboundPort))
+}
+
 // DefaultMesh is the configuration of a mesh that says nothing.
 func DefaultMesh() *Mesh {
 	return &Mesh{
 		TrustDomain: "cluster.local", Domain: "cluster.local", RootNamespace: "istio-system",
 		ConnectTimeout: 10 * time.Second, AutoMTLS: true, Tracing: true, TraceSampling: 1, DNSRefresh: time.Minute,
-		Locality: &LocalityLB{Enabled: true},
+		Locality: &LocalityLB{Enabled: true}, OutboundPort: DefaultOutboundPort, InboundPort: DefaultInboundPort,
 	}
 }

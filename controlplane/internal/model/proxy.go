@@ -201,6 +201,9 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 		}
 		_, p.Probed = c["readinessProbe"].(map[string]any)
 	}
+	if err := p.Settings.parseCapturePorts(str("LATEEN_CAPTURE_PORTS")); err != nil {
+		return nil, &NodeError{id, err.Error()}
+	}
 	if p.Inbound, err = parseInbound(str("LATEEN_INBOUND")); err != nil {
 		return nil, &NodeError{id, err.Error()}
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"maps"
 	"time"
 )
@@ -26,13 +27,17 @@ type AgentSettings struct {
 	Concurrency *int32
 	// Variables are added to the agent's environment.
 	Variables map[string]string
+	// DrainTime is how long connections of a listener that was replaced may last (drainDuration), TerminationDrain how long a proxy that is to end goes on,
+	// FlushInterval and FlushKB how much of access logs waits in memory; 0: not said.
+	DrainTime, TerminationDrain, FlushInterval time.Duration
+	FlushKB                                    uint32
 }
 
 // over returns the settings with those of low where they say nothing. Variables are merged.
 func (a AgentSettings) over(low AgentSettings) AgentSettings {
-	out := AgentSettings{Concurrency: a.Concurrency, Variables: low.Variables}
-	if out.Concurrency == nil {
-		out.Concurrency = low.Concurrency
+	out := AgentSettings{
+		Concurrency: cmp.Or(a.Concurrency, low.Concurrency), Variables: low.Variables, DrainTime: cmp.Or(a.DrainTime, low.DrainTime),
+		TerminationDrain: cmp.Or(a.TerminationDrain, low.TerminationDrain), FlushInterval: cmp.Or(a.FlushInterval, low.FlushInterval), FlushKB: cmp.Or(a.FlushKB, low.FlushKB),
 	}
 	if len(a.Variables) > 0 {
 		out.Variables = make(map[string]string, len(low.Variables)+len(a.Variables))

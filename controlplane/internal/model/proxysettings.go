@@ -3,6 +3,8 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,8 +22,30 @@ import (
 type ProxySettings struct {
 	Headers     *meshconfig.ProxyConfig_ProxyHeaders
 	Connections *meshconfig.ProxyConfig_ConnectionSettings
+	// OutboundPort and InboundPort are where connections are redirected to, as the node says (LATEEN_CAPTURE_PORTS); 0: it does not.
+	OutboundPort, InboundPort uint16
 	// Key names a node's own; "" for none.
 	Key string
+}
+
+// parseCapturePorts reads LATEEN_CAPTURE_PORTS, "OUTBOUND,INBOUND".
+func (s *ProxySettings) parseCapturePorts(text string) error {
+	if text == "" {
+		return nil
+	}
+	out, in, _ := strings.Cut(text, ",")
+	for _, p := range []struct {
+		text string
+		port *uint16
+	}{{out, &s.OutboundPort}, {in, &s.InboundPort}} {
+		n, err := strconv.ParseUint(p.text, 10, 16)
+		if err != nil || n == 0 {
+			return fmt.Errorf("LATEEN_CAPTURE_PORTS %q: want OUTBOUND,INBOUND", text)
+		}
+		*p.port = uint16(n)
+	}
+	s.Key += text
+	return nil
 }
 
 // HeadersOf is what a proxy does with headers: as its node says, else the mesh. May be nil.

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -112,6 +113,10 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 		m.DefaultRetries = retries(in.DefaultHttpRetryPolicy)
 	}
 	m.HTTPProxyPort = uint16(in.ProxyHttpPort) // validation knows that it is one
+	m.OutboundPort, m.InboundPort = cmp.Or(uint16(in.ProxyListenPort), m.OutboundPort), cmp.Or(uint16(in.ProxyInboundListenPort), m.InboundPort)
+	if m.OutboundPort != model.DefaultOutboundPort || m.InboundPort != model.DefaultInboundPort {
+		setVariable(&m.Agent, capturePortsVariable, fmt.Sprintf("%d,%d", m.OutboundPort, m.InboundPort))
+	}
 	meshProviders(in, m, p)
 	for _, s := range in.DiscoverySelectors {
 		m.Discovery = append(m.Discovery, labelSelector(s))

@@ -7,16 +7,26 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	networkingv1beta1 "istio.io/api/networking/v1beta1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lateen-mesh/lateen/config/validate"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
 // ProxyConfigAnnotation holds a ProxyConfig of MeshConfig's form, in YAML, for the workloads of a WorkloadGroup (spec.metadata.annotations).
 const ProxyConfigAnnotation = "proxy.istio.io/config"
+
+// Variables by which agents learn what they put into their nodes: the mesh's id, what a host says in PROXY_CONFIG that the control plane reads.
+const (
+	meshIDVariable     = "ISTIO_META_MESH_ID"
+	nodeConfigVariable = "ISTIO_METAJSON_PROXY_CONFIG"
+	// capturePortsVariable says where redirected connections are to arrive: who redirects them asks the proxy.
+	capturePortsVariable = "ISTIO_META_LATEEN_CAPTURE_PORTS"
+)
 
 // proxyConfig converts a ProxyConfig.
 func proxyConfig(o object, s *networkingv1beta1.ProxyConfig, p *problems) *model.ProxyConfig {
@@ -40,9 +50,15 @@ func proxyConfig(o object, s *networkingv1beta1.ProxyConfig, p *problems) *model
 
 // agentSettings are the settings in MeshConfig's form of a ProxyConfig.
 func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
-	out := model.AgentSettings{Variables: cloneMap(in.GetProxyMetadata())}
+	out := model.AgentSettings{
+		Variables: cloneMap(in.GetProxyMetadata()), DrainTime: duration(in.GetDrainDuration()), TerminationDrain: duration(in.GetTerminationDrainDuration()),
+		FlushInterval: duration(in.GetFileFlushInterval()), FlushKB: in.GetFileFlushMinSizeKb(),
+	}
 	if n := in.GetConcurrency(); n != nil {
 		out.Concurrency = ptr(n.GetValue())
+	}
+	if id := in.GetMeshId(); id != "" && out.Variables[meshIDVariable] == "" {
+		setVariable(&out, meshIDVariable, id)
 	}
 	return out
 }
@@ -62,11 +78,36 @@ func annotatedSettings(text string, p *problems) model.AgentSettings {
 		p.add(at, "%s has no effect: %s", ProxyConfigAnnotation, strings.ReplaceAll(err.Error(), "\u00a0", " "))
 		return model.AgentSettings{}
 	}
-	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if f.Name() != "concurrency" && f.Name() != "proxy_metadata" {
+	for _, wrong := range validate.ProxyConfig(&in) {
+		p.add(at, "%s has no effect: %s: %s", ProxyConfigAnnotation, wrong.Field, wrong.Text)
+		return model.AgentSettings{}
+	}
+	own := &meshconfig.ProxyConfig{}
+	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch f.Name() {
+		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id":
+		case "gateway_topology", "proxy_headers", "connection_settings":
+			own.ProtoReflect().Set(f, v)
+		default:
 			p.add(at, "%s: %s has no effect there", ProxyConfigAnnotation, f.JSONName())
 		}
 		return true
 	})
-	return agentSettings(&in)
+	out := agentSettings(&in)
+	if proto.Size(own) > 0 {
+		text, err := protojson.Marshal(own)
+		if err != nil {
+			p.add(at, "%s has no effect: %v", ProxyConfigAnnotation, err)
+			return model.AgentSettings{}
+		}
+		setVariable(&out, nodeConfigVariable, string(text))
+	}
+	return out
+}
+
+func setVariable(s *model.AgentSettings, name, value string) {
+	if s.Variables == nil {
+		s.Variables = map[string]string{}
+	}
+	s.Variables[name] = value
 }

@@ -2,8 +2,10 @@ package translate
 
 import (
 	"maps"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networkingv1 "istio.io/api/networking/v1alpha3"
@@ -30,12 +32,23 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 		k.flag(true)
 	}
 	return []Resource{{Name: "default", Key: k.String(), build: func() proto.Message {
-		out := &meshv1.ProxyConfig{ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables, CaCertificatesPem: roots}
+		out := &meshv1.ProxyConfig{
+			ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables, CaCertificatesPem: roots, DrainDuration: given(settings.DrainTime),
+			TerminationDrainDuration: given(settings.TerminationDrain), FileFlushInterval: given(settings.FlushInterval), FileFlushMinSizeKb: settings.FlushKB,
+		}
 		if settings.Concurrency != nil {
 			out.Concurrency = wrapperspb.Int32(*settings.Concurrency)
 		}
 		return out
 	}}}
+}
+
+// given is nil for what is not said.
+func given(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // groupOf is the WorkloadGroup of an agent's workload, nil for none, and the labels that the workload has or will have.

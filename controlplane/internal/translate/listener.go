@@ -11,9 +11,15 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// Ports that a proxy's own machinery listens on; no service's listener may take them on the
-// same address.
-var reservedPorts = map[uint32]bool{15000: true, outboundPort: true, 15004: true, inboundPort: true, 15008: true, 15020: true, 15021: true, 15080: true, 15090: true}
+// reserved reports whether a proxy's own machinery listens on a port, so that no service's listener may take it on the same address.
+func reserved(s *model.Snapshot, p *model.Proxy, port uint32) bool {
+	switch port {
+	case 15000, 15004, 15008, 15020, 15021, 15080, 15090:
+		return true
+	}
+	outbound, inbound := s.CapturePorts(p)
+	return port == outbound || port == inbound
+}
 
 // Listeners returns all listeners of a proxy: inbound, then outbound, or those of a gateway;
 // in a stable order.

@@ -40,7 +40,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 	var out []*listenerv3.Listener
 	for _, sp := range ports {
 		ip, own := sp.listener(p)
-		if !own || reservedPorts[sp.target] || p.Unprivileged && sp.target < 1024 {
+		if !own || reserved(s, p, sp.target) || p.Unprivileged && sp.target < 1024 {
 			continue
 		}
 		name := listenerName(ip, sp.target)
@@ -58,6 +58,7 @@ func buildInbound(s *model.Snapshot, p *model.Proxy, ports []servedPort) []*list
 		return out
 	}
 	any := p.Wildcards()
+	_, inboundPort := s.CapturePorts(p)
 	l := &listenerv3.Listener{
 		Name: virtualInbound, Address: socketAddress(any[0], inboundPort), AdditionalAddresses: additional(any[1:], inboundPort), TrafficDirection: trafficDirection(inbound),
 	}

@@ -126,7 +126,7 @@ func (o *outboundPlan) gather(egress *model.EgressScope) {
 // free reports whether a listener may have the port.
 func (o *outboundPlan) free(port uint32) bool {
 	privileged := port < 1024 && (o.explicit || o.p.Unprivileged)
-	return !o.bind || !privileged && !o.taken[port] && !reservedPorts[port]
+	return !o.bind || !privileged && !o.taken[port] && !reserved(o.s, o.p, port)
 }
 
 // addPort puts a service's port behind a listener with a port of its own, which says what comes: requests, to whatever service

@@ -107,6 +107,7 @@ func unknownConnection(f *filters) []*listenerv3.Filter {
 // their original destination, and keeps those that have none.
 func catchAllListener(f *filters) *listenerv3.Listener {
 	any := f.p.Wildcards()
+	outboundPort, _ := f.s.CapturePorts(f.p)
 	return &listenerv3.Listener{
 		Name: virtualOutbound, Address: socketAddress(any[0], outboundPort), TrafficDirection: trafficDirection(outbound),
 		AdditionalAddresses: additional(any[1:], outboundPort), UseOriginalDst: boolean(true),

@@ -14,8 +14,6 @@ const (
 	passthroughSource  = "127.0.0.6" // source of connections to the app (B10)
 	virtualOutbound    = "virtualOutbound"
 	virtualInbound     = "virtualInbound"
-	outboundPort       = 15001
-	inboundPort        = 15006
 )
 
 // ClusterName is "outbound|80|v1|catalog.shop.svc.cluster.local".

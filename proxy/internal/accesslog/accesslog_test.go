@@ -92,6 +92,31 @@ func TestFileBatches(t *testing.T) {
 	})
 }
 
+// A file is written when it has as much as was said.
+func TestFlushSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "log")
+		s := newFiles()
+		s.FlushSize = 8
+		f, err := s.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := running(t, s)
+		f.Write([]byte("1234567"))
+		synctest.Wait()
+		if got := read(t, path); got != "" {
+			t.Errorf("%q was written before it was enough", got)
+		}
+		f.Write([]byte("8"))
+		synctest.Wait()
+		if got := read(t, path); got != "12345678" {
+			t.Errorf("%q is written", got)
+		}
+		stop()
+	})
+}
+
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	s := newFiles()

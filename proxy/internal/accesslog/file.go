@@ -15,16 +15,20 @@ import (
 const (
 	// flushInterval is how long a line waits in memory at most, unless told otherwise.
 	flushInterval = time.Second
-	// flushSize is how much waits before it is written at once; Envoy's.
+	// flushSize is how much waits before it is written at once, unless told otherwise; Envoy's.
 	flushSize = 64 << 10
 	// maxBuffered bounds what waits for a slow disk, per file; lines beyond it are dropped.
 	maxBuffered = 4 << 20
+	// MaxFlushSize is the most that Files.FlushSize may be.
+	MaxFlushSize = maxBuffered / 2
 )
 
 // Files are the open log files of a process, shared by path.
 type Files struct {
 	// FlushInterval is how long a line waits in memory at most; set it before Run. Default 1 s.
 	FlushInterval time.Duration
+	// FlushSize is how many bytes wait before they are written at once, no more than MaxFlushSize; set it before Run. Default 64 KiB.
+	FlushSize int
 
 	log  *slog.Logger
 	main stats.Main
@@ -41,8 +45,8 @@ type Files struct {
 func NewFiles(store *stats.Store, log *slog.Logger) *Files {
 	s := store.Scope("filesystem")
 	return &Files{
-		FlushInterval: flushInterval,
-		log:           log, main: store.Main(), files: make(map[string]*File), wake: make(chan struct{}, 1),
+		FlushInterval: flushInterval, FlushSize: flushSize,
+		log: log, main: store.Main(), files: make(map[string]*File), wake: make(chan struct{}, 1),
 		writeBuffered: s.Counter("write_buffered"), writeCompleted: s.Counter("write_completed"),
 		writeFailed: s.Counter("write_failed"), dropped: s.Counter("write_dropped"),
 		flushedByTimer: s.Counter("flushed_by_timer"), reopenFailed: s.Counter("reopen_failed"),
@@ -119,7 +123,7 @@ func (f *File) Write(line []byte) {
 	}
 	f.buf = append(f.buf, line...)
 	f.mu.Unlock()
-	if n == 0 || n < flushSize && n+len(line) >= flushSize {
+	if n == 0 || n < f.set.FlushSize && n+len(line) >= f.set.FlushSize {
 		f.set.signal()
 	}
 }
@@ -181,7 +185,7 @@ func (s *Files) Run(ctx context.Context) error {
 			s.closeAll()
 			return nil
 		case <-s.wake:
-			if s.flushAll(flushSize) && !armed {
+			if s.flushAll(s.FlushSize) && !armed {
 				armed = true
 				timer.Reset(s.FlushInterval)
 			}

@@ -41,6 +41,8 @@ type Config struct {
 	DrainImmediately bool
 	// FileFlushInterval is how long an access-log line waits in memory at most. Default 1 s.
 	FileFlushInterval time.Duration
+	// FileFlushSize is how many bytes of lines are written at once. Default 64 KiB.
+	FileFlushSize int
 	// Footprint gives back what the start needed once, and later what is idle; nil: nothing is.
 	Footprint *Footprint
 	// IgnoreUnknownDynamic leaves fields out of what xDS brings that the protos do not know. The
@@ -160,6 +162,9 @@ func New(cfg Config) (*Server, error) {
 	s.files = accesslog.NewFiles(s.stats, s.logger("file"))
 	if cfg.FileFlushInterval > 0 {
 		s.files.FlushInterval = cfg.FileFlushInterval
+	}
+	if cfg.FileFlushSize > 0 {
+		s.files.FlushSize = min(cfg.FileFlushSize, accesslog.MaxFlushSize)
 	}
 	var workers []cluster.Worker
 	for i := range cfg.Workers {

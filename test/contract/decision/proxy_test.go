@@ -133,7 +133,7 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
 	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
 	cfg.Locality, cfg.Metadata, cfg.MoreIPs = n.locality, metadata, n.more
-	cfg.RunProxy = func(ctx context.Context, bootstrap []byte, _ int) error { return kind.run(ctx, t, bootstrap, ready) }
+	cfg.RunProxy = func(ctx context.Context, p agent.ProxyRun) error { return kind.run(ctx, t, p.Bootstrap, ready) }
 	a, err := agent.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,44 @@
+package validate
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/lateen-mesh/lateen/config/internal/field"
+)
+
+// ProxyConfig returns the broken rules of a ProxyConfig in MeshConfig's form, with fields from its root.
+func ProxyConfig(pc *mesh.ProxyConfig) []Problem {
+	c := &checker{}
+	c.proxyConfig(nil, pc)
+	return c.problems
+}
+
+// Bounds of what agents take of a mesh.
+const (
+	maxAgentDuration = 24 * time.Hour
+	maxFlushKB       = 2048
+)
+
+func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
+	for _, d := range []struct {
+		name  string
+		value *durationpb.Duration
+	}{
+		{"drainDuration", pc.GetDrainDuration()}, {"terminationDrainDuration", pc.GetTerminationDrainDuration()}, {"fileFlushInterval", pc.GetFileFlushInterval()},
+	} {
+		c.duration(at.Child(d.name), d.value, notNegative)
+		if d.value.AsDuration() > maxAgentDuration {
+			c.add(at.Child(d.name), "%v is longer than a day", d.value.AsDuration())
+		}
+	}
+	if n := pc.GetFileFlushMinSizeKb(); n > maxFlushKB {
+		c.add(at.Child("fileFlushMinSizeKb"), "%d is too much; the most is %d", n, maxFlushKB)
+	}
+	if n := pc.GetConcurrency(); n.GetValue() < 0 {
+		c.add(at.Child("concurrency"), "%d is negative", n.GetValue())
+	}
+	c.connectionSettings(at.Child("connectionSettings"), pc.GetConnectionSettings())
+}
