@@ -37,7 +37,7 @@ func main() {
 	flag.IntVar(&o.whole, "whole", 1000, "most services with which proxies are measured that are sent everything")
 	flag.IntVar(&o.endpoints, "endpoints", 10, "endpoints of each service")
 	flag.IntVar(&o.rounds, "rounds", 3, "times that an endpoint and a weight are changed; the fastest counts")
-	changes := flag.String("changes", "endpoint,weight,added,removed,idle,reopened", "comma-separated changes to measure after the cold start")
+	changes := flag.String("changes", "endpoint,weight,added,removed,patch,patch all,patch listener,wildcard,wildcard rule,idle,reopened", "comma-separated changes to measure after the cold start")
 	flag.BoolVar(&o.sotw, "sotw", false, "state-of-the-world streams instead of delta")
 	flag.StringVar(&o.program, "program", "", "the program that has the command control-plane (default: built from cmd/lateen)")
 	flag.StringVar(&o.sidecar, "sidecar", "", "the program that has the command sidecar, to measure its memory (default: built from cmd/lateen-proxy)")

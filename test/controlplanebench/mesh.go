@@ -93,6 +93,65 @@ spec:
 `, i, host(i), weight, 100-weight))
 }
 
+// setPatch writes the mesh's EnvoyFilter: it changes the cluster of one service, or with -1 of all that sidecars call.
+func (m *mesh) setPatch(i, round int) error {
+	which := "{}"
+	if i >= 0 {
+		which = fmt.Sprintf("{service: %s}", host(i))
+	}
+	return m.put(filepath.Join(m.dir, "patch.yaml"), fmt.Sprintf(`apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch, namespace: istio-system}
+spec:
+  configPatches:
+  - applyTo: CLUSTER
+    match: {context: SIDECAR_OUTBOUND, cluster: %s}
+    patch: {operation: MERGE, value: {per_connection_buffer_limit_bytes: %d}}
+`, which, 32768+round))
+}
+
+// setFilter writes the mesh's EnvoyFilter so that it changes every listener for requests that sidecars call others by.
+func (m *mesh) setFilter(round int) error {
+	return m.put(filepath.Join(m.dir, "patch.yaml"), fmt.Sprintf(`apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch, namespace: istio-system}
+spec:
+  configPatches:
+  - applyTo: NETWORK_FILTER
+    match: {context: SIDECAR_OUTBOUND, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}}
+    patch:
+      operation: MERGE
+      value:
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          max_request_headers_kb: %d
+`, 60+round))
+}
+
+// setWildcard writes a virtual service for all hosts below a domain, which counts for the services that have none of their own.
+func (m *mesh) setWildcard(round int) error {
+	return m.put(filepath.Join(m.dir, "wildcard.yaml"), fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wildcard, namespace: default}
+spec:
+  hosts: ["*.default.svc.cluster.local"]
+  http:
+  - route: [{destination: {host: %s}}]
+    timeout: %ds
+`, host(1), round))
+}
+
+// setWildcardRule writes a destination rule for the same hosts.
+func (m *mesh) setWildcardRule(round int) error {
+	return m.put(filepath.Join(m.dir, "wildcard-rule.yaml"), fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: wildcard, namespace: default}
+spec:
+  host: "*.default.svc.cluster.local"
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: %ds}}}
+`, round))
+}
+
 func rule(i int) string {
 	return fmt.Sprintf(`apiVersion: networking.istio.io/v1
 kind: DestinationRule

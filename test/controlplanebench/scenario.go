@@ -94,6 +94,11 @@ func run(ctx context.Context, o options, m *mesh, s *server, proxies, uses int) 
 		{"weight", o.rounds, func(round int) error { return m.setWeight(victim, 50+round) }},
 		{"added", 1, func(int) error { return m.setService(m.services, 0) }},
 		{"removed", 1, func(int) error { return m.removeService(m.services) }},
+		{"patch", o.rounds, func(round int) error { return m.setPatch(victim, round) }},
+		{"patch all", o.rounds, func(round int) error { return m.setPatch(-1, round) }},
+		{"patch listener", o.rounds, m.setFilter},
+		{"wildcard", o.rounds, m.setWildcard},
+		{"wildcard rule", o.rounds, m.setWildcardRule},
 		{"idle", 1, func(int) error { time.Sleep(idleTime); return nil }},
 		{"reopened", 1, func(int) error { f.drop(); f.open(ctx); return nil }},
 	} {
