@@ -32,18 +32,21 @@ const trimGatewaysVariable = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG"
 // streamRateVariable is Istio's name for how many streams may begin in a second.
 const streamRateVariable = "PILOT_MAX_REQUESTS_PER_SECOND"
 
+// keysRefreshVariable is Istio's name for how long the keys of issuers are used before they are fetched again.
+const keysRefreshVariable = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
+
 // controlPlaneFlags are the flags of `lateen control-plane`.
 type controlPlaneFlags struct {
-	configDir, workloadsDir, meshConfig, caDir string
-	address, grpcAddr, secureAddr, httpAddr    string
-	certTTL, maxCertTTL, entryGrace            time.Duration
-	trimGateways                               bool
-	limits                                     controlplane.XDSLimits
-	jwtRules                                   []string
-	gatewayService                             string
-	kubeconfig                                 string
-	instance, logLevel, logFormat              string
-	registries                                 registryFlags
+	configDir, workloadsDir, meshConfig, caDir   string
+	address, grpcAddr, secureAddr, httpAddr      string
+	certTTL, maxCertTTL, entryGrace, keysRefresh time.Duration
+	trimGateways                                 bool
+	limits                                       controlplane.XDSLimits
+	jwtRules                                     []string
+	gatewayService                               string
+	kubeconfig                                   string
+	instance, logLevel, logFormat                string
+	registries                                   registryFlags
 }
 
 // newControlPlaneCommand returns `lateen control-plane`.
@@ -79,6 +82,7 @@ func newControlPlaneCommand() *cobra.Command {
 	flags.DurationVar(&f.entryGrace, "workload-entry-grace", 0, "how long the WorkloadEntry of a workload that registered by a WorkloadGroup stays when its proxy has gone (default $"+entryGraceVariable+", else 10s)")
 	flags.BoolVar(&f.trimGateways, "filter-gateway-clusters", false, "gateways get the clusters of services that their virtual services lead to and of no others (default $"+trimGatewaysVariable+", else false)")
 	flags.StringVar(&f.gatewayService, "gateway-service", "", "Service, NAMESPACE/NAME, of the gateway that serves Gateways of the Gateway API which have none of their own")
+	flags.DurationVar(&f.keysRefresh, "jwks-refresh", 0, "how long keys of issuers of tokens are used before they are fetched again (default $"+keysRefreshVariable+", else 20m, and 5m by proxies)")
 	flags.StringArrayVar(&f.jwtRules, "ca-jwt-rule", nil, "issuer whose tokens prove who asks for a certificate, as JSON of a JWTRule with issuer, audiences (default istio-ca), and jwks or\n"+
 		"jwksUri; tokens are those of service accounts, subject system:serviceaccount:NAMESPACE:NAME. Repeat it for several (default $"+jwtRuleVariable+")")
 	flags.IntVar(&f.limits.Streams, "max-xds-streams", 0, "streams of xDS that are served at once (default 50000)")
@@ -102,7 +106,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	for variable, into := range map[string]*time.Duration{certTTLVariable: &f.certTTL, maxCertTTLVariable: &f.maxCertTTL, entryGraceVariable: &f.entryGrace} {
+	for variable, into := range map[string]*time.Duration{certTTLVariable: &f.certTTL, maxCertTTLVariable: &f.maxCertTTL, entryGraceVariable: &f.entryGrace, keysRefreshVariable: &f.keysRefresh} {
 		text := os.Getenv(variable)
 		if *into != 0 || text == "" {
 			continue
@@ -124,6 +128,9 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if f.limits.Streams < 0 || f.limits.StreamsPerIdentity < 0 || !(f.limits.StreamsPerSecond >= 0) {
 		return fmt.Errorf("--max-xds-streams, --max-xds-streams-per-identity and --max-xds-streams-per-second want 0 (the default) or more")
 	}
+	if f.keysRefresh != 0 && f.keysRefresh < time.Second {
+		return fmt.Errorf("--jwks-refresh and $%s want 1s or more, or 0 for the default", keysRefreshVariable)
+	}
 	if text := os.Getenv(jwtRuleVariable); text != "" && len(f.jwtRules) == 0 {
 		f.jwtRules = []string{text}
 	}
@@ -133,6 +140,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
+		issuer.Refresh = f.keysRefresh
 		issuers = append(issuers, issuer)
 	}
 	state := stateDir(cmd)
@@ -167,7 +175,7 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: meshFile, Kubeconfig: f.kubeconfig,
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, KeysRefresh: f.keysRefresh, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

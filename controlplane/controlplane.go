@@ -74,6 +74,9 @@ type Config struct {
 	WorkloadCertTTL time.Duration
 	// MaxWorkloadCertTTL is the longest time that they are given. Default WorkloadCertTTL.
 	MaxWorkloadCertTTL time.Duration
+	// KeysRefresh is how long the keys of issuers of tokens, and what issuers say of where they are, are used before they are fetched again, here and by proxies: Istio's
+	// PILOT_JWT_PUB_KEY_REFRESH_INTERVAL. Default 20 minutes here and 5 minutes for proxies.
+	KeysRefresh time.Duration
 	// TokenIssuers are those whose tokens prove who asks for a certificate, beside this mesh's own join tokens.
 	TokenIssuers []TokenIssuer
 	// XDSLimits bound streams of xDS and their requests.
@@ -177,8 +180,9 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.TrimGateways {
 		builder.TrimGateways()
 	}
+	builder.RefreshKeys(cfg.KeysRefresh)
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
-	c.issuers = oidc.New(oidc.Options{Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
+	c.issuers = oidc.New(oidc.Options{Refresh: cfg.KeysRefresh, Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
 	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
 	c.names = dnsname.New(dnsname.Options{Refresh: cfg.namesEach, Lookup: cfg.lookup, Logger: log.Scope(cfg.Logger, "push")})

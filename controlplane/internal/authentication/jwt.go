@@ -5,6 +5,7 @@ package authentication
 
 import (
 	"fmt"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -20,8 +21,8 @@ import (
 const Payload = "payload"
 
 const (
-	defaultFetchSeconds = 5   // JWTRule.timeout
-	keysSeconds         = 300 // how long fetched keys are used; they are fetched anew ahead of it
+	defaultFetchSeconds = 5 // JWTRule.timeout
+	keysRefresh         = 5 * time.Minute
 	fetchRetries        = 2
 )
 
@@ -32,16 +33,28 @@ const undiscovered = "http://undiscovered.invalid/"
 // spaced are the claims whose values are lists written with spaces (RFC 8693, section 4.2), as in Istio.
 var spaced = []string{"scope", "permission"}
 
-// Config makes the filter's configuration of a workload's policies; nil when they have no rules. cluster names the cluster by which a key server's URI is
-// fetched, and for "" one that leads nowhere. reroute has claims count for routes.
-func Config(policies []*model.RequestAuthentication, cluster func(uri string) string, reroute bool) *jwtv3.JwtAuthentication {
+// Options are what a configuration needs to know besides policies.
+type Options struct {
+	// Cluster names the cluster by which a key server's URI is fetched, and for "" one that leads nowhere.
+	Cluster func(uri string) string
+	// Reroute has claims count for routes.
+	Reroute bool
+	// Refresh is how long fetched keys are used; they are fetched anew ahead of it. Default 5 minutes.
+	Refresh time.Duration
+}
+
+// Config makes the filter's configuration of a workload's policies; nil when they have no rules.
+func Config(policies []*model.RequestAuthentication, o Options) *jwtv3.JwtAuthentication {
+	if o.Refresh <= 0 {
+		o.Refresh = keysRefresh
+	}
 	out := &jwtv3.JwtAuthentication{Providers: map[string]*jwtv3.JwtProvider{}, BypassCorsPreflight: true}
 	var any, each []*jwtv3.JwtRequirement
 	missing := &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_AllowMissing{AllowMissing: &emptypb.Empty{}}}
 	for _, p := range policies {
 		for _, r := range p.Rules {
 			name := fmt.Sprintf("origins-%d", len(out.Providers))
-			out.Providers[name] = provider(r, cluster, reroute)
+			out.Providers[name] = provider(r, o)
 			one := &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_ProviderName{ProviderName: name}}
 			any = append(any, one)
 			each = append(each, anyOf(one, missing))
@@ -69,10 +82,10 @@ func anyOf(list ...*jwtv3.JwtRequirement) *jwtv3.JwtRequirement {
 	return &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: &jwtv3.JwtRequirementOrList{Requirements: list}}}
 }
 
-func provider(r model.TokenRule, cluster func(uri string) string, reroute bool) *jwtv3.JwtProvider {
+func provider(r model.TokenRule, o Options) *jwtv3.JwtProvider {
 	out := &jwtv3.JwtProvider{
 		Issuer: r.GetIssuer(), Audiences: r.GetAudiences(), Forward: r.GetForwardOriginalToken(), ForwardPayloadHeader: r.GetOutputPayloadToHeader(),
-		PayloadInMetadata: Payload, JwtCacheConfig: &jwtv3.JwtCacheConfig{}, ClearRouteCache: reroute, FromParams: r.GetFromParams(), FromCookies: r.GetFromCookies(),
+		PayloadInMetadata: Payload, JwtCacheConfig: &jwtv3.JwtCacheConfig{}, ClearRouteCache: o.Reroute, FromParams: r.GetFromParams(), FromCookies: r.GetFromCookies(),
 		NormalizePayloadInMetadata: &jwtv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: append(spaced[:len(spaced):len(spaced)], r.GetSpaceDelimitedClaims()...)},
 	}
 	for _, h := range r.GetFromHeaders() {
@@ -84,7 +97,7 @@ func provider(r model.TokenRule, cluster func(uri string) string, reroute bool) 
 	if uri := r.GetJwksUri(); r.GetJwks() == "" && (uri != "" || r.Discovered) {
 		fetch := &jwtv3.JwksAsyncFetch{FastListener: true}
 		if uri == "" {
-			uri, fetch.FailedRefetchDuration = undiscovered, &durationpb.Duration{Seconds: keysSeconds} // it cannot come about
+			uri, fetch.FailedRefetchDuration = undiscovered, durationpb.New(o.Refresh) // it cannot come about
 		}
 		timeout := r.GetTimeout()
 		if timeout == nil {
@@ -92,9 +105,9 @@ func provider(r model.TokenRule, cluster func(uri string) string, reroute bool) 
 		}
 		out.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: &jwtv3.RemoteJwks{
 			HttpUri: &corev3.HttpUri{
-				Uri: uri, HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster(r.GetJwksUri())}, Timeout: timeout,
+				Uri: uri, HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: o.Cluster(r.GetJwksUri())}, Timeout: timeout,
 			},
-			CacheDuration: &durationpb.Duration{Seconds: keysSeconds},
+			CacheDuration: durationpb.New(o.Refresh),
 			// A key server that is away holds up no listener: tokens are refused, and requests without one pass.
 			AsyncFetch:  fetch,
 			RetryPolicy: &corev3.RetryPolicy{NumRetries: wrapperspb.UInt32(fetchRetries)},

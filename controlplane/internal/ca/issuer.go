@@ -3,11 +3,9 @@ package ca
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/lateen-mesh/lateen/controlplane/internal/webfetch"
 	"github.com/lateen-mesh/lateen/pkg/jointoken"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
@@ -24,14 +23,15 @@ import (
 // Bounds of tokens and of key servers.
 const (
 	maxToken     = 16 << 10 // bytes
-	maxKeySet    = 1 << 20  // bytes
 	maxKeys      = 100
-	keysTimeout  = 5 * time.Second
-	keysRefresh  = 20 * time.Minute // Istio's PILOT_JWT_PUB_KEY_REFRESH_INTERVAL
+	keysRefresh  = 20 * time.Minute
 	keysAtMost   = 10 * time.Second // how often keys are fetched when a token names one that is not there, or when fetching fails
 	tokenLeeway  = time.Minute      // what the clocks of two hosts may differ by
 	minRSAModule = 2048             // bits (RFC 7518, section 3.3)
 )
+
+// keySetBounds are those of what a server of keys may do to us.
+func keySetBounds() webfetch.Bounds { return webfetch.Bounds{Timeout: 5 * time.Second, Size: 1 << 20} }
 
 // tokenAlgorithms are those of key pairs. With a shared secret whoever checks tokens could make them, and "none" proves nothing.
 var tokenAlgorithms = []jose.SignatureAlgorithm{
@@ -47,6 +47,8 @@ type Issuer struct {
 	Audiences []string
 	// JWKS are its keys (RFC 7517), else JWKSURI is where they are fetched, with https or from this machine.
 	JWKS, JWKSURI string
+	// Refresh is how long fetched keys are used before they are fetched again. Default 20 minutes, Istio's PILOT_JWT_PUB_KEY_REFRESH_INTERVAL.
+	Refresh time.Duration
 	// Client fetches keys. Default: one that trusts the system's authorities.
 	Client *http.Client
 }
@@ -72,6 +74,9 @@ func newIssuerTokens(of Issuer, trustDomain string, now func() time.Time) (*issu
 	if len(of.Audiences) == 0 {
 		of.Audiences = []string{jointoken.Audience}
 	}
+	if of.Refresh <= 0 {
+		of.Refresh = keysRefresh
+	}
 	t := &issuerTokens{of: of, trustDomain: trustDomain, now: now}
 	switch {
 	case (of.JWKS == "") == (of.JWKSURI == ""):
@@ -88,10 +93,7 @@ func newIssuerTokens(of Issuer, trustDomain string, now func() time.Time) (*issu
 		return nil, fmt.Errorf("issuer %s: jwksUri must be an https URL: whoever can change the keys on their way can be anybody", of.Issuer)
 	}
 	if t.of.Client == nil {
-		t.of.Client = &http.Client{
-			Timeout: keysTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		t.of.Client = keySetBounds().Client()
 	}
 	return t, nil
 }
@@ -223,7 +225,7 @@ func (t *issuerTokens) known(newer bool) (keys []jose.JSONWebKey, err error, fre
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	fresh = t.of.JWKSURI == "" || now.Sub(t.asked) < keysAtMost || !newer && now.Sub(t.good) < keysRefresh
+	fresh = t.of.JWKSURI == "" || now.Sub(t.asked) < keysAtMost || !newer && now.Sub(t.good) < t.of.Refresh
 	return t.keys, t.problemNow(), fresh
 }
 
@@ -236,26 +238,9 @@ func (t *issuerTokens) problemNow() error {
 }
 
 func (t *issuerTokens) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.of.JWKSURI, nil)
+	body, err := keySetBounds().Get(ctx, t.of.Client, t.of.JWKSURI)
 	if err != nil {
 		return nil, err
-	}
-	resp, err := t.of.Client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %d", t.of.JWKSURI, resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxKeySet {
-		return nil, fmt.Errorf("%s answers more than %d bytes", t.of.JWKSURI, maxKeySet)
 	}
 	keys, err := parseKeys(body)
 	if err != nil {

@@ -196,7 +196,7 @@ func TestKeysAreFetchedAndRotate(t *testing.T) {
 	old, fresh := newTokenKey(t, "old", jose.ES256), newTokenKey(t, "fresh", jose.ES256)
 	s := newKeyServer(t)
 	s.say(set(t, old))
-	i := issuerOf(t, Issuer{JWKSURI: s.URL}, func() time.Time { return now })
+	i := issuerOf(t, Issuer{JWKSURI: s.URL, Refresh: time.Minute}, func() time.Time { return now })
 	token := func(k tokenKey) string { return k.sign(t, goodClaims(now)) }
 	want := func(when string, k tokenKey, text string, asked int32) {
 		t.Helper()
@@ -219,7 +219,9 @@ func TestKeysAreFetchedAndRotate(t *testing.T) {
 	want("it has come", fresh, "", 3)
 	want("the old one has gone", old, "none of the issuer's keys", 3)
 	s.fail(http.StatusServiceUnavailable)
-	now = now.Add(keysRefresh)
+	now = now.Add(time.Minute - keysAtMost)
+	want("they are good for a while", fresh, "", 3)
+	now = now.Add(keysAtMost)
 	want("the server is away", fresh, "", 4)
 	want("it is not asked all the time", fresh, "", 4)
 	s.say(set(t, old))
@@ -242,7 +244,7 @@ func TestKeyServersThatLie(t *testing.T) {
 		"private keys":    {string(private), "no public key"},
 		"a short RSA key": {set(t, weak), "no public key"},
 		"for encryption":  {strings.Replace(set(t, key), `"use":"sig"`, `"use":"enc"`, 1), "no public key"},
-		"too long":        {strings.Repeat(" ", maxKeySet+1), "more than"},
+		"too long":        {strings.Repeat(" ", keySetBounds().Size+1), "larger than"},
 		"too many":        {`{"keys":[` + strings.TrimSuffix(strings.Repeat("{},", maxKeys+1), ",") + `]}`, "keys"},
 	} {
 		s := newKeyServer(t)

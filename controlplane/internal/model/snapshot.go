@@ -56,6 +56,8 @@ type Snapshot struct {
 	AutoPassthrough bool
 	// TrimGateways: gateways get clusters of services that their rules lead to and of no others. It does not change.
 	TrimGateways bool
+	// KeysRefresh is how long proxies use the keys of issuers before they fetch them again; 0: the default. It does not change.
+	KeysRefresh time.Duration
 	// RuleLabels are the label names that some rule asks of a client, sorted.
 	RuleLabels []string
 

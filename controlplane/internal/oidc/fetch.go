@@ -2,49 +2,26 @@ package oidc
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/lateen-mesh/lateen/controlplane/internal/webfetch"
 )
 
-// Bounds of what an issuer may do to us.
-const (
-	fetchTimeout  = 5 * time.Second // for all of it, as in Istio
-	maxDocument   = 256 << 10       // bytes
-	maxURI        = 2048            // bytes
-	maxRedirects  = 3
-	maxHeaderSize = 64 << 10 // bytes
-)
+const maxURI = 2048 // bytes
+
+// bounds are those of what an issuer may do to us; the time is Istio's.
+func bounds() webfetch.Bounds {
+	return webfetch.Bounds{Timeout: 5 * time.Second, Size: 256 << 10, Redirects: 3}
+}
 
 // wellKnown is where an issuer has its document, below its own URL.
 const wellKnown = "/.well-known/openid-configuration"
-
-// newClient trusts the system's authorities. It keeps no connections: an issuer is asked a few times an hour.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: fetchTimeout,
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxHeaderSize,
-			DialContext: (&net.Dialer{Timeout: fetchTimeout}).DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		},
-		CheckRedirect: func(to *http.Request, via []*http.Request) error {
-			switch {
-			case len(via) > maxRedirects:
-				return fmt.Errorf("more than %d redirects", maxRedirects)
-			case via[0].URL.Scheme == "https" && to.URL.Scheme != "https":
-				return errors.New("a redirect leads from https to plaintext")
-			}
-			return nil
-		},
-	}
-}
 
 // documentURL is where an issuer's document is: the issuer must be an http or https URL without query and fragment. A slash at its end does not count
 // (section 4.1).
@@ -64,25 +41,9 @@ func fetch(ctx context.Context, c *http.Client, issuer string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	body, err := bounds().Get(ctx, c, at.String())
 	if err != nil {
 		return "", err
-	}
-	req.Header.Set("accept", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		return "", err // it names the URL
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: the answer's status is %d", at, resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", at, err)
-	}
-	if len(body) > maxDocument {
-		return "", fmt.Errorf("%s: the document is larger than %d bytes", at, maxDocument)
 	}
 	keys, err := keysURI(body, at.Scheme == "https")
 	if err != nil {

@@ -47,7 +47,7 @@ func New(opts Options) *Resolver {
 		opts.Refresh = defaultRefresh
 	}
 	if opts.Client == nil {
-		opts.Client = newClient()
+		opts.Client = bounds().Client()
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

@@ -145,10 +145,10 @@ func TestLies(t *testing.T) {
 		{name: "a URI without a host", answer: keysAt("http://:80/"), want: "no http or https URL"},
 		{name: "a URI without end", answer: keysAt("https://a/" + strings.Repeat("x", maxURI)), want: "no http or https URL"},
 		{name: "keys in plaintext", secure: true, answer: keysAt("http://keys.example.com/"), want: "jwks_uri is in plaintext"},
-		{name: "huge", answer: says(`{"jwks_uri": "https://keys.example.com/", "x": "` + strings.Repeat("x", maxDocument) + `"}`), want: "larger than"},
+		{name: "huge", answer: says(`{"jwks_uri": "https://keys.example.com/", "x": "` + strings.Repeat("x", bounds().Size) + `"}`), want: "larger than"},
 		{name: "endless", answer: endless, want: "larger than"},
 		{name: "huge headers", answer: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("x", strings.Repeat("x", 2*maxHeaderSize))
+			w.Header().Set("x", strings.Repeat("x", 2*64<<10))
 		}, want: "header"},
 		{name: "half an answer", answer: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("content-length", "100")
@@ -158,7 +158,7 @@ func TestLies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newIssuer(t, tt.secure, tt.answer)
-			c := newClient()
+			c := bounds().Client()
 			if tt.secure {
 				c.Transport.(*http.Transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig
 			}
@@ -176,13 +176,13 @@ func TestLies(t *testing.T) {
 	}
 	t.Run("a stranger's certificate", func(t *testing.T) {
 		s := newIssuer(t, true, keysAt("https://keys.example.com/"))
-		if _, err := fetch(t.Context(), newClient(), s.URL); err == nil || !strings.Contains(err.Error(), "certificate") {
+		if _, err := fetch(t.Context(), bounds().Client(), s.URL); err == nil || !strings.Contains(err.Error(), "certificate") {
 			t.Error(err)
 		}
 	})
 	t.Run("slow", func(t *testing.T) {
 		s := newIssuer(t, false, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-		c := newClient()
+		c := bounds().Client()
 		c.Timeout = 10 * time.Millisecond
 		if _, err := fetch(t.Context(), c, s.URL); err == nil || !strings.Contains(err.Error(), "Client.Timeout") {
 			t.Error(err)

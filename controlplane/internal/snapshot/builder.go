@@ -121,6 +121,9 @@ func (b *Builder) next() uint64 { b.rev++; return b.rev }
 // Update.
 func (b *Builder) TrimGateways() { b.snap.TrimGateways = true }
 
+// RefreshKeys says how long proxies use the keys of issuers before they fetch them again; 0: the default. It is for the beginning, as TrimGateways is.
+func (b *Builder) RefreshKeys(after time.Duration) { b.snap.KeysRefresh = after }
+
 // Snapshot returns the current snapshot.
 func (b *Builder) Snapshot() *model.Snapshot { return b.snap }
 

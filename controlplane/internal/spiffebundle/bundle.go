@@ -9,31 +9,27 @@ package spiffebundle
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/follow"
+	"github.com/lateen-mesh/lateen/controlplane/internal/webfetch"
 )
 
-// Bounds of what an endpoint may do to us.
-const (
-	fetchTimeout  = 10 * time.Second // for all of it, as in Istio
-	maxBundle     = 1 << 20          // bytes
-	maxRoots      = 100
-	maxHeaderSize = 64 << 10 // bytes
-	maxRedirects  = 3
-)
+const maxRoots = 100
+
+// bounds are those of what an endpoint may do to us; the time is Istio's. A redirect that left TLS would have anyone on the way say whom the mesh trusts.
+func bounds() webfetch.Bounds {
+	return webfetch.Bounds{Timeout: 10 * time.Second, Size: 1 << 20, Redirects: 3}
+}
 
 // How long a bundle is used before it is asked for again: Istio's, where it has no spiffe_refresh_hint, and the bounds of that.
 const (
@@ -60,7 +56,7 @@ type Resolver = follow.Follower[[]string]
 // New returns a resolver that follows nothing. It starts nothing.
 func New(opts Options) *Resolver {
 	if opts.Client == nil {
-		opts.Client = newClient()
+		opts.Client = bounds().Client()
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -82,47 +78,11 @@ func New(opts Options) *Resolver {
 	})
 }
 
-// newClient trusts the system's authorities. It keeps no connections: an endpoint is asked a few times a day.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: fetchTimeout,
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxHeaderSize,
-			DialContext: (&net.Dialer{Timeout: fetchTimeout}).DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		},
-		// A redirect that leaves TLS would have anyone on the way say whom the mesh trusts.
-		CheckRedirect: func(to *http.Request, via []*http.Request) error {
-			if to.URL.Scheme != "https" || len(via) > maxRedirects {
-				return errors.New("the redirect leads to plaintext, or to one more")
-			}
-			return nil
-		},
-	}
-}
-
 // fetch asks an endpoint once. What the error says holds nothing of what was answered but numbers.
 func fetch(ctx context.Context, c *http.Client, url string) ([]string, time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	body, err := bounds().Get(ctx, c, url)
 	if err != nil {
 		return nil, 0, err
-	}
-	req.Header.Set("accept", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, 0, err // it names the URL
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("%s: the answer's status is %d", url, resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBundle+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", url, err)
-	}
-	if len(body) > maxBundle {
-		return nil, 0, fmt.Errorf("%s: the bundle is larger than %d bytes", url, maxBundle)
 	}
 	roots, good, err := parse(body)
 	if err != nil {

@@ -75,7 +75,7 @@ func TestEndpoints(t *testing.T) {
 	}{
 		{"a bundle", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, good) }, ""},
 		{"an error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, "status is 418"},
-		{"too much", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat(" ", maxBundle), good) }, "larger than"},
+		{"too much", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat(" ", bounds().Size), good) }, "larger than"},
 		{"no bundle", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "secret") }, "not a JSON object"},
 	} {
 		s := httptest.NewTLSServer(tt.answer)
@@ -92,7 +92,7 @@ func TestEndpoints(t *testing.T) {
 	defer plain.Close()
 	away := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	defer away.Close()
-	client := newClient()
+	client := bounds().Client()
 	client.Transport = away.Client().Transport
 	if _, _, err := fetch(t.Context(), client, away.URL); err == nil || !strings.Contains(err.Error(), "redirect") {
 		t.Errorf("a redirect to plaintext: %v", err)

@@ -23,7 +23,7 @@ func tokens(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFilter 
 		return nil
 	}
 	cluster := func(uri string) string { return keyServerOf(s, p, uri).cluster }
-	cfg := authentication.Config(s.RequestAuthenticationsFor(p.Namespace, p.Labels), cluster, d == gateway)
+	cfg := authentication.Config(s.RequestAuthenticationsFor(p.Namespace, p.Labels), authentication.Options{Cluster: cluster, Reroute: d == gateway, Refresh: s.KeysRefresh})
 	if cfg == nil {
 		return nil
 	}
