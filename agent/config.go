@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
 	"time"
 
 	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -105,7 +106,9 @@ type Config struct {
 	RunProxy func(ctx context.Context, p ProxyRun) error
 	// CheckBootstrap says why the proxy could not start with a bootstrap, nil when it could. It is asked where an EnvoyFilter patches the bootstrap. May be nil.
 	CheckBootstrap func(bootstrap []byte) error
-	Logger         *slog.Logger
+	// SystemRoots is the file with the system's authorities, for servers outside of the mesh. Default $SSL_CERT_FILE, else where this system has it.
+	SystemRoots string
+	Logger      *slog.Logger
 
 	signer certificateSigner      // replaced by tests
 	patch  *bootstrappb.Bootstrap // merged into the bootstrap; nil: nothing
@@ -135,6 +138,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.AdminPort, 15000)
 	setDefault(&c.HealthPort, 15021)
 	setDefault(&c.StatsPort, 15090)
+	setDefault(&c.SystemRoots, findSystemRoots(os.Getenv("SSL_CERT_FILE"), fileExists))
 	return c
 }
 

@@ -32,6 +32,9 @@ func nodeMetadata(cfg Config) (*structpb.Struct, error) {
 		// cfg.Metadata has it told of everything, as Envoy is. Gateways are always: their routes are what they are for.
 		meta["LATEEN_ON_DEMAND"] = "true"
 	}
+	if cfg.SystemRoots != "" {
+		meta[systemRoots] = cfg.SystemRoots
+	}
 	if domain != spiffe.DefaultTrustDomain {
 		meta["TRUST_DOMAIN"] = domain
 	}

@@ -35,6 +35,7 @@ func TestParseProxy(t *testing.T) {
 		{"sidecar~1.1.1.1~a.b~b", map[string]any{"LATEEN_INBOUND": "0=1.1.1.1:1"}, "LATEEN_INBOUND"},
 		{"sidecar~1.1.1.1~a.b~b", map[string]any{"LATEEN_INBOUND": "80=host:1"}, "LATEEN_INBOUND"},
 		{"router~1.1.1.1~a.b~b", map[string]any{"LATEEN_BIND": "here"}, "LATEEN_BIND"},
+		{"sidecar~1.1.1.1~a.b~b", map[string]any{"LATEEN_SYSTEM_ROOTS": "roots.pem"}, "LATEEN_SYSTEM_ROOTS"},
 		{"sidecar~1.1.1.1~a.b~b", map[string]any{"LATEEN_HTTP_PROXY": "1.1.1.1"}, "LATEEN_HTTP_PROXY"},
 	} {
 		if _, err := ParseProxy(c.id, "", c.meta, Locality{}); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"slices"
 	"sort"
 	"strconv"
@@ -53,6 +54,8 @@ type Proxy struct {
 	Inbound map[uint32]string
 	// Bind is the address of gateway listeners (LATEEN_BIND, default the first of Wildcards).
 	Bind string
+	// SystemRoots is the file that has the system's authorities at the proxy (LATEEN_SYSTEM_ROOTS); "": where most systems have it.
+	SystemRoots string
 	// HTTPProxy is the address of the explicit outbound proxy (LATEEN_HTTP_PROXY); with
 	// interception NONE and nothing given there is none.
 	HTTPProxy netip.AddrPort
@@ -90,6 +93,9 @@ type Proxy struct {
 	// Metadata is the whole node metadata, for what has no field here.
 	Metadata map[string]any
 }
+
+// maxPath is how long the name of a file may be, in bytes, as in Linux.
+const maxPath = 4096
 
 // NodeError says why a node was refused.
 type NodeError struct{ ID, Reason string }
@@ -158,6 +164,10 @@ func ParseProxy(id, cluster string, metadata map[string]any, locality Locality) 
 	set(&p.Bind, "LATEEN_BIND")
 	if _, err := netip.ParseAddr(p.Bind); err != nil {
 		return nil, &NodeError{id, fmt.Sprintf("LATEEN_BIND %q is not an IP address", p.Bind)}
+	}
+	p.SystemRoots = str("LATEEN_SYSTEM_ROOTS")
+	if p.SystemRoots != "" && (!path.IsAbs(p.SystemRoots) || len(p.SystemRoots) > maxPath) {
+		return nil, &NodeError{id, fmt.Sprintf("LATEEN_SYSTEM_ROOTS %.200q is not the whole name of a file", p.SystemRoots)}
 	}
 	var err error
 	p.Labels = map[string]string{}
@@ -328,6 +338,10 @@ func (s *Snapshot) Scope(p *Proxy) string {
 	}
 	if p.OnDemand {
 		b = append(b, "|ondemand"...)
+	}
+	if p.SystemRoots != "" {
+		b = append(b, "|roots="...)
+		b = append(b, p.SystemRoots...)
 	}
 	if p.Settings.Key != "" {
 		b = append(b, '|')

@@ -73,14 +73,14 @@ func keyServerClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 			if !k.own || slices.ContainsFunc(out, func(r Resource) bool { return r.Name == k.cluster }) {
 				continue
 			}
-			mesh := s.Mesh
-			out = append(out, Resource{Name: k.cluster, Key: (&keyHash{}).num(mesh.Rev).String(), build: func() proto.Message { return k.build(mesh) }})
+			mesh, roots := s.Mesh, systemRoots(p)
+			out = append(out, Resource{Name: k.cluster, Key: (&keyHash{}).num(mesh.Rev).str(roots).String(), build: func() proto.Message { return k.build(mesh, roots) }})
 		}
 	}
 	return out
 }
 
-func (k keyServer) build(mesh *model.Mesh) *clusterv3.Cluster {
+func (k keyServer) build(mesh *model.Mesh, roots string) *clusterv3.Cluster {
 	c := hostCluster(mesh, k.cluster, k.host, k.port)
 	if !k.tls {
 		return c
@@ -90,7 +90,7 @@ func (k keyServer) build(mesh *model.Mesh) *clusterv3.Cluster {
 	up := &tlsv3.UpstreamTlsContext{Sni: k.host, CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsParams: ownParams(mesh),
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa:                 &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: systemRoots}},
+			TrustedCa:                 &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: roots}},
 			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{name},
 		}},
 	}}

@@ -78,7 +78,7 @@ func (in *clusterInput) key() string {
 			in.localityKey(k)
 		}
 	}
-	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only(), in.client.Lacks.Has(model.MetadataExchange)).String()
+	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only(), in.client.Lacks.Has(model.MetadataExchange)).str(in.client.SystemRoots).String()
 }
 
 // noOriginalDst reports whether the proxy never sees where a connection was going: explicit

@@ -117,7 +117,7 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 	if t.Credential != "" {
 		credential(common, t, sans)
 	} else {
-		files(common, t, sans)
+		files(common, t, sans, systemRoots(in.client))
 	}
 	sni := t.SNI
 	if sni == "" && !speaksHTTP(in.port) && in.svc.External && in.svc.Host[0] != '*' {
@@ -126,8 +126,8 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 	c.TransportSocket = upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni})
 }
 
-// files are certificates at the proxy.
-func files(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
+// files are certificates at the proxy, which has those of the public CAs in a file called system.
+func files(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string, system string) {
 	if t.Mode == model.TLSMutual && t.ClientCertificate != "" {
 		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: file(t.ClientCertificate), PrivateKey: file(t.PrivateKey)}}
 	}
@@ -137,7 +137,7 @@ func files(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
 	v := &tlsv3.CertificateValidationContext{MatchSubjectAltNames: exactMatchers(sans)}
 	roots := t.CACertificates
 	if roots == "" || roots == "system" {
-		roots = systemRoots
+		roots = system
 	}
 	v.TrustedCa = file(roots)
 	if t.CRL != "" {

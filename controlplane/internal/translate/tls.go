@@ -3,6 +3,7 @@ package translate
 //lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
 
 import (
+	"cmp"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,9 +17,12 @@ import (
 const (
 	tlsSocket = "envoy.transport_sockets.tls"
 	rawSocket = "envoy.transport_sockets.raw_buffer"
-	// systemRoots is where Debian, Ubuntu and Alpine keep the roots of the public CAs.
-	systemRoots = "/etc/ssl/certs/ca-certificates.crt"
+	// usualRoots is where Debian, Ubuntu and Alpine keep the roots of the public CAs.
+	usualRoots = "/etc/ssl/certs/ca-certificates.crt"
 )
+
+// systemRoots is where the proxy has the roots of the public CAs.
+func systemRoots(p *model.Proxy) string { return cmp.Or(p.SystemRoots, usualRoots) }
 
 // ALPN names. "istio" tells the server's listener that mutual TLS of the mesh follows, as
 // opposed to TLS of the application's own.

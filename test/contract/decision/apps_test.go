@@ -96,6 +96,9 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 				if err != nil {
 					t.Fatalf("%s: %v", a.Name, err)
 				}
+				if p.Certificate != "" {
+					l = tls.NewListener(l, serverTLS(t, p, certs, "http/1.1"))
+				}
 				serve(t, l, a.Name, issuer(keys))
 			case "authorizer":
 				serveAuthorizer(t, l)

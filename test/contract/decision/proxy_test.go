@@ -132,6 +132,13 @@ func (w *world) startProxy(t *testing.T, n node, kind proxyKind) (stop func()) {
 	cfg := w.joins(t, n.namespace, "default")
 	cfg.Type, cfg.Name, cfg.IP, cfg.Concurrency = n.kind, n.name, netip.MustParseAddr(n.address), 1
 	cfg.AdminIP = netip.MustParseAddr("127.0.0.1") // captured connections do not reach it
+	if w.table.System != "" {
+		roots, err := w.table.certs.part(w.table.System, "ca", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.SystemRoots = roots
+	}
 	cfg.Locality, cfg.Metadata, cfg.MoreIPs = n.locality, metadata, n.more
 	cfg.RunProxy = func(ctx context.Context, p agent.ProxyRun) error { return kind.run(ctx, t, p.Bootstrap, ready) }
 	a, err := agent.New(cfg)

@@ -48,6 +48,7 @@ type Head struct {
 
 	Certificates []Certificate `json:"certificates"`
 	Tokens       []Token       `json:"tokens"`
+	System       string        `json:"system"`   // the authority that proxies' systems trust; default: those of this one
 	Gateways     []Client      `json:"gateways"` // besides the one in istio-system
 }
 
@@ -67,7 +68,7 @@ type AppPort struct {
 	Port   uint32 `json:"port"`   // of the service
 	Target uint32 `json:"target"` // of the application; default: the service's plus 3000
 	Speaks string `json:"speaks"` // http (default), https, tcp, banner, tls, tunnel, keys, authorizer
-	// Of https and tls: the certificate that it shows, default one that nobody vouches for; and the authority that clients' must be of,
+	// Of https and tls, and of keys, which is in plaintext without: the certificate that it shows, default one that nobody vouches for; and the authority that clients' must be of,
 	// default none.
 	Certificate string `json:"certificate"`
 	Clients     string `json:"clients"`
