@@ -42,6 +42,9 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s:%d", s.File, s.Line)
 }
 
+// GatewayServiceAnnotation names, as in Istio, the host of the Service whose workloads serve a Gateway that was made of the Gateway API's.
+const GatewayServiceAnnotation = "internal.istio.io/gateway-service"
+
 // Object is one validated object.
 type Object struct {
 	Kind *schema.Kind

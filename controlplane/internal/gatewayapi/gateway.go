@@ -133,6 +133,9 @@ func (c *conversion) emitListener(l *listener, tls *networking.ServerTLSSettings
 			Hosts: []string{o.Namespace + "/" + l.host}, Tls: tls,
 		}},
 	})
+	// The Service's selector is for its own namespace: what has the same labels elsewhere is not the gateway, and gets none of its certificates.
+	made := c.out.Objects[len(c.out.Objects)-1]
+	made.Annotations[config.GatewayServiceAnnotation] = c.fqdn(l.gateway.service.Namespace, l.gateway.service.Name)
 }
 
 // finish writes a Gateway's status.

@@ -10,10 +10,13 @@ type Gateway struct {
 	Namespace string
 	Name      string
 	Selector  map[string]string // nil: every gateway proxy
-	Servers   []Server
-	Created   time.Time
-	Origin    Origin
-	Rev       uint64
+	// Within is the namespace of the proxies that the selector is for; "": any. One that was made of the Gateway API's is for the workloads of a Service, and may give them
+	// certificates of other namespaces.
+	Within  string
+	Servers []Server
+	Created time.Time
+	Origin  Origin
+	Rev     uint64
 }
 
 // Key is the key of a gateway in Snapshot.Gateways.

@@ -391,7 +391,7 @@ func (s *Snapshot) Scope(p *Proxy) string {
 func (s *Snapshot) GatewaysFor(p *Proxy) []*Gateway {
 	var out []*Gateway
 	for _, g := range s.Gateways.Values() {
-		if LabelsMatch(g.Selector, p.Labels) {
+		if (g.Within == "" || g.Within == p.Namespace) && LabelsMatch(g.Selector, p.Labels) {
 			out = append(out, g)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/credential"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -15,6 +16,10 @@ import (
 // gateway converts a Gateway. A server that cannot be served is left out and reported; the others go on.
 func (b *Builder) gateway(o object, g *networking.Gateway, p *problems) *model.Gateway {
 	out := &model.Gateway{Namespace: o.Namespace, Name: o.Name, Selector: cloneMap(g.Selector), Created: o.Created, Origin: o.origin()}
+	if o.made {
+		_, behind, _ := strings.Cut(o.Annotations[config.GatewayServiceAnnotation], ".")
+		out.Within, _, _ = strings.Cut(behind, ".")
+	}
 	for i, s := range g.Servers {
 		field := indexed("spec.servers", i)
 		if s == nil || s.Port == nil || s.Port.Number == 0 || s.Port.Number > 65535 {
