@@ -27,27 +27,10 @@ func (s *stream) normalizePath() bool {
 	if i := bytes.IndexByte(full, '?'); i >= 0 {
 		path, query = full[:i], full[i:]
 	}
-	redirect := false
-	changed := path
-	if cfg.EscapedSlashes != xdsresource.EscapedSlashesKeep && hasEscapedSlash(path) {
-		switch cfg.EscapedSlashes {
-		case xdsresource.EscapedSlashesReject:
-			s.refusePath()
-			return false
-		case xdsresource.EscapedSlashesUnescapeRedirect:
-			redirect = true
-		}
-		changed = unescapeSlashes(changed)
-	}
-	if cfg.NormalizePath && needsNormalizing(changed) {
-		var ok bool
-		if changed, ok = canonical(changed); !ok {
-			s.refusePath()
-			return false
-		}
-	}
-	if cfg.MergeSlashes && bytes.Contains(changed, []byte("//")) {
-		changed = mergeSlashes(changed)
+	changed, redirect, ok := normal(cfg, path)
+	if !ok {
+		s.refusePath()
+		return false
 	}
 	if len(changed) == len(path) && &changed[0] == &path[0] {
 		return true
@@ -65,6 +48,27 @@ func (s *stream) normalizePath() bool {
 		return false
 	}
 	return true
+}
+
+// normal makes a path, which begins with a slash and has no query, what policies and routes see and the application gets; itself where nothing is to change. It fails where there is no such path.
+func normal(cfg *xdsresource.HTTPConnectionManager, path []byte) (changed []byte, redirect, ok bool) {
+	changed = path
+	if cfg.EscapedSlashes != xdsresource.EscapedSlashesKeep && hasEscapedSlash(path) {
+		if cfg.EscapedSlashes == xdsresource.EscapedSlashesReject {
+			return nil, false, false
+		}
+		redirect = cfg.EscapedSlashes == xdsresource.EscapedSlashesUnescapeRedirect
+		changed = unescapeSlashes(changed)
+	}
+	if cfg.NormalizePath && needsNormalizing(changed) {
+		if changed, ok = canonical(changed); !ok {
+			return nil, false, false
+		}
+	}
+	if cfg.MergeSlashes && bytes.Contains(changed, []byte("//")) {
+		changed = mergeSlashes(changed)
+	}
+	return changed, redirect, true
 }
 
 // refusePath answers a path that cannot be made canonical; the client is not trusted further.
