@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/controlplane"
 	"github.com/lateen-mesh/lateen/test/internal/testnet"
 )
 
@@ -67,7 +69,7 @@ func TestListening(t *testing.T) {
 				seen[a.Port()] = true
 				address := netip.AddrPortFrom(netip.MustParseAddr(n.address), a.Port())
 				for _, path := range []string{"/config_dump", "/quitquitquit"} {
-					if got := firstLine(t, w, address, path); got != is.answer {
+					if got := firstLine(t, w, address, "POST", path); got != is.answer {
 						t.Errorf("%v (%s): %s is answered by %q, want %q", a, is.why, path, got, is.answer)
 					}
 				}
@@ -81,6 +83,55 @@ func TestListening(t *testing.T) {
 	}
 }
 
+// TestControlPlaneListening opens every listening socket of a control plane that an operator has put on an address of the network: there are the three standard ports and no other, and none
+// shows a stranger the configuration.
+func TestControlPlaneListening(t *testing.T) {
+	if why := testnet.Missing(); why != "" {
+		t.Skip(why)
+	}
+	known := map[uint16]struct{ why, answer string }{ // how the answer begins
+		15010: {"gRPC in plaintext, which shows configuration to whoever speaks it: an operator has to ask for it", "\x00\x00\f\x04"}, // SETTINGS
+		15012: {"gRPC over TLS, for proxies with a certificate of the mesh and for those who ask for one", ""},
+		15014: {"Prometheus asks it for what is counted, and probes whether it is ready; its other pages are for its own machine", "HTTP/1.1 403 Forbidden"},
+	}
+	before := listening(t)
+	dir := t.TempDir()
+	for _, sub := range []string{"config", "workloads"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const at = "10.10.0.9"
+	cp, err := controlplane.New(controlplane.Config{
+		ConfigDir: filepath.Join(dir, "config"), WorkloadsDir: filepath.Join(dir, "workloads"), MeshFile: filepath.Join(dir, "mesh.yaml"), CADir: filepath.Join(dir, "ca"),
+		GRPCAddr: at + ":15010", SecureGRPCAddr: at + ":15012", HTTPAddr: at + ":15014", Logger: logger(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer start(t, "control plane", cp.Run, cp.Ready())()
+	w := &world{ports: &ports{controlPlanePorts}}
+	for _, a := range listening(t) {
+		if slices.Contains(before, a) {
+			continue
+		}
+		is, ok := known[a.Port()]
+		if !ok || a.Addr().String() != at {
+			t.Errorf("%v listens, and nothing says why", a)
+			continue
+		}
+		delete(known, a.Port())
+		for _, path := range []string{"/debug/configz", "/debug/config_dump?proxyID=a.b", "/debug/syncz"} {
+			if got := firstLine(t, w, a, "GET", path); !strings.HasPrefix(got, is.answer) || got != "" && is.answer == "" {
+				t.Errorf("%v (%s): %s is answered by %q, want %q", a, is.why, path, got, is.answer)
+			}
+		}
+	}
+	for port := range known {
+		t.Errorf("nothing listens at port %d", port)
+	}
+}
+
 // isApp says that a socket is an application's of the table.
 func (w *world) isApp(a netip.AddrPort) bool {
 	return slices.ContainsFunc(w.table.Apps, func(app App) bool {
@@ -89,7 +140,7 @@ func (w *world) isApp(a netip.AddrPort) bool {
 }
 
 // firstLine asks an address for a path from outside.
-func firstLine(t *testing.T, w *world, to netip.AddrPort, path string) string {
+func firstLine(t *testing.T, w *world, to netip.AddrPort, method, path string) string {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(outsideAddress), Port: w.ports.next()}}
 	c, err := d.DialContext(t.Context(), "tcp", to.String())
@@ -103,7 +154,7 @@ func firstLine(t *testing.T, w *world, to netip.AddrPort, path string) string {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", path, to); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", method, path, to); err != nil {
 		return ""
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')

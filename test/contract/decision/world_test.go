@@ -56,9 +56,10 @@ type ports struct{ last int }
 
 // Where each test's clients begin: all of a test have fewer than are between.
 const (
-	listeningPorts = 13000
-	bypassPorts    = 14000
-	decisionPorts  = 20000
+	controlPlanePorts = 12900
+	listeningPorts    = 13000
+	bypassPorts       = 14000
+	decisionPorts     = 20000
 )
 
 func (p *ports) next() int {
