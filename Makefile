@@ -1,5 +1,5 @@
 # Everything a developer runs. `make help` lists the targets; CI runs check (5 minutes on two cores), test (under 10),
-# conformance (3) and some of the fuzz targets (5): .ci/run. fuzz (15) and stress (8) as wholes run before a release.
+# conformance (3) and some of the fuzz targets (5): .ci/run. fuzz (15) and stress (12) as wholes run before a release.
 
 GO      ?= go
 # Everything is built, and so tested, by this toolchain, which the go command fetches: the standard libraries of older ones
@@ -85,10 +85,10 @@ bench-controlplane:
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
 
-# Some 8 minutes on two cores.
-## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic; a thousand changes under load
+# Some 12 minutes on two cores.
+## stress: treat the real program as hostile clients and busy operators do; gigabytes of traffic; a thousand changes and twenty new roots under load
 stress:
 	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v ./test/stress
-	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v -run TestConfigurationChangesUnderLoad ./test/e2e
+	LATEEN_STRESS=1 $(GO) test -count=1 -timeout 30m -v -run 'TestConfigurationChangesUnderLoad|TestCertificatesRotate' ./test/e2e
 
 .PHONY: help build test test-race check check-format check-vet check-static check-rules check-darwin check-vulnerabilities conformance registries bench profile bench-controlplane fuzz stress

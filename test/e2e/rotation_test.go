@@ -87,7 +87,7 @@ func (m *mesh) plugIn(t *testing.T, signer, root *certtest.Authority) {
 }
 
 // Workload certificates that live five seconds, roots and intermediates are replaced under load, over kept connections and over new ones, from proxy to
-// proxy and from a client of the mesh's own: no request fails.
+// proxy and from a client of the mesh's own: no request fails. `make stress` goes on from root to root.
 func TestCertificatesRotate(t *testing.T) {
 	m := secondMesh(t, "SECRET_TTL=5s", "DEFAULT_WORKLOAD_CERT_TTL=5s")
 	m.apply(t, "security/peerauthentication-strict.yaml")
@@ -131,29 +131,45 @@ func TestCertificatesRotate(t *testing.T) {
 	}, 1, 20*time.Millisecond)
 
 	m.renewed(t)
-
 	out := m.must(t, "root-ca", "rotate")
 	if !strings.Contains(out, "it signs") {
 		t.Errorf("root-ca rotate says %q", out)
 	}
-	eventually(t, time.Minute, func() error { // the old root retires when the last certificate under it has ended
+	m.retires(t)
+	m.renewed(t)
+
+	rounds := int64(1)
+	if os.Getenv("LATEEN_STRESS") != "" {
+		rounds = 20
+	}
+	for round := range rounds {
+		began := time.Now()
+		root := certtest.New(t)
+		for _, name := range []string{"first intermediate", "second intermediate"} {
+			m.plugIn(t, root.Sub(t, fmt.Sprintf("%s %d", name, round)), root)
+			m.renewed(t)
+		}
+		if s, err := m.authority(); err != nil || s.Signer.Subject != fmt.Sprintf("CN=second intermediate %d", round) {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if rounds > 1 {
+			m.retires(t)
+			t.Logf("round %d took %v", round, time.Since(began).Round(time.Second))
+		}
+	}
+	kept.end(t, 500+100*(rounds-1)) // beside the handshakes, on two cores
+	fresh.end(t, 200+100*(rounds-1))
+}
+
+// retires waits until one root is trusted: the old one retires when the last certificate under it has ended.
+func (m *mesh) retires(t *testing.T) {
+	t.Helper()
+	eventually(t, time.Minute, func() error {
 		if s, err := m.authority(); err != nil || len(s.Roots) != 1 {
 			return fmt.Errorf("%d roots are trusted, %v", len(s.Roots), err)
 		}
 		return nil
 	})
-	m.renewed(t)
-
-	root := certtest.New(t)
-	m.plugIn(t, root.Sub(t, "first intermediate"), root)
-	m.renewed(t)
-	m.plugIn(t, root.Sub(t, "second intermediate"), root)
-	m.renewed(t)
-	if s, err := m.authority(); err != nil || s.Signer.Subject != "CN=second intermediate" {
-		t.Errorf("%+v, %v", s, err)
-	}
-	kept.end(t, 500)
-	fresh.end(t, 200)
 }
 
 // The authority is away for longer than half of a certificate's life, in which each proxy wants to renew its own: requests go on, also over new
