@@ -72,7 +72,7 @@ func (z *localZone) route(cfg *xdsresource.ZoneAware, p *priority) *zoneRouting 
 	r := &zoneRouting{panic: z.panic, enabled: cfg, fail: cfg.FailTrafficOnPanic}
 	loc := p.healthy.localities
 	switch {
-	case len(loc) < 2, z.places < 2 && !cfg.ForceDirect:
+	case len(loc) < 2, z.places < 2 && cfg.ForceMin == 0:
 		r.off = true
 	case !z.ownAny:
 		r.off, r.skip = true, LBLocalClusterNotOK
@@ -93,7 +93,7 @@ func (z *localZone) route(cfg *xdsresource.ZoneAware, p *priority) *zoneRouting 
 			there[i] = 10000 * n / total
 		}
 	}
-	if own == 0 && there[0] > 0 && (there[0] >= here[0] || cfg.ForceDirect) {
+	if own == 0 && there[0] > 0 && (there[0] >= here[0] || cfg.ForceMin > 0 && len(loc[0].hosts) >= int(cfg.ForceMin)) {
 		r.direct = true
 		return r
 	}

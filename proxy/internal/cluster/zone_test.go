@@ -101,7 +101,8 @@ func TestZoneRoutingOff(t *testing.T) {
 		{"fewer needed", []int{1, 1}, []int{2, 2}, func(c *xdsresource.Cluster) { c.LB.Zone.MinClusterSize = 4 }, 1, "lb_zone_routing_all_directly"},
 		{"no fellows here", []int{0, 1, 1}, []int{3, 3, 3}, nil, 1. / 3, "lb_local_cluster_not_ok"},
 		{"fellows in one zone", []int{2}, []int{3, 3}, nil, 0.5, ""},
-		{"forced", []int{2}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.ForceDirect = true }, 1, "lb_zone_routing_all_directly"},
+		{"forced", []int{2}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.ForceMin = 3 }, 1, "lb_zone_routing_all_directly"},
+		{"forced, by too few", []int{2, 1}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.ForceMin = 4 }, 0.75, "lb_zone_routing_sampled"},
 		{"half enabled", []int{1, 1}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.RoutingEnabled = 50 }, 0.75, "lb_zone_routing_all_directly"},
 		{"disabled", []int{1, 1}, []int{3, 3}, func(c *xdsresource.Cluster) { c.LB.Zone.RoutingEnabled = 0 }, 0.5, ""},
 	} {

@@ -3,6 +3,7 @@ package hcm
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/http1"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -217,7 +219,7 @@ func (s *stream) upgrade() bool {
 		return true
 	}
 	name := bytes.ToLower(s.req.Value(header.Upgrade))
-	if string(name) == "h2c" {
+	if string(name) == "h2c" || s.ignoresUpgrade(name) {
 		s.req.Remove(header.Upgrade)
 		s.req.Remove(header.Connection)
 		s.req.RemoveName("http2-settings")
@@ -228,6 +230,21 @@ func (s *stream) upgrade() bool {
 		return false
 	}
 	s.openTunnel()
+	return true
+}
+
+// ignoresUpgrade reports whether all protocols that an Upgrade names are to be taken as not named.
+func (s *stream) ignoresUpgrade(upgrade []byte) bool {
+	ignored := s.w.m.cfg.HTTP1.IgnoreUpgrade
+	if len(ignored) == 0 || s.http2 != nil {
+		return false
+	}
+	for name := range bytes.SplitSeq(upgrade, []byte{','}) {
+		name = bytes.TrimSpace(name)
+		if !slices.ContainsFunc(ignored, func(m xdsresource.StringMatch) bool { return route.MatchString(&m, name) }) {
+			return false
+		}
+	}
 	return true
 }
 

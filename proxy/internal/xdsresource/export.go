@@ -43,7 +43,10 @@ type OTLPAccessLog struct {
 	// Resource holds plain strings.
 	Resource      map[string]any
 	NoBuiltinTags bool // disable_builtin_labels
-	CustomTags    []CustomTag
+	// Detected are names and values that resource detectors have found, over the builtin ones and below Resource.
+	Detected    [][2]string
+	FilterState []string // names of objects that are logged as attributes
+	CustomTags  []CustomTag
 }
 
 // CustomTag is type.tracing.v3.CustomTag. Exactly one of the sources is set.

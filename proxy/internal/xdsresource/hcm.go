@@ -158,6 +158,8 @@ type HTTPConnectionManager struct {
 
 // HTTP1Options is core.v3.Http1ProtocolOptions as far as it is supported.
 type HTTP1Options struct {
+	// IgnoreUpgrade are protocols that a request may name in Upgrade as if it had not.
+	IgnoreUpgrade   []StringMatch
 	EnableTrailers  bool
 	ProperCaseWords bool // header_key_format.proper_case_words
 }

@@ -79,7 +79,8 @@ type ZoneAware struct {
 	EnabledKey, MinSizeKey *runtimekey.Key
 	FailTrafficOnPanic     bool
 	ByWeight               bool // localities count by the weights of their hosts, not by their number
-	ForceDirect            bool // all to the own locality while it has a healthy host
+	// ForceMin: all requests stay in the own locality while it has so many healthy hosts; 0: they need not.
+	ForceMin uint32
 }
 
 // SubsetFallback is what happens when no subset fits a request.

@@ -87,7 +87,7 @@ var supportedFields = map[string]string{
 	"envoy.config.core.v3.HttpProtocolOptions": `idle_timeout max_connection_duration max_headers_count
 		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection max_connection_duration_jitter`,
 	"envoy.config.core.v3.Http1ProtocolOptions": `allow_absolute_url accept_http_10 default_host_for_http_10
-		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message`,
+		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message ignore_http_11_upgrade`,
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words",
 	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
 	"envoy.config.core.v3.Http2ProtocolOptions": `hpack_table_size max_concurrent_streams initial_stream_window_size
@@ -332,7 +332,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": "log_name grpc_service buffer_flush_interval buffer_size_bytes custom_tags filter_state_objects_to_log",
 	"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": `common_config grpc_service http_service
 		resource_attributes body attributes disable_builtin_labels stat_prefix log_name buffer_flush_interval
-		buffer_size_bytes custom_tags`,
+		buffer_size_bytes custom_tags resource_detectors filter_state_objects_to_log`,
 	"envoy.config.core.v3.HttpService":            "http_uri request_headers_to_add",
 	"envoy.config.core.v3.HttpUri":                "uri cluster timeout",
 	"envoy.type.tracing.v3.CustomTag":             "tag literal environment request_header metadata value",

@@ -62,6 +62,7 @@ func (p *parser) otlpAccessLog(path string, m *otelv3.OpenTelemetryAccessLogConf
 		Body: p.anyValue(join(path, "body"), m.GetBody()), Attributes: p.keyValues(join(path, "attributes"), m.GetAttributes()),
 		Resource: p.keyValues(join(path, "resource_attributes"), m.GetResourceAttributes()),
 	}
+	out.Detected, out.FilterState = p.detectResource(join(path, "resource_detectors"), m.GetResourceDetectors()), m.GetFilterStateObjectsToLog()
 	switch {
 	case m.GetHttpService() != nil:
 		s := p.httpService(join(path, "http_service"), m.GetHttpService())

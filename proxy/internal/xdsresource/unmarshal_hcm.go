@@ -165,6 +165,9 @@ func (p *parser) noHTTP1StreamErrors(path string, m *hcmv3.HttpConnectionManager
 // http1 reads HTTP/1 options of either side, with those that only a server has beside them.
 func (p *parser) http1(path string, o *corev3.Http1ProtocolOptions) (out HTTP1Options, accept10, chunkedLength bool) {
 	out = HTTP1Options{EnableTrailers: o.GetEnableTrailers()}
+	for i, m := range o.GetIgnoreHttp_11Upgrade() {
+		out.IgnoreUpgrade = append(out.IgnoreUpgrade, p.stringMatch(at(join(path, "ignore_http_11_upgrade"), i), m))
+	}
 	if !boolOr(o.GetAllowAbsoluteUrl(), true) {
 		p.bad(join(path, "allow_absolute_url"), "cannot be turned off: RFC 9112, section 3.2.2, wants servers to take the absolute form")
 	}

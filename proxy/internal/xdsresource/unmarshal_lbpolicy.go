@@ -124,8 +124,12 @@ func (p *parser) localityLB(path string, l *commonv3.LocalityLbConfig, out *Load
 			RoutingEnabled:     wholePercent(z.GetRoutingEnabled(), 100),
 			MinClusterSize:     uint32(min(uint64Or(z.GetMinClusterSize(), 6), 1<<31)),
 			FailTrafficOnPanic: z.GetFailTrafficOnPanic(),
-			ForceDirect:        z.GetForceLocalityDirectRouting(), //nolint:staticcheck // still read by Envoy
 			ByWeight:           z.GetLocalityBasis() == commonv3.LocalityLbConfig_ZoneAwareLbConfig_HEALTHY_HOSTS_WEIGHT,
+		}
+		if f := z.GetForceLocalZone(); f != nil {
+			out.Zone.ForceMin = max(uint32Or(f.GetMinSize(), 1), 1)
+		} else if z.GetForceLocalityDirectRouting() { //nolint:staticcheck // still read by Envoy
+			out.Zone.ForceMin = 1
 		}
 	}
 }

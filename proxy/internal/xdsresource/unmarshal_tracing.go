@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -104,20 +105,7 @@ func (p *parser) zipkin(path string, m *tracev3.ZipkinConfig) *Zipkin {
 }
 
 func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPTracing {
-	o := &OTLPTracing{ServiceName: m.GetServiceName()}
-	for i, d := range m.GetResourceDetectors() {
-		here := at(join(path, "resource_detectors"), i)
-		switch {
-		case d.GetTypedConfig() == nil:
-			p.bad(join(here, "typed_config"), "is required")
-		case !d.GetTypedConfig().MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
-			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment", d.GetName(), TypeName(d.GetTypedConfig()))
-		default:
-			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &resourcev3.EnvironmentResourceDetectorConfig{}) {
-				o.Resource = append(o.Resource, p.environmentResource(here)...)
-			}
-		}
-	}
+	o := &OTLPTracing{ServiceName: m.GetServiceName(), Resource: p.detectResource(join(path, "resource_detectors"), m.GetResourceDetectors())}
 	switch {
 	case m.GetHttpService() != nil:
 		s := p.httpService(join(path, "http_service"), m.GetHttpService())
@@ -129,6 +117,24 @@ func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPT
 		p.bad(path, "one of grpc_service and http_service is required")
 	}
 	return o
+}
+
+// detectResource asks detectors for names and values of the process's resource.
+func (p *parser) detectResource(path string, in []*corev3.TypedExtensionConfig) (out [][2]string) {
+	for i, d := range in {
+		here := at(path, i)
+		switch {
+		case d.GetTypedConfig() == nil:
+			p.bad(join(here, "typed_config"), "is required")
+		case !d.GetTypedConfig().MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
+			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment", d.GetName(), TypeName(d.GetTypedConfig()))
+		default:
+			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &resourcev3.EnvironmentResourceDetectorConfig{}) {
+				out = append(out, p.environmentResource(here)...)
+			}
+		}
+	}
+	return out
 }
 
 // resourceVariable holds attributes as "name=value,name=value", values percent-encoded.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -45,12 +47,7 @@ type Logs struct {
 // NewLogs compiles a sink; Run sends.
 func NewLogs(cfg *xdsresource.OTLPAccessLog, d Deps) (*Logs, error) {
 	l := &Logs{cfg: cfg, deps: d, queue: export.NewQueue[*logspb.LogRecord](d.Workers, maxRecords, int(cfg.BufferSize)), resource: &resourcepb.Resource{}}
-	if !cfg.NoBuiltinTags {
-		l.resource.Attributes = []*commonpb.KeyValue{
-			pair("log_name", cfg.LogName), pair("zone_name", d.Node.GetLocality().GetZone()),
-			pair("cluster_name", d.Node.GetCluster()), pair("node_name", d.Node.GetId()),
-		}
-	}
+	l.resource.Attributes = resourceOf(cfg, d.Node)
 	var err error
 	fixed, err := compile(cfg.Resource)
 	if err != nil {
@@ -67,6 +64,25 @@ func NewLogs(cfg *xdsresource.OTLPAccessLog, d Deps) (*Logs, error) {
 	return l, err
 }
 
+// resourceOf is what is built in and what detectors have found; of a name the later one wins, and resource_attributes over both.
+func resourceOf(cfg *xdsresource.OTLPAccessLog, node *corev3.Node) (out []*commonpb.KeyValue) {
+	all := [][2]string{
+		{"log_name", cfg.LogName}, {"zone_name", node.GetLocality().GetZone()}, {"cluster_name", node.GetCluster()}, {"node_name", node.GetId()},
+	}
+	if cfg.NoBuiltinTags {
+		all = nil
+	}
+	all = append(all, cfg.Detected...)
+	for i, a := range all {
+		_, own := cfg.Resource[a[0]]
+		if later := slices.ContainsFunc(all[i+1:], func(b [2]string) bool { return b[0] == a[0] }); own || later {
+			continue
+		}
+		out = append(out, pair(a[0], a[1]))
+	}
+	return out
+}
+
 // Log implements accesslog.Sink.
 func (l *Logs) Log(worker int, c *format.Context) {
 	at := uint64(c.Info.StartWall.UnixNano())
@@ -74,6 +90,11 @@ func (l *Logs) Log(worker int, c *format.Context) {
 	for i := range l.tags {
 		if v, ok := l.tags[i].Get(c); ok {
 			r.Attributes = append(r.Attributes, pair(l.tags[i].Name, v))
+		}
+	}
+	for _, name := range l.cfg.FilterState {
+		if o := c.Info.FilterState(name); o != nil {
+			r.Attributes = append(r.Attributes, pair(name, strings.ToValidUTF8(o.String(), "!")))
 		}
 	}
 	if t := &c.Info.Trace; t.Valid() {
