@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,4 +202,32 @@ func Secret(namespace, name, kind string, entries map[string][]byte) string {
 		fmt.Fprintf(&b, "  %s: %s\n", k, base64.StdEncoding.EncodeToString(entries[k]))
 	}
 	return b.String()
+}
+
+// OtherName is an extension of names with one of a kind that an object identifier says, such as 1.3.6.1.4.1.311.20.2.3 for user principal names. A
+// certificate that has it as an extra extension has no other names.
+func OtherName(t testing.TB, kind, name string) pkix.Extension {
+	t.Helper()
+	marshal := func(v any, params string) []byte {
+		b, err := asn1.MarshalWithParams(v, params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	oid, err := x509.ParseOID(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id asn1.ObjectIdentifier
+	for part := range strings.SplitSeq(oid.String(), ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = append(id, n)
+	}
+	value := marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: marshal(name, "utf8")}, "")
+	other := marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(marshal(id, ""), value...)}, "")
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: other}, "")}
 }

@@ -1,12 +1,10 @@
 package format
 
 import (
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"testing"
 	"time"
 
+	"github.com/lateen-mesh/lateen/pkg/certtest"
 	"github.com/lateen-mesh/lateen/proxy/internal/bytemeter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 )
@@ -76,7 +74,7 @@ func TestWireOperators(t *testing.T) {
 	i.RouteLookUps, i.RouteTime, i.UpstreamConnectionID = 2, 1500*time.Nanosecond, 42
 	i.UpstreamCertificate = testCertificate(t)
 	d.LocalCertificate = testCertificate(t)
-	d.LocalCertificate.Extensions = append(d.LocalCertificate.Extensions, otherNameExtension(t, "me@a.test"))
+	d.LocalCertificate.Extensions = append(d.LocalCertificate.Extensions, certtest.OtherName(t, "1.3.6.1.4.1.311.20.2.3", "me@a.test"))
 	d.Listener, d.JA3, d.JA4 = "inbound", "j3", "j4"
 	for in, want := range map[string]string{
 		"%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_WIRE_BYTES_SENT%":                                          "1 2",
@@ -100,28 +98,4 @@ func TestWireOperators(t *testing.T) {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
 	}
-}
-
-// otherNameExtension is a SAN extension with one name of the kind "user principal name".
-func otherNameExtension(t *testing.T, name string) pkix.Extension {
-	t.Helper()
-	marshal := func(v any, params string) []byte {
-		b, err := asn1.MarshalWithParams(v, params)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	kind := marshal(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 3}, "")
-	value := marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: marshal(name, "utf8")}, "")
-	other := marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(kind, value...)}, "")
-	return pkix.Extension{Id: sanOID, Value: marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: other}, "")}
-}
-
-// FuzzOtherNames: certificates come from clients.
-func FuzzOtherNames(f *testing.F) {
-	f.Add([]byte{0x30, 0x03, 0xa0, 0x01, 0x06})
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		otherNames(&x509.Certificate{Extensions: []pkix.Extension{{Id: sanOID, Value: b}}})
-	})
 }

@@ -198,6 +198,7 @@ func TestTLSRefused(t *testing.T) {
 		{strings.Replace(cert, "[{", "[{pkcs12: {inline_string: x}, ", 1), "", "pkcs12: stands beside certificate_chain"},
 		{strings.Replace(cert, "[{", "[{ocsp_staple: {inline_string: x}, ", 1), "", "ocsp_staple"},
 		{cert + ", validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}", "", "without a trusted_ca"},
+		{cert + ", validation_context: {match_typed_subject_alt_names: [{san_type: OTHER_NAME, matcher: {exact: a}}]}", "", `oid: "" is no object identifier, which OTHER_NAME needs`},
 	} {
 		err := proxytest.Check(proxytest.Config{
 			FilterChain: "transport_socket: {name: envoy.transport_sockets.tls, typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {" + test[0] + "}" + test[1] + "}}",

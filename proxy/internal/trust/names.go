@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/othername"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -46,6 +47,13 @@ func matchSAN(m *xdsresource.SANMatcher, c *x509.Certificate) bool {
 	if m.Type == "" || m.Type == "IP" {
 		for _, ip := range c.IPAddresses {
 			if a, ok := netip.AddrFromSlice(ip); ok && matchString(&m.Value, a.Unmap().String()) {
+				return true
+			}
+		}
+	}
+	if m.Type == "OTHER" {
+		for _, n := range othername.Of(c) {
+			if n.Kind.String() == m.OID && matchString(&m.Value, n.Text) {
 				return true
 			}
 		}

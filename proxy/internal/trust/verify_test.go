@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -327,6 +328,33 @@ func TestSeveralNames(t *testing.T) {
 			if err := tr.Verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth, time.Now()); (err == nil) != test.want {
 				t.Errorf("%s: %v: %v", name, test.uris, err)
 			}
+		}
+	}
+}
+
+// TestOtherNames: a name of a kind that an object identifier says, and none of another kind.
+func TestOtherNames(t *testing.T) {
+	const upn = "1.3.6.1.4.1.311.20.2.3"
+	ca := certtest.New(t)
+	leaf := ca.Issue(t, func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{certtest.OtherName(t, upn, "me@a.test")}
+	}).Cert
+	for _, test := range []struct {
+		m    xdsresource.SANMatcher
+		want bool
+	}{
+		{xdsresource.SANMatcher{Type: "OTHER", OID: upn, Value: xdsresource.StringMatch{Kind: xdsresource.StringSuffix, Value: "@a.test"}}, true},
+		{xdsresource.SANMatcher{Type: "OTHER", OID: upn, Value: xdsresource.StringMatch{Value: "you@a.test"}}, false},
+		{xdsresource.SANMatcher{Type: "OTHER", OID: "1.2.3", Value: xdsresource.StringMatch{Value: "me@a.test"}}, false},
+		{xdsresource.SANMatcher{Type: "EMAIL", Value: xdsresource.StringMatch{Value: "me@a.test"}}, false},
+		{xdsresource.SANMatcher{Value: xdsresource.StringMatch{Value: "me@a.test"}}, false},
+	} {
+		tr, err := New(xdsresource.ValidationContext{TrustedCA: ca.PEM, SANs: []xdsresource.SANMatcher{test.m}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.Verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth, time.Now()); (err == nil) != test.want {
+			t.Errorf("%+v: %v", test.m, err)
 		}
 	}
 }

@@ -281,7 +281,7 @@ var supportedFields = map[string]string{
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": `trusted_ca verify_certificate_spki
 		verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl trust_chain_verification
 		allow_expired_certificate only_verify_leaf_cert_crl max_verify_depth suppress_client_ca_list custom_validator_config watched_directory`,
-	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
+	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher oid",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 
 	"envoy.extensions.filters.http.router.v3.Router": `suppress_envoy_headers dynamic_stats suppress_grpc_request_failure_code_stats

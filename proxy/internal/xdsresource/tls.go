@@ -79,7 +79,8 @@ func (v ValidationContext) Over(def *ValidationContext) ValidationContext {
 
 // SANMatcher matches one subject alternative name.
 type SANMatcher struct {
-	Type  string // "", "DNS", "URI", "IP", "EMAIL"; empty: any type
+	Type  string // "", "DNS", "URI", "IP", "EMAIL", "OTHER"; empty: any but OTHER
+	OID   string // of OTHER: the kind of the name, in digits and dots
 	Value StringMatch
 }
 

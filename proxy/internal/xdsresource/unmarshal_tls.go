@@ -162,8 +162,15 @@ func checkBundle(raw []byte) error {
 func (p *parser) sans(path string, m *tlsv3.CertificateValidationContext) []SANMatcher {
 	var out []SANMatcher
 	for i, s := range m.GetMatchTypedSubjectAltNames() {
-		kind := ""
+		kind, oid := "", ""
 		switch s.GetSanType() {
+		case tlsv3.SubjectAltNameMatcher_OTHER_NAME:
+			kind = "OTHER"
+			if id, err := x509.ParseOID(s.GetOid()); err == nil {
+				oid = id.String()
+			} else {
+				p.bad(join(at(join(path, "match_typed_subject_alt_names"), i), "oid"), "%q is no object identifier, which OTHER_NAME needs", s.GetOid())
+			}
 		case tlsv3.SubjectAltNameMatcher_DNS:
 			kind = "DNS"
 		case tlsv3.SubjectAltNameMatcher_URI:
@@ -175,7 +182,7 @@ func (p *parser) sans(path string, m *tlsv3.CertificateValidationContext) []SANM
 		default:
 			p.bad(join(at(join(path, "match_typed_subject_alt_names"), i), "san_type"), "%v is not supported", s.GetSanType())
 		}
-		out = append(out, SANMatcher{Type: kind, Value: p.stringMatch(at(join(path, "match_typed_subject_alt_names"), i), s.GetMatcher())})
+		out = append(out, SANMatcher{Type: kind, OID: oid, Value: p.stringMatch(at(join(path, "match_typed_subject_alt_names"), i), s.GetMatcher())})
 	}
 	for i, s := range m.GetMatchSubjectAltNames() {
 		out = append(out, SANMatcher{Value: p.stringMatch(at(join(path, "match_subject_alt_names"), i), s)})
