@@ -26,12 +26,20 @@ func openKey(key, password []byte) ([]byte, error) {
 		return keyPEM(k)
 	case x509.IsEncryptedPEMBlock(block): //nolint:staticcheck // what older tools have written is still in use
 		der, err := x509.DecryptPEMBlock(block, password) //nolint:staticcheck // as above
-		if err != nil {
+		if err != nil || !isKey(der) {
 			return nil, errors.New("the key cannot be decrypted with the password")
 		}
 		return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: der}), nil
 	}
 	return key, nil
+}
+
+// isKey reports whether bytes are a private key. Of the older form one in 256 wrong passwords leads to bytes that only look decrypted.
+func isKey(der []byte) bool {
+	_, pkcs8Err := x509.ParsePKCS8PrivateKey(der)
+	_, rsaErr := x509.ParsePKCS1PrivateKey(der)
+	_, ecErr := x509.ParseECPrivateKey(der)
+	return pkcs8Err == nil || rsaErr == nil || ecErr == nil
 }
 
 func keyPEM(k any) ([]byte, error) {
