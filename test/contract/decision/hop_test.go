@@ -109,7 +109,7 @@ func TestHop(t *testing.T) {
 func startHopWorld(t *testing.T, sides ...*side) *world {
 	t.Helper()
 	state := t.TempDir()
-	w := &world{log: filepath.Join(state, "access.log"), ca: filepath.Join(state, "ca")}
+	w := &world{table: &Table{}, log: filepath.Join(state, "access.log"), ca: filepath.Join(state, "ca")}
 	var objects strings.Builder
 	objects.WriteString("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: strict, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}\n")
 	for _, s := range sides {
