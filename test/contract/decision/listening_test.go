@@ -164,11 +164,12 @@ func firstLine(t *testing.T, w *world, to netip.AddrPort, method, path string) s
 	return strings.TrimSpace(line)
 }
 
-// listening are the sockets of TCP that listen in this network, which is the test's own.
+// listening are the sockets of TCP that listen in this network, which is the test's own. It is asked for by the thread: the first thread of the process may
+// have gone into another network with one of the tests.
 func listening(t *testing.T) []netip.AddrPort {
 	t.Helper()
 	var out []netip.AddrPort
-	for _, file := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+	for _, file := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
