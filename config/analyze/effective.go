@@ -91,7 +91,7 @@ var effective = map[*schema.Kind][]string{
 	schema.RequestAuthentication: {"selector", "targetRef", "targetRefs", "jwtRules"},
 	schema.PeerAuthentication:    {"selector", "mtls.mode", "portLevelMtls.mode"},
 	schema.Telemetry: {
-		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match",
+		"selector", "accessLogging.providers", "accessLogging.disabled", "accessLogging.match", "accessLogging.filter.expression",
 		"tracing.match", "tracing.providers", "tracing.randomSamplingPercentage", "tracing.disableSpanReporting", "tracing.customTags",
 		"tracing.useRequestIdForTraceSampling", "tracing.enableIstioTags", "tracing.disableContextPropagation",
 	},

@@ -16,10 +16,9 @@ var reasons = map[*schema.Kind]map[string]string{
 		"servers.tls.tlsCertificates.caCertificates": "has no effect, as in Istio: one authority is for the whole server; write tls.caCertificates",
 	},
 	schema.Telemetry: {
-		"targetRef":            "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
-		"targetRefs":           "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
-		"metrics":              "has no effect yet: what of the standard metrics is kept belongs to the metrics' stage; they are kept as they are",
-		"accessLogging.filter": "has no effect yet: CEL expressions belong to the extensions' stage; everything is logged",
+		"targetRef":  "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
+		"targetRefs": "has no effect yet: Gateways of the Gateway API belong to its stage; select the workloads by selector",
+		"metrics":    "has no effect yet: what of the standard metrics is kept belongs to the metrics' stage; they are kept as they are",
 	},
 	schema.EnvoyFilter: {
 		"configPatches.match.context=WAYPOINT":  "has no effect: there are no waypoints here; use ANY, SIDECAR_INBOUND, SIDECAR_OUTBOUND or GATEWAY",
