@@ -404,12 +404,9 @@ var supportedFields = map[string]string{
 // harmlessFields lists fields that may be set though nothing reads them, with the reason why
 // nobody outside can tell.
 var harmlessFields = []harmlessField{
-	{"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "emit_client_span", "the call has no span of its own: see docs/envoy-differences.md"},
-	{"envoy.extensions.filters.http.ext_authz.v3.CheckSettings", "emit_client_span", "as above"},
 	{"envoy.config.core.v3.SubstitutionFormatString", "json_format_options", "properties are sorted always, as in Envoy"},
 	{"envoy.config.core.v3.JsonFormatOptions", "sort_properties", "as above"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "inline_headers", "how Envoy keeps headers in memory"},
-	{"envoy.config.bootstrap.v3.Bootstrap", "enable_dispatcher_stats", "statistics of Envoy's event loops, which are not here"},
 	{"envoy.config.core.v3.HttpService", "formatters", "the operators of Envoy's formatter extensions are built in"},
 	{"envoy.extensions.filters.http.header_mutation.v3.Mutations", "formatters", "as above"},
 	{"envoy.config.bootstrap.v3.Bootstrap", "deferred_stat_options", "upkeep of Envoy's own process"},

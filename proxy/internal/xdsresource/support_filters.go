@@ -70,7 +70,7 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.compressor.v3.CompressorOverrides":        "response_direction_config",
 	"envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides": "remove_accept_encoding_header",
 	"envoy.config.core.v3.TypedExtensionConfig":                              "name typed_config",
-	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `grpc_service http_service transport_api_version failure_mode_allow
+	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `emit_client_span grpc_service http_service transport_api_version failure_mode_allow
 		failure_mode_allow_header_add with_request_body clear_route_cache status_on_error validate_mutations
 		metadata_context_namespaces route_metadata_context_namespaces filter_enabled filter_enabled_metadata deny_at_disable
 		include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers disallowed_headers include_tls_session
@@ -84,7 +84,7 @@ var filterFields = map[string]string{
 	"envoy.extensions.filters.http.ext_authz.v3.AuthorizationResponse": `allowed_upstream_headers allowed_upstream_headers_to_append
 		allowed_client_headers allowed_client_headers_on_success dynamic_metadata_from_headers`,
 	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute":                        "disabled check_settings",
-	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings":                           "context_extensions disable_request_body_buffering with_request_body grpc_service http_service",
+	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings":                           "context_extensions disable_request_body_buffering with_request_body grpc_service http_service emit_client_span",
 	"envoy.config.core.v3.RetryPolicy":                                                   "retry_back_off num_retries retry_on",
 	"envoy.config.core.v3.BackoffStrategy":                                               "base_interval max_interval",
 	"envoy.config.core.v3.RuntimeFeatureFlag":                                            "default_value runtime_key",

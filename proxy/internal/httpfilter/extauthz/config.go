@@ -9,6 +9,7 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
@@ -151,10 +152,18 @@ func ParseConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	default:
 		r.Bad("services", "one of grpc_service and http_service is required")
 	}
+	r.noSpan("emit_client_span", m.GetEmitClientSpan())
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// noSpan refuses what asks for spans of the calls. Envoy makes them unless it is told not to; here what the service does shows below the request's own span.
+func (r reader) noSpan(path string, emit *wrapperspb.BoolValue) {
+	if emit.GetValue() {
+		r.Bad(path, "calls to the service have no spans of their own; leave it out, or write false")
+	}
 }
 
 // with is the set with some names more.

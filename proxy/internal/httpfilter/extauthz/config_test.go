@@ -22,6 +22,7 @@ func TestRefused(t *testing.T) {
 		"transport_api_version: V3, grpc_service: {envoy_grpc: {cluster_name: a}, retry_policy: {num_retries: 1}}": "grpc_service.retry_policy: this field is not supported",
 		grpc + "transport_api_version: V3, with_request_body: {}":                                                  "with_request_body.max_request_bytes: value must be greater than 0",
 		grpc + "transport_api_version: V3, shadow_mode: true":                                                      "shadow_mode: this field is not supported",
+		grpc + "transport_api_version: V3, emit_client_span: true":                                                 "emit_client_span: calls to the service have no spans of their own",
 		grpc + "transport_api_version: V3, emit_filter_state_stats: true":                                          "emit_filter_state_stats: this field is not supported",
 		grpc + "transport_api_version: V3, decoder_header_mutation_rules: {allow_expression: {regex: '('}}":        "decoder_header_mutation_rules.allow_expression",
 		grpc + "transport_api_version: V3, typed_metadata_context_namespaces: [a]":                                 "typed_metadata_context_namespaces: this field is not supported",

@@ -28,6 +28,7 @@ func ParseRouteConfig(d *xdsresource.Decoder, a *anypb.Any) (any, error) {
 	if c.noBody && c.body != nil {
 		r.Bad("check_settings.disable_request_body_buffering", "stands beside with_request_body; keep one of the two")
 	}
+	r.noSpan("check_settings.emit_client_span", s.GetEmitClientSpan())
 	switch o := s.GetServiceOverride().(type) {
 	case *extauthzv3.CheckSettings_GrpcService:
 		c.service.grpc = r.grpc("check_settings.grpc_service", o.GrpcService)
