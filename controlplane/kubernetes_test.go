@@ -24,6 +24,26 @@ func clusterPod(name, ip, ready, node string) string {
 		"status: {podIP: " + ip + ", phase: Running, conditions: [{type: Ready, status: '" + ready + "'}]}"
 }
 
+// endpointsUntil connects a proxy and returns what waits until a cluster has exactly these endpoints there.
+func endpointsUntil(ctx context.Context, t *testing.T, r *running) func(cluster string, want ...string) {
+	t.Helper()
+	client, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: webNode(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return func(cluster string, want ...string) {
+		t.Helper()
+		var got []string
+		if err := client.Until(ctx, func(s xdstest.State) bool {
+			got = addressesOf(t, s, cluster)
+			return s[xdstest.EDS][cluster] != nil && slices.Equal(got, want)
+		}); err != nil {
+			t.Fatalf("%s: endpoints %v, want %v: %v", cluster, got, want, err)
+		}
+	}
+}
+
 // TestKubernetes: a cluster's objects and pods, beside those of the folder.
 func TestKubernetes(t *testing.T) {
 	s := kubetest.New(t)
@@ -46,21 +66,7 @@ func TestKubernetes(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	client, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: webNode(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	until := func(cluster string, want ...string) {
-		t.Helper()
-		var got []string
-		if err := client.Until(ctx, func(s xdstest.State) bool {
-			got = addressesOf(t, s, cluster)
-			return s[xdstest.EDS][cluster] != nil && slices.Equal(got, want)
-		}); err != nil {
-			t.Fatalf("%s: endpoints %v, want %v: %v", cluster, got, want, err)
-		}
-	}
+	until := endpointsUntil(ctx, t, r)
 	const web, subset, db = "outbound|80||web.shop.svc.cluster.local", "outbound|80|all|web.shop.svc.cluster.local", "outbound|5432||db.shop.svc.cluster.local"
 	until(web, "10.244.0.1")
 	until(subset, "10.244.0.1")
@@ -126,21 +132,7 @@ func TestKubernetesServer(t *testing.T) {
 	r.run(func(c *Config) { c.Kubeconfig, c.MeshFile = s.Kubeconfig(), "" })
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	client, err := xdstest.Start(ctx, connect(t, r.addrs.GRPC, insecure.NewCredentials()), xdstest.Options{Node: webNode(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	until := func(cluster string, want ...string) {
-		t.Helper()
-		var got []string
-		if err := client.Until(ctx, func(s xdstest.State) bool {
-			got = addressesOf(t, s, cluster)
-			return s[xdstest.EDS][cluster] != nil && slices.Equal(got, want)
-		}); err != nil {
-			t.Fatalf("%s: endpoints %v, want %v: %v", cluster, got, want, err)
-		}
-	}
+	until := endpointsUntil(ctx, t, r)
 	until("outbound|80||web.shop.svc.cluster.local", "10.244.0.1")
 	s.Put(realPod("web-b", "10.244.0.2", "True"))
 	until("outbound|80||web.shop.svc.cluster.local", "10.244.0.1", "10.244.0.2")

@@ -100,9 +100,9 @@ func (c *Client) Nodes() Resource {
 	return Resource{"nodes", cache.NewListWatchFromClient(c.core, "nodes", "", fields.Everything()), &corev1.Node{}}
 }
 
-// Services are *corev1.Service of all namespaces.
+// Services are *corev1.Service of all namespaces. The name tells them from the same ones as objects, which are followed as well and may fail apart from these.
 func (c *Client) Services() Resource {
-	return Resource{"services", cache.NewListWatchFromClient(c.core, "services", "", fields.Everything()), &corev1.Service{}}
+	return Resource{"services (for endpointslices)", cache.NewListWatchFromClient(c.core, "services", "", fields.Everything()), &corev1.Service{}}
 }
 
 // EndpointSlices are *discoveryv1.EndpointSlice of all namespaces.

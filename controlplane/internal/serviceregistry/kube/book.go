@@ -78,7 +78,7 @@ type touched struct{ pods, services map[string]bool }
 const (
 	podsResource     = "pods"
 	nodesResource    = "nodes"
-	servicesResource = "services"
+	servicesResource = "services (for endpointslices)"
 	slicesResource   = "endpointslices.discovery.k8s.io"
 )
 
