@@ -33,7 +33,9 @@ func newFleet(addr string, n int, sotw bool, services, uses int) (*fleet, error)
 	f := &fleet{sotw: sotw, uses: min(uses, services)}
 	for i := range n {
 		conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)), grpc.WithReadBufferSize(64<<10))
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)), grpc.WithReadBufferSize(64<<10),
+			// As Envoy's, of a fixed size: the server is asked for no round trips to measure them.
+			grpc.WithInitialWindowSize(16<<20), grpc.WithInitialConnWindowSize(24<<20))
 		if err != nil {
 			return nil, err
 		}

@@ -47,7 +47,7 @@ type state struct {
 	// subscribed to.
 	joined   map[join]*Set
 	selected map[*Names]*Set
-	// selectedBefore is selected of the state before.
+	// selectedBefore is selected of the state at edsFrom, as it was when this state followed it; nil when nothing is touched, since selected has it then.
 	selectedBefore map[*Names]*Set
 	used           onDemand
 }
@@ -160,12 +160,13 @@ func (n *state) follow(last *state, oldest uint64, v *View, p *Proxy, change *mo
 	if !a.AllClusters && !a.AllEndpoints {
 		n.followNames(last, v, p, a)
 	}
-	n.selectedBefore = last.selected
+	// A stream that still carries the state before through may add to its selected what edsTouched does not know of: hence the copies.
+	n.selectedBefore = maps.Clone(last.selected)
 	if !a.AllEndpoints {
 		n.eds = last.eds
 		n.edsFrom = last.version
 		if n.edsTouched, n.edsExact = n.eds.advance(n.version, oldest, a.EndpointHosts); n.edsExact && len(n.edsTouched) == 0 {
-			n.selected, n.selectedBefore = maps.Clone(last.selected), last.selectedBefore
+			n.selected, n.selectedBefore = n.selectedBefore, nil
 		}
 	}
 	n.followOnDemand(last, oldest, v, p, change, a)
@@ -248,23 +249,41 @@ func (s *scope) endpoints(v *View, p *Proxy, sub Subscription) (set *Set, newest
 	if set := st.selected[names]; set != nil {
 		return set, newest
 	}
-	out := make([]*Resource, 0, names.Len())
-	for _, name := range names.All() {
-		if r := st.assignment(v, p, name); r != nil {
-			out = append(out, r)
-		}
-	}
-	set = NewSet(out)
+	set = st.assignments(v, p, names)
 	if names.Len() >= minShared {
-		if before := st.selectedBefore[names]; before != nil {
-			set = keepPointers(before, set)
-		}
 		if st.selected == nil || len(st.selected) >= maxShared {
 			st.selected = map[*Names]*Set{}
 		}
 		st.selected[names] = set
 	}
 	return set, newest
+}
+
+// assignments returns the endpoints of clusters by name, from those of the state before where that is known: a change touches few of thousands.
+func (st *state) assignments(v *View, p *Proxy, names *Names) *Set {
+	before := st.selectedBefore[names]
+	if before == nil {
+		return st.derived(v, p, names)
+	}
+	if !st.edsExact {
+		return keepPointers(before, st.derived(v, p, names))
+	}
+	touched := NewNames(slices.DeleteFunc(slices.Clone(st.edsTouched), func(name string) bool { return !names.Has(name) }))
+	fresh := st.derived(v, p, touched)
+	if d := compare(before.Select(touched), fresh); len(d.Changed)+len(d.Removed) == 0 {
+		return before
+	}
+	return fresh.Union(before.Without(touched.Has))
+}
+
+func (st *state) derived(v *View, p *Proxy, names *Names) *Set {
+	out := make([]*Resource, 0, names.Len())
+	for _, name := range names.All() {
+		if r := st.assignment(v, p, name); r != nil {
+			out = append(out, r)
+		}
+	}
+	return NewSet(out)
 }
 
 // concernsEndpoints says whether some of the endpoints of these names may differ from what they were at a version.

@@ -25,6 +25,12 @@ import (
 // name that does not answer takes until its first look-up has failed.
 const defaultAckTimeout = 5 * time.Second
 
+const (
+	// requestWindow is how many bytes of requests a connection may have under way. What a proxy states when it comes back fits, but for the largest meshes.
+	requestWindow = 1 << 20
+	readBuffer    = 4 << 10
+)
+
 // Options say how the server works. Authenticate and View are required.
 type Options struct {
 	// View is what is served until the first Push.
@@ -133,6 +139,10 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.ForceServerCodecV2(Codec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxConcurrentStreams(100),
+		// Fixed windows: gRPC would otherwise ask for a round trip with each acknowledgement to find out how large they should be.
+		grpc.InitialWindowSize(requestWindow), grpc.InitialConnWindowSize(requestWindow),
+		// Requests are small but for the first. A thousand connections would hold 64 MB of buffers of gRPC's default size.
+		grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: 30 * time.Second, Timeout: 10 * time.Second,
 			MaxConnectionAge: 30 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,

@@ -90,7 +90,7 @@ func TestControlPlaneListening(t *testing.T) {
 		t.Skip(why)
 	}
 	known := map[uint16]struct{ why, answer string }{ // how the answer begins
-		15010: {"gRPC in plaintext, which shows configuration to whoever speaks it: an operator has to ask for it", "\x00\x00\f\x04"}, // SETTINGS
+		15010: {"gRPC in plaintext, which shows configuration to whoever speaks it: an operator has to ask for it", "\x00\x00\x12\x04"}, // SETTINGS, three of them
 		15012: {"gRPC over TLS, for proxies with a certificate of the mesh and for those who ask for one", ""},
 		15014: {"Prometheus asks it for what is counted, and probes whether it is ready; its other pages are for its own machine", "HTTP/1.1 403 Forbidden"},
 	}
