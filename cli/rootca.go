@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -100,7 +101,20 @@ func printAuthority(out io.Writer, s controlplane.AuthorityStatus) error {
 			row(c, "trusted")
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	switch {
+	case s.NextTrustDomain != "":
+		fmt.Fprintf(out, "Trust domain %s, %s once all proxies know it.", s.TrustDomain, s.NextTrustDomain)
+	default:
+		fmt.Fprintf(out, "Trust domain %s.", s.TrustDomain)
+	}
+	if len(s.FormerTrustDomains) > 0 {
+		fmt.Fprintf(out, " Certificates of %s may still be good.", strings.Join(s.FormerTrustDomains, ", "))
+	}
+	fmt.Fprintln(out)
+	return nil
 }
 
 func newRootCARotateCommand() *cobra.Command {

@@ -38,6 +38,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 	"github.com/lateen-mesh/lateen/pkg/log"
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // Config says where a control plane reads and listens. ConfigDir and CADir are required.
@@ -154,6 +155,9 @@ func New(cfg Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control plane: %w", err)
 	}
+	if own == "" && (cfg.MeshFile != "" || cfg.Kubeconfig == "") {
+		own = spiffe.DefaultTrustDomain // else the cluster's ConfigMap says it, which has not been read yet
+	}
 	if c.ca, err = ca.Open(ca.Options{
 		Dir: cfg.CADir, TrustDomain: own, Aliases: aliases, WorkloadTTL: cfg.WorkloadCertTTL, MaxWorkloadTTL: cfg.MaxWorkloadCertTTL, Issuers: cfg.TokenIssuers, Logger: log.Scope(cfg.Logger, "ca"), Registerer: reg,
 	}); err != nil {
@@ -183,10 +187,10 @@ func New(cfg Config) (*ControlPlane, error) {
 	builder.RefreshKeys(cfg.KeysRefresh)
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
 	c.issuers = oidc.New(oidc.Options{Refresh: cfg.KeysRefresh, Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
-	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.issuers.Follow)
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.ca, c.issuers.Follow)
 	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
 	c.names = dnsname.New(dnsname.Options{Refresh: cfg.namesEach, Lookup: cfg.lookup, Logger: log.Scope(cfg.Logger, "push")})
-	c.pipeline.trustDomain, c.pipeline.followBundles, c.pipeline.followNames = c.ca.TrustDomain(), c.bundles.Follow, c.names.Follow
+	c.pipeline.followBundles, c.pipeline.followNames = c.bundles.Follow, c.names.Follow
 	c.xds = xdsserver.New(xdsserver.Options{
 		View: served{c.pipeline.view.Load()}, Authenticate: c.ca.Authenticate, Begun: c.loaded, Registrar: c.members, Limits: cfg.XDSLimits, Instance: cfg.Instance,
 		Logger: log.Scope(cfg.Logger, "ads"), Registerer: reg,

@@ -54,7 +54,7 @@ func TestKubernetes(t *testing.T) {
 	s.Put("apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: east, topology.kubernetes.io/zone: east-1}}")
 	s.Put(clusterPod("web-a", "10.244.0.1", "True", "n1"))
 	s.Put(clusterPod("web-b", "10.244.0.2", "False", "n1"))
-	s.Put("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'accessLogFile: /dev/stdout'}")
+	s.Put("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: '{accessLogFile: /dev/stdout, trustDomain: mesh.example}'}")
 	s.Put("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: destinationrules.networking.istio.io}\n" +
 		"spec: {group: networking.istio.io, versions: [{name: v1, served: true}]}\nstatus: {conditions: [{type: Established, status: 'True'}]}")
 	s.Put("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\nspec: {host: web, subsets: [{name: all, labels: {app: web}}]}")
@@ -77,6 +77,11 @@ func TestKubernetes(t *testing.T) {
 	}
 	if _, page := r.page("/debug/mesh"); !strings.Contains(page, `"accessLogFile": "/dev/stdout"`) {
 		t.Errorf("the mesh configuration is not the ConfigMap's: %s", page)
+	}
+
+	// Identities are those of the ConfigMap from the first certificate on.
+	if got := r.identityOf(); got != "spiffe://mesh.example/ns/shop/sa/web" {
+		t.Errorf("it issues %s", got)
 	}
 
 	// A pod becomes ready, another is on its way out.

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -55,8 +56,9 @@ type pipeline struct {
 	// followBundles and followNames are told which SPIFFE bundle endpoints are to be asked, and which names to be looked up. They do not wait.
 	followBundles, followNames func(names []string)
 	metrics                    pipelineMetrics
-	// trustDomain is that of the identities that are issued.
-	trustDomain string
+	authority                  authority
+	// given are the mesh's settings as they were read last, nil before.
+	given *model.Mesh
 
 	mu           sync.Mutex        // guards what the debug pages read
 	taken        map[string]uint64 // by source, the number of the last batch that the view has
@@ -65,6 +67,15 @@ type pipeline struct {
 	meshProblems []snapshot.Problem
 	bundles      map[string]spiffebundle.Answer
 	names        map[string]dnsname.Answer
+}
+
+// authority issues identities under the trust domain that the mesh's settings name. A change takes it a while.
+type authority interface {
+	// TrustDomain is what the settings say, as far as it is known.
+	TrustDomain() string
+	SetTrustDomain(domain string, aliases []string)
+	// FormerTrustDomains are those beside, whose identities are the same.
+	FormerTrustDomains() []string
 }
 
 // sourced is a store's batch, a registry's delta, what is known of issuers or the authority's roots, and where it came from.
@@ -78,13 +89,13 @@ type sourced struct {
 	bundles map[string]spiffebundle.Answer
 	// names are what DNS has said of gateways' names; nil: it is not about them.
 	names map[string]dnsname.Answer
-	// roots are the certificate authority's, each one PEM; nil: it is not about them.
-	roots []string
+	// roots are the certificate authority's, each one PEM, former its former trust domains; nil: it is not about them.
+	roots, former []string
 }
 
-func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, follow func([]string)) *pipeline {
+func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, authority authority, follow func([]string)) *pipeline {
 	nobody := func([]string) {}
-	p := &pipeline{followBundles: nobody, followNames: nobody, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, metrics: newPipelineMetrics(reg),
+	p := &pipeline{followBundles: nobody, followNames: nobody, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, authority: authority, metrics: newPipelineMetrics(reg),
 		taken: map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
@@ -159,21 +170,18 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 	last := p.view.Load()
 	total := &model.Change{From: last.Version(), To: last.Version()}
 	snap := last.Snapshot()
+	if p.given == nil {
+		snap = p.setMesh(&events, total) // settings that cannot be read leave the trust domain
+	}
 	for _, s := range pending {
 		if s.batch.Mesh != nil {
-			// Events before the mesh configuration are applied before it.
-			snap = p.flush(&events, total)
 			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh); err != nil {
 				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
 			} else {
-				if late := holdTrustDomain(mesh, p.trustDomain); late != "" {
-					p.log.Warn(late)
-					problems = append(problems, meshProblem(s.batch.Mesh.Name, "trustDomain", late))
-				}
-				p.setMesh(*s.batch.Mesh, problems)
-				var change *model.Change
-				snap, change = p.builder.SetMesh(mesh)
-				total.Merge(change)
+				p.noteMesh(*s.batch.Mesh, problems)
+				p.given = mesh
+				p.authority.SetTrustDomain(mesh.TrustDomain, mesh.TrustDomainAliases)
+				snap = p.setMesh(&events, total)
 			}
 		}
 		if s.issuers != nil {
@@ -203,6 +211,9 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			var change *model.Change
 			snap, change = p.builder.SetTrust(s.roots)
 			total.Merge(change)
+		}
+		if s.former != nil {
+			snap = p.setMesh(&events, total)
 		}
 		p.gateways.Note(s.batch.Changed, s.batch.Deleted)
 		for _, o := range s.batch.Changed {
@@ -260,9 +271,25 @@ func (p *pipeline) flush(events *[]snapshot.Event, total *model.Change) *model.S
 	return snap
 }
 
-// meshProblem is something about a field of the mesh's settings.
-func meshProblem(file, field, text string) snapshot.Problem {
-	return snapshot.Problem{Origin: model.Origin{Kind: "MeshConfig", Name: "mesh", File: file, Field: field}, Text: text}
+// setMesh applies the events before it, and then the mesh's settings with the trust domains of the authority: those that certificates may still be of are
+// aliases, and where no settings could be read yet it knows the mesh's own.
+func (p *pipeline) setMesh(events *[]snapshot.Event, total *model.Change) *model.Snapshot {
+	p.flush(events, total)
+	var m model.Mesh
+	if p.given != nil {
+		m = *p.given
+	} else {
+		m = *model.DefaultMesh()
+		m.TrustDomain = cmp.Or(p.authority.TrustDomain(), m.TrustDomain)
+	}
+	for _, domain := range p.authority.FormerTrustDomains() {
+		if domain != m.TrustDomain && !slices.Contains(m.TrustDomainAliases, domain) {
+			m.TrustDomainAliases = append(slices.Clone(m.TrustDomainAliases), domain)
+		}
+	}
+	snap, change := p.builder.SetMesh(&m)
+	total.Merge(change)
+	return snap
 }
 
 // took notes the batches that the view has now.
@@ -291,7 +318,7 @@ func (p *pipeline) publish(snap *model.Snapshot) {
 	p.found = found
 }
 
-func (p *pipeline) setMesh(given config.File, problems []snapshot.Problem) {
+func (p *pipeline) noteMesh(given config.File, problems []snapshot.Problem) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mesh, p.meshProblems = given, problems
@@ -337,7 +364,8 @@ func (p *pipeline) problems() []snapshot.Problem {
 	out := slices.Clone(p.meshProblems)
 	for _, url := range slices.Sorted(maps.Keys(p.bundles)) {
 		if a := p.bundles[url]; a.Problem != "" {
-			out = append(out, meshProblem(p.mesh.Name, "caCertificates.spiffeBundleUrl", fmt.Sprintf("%d roots are known; the last question had no answer: %s", len(a.Value), a.Problem)))
+			origin := model.Origin{Kind: "MeshConfig", Name: "mesh", File: p.mesh.Name, Field: "caCertificates.spiffeBundleUrl"}
+			out = append(out, snapshot.Problem{Origin: origin, Text: fmt.Sprintf("%d roots are known; the last question had no answer: %s", len(a.Value), a.Problem)})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.names)) {

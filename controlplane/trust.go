@@ -10,10 +10,14 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
 )
 
-// distributor tells agents the roots of the mesh, over the pipeline as everything that proxies are told. Of the goroutine that runs the authority.
+// distributor tells agents the roots of the mesh and proxies its trust domains, over the pipeline as everything that proxies are told. Of the goroutine that
+// runs the authority.
 type distributor struct {
 	cp    *ControlPlane
 	roots []string // those told last
+	// domain is what was asked for last by Unaware, and knownFrom the first view that was seen with it.
+	domain    string
+	knownFrom uint64
 }
 
 var _ ca.Distributor = (*distributor)(nil)
@@ -34,6 +38,23 @@ func (d *distributor) Lacking() []string {
 		version++
 	}
 	return d.cp.xds.Without(xdsserver.TypeProxyConfig, version)
+}
+
+// Former implements ca.Distributor.
+func (d *distributor) Former(ctx context.Context, domains []string) {
+	d.cp.pipeline.add(ctx, sourced{source: authoritySource, former: append([]string{}, domains...)})
+}
+
+// Unaware: whoever is asked for a workload's name is told in clusters, and who lets names in in listeners.
+func (d *distributor) Unaware(domain string) []string {
+	view := d.cp.pipeline.view.Load()
+	switch {
+	case view.Snapshot().Mesh.TrustDomain != domain:
+		d.domain, d.knownFrom = "", view.Version()+1
+	case d.domain != domain:
+		d.domain, d.knownFrom = domain, view.Version()
+	}
+	return d.cp.xds.Behind(d.knownFrom, xdsserver.TypeCluster, xdsserver.TypeListener)
 }
 
 // splitPEM returns the blocks of a PEM text one by one.

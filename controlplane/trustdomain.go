@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // trustDomain reads from the mesh's settings (MeshConfig) whose identities are issued, and the other trust domains whose identities are taken for those. It looks at
-// nothing else of the file: a mistake elsewhere must not have the mesh issue identities of another domain. "" and none where nothing is said.
+// nothing else of the file: a mistake elsewhere must not have the mesh issue identities of another domain. "" and none where no file is given, or it says nothing.
 func trustDomain(meshFile string) (own string, aliases []string, err error) {
 	if meshFile == "" {
 		return "", nil, nil
@@ -39,16 +37,4 @@ func trustDomain(meshFile string) (own string, aliases []string, err error) {
 		}
 	}
 	return mesh.TrustDomain, mesh.TrustDomainAliases, nil
-}
-
-// holdTrustDomain keeps a mesh to the trust domain of the identities that are issued, and says so where its settings name another: clients would else want names
-// that no server has. Identities change their domain when the control plane is started again.
-func holdTrustDomain(m *model.Mesh, own string) string {
-	wanted := m.TrustDomain
-	if wanted == own {
-		return ""
-	}
-	m.TrustDomain = own
-	m.TrustDomainAliases = slices.DeleteFunc(m.TrustDomainAliases, func(d string) bool { return d == own })
-	return fmt.Sprintf("trust domain %s takes effect when the control plane is started again; identities are of %s until then", wanted, own)
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/lateen-mesh/lateen/agent"
 	"github.com/lateen-mesh/lateen/controlplane"
 	"github.com/lateen-mesh/lateen/pkg/certtest"
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // oneRequestEach has proxies open a connection, and shake hands, for each request.
@@ -86,7 +88,7 @@ func (m *mesh) plugIn(t *testing.T, signer, root *certtest.Authority) {
 	})
 }
 
-// Workload certificates that live five seconds, roots and intermediates are replaced under load, over kept connections and over new ones, from proxy to
+// Workload certificates that live five seconds, roots, intermediates and the trust domain are replaced under load, over kept connections and over new ones, from proxy to
 // proxy and from a client of the mesh's own: no request fails. `make stress` goes on from root to root.
 func TestCertificatesRotate(t *testing.T) {
 	m := secondMesh(t, "SECRET_TTL=5s", "DEFAULT_WORKLOAD_CERT_TTL=5s")
@@ -157,8 +159,30 @@ func TestCertificatesRotate(t *testing.T) {
 			t.Logf("round %d took %v", round, time.Since(began).Round(time.Second))
 		}
 	}
+	m.movesTo(t, "shop.example")
 	kept.end(t, 500+100*(rounds-1)) // beside the handshakes, on two cores
 	fresh.end(t, 200+100*(rounds-1))
+}
+
+// movesTo gives the mesh another trust domain, and waits until every certificate is of it and the one before has ended.
+func (m *mesh) movesTo(t *testing.T, domain string) {
+	t.Helper()
+	m.meshConfig(t, "trustDomain: "+domain+"\n")
+	for _, former := range []int{1, 0} {
+		eventually(t, time.Minute, func() error {
+			if s, err := m.authority(); err != nil || s.TrustDomain != domain || len(s.FormerTrustDomains) != former {
+				return fmt.Errorf("issued under %s, formerly %q, %v", s.TrustDomain, s.FormerTrustDomains, err)
+			}
+			return nil
+		})
+	}
+	leaf, err := x509.ParseCertificate(m.join(t, "webapp").Certificate.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := spiffe.FromCertificate(leaf); err != nil || id.TrustDomain != domain {
+		t.Errorf("a client is given %v, %v", id, err)
+	}
 }
 
 // retires waits until one root is trusted: the old one retires when the last certificate under it has ended.

@@ -22,20 +22,19 @@ var ErrUnauthenticated = errors.New("caller is not authenticated")
 // TokenAuthenticator says who a bearer of a token is. The join tokens of this mesh are one, the tokens of configured issuers others; Kubernetes'
 // TokenReview is to be one more.
 type TokenAuthenticator interface {
-	// Identify returns the service account that a token proves, in the authority's trust domain. Any error means that this token proves nothing here; its
-	// text holds nothing of the token.
+	// Identify returns the service account that a token proves; its trust domain is the authority's, whatever is said. Any error means that this token
+	// proves nothing here; its text holds nothing of the token.
 	Identify(ctx context.Context, token string) (spiffe.ID, error)
 }
 
 // joinTokens are those that this mesh's own key has signed.
 type joinTokens struct {
-	key         []byte
-	trustDomain string
-	now         func() time.Time
+	key []byte
+	now func() time.Time
 }
 
 func (j joinTokens) Identify(_ context.Context, token string) (spiffe.ID, error) {
-	return jointoken.Verify(j.key, token, j.trustDomain, j.now())
+	return jointoken.Verify(j.key, token, spiffe.DefaultTrustDomain, j.now())
 }
 
 // Authenticate returns who calls a gRPC method on a listener with this authority's TLS settings: by the bearer token if a good one is sent,
@@ -61,7 +60,7 @@ func (c *CA) fromToken(ctx context.Context) (spiffe.ID, error) {
 	for _, a := range c.tokens {
 		id, err := a.Identify(ctx, token)
 		if err == nil {
-			return id, nil
+			return c.domains.Load().own(id), nil
 		}
 		errs = append(errs, err)
 	}
@@ -96,11 +95,11 @@ func (c *CA) fromCertificate(ctx context.Context) (spiffe.ID, error) {
 	if err != nil {
 		return spiffe.ID{}, err
 	}
-	if id.TrustDomain != c.opts.TrustDomain && !slices.Contains(c.opts.Aliases, id.TrustDomain) {
-		return spiffe.ID{}, fmt.Errorf("%s is not of the trust domain %s", id, c.opts.TrustDomain)
+	d := c.domains.Load()
+	if !slices.Contains(d.taken, id.TrustDomain) {
+		return spiffe.ID{}, fmt.Errorf("%s is not of the trust domain %s", id, d.issued)
 	}
-	id.TrustDomain = c.opts.TrustDomain
-	return id, nil
+	return d.own(id), nil
 }
 
 // bearer returns the token of the header "authorization: Bearer TOKEN" (RFC 6750, section 2.1). Two of them are refused.

@@ -42,6 +42,9 @@ func open(t *testing.T, opts Options) *CA {
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
+	if opts.TrustDomain == "" {
+		opts.TrustDomain = spiffe.DefaultTrustDomain
+	}
 	c, err := Open(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +281,7 @@ func FuzzParseCSR(f *testing.F) {
 			r.ExtraExtensions = append(r.ExtraExtensions, pkix.Extension{Id: oid, Value: value})
 		}
 		text := csr(t, key, r)
-		if _, err := parseCSR(text, web); err != nil {
+		if _, err := parseCSR(text, web, nil); err != nil {
 			return
 		}
 		got := read(t, text)
@@ -380,7 +383,8 @@ func TestTrustDomainOfItsOwn(t *testing.T) {
 		{"cluster.local", with("mesh.example"), "cluster.local", codes.OK},
 		{"a token", nil, "cluster.local", codes.OK},
 		{"an alias", with("old.example"), "cluster.local", codes.OK},
-		{"an alias that asks for itself", with("old.example"), "old.example", codes.PermissionDenied},
+		{"an alias that asks for itself", with("old.example"), "old.example", codes.OK},
+		{"an account of a domain that is no alias", with("old.example"), "other.example", codes.PermissionDenied},
 		{"a certificate of cluster.local, which is no alias", with("cluster.local"), "cluster.local", codes.Unauthenticated},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

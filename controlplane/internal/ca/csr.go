@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
@@ -31,8 +32,8 @@ var (
 var errForeignName = errors.New("request asks for a name that is not the caller's")
 
 // parseCSR reads a PEM request and returns the key to certify. It checks the request's own signature (proof that the caller has the
-// key), the kind of key, and that no name but id is asked for, or the same of cluster.local; asking for none is fine.
-func parseCSR(text string, id spiffe.ID) (crypto.PublicKey, error) {
+// key), the kind of key, and that no name but id is asked for, or the same of cluster.local or of a domain whose identities are the same; asking for none is fine.
+func parseCSR(text string, id spiffe.ID, same []string) (crypto.PublicKey, error) {
 	if len(text) > maxCSR {
 		return nil, fmt.Errorf("request has %d bytes and may have %d", len(text), maxCSR)
 	}
@@ -56,10 +57,10 @@ func parseCSR(text string, id spiffe.ID) (crypto.PublicKey, error) {
 	if err := checkKey(csr.PublicKey); err != nil {
 		return nil, err
 	}
-	return csr.PublicKey, checkNames(csr, id)
+	return csr.PublicKey, checkNames(csr, id, same)
 }
 
-func checkNames(csr *x509.CertificateRequest, id spiffe.ID) error {
+func checkNames(csr *x509.CertificateRequest, id spiffe.ID, same []string) error {
 	for _, ext := range csr.Extensions {
 		switch {
 		case ext.Id.Equal(oidSubjectAltName), ext.Id.Equal(oidKeyUsage), ext.Id.Equal(oidExtKeyUsage):
@@ -77,10 +78,13 @@ func checkNames(csr *x509.CertificateRequest, id spiffe.ID) error {
 	if n := len(csr.DNSNames) + len(csr.IPAddresses) + len(csr.EmailAddresses); n != 0 {
 		return fmt.Errorf("%w: it has %d DNS, IP or mail names, and workloads have a SPIFFE ID only", errForeignName, n)
 	}
-	local := id // cluster.local stands for the mesh's own trust domain, as in policies: an agent need not know what it is called
-	local.TrustDomain = spiffe.DefaultTrustDomain
+	// cluster.local stands for the mesh's own trust domain, as in policies: an agent need not know what it is called, nor that it has changed.
+	mine := []string{id.String()}
+	for _, domain := range append([]string{spiffe.DefaultTrustDomain}, same...) {
+		mine = append(mine, spiffe.ID{TrustDomain: domain, Namespace: id.Namespace, ServiceAccount: id.ServiceAccount}.String())
+	}
 	for _, uri := range csr.URIs {
-		if asked := uri.String(); asked != id.String() && asked != local.String() {
+		if !slices.Contains(mine, uri.String()) {
 			return fmt.Errorf("%w: it asks for %q and the caller is %q", errForeignName, uri, id)
 		}
 	}

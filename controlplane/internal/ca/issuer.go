@@ -55,9 +55,8 @@ type Issuer struct {
 
 // issuerTokens checks tokens of one issuer.
 type issuerTokens struct {
-	of          Issuer
-	trustDomain string
-	now         func() time.Time
+	of  Issuer
+	now func() time.Time
 
 	fetching sync.Mutex // held while keys are fetched
 	mu       sync.Mutex
@@ -67,7 +66,7 @@ type issuerTokens struct {
 	problem     error // why they could not be had the last time
 }
 
-func newIssuerTokens(of Issuer, trustDomain string, now func() time.Time) (*issuerTokens, error) {
+func newIssuerTokens(of Issuer, now func() time.Time) (*issuerTokens, error) {
 	if of.Issuer == "" {
 		return nil, errors.New("an issuer of tokens has no name (issuer)")
 	}
@@ -77,7 +76,7 @@ func newIssuerTokens(of Issuer, trustDomain string, now func() time.Time) (*issu
 	if of.Refresh <= 0 {
 		of.Refresh = keysRefresh
 	}
-	t := &issuerTokens{of: of, trustDomain: trustDomain, now: now}
+	t := &issuerTokens{of: of, now: now}
 	switch {
 	case (of.JWKS == "") == (of.JWKSURI == ""):
 		return nil, fmt.Errorf("issuer %s: give its keys (jwks), or where they are (jwksUri)", of.Issuer)
@@ -158,7 +157,7 @@ func (t *issuerTokens) identify(ctx context.Context, token string) (spiffe.ID, e
 	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: t.of.Issuer, AnyAudience: t.of.Audiences, Time: t.now()}, tokenLeeway); err != nil {
 		return spiffe.ID{}, err
 	}
-	return spiffe.ParseServiceAccount(claims.Subject, t.trustDomain)
+	return spiffe.ParseServiceAccount(claims.Subject, spiffe.DefaultTrustDomain)
 }
 
 // verify returns the claims of a token that one of the issuer's keys has signed. Keys are fetched when they are old, or when none is the token's.

@@ -92,7 +92,7 @@ func (k tokenKey) sign(t testing.TB, claims map[string]any) string {
 func issuerOf(t testing.TB, of Issuer, now func() time.Time) *issuerTokens {
 	t.Helper()
 	of.Issuer = issuerName
-	i, err := newIssuerTokens(of, "cluster.local", now)
+	i, err := newIssuerTokens(of, now)
 	if err != nil {
 		t.Fatal(err)
 	}

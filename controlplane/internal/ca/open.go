@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -44,7 +45,7 @@ func Open(opts Options) (*CA, error) {
 		return nil, fmt.Errorf("certificate authority: workload certificates are good for %v where nothing is asked for, and for %v at most; raise the latter",
 			opts.WorkloadTTL, opts.MaxWorkloadTTL)
 	}
-	c := &CA{opts: opts, log: opts.Logger, inFlight: make(chan struct{}, maxInFlight)}
+	c := &CA{opts: opts, log: opts.Logger, inFlight: make(chan struct{}, maxInFlight), wake: make(chan struct{}, 1)}
 	if err := c.open(); err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
@@ -53,9 +54,6 @@ func Open(opts Options) (*CA, error) {
 }
 
 func (o Options) withDefaults() Options {
-	if o.TrustDomain == "" {
-		o.TrustDomain = spiffe.DefaultTrustDomain
-	}
 	if o.WorkloadTTL == 0 {
 		o.WorkloadTTL = DefaultWorkloadTTL
 	}
@@ -89,9 +87,9 @@ func (c *CA) open() error {
 	if c.joinKey, err = jointoken.ReadKey(c.opts.Dir); err != nil {
 		return err
 	}
-	c.tokens = []TokenAuthenticator{joinTokens{key: c.joinKey, trustDomain: c.opts.TrustDomain, now: c.opts.Now}}
+	c.tokens = []TokenAuthenticator{joinTokens{key: c.joinKey, now: c.opts.Now}}
 	for _, of := range c.opts.Issuers {
-		t, err := newIssuerTokens(of, c.opts.TrustDomain, c.opts.Now)
+		t, err := newIssuerTokens(of, c.opts.Now)
 		if err != nil {
 			return err
 		}
@@ -130,11 +128,12 @@ func create(opts Options) error {
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	cert, err := writeSelfSigned(opts.Dir, opts.TrustDomain, opts.Now())
+	// The name in it is for people to read. The trust domain may change, and may not be known yet.
+	cert, err := writeSelfSigned(opts.Dir, cmp.Or(opts.TrustDomain, spiffe.DefaultTrustDomain), opts.Now())
 	if err != nil {
 		return err
 	}
-	opts.Logger.Info("made a self-signed root certificate", "dir", opts.Dir, "trustDomain", opts.TrustDomain, "until", cert.NotAfter)
+	opts.Logger.Info("made a self-signed root certificate", "dir", opts.Dir, "until", cert.NotAfter)
 	return nil
 }
 

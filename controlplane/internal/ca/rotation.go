@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -37,19 +38,23 @@ const (
 	renewedBy = 0.6
 )
 
-// Distributor brings roots to the mesh's proxies.
+// Distributor brings roots and trust domains to the mesh's proxies.
 type Distributor interface {
 	// Distribute has every proxy trust these roots (PEM), and no others.
 	Distribute(ctx context.Context, roots []byte)
 	// Lacking returns the connected proxies, by node id, that have not said that they have the roots distributed last.
 	Lacking() []string
+	// Former has every proxy take identities of these trust domains for the mesh's own (FormerTrustDomains), beside those of the settings.
+	Former(ctx context.Context, domains []string)
+	// Unaware returns the connected proxies that have not said that they know a trust domain as the mesh's own.
+	Unaware(domain string) []string
 }
 
-// spread are roots that are on their way to the proxies.
+// spread is something that is on its way to the proxies.
 type spread struct {
-	roots []*x509.Certificate
+	roots []*x509.Certificate // none where it is a trust domain
 	since time.Time
-	// known is since when no connected proxy has lacked them; zero while one does.
+	// known is since when no connected proxy has lacked it; zero while one does.
 	known time.Time
 	// told is when the log was last told who is waited for.
 	told time.Time
@@ -62,6 +67,7 @@ func (c *CA) begin(a *authority, now time.Time) error {
 		return err
 	}
 	next := rec.follow(a, now, c.opts.MaxWorkloadTTL)
+	next.trustDomain = cmp.Or(next.trustDomain, c.opts.TrustDomain)
 	if !next.equal(rec) {
 		if err := next.write(c.opts.Dir); err != nil {
 			return err
@@ -71,6 +77,7 @@ func (c *CA) begin(a *authority, now time.Time) error {
 	c.digest = digestOf(c.opts.Dir)
 	c.signs.Store(a)
 	c.trusts.Store(newTrust(union(a.roots, next.roots())))
+	c.SetTrustDomain(c.opts.TrustDomain, c.opts.Aliases)
 	return nil
 }
 
@@ -79,10 +86,15 @@ func (c *CA) Run(ctx context.Context, d Distributor) error {
 	events := c.watch()
 	defer events.close()
 	var distributed *trust
+	var told []string
 	distribute := func() {
 		if t := c.trusts.Load(); t != distributed {
 			distributed = t
 			d.Distribute(ctx, t.pem)
+		}
+		if former := c.FormerTrustDomains(); !slices.Equal(former, told) {
+			told = former
+			d.Former(ctx, former)
 		}
 	}
 	timer := time.NewTimer(0)
@@ -94,6 +106,7 @@ func (c *CA) Run(ctx context.Context, d Distributor) error {
 		case <-events.changed():
 			timer.Reset(settle)
 			continue
+		case <-c.wake:
 		case err := <-events.errors():
 			c.log.Warn("a change of the certificate authority's files may be noticed late", "err", err)
 			continue
@@ -111,7 +124,7 @@ func (c *CA) Run(ctx context.Context, d Distributor) error {
 func (c *CA) pause() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.spread != nil {
+	if c.spread != nil || c.moving != nil {
 		return poll
 	}
 	wait := rescan
@@ -150,9 +163,11 @@ func (c *CA) look() {
 	c.take(a, rec, now)
 }
 
-// take begins to go from what is in force to an authority. The record counts as it is on disk: who removes a root from it no longer trusts it.
+// take begins to go from what is in force to an authority. The record counts as it is on disk: who removes a root or a former trust domain from it no longer
+// trusts it.
 func (c *CA) take(a *authority, rec record, now time.Time) {
-	c.record.retiring = rec.retiring
+	c.record.retiring, c.record.formerly = rec.retiring, rec.formerly
+	c.redomain()
 	c.next = a
 	if c.signs.Load().same(a) {
 		c.next = nil
@@ -226,11 +241,14 @@ func (c *CA) save() {
 // advance carries on what is on its way, and retires roots whose time has come.
 func (c *CA) advance(d Distributor) {
 	c.mu.Lock()
-	spreads := c.spread != nil
+	spreads, moves, to := c.spread != nil, c.moving != nil, c.movingTo
 	c.mu.Unlock()
-	var lacking []string
+	var lacking, unaware []string
 	if spreads {
 		lacking = d.Lacking()
+	}
+	if moves {
+		unaware = d.Unaware(to)
 	}
 	unlock, err := lockDir(c.opts.Dir)
 	if err != nil {
@@ -241,9 +259,13 @@ func (c *CA) advance(d Distributor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.opts.Now()
-	if c.spread != nil && c.isSpread(lacking, now) {
+	if c.spread != nil && spreads && c.isSpread(c.spread, "the new root", lacking, now) {
 		c.spread = nil
 		c.takeOver(now)
+	}
+	if c.moving != nil && moves && c.movingTo == to && c.isSpread(c.moving, "the new trust domain", unaware, now) {
+		c.adoptDomain(now)
+		c.redomain()
 	}
 	if due := c.record.due(); !due.IsZero() && !due.After(now) {
 		for _, r := range c.record.retiring {
@@ -251,15 +273,20 @@ func (c *CA) advance(d Distributor) {
 				c.log.Info("a root has retired", "root", subject(r.root))
 			}
 		}
+		for _, f := range c.record.formerly {
+			if !f.until.After(now) {
+				c.log.Info("identities of a former trust domain have ended", "trustDomain", f.domain)
+			}
+		}
 		c.record = c.record.follow(c.signs.Load(), now, c.opts.MaxWorkloadTTL)
 		c.save()
 		c.retrust(now)
+		c.redomain()
 	}
 }
 
-// isSpread says that the roots on their way are with all proxies, as far as can be known.
-func (c *CA) isSpread(lacking []string, now time.Time) bool {
-	s := c.spread
+// isSpread says that what is on its way is with all proxies, as far as can be known.
+func (c *CA) isSpread(s *spread, what string, lacking []string, now time.Time) bool {
 	if len(lacking) == 0 {
 		if s.known.IsZero() {
 			s.known = now
@@ -269,16 +296,16 @@ func (c *CA) isSpread(lacking []string, now time.Time) bool {
 	s.known = time.Time{}
 	if now.Sub(s.told) > rescan {
 		s.told = now
-		c.log.Info("proxies do not have the new root yet", "proxies", len(lacking), "first", lacking[0], "waitsUntil", s.since.Add(c.longest()))
+		c.log.Info("proxies do not have "+what+" yet", "proxies", len(lacking), "first", lacking[0], "waitsUntil", s.since.Add(c.longest()))
 	}
 	if now.Sub(s.since) <= c.longest() {
 		return false
 	}
-	c.log.Warn("proxies never said that they have the new root; it is used now", "proxies", len(lacking), "first", lacking[0])
+	c.log.Warn("proxies never said that they have "+what+"; it is used now", "proxies", len(lacking), "first", lacking[0])
 	return true
 }
 
-// longest is how long proxies are waited for that do not say that they have the roots.
+// longest is how long proxies are waited for that do not say that they have something.
 func (c *CA) longest() time.Duration {
 	return time.Duration(renewedBy * float64(c.opts.MaxWorkloadTTL))
 }
@@ -289,6 +316,11 @@ type Status struct {
 	Signer CertificateStatus   `json:"signer"`
 	Next   *CertificateStatus  `json:"next,omitempty"`
 	Roots  []CertificateStatus `json:"roots"`
+	// TrustDomain is that of what is issued; NextTrustDomain is to be when all proxies know it, "" for none; FormerTrustDomains are of certificates that may
+	// still be good.
+	TrustDomain        string   `json:"trustDomain"`
+	NextTrustDomain    string   `json:"nextTrustDomain,omitempty"`
+	FormerTrustDomains []string `json:"formerTrustDomains,omitempty"`
 }
 
 // CertificateStatus is one certificate.
@@ -308,7 +340,13 @@ func (c *CA) Status() Status {
 	of := func(cert *x509.Certificate) CertificateStatus {
 		return CertificateStatus{Subject: cert.Subject.String(), Serial: cert.SerialNumber.Text(16), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}
 	}
-	s := Status{Signer: of(c.signs.Load().cert)}
+	s := Status{Signer: of(c.signs.Load().cert), TrustDomain: c.record.trustDomain}
+	if c.moving != nil {
+		s.NextTrustDomain = c.movingTo
+	}
+	for _, f := range c.record.formerly {
+		s.FormerTrustDomains = append(s.FormerTrustDomains, f.domain)
+	}
 	if c.next != nil {
 		next := of(c.next.cert)
 		s.Next = &next

@@ -46,6 +46,10 @@ func (p *proxies) Lacking() []string {
 	return p.lacking
 }
 
+func (p *proxies) Former(context.Context, []string) {}
+
+func (p *proxies) Unaware(string) []string { return p.Lacking() }
+
 func (p *proxies) setLacking(ids ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

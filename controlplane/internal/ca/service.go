@@ -26,7 +26,7 @@ type service struct {
 }
 
 // CreateCertificate authenticates, checks and signs. Codes: Unauthenticated, PermissionDenied (another's name), InvalidArgument (a
-// request that is malformed), ResourceExhausted (too many at once), Internal (the authority itself).
+// request that is malformed), ResourceExhausted (too many at once), Internal (the authority itself), Unavailable (before the mesh's settings are known for the first time).
 func (s service) CreateCertificate(ctx context.Context, req *securityapi.IstioCertificateRequest) (*securityapi.IstioCertificateResponse, error) {
 	c := s.ca
 	c.metrics.requests.Inc()
@@ -35,6 +35,9 @@ func (s service) CreateCertificate(ctx context.Context, req *securityapi.IstioCe
 		defer func() { <-c.inFlight }()
 	default:
 		return nil, status.Error(codes.ResourceExhausted, "too many certificate requests at once; try again")
+	}
+	if c.domains.Load().issued == "" {
+		return nil, status.Error(codes.Unavailable, "the mesh's trust domain is not known yet: its settings have not been read; try again")
 	}
 	id, err := c.Authenticate(ctx)
 	if err != nil {

@@ -21,7 +21,7 @@ var errAuthority = errors.New("certificate authority failed")
 // Options.MaxWorkloadTTL is cut to it. The answer is the chain as Istio returns it: leaf, intermediates, and as last element the roots that are trusted.
 // The error says what is wrong with the request: errForeignName when it asks for somebody else's name, errAuthority when the fault is here.
 func (c *CA) Sign(csr string, id spiffe.ID, wish time.Duration) ([]string, error) {
-	key, err := parseCSR(csr, id)
+	key, err := parseCSR(csr, id, c.domains.Load().taken)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/pkg/runfile"
+	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
 // trust is what the mesh's certificates are checked with. Immutable.
@@ -51,6 +52,9 @@ type record struct {
 	signer []*x509.Certificate
 	// retiring are roots that signed until a while ago and that root-cert.pem has no more.
 	retiring []retiring
+	// trustDomain is that of what is issued, "" when nothing was yet, and formerly those before whose certificates may still be good.
+	trustDomain string
+	formerly    []former
 }
 
 // retiring is a root that is trusted for as long as a certificate issued under it may be good.
@@ -61,8 +65,15 @@ type retiring struct {
 
 // recordJSON is a record on disk. Certificates are PEM, so that any tool reads them.
 type recordJSON struct {
-	Signer   []string       `json:"signer"`
-	Retiring []retiringJSON `json:"retiring,omitempty"`
+	Signer             []string       `json:"signer"`
+	Retiring           []retiringJSON `json:"retiring,omitempty"`
+	TrustDomain        string         `json:"trustDomain,omitempty"`
+	FormerTrustDomains []formerJSON   `json:"formerTrustDomains,omitempty"`
+}
+
+type formerJSON struct {
+	TrustDomain string    `json:"trustDomain"`
+	Until       time.Time `json:"until"`
 }
 
 type retiringJSON struct {
@@ -101,7 +112,27 @@ func readRecord(dir string) (record, error) {
 			out.retiring = append(out.retiring, retiring{c, r.Until})
 		}
 	}
+	for _, name := range append([]string{in.TrustDomain}, namesOf(in.FormerTrustDomains)...) {
+		if name == "" {
+			continue
+		}
+		if err := spiffe.CheckTrustDomain(name); err != nil {
+			return record{}, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	out.trustDomain = in.TrustDomain
+	for _, f := range in.FormerTrustDomains {
+		out.formerly = append(out.formerly, former{f.TrustDomain, f.Until})
+	}
 	return out, nil
+}
+
+func namesOf(list []formerJSON) []string {
+	var out []string
+	for _, f := range list {
+		out = append(out, f.TrustDomain)
+	}
+	return out
 }
 
 func (r record) write(dir string) error {
@@ -112,6 +143,10 @@ func (r record) write(dir string) error {
 	for _, one := range r.retiring {
 		out.Retiring = append(out.Retiring, retiringJSON{string(encodeCert(one.root)), one.until})
 	}
+	out.TrustDomain = r.trustDomain
+	for _, f := range r.formerly {
+		out.FormerTrustDomains = append(out.FormerTrustDomains, formerJSON{f.domain, f.until})
+	}
 	raw, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return err
@@ -121,7 +156,8 @@ func (r record) write(dir string) error {
 
 func (r record) equal(o record) bool {
 	return slices.EqualFunc(r.signer, o.signer, (*x509.Certificate).Equal) &&
-		slices.EqualFunc(r.retiring, o.retiring, func(a, b retiring) bool { return a.root.Equal(b.root) && a.until.Equal(b.until) })
+		slices.EqualFunc(r.retiring, o.retiring, func(a, b retiring) bool { return a.root.Equal(b.root) && a.until.Equal(b.until) }) &&
+		r.trustDomain == o.trustDomain && slices.EqualFunc(r.formerly, o.formerly, func(a, b former) bool { return a.domain == b.domain && a.until.Equal(b.until) })
 }
 
 // roots are those that are trusted beside an authority's own.
@@ -133,9 +169,15 @@ func (r record) roots() []*x509.Certificate {
 	return out
 }
 
-// follow returns the record once another authority signs: roots that signed and that it does not name retire, and what is due is dropped.
+// follow returns the record once another authority signs: roots that signed and that it does not name retire, and what is due is dropped, of former trust
+// domains as well.
 func (r record) follow(a *authority, now time.Time, overlap time.Duration) record {
-	out := record{signer: a.anchors}
+	out := record{signer: a.anchors, trustDomain: r.trustDomain}
+	for _, f := range r.formerly {
+		if f.until.After(now) {
+			out.formerly = append(out.formerly, f)
+		}
+	}
 	for _, one := range r.retiring {
 		if one.until.After(now) && !containsCert(a.roots, one.root) {
 			out.retiring = append(out.retiring, one)
@@ -149,13 +191,19 @@ func (r record) follow(a *authority, now time.Time, overlap time.Duration) recor
 	return out
 }
 
-// due is when the next root retires; zero when none does.
+// due is when the next root retires or the next former trust domain ends; zero when none does.
 func (r record) due() time.Time {
 	var at time.Time
-	for _, one := range r.retiring {
-		if at.IsZero() || one.until.Before(at) {
-			at = one.until
+	sooner := func(until time.Time) {
+		if at.IsZero() || until.Before(at) {
+			at = until
 		}
+	}
+	for _, one := range r.retiring {
+		sooner(one.until)
+	}
+	for _, f := range r.formerly {
+		sooner(f.until)
 	}
 	return at
 }

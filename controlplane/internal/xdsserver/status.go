@@ -105,6 +105,31 @@ func (s *Server) Without(typeURL string, version uint64) []string {
 	return out
 }
 
+// Behind returns the node ids of connected proxies that watch one of the types and have not acknowledged it as of a view. Who watches none of them now
+// is sent a newer view first.
+func (s *Server) Behind(version uint64, typeURLs ...string) []string {
+	s.mu.Lock()
+	streams := slices.Collect(maps.Keys(s.streams))
+	s.mu.Unlock()
+	var out []string
+	for _, st := range streams {
+		for _, typeURL := range typeURLs {
+			if st.watches(typeURL) && !st.has(typeURL, version) {
+				out = append(out, st.proxy.ID)
+				break
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (st *stream) watches(typeURL string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.session.watch(typeURL) != nil
+}
+
 // has reports whether the client has answered, without a refusal, for all of a type as of a view.
 func (st *stream) has(typeURL string, version uint64) bool {
 	st.mu.Lock()
