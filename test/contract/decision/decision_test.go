@@ -29,25 +29,38 @@ func TestMain(m *testing.M) {
 // agents, and each row is a connection of its own over the sockets of a network namespace, captured as in a pod. In this process or not, nothing but the
 // applications is made for the test.
 func TestDecisions(t *testing.T) {
-	runAll(t, &ports{decisionPorts}, func() ([]*Table, error) { return ReadAll(Dir) })
+	runAll(t, &ports{decisionPorts}, Dir, Read)
 }
 
-// runAll asks the rows of tables of our proxy and of a real Envoy. The tables are read for each, with certificates of their own: a world removes its own.
-func runAll(t *testing.T, p *ports, read func() ([]*Table, error)) {
-	tables, err := read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(tables) == 0 {
-		t.Fatal("there are no tables")
-	}
+// runAll asks the rows of a folder's tables of our proxy and of a real Envoy. A table is read for each, right before: its certificates are a world's own, which removes
+// them, and its tokens count from then.
+func runAll(t *testing.T, p *ports, dir string, read func(path string) (*Table, error)) {
 	if why := testnet.Missing(); why != "" {
 		t.Skip(why)
 	}
-	for _, table := range tables {
-		t.Run(table.Name, func(t *testing.T) { run(t, table, p) })
+	each := func(t *testing.T, run func(*testing.T, *Table)) {
+		for _, path := range tablesOf(t, dir) {
+			t.Run(nameOf(path), func(t *testing.T) {
+				table, err := read(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				run(t, table)
+			})
+		}
 	}
-	t.Run("envoy", func(t *testing.T) { runEnvoy(t, p, read) })
+	each(t, func(t *testing.T, table *Table) { run(t, table, p) })
+	t.Run("envoy", func(t *testing.T) { runEnvoy(t, p, each) })
+}
+
+// tablesOf are the files of a folder's tables.
+func tablesOf(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filesOf(dir)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no tables in %s: %v", dir, err)
+	}
+	return files
 }
 
 // run starts a table's world and, one after the other, the proxies at which its rows are decided. The rows of a proxy are asked in their

@@ -104,24 +104,18 @@ func getFrom(ctx context.Context, do func(func()), url string) ([]byte, error) {
 
 // runEnvoy asks the rows of a real Envoy, as a sidecar and as a gateway of the same control plane: its answers are those of our proxy, and it refuses
 // nothing that it is sent.
-func runEnvoy(t *testing.T, p *ports, read func() ([]*Table, error)) {
+func runEnvoy(t *testing.T, p *ports, each func(*testing.T, func(*testing.T, *Table))) {
 	program, err := envoybin.Find(t.Context())
 	if err != nil {
 		t.Skip("no Envoy: ", err, "; to install one: ", envoybin.Command)
 	}
-	tables, err := read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, table := range tables {
-		t.Run(table.Name, func(t *testing.T) {
-			w := startWorld(t, table, p)
-			for _, where := range w.places() {
-				w.runAt(t, where, w.nodeAt(t, where).with("LATEEN_ON_DEMAND", "false"), " envoy", envoy(program))
-				w.checkRefusals(t)
-			}
-		})
-	}
+	each(t, func(t *testing.T, table *Table) {
+		w := startWorld(t, table, p)
+		for _, where := range w.places() {
+			w.runAt(t, where, w.nodeAt(t, where).with("LATEEN_ON_DEMAND", "false"), " envoy", envoy(program))
+			w.checkRefusals(t)
+		}
+	})
 }
 
 // checkRefusals fails for what proxies have refused.

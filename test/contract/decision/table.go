@@ -231,11 +231,10 @@ func (r *Row) Where() string {
 
 // ReadAll reads every file of a folder, by name.
 func ReadAll(dir string) ([]*Table, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	files, err := filesOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	sort.Strings(files)
 	var out []*Table
 	for _, f := range files {
 		t, err := Read(f)
@@ -247,13 +246,23 @@ func ReadAll(dir string) ([]*Table, error) {
 	return out, nil
 }
 
+// filesOf are a folder's tables, in order.
+func filesOf(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	sort.Strings(files)
+	return files, err
+}
+
+// nameOf is the name of a file's table.
+func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".yaml") }
+
 // Read reads one file and checks what can be checked without running it.
 func Read(path string) (*Table, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{Name: strings.TrimSuffix(filepath.Base(path), ".yaml")}
+	t := &Table{Name: nameOf(path)}
 	var objects [][]byte
 	t.certs = &certificates{}
 	for i, doc := range bytes.Split(text, []byte("\n---\n")) {
