@@ -173,6 +173,7 @@ var effectiveMesh = []string{
 	"defaultConfig.tracing.customTags", "defaultConfig.tracing.maxPathTagLength", "defaultConfig.tracing.enableIstioTags", "defaultConfig.gatewayTopology",
 	"defaultConfig.proxyHeaders.forwardedClientCert", "defaultConfig.proxyHeaders.setCurrentClientCertDetails", "defaultConfig.proxyHeaders.requestId", "defaultConfig.proxyHeaders.server",
 	"defaultConfig.proxyHeaders.attemptCount", "defaultConfig.proxyHeaders.envoyDebugHeaders", "defaultConfig.proxyHeaders.xForwardedHost", "defaultConfig.proxyHeaders.xForwardedPort",
+	"defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
 	// IN_MESH is what proxies do in any case.
 	"defaultConfig.proxyHeaders.metadataExchangeHeaders",
 	"defaultConfig.connectionSettings.profile", "defaultConfig.connectionSettings.listenerPerConnectionBufferLimitBytes",

@@ -79,7 +79,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
 
-	"defaultConfig.proxyHeaders.preserveHttp1HeaderCase":       "has no effect: the proxy writes names of headers in lower case, as HTTP lets it",
 	"defaultConfig.connectionSettings.listenerConnectionLimit": "has no effect: the proxy counts connections of all listeners together; write globalDownstreamConnectionLimit",
 
 	"outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use ALLOW_ANY",

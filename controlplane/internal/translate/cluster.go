@@ -146,7 +146,7 @@ func serviceClusters(s *model.Snapshot, p *model.Proxy, svc *model.Service) []Re
 	for _, in := range inputs {
 		out = append(out, Resource{Name: in.name(), Key: in.key(), build: func() proto.Message { return in.build() }})
 	}
-	return bufferedClusters(s, p, out)
+	return settledClusters(s, p, out)
 }
 
 func (in *clusterInput) build() *clusterv3.Cluster {
@@ -274,7 +274,7 @@ func specialClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 		k.num(1)
 	}
 	any := []Resource{{Name: PassthroughCluster, Key: k.String(), build: func() proto.Message { return passthrough(mesh, literal) }}}
-	return append(out, bufferedClusters(s, p, any)...)
+	return append(out, settledClusters(s, p, any)...)
 }
 
 // blackHole has no endpoints: what is sent to it fails. Its form is fixed (D22).

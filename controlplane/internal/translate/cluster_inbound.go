@@ -64,7 +64,7 @@ func inboundClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 			return c
 		}})
 	}
-	return bufferedClusters(s, p, out)
+	return settledClusters(s, p, out)
 }
 
 // servicePool is the connection pool that the destination rule of the port's first service asks for. It limits servers as it does

@@ -9,7 +9,9 @@ import (
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -42,6 +44,18 @@ func applyHeaders(m *hcmv3.HttpConnectionManager, d direction, h *meshconfig.Pro
 		m.GenerateRequestId = boolean(false)
 	}
 	m.AppendXForwardedPort = h.GetXForwardedPort().GetEnabled().GetValue()
+	if h.GetPreserveHttp1HeaderCase().GetValue() {
+		m.HttpProtocolOptions = keepingCase()
+	}
+}
+
+// keepingCase has the names of headers go on as they came, in HTTP/1.
+func keepingCase() *corev3.Http1ProtocolOptions {
+	return &corev3.Http1ProtocolOptions{HeaderKeyFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+		HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter{StatefulFormatter: &corev3.TypedExtensionConfig{
+			Name: "preserve_case", TypedConfig: toAny(&preservev3.PreserveCaseFormatterConfig{}),
+		}},
+	}}
 }
 
 func isFalse(b *wrapperspb.BoolValue) bool { return b != nil && !b.Value }
@@ -131,20 +145,55 @@ func settingsBootstrap(s *model.Snapshot, p *model.Proxy) *bootstrapv3.Bootstrap
 	return out
 }
 
-// bufferedClusters limits the buffers of connections to clusters.
-func bufferedClusters(s *model.Snapshot, p *model.Proxy, list []Resource) []Resource {
+// settledClusters are clusters as a proxy's own settings have them: how much is buffered for their connections, and whether names of headers keep their case.
+func settledClusters(s *model.Snapshot, p *model.Proxy, list []Resource) []Resource {
 	limit := uint32Of(s.ConnectionsOf(p).GetClusterPerConnectionBufferLimitBytes())
-	if limit == nil {
+	keepCase := s.HeadersOf(p).GetPreserveHttp1HeaderCase().GetValue()
+	key := ""
+	if limit != nil {
+		key += "|buffers=" + strconv.FormatUint(uint64(limit.Value), 10)
+	}
+	if keepCase {
+		key += "|case"
+	}
+	if key == "" {
 		return list
 	}
 	for i := range list {
 		build := list[i].build
-		list[i].Key += "|buffers=" + strconv.FormatUint(uint64(limit.Value), 10)
+		list[i].Key += key
 		list[i].build = func() proto.Message {
 			c := build().(*clusterv3.Cluster)
-			c.PerConnectionBufferLimitBytes = limit
+			if limit != nil {
+				c.PerConnectionBufferLimitBytes = limit
+			}
+			if keepCase {
+				keepCaseUpstream(c)
+			}
 			return c
 		}
 	}
 	return list
+}
+
+// keepCaseUpstream has answers' names of headers keep their case where a cluster may speak HTTP/1.
+func keepCaseUpstream(c *clusterv3.Cluster) {
+	o := &httpv3.HttpProtocolOptions{}
+	if a := c.TypedExtensionProtocolOptions[httpOptionsName]; a != nil {
+		if err := a.UnmarshalTo(o); err != nil {
+			panic("BUG: translate: options of a cluster that was just built: " + err.Error())
+		}
+	}
+	switch u := o.UpstreamProtocolOptions.(type) {
+	case nil:
+		explicitHTTP1(o)
+		o.GetExplicitHttpConfig().GetHttpProtocolOptions().HeaderKeyFormat = keepingCase().HeaderKeyFormat
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		if h1 := u.ExplicitHttpConfig.GetHttpProtocolOptions(); h1 != nil {
+			h1.HeaderKeyFormat = keepingCase().HeaderKeyFormat
+		}
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		u.UseDownstreamProtocolConfig.HttpProtocolOptions = keepingCase()
+	}
+	setHTTPOptions(c, o)
 }

@@ -323,7 +323,7 @@ func (p *Pool) Abort() {
 
 func (p *Pool) limits() http1.Limits {
 	o := &p.local.Config().HTTP
-	return http1.Limits{MaxHeadBytes: int(o.MaxResponseHeadersKB) << 10, MaxHeaders: int(o.MaxResponseHeaders), AcceptHTTP10: true}
+	return http1.Limits{MaxHeadBytes: int(o.MaxResponseHeadersKB) << 10, MaxHeaders: int(o.MaxResponseHeaders), AcceptHTTP10: true, Case: o.HTTP1.PreserveCase}
 }
 
 // used reports whether the connection has served as many requests, or lived as long, as it may.

@@ -37,9 +37,11 @@ func (s *stream) keepHead(in *iobuf.Buffer, n int) {
 	b.Append(in.Bytes()[:n])
 	in.Drain(n)
 	s.block = b.Take(n)
-	s.req.Reset()
+	s.req.ResetFields()
+	limits := s.w.m.limits
+	limits.Case = nil // names are in lower case by now; how they came has been seen
 	scanned := 0
-	if _, err := http1.ParseRequest(s.block.Bytes(), &s.req, &s.msg, &s.w.m.limits, &scanned); err != nil {
+	if _, err := http1.ParseRequest(s.block.Bytes(), &s.req, &s.msg, &limits, &scanned); err != nil {
 		panic("BUG: hcm: a head that was accepted is refused: " + err.Error())
 	}
 	s.info.RequestHeaderSize = uint32(s.req.Size())

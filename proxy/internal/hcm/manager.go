@@ -97,7 +97,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		cfg: cfg, deps: d, routes: d.Routes, maxKept: 1024,
 		limits: http1.Limits{
 			MaxHeadBytes: int(cfg.MaxRequestHeadersKB) << 10, MaxHeaders: int(cfg.MaxHeadersCount),
-			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength,
+			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength, Case: cfg.HTTP1.PreserveCase,
 		},
 		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans),
 		workers: make([]atomic.Pointer[worker], d.Workers),

@@ -20,6 +20,8 @@ type Map struct {
 	fields []field
 	arena  []byte // values that were added; older arrays stay alive through their slices
 	size   int    // bytes of names and values
+
+	spelling *Spelling // see Spell; nil: nobody has ever asked for it
 }
 
 // Limits beyond which Reset gives memory back, so that one large message does not make
@@ -32,6 +34,14 @@ const (
 
 // Reset empties the map and keeps its memory.
 func (m *Map) Reset() {
+	if m.spelling != nil {
+		m.spelling.forget()
+	}
+	m.ResetFields()
+}
+
+// ResetFields is Reset, but for how names were written, which stays.
+func (m *Map) ResetFields() {
 	if cap(m.fields) > keepFields {
 		m.ids, m.fields = nil, nil
 	} else {
@@ -306,9 +316,10 @@ func (m *Map) AddBuilt(k Key, b []byte) { m.AppendRef(k.ID, bytesOf(k.Name), m.B
 // SetBuilt replaces all fields of the name by a value made by Build and appending.
 func (m *Map) SetBuilt(k Key, b []byte) { m.setRef(k, m.Built(b)) }
 
-// CopyTo makes dst an independent copy: it refers to no buffer of m.
+// CopyTo makes dst an independent copy: it refers to no buffer of m. How names were written is not copied, as in Envoy, and
+// what dst remembers of that stays.
 func (m *Map) CopyTo(dst *Map) {
-	dst.Reset()
+	dst.ResetFields()
 	if n := m.size; cap(dst.arena) < n {
 		dst.arena = make([]byte, 0, n+n/4)
 	}

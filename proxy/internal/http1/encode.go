@@ -9,14 +9,13 @@ import (
 
 // Head says how a head is written besides its headers.
 type Head struct {
-	Empty   bool   // adds content-length: 0
-	Chunked bool   // adds transfer-encoding: chunked
-	Close   bool   // adds connection: close
-	Upgrade bool   // adds connection: upgrade, unless the block has it (it has the upgrade header)
-	Proper  bool   // header names as Proper-Case-Words
-	Minor10 bool   // response to an HTTP/1.0 client, in its version: adds connection: keep-alive unless Close
-	Status  int    // responses
-	Reason  string // responses; "" is the standard phrase
+	Empty   bool // adds content-length: 0
+	Chunked bool // adds transfer-encoding: chunked
+	Close   bool // adds connection: close
+	Upgrade bool // adds connection: upgrade, unless the block has it (it has the upgrade header)
+	Proper  bool // header names as Proper-Case-Words
+	Minor10 bool // response to an HTTP/1.0 client, in its version: adds connection: keep-alive unless Close
+	Status  int  // responses
 }
 
 // headRoom is more than what is written besides headers and their separators.
@@ -36,20 +35,25 @@ func AppendRequest(out *iobuf.Buffer, h *header.Map, o *Head) (all, fields int) 
 	p = append(p, " HTTP/1.1\r\n"...)
 	first := len(p)
 	p = append(p, "host: "...)
-	if o.Proper {
-		p[len(p)-6] = 'H'
-	}
 	p = append(p, h.Value(header.Authority)...)
 	p = append(p, '\r', '\n')
 	p = appendFields(p, h, o)
+	if sp := h.Spelling(); sp != nil || o.Proper {
+		recase(p[first:], sp)
+	}
 	out.Commit(len(p))
 	return len(p), len(p) - first - len("\r\n")
 }
 
 // AppendResponse writes a response's head behind what out holds, and returns what AppendRequest does.
 func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) (all, fields int) {
-	p := out.Reserve(h.Size() + 4*h.Len() + headRoom + len(o.Reason))[:0]
-	if o.Status == 200 && o.Reason == "" && !o.Minor10 {
+	sp := h.Spelling()
+	var reason []byte // that is forwarded
+	if sp != nil {
+		reason = sp.Reason
+	}
+	p := out.Reserve(h.Size() + 4*h.Len() + headRoom + len(reason))[:0]
+	if o.Status == 200 && len(reason) == 0 && !o.Minor10 {
 		p = append(p, "HTTP/1.1 200 OK\r\n"...)
 	} else {
 		p = append(p, "HTTP/1.1 "...)
@@ -58,15 +62,18 @@ func AppendResponse(out *iobuf.Buffer, h *header.Map, o *Head) (all, fields int)
 		}
 		p = strconv.AppendInt(p, int64(o.Status), 10)
 		p = append(p, ' ')
-		reason := o.Reason
-		if reason == "" {
-			reason = Reason(o.Status)
+		if len(reason) > 0 {
+			p = append(p, reason...)
+		} else {
+			p = append(p, Reason(o.Status)...)
 		}
-		p = append(p, reason...)
 		p = append(p, '\r', '\n')
 	}
 	first := len(p)
 	p = appendFields(p, h, o)
+	if sp != nil || o.Proper {
+		recase(p[first:], sp)
+	}
 	out.Commit(len(p))
 	return len(p), len(p) - first - len("\r\n")
 }
@@ -77,11 +84,7 @@ func appendFields(p []byte, h *header.Map, o *Head) []byte {
 		if id.Pseudo() {
 			continue
 		}
-		at := len(p)
 		p = append(p, name...)
-		if o.Proper {
-			proper(p[at:])
-		}
 		p = append(p, ':', ' ')
 		p = append(p, value...)
 		p = append(p, '\r', '\n')
@@ -102,16 +105,6 @@ func appendFields(p []byte, h *header.Map, o *Head) []byte {
 		p = append(p, "connection: keep-alive\r\n"...)
 	}
 	return append(p, '\r', '\n')
-}
-
-func proper(name []byte) {
-	up := true
-	for i, c := range name {
-		if up && 'a' <= c && c <= 'z' {
-			name[i] = c - 'a' + 'A'
-		}
-		up = c == '-'
-	}
 }
 
 // AppendChunk writes one chunk, and returns its length; empty data writes nothing, because an empty chunk is the end.

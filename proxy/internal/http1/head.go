@@ -14,6 +14,8 @@ type Limits struct {
 	AcceptHTTP10 bool
 	// AllowChunkedLength drops a Content-Length beside chunked instead of refusing.
 	AllowChunkedLength bool
+	// Case has the head remember how names were written; nil: it does not.
+	Case *header.CasePolicy
 }
 
 func (l *Limits) head() int {
@@ -115,6 +117,9 @@ func ParseRequest(b []byte, h *header.Map, m *Message, l *Limits, scanned *int) 
 	n, err := parseRequestLine(b[:end], h, m, l)
 	if err != nil {
 		return 0, err
+	}
+	if l.Case != nil {
+		spell(b[n:end], h.Spell(*l.Case))
 	}
 	f := fields{limit: l.headers(), request: true}
 	if err := f.parse(b[n:end], h); err != nil {
@@ -279,6 +284,13 @@ func ParseResponse(b []byte, h *header.Map, m *Message, l *Limits, head, connect
 	n, err := parseStatusLine(b[:end], h, m)
 	if err != nil {
 		return 0, err
+	}
+	if l.Case != nil {
+		sp := h.Spell(*l.Case)
+		if l.Case.Reason {
+			sp.Reason = append(sp.Reason, reasonOf(b[:n])...)
+		}
+		spell(b[n:end], sp)
 	}
 	f := fields{limit: l.headers()}
 	if err := f.parse(b[n:end], h); err != nil {

@@ -311,7 +311,7 @@ func TestEncodeRequest(t *testing.T) {
 	}
 	out.Reset()
 	AppendRequest(&out, &h, &Head{Proper: true, Close: true})
-	want = "POST /p HTTP/1.1\r\nHost: a:80\r\nX-Custom-Name: v\r\nconnection: close\r\n\r\n"
+	want = "POST /p HTTP/1.1\r\nHost: a:80\r\nX-Custom-Name: v\r\nConnection: close\r\n\r\n"
 	if got := string(out.Bytes()); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

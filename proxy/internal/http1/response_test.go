@@ -132,6 +132,15 @@ func FuzzRequest(f *testing.F) {
 		if err3 != nil || body3 != body1 || rest3 != "" || m3.Framing != m.Framing {
 			t.Fatalf("written anew: %q\nbody %q rest %q %+v: %v", out.Bytes(), body3, rest3, m3, err3)
 		}
+		// Names that keep their case change nothing else.
+		cased := *l
+		cased.Case = &header.CasePolicy{Proper: step%2 == 0}
+		var h4 header.Map
+		scanned = 0
+		if n, err := ParseRequest(append([]byte(nil), in...), &h4, &m, &cased, &scanned); err != nil || n != n1 {
+			t.Fatalf("with names in their case: %d, %v", n, err)
+		}
+		sameButNames(t, &h, &h4, func(out *iobuf.Buffer, h *header.Map) { AppendRequest(out, h, &Head{Chunked: m.Framing == Chunked}) })
 	})
 }
 
@@ -177,5 +186,14 @@ func FuzzResponse(f *testing.F) {
 		if err3 != nil || body3 != body1 || rest3 != "" || (m3.Framing == Chunked) != chunked || m3.Status != m.Status {
 			t.Fatalf("written anew: %q\nbody %q rest %q %+v: %v", out.Bytes(), body3, rest3, m3, err3)
 		}
+		var h4 header.Map
+		scanned = 0
+		l := Limits{Case: &header.CasePolicy{Proper: step%2 == 0}}
+		if n, err := ParseResponse(append([]byte(nil), in...), &h4, &m, &l, head, connect, &scanned); err != nil || n == 0 {
+			t.Fatalf("with names in their case: %d, %v", n, err)
+		}
+		sameButNames(t, &h, &h4, func(out *iobuf.Buffer, h *header.Map) {
+			AppendResponse(out, h, &Head{Status: m.Status, Chunked: chunked})
+		})
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 )
 
@@ -162,6 +163,8 @@ type HTTP1Options struct {
 	IgnoreUpgrade   []StringMatch
 	EnableTrailers  bool
 	ProperCaseWords bool // header_key_format.proper_case_words
+	// PreserveCase is header_key_format.stateful_formatter of kind preserve_case: the names of headers that are read keep their case; nil: they do not.
+	PreserveCase *header.CasePolicy
 }
 
 // LocalReplyMapper is local_reply_config.mappers.

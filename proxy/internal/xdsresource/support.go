@@ -88,8 +88,9 @@ var supportedFields = map[string]string{
 		max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection max_connection_duration_jitter`,
 	"envoy.config.core.v3.Http1ProtocolOptions": `allow_absolute_url accept_http_10 default_host_for_http_10
 		header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message ignore_http_11_upgrade`,
-	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                 "proper_case_words",
-	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
+	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat":                            "proper_case_words stateful_formatter",
+	"envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": "forward_reason_phrase formatter_type_on_envoy_headers",
+	"envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords":            "",
 	"envoy.config.core.v3.Http2ProtocolOptions": `hpack_table_size max_concurrent_streams initial_stream_window_size
 		initial_connection_window_size allow_connect max_outbound_frames max_outbound_control_frames
 		max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream

@@ -172,6 +172,9 @@ func (p *parser) http1(path string, o *corev3.Http1ProtocolOptions) (out HTTP1Op
 		p.bad(join(path, "allow_absolute_url"), "cannot be turned off: RFC 9112, section 3.2.2, wants servers to take the absolute form")
 	}
 	out.ProperCaseWords = o.GetHeaderKeyFormat().GetProperCaseWords() != nil
+	if f := o.GetHeaderKeyFormat().GetStatefulFormatter(); f != nil {
+		out.PreserveCase = p.preserveCase(join(path, "header_key_format.stateful_formatter"), f)
+	}
 	return out, o.GetAcceptHttp_10(), o.GetAllowChunkedLength()
 }
 

@@ -33,6 +33,7 @@ type seen struct {
 	app, path, host, protocol string
 	sni                       string // "" without TLS
 	header                    http.Header
+	head                      string // as it came, in HTTP/1 without TLS
 }
 
 // mirrored reports whether the request is a copy.
@@ -84,7 +85,7 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 			}
 			switch p.Speaks {
 			case "http":
-				o.serveHTTP(t, l, a.Name)
+				o.serveHTTP(t, overheard{l}, a.Name)
 			case "tcp", "banner":
 				serveBytes(t, l, a.Name, p.Speaks == "banner")
 			case "tunnel":
@@ -115,6 +116,9 @@ func startApps(t *testing.T, apps []App, certs *certificates) *origin {
 func (o *origin) serveHTTP(t *testing.T, l net.Listener, name string) {
 	serve(t, l, name, func(w http.ResponseWriter, r *http.Request) {
 		s := seen{app: name, path: r.URL.RequestURI(), host: r.Host, protocol: r.Proto, header: r.Header.Clone()}
+		if c, ok := r.Context().Value(overheardKey{}).(*overheardConn); ok && r.ProtoMajor == 1 {
+			s.head = c.head()
+		}
 		if r.TLS != nil {
 			s.sni = r.TLS.ServerName
 		}
@@ -153,6 +157,9 @@ func issuer(keys string) http.HandlerFunc {
 
 func serve(t *testing.T, l net.Listener, name string, handler http.HandlerFunc) {
 	srv := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second, Handler: handler}
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, overheardKey{}, c)
+	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan error, 1)

@@ -312,6 +312,11 @@ func (w *world) checkAnswer(t *failures, r *Row, a answer) {
 		return true
 	})
 	tries, last, mirrored := copies()
+	for _, name := range r.Spelled {
+		if !strings.Contains(last.head, "\r\n"+name+":") {
+			t.Errorf("the application saw no %s in %q", name, last.head)
+		}
+	}
 	for name, want := range r.Seen {
 		got := strings.Join(last.header.Values(name), ",")
 		switch name {

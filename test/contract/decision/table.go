@@ -182,6 +182,7 @@ type Row struct {
 	Response map[string]string `json:"response"` // headers of the answer; "" for one that must be absent
 	Body     string            `json:"body"`
 	Seen     map[string]string `json:"seen"`     // what the application saw: path, host, or a header; "" for one that must be absent
+	Spelled  []string          `json:"spelled"`  // names of headers, in the case in which the application saw them, in HTTP/1
 	Tries    *int              `json:"tries"`    // how often applications were asked
 	Mirrored map[string]int    `json:"mirrored"` // who got copies, and how many
 	After    Duration          `json:"after"`    // the answer takes at least so long
