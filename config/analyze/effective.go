@@ -184,7 +184,7 @@ var effectiveMesh = []string{
 	"defaultConfig.connectionSettings.httpMaxConcurrentStreams", "defaultConfig.connectionSettings.http2InitialStreamWindowSize",
 	"defaultConfig.connectionSettings.http2InitialConnectionWindowSize", "defaultConfig.connectionSettings.httpHeadersWithUnderscoresAction",
 	"defaultConfig.connectionSettings.httpMergeSlashes", "defaultConfig.connectionSettings.httpPathWithEscapedSlashesAction",
-	"defaultConfig.connectionSettings.globalDownstreamConnectionLimit",
+	"defaultConfig.connectionSettings.globalDownstreamConnectionLimit", "defaultConfig.connectionSettings.listenerConnectionLimit",
 	"defaultConfig.drainDuration", "defaultConfig.terminationDrainDuration", "defaultConfig.fileFlushInterval", "defaultConfig.fileFlushMinSizeKb", "defaultConfig.meshId",
 	"defaultConfig.runtimeValues", "defaultConfig.statsdUdpAddress", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",

@@ -79,8 +79,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
 
-	"defaultConfig.connectionSettings.listenerConnectionLimit": "has no effect: the proxy counts connections of all listeners together; write globalDownstreamConnectionLimit",
-
 	"outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use ALLOW_ANY",
 	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
 

@@ -83,3 +83,16 @@ func TestBootstrapPatches(t *testing.T) {
 		})
 	}
 }
+
+// A limit of each listener's connections is a layer that the proxy takes.
+func TestBootstrapLimits(t *testing.T) {
+	told := startAgents(t, bootstrapPatches, "defaultConfig: {connectionSettings: {listenerConnectionLimit: 7}}\n")
+	cfg := told.agent(t, agent.Config{Type: agent.Sidecar}, "other", "")
+	cfg.CheckBootstrap = func(b []byte) error { return proxy.Validate(proxy.Config{Bootstrap: b, Logger: cfg.Logger}) }
+	got := ""
+	cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error { got = string(p.Bootstrap); return nil }
+	runAgent(t, cfg)
+	if !strings.Contains(got, `"rtds_layer"`) || !strings.Contains(got, `"listener-limits"`) {
+		t.Errorf("the proxy is run with %s", got)
+	}
+}

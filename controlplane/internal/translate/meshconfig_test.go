@@ -286,7 +286,6 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultProviders: {tracing: [z]}":                                                                          "defaultProviders.tracing[0]: there is no provider \"z\"",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1}}]\ndefaultProviders: {accessLogging: [z]}": "defaultProviders.accessLogging[0]: provider \"z\" is not for that",
 		"defaultConfig: {tracing: {zipkin: {address: z}}}":                                                          "defaultConfig.tracing.zipkin.address: \"z\" is not HOST:PORT",
-		"defaultConfig: {connectionSettings: {listenerConnectionLimit: 3}}":                                         "defaultConfig.connectionSettings.listenerConnectionLimit: has no effect",
 		"defaultConfig: {connectionSettings: {http2InitialStreamWindowSize: 65534}}":                                "http2InitialStreamWindowSize: 65534 is too small; the least is 65535",
 		"defaultConfig: {connectionSettings: {globalDownstreamConnectionLimit: -1}}":                                "globalDownstreamConnectionLimit: -1 is too small",
 		"defaultConfig: {connectionSettings: {httpIdleTimeout: -1s}}":                                               "httpIdleTimeout: -1s is negative",

@@ -12,6 +12,7 @@ import (
 	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -126,15 +127,22 @@ func settingsBootstrap(s *model.Snapshot, p *model.Proxy) *bootstrapv3.Bootstrap
 			StatsdSpecifier: &metricsv3.StatsdSink_Address{Address: socketAddress(at.Addr().String(), uint32(at.Port()))},
 		})}}}
 	}
+	var layers []*bootstrapv3.RuntimeLayer
+	if s.ConnectionsOf(p).GetListenerConnectionLimit().GetValue() > 0 {
+		layers = append(layers, &bootstrapv3.RuntimeLayer{Name: listenerLimits, LayerSpecifier: &bootstrapv3.RuntimeLayer_RtdsLayer_{
+			RtdsLayer: &bootstrapv3.RuntimeLayer_RtdsLayer{Name: listenerLimits, RtdsConfig: adsSource()},
+		}})
+	}
 	if values := s.Mesh.Runtime; len(values) > 0 {
 		layer := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 		for k, v := range values {
 			layer.Fields[k] = structpb.NewStringValue(v) // which proxies read as what it looks like
 		}
-		out.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{
-			{Name: "mesh", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: layer}},
-			{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}},
-		}}
+		layers = append(layers, &bootstrapv3.RuntimeLayer{Name: "mesh", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: layer}})
+	}
+	if len(layers) > 0 {
+		out.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: append(layers,
+			&bootstrapv3.RuntimeLayer{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}})}
 	}
 	if n := s.ConnectionsOf(p).GetGlobalDownstreamConnectionLimit().GetValue(); n > 0 {
 		out.OverloadManager = &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
@@ -196,4 +204,23 @@ func keepCaseUpstream(c *clusterv3.Cluster) {
 		u.UseDownstreamProtocolConfig.HttpProtocolOptions = keepingCase()
 	}
 	setHTTPOptions(c, o)
+}
+
+// listenerLimits is the layer of the runtime that bounds the connections of each listener, and its resource.
+const listenerLimits = "listener-limits"
+
+// ListenerLimits is the layer of the runtime that says how many connections each of a proxy's listeners, which are given by name, has at most
+// (connectionSettings.listenerConnectionLimit). A proxy whose bootstrap has no such layer, since there was no limit when its agent started, does not
+// ask for it. Where the limit has been taken out it is empty.
+func ListenerLimits(s *model.Snapshot, p *model.Proxy, listeners []string) []Resource {
+	n := s.ConnectionsOf(p).GetListenerConnectionLimit().GetValue()
+	return []Resource{{Name: listenerLimits, build: func() proto.Message {
+		layer := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+		if n > 0 {
+			for _, name := range listeners {
+				layer.Fields["envoy.resource_limits.listener."+name+".connection_limit"] = structpb.NewNumberValue(float64(n))
+			}
+		}
+		return &runtimev3.Runtime{Name: listenerLimits, Layer: layer}
+	}}}
 }

@@ -22,6 +22,7 @@ spec:
 		{"defaultConfig: {runtimeValues: {a.b: '7'}}", "staticLayer:\n        a.b: \"7\"\n"},
 		{"defaultConfig: {statsdUdpAddress: '10.0.0.1:9125'}", "portValue: 9125\n"},
 		{"defaultConfig: {connectionSettings: {globalDownstreamConnectionLimit: 7}}", "maxActiveDownstreamConnections: \"7\"\n"},
+		{"defaultConfig: {connectionSettings: {listenerConnectionLimit: 7}}", "rtdsLayer:\n        name: listener-limits\n"},
 	} {
 		s := meshSnapshot(t, c.mesh, filter)
 		p, err := model.ParseProxy("sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "", nil, model.Locality{})
@@ -33,6 +34,23 @@ spec:
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %q in\n%s", c.mesh, want, text)
 			}
+		}
+	}
+}
+
+// The limit of each listener comes in a layer of its own, and is taken back where the mesh says nothing of it any more.
+func TestListenerLimits(t *testing.T) {
+	p, err := model.ParseProxy("sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local", "", nil, model.Locality{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mesh, want := range map[string]string{
+		"defaultConfig: {connectionSettings: {listenerConnectionLimit: 7}}": "envoy.resource_limits.listener.0.0.0.0_80.connection_limit: 7\n",
+		"{}": "- layer: {}\n  name: listener-limits\n",
+	} {
+		text := string(toYAML(t, ListenerLimits(meshSnapshot(t, mesh, ""), p, []string{"virtualInbound", "0.0.0.0_80"})))
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: no %q in\n%s", mesh, want, text)
 		}
 	}
 }

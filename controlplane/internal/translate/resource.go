@@ -25,6 +25,7 @@ const (
 	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	AgentType     = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 	BootstrapType = "type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap"
+	RuntimeType   = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 	NameType      = nametable.TypeURL
 )
 

@@ -172,6 +172,8 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		set = v.scope(p).names(v, p)
 	case translate.AgentType:
 		return v.cache.encodeAll(translate.AgentType, translate.AgentConfig(v.snap, p.Proxy))
+	case translate.RuntimeType:
+		set = v.runtime(p)
 	case translate.BootstrapType:
 		return v.cache.encodeAll(translate.BootstrapType, translate.BootstrapPatches(v.snap, p.Proxy))
 	default:
@@ -181,6 +183,15 @@ func (v *View) Resources(p *Proxy, typeURL string, sub Subscription) *Set {
 		return set
 	}
 	return set.Select(sub.Names)
+}
+
+// runtime returns the layers of the runtime.
+func (v *View) runtime(p *Proxy) *Set {
+	var names []string
+	for _, l := range v.scope(p).listeners(v, p, v.inbound(p)).All() {
+		names = append(names, l.Name)
+	}
+	return v.cache.encodeAll(translate.RuntimeType, translate.ListenerLimits(v.snap, p.Proxy, names))
 }
 
 // ofGRPC returns what gRPC's own client asks for, all by name.

@@ -2,10 +2,17 @@ package xdscache
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
@@ -251,4 +258,37 @@ func TestUnusedIsCollected(t *testing.T) {
 // byName subscribes to names, nil being everything.
 func byName(names []string) Subscription {
 	return Subscription{All: names == nil, Names: NewNames(slices.Clone(names))}
+}
+
+// The layer of the runtime with the limits of listeners names the listeners that the proxy has, and changes with them.
+func TestListenerLimits(t *testing.T) {
+	m := newMesh(t)
+	p := proxy(t, "web-1", "10.0.9.1")
+	p.Proxy.Settings = model.ProxySettings{Connections: &meshconfig.ProxyConfig_ConnectionSettings{ListenerConnectionLimit: wrapperspb.Int32(7)}, Key: "limit"}
+	sub := Subscription{All: true}
+	limits := func() []string {
+		set := m.v.Resources(p, translate.RuntimeType, sub)
+		var r runtimev3.Runtime
+		var a anypb.Any
+		if found := set.Get("listener-limits"); found == nil || proto.Unmarshal(found.any, &a) != nil || a.UnmarshalTo(&r) != nil {
+			t.Fatalf("no layer: %v", set)
+		}
+		return slices.Sorted(maps.Keys(r.Layer.Fields))
+	}
+	names := func() (out []string) {
+		for _, l := range m.v.Resources(p, translate.ListenerType, sub).All() {
+			out = append(out, "envoy.resource_limits.listener."+l.Name+".connection_limit")
+		}
+		slices.Sort(out)
+		return out
+	}
+	m.apply(serviceYAML("web"))
+	before := limits()
+	if want := names(); len(want) == 0 || !slices.Equal(before, want) {
+		t.Errorf("limits %v, listeners %v", before, want)
+	}
+	m.apply("apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {clusterIP: 10.0.0.2, selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n")
+	if after := limits(); !slices.Equal(after, names()) || len(after) <= len(before) {
+		t.Errorf("after another service: limits %v, listeners %v", after, names())
+	}
 }

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/overload"
+	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -159,6 +161,22 @@ func (w *worker) admit(cfg *xdsresource.Listener) (counted, ok bool) {
 	return true, true
 }
 
+// enter counts a connection that is about to be served, false when the listener that accepted it has as many as it may: then
+// nothing is counted. Who serves it after a hand-over by its original destination counts it, whatever its own limit is, as
+// in Envoy.
+func (w *worker) enter(accepting *Listener, limit *runtimekey.Key) bool {
+	n := accepting.serving.Add(1)
+	if most := limit.Uint(math.MaxInt64); uint64(n) > most {
+		accepting.serving.Add(-1)
+		return false
+	}
+	if w.l != accepting {
+		accepting.serving.Add(-1)
+		w.l.serving.Add(1)
+	}
+	return true
+}
+
 // accepted makes a connection of a descriptor and begins to serve it.
 func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, balanced bool) {
 	placed := w
@@ -177,6 +195,13 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 	counted, ok := false, false
 	if !w.closed {
 		counted, ok = w.admit(cfg.res)
+	}
+	if ok && !w.enter(placed.l, res.ConnectionLimit) {
+		placed.inc(cxOverflow)
+		if counted {
+			w.l.o.Overload.Disconnected()
+		}
+		ok = false
 	}
 	if !ok {
 		if balanced {
@@ -199,6 +224,7 @@ func (w *worker) accepted(fd int, remote, local netip.AddrPort, path string, bal
 		if counted {
 			w.l.o.Overload.Disconnected()
 		}
+		w.l.serving.Add(-1)
 		w.l.log.Error("accepted connection dropped", "listener", cfg.res.Name, "error", err)
 		return
 	}

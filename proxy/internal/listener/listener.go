@@ -99,6 +99,7 @@ type Listener struct {
 	total   stats.Gauge // connections of all listeners
 	config  atomic.Pointer[config]
 	workers []*worker
+	serving atomic.Int64 // connections that are served, for a limit that the runtime may set at any time
 
 	mu      sync.Mutex // guards what follows
 	sockets [][]*socket

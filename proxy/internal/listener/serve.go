@@ -157,6 +157,7 @@ func (s *served) OnConnClosed(c *conn.Conn) {
 	if s.placed != nil {
 		s.placed.active.Add(-1)
 	}
+	s.w.l.serving.Add(-1)
 	s.w.remove(s)
 	s.w.ended()
 	s.w.record(cxLength, uint64(s.w.loop.Now()-s.start)/1e6)

@@ -18,6 +18,7 @@ const (
 	preCxActive
 	preCxTimeout
 	noFilterChain
+	cxOverflow
 	globalCxOverflow
 	overloadReject
 	transportTimeout
@@ -34,6 +35,7 @@ var statSet = stats.NewSet(
 	stats.Item{Name: "downstream_pre_cx_active", Kind: stats.KindGauge},
 	stats.Item{Name: "downstream_pre_cx_timeout"},
 	stats.Item{Name: "no_filter_chain_match"},
+	stats.Item{Name: "downstream_cx_overflow"},
 	stats.Item{Name: "downstream_global_cx_overflow"},
 	stats.Item{Name: "downstream_cx_overload_reject"},
 	stats.Item{Name: "downstream_cx_transport_socket_connect_timeout"},

@@ -45,6 +45,9 @@ type Listener struct {
 	// by a listener with UseOriginalDst. Default true.
 	BindToPort bool
 	Socket     ListenerSocket
+	// ConnectionLimit is how many connections it serves at once (envoy.resource_limits.listener.NAME.connection_limit of the
+	// runtime); without a value there is no limit.
+	ConnectionLimit *runtimekey.Key
 	// IgnoreConnLimit takes its connections out of the process's limit, BypassOverload the
 	// listener out of what the overload manager does to accepting.
 	IgnoreConnLimit, BypassOverload bool

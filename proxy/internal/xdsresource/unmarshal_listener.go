@@ -50,6 +50,9 @@ func (p *parser) listener(m *listenerv3.Listener) *Listener {
 		AccessLogs:                       p.accessLogs("access_log", m.GetAccessLog()),
 		Metadata:                         metadata(m.GetMetadata()),
 	}
+	if l.Name != "" {
+		l.ConnectionLimit = p.dec.keys.Key("envoy.resource_limits.listener." + l.Name + ".connection_limit")
+	}
 	switch m.GetTrafficDirection() {
 	case corev3.TrafficDirection_INBOUND:
 		l.Direction = DirectionInbound
