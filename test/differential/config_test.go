@@ -20,6 +20,8 @@ type shortConfig struct {
 	// XDS is what the management server (the origin xds) has at first, Updates what cases publish later, by name.
 	XDS     []published            `json:"xds"`
 	Updates map[string][]published `json:"updates"`
+	// Names is what the name server (the origin dns) knows: see answerName.
+	Names map[string]string `json:"names"`
 }
 
 type shortListener struct {
@@ -50,6 +52,7 @@ type place struct {
 	certs    *certificates
 	xds      []published
 	updates  map[string][]published
+	names    map[string]string
 }
 
 var placeholder = regexp.MustCompile(`\$\{(port|origin|file):([a-z0-9-]+)\}`)
@@ -86,7 +89,7 @@ func (p *place) bootstrap(text string) ([]byte, error) {
 	if err := yaml.UnmarshalStrict([]byte(p.expand(text)), &in); err != nil {
 		return nil, err
 	}
-	p.xds, p.updates = in.XDS, in.Updates
+	p.xds, p.updates, p.names = in.XDS, in.Updates, in.Names
 	var listeners, clusters []any
 	for i := range in.Listeners {
 		listeners = append(listeners, p.listener(&in.Listeners[i]))

@@ -127,6 +127,14 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 		if n == "dead" { // a port where nobody listens
 			continue
 		}
+		if n == "dns" {
+			stop, err := startNameServer(fmt.Sprintf("127.0.0.1:%d", port), s.place.names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(stop)
+			continue
+		}
 		if n == "xds" {
 			if s.management, err = startManagement(fmt.Sprintf("127.0.0.1:%d", port), s.place.xds); err != nil {
 				t.Fatal(err)

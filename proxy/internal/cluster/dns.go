@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/dnscache"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -31,7 +32,7 @@ func (m *Manager) startDNS(c *Cluster) {
 
 // resolveLoop resolves the names of one version of a cluster until ctx ends.
 func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.Cluster) {
-	next := newPace(&cfg.DNS)
+	next := dnscache.NewPace(&cfg.DNS)
 	good := make(map[string][]netip.Addr) // last good answer by name
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -55,7 +56,7 @@ func (m *Manager) resolveLoop(ctx context.Context, c *Cluster, cfg *xdsresource.
 			}
 		}
 		m.mu.Unlock()
-		timer.Reset(next.wait(!failed, ttl))
+		timer.Reset(next.Wait(!failed, ttl))
 	}
 }
 

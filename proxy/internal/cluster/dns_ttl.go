@@ -79,6 +79,17 @@ func asConfigured(conf *dns.ClientConfig, host string) *questions {
 	return q
 }
 
+// answerError is an answer that has no addresses.
+type answerError struct {
+	rcode int
+	text  string
+}
+
+func (e *answerError) Error() string { return e.text }
+
+// Rcode is the answer's RCODE (RFC 1035, section 4.1.1).
+func (e *answerError) Rcode() int { return e.rcode }
+
 // ask returns the answer of the first server that has one, aliases included. An answer that is
 // too long for UDP is asked for again over TCP.
 func (q *questions) ask(ctx context.Context, name string, t uint16) (*dns.Msg, error) {
@@ -89,16 +100,16 @@ func (q *questions) ask(ctx context.Context, name string, t uint16) (*dns.Msg, e
 	for range max(q.tries, 1) {
 		for _, server := range q.servers {
 			c := &dns.Client{Net: q.network, Timeout: q.timeout}
-			r, _, e := c.ExchangeContext(ctx, m, server)
+			r, e := exchange(ctx, c, m, server)
 			if e == nil && r.Truncated && q.network == "" {
 				c.Net = "tcp"
-				r, _, e = c.ExchangeContext(ctx, m, server)
+				r, e = exchange(ctx, c, m, server)
 			}
 			switch {
 			case e != nil:
 				err = fmt.Errorf("name server %s: %w", server, e)
 			case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError: // another server may do better
-				err = fmt.Errorf("name server %s answers %s", server, dns.RcodeToString[r.Rcode])
+				err = &answerError{r.Rcode, fmt.Sprintf("name server %s answers %s", server, dns.RcodeToString[r.Rcode])}
 			default:
 				return r, nil
 			}
@@ -108,4 +119,16 @@ func (q *questions) ask(ctx context.Context, name string, t uint16) (*dns.Msg, e
 		}
 	}
 	return nil, err
+}
+
+// exchange asks one server. The library looks at a context's deadline only; the end of ours ends the exchange at once.
+func exchange(ctx context.Context, c *dns.Client, m *dns.Msg, server string) (*dns.Msg, error) {
+	conn, err := c.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	r, _, err := c.ExchangeWithConnContext(ctx, m, conn)
+	return r, err
 }

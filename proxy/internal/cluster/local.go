@@ -80,10 +80,12 @@ type Local struct {
 	resolved map[string]resolution
 	// byAddress holds hosts by address, when first asked for.
 	byAddress map[string]*LocalHost
-	active    int          // requests in flight on all hosts
-	waiting   int          // requests that wait for connections
-	conns     int          // connections, open and under way
-	ahead     []*LocalHost // of requests to come: see Ahead
+	// byName holds the hosts of a dynamic forward proxy cluster by name, when first asked for.
+	byName  map[string]*LocalHost
+	active  int          // requests in flight on all hosts
+	waiting int          // requests that wait for connections
+	conns   int          // connections, open and under way
+	ahead   []*LocalHost // of requests to come: see Ahead
 
 	limits *limits
 	shared *shared // nil: this worker is the only one
@@ -176,10 +178,15 @@ func (l *Local) apply(v *version) {
 	gone := l.hosts
 	l.hosts = keep
 	l.ahead = nil
-	l.sets, l.resolved, l.byAddress = nil, nil, nil
+	l.sets, l.resolved, l.byAddress, l.byName = nil, nil, nil, nil
 	l.main = l.localSet(v.set)
 	l.aggregate = nil
-	l.special = v.cfg.Type == xdsresource.ClusterOriginalDst || v.cfg.Type == xdsresource.ClusterAggregate || v.set.subsets != nil
+	switch v.cfg.Type {
+	case xdsresource.ClusterOriginalDst, xdsresource.ClusterAggregate, xdsresource.ClusterDynamic:
+		l.special = true
+	default:
+		l.special = v.set.subsets != nil
+	}
 	// Pools last: closing one may pick from the new hosts.
 	for h, lh := range gone {
 		if keep[h] == nil {

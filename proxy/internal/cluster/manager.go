@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/dnscache"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -20,13 +21,15 @@ type Worker interface {
 	Post(f func()) bool
 }
 
-// Config is what a Manager needs; all fields but Resolver are required.
+// Config is what a Manager needs; all fields but Resolver are required, Names only where a cluster needs it.
 type Config struct {
 	Workers []Worker
 	Stats   *stats.Store
 	Logger  *slog.Logger
 	// Resolver resolves STRICT_DNS and LOGICAL_DNS names; nil: the system's.
 	Resolver Resolver
+	// Names are the DNS caches that clusters have their hosts from, for clusters of that type.
+	Names *dnscache.Set
 	// NewTransport makes what connpool dials with (a *transportsocket.Upstream). It is called
 	// once per distinct transport of a cluster, never with nil.
 	NewTransport func(*xdsresource.UpstreamTransport) (any, error)
@@ -90,6 +93,7 @@ type Cluster struct {
 	isWarm    bool
 	transport transports
 	cancelDNS context.CancelFunc
+	names     names // of a dynamic forward proxy cluster
 	checks    checks
 	stale     *time.Timer // of endpoint_stale_after; nil: none
 	seen      bool        // it was warm once: workers may have it
@@ -111,6 +115,7 @@ type version struct {
 	sizes     stats.Block
 	checked   bool // hosts have health checks
 	drop      *xdsresource.FractionalPercent
+	names     *dnscache.Cache // nil: the hosts are not those of a cache
 }
 
 // hostKey is the identity of a host within its cluster.
@@ -185,9 +190,15 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
+	names, err := m.useNames(cfg)
+	if err != nil {
+		t.retire(&c.transport, m.endTransport)
+		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
+	}
 	checkers, err := m.newCheckers(c, cfg.HealthChecks)
 	if err != nil {
 		t.retire(&c.transport, m.endTransport)
+		names.end()
 		return nil, fmt.Errorf("cluster %q: health_checks: event log: %w", cfg.Name, err)
 	}
 	if isNew {
@@ -201,6 +212,8 @@ func (m *Manager) Update(cfg *xdsresource.Cluster) (<-chan struct{}, error) {
 		m.clusters[cfg.Name] = c
 	}
 	c.transport.retire(&t, m.endTransport)
+	c.names.end()
+	c.names = names
 	old := c.cfg
 	c.cfg, c.transport = cfg, t
 	c.merge.end()
@@ -242,6 +255,8 @@ func (m *Manager) start(c *Cluster, old *xdsresource.Cluster) {
 			m.rebuild(c)
 		}
 		m.startDNS(c)
+	case xdsresource.ClusterDynamic:
+		m.startNames(c)
 	default:
 		if c.cfg.Type == xdsresource.ClusterOriginalDst {
 			c.nextClean = time.Now().Add(c.cfg.CleanupInterval)
@@ -370,6 +385,7 @@ func (m *Manager) Remove(name string) {
 	m.warm(c)
 	c.seen = false
 	c.transport.retire(&transports{}, m.endTransport)
+	c.names.end()
 	c.owned.Close()
 	m.post(c, func(lm *LocalManager) { lm.remove(c) })
 }

@@ -123,6 +123,8 @@ func (l *Local) Pick(c *lb.Context) *LocalHost {
 			return l.pickOriginalDst(c)
 		case l.cfg.Type == xdsresource.ClusterAggregate:
 			return l.pickAggregate(c)
+		case l.cfg.Type == xdsresource.ClusterDynamic:
+			return l.pickDynamic(c)
 		case l.version.set.subsets != nil:
 			return l.pickSubset(l.version.set.subsets, c)
 		}

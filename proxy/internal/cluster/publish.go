@@ -44,7 +44,7 @@ func (m *Manager) publishOne(c *Cluster) {
 	v := &version{cfg: c.cfg, limits: makeLimits(&c.cfg.Breakers), set: set, detector: c.det, checked: len(c.checks.list) > 0, drop: c.endpoints.Drop}
 	m.showRemaining(c, v.limits)
 	v.remaining = c.remaining
-	v.transport = c.transport
+	v.transport, v.names = c.transport, c.names.cache
 	if c.transport.secure() {
 		transportsocket.NewClientStats(c.scope, nil) // shown before there is anything to count
 	}

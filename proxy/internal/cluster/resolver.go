@@ -66,6 +66,15 @@ func NewResolver(o *xdsresource.DNSResolver) Resolver {
 	if o == nil || len(o.Servers) == 0 && !o.TCP && !o.NoSearch && o.Timeout == 0 && o.Tries == 0 {
 		return SystemResolver()
 	}
+	return AskingResolver(o)
+}
+
+// AskingResolver returns a resolver that asks the name servers of a configuration itself, or those of the system; nil: without options.
+// So it can tell how long an answer is good, and what kind of answer there was.
+func AskingResolver(o *xdsresource.DNSResolver) Resolver {
+	if o == nil {
+		o = &xdsresource.DNSResolver{}
+	}
 	return &ownResolver{o: *o, resolvConf: "/etc/resolv.conf", hosts: &net.Resolver{
 		PreferGo: true,
 		Dial:     func(context.Context, string, string) (net.Conn, error) { return nil, errFilesOnly },
@@ -147,7 +156,7 @@ func (q *questions) addresses(ctx context.Context, network string) ([]netip.Addr
 	if known {
 		return nil, 0, nil
 	}
-	return nil, 0, fmt.Errorf("%s: no such host", q.host)
+	return nil, 0, &answerError{dns.RcodeNameError, q.host + ": no such host"}
 }
 
 // answer takes the addresses out of a message, and how long they are good: as long as the

@@ -8,6 +8,7 @@ package filterstate
 import (
 	"encoding/json"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -79,6 +80,15 @@ func String(o Object) string {
 	return o.String()
 }
 
+// Port is the port that an object's text names; 0: it is none, or there is no object.
+func Port(o Object) uint16 {
+	n, err := strconv.ParseUint(String(o), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(n)
+}
+
 // Names of objects that this proxy reads.
 const (
 	TCPProxyCluster  = "envoy.tcp_proxy.cluster"
@@ -87,6 +97,11 @@ const (
 
 	// ProxyProtocolTLVs holds extensions of the PROXY protocol's header.
 	ProxyProtocolTLVs = "envoy.network.proxy_protocol.tlv"
+
+	// Which host and which port of a dynamic forward proxy cluster, and where its name has led to.
+	UpstreamDynamicHost = "envoy.upstream.dynamic_host"
+	UpstreamDynamicPort = "envoy.upstream.dynamic_port"
+	UpstreamAddress     = "envoy.stream.upstream_address"
 
 	// What TLS to a host is to do.
 	UpstreamServerName      = "envoy.network.upstream_server_name"

@@ -33,6 +33,10 @@ type Context struct {
 	Repeat uint64
 	// OriginalDst is the destination for an ORIGINAL_DST cluster.
 	OriginalDst netip.AddrPort
+	// Authority and Port name the host in a dynamic forward proxy cluster: a name with or without a port, and the port of one without;
+	// 0: the cluster's default.
+	Authority []byte
+	Port      uint16
 	// Subset is what the request wants of its host's metadata; nil: nothing.
 	Subset *xdsresource.MetadataMatch
 	// Override is the address of the host that the request names, as text; empty: none. With

@@ -84,9 +84,9 @@ func (r *router) attempt() {
 	}
 	host := r.pick(info.Attempts > 1)
 	if host == nil {
-		r.local.Inc(cluster.CxNoneHealthy)
-		r.dropAttempts()
-		r.noHost()
+		if !r.awaitName() {
+			r.withoutHost()
+		}
 		return
 	}
 	info.Tried(host.Host)
@@ -115,6 +115,13 @@ func (r *router) attempt() {
 		a.connect = r.loop.Now()
 		info.UpstreamConnect = a.connect
 	}
+}
+
+// withoutHost ends a request that finds no host.
+func (r *router) withoutHost() {
+	r.local.Inc(cluster.CxNoneHealthy)
+	r.dropAttempts()
+	r.noHost()
 }
 
 // pick chooses a host. again: the request has been tried before.

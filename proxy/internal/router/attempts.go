@@ -29,8 +29,12 @@ func (r *router) forget(a *attempt) {
 	}
 }
 
-// dropAttempts drops all.
+// dropAttempts drops all, and what the next one waits for.
 func (r *router) dropAttempts() {
+	if drop := r.dropName; drop != nil {
+		r.dropName = nil
+		drop()
+	}
 	for len(r.attempts) > 0 {
 		r.attempts[len(r.attempts)-1].drop()
 	}

@@ -249,10 +249,12 @@ func (r *router) prepareBalancing() {
 	if o := cfg.LB.Override; o != nil {
 		r.lb.Candidates = candidates(o, r.h, info)
 	}
-	if cfg.Type != xdsresource.ClusterOriginalDst {
-		return
+	switch cfg.Type {
+	case xdsresource.ClusterOriginalDst:
+		r.lb.OriginalDst = r.destination(cfg)
+	case xdsresource.ClusterDynamic, xdsresource.ClusterAggregate:
+		r.nameHost()
 	}
-	r.lb.OriginalDst = r.destination(cfg)
 }
 
 // hash computes what hash tables look for. Cookies are made only where one is asked.

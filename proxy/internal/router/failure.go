@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -114,7 +115,7 @@ func (r *router) noHost() {
 	r.retryOver(false)
 	r.countResponse(code)
 	r.reply(httpfilter.Reply{
-		Code: code, Body: "no healthy upstream", Details: "no_healthy_upstream",
+		Code: code, Body: "no healthy upstream", Details: cmp.Or(r.nameDetails, "no_healthy_upstream"),
 		Flags: streaminfo.NoHealthyUpstream, Headers: r.sayAttempts,
 	})
 }

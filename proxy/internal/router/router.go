@@ -127,7 +127,10 @@ type router struct {
 	lb         lb.Context
 	avoid      []*lb.Load
 	cookies    []*xdsresource.HashCookie // that the answer sets
-	mirrors    []*mirror
+
+	dropName    func() // nil: no name is waited for
+	nameDetails string // why the name of the request has no host; "": nobody has asked
+	mirrors     []*mirror
 
 	globalTimer, backOffTimer eventloop.Timer
 }
@@ -156,7 +159,7 @@ func (r *router) OnComplete(httpfilter.Stream) {
 	r.endedAt = 0
 	r.path, r.held = nil, false
 	r.retry, r.limits, r.avoid, r.mirrors, r.cookies = retryState{}, timeouts{}, r.avoid[:0], r.mirrors[:0], r.cookies[:0]
-	r.lb = lb.Context{}
+	r.lb, r.nameDetails = lb.Context{}, ""
 }
 
 // upstream is the HTTP side of the cluster's configuration.

@@ -46,7 +46,11 @@ func (s *Server) chain(l *xdsresource.Listener, fc *xdsresource.FilterChain, has
 			continue
 		}
 		if make := networkFilters[f.Type].filter; make != nil {
-			chain.Filters = append(chain.Filters, make(s, f.Config, has))
+			filter, err := make(s, f.Config, has)
+			if err != nil {
+				return nil, fmt.Errorf("network filter %q: %w", f.Name, err)
+			}
+			chain.Filters = append(chain.Filters, filter)
 		}
 	}
 	if len(chain.Filters) == 0 {
@@ -76,12 +80,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 		Workers: s.cfg.Workers, Direction: l.Direction, Stats: has.stats, LocalAddress: s.node.address, Logger: s.logger("http"),
 		ListenerStats: listener.StatScope(has.stats, l),
 	}
-	deps.Cluster = func(worker int, name string) *xdsresource.Cluster {
-		if c := s.clusters.Local(worker).Get(name); c != nil {
-			return c.Config()
-		}
-		return nil
-	}
+	deps.Cluster = s.clusterOf
 	switch {
 	case cfg.Scopes != nil:
 		if src := cfg.Scopes.SRDS; src != nil {
@@ -120,6 +119,14 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	}
 	deps.NodeID, deps.NodeZone, deps.NodeCluster = s.boot.Node.GetId(), s.boot.Node.GetLocality().GetZone(), s.boot.Node.GetCluster()
 	return hcm.New(cfg, deps)
+}
+
+// clusterOf returns a cluster as a worker has it, nil for none; to be called on its loop.
+func (s *Server) clusterOf(worker int, name string) *xdsresource.Cluster {
+	if c := s.clusters.Local(worker).Get(name); c != nil {
+		return c.Config()
+	}
+	return nil
 }
 
 // tcpHandler makes a TCP proxy. Of the filters before it Istio's statistics meter its

@@ -51,6 +51,7 @@ func (s *Server) clusterConfig(workers []cluster.Worker) (cluster.Config, error)
 		},
 		OpenLog:      func(path string) (cluster.EventLog, error) { return s.files.Open(path) },
 		Resolver:     cluster.NewResolver(s.boot.Resolver),
+		Names:        s.names,
 		Bind:         s.boot.Bind,
 		LocalCluster: s.boot.LocalCluster,
 		Locality:     cluster.Locality{Region: at.GetRegion(), Zone: at.GetZone(), SubZone: at.GetSubZone()},

@@ -68,7 +68,10 @@ func (p *networkPlace) build(cfg *xdsresource.FilterExtension, has *holdings) (f
 	if line.filter == nil {
 		return nil, fmt.Errorf("type %q is not in the list of network filters", cfg.Type)
 	}
-	f := line.filter(p.s, cfg.Config, has)
+	f, err := line.filter(p.s, cfg.Config, has)
+	if err != nil {
+		return nil, err
+	}
 	return func(unused func()) { p.Set(f, unused) }, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/compressor"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/cors"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/decompressor"
+	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/dynamicforward"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/extauthz"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/fault"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/grpcstats"
@@ -40,6 +41,7 @@ import (
 	networkrbac "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/rbac"
 	networkstate "github.com/lateen-mesh/lateen/proxy/internal/networkfilter/setfilterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/snicluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/networkfilter/snidynamic"
 	"github.com/lateen-mesh/lateen/proxy/internal/router"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -202,6 +204,19 @@ var httpFilters = map[string]httpFilter{
 			return ondemand.New(cfg, s.onDemand, s.vhds, s.scopes), nil
 		},
 	},
+	"envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig": {
+		xdsresource.HTTPFilterType{
+			Name: dynamicforward.Name, Parse: dynamicforward.ParseConfig, ParseRoute: dynamicforward.ParseRouteConfig,
+			RouteTypes: []string{"envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig"},
+		},
+		func(s *Server, cfg any, at place) (httpfilter.Factory, error) {
+			cache, err := s.useNames(cfg.(*dynamicforward.Config).Cache, at.has)
+			if err != nil {
+				return nil, err
+			}
+			return dynamicforward.New(cfg, dynamicforward.Deps{Cache: cache, Cluster: s.clusterOf}), nil
+		},
+	},
 	"envoy.extensions.filters.http.rbac.v3.RBAC": {
 		xdsresource.HTTPFilterType{
 			Name: rbac.Name, Parse: rbac.ParseConfig, ParseRoute: rbac.ParseRouteConfig,
@@ -239,7 +254,7 @@ var httpFilters = map[string]httpFilter{
 // reads itself.
 type networkFilter struct {
 	xdsresource.NetworkFilterType
-	filter   func(s *Server, cfg any, has *holdings) networkfilter.Filter
+	filter   func(s *Server, cfg any, has *holdings) (networkfilter.Filter, error)
 	terminal func(s *Server, cfg any) listener.NetworkHandler
 }
 
@@ -250,37 +265,51 @@ var networkFilters = map[string]networkFilter{
 	"stats.PluginConfig": {NetworkFilterType: xdsresource.NetworkFilterType{Parse: istiostats.ParseConfig, Fixed: true}},
 	"envoy.extensions.filters.network.rbac.v3.RBAC": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrbac.ParseConfig},
-		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networkrbac.New(cfg, has.stats) },
+		filter: func(_ *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			return networkrbac.New(cfg, has.stats), nil
+		},
 	},
 	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkauthz.ParseConfig},
-		filter: func(s *Server, cfg any, has *holdings) networkfilter.Filter {
-			return networkauthz.New(cfg, networkauthz.Deps{Clients: s.callouts, Stats: has.stats, Node: s.boot.Node.GetMetadata()})
+		filter: func(s *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			return networkauthz.New(cfg, networkauthz.Deps{Clients: s.callouts, Stats: has.stats, Node: s.boot.Node.GetMetadata()}), nil
 		},
 	},
 	"envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networklimit.ParseConfig},
-		filter:            func(_ *Server, cfg any, has *holdings) networkfilter.Filter { return networklimit.New(cfg, has.stats) },
+		filter: func(_ *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			return networklimit.New(cfg, has.stats), nil
+		},
 	},
 	"envoy.extensions.filters.network.ratelimit.v3.RateLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkrls.ParseConfig},
-		filter: func(s *Server, cfg any, has *holdings) networkfilter.Filter {
-			return networkrls.New(cfg, s.callouts, has.stats)
+		filter: func(s *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			return networkrls.New(cfg, s.callouts, has.stats), nil
 		},
 	},
 	"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: connectionlimit.ParseConfig},
-		filter: func(_ *Server, cfg any, has *holdings) networkfilter.Filter {
-			return connectionlimit.New(cfg, has.stats)
+		filter: func(_ *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			return connectionlimit.New(cfg, has.stats), nil
 		},
 	},
 	"envoy.extensions.filters.network.sni_cluster.v3.SniCluster": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: snicluster.ParseConfig},
-		filter:            func(*Server, any, *holdings) networkfilter.Filter { return snicluster.New() },
+		filter:            func(*Server, any, *holdings) (networkfilter.Filter, error) { return snicluster.New(), nil },
+	},
+	"envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": {
+		NetworkFilterType: xdsresource.NetworkFilterType{Parse: snidynamic.ParseConfig},
+		filter: func(s *Server, cfg any, has *holdings) (networkfilter.Filter, error) {
+			cache, err := s.useNames(cfg.(*snidynamic.Config).Cache, has)
+			if err != nil {
+				return nil, err
+			}
+			return snidynamic.New(cfg, cache), nil
+		},
 	},
 	"envoy.extensions.filters.network.set_filter_state.v3.Config": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: networkstate.ParseConfig},
-		filter:            func(_ *Server, cfg any, _ *holdings) networkfilter.Filter { return networkstate.New(cfg) },
+		filter:            func(_ *Server, cfg any, _ *holdings) (networkfilter.Filter, error) { return networkstate.New(cfg), nil },
 	},
 	"envoy.extensions.filters.network.direct_response.v3.Config": {
 		NetworkFilterType: xdsresource.NetworkFilterType{Parse: directresponse.ParseConfig, Terminal: true},

@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/asyncclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/proxy/internal/cluster"
+	"github.com/lateen-mesh/lateen/proxy/internal/dnscache"
 	"github.com/lateen-mesh/lateen/proxy/internal/eventloop"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter/jwtauthn"
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
@@ -96,6 +97,7 @@ type Server struct {
 	node        nodeInfo
 
 	clusters  *cluster.Manager
+	names     *dnscache.Set        // names that requests have resolved
 	callouts  *asyncclient.Clients // for filters that ask somebody
 	keys      *jwtauthn.Store      // that verify tokens
 	runtime   *runtimekey.Runtime
@@ -179,6 +181,7 @@ func New(cfg Config) (*Server, error) {
 		s.stats.Attach(i, l.Post)
 		workers = append(workers, l)
 	}
+	s.names = s.newNames()
 	clusters, err := s.clusterConfig(workers)
 	if err != nil {
 		return nil, err
@@ -268,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	controlDone.Wait()
 	cancelBase()
 	loops.Wait()
+	s.names.Close()
 	s.exporters.close()
 	cancelLogs()
 	base2.Wait()
@@ -279,6 +283,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Abandon frees what New made, for a server that is never run.
 func (s *Server) Abandon() {
+	s.names.Close()
 	s.exporters.close()
 	for _, l := range s.loops {
 		l.Close()

@@ -41,7 +41,8 @@ func Compile(in []Value) (Setter, error) {
 		}
 		switch v.Factory {
 		case "envoy.string", "envoy.hashable_string", "envoy.network.ip", filterstate.TCPProxyCluster, filterstate.TCPIdleTimeoutMs,
-			filterstate.RateLimitHits, filterstate.UpstreamServerName, filterstate.UpstreamSubjectAltNames, filterstate.ApplicationProtocols:
+			filterstate.RateLimitHits, filterstate.UpstreamServerName, filterstate.UpstreamSubjectAltNames, filterstate.ApplicationProtocols,
+			filterstate.UpstreamDynamicHost, filterstate.UpstreamDynamicPort:
 		default:
 			return nil, fmt.Errorf("[%d]: there is no object factory for %q; use envoy.string as factory_key", i, v.Factory)
 		}
@@ -90,7 +91,7 @@ func object(factory, text string) filterstate.Object {
 		return filterstate.HashableText(text)
 	case filterstate.UpstreamSubjectAltNames, filterstate.ApplicationProtocols:
 		return filterstate.NamesOf(text)
-	case filterstate.TCPIdleTimeoutMs, filterstate.RateLimitHits:
+	case filterstate.TCPIdleTimeoutMs, filterstate.RateLimitHits, filterstate.UpstreamDynamicPort:
 		if _, err := strconv.ParseUint(text, 10, 32); err != nil {
 			return nil
 		}

@@ -134,6 +134,17 @@ func (s *session) destination() netip.AddrPort {
 	return info.OriginalDst
 }
 
+// name is by which name, and at which port, the session finds its host in a dynamic forward proxy cluster: what a filter has left, or else
+// the name that the client asks for.
+func (s *session) name() ([]byte, uint16) {
+	info := s.down.Info()
+	host := info.SNI
+	if o := info.State.Get(filterstate.UpstreamDynamicHost); o != nil {
+		host = o.String()
+	}
+	return []byte(host), filterstate.Port(info.State.Get(filterstate.UpstreamDynamicPort))
+}
+
 // refusals are why a session never began, as Envoy writes it (LocalCloseReasons, spelled as there).
 var refusals = map[streaminfo.Flags]string{
 	streaminfo.UpstreamRetryLimitExceeded: "tcp_initializion_failure:0",
@@ -154,6 +165,9 @@ func (s *session) refuse(f streaminfo.Flags) {
 // connect makes an attempt.
 func (s *session) connect() {
 	ctx := lb.Context{Rand: s.loop.Rand(), Avoid: s.tried, Attempts: len(s.tried), OriginalDst: s.destination(), Subset: s.subset, Hasher: s}
+	if t := s.cluster.Config().Type; t == xdsresource.ClusterDynamic || t == xdsresource.ClusterAggregate {
+		ctx.Authority, ctx.Port = s.name()
+	}
 	if len(s.p.cfg.Hash) > 0 {
 		ctx.Hash, ctx.HasHash = s.HashBy(s.p.cfg.Hash)
 	}

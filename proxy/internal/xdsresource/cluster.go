@@ -21,6 +21,8 @@ const (
 	ClusterEDS
 	ClusterOriginalDst
 	ClusterAggregate
+	// ClusterDynamic is envoy.clusters.dynamic_forward_proxy: its hosts are the names of a DNS cache.
+	ClusterDynamic
 )
 
 // DNSFamily is cluster.v3.Cluster.DnsLookupFamily.
@@ -47,6 +49,8 @@ type Cluster struct {
 	EDSFetchTimeout time.Duration
 	// Members are the clusters of a ClusterAggregate, in order of preference.
 	Members []string
+	// Names is the cache that a ClusterDynamic has its hosts from.
+	Names *DNSCache
 	// OriginalDstHeader is the header that a ClusterOriginalDst takes its host from where a
 	// request has it, lower case; empty: none. OriginalDstPort replaces the port; 0: it does not.
 	OriginalDstHeader string
@@ -134,6 +138,14 @@ func (k *ClusterKeys) ProbeInterval(d time.Duration) time.Duration {
 	const most = math.MaxInt64 / uint64(time.Millisecond)
 	least, longest := k.ProbeMin.Uint(0), k.ProbeMax.Uint(most)
 	return max(min(d, time.Duration(min(longest, most))*time.Millisecond), time.Duration(min(least, most))*time.Millisecond)
+}
+
+// DefaultPort is the port of names that come without one, in a ClusterDynamic: 443 where the cluster speaks TLS, else 80.
+func (c *Cluster) DefaultPort() uint16 {
+	if c.Transport != nil && c.Transport.TLS != nil {
+		return 443
+	}
+	return 80
 }
 
 // Panic is the panic threshold in percent that holds now.

@@ -12,10 +12,15 @@ var upstreamFields = map[string]string{
 		cleanup_interval wait_for_warm_on_init protocol_selection ignore_health_on_host_removal
 		close_connections_on_host_health_failure track_timeout_budgets track_cluster_stats connection_pool_per_downstream_connection dns_resolvers
 		use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config`,
-	"envoy.config.cluster.v3.TrackClusterStats":                                         "timeout_budgets request_response_sizes",
-	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                                  "per_upstream_preconnect_ratio predictive_preconnect_ratio",
-	"envoy.config.cluster.v3.Cluster.CustomClusterType":                                 "name typed_config",
-	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":                              "clusters",
+	"envoy.config.cluster.v3.TrackClusterStats":                        "timeout_budgets request_response_sizes",
+	"envoy.config.cluster.v3.Cluster.PreconnectPolicy":                 "per_upstream_preconnect_ratio predictive_preconnect_ratio",
+	"envoy.config.cluster.v3.Cluster.CustomClusterType":                "name typed_config",
+	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":             "clusters",
+	"envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "dns_cache_config allow_insecure_cluster_options",
+	"envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig": `name dns_lookup_family dns_refresh_rate dns_min_refresh_rate host_ttl max_hosts
+		disable_dns_refresh_on_failure dns_failure_refresh_rate dns_cache_circuit_breaker use_tcp_for_dns_lookups dns_resolution_config
+		typed_dns_resolver_config preresolve_hostnames dns_query_timeout resolved_address_filter`,
+	"envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheCircuitBreakers":          "max_pending_requests",
 	"envoy.extensions.clusters.dns.v3.DnsCluster":                                       "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family all_addresses_in_single_endpoint dns_min_refresh_rate typed_dns_resolver_config",
 	"envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig":             "resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries",
 	"envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "",

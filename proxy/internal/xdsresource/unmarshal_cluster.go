@@ -53,6 +53,7 @@ func (p *parser) cluster(m *clusterv3.Cluster) *Cluster {
 	c.DNS.WarmAtOnce = !boolOr(m.GetWaitForWarmOnInit(), true)
 	p.clusterLB(m, c)
 	p.clusterHTTP(m, c)
+	p.dynamicTLS(m, c)
 	p.breakers(m.GetCircuitBreakers(), c)
 	p.hostBreakers(m.GetCircuitBreakers(), c)
 	if r := m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio(); r != nil {
@@ -147,7 +148,7 @@ func (p *parser) builtInType(m *clusterv3.Cluster, c *Cluster) {
 func (p *parser) loadAssignment(m *clusterv3.Cluster, c *Cluster) {
 	names := c.Type == ClusterStrictDNS || c.Type == ClusterLogicalDNS
 	if la := m.GetLoadAssignment(); la != nil {
-		if c.Type == ClusterEDS || c.Type == ClusterOriginalDst || c.Type == ClusterAggregate {
+		if c.Type == ClusterEDS || c.Type == ClusterOriginalDst || c.Type == ClusterAggregate || c.Type == ClusterDynamic {
 			p.bad("load_assignment", "has no place in a cluster of this type")
 			return
 		}

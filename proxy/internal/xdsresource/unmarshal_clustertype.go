@@ -6,6 +6,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	dynamicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -63,7 +64,33 @@ func (p *parser) customType(path string, ct *clusterv3.Cluster_CustomClusterType
 			Resolver:   p.typedResolver(join(here, "typed_dns_resolver_config"), m.GetTypedDnsResolverConfig()),
 		}
 		c.DNS.FailureBase, c.DNS.FailureMax = p.refreshRate(join(here, "dns_failure_refresh_rate"), m.GetDnsFailureRefreshRate())
+	case dynamicConfig:
+		var m dynamicv3.ClusterConfig
+		if !p.message(here, a, &m) {
+			return
+		}
+		c.Type, c.Names = ClusterDynamic, p.dnsCache(join(here, "dns_cache_config"), m.GetDnsCacheConfig())
 	default:
 		p.bad(here, "cluster type %s is not supported", TypeName(a))
+	}
+}
+
+// dynamicConfig is the type of a dynamic forward proxy cluster's configuration.
+const dynamicConfig = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+
+// dynamicTLS judges how a cluster whose hosts are what clients ask for speaks TLS: a certificate must be for the host of the request, or
+// anybody could stand in for it. As in Envoy both options are on where the cluster has no HttpProtocolOptions and says nothing about
+// them, and must be on unless allow_insecure_cluster_options is set.
+func (p *parser) dynamicTLS(m *clusterv3.Cluster, c *Cluster) {
+	var cfg dynamicv3.ClusterConfig
+	if c.Type != ClusterDynamic || m.GetClusterType().GetTypedConfig().UnmarshalTo(&cfg) != nil {
+		return
+	}
+	//nolint:staticcheck // the older form is in use
+	if m.GetUpstreamHttpProtocolOptions() == nil && m.GetTypedExtensionProtocolOptions()[protocolOptionsKey] == nil {
+		c.HTTP.AutoSNI, c.HTTP.AutoSANValidation = true, true
+	}
+	if !cfg.GetAllowInsecureClusterOptions() && !(c.HTTP.AutoSNI && c.HTTP.AutoSANValidation) {
+		p.bad("cluster_type.typed_config", "upstream_http_protocol_options must have auto_sni and auto_san_validation, unless allow_insecure_cluster_options is set")
 	}
 }

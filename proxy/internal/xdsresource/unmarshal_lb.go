@@ -40,8 +40,8 @@ func (p *parser) clusterLB(m *clusterv3.Cluster, c *Cluster) {
 	} else {
 		p.legacyLB(m, &c.LB)
 	}
-	if (c.LB.Policy == LBClusterProvided) != (c.Type == ClusterOriginalDst || c.Type == ClusterAggregate) {
-		p.bad("lb_policy", "CLUSTER_PROVIDED goes with type ORIGINAL_DST and with aggregate clusters, and only with these")
+	if (c.LB.Policy == LBClusterProvided) != (c.Type == ClusterOriginalDst || c.Type == ClusterAggregate || c.Type == ClusterDynamic) {
+		p.bad("lb_policy", "CLUSTER_PROVIDED goes with type ORIGINAL_DST and with aggregate and dynamic forward proxy clusters, and only with these")
 	}
 }
 

@@ -1,4 +1,4 @@
-package cluster
+package dnscache
 
 import (
 	"math/rand/v2"
@@ -10,19 +10,20 @@ import (
 // minRefresh keeps a name server that answers with a lifetime of 0 from being flooded.
 const minRefresh = time.Second
 
-// pace says when a cluster's names are resolved again, after Envoy's DnsRefresh: at the
+// Pace says when names are resolved again, after Envoy's DnsRefresh: at the
 // refresh rate or when the answer is no good any more, a little later by chance; after a
 // failure at random below an interval that doubles each time.
-type pace struct {
+type Pace struct {
 	cfg    *xdsresource.DNS
 	next   time.Duration // the interval after another failure; 0: the first one
 	random func(uint64) uint64
 }
 
-func newPace(cfg *xdsresource.DNS) *pace { return &pace{cfg: cfg, random: rand.Uint64N} }
+// NewPace returns the pace of a configuration, which it keeps.
+func NewPace(cfg *xdsresource.DNS) *Pace { return &Pace{cfg: cfg, random: rand.Uint64N} }
 
-// wait is the time to the next resolution. ttl is how long the answer is good, 0: unknown.
-func (p *pace) wait(ok bool, ttl time.Duration) time.Duration {
+// Wait is the time to the next resolution, of which ok says whether the last one was answered. ttl is how long the answer is good, 0: unknown.
+func (p *Pace) Wait(ok bool, ttl time.Duration) time.Duration {
 	refresh := p.cfg.Refresh
 	if refresh <= 0 {
 		refresh = 5 * time.Second
