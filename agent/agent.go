@@ -92,6 +92,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.Join(err, g.Wait())
 	}
 	rep := newReporter(cfg, a.secrets, node)
+	if s := cfg.listenStatus(rep.ready); s != nil {
+		g.Go("serve metrics", s.Run)
+		if _, said := a.cfg.Metadata[mergeMetadata]; !said {
+			rep.merge = s.SetMerge
+		}
+	}
 	g.Go("keep the stream of the agent", rep.run)
 	if cfg.Group != "" || cfg.Probe != nil {
 		g.Go("check the workload's health", rep.check)

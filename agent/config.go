@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
 	"github.com/lateen-mesh/lateen/agent/health"
 	"github.com/lateen-mesh/lateen/agent/nameserver"
+	"github.com/lateen-mesh/lateen/agent/status"
 	"github.com/lateen-mesh/lateen/pkg/spiffe"
 )
 
@@ -74,6 +79,10 @@ type Config struct {
 	AdminIP netip.Addr
 	// AdminPort, HealthPort and StatsPort are opened on AdminIP and on IP. Defaults 15000, 15021, 15090.
 	AdminPort, HealthPort, StatsPort uint16
+	// StatusPort is the agent's own, on IP: the proxy's metrics merged with the application's, and whether the proxy serves (package status). Default 15020.
+	StatusPort uint16
+	// Metrics are the application's, at ProbeTargets or else on localhost; nil: it has none, or they are not merged.
+	Metrics *status.Application
 	// Group is the WorkloadGroup by which the workload registers itself; "" for none. Then, or with a Probe, the agent tells the control plane whether the
 	// workload is well.
 	Group string
@@ -138,6 +147,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.AdminPort, 15000)
 	setDefault(&c.HealthPort, 15021)
 	setDefault(&c.StatsPort, 15090)
+	setDefault(&c.StatusPort, 15020)
 	setDefault(&c.SystemRoots, findSystemRoots(os.Getenv("SSL_CERT_FILE"), fileExists))
 	return c
 }
@@ -167,6 +177,44 @@ func (c Config) listenDNS() (*nameserver.Server, error) {
 	return nameserver.Listen(dns)
 }
 
+// mergeMetadata is "false" in the node's metadata of a workload whose application's metrics are not merged with the proxy's. The host says so, or the control plane does
+// as a variable (enablePrometheusMerge), at any time.
+const mergeMetadata = "LATEEN_PROMETHEUS_MERGE"
+
+// listenStatus opens the status port. Nothing depends on it but who watches: without it the proxy serves all the same, and nil is returned.
+func (c Config) listenStatus(ready func(context.Context) error) *status.Server {
+	s, err := status.Listen(status.Config{
+		Address: netip.AddrPortFrom(c.IP, c.StatusPort), Proxy: netip.AddrPortFrom(c.AdminIP, c.AdminPort), Application: c.Metrics, Target: c.metricsAt(), Ready: ready, Logger: c.Logger,
+	})
+	if err != nil {
+		c.Logger.Error("metrics of the proxy and its application are not served together; choose another port (--status-port)", "error", err)
+		return nil
+	}
+	text, _ := c.Metadata[mergeMetadata].(string)
+	s.SetMerge(!strings.EqualFold(text, "false"))
+	return s
+}
+
+// metricsAt is where the application's metrics are, HOST:PORT: where it serves that port of the workload, else on the address where it serves all others, else on localhost.
+func (c Config) metricsAt() string {
+	if c.Metrics == nil {
+		return ""
+	}
+	port := strconv.Itoa(int(c.Metrics.Port))
+	if at, ok := c.ProbeTargets[uint32(c.Metrics.Port)]; ok {
+		return at.String()
+	}
+	host := "localhost"
+	for _, at := range c.ProbeTargets {
+		if own := at.Addr().String(); host != "localhost" && host != own {
+			return net.JoinHostPort("localhost", port)
+		} else {
+			host = own
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -192,6 +240,10 @@ func (c Config) validate() error {
 	need(c.Logger != nil, "there is no logger")
 	need(c.GraceRatio > 0 && c.GraceRatio < 1, fmt.Sprintf("grace ratio %g: want more than 0 and less than 1", c.GraceRatio))
 	need(c.GraceJitter >= 0 && c.GraceJitter < 1, fmt.Sprintf("jitter of the grace ratio %g: want 0 to 1", c.GraceJitter))
+	if m := c.Metrics; m != nil {
+		need(!slices.Contains([]uint16{c.StatusPort, c.StatsPort, c.AdminPort, c.HealthPort}, m.Port),
+			fmt.Sprintf("prometheus.io/port %d is a port of the proxy or its agent, which would be asked in a circle: name the application's", m.Port))
+	}
 	errs = append(errs, c.Key.validate(), asked(c.identity()).Validate())
 	return errors.Join(errs...)
 }

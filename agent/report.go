@@ -35,6 +35,7 @@ type reporter struct {
 	node    *corepb.Node
 
 	probes chan *health.Probe // of the control plane; the last counts
+	merge  func(on bool)      // is told whether the application's metrics are merged; nil: the host has said
 
 	mu   sync.Mutex
 	said *saying       // nil: nothing yet
@@ -198,10 +199,14 @@ func (r *reporter) take(resp *discoverypb.DiscoveryResponse) *discoverypb.Discov
 	answer := &discoverypb.DiscoveryRequest{TypeUrl: resp.GetTypeUrl(), VersionInfo: resp.GetVersionInfo(), ResponseNonce: resp.GetNonce()}
 	var probe *health.Probe
 	var roots []anchor
+	merge := true
 	for _, res := range resp.GetResources() {
 		p, err := health.FromProxyConfig(res.GetValue())
 		if err == nil {
 			roots, err = trustBundle(res.GetValue())
+		}
+		if err == nil {
+			merge, err = readMerge(res.GetValue())
 		}
 		if err != nil {
 			r.cfg.Logger.Error("the control plane's configuration of the agent is not valid; the last one stays", "error", err)
@@ -211,6 +216,9 @@ func (r *reporter) take(resp *discoverypb.DiscoveryResponse) *discoverypb.Discov
 		probe = p
 	}
 	r.secrets.trust(roots)
+	if r.merge != nil {
+		r.merge(merge)
+	}
 	select { // of several that nobody has taken up the last counts
 	case <-r.probes:
 	default:

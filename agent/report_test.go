@@ -5,13 +5,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	meshpb "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/agent/health"
+	"github.com/lateen-mesh/lateen/agent/status"
 )
 
 // A command that comes from elsewhere is run where the user of this host allows it, and nowhere else.
@@ -58,6 +62,51 @@ func TestAgentsConfiguration(t *testing.T) {
 	r.take(&discoverypb.DiscoveryResponse{}) // the last counts
 	if p := <-r.probes; p != nil {
 		t.Errorf("probe %+v", p)
+	}
+}
+
+// Whether metrics are merged is followed while the agent runs; what cannot be read changes nothing.
+func TestMergeIsFollowed(t *testing.T) {
+	r := newReporter(Config{Logger: quiet()}, newSecrets(), nil)
+	var got []bool
+	r.merge = func(on bool) { got = append(got, on) }
+	off, err := proto.Marshal(&meshpb.ProxyConfig{ProxyMetadata: map[string]string{"ISTIO_META_LATEEN_PROMETHEUS_MERGE": "False", "ISTIO_META_A": "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, resources := range [][]*anypb.Any{{{Value: off}}, {{Value: off[:len(off)-1]}}, {{}}, {{Value: off}}, nil} {
+		r.take(&discoverypb.DiscoveryResponse{Resources: resources})
+		select {
+		case <-r.probes:
+		default:
+		}
+	}
+	if want := []bool{false, true, false, true}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Metrics are asked for where the application serves that port, or else where it serves the others.
+func TestMetricsAt(t *testing.T) {
+	at := func(port uint32, address string) health.Targets {
+		return health.Targets{port: netip.MustParseAddrPort(address)}
+	}
+	for _, c := range []struct {
+		targets health.Targets
+		want    string
+	}{
+		{nil, "localhost:9102"},
+		{at(9102, "127.0.0.1:19102"), "127.0.0.1:19102"},
+		{at(80, "127.77.3.1:80"), "127.77.3.1:9102"},
+		{health.Targets{80: netip.MustParseAddrPort("127.77.3.1:80"), 81: netip.MustParseAddrPort("127.77.3.2:80")}, "localhost:9102"},
+	} {
+		if got := (Config{Metrics: &status.Application{Port: 9102}, ProbeTargets: c.targets}).metricsAt(); got != c.want {
+			t.Errorf("%v: %s, want %s", c.targets, got, c.want)
+		}
+	}
+	cfg := Config{Metrics: &status.Application{Port: 15020}}.withDefaults()
+	if err := cfg.validate(); err == nil || !strings.Contains(err.Error(), "prometheus.io/port 15020") {
+		t.Errorf("its own port: %v", err)
 	}
 }
 

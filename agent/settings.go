@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -188,20 +189,42 @@ func readSettings(b []byte) (settings, error) {
 				return nil
 			})
 		case proxyMetadataField:
-			var entry [3]string
-			if err := eachField(text, func(n protowire.Number, text []byte, _ uint64) error {
-				if n == 1 || n == 2 {
-					entry[n] = string(text)
-				}
-				return nil
-			}); err != nil {
-				return err
+			var name, value string
+			if name, value, err = readVariable(text); err == nil {
+				out.variables[name] = value
 			}
-			out.variables[entry[1]] = entry[2]
 		}
 		return err
 	})
 	return out, err
+}
+
+// readVariable reads an entry of proxy_metadata.
+func readVariable(b []byte) (name, value string, err error) {
+	var entry [3]string
+	err = eachField(b, func(n protowire.Number, text []byte, _ uint64) error {
+		if n == 1 || n == 2 {
+			entry[n] = string(text)
+		}
+		return nil
+	})
+	return entry[1], entry[2], err
+}
+
+// readMerge reads from a serialised ProxyConfig whether the application's metrics are merged.
+func readMerge(b []byte) (bool, error) {
+	on := true
+	err := eachField(b, func(n protowire.Number, text []byte, _ uint64) error {
+		if n != proxyMetadataField {
+			return nil
+		}
+		name, value, err := readVariable(text)
+		if name == metaPrefix+mergeMetadata {
+			on = !strings.EqualFold(value, "false")
+		}
+		return err
+	})
+	return on, err
 }
 
 // readDuration reads a serialised google.protobuf.Duration.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lateen-mesh/lateen/agent/status"
 	"github.com/lateen-mesh/lateen/pkg/jointoken"
 	"github.com/lateen-mesh/lateen/runner"
 )
@@ -36,10 +37,25 @@ func ofToken(cmd *cobra.Command, cfg *runner.Config) error {
 	return nil
 }
 
+// metricsOf says where the command's metrics are: as the flag says, else the variable.
+func metricsOf(cfg *runner.Config, flag, variable string) (err error) {
+	switch {
+	case flag != "":
+		if cfg.Metrics, err = status.ParseApplication(flag); err != nil {
+			return fmt.Errorf("--metrics: %w", err)
+		}
+	case variable != "":
+		if cfg.Metrics, err = status.ParseAnnotations(variable); err != nil {
+			return fmt.Errorf("%s: %w", status.Variable, err)
+		}
+	}
+	return nil
+}
+
 // newRunCommand returns `lateen run`.
 func newRunCommand() *cobra.Command {
 	var cfg runner.Config
-	var service, version string
+	var service, version, metrics string
 	var labels map[string]string
 	cmd := &cobra.Command{
 		Use:   "run (--service SERVICE | --name NAME | --group GROUP) [--port PORT] -- COMMAND [ARG...]",
@@ -61,6 +77,9 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 				return errors.New("say what the workload is with --service, --name or --group")
 			}
 			if err := ofToken(cmd, &cfg); err != nil {
+				return err
+			}
+			if err := metricsOf(&cfg, metrics, os.Getenv(status.Variable)); err != nil {
 				return err
 			}
 			cfg.Command = args
@@ -107,6 +126,7 @@ The mesh is the one that runs on this machine ('lateen up', 'lateen demo'). --di
 	flags.StringVar(&cfg.ServiceAccount, "service-account", "", "service account, which is the workload's identity (default the token's, else its label app)")
 	flags.StringToStringVar(&labels, "labels", nil, "more labels, KEY=VALUE")
 	flags.StringSliceVar(&cfg.Ports, "port", nil, "port that the workload serves: PORT, PORT=APP-PORT of 127.0.0.1, or PORT=IP:APP-PORT; may be given several times")
+	flags.StringVar(&metrics, "metrics", "", "where the command serves metrics for Prometheus, PORT or PORT/PATH: port 15020 of the workload has them with the proxy's (default $ISTIO_PROMETHEUS_ANNOTATIONS)")
 	flags.DurationVar(&cfg.Drain, "drain-time", 5*time.Second, "how long to go on serving between leaving the mesh and ending the command")
 	flags.StringVar(&cfg.Discovery, "discovery-address", "", "control plane elsewhere, HOST:PORT of its TLS port")
 	flags.StringVar(&cfg.TokenFile, "token-file", "", "file with the join token for it")

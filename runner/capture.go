@@ -69,7 +69,7 @@ func (cfg Config) interception(w workload.Workload) (*interception, error) {
 		return nil, fmt.Errorf("--exclude-inbound-ports: %w", err)
 	}
 	if rules.Inbound.All { // the proxy's own, as in Istio
-		rules.Inbound.ExceptPorts = append(rules.Inbound.ExceptPorts, healthPort, statsPort)
+		rules.Inbound.ExceptPorts = append(rules.Inbound.ExceptPorts, healthPort, statsPort, statusPort)
 	}
 	return &interception{who, rules}, nil
 }
@@ -177,6 +177,7 @@ const maxServerInfo = 1 << 20
 const (
 	healthPort = 15021
 	statsPort  = 15090
+	statusPort = 15020
 )
 
 // outbound are the destinations whose connections are redirected.

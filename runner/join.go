@@ -150,7 +150,7 @@ func (c Config) joinRemote() (*membership, error) {
 func (c Config) workload(ip, appIP string) (workload.Workload, error) {
 	w := workload.Workload{
 		Name: c.Name, Deployment: c.Deployment, Namespace: c.Namespace, ServiceAccount: c.ServiceAccount, Labels: c.Labels, Type: workload.Sidecar,
-		IP: ip, AppIP: appIP, App: c.Labels["app"], Command: c.Command,
+		IP: ip, AppIP: appIP, App: c.Labels["app"], Command: c.Command, Metrics: c.Metrics,
 	}
 	for _, text := range c.Ports {
 		p, err := workload.ParsePort(text, appIP)

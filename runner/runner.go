@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/lateen-mesh/lateen/agent/status"
 	"github.com/lateen-mesh/lateen/localmesh"
 	"github.com/lateen-mesh/lateen/pkg/lifecycle"
 	"github.com/lateen-mesh/lateen/pkg/supervise"
@@ -23,6 +24,8 @@ type Config struct {
 	Labels                                      map[string]string
 	// Ports, as workload.ParsePort reads them.
 	Ports []string
+	// Metrics are the command's, which the proxy's agent merges with the proxy's; nil: it has none.
+	Metrics *status.Application
 	// Command is the program and its arguments.
 	Command []string
 

@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/lateen-mesh/lateen/agent/status"
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/workload"
 )
@@ -48,6 +49,8 @@ type app struct {
 	Labels map[string]string `json:"labels"`
 	// Ports, as workload.ParsePort reads them.
 	Ports []port `json:"ports"`
+	// Metrics is where it serves metrics for Prometheus, PORT or PORT/PATH of the workload; port 15020 has them with the proxy's. "" for none.
+	Metrics port `json:"metrics"`
 	// Command is the program and its arguments; $(NAME) is replaced by a variable of its environment, as in a Pod. It runs in the folder.
 	Command []string `json:"command"`
 	// Env is added to its environment.
@@ -58,6 +61,8 @@ type app struct {
 	Gateway bool `json:"gateway"`
 	// Sidecar false is for a program outside the mesh. Default true.
 	Sidecar *bool `json:"sidecar"`
+
+	mergeMetrics *bool // of a Deployment's annotation
 }
 
 // port is a port in YAML: a number, or text.
@@ -158,8 +163,8 @@ func (a *app) replicas() int {
 func (a *app) outside() bool { return a.Sidecar != nil && !*a.Sidecar }
 
 func (a *app) validate() error {
-	if a.Gateway && (len(a.Command) > 0 || len(a.Ports) > 0 || len(a.Env) > 0 || a.Sidecar != nil) {
-		return errors.New("a gateway has neither command, ports, env nor sidecar: Gateways and Services say what it serves")
+	if a.Gateway && (len(a.Command) > 0 || len(a.Ports) > 0 || len(a.Env) > 0 || a.Sidecar != nil || a.Metrics != "") {
+		return errors.New("a gateway has neither command, ports, env, metrics nor sidecar: Gateways and Services say what it serves")
 	}
 	if len(a.Command) == 0 && !a.Gateway {
 		return errors.New("command is missing: the program and its arguments, as a list")
@@ -202,6 +207,13 @@ func (a *app) workload(ip, appIP string, n int, dir string) (workload.Workload, 
 		}
 		w.Ports = append(w.Ports, p)
 	}
+	if a.Metrics != "" {
+		var err error
+		if w.Metrics, err = status.ParseApplication(string(a.Metrics)); err != nil {
+			return w, err
+		}
+	}
+	w.MergeMetrics = a.mergeMetrics
 	for key, value := range a.Env {
 		w.Env = append(w.Env, key+"="+value)
 	}

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/lateen-mesh/lateen/agent/status"
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/analyze"
 )
@@ -68,11 +69,35 @@ func fromDeployment(o *config.Object, images map[string]image) (*app, []analyze.
 			a.Env[v.Name] = v.Value
 		}
 	}
+	metricsOf(a, spec.Template.Annotations, say)
 	if err := a.validate(); err != nil {
 		say("spec", "the Deployment does not run: %v", err)
 		return nil, said
 	}
 	return a, said
+}
+
+// metricsOf takes from a pod's annotations where the application's metrics are, as Istio's injector does: none of the three is no metrics, one of them enough.
+func metricsOf(a *app, annotations map[string]string, say func(field, format string, args ...any)) {
+	const at = "spec.template.metadata.annotations."
+	of := status.Annotations{Scrape: annotations["prometheus.io/scrape"], Path: annotations["prometheus.io/path"], Port: annotations["prometheus.io/port"]}
+	if text, ok := annotations["prometheus.istio.io/merge-metrics"]; ok {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			say(at+"prometheus.istio.io/merge-metrics", "%q is neither true nor false; the mesh's settings say whether metrics are merged", text)
+		} else {
+			a.mergeMetrics = &on
+		}
+	}
+	if on, err := strconv.ParseBool(of.Scrape); of == (status.Annotations{}) || err == nil && !on {
+		return
+	}
+	found, err := of.Application()
+	if err != nil {
+		say(at+"prometheus.io", "the application's metrics are not merged with the proxy's: %v", err)
+	} else if found != nil {
+		a.Metrics = port(strconv.Itoa(int(found.Port)) + found.Path)
+	}
 }
 
 // findImage looks an image up as it is written, then without its digest and tag. A colon before the last slash belongs to the registry's port.

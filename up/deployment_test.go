@@ -2,11 +2,14 @@ package up
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/agent/status"
 )
 
 const twoDeployments = `apiVersion: apps/v1
@@ -16,7 +19,9 @@ spec:
   replicas: 2
   selector: {matchLabels: {app: web}}
   template:
-    metadata: {labels: {app: web, version: v1}}
+    metadata:
+      labels: {app: web, version: v1}
+      annotations: {prometheus.io/scrape: "true", prometheus.io/port: "9080", prometheus.istio.io/merge-metrics: "true", sidecar.istio.io/inject: "true"}
     spec:
       serviceAccountName: web-account
       containers:
@@ -63,17 +68,41 @@ func TestDeployments(t *testing.T) {
 	if w.Name != "web-2" || w.Namespace != "shop" || w.ServiceAccount != "web-account" || w.Labels["version"] != "v1" || len(w.Ports) != 1 || w.Ports[0].Number != 9080 {
 		t.Errorf("%+v", w)
 	}
+	if w.Metrics == nil || *w.Metrics != (status.Application{Port: 9080, Path: "/metrics"}) || w.MergeMetrics == nil || !*w.MergeMetrics {
+		t.Errorf("metrics %v, merged %v", w.Metrics, w.MergeMetrics)
+	}
 	if want := []string{filepath.Join(dir, "web"), "9080", "b"}; !slices.Equal(w.Command, want) || !slices.Equal(w.Env, []string{"A=b", "B=b"}) {
 		t.Errorf("command %q, env %q", w.Command, w.Env)
 	}
 	for _, want := range []string{
-		"web.yaml:13: spec.template.spec.containers[0].image: container logs does not run",
-		"web.yaml:16: spec.template.spec.containers[1].ports[1].protocol: UDP has no effect yet",
-		"web.yaml:17: spec.template.spec.containers[1].env[1].valueFrom: has no effect yet",
-		"web.yaml:27: spec.template.spec.containers[0].image: no program stands for redis, so the Deployment does not run",
+		"web.yaml:10: spec.template.metadata.annotations.sidecar.istio.io/inject: has no effect yet",
+		"web.yaml:15: spec.template.spec.containers[0].image: container logs does not run",
+		"web.yaml:18: spec.template.spec.containers[1].ports[1].protocol: UDP has no effect yet",
+		"web.yaml:19: spec.template.spec.containers[1].env[1].valueFrom: has no effect yet",
+		"web.yaml:29: spec.template.spec.containers[0].image: no program stands for redis, so the Deployment does not run",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("not said: %s\nsaid: %s", want, out.String())
+		}
+	}
+}
+
+func TestMetricsOfAnnotations(t *testing.T) {
+	for _, c := range []struct {
+		annotations map[string]string
+		want, said  string
+	}{
+		{nil, "", ""},
+		{map[string]string{"prometheus.io/scrape": "true"}, "80/metrics", ""},
+		{map[string]string{"prometheus.io/path": "m", "prometheus.io/port": "81"}, "81/m", ""},
+		{map[string]string{"prometheus.io/scrape": "False", "prometheus.io/port": "none"}, "", ""},
+		{map[string]string{"prometheus.io/port": "web"}, "", `annotations.prometheus.io: the application's metrics are not merged with the proxy's: prometheus.io/port: "web" is no port`},
+		{map[string]string{"prometheus.istio.io/merge-metrics": "maybe"}, "", `merge-metrics: "maybe" is neither true nor false`},
+	} {
+		a, said := &app{}, ""
+		metricsOf(a, c.annotations, func(field, format string, args ...any) { said += field + ": " + fmt.Sprintf(format, args...) })
+		if string(a.Metrics) != c.want || a.mergeMetrics != nil || (c.said == "") != (said == "") || !strings.Contains(said, c.said) {
+			t.Errorf("%v: %q, said %q", c.annotations, a.Metrics, said)
 		}
 	}
 }

@@ -38,6 +38,9 @@ func unknownFields(path string, raw []byte) error {
 			var known []string
 			for i := range of.NumField() {
 				name := of.Field(i).Tag.Get("json")
+				if name == "" {
+					continue // not the file's
+				}
 				fields[name], known = of.Field(i).Type, append(known, name)
 			}
 			for i := 0; i+1 < len(n.Content); i += 2 {

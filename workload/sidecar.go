@@ -45,6 +45,12 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 	args = append(args, "--no-termination-drain") // whoever ends it has had it drain
 	args = append(args, flags...)
 	env := []string{"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment}
+	if w.Metrics != nil {
+		env = append(env, w.Metrics.Setting())
+	}
+	if w.MergeMetrics != nil {
+		env = append(env, "ISTIO_META_LATEEN_PROMETHEUS_MERGE="+strconv.FormatBool(*w.MergeMetrics))
+	}
 	return s.Process(w.ProxyProcess(), env, args...)
 }
 

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/lateen-mesh/lateen/agent/status"
 )
 
 // What stands beside a workload: the types of proxies, as in node ids of Istio, or none.
@@ -45,6 +47,10 @@ type Workload struct {
 	Command []string
 	// Dir is the folder that the application runs in; "" is that of this program.
 	Dir string
+	// Metrics are the application's, which the agent merges with the proxy's; nil: it has none.
+	Metrics *status.Application
+	// MergeMetrics says whether it does, whatever the mesh says (annotation prometheus.istio.io/merge-metrics); nil: as the mesh says.
+	MergeMetrics *bool
 	// Env of the application, beyond what all get. NAME=VALUE.
 	Env []string
 }
@@ -101,6 +107,12 @@ func (w Workload) Validate() error {
 	}
 	if _, err := netip.ParseAddr(w.IP); err != nil {
 		errs = append(errs, fmt.Errorf("address %q: %w", w.IP, err))
+	}
+	if m := w.Metrics; m != nil {
+		switch m.Port {
+		case 15000, 15020, 15021, 15090:
+			errs = append(errs, fmt.Errorf("metrics at port %d: it is the proxy's or its agent's; name the application's", m.Port))
+		}
 	}
 	seen := map[uint16]bool{}
 	for _, p := range w.Ports {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/agent"
 	"github.com/lateen-mesh/lateen/agent/health"
+	"github.com/lateen-mesh/lateen/agent/status"
 )
 
 // options are the flags; what is empty comes from the environment, then from a default.
@@ -31,6 +32,7 @@ type options struct {
 	execProbes, defaultDNSCapture    bool
 	noDrain                          bool
 	adminPort, healthPort, statsPort uint16
+	statusPort                       uint16
 }
 
 func (o *options) bindFlags(fs *pflag.FlagSet) {
@@ -62,8 +64,9 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.defaultDNSCapture, "default-dns-capture", false, "answer the workload's DNS queries at 127.0.0.1:15053 where nothing says whether to (ISTIO_META_DNS_CAPTURE)")
 	fs.BoolVar(&o.noDrain, "no-termination-drain", false, "end at once when told to, whatever the mesh says (terminationDrainDuration): whoever starts the agent sees to it")
 	fs.Uint16Var(&o.adminPort, "admin-port", 0, "port of the proxy's admin API (default PROXY_CONFIG's, else 15000)")
-	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of /healthz/ready (default PROXY_CONFIG's, else 15021)")
+	fs.Uint16Var(&o.healthPort, "health-port", 0, "port of the proxy's /healthz/ready (default 15021)")
 	fs.Uint16Var(&o.statsPort, "stats-port", 0, "port of /stats/prometheus (default 15090)")
+	fs.Uint16Var(&o.statusPort, "status-port", 0, "port of /stats/prometheus with the application's metrics, and of the agent's /healthz/ready (default PROXY_CONFIG's, else 15020)")
 }
 
 // proxyConfig is the part of Istio's ProxyConfig, given in $PROXY_CONFIG, that has an effect.
@@ -166,12 +169,17 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 		RootCertFile: first(o.rootCert, "./var/run/secrets/istio/root-cert.pem"),
 		TokenFile:    first(o.tokenFile, "./var/run/secrets/tokens/istio-token"),
 		Dir:          first(o.configPath, pc.ConfigPath, "./etc/istio/proxy"),
-		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: first(o.healthPort, pc.StatusPort), StatsPort: o.statsPort,
+		AdminPort:    first(o.adminPort, pc.ProxyAdminPort), HealthPort: o.healthPort, StatsPort: o.statsPort, StatusPort: first(o.statusPort, pc.StatusPort),
 		Concurrency: first(o.concurrency, pc.Concurrency), DefaultConcurrency: o.defaultConcurrency,
 		DefaultDNSCapture: o.defaultDNSCapture,
 	}
 	cfg.Group, _ = meta["AUTO_REGISTER_GROUP"].(string)
 	cfg.Probe, cfg.ProbeTargets, cfg.ExecProbes = pc.ReadinessProbe, o.targets(), o.execProbes
+	if text := env[status.Variable]; text != "" && nodeType == agent.Sidecar { // a gateway has no application
+		if cfg.Metrics, err = status.ParseAnnotations(text); err != nil {
+			return agent.Config{}, fmt.Errorf("%s: %w", status.Variable, err)
+		}
+	}
 	if own := pc.node(); own != nil {
 		meta["PROXY_CONFIG"] = own
 	}

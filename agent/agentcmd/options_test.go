@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/agent"
+	"github.com/lateen-mesh/lateen/agent/status"
 )
 
 func configOf(t *testing.T, environ []string, args ...string) (agent.Config, error) {
@@ -88,6 +89,14 @@ func TestProxyConfigOfTheHost(t *testing.T) {
 	}
 }
 
+func TestMetrics(t *testing.T) {
+	environ := []string{"INSTANCE_IP=10.0.0.1", `ISTIO_PROMETHEUS_ANNOTATIONS={"scrape":"true","path":"","port":"9102"}`, "PROXY_CONFIG=statusPort: 15520"}
+	cfg, err := configOf(t, environ)
+	if err != nil || cfg.Metrics == nil || *cfg.Metrics != (status.Application{Port: 9102, Path: "/metrics"}) || cfg.StatusPort != 15520 || cfg.HealthPort != 0 {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+}
+
 func TestCertificateSettings(t *testing.T) {
 	base := []string{"INSTANCE_IP=10.0.0.1"}
 	cfg, err := configOf(t, append(base, "SECRET_TTL=1h", "SECRET_GRACE_PERIOD_RATIO=0.3", "SECRET_GRACE_PERIOD_RATIO_JITTER=0.05", "WORKLOAD_RSA_KEY_SIZE=4096",
@@ -117,6 +126,7 @@ func TestRefused(t *testing.T) {
 		{"bad inbound", base, []string{"--inbound=3000"}, "PORT=HOST:PORT"},
 		{"bad inbound target", base, []string{"--inbound=3000=app"}, "3000=app"},
 		{"bad JSON", append(base, "ISTIO_METAJSON_LABELS={"), nil, "ISTIO_METAJSON_LABELS"},
+		{"bad annotations", append(base, `ISTIO_PROMETHEUS_ANNOTATIONS={"port":"web"}`), nil, `ISTIO_PROMETHEUS_ANNOTATIONS: prometheus.io/port: "web" is no port`},
 		{"bad lifetime", append(base, "SECRET_TTL=soon"), nil, "SECRET_TTL"},
 		{"bad grace", append(base, "SECRET_GRACE_PERIOD_RATIO=1"), nil, "SECRET_GRACE_PERIOD_RATIO"},
 		{"bad jitter", append(base, "SECRET_GRACE_PERIOD_RATIO_JITTER=NaN"), nil, "SECRET_GRACE_PERIOD_RATIO_JITTER"},

@@ -345,7 +345,6 @@ data:
 		"case.yaml:39: spec.ports[0].protocol: UDP has no effect yet; use TCP",
 		"case.yaml:39: spec.sessionAffinity: ClientIP has no effect yet; use None",
 		"case.yaml:45: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
-		"case.yaml:45: data.mesh.enablePrometheusMerge: has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",
 		"case.yaml:31: kind WasmPlugin has no effect yet; the object is kept",
 	}

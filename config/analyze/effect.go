@@ -3,6 +3,7 @@ package analyze
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -177,6 +178,15 @@ func (w *effectWalk) value(v reflect.Value, path, pattern string) {
 	case reflect.Slice:
 		for i := 0; i < v.Len(); i++ {
 			w.value(v.Index(i), indexed(path, i), pattern)
+		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
+			at, pat := path+"."+k.String(), pattern+"."+k.String()
+			if w.judge(pat, at, func() string { return fmt.Sprint(v.MapIndex(k)) }) {
+				w.value(v.MapIndex(k), at, pat)
+			}
 		}
 	case reflect.Struct:
 		t := v.Type()

@@ -27,7 +27,10 @@ var effective = map[*schema.Kind][]string{
 	},
 	// What `lateen up` takes of one to run it as processes of this machine; "up" says the same.
 	schema.Deployment: {
-		"replicas", "selector", "template.metadata.labels", "template.spec.serviceAccountName", "template.spec.serviceAccount",
+		"replicas", "selector", "template.metadata.labels",
+		"template.metadata.annotations.prometheus.io/scrape", "template.metadata.annotations.prometheus.io/port", "template.metadata.annotations.prometheus.io/path",
+		"template.metadata.annotations.prometheus.istio.io/merge-metrics",
+		"template.spec.serviceAccountName", "template.spec.serviceAccount",
 		"template.spec.containers.name", "template.spec.containers.image", "template.spec.containers.imagePullPolicy",
 		"template.spec.containers.ports.name", "template.spec.containers.ports.containerPort", "template.spec.containers.ports.protocol=TCP",
 		"template.spec.containers.env.name", "template.spec.containers.env.value",
@@ -200,7 +203,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value",
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.resourceDetectors.environment",
-	"discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
+	"enablePrometheusMerge", "discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
 	"extensionProviders.envoyExtAuthzHttp", "extensionProviders.envoyExtAuthzGrpc",
 	// Prometheus asks the proxies by itself.
 	"extensionProviders.prometheus",

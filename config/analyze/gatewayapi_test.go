@@ -31,6 +31,9 @@ func hasField(typ reflect.Type, names []string) bool {
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 		typ = typ.Elem()
 	}
+	if typ.Kind() == reflect.Map {
+		return true // whatever its keys are
+	}
 	if typ.Kind() != reflect.Struct {
 		return false
 	}

@@ -88,7 +88,6 @@ var meshReasons = map[string]string{
 	"ca":                             "has no effect: the control plane is the certificate authority; put an intermediate certificate of your own in its CA folder",
 	"serviceSettings":                "has no effect: there is one cluster, and all services are local to it; belongs to multi-cluster",
 	"serviceScopeConfigs":            "has no effect: it is for ambient meshes of several clusters",
-	"enablePrometheusMerge":          "has no effect yet: an application's own metrics are asked for at the application; merging belongs to the metrics' stage",
 	"verifyCertificateAtClient":      "has no effect: servers' certificates are always checked where a DestinationRule says by what; it was replaced by its caCertificates and insecureSkipVerify",
 	"meshMTLS.ecdhCurves":            "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
 	"tlsDefaults.minProtocolVersion": "has no effect, as in Istio: write it in the Gateway",

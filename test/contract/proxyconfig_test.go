@@ -208,6 +208,7 @@ spec:
 type agents struct {
 	ca, discovery string
 	key           []byte
+	mesh          string // the file of the mesh's settings
 }
 
 // startAgents runs a control plane with some objects and a mesh configuration.
@@ -236,7 +237,7 @@ func startAgents(t *testing.T, objects, mesh string) agents {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return agents{ca, cp.Addresses().SecureGRPC.String(), key}
+	return agents{ca, cp.Addresses().SecureGRPC.String(), key, filepath.Join(dir, "mesh.yaml")}
 }
 
 // agent completes the configuration of an agent of a namespace. RunProxy is left to the caller.

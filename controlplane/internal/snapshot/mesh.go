@@ -117,6 +117,9 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if m.OutboundPort != model.DefaultOutboundPort || m.InboundPort != model.DefaultInboundPort {
 		setVariable(&m.Agent, capturePortsVariable, fmt.Sprintf("%d,%d", m.OutboundPort, m.InboundPort))
 	}
+	if in.EnablePrometheusMerge != nil && !in.EnablePrometheusMerge.Value {
+		setVariable(&m.Agent, mergeVariable, "false")
+	}
 	meshProviders(in, m, p)
 	for _, s := range in.DiscoverySelectors {
 		m.Discovery = append(m.Discovery, labelSelector(s))

@@ -26,6 +26,8 @@ const (
 	nodeConfigVariable = "ISTIO_METAJSON_PROXY_CONFIG"
 	// capturePortsVariable says where redirected connections are to arrive: who redirects them asks the proxy.
 	capturePortsVariable = "ISTIO_META_LATEEN_CAPTURE_PORTS"
+	// mergeVariable is "false" where agents do not merge applications' metrics with their proxies' (enablePrometheusMerge). They follow it while they run.
+	mergeVariable = "ISTIO_META_LATEEN_PROMETHEUS_MERGE"
 )
 
 // proxyConfig converts a ProxyConfig.

@@ -26,11 +26,13 @@ var reachable = map[string]map[uint16]struct{ why, answer string }{
 	"at web-v1": {
 		15001: {"what the workload sends is redirected to it; who calls it has no destination beyond it", ""},
 		15006: {"what comes to the workload is redirected to it; who calls it is under the workload's policies, which want mutual TLS here", ""},
+		15020: {"Prometheus asks the agent for what the proxy and the application count, as in Istio", "HTTP/1.1 404 Not Found"},
 		15021: {"probes ask it whether the proxy is ready", "HTTP/1.1 404 Not Found"},
 		15090: {"Prometheus asks it for what the proxy counts, as in Istio", "HTTP/1.1 404 Not Found"},
 	},
 	"gateway": {
 		8080:  {"the Gateway's server", "HTTP/1.1 404 Not Found"},
+		15020: {"as of a sidecar", "HTTP/1.1 404 Not Found"},
 		15021: {"as of a sidecar", "HTTP/1.1 404 Not Found"},
 		15090: {"as of a sidecar", "HTTP/1.1 404 Not Found"},
 	},
