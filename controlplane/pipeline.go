@@ -56,7 +56,9 @@ type pipeline struct {
 	// followBundles and followNames are told which SPIFFE bundle endpoints are to be asked, and which names to be looked up. They do not wait.
 	followBundles, followNames func(names []string)
 	metrics                    pipelineMetrics
-	authority                  authority
+	// env is the environment that the mesh's settings may name variables of; nil: none.
+	env       snapshot.Environment
+	authority authority
 	// given are the mesh's settings as they were read last, nil before.
 	given *model.Mesh
 
@@ -175,7 +177,7 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 	}
 	for _, s := range pending {
 		if s.batch.Mesh != nil {
-			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh); err != nil {
+			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh, p.env); err != nil {
 				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
 			} else {
 				p.noteMesh(*s.batch.Mesh, problems)

@@ -157,3 +157,16 @@ func TestOpenTelemetryTracing(t *testing.T) {
 		}
 	}
 }
+
+// What goes with spans to a collector is often a credential: it is in no dump.
+func TestHeadersOfCollectorsAreNotShown(t *testing.T) {
+	r, _ := tracingProxy(t, "1", `{provider: {name: envoy.tracers.zipkin, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_endpoint_version: HTTP_JSON,
+              collector_service: {http_uri: {uri: "http://zipkin.test/api/v2/spans", cluster: collector, timeout: 1s},
+                request_headers_to_add: [{header: {key: authorization, value: the-credential}}]}}}}`)
+	for _, path := range []string{"/config_dump", "/config_dump?resource=static_listeners", "/config_dump?resource=bootstrap"} {
+		_, dump := r.admin("GET", path)
+		if strings.Contains(dump, "the-credential") || !strings.Contains(dump, `"[redacted]"`) || !strings.Contains(dump, `"authorization"`) {
+			t.Errorf("%s: %s", path, dump)
+		}
+	}
+}

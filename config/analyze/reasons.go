@@ -99,27 +99,23 @@ var meshReasons = map[string]string{
 	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer; SkyWalking takes zipkin and opentelemetry",
 	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
 
-	"extensionProviders.zipkin.headers.envName":                     secretOfControlPlane,
-	"extensionProviders.opentelemetry.http.headers.envName":         secretOfControlPlane,
-	"extensionProviders.opentelemetry.grpc.initialMetadata.envName": secretOfControlPlane,
-	"extensionProviders.opentelemetry.resourceDetectors.dynatrace":  "has no effect: it reads files of Dynatrace's agent; give the attributes by environment and OTEL_RESOURCE_ATTRIBUTES",
-	"extensionProviders.opentelemetry.serviceAttributeEnrichment":   "has no effect yet: it reads what Kubernetes knows of a pod, and belongs to its stage; give the attributes by resourceDetectors.environment",
-	"extensionProviders.opentelemetry.dynatraceSampler":             "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
-	"defaultProviders.metrics":                                      "has no effect: Istio's standard metrics are always kept, for Prometheus",
-	"defaultConfig.tracing.lightstep":                               tracerGone,
-	"defaultConfig.tracing.datadog":                                 tracerGone,
-	"defaultConfig.tracing.stackdriver":                             tracerGone,
-	"defaultConfig.tracing.openCensusAgent":                         tracerGone,
-	"defaultConfig.tracing.tlsSettings":                             "has no effect: name an extensionProvider, whose service's DestinationRule says how it is called",
-	"defaultConfig.zipkinAddress":                                   "has no effect, as in Istio: write tracing.zipkin.address",
+	"extensionProviders.opentelemetry.resourceDetectors.dynatrace": "has no effect: it reads files of Dynatrace's agent; give the attributes by environment and OTEL_RESOURCE_ATTRIBUTES",
+	"extensionProviders.opentelemetry.serviceAttributeEnrichment":  "has no effect yet: it reads what Kubernetes knows of a pod, and belongs to its stage; give the attributes by resourceDetectors.environment",
+	"extensionProviders.opentelemetry.dynatraceSampler":            "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
+	"defaultProviders.metrics":                                     "has no effect: Istio's standard metrics are always kept, for Prometheus",
+	"defaultConfig.tracing.lightstep":                              tracerGone,
+	"defaultConfig.tracing.datadog":                                tracerGone,
+	"defaultConfig.tracing.stackdriver":                            tracerGone,
+	"defaultConfig.tracing.openCensusAgent":                        tracerGone,
+	"defaultConfig.tracing.tlsSettings":                            "has no effect: name an extensionProvider, whose service's DestinationRule says how it is called",
+	"defaultConfig.zipkinAddress":                                  "has no effect, as in Istio: write tracing.zipkin.address",
 }
 
 const (
-	kubernetesIngress    = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
-	useProviders         = "has no effect: it was replaced by extensionProviders; write envoyHttpAls or envoyTcpAls"
-	ownAgent             = "has no effect: the agent knows its program and its folder"
-	ownBootstrap         = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	onHost               = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"
-	secretOfControlPlane = "has no effect: the control plane gives away nothing of its environment; write value"
-	tracerGone           = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
+	kubernetesIngress = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
+	useProviders      = "has no effect: it was replaced by extensionProviders; write envoyHttpAls or envoyTcpAls"
+	ownAgent          = "has no effect: the agent knows its program and its folder"
+	ownBootstrap      = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
+	onHost            = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"
+	tracerGone        = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
 )

@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/translate"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdscache"
 	"github.com/lateen-mesh/lateen/controlplane/internal/xdsserver"
+	"github.com/lateen-mesh/lateen/pkg/redact"
 )
 
 // shortTypes are the types that ?types= takes, by Istio's short names.
@@ -178,9 +179,12 @@ func entries(t xdsserver.TypeStatus) ([]entry, error) {
 			continue
 		}
 		if t.TypeURL == xdsserver.TypeSecret {
-			if any, err = withoutKey(any); err != nil {
-				return nil, err
-			}
+			any, err = withoutKey(any)
+		} else {
+			any, err = redact.Headers(any)
+		}
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, entry{r, any, sent})
 	}
@@ -193,7 +197,7 @@ func withoutKey(a *anypb.Any) (*anypb.Any, error) {
 	if err := a.UnmarshalTo(&s); err != nil {
 		return nil, err
 	}
-	hidden := &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte("[redacted]")}}
+	hidden := &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(redact.Hidden)}}
 	switch {
 	case s.GetTlsCertificate() != nil:
 		s.GetTlsCertificate().PrivateKey = hidden

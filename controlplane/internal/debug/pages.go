@@ -49,7 +49,7 @@ func (s *Server) configz(w http.ResponseWriter, r *http.Request) {
 				m = map[string]any{"kind": o.Kind.Name, "metadata": map[string]string{"name": o.Name, "namespace": o.Namespace}, "error": err.Error()}
 			}
 			if o.Kind.Name == "Secret" {
-				redact(m)
+				hideEntries(m)
 			}
 			out = append(out, m)
 		}
@@ -57,8 +57,8 @@ func (s *Server) configz(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, out)
 }
 
-// redact keeps the names of a Secret's entries and drops what they hold.
-func redact(m map[string]any) {
+// hideEntries keeps the names of a Secret's entries and drops what they hold.
+func hideEntries(m map[string]any) {
 	for _, field := range []string{"data", "stringData"} {
 		entries, ok := m[field].(map[string]any)
 		if !ok {

@@ -18,11 +18,15 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
+// Environment is the control plane's: the value of a variable, and whether it is set.
+type Environment func(name string) (value string, set bool)
+
 // ParseMesh reads an istio.mesh.v1alpha1.MeshConfig in YAML or JSON over Istio's defaults. It
 // refuses unknown fields and values (config.Problems); what is known and has no effect yet is a Problem. Empty
 // input gives the defaults.
+// env is what headers that name a variable (envName) have of it; nil: there are no variables.
 // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
-func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
+func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	in, err := config.ParseMeshConfig(f)
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +124,7 @@ func ParseMesh(f config.File) (*model.Mesh, []Problem, error) {
 	if in.EnablePrometheusMerge != nil && !in.EnablePrometheusMerge.Value {
 		setVariable(&m.Agent, mergeVariable, "false")
 	}
-	meshProviders(in, m, p)
+	meshProviders(in, m, env, p)
 	for _, s := range in.DiscoverySelectors {
 		m.Discovery = append(m.Discovery, labelSelector(s))
 	}

@@ -34,7 +34,7 @@ func putObjects(t *testing.T, b *Builder, text string) {
 
 func setMesh(t *testing.T, b *Builder, text string) {
 	t.Helper()
-	m, _, err := ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(text)})
+	m, _, err := ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(text)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // provider converts an extensionProvider; nil for one that has no effect, which analysis names.
-func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, p *problems) *model.Provider {
+func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Environment, p *problems) *model.Provider {
 	out := &model.Provider{Name: in.GetName()}
 	to := func(service string, port uint32) model.ProviderService {
 		ns, host, both := strings.Cut(service, "/")
@@ -56,7 +56,7 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, p *prob
 		out.Zipkin = &model.ZipkinTracer{
 			To: to(z.GetService(), z.GetPort()), Path: z.GetPath(), ShortIDs: z.GetEnable_64BitTraceId(), PathLimit: z.GetMaxTagLength(), Timeout: duration(z.GetTimeout()),
 			W3C:     z.GetTraceContextOption() == meshconfig.MeshConfig_ExtensionProvider_ZipkinTracingProvider_USE_B3_WITH_W3C_PROPAGATION,
-			Headers: providerHeaders(z.GetHeaders(), field+".zipkin.headers", p),
+			Headers: providerHeaders(z.GetHeaders(), field+".zipkin.headers", env, p),
 		}
 	case *meshconfig.MeshConfig_ExtensionProvider_Opentelemetry:
 		o := k.Opentelemetry
@@ -65,10 +65,10 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, p *prob
 			HTTP: o.GetHttp() != nil, Path: o.GetHttp().GetPath(),
 		}
 		if out.OTLP.HTTP {
-			out.OTLP.Timeout, out.OTLP.Headers = duration(o.GetHttp().GetTimeout()), providerHeaders(o.GetHttp().GetHeaders(), field+".opentelemetry.http.headers", p)
+			out.OTLP.Timeout, out.OTLP.Headers = duration(o.GetHttp().GetTimeout()), providerHeaders(o.GetHttp().GetHeaders(), field+".opentelemetry.http.headers", env, p)
 		} else {
 			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
-			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", p)
+			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", env, p)
 		}
 	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzHttp:
 		h := k.EnvoyExtAuthzHttp
@@ -129,18 +129,30 @@ func fileLog(in *meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvi
 	return out
 }
 
-// providerHeaders are the headers of requests to a collector. Proxies take percent signs in them for formats, and know none there.
-func providerHeaders(in []*meshconfig.MeshConfig_ExtensionProvider_HttpHeader, field string, p *problems) [][2]string {
+// providerHeaders are the headers of requests to a collector, with values that are written down or that the control plane's environment has: those are in no message. Proxies take
+// percent signs in them for formats, and know none there; a listener with a value that is none of a header they would refuse whole.
+func providerHeaders(in []*meshconfig.MeshConfig_ExtensionProvider_HttpHeader, field string, env Environment, p *problems) [][2]string {
 	var out [][2]string
 	for i, h := range in {
-		at := indexed(field, i)
+		at, value := indexed(field, i)+".value", h.GetValue()
+		if name := h.GetEnvName(); name != "" {
+			at = indexed(field, i) + ".envName"
+			set := false
+			if env != nil {
+				value, set = env(name)
+			}
+			if !set {
+				p.add(at, "there is no variable %q in the control plane's environment; the header is left out", name)
+				continue
+			}
+		}
 		switch {
-		case h.GetEnvName() != "":
-			p.add(at+".envName", "has no effect: the control plane gives away nothing of its environment; write value")
-		case strings.Contains(h.GetValue(), "%"):
-			p.add(at+".value", "has a percent sign, which proxies take for a format; the header is left out")
+		case strings.Contains(value, "%"):
+			p.add(at, "has a percent sign, which proxies take for a format; the header is left out")
+		case strings.ContainsAny(value, "\x00\r\n"):
+			p.add(at, "has the end of a line in it, which no header can have; the header is left out")
 		default:
-			out = append(out, [2]string{h.GetName(), h.GetValue()})
+			out = append(out, [2]string{h.GetName(), value})
 		}
 	}
 	return out
@@ -165,9 +177,9 @@ func meshTags(in map[string]*meshconfig.Tracing_CustomTag) []model.TraceTag {
 }
 
 // meshProviders converts the mesh's providers and says which of them count by default. Of several for tracing the first does.
-func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, p *problems) {
+func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, env Environment, p *problems) {
 	for i, ep := range in.GetExtensionProviders() {
-		if pr := provider(ep, indexed("extensionProviders", i), p); pr != nil {
+		if pr := provider(ep, indexed("extensionProviders", i), env, p); pr != nil {
 			m.Providers = append(m.Providers, pr)
 		}
 	}

@@ -229,7 +229,7 @@ func TestParseMesh(t *testing.T) {
 		"JSON log format that is none": {in: "accessLogEncoding: JSON\naccessLogFormat: hello", err: "accessLogFormat"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, odd, err := ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(c.in)})
+			got, odd, err := ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(c.in)}, nil)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Fatalf("error %v, want one about %s", err, c.err)

@@ -85,7 +85,7 @@ transportApiVersion: V3
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, _, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: text})
+			m, _, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: text}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

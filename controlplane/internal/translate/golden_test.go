@@ -46,7 +46,7 @@ func load(t testing.TB, dir string) (*snapshot.Builder, *model.Snapshot) {
 	t.Helper()
 	b := snapshot.New()
 	if data, err := os.ReadFile(filepath.Join(dir, "mesh.yaml")); err == nil {
-		m, _, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: data})
+		m, _, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: data}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

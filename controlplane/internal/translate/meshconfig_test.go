@@ -75,11 +75,17 @@ metadata: {name: ext, namespace: outside}
 spec: {hosts: [ext.example], http: [{name: own-route, route: [{destination: {host: ext.example}}]}]}
 `
 
+// environment is the control plane's.
+func environment(name string) (string, bool) {
+	value, set := map[string]string{"COLLECTOR_KEY": "from-the-environment", "LINES": "a\r\nb: c", "FORMAT": "%B%"}[name]
+	return value, set
+}
+
 // meshSnapshot is what a MeshConfig and objects amount to, both as YAML.
 func meshSnapshot(t *testing.T, mesh, objects string) *model.Snapshot {
 	t.Helper()
 	b := snapshot.New()
-	m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
+	m, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)}, environment)
 	if err != nil || len(found) > 0 {
 		t.Fatal(err, found)
 	}
@@ -225,6 +231,9 @@ func TestMeshConfig(t *testing.T) {
 			"traceContextOption: USE_B3_WITH_W3C_PROPAGATION"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, timeout: 4s, path: /s}"), "sidecar listeners", "uri: http://web.shop.svc.cluster.local/s"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, value: k}]}"), "sidecar listeners", "key: x-key"},
+		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, envName: COLLECTOR_KEY}]}"), "sidecar listeners", "value: from-the-environment"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {headers: [{name: x-key, envName: COLLECTOR_KEY}]}}"), "sidecar listeners", "value: from-the-environment"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, grpc: {initialMetadata: [{name: x-key, envName: COLLECTOR_KEY}]}}"), "gateway listeners", "value: from-the-environment"},
 	} {
 		got := meshText(t, c.mesh)
 		if strings.Contains(byDefault[c.where], c.want) {
@@ -281,7 +290,6 @@ func TestMeshConfigRefused(t *testing.T) {
 		"extensionProviders: [{name: z, zipkin: {port: 9411}}]":                                                     "extensionProviders[0].zipkin.service: missing",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns}}]":                                                  "extensionProviders[0].zipkin.port: 0 is not a port",
 		"extensionProviders: [{name: z, envoyOtelAls: {service: z.ns, port: 1, logFormat: {labels: {n: 1}}}}]":      "envoyOtelAls.logFormat.labels.n: is no text",
-		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: B}]}}]":       "zipkin.headers[0].envName: has no effect",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, value: '%B%'}]}}]":     "zipkin.headers[0].value: has a percent sign",
 		"defaultProviders: {tracing: [z]}":                                                                          "defaultProviders.tracing[0]: there is no provider \"z\"",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1}}]\ndefaultProviders: {accessLogging: [z]}": "defaultProviders.accessLogging[0]: provider \"z\" is not for that",
@@ -308,8 +316,11 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultConfig: {caCertificatesPem: [x]}":                                                                   "defaultConfig.caCertificatesPem[0]: has no certificate in PEM",
 		"trustDomainAliases: [a, A]":                                                                                "trustDomainAliases[1]: trust domain \"A\" has the character 'A'",
 		"trustDomainAliases: [\"\"]":                                                                                "trustDomainAliases[0]: trust domain is empty",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: B}]}}]":       "zipkin.headers[0].envName: there is no variable \"B\" in the control plane's environment",
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: LINES}]}}]":   "zipkin.headers[0].envName: has the end of a line in it",
+		"extensionProviders: [{name: z, opentelemetry: {service: z.ns, port: 1, http: {path: /, headers: [{name: a, envName: FORMAT}]}}}]": "opentelemetry.http.headers[0].envName: has a percent sign",
 	} {
-		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)})
+		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)}, environment)
 		text := ""
 		if err != nil {
 			text = err.Error()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/lateen-mesh/lateen/pkg/redact"
 	"github.com/lateen-mesh/lateen/proxy/internal/server"
 )
 
@@ -54,6 +55,10 @@ func (a *Admin) configDump(w http.ResponseWriter, r *http.Request) {
 	for _, m := range configs {
 		packed, err := anypb.New(m)
 		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if packed, err = redact.Headers(packed); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -15,7 +15,7 @@ func (d dumper) secrets() *adminv3.SecretsConfigDump {
 		if !d.keep(r.Name) {
 			continue
 		}
-		raw := redact(r.Raw)
+		raw := withoutKeys(r.Raw)
 		switch {
 		case r.Static:
 			out.StaticSecrets = append(out.StaticSecrets, &adminv3.SecretsConfigDump_StaticSecret{
@@ -37,8 +37,8 @@ func (d dumper) secrets() *adminv3.SecretsConfigDump {
 // redacted is what Envoy shows for a private key, "[redacted]" in base64 once it is JSON.
 var redacted = []byte("[redacted]")
 
-// redact takes private keys out of a secret.
-func redact(raw *anypb.Any) *anypb.Any {
+// withoutKeys takes private keys out of a secret.
+func withoutKeys(raw *anypb.Any) *anypb.Any {
 	var s tlsv3.Secret
 	if raw == nil || raw.UnmarshalTo(&s) != nil {
 		return nil
