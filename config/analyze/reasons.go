@@ -52,8 +52,6 @@ var meshReasons = map[string]string{
 	"ingressControllerMode": kubernetesIngress,
 	"ingressSelector":       kubernetesIngress,
 
-	"enableEnvoyAccessLogService":                   useProviders,
-	"defaultConfig.envoyAccessLogService":           useProviders,
 	"defaultConfig.configPath":                      ownAgent,
 	"defaultConfig.binaryPath":                      ownAgent,
 	"defaultConfig.customConfigFile":                ownBootstrap,
@@ -113,7 +111,6 @@ var meshReasons = map[string]string{
 
 const (
 	kubernetesIngress = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
-	useProviders      = "has no effect: it was replaced by extensionProviders; write envoyHttpAls or envoyTcpAls"
 	ownAgent          = "has no effect: the agent knows its program and its folder"
 	ownBootstrap      = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
 	onHost            = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"

@@ -62,6 +62,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(root.Child("defaultConfig", "statsdUdpAddress"), "%q is not IP:PORT; datagrams go to an address, not to a name", a)
 		}
 	}
+	c.remoteService(root.Child("defaultConfig", "envoyAccessLogService"), mc.GetDefaultConfig().GetEnvoyAccessLogService())
 	c.proxyConfig(root.Child("defaultConfig"), mc.GetDefaultConfig())
 	for i, s := range mc.DiscoverySelectors {
 		c.labelSelector(root.Child("discoverySelectors").Index(i), s)
@@ -90,6 +91,24 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 		c.provider(at, p)
 	}
 	return c.problems
+}
+
+// remoteService checks a service that proxies know by its address.
+func (c *checker) remoteService(at *field.Path, s *mesh.RemoteService) {
+	if s == nil {
+		return
+	}
+	if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" {
+		c.add(at.Child("address"), "%q is not HOST:PORT", s.Address)
+	} else if n, ok := atou(port); !ok || n == 0 || n > 65535 {
+		c.add(at.Child("address"), "%q is not a port", port)
+	}
+	c.clientTLS(at.Child("tlsSettings"), s.TlsSettings)
+	if s.TlsSettings.GetCredentialName() != "" {
+		c.add(at.Child("tlsSettings", "credentialName"), "is not for this service, as in Istio; name files of the proxies' hosts")
+	}
+	c.duration(at.Child("tcpKeepalive", "time"), s.GetTcpKeepalive().GetTime(), positive)
+	c.duration(at.Child("tcpKeepalive", "interval"), s.GetTcpKeepalive().GetInterval(), positive)
 }
 
 // capturePorts checks that what is redirected does not arrive where something else listens.

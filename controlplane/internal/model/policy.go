@@ -100,9 +100,21 @@ type Mesh struct {
 	// Runtime and StatsdAddress are defaultConfig.runtimeValues and statsdUdpAddress, of the bootstraps that agents make.
 	Runtime       map[string]string
 	StatsdAddress netip.AddrPort
+	// AccessLogService is defaultConfig.envoyAccessLogService, nil for none, and LogService whether proxies log to it (enableEnvoyAccessLogService) where neither a Telemetry nor
+	// a default provider says who logs.
+	AccessLogService *RemoteService
+	LogService       bool
 	// Anchors are caCertificates: roots that are trusted beside those of the mesh's own authority.
 	Anchors []TrustAnchor
 	Rev     uint64
+}
+
+// RemoteService is a gRPC service outside of the mesh that proxies know by its address, as the mesh's ProxyConfig has it.
+type RemoteService struct {
+	Host      string // a name that proxies look up, or an address
+	Port      uint32
+	TLS       *ClientTLS // nil: plaintext
+	Keepalive *Keepalive
 }
 
 // TrustAnchor is a root of others, or where to ask for some.

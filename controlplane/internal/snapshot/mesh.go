@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
@@ -89,6 +91,10 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	m.Settings = model.ProxySettings{Headers: in.DefaultConfig.GetProxyHeaders(), Connections: in.DefaultConfig.GetConnectionSettings()}
 	m.Runtime = cloneMap(in.DefaultConfig.GetRuntimeValues())
 	m.StatsdAddress, _ = netip.ParseAddrPort(in.DefaultConfig.GetStatsdUdpAddress()) // validation knows that it is one
+	m.AccessLogService, m.LogService = remoteService(in.DefaultConfig.GetEnvoyAccessLogService(), "defaultConfig.envoyAccessLogService", p), in.EnableEnvoyAccessLogService
+	if m.LogService && m.AccessLogService == nil {
+		p.add("enableEnvoyAccessLogService", "has no effect: defaultConfig.envoyAccessLogService.address is missing, which says where the service is")
+	}
 	m.Anchors = anchors(in)
 	m.Keepalive = keepalive(in.TcpKeepalive)
 	if in.ProtocolDetectionTimeout != nil {
@@ -133,6 +139,19 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 		p.add(found.Field, "%s", found.Text)
 	}
 	return m, p.list, nil
+}
+
+// remoteService is nil where no address is given. Validation knows that it is HOST:PORT.
+func remoteService(in *meshconfig.RemoteService, field string, p *problems) *model.RemoteService {
+	host, text, err := net.SplitHostPort(in.GetAddress())
+	if err != nil {
+		return nil
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return nil
+	}
+	return &model.RemoteService{Host: host, Port: uint32(port), TLS: clientTLS(in.GetTlsSettings(), field+".tlsSettings", p), Keepalive: keepalive(in.GetTcpKeepalive())}
 }
 
 // anchors are the roots of caCertificates and of defaultConfig.caCertificatesPem, each by itself. Validation knows that they are some.

@@ -52,29 +52,46 @@ var defaultLogJSON = map[string]any{
 	"upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
 }
 
-// accessLogs returns the access loggers of a proxy's listeners for one direction, and those of
-// the listener itself, which log connections that no filter chain or route took (flag NR).
-func accessLogs(s *model.Snapshot, p *model.Proxy, d direction) (streams, listener []*accesslogv3.AccessLog) {
-	for _, log := range logProviders(s, p, d) {
+// loggers are the access loggers of a proxy's listeners for one direction: of requests, of connections, and of the listener itself, which log connections that no
+// filter chain or route took (flag NR).
+type loggers struct{ requests, connections, listener []*accesslogv3.AccessLog }
+
+func accessLogs(s *model.Snapshot, p *model.Proxy, d direction) (out loggers) {
+	providers, byMesh := logProviders(s, p, d)
+	for _, log := range providers {
 		l := accessLog(s, p, log.provider)
 		if l == nil {
 			continue
 		}
-		noRoute := &accesslogv3.AccessLogFilter{
-			FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}}},
-		}
+		noRoute := noRouteFilter()
 		if log.filter != "" {
 			l.Filter = expressionFilter(log.filter)
 			noRoute = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{
 				AndFilter: &accesslogv3.AndFilter{Filters: []*accesslogv3.AccessLogFilter{noRoute, l.Filter}},
 			}}
 		}
-		streams = append(streams, l)
+		out.requests, out.connections = append(out.requests, l), append(out.connections, l)
 		if !s.Mesh.NoListenerLog {
-			listener = append(listener, &accesslogv3.AccessLog{Name: l.Name, ConfigType: l.ConfigType, Filter: noRoute})
+			out.listener = append(out.listener, &accesslogv3.AccessLog{Name: l.Name, ConfigType: l.ConfigType, Filter: noRoute})
 		}
 	}
-	return streams, listener
+	if byMesh && s.Mesh.LogService && s.Mesh.AccessLogService != nil {
+		to := collector{accessLogCluster, s.Mesh.AccessLogService.Host}
+		out.requests = append(out.requests, toService(&model.GRPCLog{HTTP: true}, to))
+		out.connections = append(out.connections, toService(&model.GRPCLog{}, to))
+		if !s.Mesh.NoListenerLog {
+			l := toService(&model.GRPCLog{Name: "listener_envoy_accesslog"}, to)
+			l.Filter = noRouteFilter()
+			out.listener = append(out.listener, l)
+		}
+	}
+	return out
+}
+
+func noRouteFilter() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{
+		FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}}},
+	}
 }
 
 // expressionFilter passes what a CEL expression is true of.
@@ -90,8 +107,8 @@ type providerLog struct{ provider, filter string }
 
 // logProviders decides who logs: without a Telemetry that speaks of the direction, what the mesh says; with some, those providers that the most
 // particular of them names, and of these the ones that no rule disables. A provider's filter is that of the last rule that names the provider or has a
-// filter.
-func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []providerLog {
+// filter. byMesh says that it is the mesh's older settings alone that speak: neither a Telemetry nor default providers.
+func logProviders(s *model.Snapshot, p *model.Proxy, d direction) (list []providerLog, byMesh bool) {
 	unfiltered := func(names []string) (out []providerLog) {
 		for _, n := range names {
 			out = append(out, providerLog{provider: n})
@@ -117,7 +134,7 @@ func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []providerLog 
 		}
 	}
 	if !said {
-		return unfiltered(byDefault)
+		return unfiltered(byDefault), len(s.Mesh.DefaultLogProviders) == 0
 	}
 	if len(inScope) == 0 {
 		byDefault, inScope = []string{builtinLog}, []string{builtinLog}
@@ -150,7 +167,7 @@ func logProviders(s *model.Snapshot, p *model.Proxy, d direction) []providerLog 
 	for i := range out {
 		out[i].filter = filters[out[i].provider]
 	}
-	return out
+	return out, false
 }
 
 // accessLog is the logger of a provider; nil when there is none, or when its service has no cluster with the proxy.

@@ -87,18 +87,23 @@ func limitConnections(c *clusterv3.Cluster, cp *model.ConnectionPool, mesh *mode
 		th.MaxRetries = u32(uint32(cp.MaxRetries))
 	}
 	if keep := cmp.Or(cp.Keepalive, mesh.Keepalive); keep != nil {
-		k := &corev3.TcpKeepalive{}
-		if keep.Probes > 0 {
-			k.KeepaliveProbes = u32(keep.Probes)
-		}
-		if keep.Time > 0 {
-			k.KeepaliveTime = u32(uint32(keep.Time / time.Second))
-		}
-		if keep.Interval > 0 {
-			k.KeepaliveInterval = u32(uint32(keep.Interval / time.Second))
-		}
-		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: k}
+		c.UpstreamConnectionOptions = tcpKeepalive(keep)
 	}
+}
+
+// tcpKeepalive has the system's own values where nothing is said.
+func tcpKeepalive(keep *model.Keepalive) *clusterv3.UpstreamConnectionOptions {
+	k := &corev3.TcpKeepalive{}
+	if keep.Probes > 0 {
+		k.KeepaliveProbes = u32(keep.Probes)
+	}
+	if keep.Time > 0 {
+		k.KeepaliveTime = u32(uint32(keep.Time / time.Second))
+	}
+	if keep.Interval > 0 {
+		k.KeepaliveInterval = u32(uint32(keep.Interval / time.Second))
+	}
+	return &clusterv3.UpstreamConnectionOptions{TcpKeepalive: k}
 }
 
 func (in *clusterInput) applyOutlier(c *clusterv3.Cluster) {

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -52,9 +51,7 @@ type filters struct {
 	s    *model.Snapshot
 	p    *model.Proxy
 	d    direction
-	logs []*accesslogv3.AccessLog // of requests and connections
-	// noRoute are the loggers of listeners, for connections without a filter chain.
-	noRoute []*accesslogv3.AccessLog
+	logs loggers
 	// Nil until a chain needs them.
 	requests    []*hcmv3.HttpFilter
 	connections []namedConfig
@@ -68,13 +65,13 @@ type namedConfig struct {
 
 func newFilters(s *model.Snapshot, p *model.Proxy, d direction) *filters {
 	f := &filters{s: s, p: p, d: d}
-	f.logs, f.noRoute = accessLogs(s, p, d)
+	f.logs = accessLogs(s, p, d)
 	return f
 }
 
 // finish puts what all listeners have alike on one.
 func (f *filters) finish(l *listenerv3.Listener) *listenerv3.Listener {
-	l.AccessLog = f.noRoute
+	l.AccessLog = f.logs.listener
 	l.PerConnectionBufferLimitBytes = uint32Of(f.s.ConnectionsOf(f.p).GetListenerPerConnectionBufferLimitBytes())
 	return l
 }

@@ -21,7 +21,7 @@ func (f *filters) toHTTP(statPrefix, rds string, inline *routev3.RouteConfigurat
 func (f *filters) manager(statPrefix, rds string, inline *routev3.RouteConfiguration) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
 		CodecType: hcmv3.HttpConnectionManager_AUTO, StatPrefix: statPrefix, HttpFilters: f.http(),
-		ServerName: serverName, AccessLog: f.logs, NormalizePath: boolean(true),
+		ServerName: serverName, AccessLog: f.logs.requests, NormalizePath: boolean(true),
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
 		UseRemoteAddress:             boolean(f.d == gateway),
 		GenerateRequestId:            boolean(true),

@@ -120,6 +120,11 @@ func meshText(t *testing.T, mesh string) map[string]string {
 	return out
 }
 
+// alsMesh is a mesh that logs to defaultConfig.envoyAccessLogService, of which more is said.
+func alsMesh(more string) string {
+	return "enableEnvoyAccessLogService: true\ndefaultConfig: {envoyAccessLogService: {address: 'als.example:9001'" + more + "}}\n"
+}
+
 // byProvider is a mesh whose spans go to a provider.
 func byProvider(kind string) string {
 	return "extensionProviders: [{name: p, " + kind + "}]\ndefaultProviders: {tracing: [p]}"
@@ -230,6 +235,18 @@ func TestMeshConfig(t *testing.T) {
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, traceContextOption: USE_B3_WITH_W3C_PROPAGATION}"), "sidecar listeners",
 			"traceContextOption: USE_B3_WITH_W3C_PROPAGATION"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, timeout: 4s, path: /s}"), "sidecar listeners", "uri: http://web.shop.svc.cluster.local/s"},
+		{alsMesh(""), "sidecar clusters", "name: envoy_accesslog_service"},
+		{alsMesh(""), "gateway clusters", "address: als.example"},
+		{alsMesh(""), "sidecar listeners", "HttpGrpcAccessLogConfig\n"},
+		{alsMesh(""), "sidecar listeners", "logName: http_envoy_accesslog"},
+		{alsMesh(""), "sidecar listeners", "logName: tcp_envoy_accesslog"},
+		{alsMesh(""), "gateway listeners", "logName: listener_envoy_accesslog"},
+		{alsMesh(", tcpKeepalive: {time: 77s, probes: 3}"), "sidecar clusters", "keepaliveTime: 77"},
+		{alsMesh(", tlsSettings: {mode: ISTIO_MUTUAL}"), "sidecar clusters", "sni: envoy_accesslog_service"},
+		{alsMesh(", tlsSettings: {mode: SIMPLE, caCertificates: /als.pem}"), "sidecar clusters", "exact: als.example"},
+		{alsMesh(", tlsSettings: {mode: SIMPLE, caCertificates: /als.pem}"), "sidecar clusters", "filename: /als.pem"},
+		{alsMesh(", tlsSettings: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, subjectAltNames: [other.example], sni: s.example}"), "sidecar clusters", "exact: other.example"},
+		{alsMesh(", tlsSettings: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, sni: s.example}"), "gateway clusters", "sni: s.example"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, value: k}]}"), "sidecar listeners", "key: x-key"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, envName: COLLECTOR_KEY}]}"), "sidecar listeners", "value: from-the-environment"},
 		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {headers: [{name: x-key, envName: COLLECTOR_KEY}]}}"), "sidecar listeners", "value: from-the-environment"},
@@ -246,6 +263,9 @@ func TestMeshConfig(t *testing.T) {
 	// What takes something away.
 	for _, c := range []struct{ mesh, without, where, gone string }{
 		{"enableTracing: false", "", "sidecar listeners", "randomSampling"},
+		{alsMesh("") + "disableEnvoyListenerLog: true", alsMesh(""), "sidecar listeners", "listener_envoy_accesslog"},
+		{alsMesh("") + "defaultProviders: {accessLogging: [envoy]}", alsMesh(""), "sidecar listeners", "http_envoy_accesslog"},
+		{"defaultConfig: {envoyAccessLogService: {address: 'als.example:9001'}}", alsMesh(""), "sidecar listeners", "http_envoy_accesslog"},
 		{"enableAutoMtls: false", "", "sidecar clusters", "tlsMode-istio"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, enable64bitTraceId: true}"),
 			byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "traceId128bit"},
@@ -319,6 +339,12 @@ func TestMeshConfigRefused(t *testing.T) {
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: B}]}}]":       "zipkin.headers[0].envName: there is no variable \"B\" in the control plane's environment",
 		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1, headers: [{name: a, envName: LINES}]}}]":   "zipkin.headers[0].envName: has the end of a line in it",
 		"extensionProviders: [{name: z, opentelemetry: {service: z.ns, port: 1, http: {path: /, headers: [{name: a, envName: FORMAT}]}}}]": "opentelemetry.http.headers[0].envName: has a percent sign",
+		"enableEnvoyAccessLogService: true":                                                                          "enableEnvoyAccessLogService: has no effect: defaultConfig.envoyAccessLogService.address is missing",
+		"defaultConfig: {envoyAccessLogService: {address: als}}":                                                     "defaultConfig.envoyAccessLogService.address: \"als\" is not HOST:PORT",
+		"defaultConfig: {envoyAccessLogService: {address: 'als:0'}}":                                                 "defaultConfig.envoyAccessLogService.address: \"0\" is not a port",
+		"defaultConfig: {envoyAccessLogService: {address: 'als:1', tcpKeepalive: {time: 0s}}}":                       "defaultConfig.envoyAccessLogService.tcpKeepalive.time",
+		"defaultConfig: {envoyAccessLogService: {address: 'als:1', tlsSettings: {mode: MUTUAL}}}":                    "defaultConfig.envoyAccessLogService.tlsSettings.clientCertificate: missing",
+		"defaultConfig: {envoyAccessLogService: {address: 'als:1', tlsSettings: {mode: SIMPLE, credentialName: c}}}": "defaultConfig.envoyAccessLogService.tlsSettings.credentialName: is not for this service",
 	} {
 		_, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(mesh)}, environment)
 		text := ""

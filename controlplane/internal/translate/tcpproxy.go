@@ -62,7 +62,7 @@ func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 // toTCP are the filters of a chain for opaque bytes, which go to clusters as a destination's policy says.
 func (f *filters) toTCP(statPrefix string, clusters []weightedCluster, policy tcpPolicy) []*listenerv3.Filter {
 	tp := &tcpproxyv3.TcpProxy{
-		StatPrefix: statPrefix, AccessLog: f.logs,
+		StatPrefix: statPrefix, AccessLog: f.logs.connections,
 		IdleTimeout: optional(policy.idle), MaxDownstreamConnectionDuration: optional(policy.duration),
 	}
 	if policy.bySource {
