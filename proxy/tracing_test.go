@@ -126,7 +126,8 @@ func TestOpenTelemetryTracing(t *testing.T) {
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "team=a%20b, service.name = corner")
 	grpcPort, httpPort := otlpCollector(t, bodies)
 	for transport, port := range map[string]string{
-		"grpc_service: {envoy_grpc: {cluster_name: collector}}, resource_detectors: [{name: env, typed_config: {'@type': " +
+		"grpc_service: {envoy_grpc: {cluster_name: collector}}, resource_detectors: [{name: fixed, typed_config: {'@type': " +
+			"type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig, attributes: {team: c, own: d}}}, {name: env, typed_config: {'@type': " +
 			"type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig}}]": grpcPort,
 		"http_service: {http_uri: {uri: 'http://otel.test/v1/traces', cluster: collector, timeout: 1s}, request_headers_to_add: [{header: {key: x-key, value: k}}]}": httpPort,
 	} {
@@ -143,11 +144,11 @@ func TestOpenTelemetryTracing(t *testing.T) {
 		for _, a := range rs.GetResource().GetAttributes() {
 			resource[a.GetKey()] = a.GetValue().GetStringValue()
 		}
-		name, team := "shop", ""
+		name, team, own := "shop", "", ""
 		if strings.Contains(transport, "resource_detectors") {
-			name, team = "corner", "a b"
+			name, team, own = "corner", "a b", "d" // of two detectors the later one wins
 		}
-		if resource["service.name"] != name || resource["team"] != team || s.GetKind() != tracepb.Span_SPAN_KIND_SERVER || s.GetName() != "ingress" ||
+		if resource["service.name"] != name || resource["team"] != team || resource["own"] != own || s.GetKind() != tracepb.Span_SPAN_KIND_SERVER || s.GetName() != "ingress" ||
 			fmt.Sprintf("%x", s.GetTraceId()) != "0af7651916cd43dd8448eb211c80319c" || fmt.Sprintf("%x", s.GetParentSpanId()) != "b7ad6b7169203331" ||
 			s.GetStatus().GetCode() != tracepb.Status_STATUS_CODE_ERROR || s.GetTraceState() != "a=b" {
 			t.Errorf("%s: span %v", transport, s)

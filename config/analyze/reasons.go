@@ -98,7 +98,6 @@ var meshReasons = map[string]string{
 	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
 
 	"extensionProviders.opentelemetry.resourceDetectors.dynatrace": "has no effect: it reads files of Dynatrace's agent; give the attributes by environment and OTEL_RESOURCE_ATTRIBUTES",
-	"extensionProviders.opentelemetry.serviceAttributeEnrichment":  "has no effect yet: it reads what Kubernetes knows of a pod, and belongs to its stage; give the attributes by resourceDetectors.environment",
 	"extensionProviders.opentelemetry.dynatraceSampler":            "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
 	"defaultProviders.metrics":                                     "has no effect: Istio's standard metrics are always kept, for Prometheus",
 	"defaultConfig.tracing.lightstep":                              tracerGone,

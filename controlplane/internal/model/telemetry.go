@@ -149,6 +149,8 @@ type OTLPTracer struct {
 	Timeout     time.Duration // 0: not said
 	Headers     [][2]string   // of HTTP, or the initial metadata of gRPC
 	Environment bool          // resource attributes of OTEL_RESOURCE_ATTRIBUTES
+	// Conventions has spans name their service as OpenTelemetry's conventions for Kubernetes do, and not by the node's cluster (OTEL_SEMANTIC_CONVENTIONS).
+	Conventions bool
 }
 
 // Provider returns the provider of a name, whose letters may be of either case; nil when there is none.

@@ -63,6 +63,7 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 		out.OTLP = &model.OTLPTracer{
 			To: to(o.GetService(), o.GetPort()), PathLimit: o.GetMaxTagLength(), Environment: o.GetResourceDetectors().GetEnvironment() != nil,
 			HTTP: o.GetHttp() != nil, Path: o.GetHttp().GetPath(),
+			Conventions: o.GetServiceAttributeEnrichment() == meshconfig.MeshConfig_ExtensionProvider_OTEL_SEMANTIC_CONVENTIONS,
 		}
 		if out.OTLP.HTTP {
 			out.OTLP.Timeout, out.OTLP.Headers = duration(o.GetHttp().GetTimeout()), providerHeaders(o.GetHttp().GetHeaders(), field+".opentelemetry.http.headers", env, p)

@@ -247,6 +247,8 @@ func TestMeshConfig(t *testing.T) {
 		{alsMesh(", tlsSettings: {mode: SIMPLE, caCertificates: /als.pem}"), "sidecar clusters", "filename: /als.pem"},
 		{alsMesh(", tlsSettings: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, subjectAltNames: [other.example], sni: s.example}"), "sidecar clusters", "exact: other.example"},
 		{alsMesh(", tlsSettings: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, sni: s.example}"), "gateway clusters", "sni: s.example"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}"), "sidecar listeners", "service.instance.id: shop.web-1"},
+		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}"), "gateway listeners", "serviceName: gw"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, value: k}]}"), "sidecar listeners", "key: x-key"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, headers: [{name: x-key, envName: COLLECTOR_KEY}]}"), "sidecar listeners", "value: from-the-environment"},
 		{byProvider("opentelemetry: {service: web.shop.svc.cluster.local, port: 80, http: {headers: [{name: x-key, envName: COLLECTOR_KEY}]}}"), "sidecar listeners", "value: from-the-environment"},

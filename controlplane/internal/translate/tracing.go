@@ -108,6 +108,11 @@ func (sp *spans) key(k *keyHash, p *model.Proxy) {
 	for _, t := range istioTags(p) {
 		k.str(t.Literal)
 	}
+	if sp.provider != nil && sp.provider.OTLP != nil && sp.provider.OTLP.Conventions {
+		for _, a := range serviceAttributes(p) {
+			k.str(a[0], a[1])
+		}
+	}
 }
 
 // tracing is the tracing of a connection manager, nil for none, and how its request ids are made; nil for as always.
@@ -135,7 +140,7 @@ func tracing(s *model.Snapshot, p *model.Proxy, d direction) (*hcmv3.HttpConnect
 		out.Provider = zipkinProvider(pr.Zipkin, sp.to)
 		limit = over0(pr.Zipkin.PathLimit, limit)
 	case pr.OTLP != nil:
-		out.Provider = otlpProvider(pr.OTLP, sp.to, p.Cluster)
+		out.Provider = otlpProvider(pr.OTLP, sp.to, p)
 		limit = over0(pr.OTLP.PathLimit, limit)
 	}
 	if limit != 0 {
@@ -218,9 +223,21 @@ func zipkinProvider(z *model.ZipkinTracer, to collector) *tracev3.Tracing_Http {
 	return &tracev3.Tracing_Http{Name: zipkinTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
 }
 
-// otlpProvider reports spans as those of a service, by the proxy's node cluster.
-func otlpProvider(o *model.OTLPTracer, to collector, service string) *tracev3.Tracing_Http {
-	cfg := &tracev3.OpenTelemetryConfig{ServiceName: service}
+// otlpProvider reports spans as those of a service: by the proxy's node cluster, or as OpenTelemetry's conventions have it.
+func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tracing_Http {
+	cfg := &tracev3.OpenTelemetryConfig{ServiceName: p.Cluster}
+	if o.Conventions {
+		fixed := &resourcev3.StaticConfigResourceDetectorConfig{Attributes: map[string]string{}}
+		for _, a := range serviceAttributes(p) {
+			fixed.Attributes[a[0]] = a[1]
+		}
+		cfg.ServiceName = fixed.Attributes[serviceName]
+		delete(fixed.Attributes, serviceName)
+		// Before the environment, which has the last word at the proxy.
+		cfg.ResourceDetectors = append(cfg.ResourceDetectors, &corev3.TypedExtensionConfig{
+			Name: "envoy.tracers.opentelemetry.resource_detectors.static_config", TypedConfig: toAny(fixed),
+		})
+	}
 	var timeout *durationpb.Duration
 	if o.Timeout > 0 {
 		timeout = seconds(o.Timeout)
@@ -238,9 +255,9 @@ func otlpProvider(o *model.OTLPTracer, to collector, service string) *tracev3.Tr
 		}
 	}
 	if o.Environment {
-		cfg.ResourceDetectors = []*corev3.TypedExtensionConfig{{
+		cfg.ResourceDetectors = append(cfg.ResourceDetectors, &corev3.TypedExtensionConfig{
 			Name: "envoy.tracers.opentelemetry.resource_detectors.environment", TypedConfig: toAny(&resourcev3.EnvironmentResourceDetectorConfig{}),
-		}}
+		})
 	}
 	return &tracev3.Tracing_Http{Name: otlpTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
 }

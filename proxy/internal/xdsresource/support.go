@@ -79,9 +79,10 @@ var supportedFields = map[string]string{
 	"envoy.config.trace.v3.Tracing.Http": "name typed_config",
 	"envoy.config.trace.v3.ZipkinConfig": `collector_cluster collector_endpoint trace_id_128bit shared_span_context
 		collector_endpoint_version collector_hostname split_spans_for_request trace_context_option collector_service`,
-	"envoy.config.trace.v3.OpenTelemetryConfig":                                                      "grpc_service http_service service_name resource_detectors",
-	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig": "",
-	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig":                   "mappers body_format",
+	"envoy.config.trace.v3.OpenTelemetryConfig":                                                       "grpc_service http_service service_name resource_detectors",
+	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig":  "",
+	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": "attributes",
+	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig":                    "mappers body_format",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,
 	"envoy.config.core.v3.HttpProtocolOptions": `idle_timeout max_connection_duration max_headers_count

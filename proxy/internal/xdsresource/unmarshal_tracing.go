@@ -1,8 +1,10 @@
 package xdsresource
 
 import (
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -126,8 +128,15 @@ func (p *parser) detectResource(path string, in []*corev3.TypedExtensionConfig) 
 		switch {
 		case d.GetTypedConfig() == nil:
 			p.bad(join(here, "typed_config"), "is required")
+		case d.GetTypedConfig().MessageIs(&resourcev3.StaticConfigResourceDetectorConfig{}):
+			var m resourcev3.StaticConfigResourceDetectorConfig
+			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &m) {
+				for _, name := range slices.Sorted(maps.Keys(m.GetAttributes())) {
+					out = append(out, [2]string{name, m.GetAttributes()[name]})
+				}
+			}
 		case !d.GetTypedConfig().MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
-			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment", d.GetName(), TypeName(d.GetTypedConfig()))
+			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment or .static_config", d.GetName(), TypeName(d.GetTypedConfig()))
 		default:
 			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &resourcev3.EnvironmentResourceDetectorConfig{}) {
 				out = append(out, p.environmentResource(here)...)
