@@ -49,6 +49,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cleanup()
 	cfg := a.cfg.member(a.secrets.current()).withSettings(ctx, a.secrets)
 	cfg = cfg.withHostDefaults()
+	if err := cfg.validateMetrics(); err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
 	bootstrap, err := cfg.bootstrap(socket)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ const (
 // over mutual TLS with the secrets of the agent's own socket, and listeners for health (/healthz/ready) and metrics
 // (/stats/prometheus).
 func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults().withPorts()
 	node, err := cfg.node()
 	if err != nil {
 		return nil, err

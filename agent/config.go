@@ -77,9 +77,10 @@ type Config struct {
 	Dir string
 	// AdminIP is where the admin API is opened. Default IP; a workload that others reach at IP has it on loopback, since it changes the proxy.
 	AdminIP netip.Addr
-	// AdminPort, HealthPort and StatsPort are opened on AdminIP and on IP. Defaults 15000, 15021, 15090.
+	// AdminPort, HealthPort and StatsPort are opened on AdminIP and on IP. Defaults 15000, 15021, 15090; the first as the mesh says (defaultConfig's proxyAdminPort), if it does.
 	AdminPort, HealthPort, StatsPort uint16
-	// StatusPort is the agent's own, on IP: the proxy's metrics merged with the application's, and whether the proxy serves (package status). Default 15020.
+	// StatusPort is the agent's own, on IP: the proxy's metrics merged with the application's, and whether the proxy serves (package status). Default what the mesh says
+	// (statusPort), else 15020.
 	StatusPort uint16
 	// Metrics are the application's, at ProbeTargets or else on localhost; nil: it has none, or they are not merged.
 	Metrics *status.Application
@@ -144,16 +145,22 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.GraceRatio, defaultGrace)
 	setDefault(&c.GraceJitter, defaultGraceJitter)
 	setDefault(&c.AdminIP, c.IP)
-	setDefault(&c.AdminPort, 15000)
 	setDefault(&c.HealthPort, 15021)
 	setDefault(&c.StatsPort, 15090)
-	setDefault(&c.StatusPort, 15020)
 	setDefault(&c.SystemRoots, findSystemRoots(os.Getenv("SSL_CERT_FILE"), fileExists))
+	return c
+}
+
+// withPorts fills in the ports that neither the host nor the mesh has said.
+func (c Config) withPorts() Config {
+	setDefault(&c.AdminPort, 15000)
+	setDefault(&c.StatusPort, 15020)
 	return c
 }
 
 // withHostDefaults fills in what neither the host nor the mesh has said.
 func (c Config) withHostDefaults() Config {
+	c = c.withPorts()
 	setDefault(&c.Concurrency, c.DefaultConcurrency)
 	if _, said := c.Metadata[dnsCapture]; !said && c.DefaultDNSCapture {
 		meta := map[string]any{dnsCapture: "true"}
@@ -240,12 +247,16 @@ func (c Config) validate() error {
 	need(c.Logger != nil, "there is no logger")
 	need(c.GraceRatio > 0 && c.GraceRatio < 1, fmt.Sprintf("grace ratio %g: want more than 0 and less than 1", c.GraceRatio))
 	need(c.GraceJitter >= 0 && c.GraceJitter < 1, fmt.Sprintf("jitter of the grace ratio %g: want 0 to 1", c.GraceJitter))
-	if m := c.Metrics; m != nil {
-		need(!slices.Contains([]uint16{c.StatusPort, c.StatsPort, c.AdminPort, c.HealthPort}, m.Port),
-			fmt.Sprintf("prometheus.io/port %d is a port of the proxy or its agent, which would be asked in a circle: name the application's", m.Port))
-	}
-	errs = append(errs, c.Key.validate(), asked(c.identity()).Validate())
+	errs = append(errs, c.withPorts().validateMetrics(), c.Key.validate(), asked(c.identity()).Validate())
 	return errors.Join(errs...)
+}
+
+// validateMetrics judges where the application's metrics are, once the agent's ports are known.
+func (c Config) validateMetrics() error {
+	if m := c.Metrics; m != nil && slices.Contains([]uint16{c.StatusPort, c.StatsPort, c.AdminPort, c.HealthPort}, m.Port) {
+		return fmt.Errorf("prometheus.io/port %d is a port of the proxy or its agent, which would be asked in a circle: name the application's", m.Port)
+	}
+	return nil
 }
 
 // identity is what the agent wants a certificate for, without a trust domain where any will do.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type settings struct {
 	// Of Config; 0: not said.
 	drain, terminationDrain, flush time.Duration
 	flushKB                        uint64
+	adminPort, statusPort          uint64
 	// patch is what EnvoyFilters merge into the proxy's bootstrap.
 	patch *bootstrappb.Bootstrap
 }
@@ -52,6 +54,8 @@ func (c Config) apply(told settings) Config {
 	setDefault(&c.TerminationDrain, told.terminationDrain)
 	setDefault(&c.FileFlushInterval, told.flush)
 	setDefault(&c.FileFlushSize, int(told.flushKB<<10))
+	setDefault(&c.AdminPort, uint16(told.adminPort))
+	setDefault(&c.StatusPort, uint16(told.statusPort))
 	if len(told.variables) == 0 {
 		return c
 	}
@@ -147,9 +151,11 @@ func askPatch(ads discoverypb.AggregatedDiscoveryService_StreamAggregatedResourc
 
 // The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.
 const (
-	drainField            = 4  // google.protobuf.Duration
+	drainField            = 4 // google.protobuf.Duration
+	adminPortField        = 11
 	concurrencyField      = 16 // google.protobuf.Int32Value
 	proxyMetadataField    = 24 // map<string, string>
+	statusPortField       = 26
 	terminationDrainField = 29 // google.protobuf.Duration
 	flushIntervalField    = 40 // google.protobuf.Duration
 	flushSizeField        = 41 // KiB
@@ -178,6 +184,14 @@ func readSettings(b []byte) (settings, error) {
 		case flushSizeField:
 			if out.flushKB = number; number > maxFlushKB {
 				err = fmt.Errorf("%w: file_flush_min_size_kb %d: want 0 to %d", errSettings, number, maxFlushKB)
+			}
+		case adminPortField:
+			if out.adminPort = number; number > math.MaxUint16 {
+				err = fmt.Errorf("%w: proxy_admin_port %d: want 0 to 65535", errSettings, int32(number))
+			}
+		case statusPortField:
+			if out.statusPort = number; number > math.MaxUint16 {
+				err = fmt.Errorf("%w: status_port %d: want 0 to 65535", errSettings, int32(number))
 			}
 		case concurrencyField:
 			return eachField(text, func(n protowire.Number, _ []byte, number uint64) error {

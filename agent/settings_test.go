@@ -19,6 +19,8 @@ func TestReadSettings(t *testing.T) {
 		{&meshpb.ProxyConfig{}, "0 map[]"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(0)}, "0 map[]"},
 		{&meshpb.ProxyConfig{ConfigPath: "before", Concurrency: wrapperspb.Int32(3), StatusPort: 5, ProxyMetadata: map[string]string{"A": "1", "B": ""}, MeshId: "m"}, "3 map[A:1 B:]"},
+		{&meshpb.ProxyConfig{ProxyAdminPort: 65536}, "ProxyConfig: not valid: proxy_admin_port 65536: want 0 to 65535"},
+		{&meshpb.ProxyConfig{StatusPort: -1}, "ProxyConfig: not valid: status_port -1: want 0 to 65535"},
 		{&meshpb.ProxyConfig{FileFlushMinSizeKb: 2049}, "ProxyConfig: not valid: file_flush_min_size_kb 2049: want 0 to 2048"},
 		{&meshpb.ProxyConfig{DrainDuration: durationpb.New(25 * time.Hour)}, "ProxyConfig: not valid: drain_duration: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{FileFlushInterval: durationpb.New(-time.Second)}, "ProxyConfig: not valid: file_flush_interval: want 0 to 24h0m0s"},

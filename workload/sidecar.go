@@ -42,7 +42,8 @@ func (s Site) Proxy(w Workload, flags ...string) supervise.Process {
 	} else {
 		args = append(args, "--bind", w.Bind)
 	}
-	args = append(args, "--no-termination-drain") // whoever ends it has had it drain
+	// Whoever ends it has had it drain. Where its ports are is known to this machine's commands and to what is redirected, so the mesh does not say.
+	args = append(args, "--no-termination-drain", "--admin-port", "15000", "--status-port", "15020")
 	args = append(args, flags...)
 	env := []string{"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Deployment}
 	if w.Metrics != nil {

@@ -344,7 +344,7 @@ data:
 	want := []string{
 		"case.yaml:39: spec.ports[0].protocol: UDP has no effect yet; use TCP",
 		"case.yaml:39: spec.sessionAffinity: ClientIP has no effect yet; use None",
-		"case.yaml:45: data.mesh.defaultConfig.discoveryAddress: has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
+		"case.yaml:45: data.mesh.defaultConfig.discoveryAddress: has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 		"case.yaml:10: spec.http[0].fault.delay.exponentialDelay: has no effect, as in Istio: write fixedDelay",
 		"case.yaml:31: kind WasmPlugin has no effect yet; the object is kept",
 	}

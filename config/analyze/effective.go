@@ -189,6 +189,7 @@ var effectiveMesh = []string{
 	"defaultConfig.connectionSettings.httpMergeSlashes", "defaultConfig.connectionSettings.httpPathWithEscapedSlashesAction",
 	"defaultConfig.connectionSettings.globalDownstreamConnectionLimit", "defaultConfig.connectionSettings.listenerConnectionLimit",
 	"defaultConfig.drainDuration", "defaultConfig.terminationDrainDuration", "defaultConfig.fileFlushInterval", "defaultConfig.fileFlushMinSizeKb", "defaultConfig.meshId",
+	"defaultConfig.proxyAdminPort", "defaultConfig.statusPort",
 	"defaultConfig.runtimeValues", "defaultConfig.statsdUdpAddress", "tcpKeepalive", "protocolDetectionTimeout",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",

@@ -58,12 +58,10 @@ var meshReasons = map[string]string{
 	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
 	"defaultConfig.serviceCluster":                  "has no effect, as in Istio: a proxy's service is that of its labels",
 	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
-	"defaultConfig.discoveryAddress":                "has no effect: an agent is started with the address of its control plane (lateen run --discovery-address)",
+	"defaultConfig.discoveryAddress":                "has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
 	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
-	"defaultConfig.proxyAdminPort":                  onHost,
-	"defaultConfig.statusPort":                      onHost,
 	"defaultConfig.availabilityZone":                "has no effect, as in Istio: locality comes from the workload",
 	"defaultConfig.controlPlaneAuthPolicy":          "has no effect, as in Istio: agents always speak mutual TLS to the control plane",
 	"defaultConfig.statNameLength":                  "has no effect, as in Istio: names have no limit",
@@ -86,7 +84,7 @@ var meshReasons = map[string]string{
 	"ca":                             "has no effect: the control plane is the certificate authority; put an intermediate certificate of your own in its CA folder",
 	"serviceSettings":                "has no effect: there is one cluster, and all services are local to it; belongs to multi-cluster",
 	"serviceScopeConfigs":            "has no effect: it is for ambient meshes of several clusters",
-	"verifyCertificateAtClient":      "has no effect: servers' certificates are always checked where a DestinationRule says by what; it was replaced by its caCertificates and insecureSkipVerify",
+	"verifyCertificateAtClient":      "has no effect: servers' certificates are always checked, as with true: by the system's authorities where a DestinationRule of mode SIMPLE or MUTUAL names no others; write its insecureSkipVerify for false",
 	"meshMTLS.ecdhCurves":            "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
 	"tlsDefaults.minProtocolVersion": "has no effect, as in Istio: write it in the Gateway",
 
@@ -112,6 +110,5 @@ const (
 	kubernetesIngress = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
 	ownAgent          = "has no effect: the agent knows its program and its folder"
 	ownBootstrap      = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	onHost            = "has no effect: it is said where the agent is started, in PROXY_CONFIG or by a flag of lateen proxy sidecar"
 	tracerGone        = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
 )

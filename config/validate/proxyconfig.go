@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"cmp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -36,6 +37,18 @@ func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
 	}
 	if n := pc.GetFileFlushMinSizeKb(); n > maxFlushKB {
 		c.add(at.Child("fileFlushMinSizeKb"), "%d is too much; the most is %d", n, maxFlushKB)
+	}
+	taken := map[int32]string{15001: "redirected connections", 15006: "redirected connections", 15021: "the proxy's health", 15053: "the agent's name server", 15080: "requests to an explicit proxy", 15090: "the proxy's metrics"}
+	for _, p := range []struct {
+		name        string
+		port, usual int32
+	}{{"proxyAdminPort", pc.GetProxyAdminPort(), 15000}, {"statusPort", pc.GetStatusPort(), 15020}} {
+		c.port(at.Child(p.name), int64(p.port), true)
+		port := cmp.Or(p.port, p.usual)
+		if by := taken[port]; by != "" {
+			c.add(at.Child(p.name), "port %d is that of %s; choose another", port, by)
+		}
+		taken[port] = p.name
 	}
 	if n := pc.GetConcurrency(); n.GetValue() < 0 {
 		c.add(at.Child("concurrency"), "%d is negative", n.GetValue())

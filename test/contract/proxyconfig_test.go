@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -202,6 +203,60 @@ spec:
 			t.Errorf("whoever sees to it himself has it drained all the same: %s", <-drained)
 		}
 	})
+}
+
+// TestPorts: where the proxy's admin API and the agent's own port are says the host, else a WorkloadGroup's annotation, else the mesh.
+func TestPorts(t *testing.T) {
+	told := startAgents(t, `
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: db, namespace: shop}
+spec:
+  metadata: {annotations: {proxy.istio.io/config: "{statusPort: 15720}"}}
+  template: {}
+`, "defaultConfig: {proxyAdminPort: 15600, statusPort: 15620}\n")
+	for _, c := range []struct {
+		name, group string
+		own         agent.Config
+		want        string
+	}{
+		{"the mesh", "", agent.Config{}, "15600 15620"},
+		{"a group's annotation", "db", agent.Config{}, "15600 15720"},
+		{"the host", "db", agent.Config{AdminPort: 15700, StatusPort: 15701}, "15700 15701"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := told.agent(t, c.own, "shop", c.group)
+			var fields [2]int
+			if _, err := fmt.Sscan(c.want, &fields[0], &fields[1]); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error {
+				var b struct {
+					Admin struct {
+						Address struct {
+							Socket struct {
+								Port int `json:"port_value"`
+							} `json:"socket_address"`
+						}
+					}
+				}
+				if err := json.Unmarshal(p.Bootstrap, &b); err != nil {
+					return err
+				}
+				conn, err := net.Dial("tcp", netip.AddrPortFrom(cfg.IP, uint16(fields[1])).String())
+				if err != nil {
+					return err
+				}
+				got = fmt.Sprint(b.Admin.Address.Socket.Port, " ", fields[1])
+				return conn.Close()
+			}
+			runAgent(t, cfg)
+			if got != c.want {
+				t.Errorf("the ports are %s, want %s", got, c.want)
+			}
+		})
+	}
 }
 
 // agents are what agents need to join a control plane.

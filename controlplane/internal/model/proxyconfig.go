@@ -31,6 +31,8 @@ type AgentSettings struct {
 	// FlushInterval and FlushKB how much of access logs waits in memory; 0: not said.
 	DrainTime, TerminationDrain, FlushInterval time.Duration
 	FlushKB                                    uint32
+	// AdminPort and StatusPort are those of the proxy's admin API and of its agent; 0: not said.
+	AdminPort, StatusPort uint16
 }
 
 // over returns the settings with those of low where they say nothing. Variables are merged.
@@ -38,6 +40,7 @@ func (a AgentSettings) over(low AgentSettings) AgentSettings {
 	out := AgentSettings{
 		Concurrency: cmp.Or(a.Concurrency, low.Concurrency), Variables: low.Variables, DrainTime: cmp.Or(a.DrainTime, low.DrainTime),
 		TerminationDrain: cmp.Or(a.TerminationDrain, low.TerminationDrain), FlushInterval: cmp.Or(a.FlushInterval, low.FlushInterval), FlushKB: cmp.Or(a.FlushKB, low.FlushKB),
+		AdminPort: cmp.Or(a.AdminPort, low.AdminPort), StatusPort: cmp.Or(a.StatusPort, low.StatusPort),
 	}
 	if len(a.Variables) > 0 {
 		out.Variables = make(map[string]string, len(low.Variables)+len(a.Variables))

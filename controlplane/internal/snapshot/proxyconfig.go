@@ -55,6 +55,7 @@ func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
 	out := model.AgentSettings{
 		Variables: cloneMap(in.GetProxyMetadata()), DrainTime: duration(in.GetDrainDuration()), TerminationDrain: duration(in.GetTerminationDrainDuration()),
 		FlushInterval: duration(in.GetFileFlushInterval()), FlushKB: in.GetFileFlushMinSizeKb(),
+		AdminPort: uint16(in.GetProxyAdminPort()), StatusPort: uint16(in.GetStatusPort()), // validation knows that they are ports
 	}
 	if n := in.GetConcurrency(); n != nil {
 		out.Concurrency = ptr(n.GetValue())
@@ -87,7 +88,7 @@ func annotatedSettings(text string, p *problems) model.AgentSettings {
 	own := &meshconfig.ProxyConfig{}
 	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch f.Name() {
-		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id":
+		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id", "proxy_admin_port", "status_port":
 		case "gateway_topology", "proxy_headers", "connection_settings":
 			own.ProtoReflect().Set(f, v)
 		default:
