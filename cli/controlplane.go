@@ -172,10 +172,17 @@ func (f *controlPlaneFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if f.kubeconfig != "" && f.meshConfig == "" {
 		meshFile = "" // the cluster's
 	}
+	sources, err := readConfigSources(meshFile)
+	if err != nil {
+		return err
+	}
+	if err := sources.apply(f, logger, os.Getenv); err != nil {
+		return err
+	}
 	c, err := controlplane.New(controlplane.Config{
 		ConfigDir: in(f.configDir, "config"), WorkloadsDir: in(f.workloadsDir, "workloads"), MeshFile: meshFile, Kubeconfig: f.kubeconfig,
 		CADir: in(f.caDir, "ca"), GRPCAddr: at(f.grpcAddr, "15010"), SecureGRPCAddr: at(f.secureAddr, "15012"), HTTPAddr: at(f.httpAddr, "15014"),
-		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, KeysRefresh: f.keysRefresh, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Environment: os.LookupEnv, Instance: f.instance, Logger: logger,
+		Consul: consul, Nomad: nomad, WorkloadCertTTL: f.certTTL, MaxWorkloadCertTTL: f.maxCertTTL, WorkloadEntryGrace: f.entryGrace, TrimGateways: f.trimGateways, KeysRefresh: f.keysRefresh, XDSLimits: f.limits, TokenIssuers: issuers, GatewayService: f.gatewayService, Environment: os.LookupEnv, ConfigSources: sources.given, Instance: f.instance, Logger: logger,
 	})
 	if err != nil {
 		return err

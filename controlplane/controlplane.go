@@ -90,6 +90,8 @@ type Config struct {
 	GatewayService string
 	// Environment has the variables that headers of extensionProviders name (envName), whose values every proxy is told; nil: none is set.
 	Environment func(name string) (value string, set bool)
+	// ConfigSources are the addresses of the mesh's configSources by which ConfigDir and Kubeconfig were chosen; others that the settings name later count at the next start, and are told.
+	ConfigSources []string
 	// Instance names this control plane, as in the column ISTIOD of proxy-status. Default $POD_NAME, else the host's name.
 	Instance string
 	// Logger is required by nobody; default: none.
@@ -190,7 +192,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
 	c.issuers = oidc.New(oidc.Options{Refresh: cfg.KeysRefresh, Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
 	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.ca, c.issuers.Follow)
-	c.pipeline.env = cfg.Environment
+	c.pipeline.env, c.pipeline.sources = cfg.Environment, cfg.ConfigSources
 	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
 	c.names = dnsname.New(dnsname.Options{Refresh: cfg.namesEach, Lookup: cfg.lookup, Logger: log.Scope(cfg.Logger, "push")})
 	c.pipeline.followBundles, c.pipeline.followNames = c.bundles.Follow, c.names.Follow

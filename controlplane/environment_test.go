@@ -73,3 +73,29 @@ func TestHeadersOfTheEnvironment(t *testing.T) {
 		t.Error("the log shows the value")
 	}
 }
+
+// TestConfigSourcesWhileItRuns: where objects come from is chosen at the start; what the settings say later is told.
+func TestConfigSourcesWhileItRuns(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := start(t, func(c *Config) { c.ConfigSources = []string{"fs:///etc/mesh"} })
+	told := func() bool {
+		_, page := r.page("/debug/errors")
+		return strings.Contains(page, "they are not those of the start")
+	}
+	for _, c := range []struct {
+		mesh string
+		want bool
+	}{
+		{"configSources: [{address: 'fs:///etc/mesh'}]\nconnectTimeout: 3s\n", false}, {"configSources: [{address: 'fs:///srv'}]\n", true},
+		{"configSources: [{address: 'fs:///etc/mesh'}]\n", false}, {"configSources: [{address: 'fs:///etc/mesh'}, {address: 'k8s://'}]\n", true},
+	} {
+		r.write("mesh.yaml", c.mesh)
+		if err := waitFor(ctx, func() bool {
+			_, page := r.page("/debug/mesh")
+			return strings.Count(page, `"address"`) == strings.Count(c.mesh, "address") && told() == c.want
+		}); err != nil {
+			t.Fatalf("%s: told %t", c.mesh, told())
+		}
+	}
+}

@@ -57,7 +57,9 @@ type pipeline struct {
 	followBundles, followNames func(names []string)
 	metrics                    pipelineMetrics
 	// env is the environment that the mesh's settings may name variables of; nil: none.
-	env       snapshot.Environment
+	env snapshot.Environment
+	// sources are the mesh's configSources at the start.
+	sources   []string
 	authority authority
 	// given are the mesh's settings as they were read last, nil before.
 	given *model.Mesh
@@ -180,6 +182,11 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			if mesh, problems, err := snapshot.ParseMesh(*s.batch.Mesh, p.env); err != nil {
 				p.log.Error("mesh configuration is not valid; the last good one stays", "err", err)
 			} else {
+				if !slices.Equal(mesh.Sources, p.sources) {
+					const late = "they are not those of the start: where objects come from counts when the control plane starts again, with a file of the mesh's settings"
+					p.log.Warn("configSources: " + late)
+					problems = append(problems, snapshot.Problem{Origin: model.Origin{Kind: "MeshConfig", Name: "mesh", File: s.batch.Mesh.Name, Field: "configSources"}, Text: late})
+				}
 				p.noteMesh(*s.batch.Mesh, problems)
 				p.given = mesh
 				p.authority.SetTrustDomain(mesh.TrustDomain, mesh.TrustDomainAliases)

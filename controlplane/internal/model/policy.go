@@ -104,6 +104,8 @@ type Mesh struct {
 	// a default provider says who logs.
 	AccessLogService *RemoteService
 	LogService       bool
+	// Sources are the addresses of configSources, which count at the start.
+	Sources []string
 	// Anchors are caCertificates: roots that are trusted beside those of the mesh's own authority.
 	Anchors []TrustAnchor
 	Rev     uint64

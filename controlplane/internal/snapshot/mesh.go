@@ -95,6 +95,9 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	if m.LogService && m.AccessLogService == nil {
 		p.add("enableEnvoyAccessLogService", "has no effect: defaultConfig.envoyAccessLogService.address is missing, which says where the service is")
 	}
+	for _, s := range in.ConfigSources {
+		m.Sources = append(m.Sources, s.GetAddress())
+	}
 	m.Anchors = anchors(in)
 	m.Keepalive = keepalive(in.TcpKeepalive)
 	if in.ProtocolDetectionTimeout != nil {
