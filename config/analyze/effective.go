@@ -36,7 +36,7 @@ var effective = map[*schema.Kind][]string{
 		"template.spec.containers.env.name", "template.spec.containers.env.value",
 	},
 	schema.ServiceEntry: {
-		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS,DNS_ROUND_ROBIN",
+		"hosts", "addresses", "ports.number", "ports.name", "ports.targetPort", "location", "resolution=NONE,STATIC,DNS,DNS_ROUND_ROBIN,DYNAMIC_DNS",
 		"ports.protocol=HTTP,HTTPS,HTTP2,GRPC,GRPC-WEB,HTTP_PROXY,MONGO,MYSQL,REDIS,TCP,TLS",
 		"endpoints", "workloadSelector", "exportTo", "subjectAltNames",
 	},

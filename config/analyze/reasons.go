@@ -34,9 +34,6 @@ var reasons = map[*schema.Kind]map[string]string{
 	schema.ProxyConfig: {
 		"image": "has no effect: the proxy is the program that runs already",
 	},
-	schema.ServiceEntry: {
-		"resolution=DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use NONE for hosts with a wildcard, which goes where the client resolved the name to",
-	},
 	schema.Sidecar: {
 		"ingress.port.targetPort": "has no effect, as in Istio: write defaultEndpoint",
 		"egress.port.targetPort":  "has no effect, as in Istio: the services' own ports are called",

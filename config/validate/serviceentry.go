@@ -52,6 +52,8 @@ func serviceEntry(c *checker, root *field.Path, spec any) {
 		c.add(root.Child("endpoints"), "%d are too many for DNS_ROUND_ROBIN, which resolves one name; use DNS", len(se.Endpoints))
 	case se.Resolution == networking.ServiceEntry_DYNAMIC_DNS && !allWild(se.Hosts):
 		c.add(root.Child("hosts"), "DYNAMIC_DNS is for wildcard hosts alone; use DNS")
+	case se.Resolution == networking.ServiceEntry_DYNAMIC_DNS && (len(se.Endpoints) > 0 || se.WorkloadSelector != nil):
+		c.add(root, "DYNAMIC_DNS has neither endpoints nor a workloadSelector: each request goes to the host that it names; use STATIC or DNS")
 	case dns && prefix:
 		c.add(root.Child("addresses"), "subnets have no meaning with resolution %s; give single addresses", se.Resolution)
 	}

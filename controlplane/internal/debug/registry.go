@@ -46,9 +46,10 @@ type serviceAttributes struct {
 	LabelSelectors  map[string]string   `json:",omitempty"`
 }
 
-// Istio's numbers: ClientSideLB, DNSLB, Passthrough, DNSRoundRobinLB, Alias.
+// Istio's numbers: ClientSideLB, DNSLB, Passthrough, DNSRoundRobinLB, Alias, DynamicDNS.
 var resolutions = map[model.Resolution]int{
 	model.ResolutionStatic: 0, model.ResolutionDNS: 1, model.ResolutionPassthrough: 2, model.ResolutionDNSRR: 3,
+	model.ResolutionDynamic: 5,
 }
 
 const resolutionAlias = 4

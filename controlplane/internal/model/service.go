@@ -111,6 +111,7 @@ const (
 	ResolutionDNS                           // STRICT_DNS: every address of the name
 	ResolutionDNSRR                         // LOGICAL_DNS: one address at a time
 	ResolutionPassthrough                   // to where the client was going: NONE, headless TCP
+	ResolutionDynamic                       // each request's own host is resolved: DYNAMIC_DNS
 )
 
 // Port is a service port.

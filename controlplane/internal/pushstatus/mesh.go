@@ -78,7 +78,7 @@ func clusters(out Status, snap *model.Snapshot) {
 // endpoints finds ports of services that have none.
 func endpoints(out Status, snap *model.Snapshot) {
 	for _, svc := range snap.Services.Values() {
-		if svc.Alias != "" || svc.Resolution == model.ResolutionPassthrough {
+		if svc.Alias != "" || svc.Resolution == model.ResolutionPassthrough || svc.Resolution == model.ResolutionDynamic {
 			continue
 		}
 		metric := noInstances

@@ -182,9 +182,8 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		base.Resolution = model.ResolutionDNS
 	case networking.ServiceEntry_DNS_ROUND_ROBIN:
 		base.Resolution = model.ResolutionDNSRR
-	default:
-		p.add("spec.resolution", "%s is not supported; the entry is treated as NONE", s.Resolution)
-		base.Resolution = model.ResolutionPassthrough
+	case networking.ServiceEntry_DYNAMIC_DNS:
+		base.Resolution = model.ResolutionDynamic
 	}
 	for i, sp := range s.Ports {
 		if sp == nil || sp.Number == 0 || sp.Number > 65535 {
@@ -199,6 +198,10 @@ func (b *Builder) serviceEntry(o object, s *networking.ServiceEntry, p *problems
 		}
 		if port.Protocol == model.ProtocolUDP {
 			p.add(indexed("spec.ports", i)+".protocol", "UDP is not proxied; the port is left out")
+			continue
+		}
+		if base.Resolution == model.ResolutionDynamic && !port.Protocol.IsHTTP() && port.Protocol != model.ProtocolTLS {
+			p.add(indexed("spec.ports", i)+".protocol", "DYNAMIC_DNS serves HTTP, HTTP2, GRPC and TLS, whose clients name the host; the port is left out")
 			continue
 		}
 		if slices.ContainsFunc(base.Ports, func(q model.Port) bool { return q.Number == port.Number }) {

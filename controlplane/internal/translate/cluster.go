@@ -39,6 +39,7 @@ const (
 	kindStrictDNS
 	kindLogicalDNS
 	kindOriginalDst
+	kindDynamic
 )
 
 func (in *clusterInput) subsetName() string {
@@ -93,6 +94,8 @@ func clusterKindOf(svc *model.Service, policy *model.TrafficPolicy, p *model.Pro
 		return kindStrictDNS
 	case model.ResolutionDNSRR:
 		return kindLogicalDNS
+	case model.ResolutionDynamic:
+		return kindDynamic
 	case model.ResolutionPassthrough:
 		// A gateway knows no original destination, and must not learn one from a header.
 		if p.Type == model.Router {
@@ -229,6 +232,9 @@ func (in *clusterInput) discovery(c *clusterv3.Cluster) {
 			// resolves each.
 			c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 		}
+	case kindDynamic:
+		o := dynamicServerName(in.tls())
+		dynamicNames(c, dnsCache(in.svc.Host, in.client), !in.passthrough && !(o.AutoSni && o.AutoSanValidation))
 	case kindOriginalDst:
 		originalDst(c, in.literal)
 		if t := in.port.Target; in.svc.Resolution == model.ResolutionPassthrough && t != 0 {

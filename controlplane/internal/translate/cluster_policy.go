@@ -51,7 +51,7 @@ func (in *clusterInput) applyPolicy(c *clusterv3.Cluster) {
 	in.applyConnectionPool(c)
 	in.applyOutlier(c)
 	in.applyLocality(c)
-	if in.kind != kindOriginalDst {
+	if in.kind != kindOriginalDst && in.kind != kindDynamic {
 		in.applyLoadBalancer(c)
 	}
 }

@@ -80,6 +80,9 @@ func (in *clusterInput) mutual(sans []string, sni string) *tlsv3.UpstreamTlsCont
 // host of the request. Nil for all but TLS of the user's own.
 func (in *clusterInput) serverName() *corev3.UpstreamHttpProtocolOptions {
 	t := in.tls()
+	if in.kind == kindDynamic {
+		return dynamicServerName(t)
+	}
 	if t == nil || t.Mode != model.TLSSimple && t.Mode != model.TLSMutual || t.SNI != "" || !in.speaksTLS(t) {
 		return nil
 	}

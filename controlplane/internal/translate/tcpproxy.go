@@ -26,28 +26,31 @@ type tcpPolicy struct {
 	idle, duration *time.Duration
 	bySource       bool          // the client's address chooses the endpoint
 	tunnel         *model.Tunnel // nil: none
+	names          *sniNames     // of a service whose names are resolved for each connection; nil: of any other
 }
 
 // tcpPolicy finds it for the first of several destinations: it belongs to the listener, not to
 // a cluster.
 func (rc *routeContext) tcpPolicy(d model.Destination) tcpPolicy {
 	ns := ""
-	if svc := rc.snap.ServiceFor(rc.proxy, d.Host); svc != nil {
+	svc := rc.snap.ServiceFor(rc.proxy, d.Host)
+	if svc != nil {
 		ns = svc.Namespace
-	}
-	rule := rc.snap.Rule(d.Host, ns, rc.proxy.Namespace, rc.proxy.Labels)
-	if rule == nil {
-		return tcpPolicy{}
-	}
-	var subset *model.Subset
-	if sub, ok := rule.Subset(d.Subset); ok {
-		subset = &sub
 	}
 	port := d.Port
 	if port == 0 {
 		port = rc.port
 	}
-	out := tcpPolicy{tunnel: rule.TunnelFor(subset)}
+	out := tcpPolicy{names: rc.sniNames(svc, port)}
+	rule := rc.snap.Rule(d.Host, ns, rc.proxy.Namespace, rc.proxy.Labels)
+	if rule == nil {
+		return out
+	}
+	var subset *model.Subset
+	if sub, ok := rule.Subset(d.Subset); ok {
+		subset = &sub
+	}
+	out.tunnel = rule.TunnelFor(subset)
 	pol := rule.PolicyFor(subset, port)
 	if pol == nil {
 		return out
@@ -82,7 +85,11 @@ func (f *filters) toTCP(statPrefix string, clusters []weightedCluster, policy tc
 		}
 		tp.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
 	}
-	return append(f.tcp(), networkFilter(tcpProxyFilter, toAny(tp)))
+	out := f.tcp()
+	if policy.names != nil && len(clusters) == 1 { // one cache cannot serve several, as in Istio
+		out = append(out, policy.names.filter())
+	}
+	return append(out, networkFilter(tcpProxyFilter, toAny(tp)))
 }
 
 // toOne is toTCP for one cluster, of which no policy is known.
