@@ -168,7 +168,9 @@ func policyFields(places ...string) []string {
 // effectiveMesh lists the mesh's settings (MeshConfig) that have an effect.
 var effectiveMesh = []string{
 	"trustDomain", "trustDomainAliases", "caCertificates.pem", "caCertificates.spiffeBundleUrl", "caCertificates.trustDomains", "defaultConfig.caCertificatesPem",
-	"rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY", "inboundTrafficPolicy.mode",
+	"rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY,ALLOW_ANY_DYNAMIC_DNS", "outboundTrafficPolicy.tls.mode",
+	"outboundTrafficPolicy.tls.clientCertificate", "outboundTrafficPolicy.tls.privateKey", "outboundTrafficPolicy.tls.caCertificates", "outboundTrafficPolicy.tls.caCrl",
+	"outboundTrafficPolicy.tls.subjectAltNames", "outboundTrafficPolicy.tls.sni", "outboundTrafficPolicy.tls.insecureSkipVerify", "inboundTrafficPolicy.mode",
 	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",

@@ -72,8 +72,7 @@ var meshReasons = map[string]string{
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",
 
-	"outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS": "has no effect yet: names that are resolved for each request belong to the dynamic forward proxy's stage; use ALLOW_ANY",
-	"outboundTrafficPolicy.tls":                        "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
+	"outboundTrafficPolicy.tls.credentialName": "has no effect: a credential is for the proxies that a DestinationRule names; write caCertificates, clientCertificate and privateKey, files at every proxy",
 
 	"configSources.tlsSettings":         "has no effect: it is for sources that are servers (xds://), which there are none of here",
 	"configSources.subscribedResources": "has no effect: it is for sources that are servers (xds://), which there are none of here",

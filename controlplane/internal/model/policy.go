@@ -45,14 +45,17 @@ type Mesh struct {
 	Domain             string // cluster.local
 	RootNamespace      string // istio-system
 	RegistryOnly       bool   // outboundTrafficPolicy
-	AccessLogFile      string // empty: none unless a Telemetry turns it on
-	AccessLogText      string // empty: Istio's default format
-	AccessLogJSON      bool
-	AccessLogField     map[string]any // accessLogFormat when it is a JSON object and encoding is JSON
-	ConnectTimeout     time.Duration  // 10s
-	AutoMTLS           bool           // true
-	Tracing            bool           // enableTracing, true
-	TraceSampling      float64        // percent, 1
+	// DynamicOutbound: requests to unknown hosts go to the host that they name (ALLOW_ANY_DYNAMIC_DNS), by OutboundTLS; nil: in plain text.
+	DynamicOutbound bool
+	OutboundTLS     *ClientTLS
+	AccessLogFile   string // empty: none unless a Telemetry turns it on
+	AccessLogText   string // empty: Istio's default format
+	AccessLogJSON   bool
+	AccessLogField  map[string]any // accessLogFormat when it is a JSON object and encoding is JSON
+	ConnectTimeout  time.Duration  // 10s
+	AutoMTLS        bool           // true
+	Tracing         bool           // enableTracing, true
+	TraceSampling   float64        // percent, 1
 	// TraceTags, TracePathLength and ZipkinAddress are those of defaultConfig.tracing; NoIstioTags: enableIstioTags is false there.
 	TraceTags       []TraceTag
 	TracePathLength uint32 // maxPathTagLength, 0: the proxy's

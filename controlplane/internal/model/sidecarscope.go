@@ -133,6 +133,12 @@ func (sc *SidecarScope) RegistryOnly() bool {
 	return sc.snap.Mesh.RegistryOnly
 }
 
+// DynamicOutbound reports whether requests to what is not known go to the host that they name. A Sidecar's own outboundTrafficPolicy has no
+// such mode.
+func (sc *SidecarScope) DynamicOutbound() bool {
+	return sc.snap.Mesh.DynamicOutbound && (sc.config == nil || sc.config.Outbound == nil)
+}
+
 // EgressProxy is where what is not known goes; nil: where it was going.
 func (sc *SidecarScope) EgressProxy() *Destination {
 	if sc.config == nil || sc.config.Outbound == nil {

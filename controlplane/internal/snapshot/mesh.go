@@ -52,6 +52,15 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	if o := in.OutboundTrafficPolicy; o != nil {
 		if _, set := nested(given, "outboundTrafficPolicy", "mode"); set {
 			m.RegistryOnly = o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY
+			m.DynamicOutbound = o.Mode == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS
+		}
+		switch {
+		case o.Tls == nil:
+		case m.DynamicOutbound:
+			m.OutboundTLS = clientTLS(o.Tls, "outboundTrafficPolicy.tls", p)
+			m.OutboundTLS.Credential = "" // which analyze says: files are for every proxy, a credential is not
+		default:
+			p.add("outboundTrafficPolicy.tls", "has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS")
 		}
 	}
 	m.InboundLocalhost = in.InboundTrafficPolicy.GetMode() == meshconfig.MeshConfig_InboundTrafficPolicy_LOCALHOST

@@ -281,6 +281,10 @@ func specialClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 		k.num(1)
 	}
 	any := []Resource{{Name: PassthroughCluster, Key: k.String(), build: func() proto.Message { return passthrough(mesh, literal) }}}
+	if mesh.DynamicOutbound {
+		k := (&keyHash{}).num(mesh.Rev).flag(p.IPv6Only()).str(p.SystemRoots)
+		any = append(any, Resource{Name: AnyHostCluster, Key: k.String(), build: func() proto.Message { return anyHost(mesh, p) }})
+	}
 	return append(out, settledClusters(s, p, any)...)
 }
 

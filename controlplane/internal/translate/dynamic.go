@@ -7,6 +7,8 @@ import (
 	dynamicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	cachev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	sniv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
@@ -49,6 +51,32 @@ func dynamicServerName(t *model.ClientTLS) *corev3.UpstreamHttpProtocolOptions {
 		o.AutoSni, o.AutoSanValidation = t.SNI == "", len(t.SANs) == 0 && !t.InsecureSkipVerify
 	}
 	return o
+}
+
+// anyHost is the cluster of requests to hosts that nobody knows, where the mesh has them resolved.
+func anyHost(mesh *model.Mesh, p *model.Proxy) *clusterv3.Cluster {
+	t := mesh.OutboundTLS
+	c := &clusterv3.Cluster{
+		Name:            AnyHostCluster,
+		ConnectTimeout:  seconds(mesh.ConnectTimeout),
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{unlimited()}},
+	}
+	o := &httpv3.HttpProtocolOptions{UpstreamHttpProtocolOptions: dynamicServerName(t)}
+	named := o.UpstreamHttpProtocolOptions
+	dynamicNames(c, dnsCache(AnyHostCluster, p), !(named.AutoSni && named.AutoSanValidation))
+	downstreamProtocol(o, &corev3.Http2ProtocolOptions{})
+	setHTTPOptions(c, o)
+	if t == nil || t.Mode == model.TLSDisable {
+		return c
+	}
+	common := &tlsv3.CommonTlsContext{TlsParams: ownParams(mesh)}
+	if t.Mode == model.TLSIstioMutual {
+		common = meshIdentity(alpnMeshHTTP, exactMatchers(mesh.WithAliases(t.SANs)))
+	} else {
+		files(common, t, t.SANs, systemRoots(p))
+	}
+	c.TransportSocket = upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: t.SNI})
+	return c
 }
 
 // sniNames is what has the names of connections to a service resolved; nil: its names are resolved otherwise.

@@ -9,6 +9,8 @@ import (
 const (
 	BlackHoleCluster   = "BlackHoleCluster"
 	PassthroughCluster = "PassthroughCluster"
+	// AnyHostCluster sends requests to the host that they name (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS).
+	AnyHostCluster     = "AllowAnyDynamicDNSCluster"
 	InboundPassthrough = "InboundPassthroughCluster"
 	httpProxyRoute     = "http_proxy"
 	passthroughSource  = "127.0.0.6" // source of connections to the app (B10)

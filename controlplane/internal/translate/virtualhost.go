@@ -474,10 +474,14 @@ func unknownHost(s *model.Snapshot, p *model.Proxy, egress *model.EgressScope) *
 			}},
 		}
 	}
-	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: unknownCluster(s, p, scope)}, Timeout: seconds(notimeout)}
+	name := unknownCluster(s, p, scope)
+	if name == PassthroughCluster && scope.DynamicOutbound() {
+		name = AnyHostCluster
+	}
+	a := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name}, Timeout: seconds(notimeout)}
 	a.MaxGrpcTimeout = seconds(notimeout)
 	r := &routev3.Route{Name: "allow_any", Match: routeMatch(nil), Action: &routev3.Route_Route{Route: a}}
-	if noOriginalDst(p) && to == nil {
+	if noOriginalDst(p) && name == PassthroughCluster {
 		r.RequestHeadersToAdd = []*corev3.HeaderValueOption{{
 			Header:       &corev3.HeaderValue{Key: originalDstHeader, Value: "%REQ(:AUTHORITY)%"},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
