@@ -106,9 +106,9 @@ func (g *getCommand) settle(set *config.Set, mentions []mention) []target {
 	})
 }
 
-// observed adds the status of objects of the Gateway API, which the control plane of a running mesh knows.
+// observed adds the status of objects of the Gateway API and of Ingresses, which the control plane of a running mesh knows.
 func observed(cmd *cobra.Command, list []*config.Object) ([]*config.Object, error) {
-	if !slices.ContainsFunc(list, func(o *config.Object) bool { return o.Kind.GatewayAPI() }) {
+	if !slices.ContainsFunc(list, func(o *config.Object) bool { return o.Kind.Translated() }) {
 		return list, nil
 	}
 	run, err := runfile.Read(stateDir(cmd))
@@ -132,7 +132,7 @@ func observed(cmd *cobra.Command, list []*config.Object) ([]*config.Object, erro
 	out := slices.Clone(list)
 	for i, o := range out {
 		for _, st := range all {
-			if o.Kind.GatewayAPI() && o.Kind.Name == st.Kind && o.Namespace == st.Namespace && o.Name == st.Name {
+			if o.Kind.Translated() && o.Kind.Name == st.Kind && o.Namespace == st.Namespace && o.Name == st.Name {
 				with := *o
 				with.Status = st.Status
 				out[i] = &with

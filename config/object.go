@@ -69,7 +69,7 @@ type Object struct {
 	Source Source
 	// Conditions are status.conditions: what the mesh has observed. Nothing else of a status is read.
 	Conditions []Condition
-	// Status is the whole status, in JSON, of an object whose status is asked of the control plane rather than read from a file: one of the Gateway API.
+	// Status is the whole status, in JSON, of an object whose status is asked of the control plane rather than read from a file: one of the Gateway API or an Ingress.
 	Status json.RawMessage
 
 	tree     *decode.Tree

@@ -189,9 +189,8 @@ func New(cfg Config) (*ControlPlane, error) {
 		builder.TrimGateways()
 	}
 	builder.RefreshKeys(cfg.KeysRefresh)
-	gateways := gatewayapi.NewTranslator(gatewayapi.Options{SharedGateway: cfg.GatewayService}, time.Now)
 	c.issuers = oidc.New(oidc.Options{Refresh: cfg.KeysRefresh, Logger: log.Scope(cfg.Logger, "oidc"), Registerer: reg})
-	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gateways, c.ca, c.issuers.Follow)
+	c.pipeline = newPipeline(log.Scope(cfg.Logger, "push"), reg, builder, gatewayapi.Options{SharedGateway: cfg.GatewayService}, c.ca, c.issuers.Follow)
 	c.pipeline.env, c.pipeline.sources = cfg.Environment, cfg.ConfigSources
 	c.bundles = spiffebundle.New(spiffebundle.Options{Client: cfg.bundleClient, Logger: log.Scope(cfg.Logger, "trust")})
 	c.names = dnsname.New(dnsname.Options{Refresh: cfg.namesEach, Lookup: cfg.lookup, Logger: log.Scope(cfg.Logger, "push")})
@@ -202,7 +201,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	})
 	c.debug = debug.New(debug.Options{
 		XDS: c.xds, View: c.pipeline.view.Load, Cache: c.pipeline.cache, Stores: c.stores(), Registries: c.registryStatus,
-		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig, ObjectStatus: gateways.Status,
+		Problems: c.pipeline.problems, TakenIn: c.pipeline.takenIn, MeshConfig: c.pipeline.meshConfig, ObjectStatus: c.pipeline.objectStatus,
 		Authority: func() any { return c.ca.Status() }, Instance: cfg.Instance, Gatherer: reg, Registerer: reg, Ready: c.isReady,
 	})
 	return c, nil

@@ -35,7 +35,7 @@ func TestIssuersAreAskedBeforeProxiesAreServed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	followed, pushed, loaded, done := make(chan []string, 10), make(chan string, 10), make(chan struct{}), make(chan error, 1)
-	p := newPipeline(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), snapshot.New(), gatewayapi.NewTranslator(gatewayapi.Options{}, time.Now), noAuthority{}, func(i []string) { followed <- i })
+	p := newPipeline(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), snapshot.New(), gatewayapi.Options{}, noAuthority{}, func(i []string) { followed <- i })
 	keys := func(v served) string {
 		a, _ := v.Snapshot().RequestAuthentications.Get(policy)
 		if a == nil {

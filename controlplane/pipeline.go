@@ -3,6 +3,7 @@ package controlplane
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,10 +16,13 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/config"
+	ingressconfig "github.com/lateen-mesh/lateen/config/ingress"
 	"github.com/lateen-mesh/lateen/controlplane/internal/configstore"
+	"github.com/lateen-mesh/lateen/controlplane/internal/derived"
 	"github.com/lateen-mesh/lateen/controlplane/internal/dnsname"
 	"github.com/lateen-mesh/lateen/controlplane/internal/follow"
 	"github.com/lateen-mesh/lateen/controlplane/internal/gatewayapi"
+	"github.com/lateen-mesh/lateen/controlplane/internal/ingress"
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 	"github.com/lateen-mesh/lateen/controlplane/internal/oidc"
 	"github.com/lateen-mesh/lateen/controlplane/internal/serviceregistry/watch"
@@ -45,12 +49,13 @@ const issuerPatience = 6 * time.Second
 
 // pipeline turns batches of the stores, deltas of the registries and answers of issuers into views, one after the other.
 type pipeline struct {
-	log      *slog.Logger
-	cache    *xdscache.Cache
-	builder  *snapshot.Builder // of run's goroutine alone
-	gateways *gatewayapi.Translator
-	view     atomic.Pointer[xdscache.View]
-	incoming chan sourced
+	log     *slog.Logger
+	cache   *xdscache.Cache
+	builder *snapshot.Builder // of run's goroutine alone
+	// gateways and ingresses are what objects of the Gateway API and Ingresses come to.
+	gateways, ingresses *derived.Translator
+	view                atomic.Pointer[xdscache.View]
+	incoming            chan sourced
 	// follow is told which issuers have to say where their keys are. It does not wait.
 	follow func(issuers []string)
 	// followBundles and followNames are told which SPIFFE bundle endpoints are to be asked, and which names to be looked up. They do not wait.
@@ -97,10 +102,12 @@ type sourced struct {
 	roots, former []string
 }
 
-func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways *gatewayapi.Translator, authority authority, follow func([]string)) *pipeline {
+func newPipeline(log *slog.Logger, reg prometheus.Registerer, builder *snapshot.Builder, gateways gatewayapi.Options, authority authority, follow func([]string)) *pipeline {
 	nobody := func([]string) {}
-	p := &pipeline{followBundles: nobody, followNames: nobody, log: log, cache: xdscache.New(log), builder: builder, gateways: gateways, incoming: make(chan sourced), follow: follow, authority: authority, metrics: newPipelineMetrics(reg),
-		taken: map[string]uint64{}}
+	p := &pipeline{followBundles: nobody, followNames: nobody, log: log, cache: xdscache.New(log), builder: builder, incoming: make(chan sourced), follow: follow, authority: authority, metrics: newPipelineMetrics(reg),
+		gateways:  derived.NewTranslator(gatewayapi.API{Options: gateways}, time.Now),
+		ingresses: derived.NewTranslator(ingress.API{Settings: ingressconfig.SettingsOf(nil)}, time.Now),
+		taken:     map[string]uint64{}}
 	p.view.Store(p.cache.View(p.builder.Snapshot()))
 	return p
 }
@@ -191,6 +198,7 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 				p.given = mesh
 				p.authority.SetTrustDomain(mesh.TrustDomain, mesh.TrustDomainAliases)
 				snap = p.setMesh(&events, total)
+				p.ingresses.Renew(ingress.API{Settings: ingressconfig.SettingsOf(p.meshConfig()), Domain: mesh.Domain, Considers: mesh.Considers})
 			}
 		}
 		if s.issuers != nil {
@@ -225,14 +233,15 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			snap = p.setMesh(&events, total)
 		}
 		p.gateways.Note(s.batch.Changed, s.batch.Deleted)
+		p.ingresses.Note(s.batch.Changed, s.batch.Deleted)
 		for _, o := range s.batch.Changed {
-			if !o.Kind.GatewayAPI() {
+			if !o.Kind.Translated() {
 				events = append(events, snapshot.Set(s.source, o))
 			}
 			p.metrics.events.WithLabelValues(o.Kind.Name, "update").Inc()
 		}
 		for _, key := range s.batch.Deleted {
-			if !key.Kind.GatewayAPI() {
+			if !key.Kind.Translated() {
 				events = append(events, snapshot.Delete(s.source, key))
 			}
 			p.metrics.events.WithLabelValues(key.Kind.Name, "delete").Inc()
@@ -250,13 +259,8 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 			events = append(events, snapshot.Displace(s.source, key))
 		}
 	}
-	made, gone := p.gateways.Translate()
-	for _, o := range made {
-		events = append(events, snapshot.Set(snapshot.GatewayAPI, o))
-	}
-	for _, key := range gone {
-		events = append(events, snapshot.Delete(snapshot.GatewayAPI, key))
-	}
+	events = append(events, translated(snapshot.GatewayAPI, p.gateways)...)
+	events = append(events, translated(snapshot.Ingress, p.ingresses)...)
 	if len(events) > 0 {
 		snap = p.flush(&events, total)
 	}
@@ -271,6 +275,29 @@ func (p *pipeline) update(pending []sourced, push func(served)) {
 	p.metrics.initTime.Observe(time.Since(begin).Seconds())
 	push(served{next})
 	p.log.Info("push", "version", snap.Version, "objects", len(total.Objects), "took", time.Since(begin))
+}
+
+// translated are the events of what objects of a foreign API have come to since the last time.
+func translated(source string, t *derived.Translator) []snapshot.Event {
+	made, gone := t.Translate()
+	var events []snapshot.Event
+	for _, o := range made {
+		events = append(events, snapshot.Set(source, o))
+	}
+	for _, key := range gone {
+		events = append(events, snapshot.Delete(source, key))
+	}
+	return events
+}
+
+// objectStatus is what became of an object of a foreign API, in JSON; nil for one that has no status here.
+func (p *pipeline) objectStatus(k config.Key) json.RawMessage {
+	for _, t := range []*derived.Translator{p.gateways, p.ingresses} {
+		if t.Owns(k.Kind) {
+			return t.Status(k)
+		}
+	}
+	return nil
 }
 
 func (p *pipeline) flush(events *[]snapshot.Event, total *model.Change) *model.Snapshot {

@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 func newBenchOf(t *testing.T, builder *snapshot.Builder) *bench {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry(), builder, gatewayapi.NewTranslator(gatewayapi.Options{}, time.Now), noAuthority{}, func([]string) {}), objects: map[string]string{}, parsed: map[string]*config.Object{}}
+	b := &bench{t: t, p: newPipeline(log, prometheus.NewRegistry(), builder, gatewayapi.Options{}, noAuthority{}, func([]string) {}), objects: map[string]string{}, parsed: map[string]*config.Object{}}
 	b.xds = xdsserver.New(xdsserver.Options{View: served{b.p.view.Load()}, Logger: log})
 	l := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(xdsserver.ServerOptions()...)

@@ -63,6 +63,7 @@ const (
 	NoEffect            = "LAT0001" // a field that parses and is stored, and does nothing yet
 	UnknownProvider     = "LAT0003" // a Telemetry names a provider that the mesh's settings do not define
 	ExpiredCredential   = "LAT0004" // the certificate in a gateway's Secret is not valid now
+	IngressConflict     = "LAT0005" // two Ingresses ask for the same, of which one gets it
 	PolicyConflict      = "LAT0002" // two policies for the same workloads, of which one counts
 )
 
@@ -123,6 +124,7 @@ func Set(s *config.Set, opts Options) []Message {
 	}
 	a.gatewayConflicts()
 	a.gatewayAPI()
+	a.ingresses()
 	a.targets()
 	for _, o := range s.List(schema.DestinationRule) {
 		a.destinationRule(o)

@@ -132,6 +132,10 @@ var effective = map[*schema.Kind][]string{
 	},
 	schema.TCPRoute:       {"parentRefs", "rules.name", "rules.backendRefs"},
 	schema.ReferenceGrant: {"from", "to"},
+	schema.IngressClass:   {"controller"},
+	schema.Ingress: {
+		"ingressClassName", "tls.hosts", "tls.secretName", "rules.host", "rules.http.paths.path", "rules.http.paths.pathType", "rules.http.paths.backend.service",
+	},
 
 	// Parsed and kept; nothing reads them yet.
 	schema.WasmPlugin:       {},
@@ -193,6 +197,7 @@ var effectiveMesh = []string{
 	"defaultConfig.drainDuration", "defaultConfig.terminationDrainDuration", "defaultConfig.fileFlushInterval", "defaultConfig.fileFlushMinSizeKb", "defaultConfig.meshId",
 	"defaultConfig.proxyAdminPort", "defaultConfig.statusPort",
 	"defaultConfig.runtimeValues", "defaultConfig.statsdUdpAddress", "tcpKeepalive", "protocolDetectionTimeout",
+	"ingressControllerMode", "ingressClass", "ingressService", "ingressSelector",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
 	"defaultTrafficPolicy.outlierDetection",

@@ -30,20 +30,7 @@ func (a *analyzer) serverCredentials(o *config.Object, gw *networking.Gateway, f
 		names, at = []string{t.CredentialName}, func(int) string { return field + ".credentialName" }
 	}
 	for i, name := range names {
-		if strings.Contains(name, "://") {
-			continue
-		}
-		c, where, err := a.credential(gw, name)
-		switch {
-		case where == "":
-			a.add(o, InvalidCredential, Error, at(i), "there is no Secret %s/%s; this server cannot take connections", a.gatewayNamespace(gw), name)
-		case len(c.Certificate) == 0:
-			a.add(o, InvalidCredential, Error, at(i), "Secret %s has no certificate that can be used%s; it needs tls.crt and tls.key, or cert and key", where, because(err))
-		default:
-			if text := c.Expired(a.opts.Now); text != "" {
-				a.add(o, ExpiredCredential, Warning, at(i), "Secret %s: %s; clients will refuse it", where, text)
-			}
-		}
+		a.serverCertificate(o, gw, at(i), name)
 	}
 	if !checks {
 		return
@@ -64,6 +51,24 @@ func (a *analyzer) serverCredentials(o *config.Object, gw *networking.Gateway, f
 		a.add(o, InvalidCredential, Error, rootsAt, "there is no Secret %s/%s; no client gets in", a.gatewayNamespace(gw), roots)
 	case where != "" && len(c.CA) == 0:
 		a.add(o, InvalidCredential, Error, rootsAt, "Secret %s has no roots for clients' certificates%s, so none gets in; it needs ca.crt or cacert", where, because(err))
+	}
+}
+
+// serverCertificate looks at the Secret of a certificate that a server shows. A name with a scheme is no Secret.
+func (a *analyzer) serverCertificate(o *config.Object, gw *networking.Gateway, field, name string) {
+	if strings.Contains(name, "://") {
+		return
+	}
+	c, where, err := a.credential(gw, name)
+	switch {
+	case where == "":
+		a.add(o, InvalidCredential, Error, field, "there is no Secret %s/%s; this server cannot take connections", a.gatewayNamespace(gw), name)
+	case len(c.Certificate) == 0:
+		a.add(o, InvalidCredential, Error, field, "Secret %s has no certificate that can be used%s; it needs tls.crt and tls.key, or cert and key", where, because(err))
+	default:
+		if text := c.Expired(a.opts.Now); text != "" {
+			a.add(o, ExpiredCredential, Warning, field, "Secret %s: %s; clients will refuse it", where, text)
+		}
 	}
 }
 

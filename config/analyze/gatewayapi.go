@@ -159,13 +159,7 @@ func (a *analyzer) backendRef(o *config.Object, field string, ref gatewayv1.Back
 	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(o.Namespace))), string(ref.Name)
 	svc := a.set.Get(schema.Service, ns, name)
 	if svc == nil {
-		var others []string
-		for _, other := range a.set.List(schema.Service) {
-			if other.Namespace == ns {
-				others = append(others, other.Name)
-			}
-		}
-		a.add(o, NotFound, Warning, field+".name", "there is no Service %s/%s, so its requests fail%s", ns, name, hint(name, others))
+		a.add(o, NotFound, Warning, field+".name", "there is no Service %s/%s, so its requests fail%s", ns, name, hint(name, a.serviceNames(ns)))
 		return
 	}
 	port := or(ref.Port, 0)

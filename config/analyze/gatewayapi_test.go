@@ -130,7 +130,7 @@ spec:
 		t.Errorf("%q, want %q", got, want)
 	}
 	for _, k := range schema.All() {
-		if _, listed := effective[k]; !listed && k.GatewayAPI() {
+		if _, listed := effective[k]; !listed && k.Translated() {
 			t.Errorf("%s is not in the list of effective fields", k)
 		}
 	}

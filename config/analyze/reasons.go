@@ -34,6 +34,13 @@ var reasons = map[*schema.Kind]map[string]string{
 	schema.ProxyConfig: {
 		"image": "has no effect: the proxy is the program that runs already",
 	},
+	schema.IngressClass: {
+		"parameters": "has no effect, as in Istio: of a class only the controller is read",
+	},
+	schema.Ingress: {
+		"defaultBackend":                    "has no effect, as in Istio: write a rule without a host for path / with pathType Prefix",
+		"rules.http.paths.backend.resource": "has no effect, as in Istio: the path is left out; name a service",
+	},
 	schema.Sidecar: {
 		"ingress.port.targetPort": "has no effect, as in Istio: write defaultEndpoint",
 		"egress.port.targetPort":  "has no effect, as in Istio: the services' own ports are called",
@@ -43,11 +50,6 @@ var reasons = map[*schema.Kind]map[string]string{
 // meshReasons are those of the mesh's settings.
 var meshReasons = map[string]string{
 	"hboneIdleTimeout": "has no effect yet: HBONE belongs to the node proxy's stage",
-
-	"ingressClass":          kubernetesIngress,
-	"ingressService":        kubernetesIngress,
-	"ingressControllerMode": kubernetesIngress,
-	"ingressSelector":       kubernetesIngress,
 
 	"defaultConfig.configPath":                      ownAgent,
 	"defaultConfig.binaryPath":                      ownAgent,
@@ -104,8 +106,7 @@ var meshReasons = map[string]string{
 }
 
 const (
-	kubernetesIngress = "has no effect yet: Ingress belongs to Kubernetes' stage; write a Gateway and a VirtualService"
-	ownAgent          = "has no effect: the agent knows its program and its folder"
-	ownBootstrap      = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	tracerGone        = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
+	ownAgent     = "has no effect: the agent knows its program and its folder"
+	ownBootstrap = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
+	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
 )

@@ -1,5 +1,5 @@
 // Package schema lists every kind of object that users may write: Istio's custom resources in
-// all their served versions, those of the Kubernetes Gateway API, and the core Kubernetes kinds that a mesh needs to know.
+// all their served versions, those of the Kubernetes Gateway API, Ingress, and the core Kubernetes kinds that a mesh needs to know.
 //
 // For each kind it says how it is named (group, versions, plural, short names), whether it lives
 // in a namespace, which Go type holds it, and which columns `lateen get` prints. It neither

@@ -214,6 +214,7 @@ var all = []*Kind{
 	Gateway, VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, WorkloadGroup, Sidecar, EnvoyFilter, ProxyConfig,
 	PeerAuthentication, AuthorizationPolicy, RequestAuthentication, Telemetry, WasmPlugin, TrafficExtension, IstioOperator,
 	K8sGatewayClass, K8sGateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant,
+	IngressClass, Ingress,
 }
 
 // All returns every kind, in a fixed order. The slice must not be modified.

@@ -129,4 +129,6 @@ var rules = map[*schema.Kind]func(*checker, *field.Path, any){
 	schema.TLSRoute:              k8sTLSRoute,
 	schema.TCPRoute:              k8sTCPRoute,
 	schema.ReferenceGrant:        referenceGrant,
+	schema.IngressClass:          ingressClass,
+	schema.Ingress:               ingress,
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/derived"
 )
 
 // BenchmarkTranslate is a change of one Service among 1,000, with 500 HTTPRoutes of one Gateway.
@@ -23,7 +24,7 @@ func BenchmarkTranslate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	tr := NewTranslator(Options{}, time.Now)
+	tr := derived.NewTranslator(API{}, time.Now)
 	tr.Note(set.All(), nil)
 	if made, _ := tr.Translate(); len(made) != 502 {
 		b.Fatalf("%d objects", len(made))

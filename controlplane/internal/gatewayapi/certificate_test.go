@@ -19,7 +19,7 @@ func TestHostnameOfTwoGateways(t *testing.T) {
 	objects := parse(t, certtest.Secret("default", "pair", "kubernetes.io/tls", map[string][]byte{"tls.crt": pair.Chain, "tls.key": pair.Key})+
 		"---\napiVersion: v1\nkind: Service\nmetadata: {name: gw}\nspec: {selector: {gateway: x}, ports: [{port: 443}]}\n"+
 		gateway("a-younger", "2024-01-02T00:00:00Z")+gateway("older", "2024-01-01T00:00:00Z"))
-	r := Convert(config.NewSet(objects...), Options{SharedGateway: "default/gw"})
+	r := API{Options{SharedGateway: "default/gw"}}.Convert(config.NewSet(objects...))
 	if len(r.Objects) != 1 || !strings.HasPrefix(r.Objects[0].Name, "older-") {
 		t.Errorf("served: %v", r.Objects)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/controlplane/internal/derived"
 )
 
 // The names of the controllers in status, as Istio's: of Gateways and of routes in the mesh.
@@ -32,26 +33,27 @@ type Options struct {
 	SharedGateway string
 }
 
-// Result is what objects come to.
-type Result struct {
-	// Objects are Gateways and VirtualServices of Istio's, and Secrets with roots for clients, by key.
-	Objects []*config.Object
-	// Status of each object of the Gateway API that concerns this control plane, in JSON, without times of transitions.
-	Status map[config.Key]json.RawMessage
-}
+// API is the Gateway API with what is around its objects.
+type API struct{ Options }
+
+var _ derived.API = API{}
+
+// Owns reports whether a kind is one of the Gateway API.
+func (API) Owns(k *schema.Kind) bool { return k.GatewayAPI() }
 
 // Watches reports whether objects of a kind change what Convert returns.
-func Watches(k *schema.Kind) bool {
+func (API) Watches(k *schema.Kind) bool {
 	return k.GatewayAPI() || k == schema.Namespace || k == schema.Service || k == schema.Secret || k == schema.ConfigMap
 }
 
 // Convert reads the Gateway API's objects, Services, Namespaces, Secrets and ConfigMaps of a set. It goes on after a mistake: what cannot be served is left
-// out and said in a condition.
-func Convert(set *config.Set, opts Options) Result {
+// out and said in a condition. The objects that it makes are Gateways and VirtualServices of Istio's, and Secrets with roots for clients.
+func (api API) Convert(set *config.Set) derived.Result {
+	opts := api.Options
 	c := &conversion{
 		set: set, domain: cmp.Or(opts.Domain, "cluster.local"), shared: opts.SharedGateway,
 		gateways: map[string]*gateway{}, hosts: map[hostKey]*hostRules{}, sockets: map[string]*listener{},
-		out: Result{Status: map[config.Key]json.RawMessage{}},
+		out: derived.Result{Status: map[config.Key]json.RawMessage{}},
 	}
 	c.classes()
 	for _, o := range byAge(set.List(schema.K8sGateway)) {
@@ -80,7 +82,7 @@ type conversion struct {
 	sockets        map[string]*listener // by port of a Service, and by port and hostname for TLS: who has it
 	routes         int
 	hosts          map[hostKey]*hostRules
-	out            Result
+	out            derived.Result
 }
 
 // byAge sorts oldest first, then by namespace and name, then by kind: the order of precedence among routes.

@@ -6,8 +6,7 @@
 //	rules, filters, backends                         (http.go, filter.go, grpc.go, l4.go, backend.go)
 //	the order among routes of one host               (precedence.go)
 //	conditions                                       (status.go)
-//	what has changed since the last time             (translator.go)
 //
-// Convert is a pure function of a set of objects; Translator keeps the set and the last result. It knows neither model nor Envoy, writes
+// API.Convert is a pure function of a set of objects; package derived keeps the set and the last result. It knows neither model nor Envoy, writes
 // nothing, and opens nothing. Package controlplane imports it.
 package gatewayapi

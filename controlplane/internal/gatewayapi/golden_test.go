@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/controlplane/internal/derived"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -25,7 +26,7 @@ func TestConvert(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".yaml"), func(t *testing.T) {
-			got := show(t, Convert(load(t, name), Options{SharedGateway: "istio-system/istio-ingressgateway"}))
+			got := show(t, API{Options{SharedGateway: "istio-system/istio-ingressgateway"}}.Convert(load(t, name)))
 			golden := strings.TrimSuffix(name, ".yaml") + ".want"
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -57,7 +58,7 @@ func load(t *testing.T, name string) *config.Set {
 }
 
 // show writes a result down: objects as YAML, and of a status what people look for, a line for each condition.
-func show(t *testing.T, r Result) string {
+func show(t *testing.T, r derived.Result) string {
 	t.Helper()
 	var b strings.Builder
 	for _, o := range r.Objects {

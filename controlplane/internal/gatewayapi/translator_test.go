@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/config"
 	"github.com/lateen-mesh/lateen/config/schema"
+	"github.com/lateen-mesh/lateen/controlplane/internal/derived"
 )
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -48,7 +49,7 @@ spec: {parentRefs: [{name: door}], rules: [{backendRefs: [{name: catalog, port: 
 // A change yields what differs, and times of conditions stay where the condition does.
 func TestTranslator(t *testing.T) {
 	now := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-	tr := NewTranslator(Options{}, func() time.Time { return now })
+	tr := derived.NewTranslator(API{}, func() time.Time { return now })
 	objects := parse(t, translated)
 	step := func(what string, changed []*config.Object, deleted []config.Key, want ...string) {
 		t.Helper()
@@ -107,7 +108,7 @@ func FuzzConvert(f *testing.F) {
 	f.Add(strings.ReplaceAll(translated, "http", "*"))
 	f.Fuzz(func(t *testing.T, text string) {
 		set, _ := config.Load([]config.File{{Name: "fuzz.yaml", Data: []byte(text)}}, config.LoadOptions{}) // what is right of it
-		r := Convert(set, Options{SharedGateway: "default/door-istio"})
+		r := API{Options{SharedGateway: "default/door-istio"}}.Convert(set)
 		seen := map[config.Key]bool{}
 		for _, o := range r.Objects {
 			if seen[o.Key()] {

@@ -1,6 +1,25 @@
 package model
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
+
+// NamespaceNameLabel is the label that every namespace has, whether it has an object or not.
+const NamespaceNameLabel = "kubernetes.io/metadata.name"
+
+// Considers reports whether discoverySelectors choose a namespace whose object has some labels; nil for one without an object.
+func (m *Mesh) Considers(namespace string, labels map[string]string) bool {
+	if len(m.Discovery) == 0 {
+		return true
+	}
+	named := maps.Clone(labels)
+	if named == nil {
+		named = map[string]string{}
+	}
+	named[NamespaceNameLabel] = namespace
+	return slices.ContainsFunc(m.Discovery, func(s LabelSelector) bool { return s.Matches(named) })
+}
 
 // LabelSelector chooses namespaces by their labels. All its requirements must be met; without any it chooses all.
 type LabelSelector []LabelRequirement

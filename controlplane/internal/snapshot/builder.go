@@ -251,7 +251,7 @@ func (b *Builder) apply(e Event, ch *model.Change) {
 		b.setNamespace(e.Key.Name, labels, ch)
 		return
 	}
-	if e.Delete || b.considers(e.Key) {
+	if e.Delete || e.Source == Ingress || b.considers(e.Key) {
 		b.convert(e, ch)
 		return
 	}
@@ -276,7 +276,7 @@ func (b *Builder) convert(e Event, ch *model.Change) {
 	var o object
 	var p *problems
 	if !e.Delete {
-		o = object{e.Object, e.Source == GatewayAPI}
+		o = object{e.Object, made(e.Source)}
 		p = &problems{at: o.at}
 		st.object = e.Object
 	}

@@ -107,7 +107,7 @@ func (b *Builder) convertRoots() {
 	})
 	for _, id := range ids {
 		st := b.objects[id]
-		o := object{st.object, id.source == GatewayAPI}
+		o := object{st.object, made(id.source)}
 		p := &problems{at: o.at}
 		b.routes.set(id.key.Namespace+"/"+id.key.Name, ownerOf(id), b.virtualService(o, o.Spec.(*networking.VirtualService), p))
 		st.problems, b.found = p.list, nil

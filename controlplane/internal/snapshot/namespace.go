@@ -10,26 +10,19 @@ import (
 	"github.com/lateen-mesh/lateen/controlplane/internal/model"
 )
 
-// nameLabel is the label that every namespace has.
-const nameLabel = "kubernetes.io/metadata.name"
-
 // labelsOf are the labels of a namespace: those of its object, if there is one, and its name.
 func (b *Builder) labelsOf(namespace string) map[string]string {
 	out := maps.Clone(b.namespaces[namespace])
 	if out == nil {
 		out = map[string]string{}
 	}
-	out[nameLabel] = namespace
+	out[model.NamespaceNameLabel] = namespace
 	return out
 }
 
 // considers reports whether discoverySelectors choose an object's namespace. The mesh's own settings always count.
 func (b *Builder) considers(k config.Key) bool {
-	if len(b.mesh.Discovery) == 0 || k.Namespace == "" || config.IsMeshConfig(k) {
-		return true
-	}
-	labels := b.labelsOf(k.Namespace)
-	return slices.ContainsFunc(b.mesh.Discovery, func(s model.LabelSelector) bool { return s.Matches(labels) })
+	return k.Namespace == "" || config.IsMeshConfig(k) || b.mesh.Considers(k.Namespace, b.namespaces[k.Namespace])
 }
 
 // setNamespace notes a namespace's labels, nil for one that has gone, and looks at its objects again where labels count.

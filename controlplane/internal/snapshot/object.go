@@ -80,10 +80,16 @@ func (p Problem) String() string {
 // whole elements, and certificates may be of other namespaces.
 const GatewayAPI = "gateway-api"
 
+// Ingress is the source of objects that were made of Ingresses. Prefixes of paths are of whole elements there too. Ingresses of namespaces that the mesh does not
+// consider are left out before; what was made of the others counts wherever it stands.
+const Ingress = "ingress"
+
+func made(source string) bool { return source == GatewayAPI || source == Ingress }
+
 // object is a config.Object with what conversion needs of it.
 type object struct {
 	*config.Object
-	made bool // its source is GatewayAPI
+	made bool // its source is GatewayAPI or Ingress
 }
 
 func (o object) origin() model.Origin {

@@ -209,7 +209,7 @@ func stringMatch(m *networking.StringMatch) model.StringMatch {
 	return model.StringMatch{}
 }
 
-// uriMatch reads a match of the path. In what was made of the Gateway API a prefix is one of whole elements, unless it ends with a slash.
+// uriMatch reads a match of the path. In what was made of the Gateway API or of Ingresses a prefix is one of whole elements, unless it ends with a slash.
 func uriMatch(o object, m *networking.StringMatch) model.StringMatch {
 	out := stringMatch(m)
 	if o.made && out.Kind == model.MatchPrefix && !strings.HasSuffix(out.Value, "/") {

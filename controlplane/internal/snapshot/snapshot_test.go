@@ -222,7 +222,7 @@ func TestParseMesh(t *testing.T) {
 		"sampling":          {in: "defaultConfig: {tracing: {sampling: 50}}", want: func(m *model.Mesh) { m.TraceSampling = 50 }},
 		"root namespace":    {in: "rootNamespace: root", want: func(m *model.Mesh) { m.RootNamespace = "root" }},
 		"nested, no effect": {in: "defaultConfig: {binaryPath: x}", want: func(*model.Mesh) {}, odd: "defaultConfig.binaryPath"},
-		"no effect is said": {in: "ingressClass: istio", want: func(*model.Mesh) {}, odd: "ingressClass"},
+		"no effect is said": {in: "hboneIdleTimeout: 1s", want: func(*model.Mesh) {}, odd: "hboneIdleTimeout"},
 		"JSON log format": {in: "accessLogEncoding: JSON\naccessLogFormat: '{\"a\": \"%START_TIME%\"}'", want: func(m *model.Mesh) {
 			m.AccessLogJSON, m.AccessLogField = true, map[string]any{"a": "%START_TIME%"}
 		}},

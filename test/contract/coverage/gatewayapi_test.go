@@ -17,7 +17,7 @@ import (
 // coreGroups are groups that have to be written and can only be "", that of Secrets, ConfigMaps and Services: nobody can tell whether one is set.
 var coreGroups = []string{"to.group", "tls.frontend.default.validation.caCertificateRefs.group", "tls.frontend.perPort.tls.validation.caCertificateRefs.group"}
 
-// TestGatewayAPIFields holds every field of the Gateway API's kinds against the decision tables: an object of one of them sets it, or whoever
+// TestGatewayAPIFields holds every field of the kinds of the Gateway API and of Ingress against the decision tables: an object of one of them sets it, or whoever
 // sets it is told that it has no effect.
 func TestGatewayAPIFields(t *testing.T) {
 	tables, err := decision.ReadAll(decision.Dir)
@@ -25,7 +25,7 @@ func TestGatewayAPIFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range schema.All() {
-		if !k.GatewayAPI() {
+		if !k.Translated() {
 			continue
 		}
 		t.Run(k.Name, func(t *testing.T) {

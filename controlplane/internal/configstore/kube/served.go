@@ -15,7 +15,7 @@ var definitions = kubeschema.GroupVersionResource{Group: "apiextensions.k8s.io",
 
 // Kinds that every server has.
 func coreKinds() []*schema.Kind {
-	return []*schema.Kind{schema.Namespace, schema.Service, schema.Secret, schema.ConfigMap}
+	return []*schema.Kind{schema.Namespace, schema.Service, schema.Secret, schema.ConfigMap, schema.IngressClass, schema.Ingress}
 }
 
 // customKinds are those for which a server needs a definition, by the definition's name. Some are for the command line alone.

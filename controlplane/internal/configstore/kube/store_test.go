@@ -107,8 +107,11 @@ func TestStore(t *testing.T) {
 	s.Put(definition("VirtualService", "virtualservices", "True", "v1alpha3", "v1beta1", "v1"))
 	s.Put(definition("Gateway", "gateways", "False", "v1"))
 	s.Put(virtualService("v1", "web", good))
+	s.Put("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web, namespace: shop}\n" +
+		"spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}\nstatus: {loadBalancer: {}}")
+	s.Put("apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: mesh}\nspec: {controller: istio.io/ingress-controller}")
 	store, next := run(t, s)
-	expect(t, next, "Namespace shop; Service shop/web; VirtualService shop/web")
+	expect(t, next, "Ingress shop/web; IngressClass mesh; Namespace shop; Service shop/web; VirtualService shop/web")
 
 	// Everything is as config has it, and as the server says.
 	for _, o := range store.Objects() {
@@ -132,7 +135,7 @@ func TestStore(t *testing.T) {
 	if len(m) != 1 || !m[0].Kept || m[0].Key.String() != "VirtualService shop/web" || !strings.HasPrefix(m[0].Error(), "spec.http[0].route[0].weight: ") {
 		t.Errorf("mistakes are %+v", m)
 	}
-	if len(store.State().Objects) != 4 {
+	if len(store.State().Objects) != 6 {
 		t.Errorf("%d objects are in force", len(store.State().Objects))
 	}
 	s.Put(virtualService("v1", "web", good))

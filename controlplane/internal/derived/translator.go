@@ -1,4 +1,8 @@
-package gatewayapi
+// Package derived keeps the objects of an API that is not Istio's, and what they come to: Istio's objects, from which the rest of the control plane goes
+// on, and a status for each. What they come to is the API's own business (gatewayapi, ingress); here it is noted what has changed since the last time.
+//
+// It knows neither model nor Envoy, writes nothing, and opens nothing. Package controlplane and the APIs' packages import it.
+package derived
 
 import (
 	"bytes"
@@ -11,39 +15,64 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/config"
+	"github.com/lateen-mesh/lateen/config/schema"
 )
 
-// Translator keeps the objects that Convert reads and says what is new in its result. Everything is converted again after a change of one of
-// them: a route, a grant and a label of a namespace may change what any of the others come to. Note and Translate are for one goroutine; Status is
-// for all.
+// API is one whose objects come to others.
+type API interface {
+	// Owns reports whether a kind is one of the API itself.
+	Owns(k *schema.Kind) bool
+	// Watches reports whether objects of a kind change what Convert returns. It does of all that the API owns.
+	Watches(k *schema.Kind) bool
+	// Convert is a pure function of a set of objects. It goes on after a mistake: what cannot be served is left out and said in a status.
+	Convert(set *config.Set) Result
+}
+
+// Result is what objects come to.
+type Result struct {
+	// Objects are those that were made, by key.
+	Objects []*config.Object
+	// Status of each object of the API that concerns this control plane, in JSON, without times of transitions.
+	Status map[config.Key]json.RawMessage
+}
+
+// Translator keeps the objects that an API reads and says what is new in its result. Everything is converted again after a change of one of
+// them: a route, a grant and a label of a namespace may change what any of the others come to. Status is for all goroutines; the other methods are for
+// one.
 type Translator struct {
-	opts    Options
+	api     API
 	now     func() time.Time
 	objects map[config.Key]*config.Object
 	last    map[config.Key]*config.Object
 	bare    map[config.Key]json.RawMessage // the last status without times
 	dirty   bool
-	busy    bool // there was an object of the Gateway API
+	busy    bool // there was an object of the API
 
 	mu     sync.Mutex
 	status map[config.Key]json.RawMessage
 }
 
 // NewTranslator returns one that has seen no object. The clock is for the times of conditions.
-func NewTranslator(opts Options, now func() time.Time) *Translator {
-	return &Translator{opts: opts, now: now, objects: map[config.Key]*config.Object{}, last: map[config.Key]*config.Object{}}
+func NewTranslator(api API, now func() time.Time) *Translator {
+	return &Translator{api: api, now: now, objects: map[config.Key]*config.Object{}, last: map[config.Key]*config.Object{}}
 }
+
+// Owns reports whether a kind is one of the API itself.
+func (t *Translator) Owns(k *schema.Kind) bool { return t.api.Owns(k) }
+
+// Renew replaces the API by one that watches the same kinds and converts them otherwise: its settings have changed.
+func (t *Translator) Renew(api API) { t.api, t.dirty = api, true }
 
 // Note takes in changes of a store.
 func (t *Translator) Note(changed []*config.Object, deleted []config.Key) {
 	for _, o := range changed {
-		if Watches(o.Kind) {
+		if t.api.Watches(o.Kind) {
 			t.objects[o.Key()] = o
-			t.busy, t.dirty = t.busy || o.Kind.GatewayAPI(), true
+			t.busy, t.dirty = t.busy || t.api.Owns(o.Kind), true
 		}
 	}
 	for _, k := range deleted {
-		if Watches(k.Kind) {
+		if t.api.Watches(k.Kind) {
 			delete(t.objects, k)
 			t.dirty = true
 		}
@@ -61,7 +90,7 @@ func (t *Translator) Translate() (changed []*config.Object, deleted []config.Key
 	for _, o := range t.objects {
 		list = append(list, o)
 	}
-	result := Convert(config.NewSet(list...), t.opts)
+	result := t.api.Convert(config.NewSet(list...))
 	next := make(map[config.Key]*config.Object, len(result.Objects))
 	for _, o := range result.Objects {
 		next[o.Key()] = o
