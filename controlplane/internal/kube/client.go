@@ -100,11 +100,6 @@ func (c *Client) Nodes() Resource {
 	return Resource{"nodes", cache.NewListWatchFromClient(c.core, "nodes", "", fields.Everything()), &corev1.Node{}}
 }
 
-// Services are *corev1.Service of all namespaces. The name tells them from the same ones as objects, which are followed as well and may fail apart from these.
-func (c *Client) Services() Resource {
-	return Resource{"services (for endpointslices)", cache.NewListWatchFromClient(c.core, "services", "", fields.Everything()), &corev1.Service{}}
-}
-
 // EndpointSlices are *discoveryv1.EndpointSlice of all namespaces.
 func (c *Client) EndpointSlices() Resource {
 	return Resource{"endpointslices.discovery.k8s.io", cache.NewListWatchFromClient(c.discovery, "endpointslices", "", fields.Everything()), &discoveryv1.EndpointSlice{}}

@@ -5,10 +5,11 @@ package model
 type Registration struct {
 	// Service has Registry set, and neither Selector nor Inline.
 	Service *Service
-	// Placed says that an object defines the service, and that the registry only knows where it is: of Service, Host, Namespace, Name and Origin count.
-	// Where the object chooses workloads by itself, Instances do not count.
+	// Placed says that a core/v1 Service defines the service, if there is one, and that the registry only knows where it is: of Service, Host, Namespace,
+	// Name and Origin count, and Instances are one for each endpoint, with Ports by the names of the Service's. Where the Service chooses workloads by itself, or
+	// is a name, they do not count.
 	Placed bool
-	// Instances have Port and ServicePort set: one for each endpoint and service port that it serves.
+	// Instances of others have Port and ServicePort set: one for each endpoint and service port that it serves.
 	Instances []Instance
 }
 

@@ -327,7 +327,7 @@ type Instance struct {
 	// Unhealthy endpoints are known and get no traffic: the registry's checks say so.
 	Unhealthy bool
 	Origin    Origin
-	// Ports is how an inline endpoint maps port names; consumed by the builder.
+	// Ports is how an inline endpoint, or one of a Placed registration, maps port names; consumed by the builder.
 	Ports map[string]uint32
 }
 

@@ -75,16 +75,39 @@ func (r *registrations) settle(again map[string]bool) {
 	clear(r.touched)
 }
 
-// instances calls f with the registered endpoints of a service that comes from a registry, in the order of the sources.
+// instances calls f with the registered endpoints of a service that comes from a registry, or that leaves them to one, in the order of the sources.
 func (r *registrations) instances(svc *model.Service, f func(model.Instance)) {
 	sources := r.bySource[svc.Key()]
 	for _, source := range sortedKeys(sources) {
-		// One that an object defines says itself where its endpoints are, unless it leaves that to the registry.
-		if v := sources[source]; v.Placed != (svc.Registry == "") || v.Placed && len(svc.Selector) > 0 {
+		v := sources[source]
+		if v.Placed {
+			for _, of := range svc.Definitions() {
+				placed(of, v, f)
+			}
 			continue
 		}
-		for _, in := range sources[source].Instances {
+		if svc.Registry == "" {
+			continue // one that an object defines says itself where its endpoints are
+		}
+		for _, in := range v.Instances {
 			f(in)
+		}
+	}
+}
+
+// placed calls f with the endpoints of a core/v1 Service that leaves it to a registry to say where it is, for each of its ports that they have.
+func placed(svc *model.Service, v *model.Registration, f func(model.Instance)) {
+	if !svc.Mesh || len(svc.Selector) > 0 || svc.Alias != "" {
+		return
+	}
+	for _, in := range v.Instances {
+		for _, p := range svc.Ports {
+			e := in
+			if e.Port = in.Ports[p.Name]; e.Port == 0 {
+				continue
+			}
+			e.Ports, e.ServicePort, e.Unhealthy = nil, p.Number, in.Unhealthy && !svc.PublishNotReady
+			f(e)
 		}
 	}
 }

@@ -87,3 +87,66 @@ func TestWrittenComesBeforeRegistered(t *testing.T) {
 		t.Errorf("endpoints %v", describe(set))
 	}
 }
+
+// TestPlacedByARegistry: where a Service without a selector is says a registry, for the ports that the Service has.
+func TestPlacedByARegistry(t *testing.T) {
+	const key = "db.shop.svc.cluster.local/shop"
+	service := func(spec string) []Event {
+		return events(t, "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {"+spec+"}\n")
+	}
+	const ports = "ports: [{name: tcp, port: 5432, targetPort: 15432}, {name: admin, port: 80}, {name: dns, port: 53, protocol: UDP}]"
+	given := &model.Registration{
+		Placed: true, Service: &model.Service{Host: "db.shop.svc.cluster.local", Namespace: "shop", Name: "db"},
+		Instances: []model.Instance{
+			{Address: "192.0.2.1", Ports: map[string]uint32{"tcp": 5433, "dns": 53}}, {Address: "192.0.2.2", Ports: map[string]uint32{"tcp": 5433, "admin": 8080}, Unhealthy: true},
+			{Address: "192.0.2.3", Ports: map[string]uint32{"": 7}},
+		},
+	}
+	b := New()
+	s, _ := b.Update(Register("kubernetes", given))
+	if s.Services.Len()+s.Endpoints.Len() != 0 {
+		t.Error("a Service that is not there is somewhere")
+	}
+	for _, tc := range []struct {
+		name, spec string
+		want       []string
+	}{
+		{"ports by their names", ports, []string{"5432=192.0.2.1:5433", "5432=192.0.2.2:5433 unhealthy", "80=192.0.2.2:8080 unhealthy"}},
+		{"published though not ready", "publishNotReadyAddresses: true, " + ports, []string{"5432=192.0.2.1:5433", "5432=192.0.2.2:5433", "80=192.0.2.2:8080"}},
+		{"one that chooses workloads", "selector: {app: db}, " + ports, nil},
+		{"a port without a name", "ports: [{port: 5432}]", []string{"5432=192.0.2.3:7"}},
+		{"one that is a name", "type: ExternalName, externalName: db.example.com, ports: [{port: 5432}]", []string{"5432=db.example.com:5432"}},
+		{"a port that nobody has", "ports: [{port: 5432, name: other}]", nil},
+	} {
+		s, _ := b.Update(service(tc.spec)...)
+		var got []string
+		if set, _ := s.Endpoints.Get(key); set != nil {
+			for i, line := range describe(set) {
+				if set.Instances[i].Unhealthy {
+					line += " unhealthy"
+				}
+				if set.Instances[i].Ports != nil {
+					t.Errorf("%s: the map of ports is still there", tc.name)
+				}
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+	// The endpoints change, and go.
+	s, _ = b.Update(append(service(ports), Register("kubernetes", &model.Registration{Placed: true, Service: given.Service, Instances: given.Instances[:1]}))...)
+	if set, _ := s.Endpoints.Get(key); !slices.Equal(describe(set), []string{"5432=192.0.2.1:5433"}) {
+		t.Errorf("endpoints %v", describe(set))
+	}
+	s, _ = b.Update(Unregister("kubernetes", key))
+	if set, _ := s.Endpoints.Get(key); len(set.Instances) != 0 {
+		t.Errorf("endpoints %v", describe(set))
+	}
+	// A ServiceEntry of the same name says itself where it is.
+	s, _ = New().Update(append(events(t, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: db, namespace: shop}\nspec: {hosts: [db.shop.svc.cluster.local], ports: [{number: 5432, name: tcp, protocol: TCP}], resolution: STATIC, endpoints: [{address: 192.0.2.9}]}\n"), Register("kubernetes", given))...)
+	if set, _ := s.Endpoints.Get(key); !slices.Equal(describe(set), []string{"5432=192.0.2.9:5432"}) {
+		t.Errorf("endpoints %v", describe(set))
+	}
+}

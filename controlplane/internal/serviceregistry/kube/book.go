@@ -24,7 +24,6 @@ type book struct {
 	nodes  map[string]model.Locality             // by name
 	places map[string]place                      // by key, of pods with an address
 	onNode map[string]map[string]bool            // by node, the keys of its pods
-	placed map[string]*corev1.Service            // by key, those that choose no pods
 	slices map[string]*discoveryv1.EndpointSlice // by key
 	ofSvc  map[string]map[string]bool            // by key of the Service, the keys of its slices
 
@@ -40,7 +39,7 @@ type place struct {
 
 func newBook(domain string) *book {
 	return &book{
-		domain: domain, nodes: map[string]model.Locality{}, places: map[string]place{}, onNode: map[string]map[string]bool{}, placed: map[string]*corev1.Service{},
+		domain: domain, nodes: map[string]model.Locality{}, places: map[string]place{}, onNode: map[string]map[string]bool{},
 		slices: map[string]*discoveryv1.EndpointSlice{}, ofSvc: map[string]map[string]bool{}, workloads: map[string]*model.Workload{}, given: map[string]*model.Registration{},
 	}
 }
@@ -54,8 +53,6 @@ func (b *book) take(u kube.Update) watch.Delta {
 			b.setPod(o.Namespace+"/"+o.Name, o, &t)
 		case *corev1.Node:
 			b.setNode(o.Name, o, &t)
-		case *corev1.Service:
-			b.setService(o.Namespace+"/"+o.Name, o, &t)
 		case *discoveryv1.EndpointSlice:
 			b.setSlice(o.Namespace+"/"+o.Name, o, &t)
 		}
@@ -76,10 +73,9 @@ type touched struct{ pods, services map[string]bool }
 
 // Names of the resources, as kube.Client has them.
 const (
-	podsResource     = "pods"
-	nodesResource    = "nodes"
-	servicesResource = "services (for endpointslices)"
-	slicesResource   = "endpointslices.discovery.k8s.io"
+	podsResource   = "pods"
+	nodesResource  = "nodes"
+	slicesResource = "endpointslices.discovery.k8s.io"
 )
 
 func (b *book) remove(resource string, n cache.ObjectName, t *touched) {
@@ -89,8 +85,6 @@ func (b *book) remove(resource string, n cache.ObjectName, t *touched) {
 		b.setPod(key, nil, t)
 	case nodesResource:
 		b.setNode(n.Name, nil, t)
-	case servicesResource:
-		b.setService(key, nil, t)
 	case slicesResource:
 		b.setSlice(key, nil, t)
 	}
@@ -110,8 +104,6 @@ func (b *book) beside(u kube.Update) []cache.ObjectName {
 		for name := range b.nodes {
 			known = append(known, "/"+name)
 		}
-	case servicesResource:
-		known = slices.Collect(maps.Keys(b.placed))
 	case slicesResource:
 		known = slices.Collect(maps.Keys(b.slices))
 	}
@@ -185,20 +177,8 @@ func (b *book) setNode(name string, n *corev1.Node, t *touched) {
 	for key := range b.onNode[name] {
 		t.pods[key] = true
 	}
-	for key := range b.placed {
+	for key := range b.ofSvc {
 		t.services[key] = true // few, and nodes seldom move
-	}
-}
-
-func (b *book) setService(key string, s *corev1.Service, t *touched) {
-	_, had := b.placed[key]
-	delete(b.placed, key)
-	if s != nil && !chooses(s) {
-		b.placed[key] = s
-		had = true
-	}
-	if had {
-		t.services[key] = true
 	}
 }
 
@@ -252,8 +232,8 @@ func (b *book) settle(t touched) watch.Delta {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.services)) {
-		old, svc := b.given[key], b.placed[key]
-		if svc == nil {
+		old := b.given[key]
+		if len(b.ofSvc[key]) == 0 {
 			if old != nil {
 				d.Removed = append(d.Removed, old.Key())
 				delete(b.given, key)
@@ -264,7 +244,7 @@ func (b *book) settle(t touched) watch.Delta {
 		for _, name := range slices.Sorted(maps.Keys(b.ofSvc[key])) {
 			list = append(list, b.slices[name])
 		}
-		r := placement(svc, b.domain, list, func(node string) model.Locality { return b.nodes[node] })
+		r := placement(key, b.domain, list, func(node string) model.Locality { return b.nodes[node] })
 		if old == nil || !reflect.DeepEqual(old, r) {
 			b.given[key] = r
 			d.Changed = append(d.Changed, r)
@@ -273,7 +253,7 @@ func (b *book) settle(t touched) watch.Delta {
 	return d
 }
 
-// counts are of what was told: Services without a selector, pods and endpoints of the former.
+// counts are of what was told: Services with slices that are not made of pods, pods, and endpoints of the former.
 func (b *book) counts() (services, endpoints int) {
 	endpoints = len(b.workloads)
 	for _, r := range b.given {

@@ -48,8 +48,8 @@ func (s *told) apply(t *testing.T, d watch.Delta) {
 func TestHistories(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		final := map[string]map[string]runtime.Object{podsResource: {}, nodesResource: {}, servicesResource: {}, slicesResource: {}}
-		resources := []string{podsResource, nodesResource, servicesResource, slicesResource}
+		final := map[string]map[string]runtime.Object{podsResource: {}, nodesResource: {}, slicesResource: {}}
+		resources := []string{podsResource, nodesResource, slicesResource}
 		b := newBook("cluster.local")
 		s := told{map[string]*model.Registration{}, map[string]*model.Workload{}}
 		for range 120 {
@@ -123,13 +123,6 @@ func random(rng *rand.Rand, resource string) runtime.Object {
 		n := &corev1.Node{}
 		n.Name, n.Labels = name("n1 n2 n3"), map[string]string{corev1.LabelTopologyRegion: name("east west")}
 		return n
-	case servicesResource:
-		s := &corev1.Service{}
-		s.Namespace, s.Name, s.Spec.Ports = ns, name("db web"), []corev1.ServicePort{{Port: 80}}
-		if rng.IntN(3) == 0 {
-			s.Spec.Selector = map[string]string{"app": "web"}
-		}
-		return s
 	}
 	e := &discoveryv1.EndpointSlice{}
 	e.Namespace, e.Name, e.Labels = ns, name("s1 s2 s3"), map[string]string{discoveryv1.LabelServiceName: name("db web")}

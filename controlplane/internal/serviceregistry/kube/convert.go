@@ -81,23 +81,23 @@ func containerPorts(s *corev1.PodSpec) map[string]uint32 {
 	return out
 }
 
-// chooses reports whether a Service says by itself where it is: by a selector, or by a name.
-func chooses(s *corev1.Service) bool {
-	return len(s.Spec.Selector) > 0 || s.Spec.Type == corev1.ServiceTypeExternalName
-}
-
-// placement makes the registration of a Service that chooses no pods, of its slices. placeOf says where a node is.
-func placement(s *corev1.Service, domain string, slices []*discoveryv1.EndpointSlice, placeOf func(node string) model.Locality) *model.Registration {
+// placement makes the registration of a Service, namespace/name, of its slices. Which of the Service's own ports an endpoint serves, and whether its slices count at
+// all, says the Service, which is an object like any other. placeOf says where a node is.
+func placement(service, domain string, slices []*discoveryv1.EndpointSlice, placeOf func(node string) model.Locality) *model.Registration {
+	ns, name, _ := strings.Cut(service, "/")
 	r := &model.Registration{Placed: true, Service: &model.Service{
-		Host: s.Name + "." + s.Namespace + ".svc." + domain, Namespace: s.Namespace, Name: s.Name,
-		Origin: model.Origin{APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name},
+		Host: name + "." + ns + ".svc." + domain, Namespace: ns, Name: name, Origin: model.Origin{APIVersion: "v1", Kind: "Service", Namespace: ns, Name: name},
 	}}
 	for _, slice := range slices {
 		if slice.AddressType == discoveryv1.AddressTypeFQDN {
 			continue // Kubernetes' own proxy does not read them either
 		}
+		ports := portsOf(slice)
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
+			if len(e.Addresses) == 0 {
+				continue
+			}
 			at := model.Locality{}
 			if e.NodeName != nil {
 				at = placeOf(*e.NodeName)
@@ -105,32 +105,30 @@ func placement(s *corev1.Service, domain string, slices []*discoveryv1.EndpointS
 			if at.Zone == "" && e.Zone != nil {
 				at.Zone = *e.Zone
 			}
-			for _, sp := range s.Spec.Ports {
-				target := portOf(slice, sp.Name)
-				if target == 0 || len(e.Addresses) == 0 || sp.Protocol == corev1.ProtocolUDP {
-					continue
-				}
-				r.Instances = append(r.Instances, model.Instance{
-					// All addresses of an endpoint lead to the same; the first is to be used.
-					Address: e.Addresses[0], Port: target, ServicePort: uint32(sp.Port), Namespace: s.Namespace, Locality: at,
-					Unhealthy: !s.Spec.PublishNotReadyAddresses && e.Conditions.Ready != nil && !*e.Conditions.Ready,
-					Origin:    model.Origin{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: slice.Namespace, Name: slice.Name},
-				})
-			}
+			r.Instances = append(r.Instances, model.Instance{
+				// All addresses of an endpoint lead to the same; the first is to be used.
+				Address: e.Addresses[0], Ports: ports, Namespace: ns, Locality: at, Unhealthy: e.Conditions.Ready != nil && !*e.Conditions.Ready,
+				Origin: model.Origin{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: slice.Namespace, Name: slice.Name},
+			})
 		}
 	}
 	return r
 }
 
-// portOf is the port of a slice that belongs to the Service's port of a name; 0 for none.
-func portOf(slice *discoveryv1.EndpointSlice, name string) uint32 {
+// portsOf are the ports of TCP that a slice has, by the names of the Service's ports: "" for that of a Service with one. The first of a name counts.
+func portsOf(slice *discoveryv1.EndpointSlice) map[string]uint32 {
+	out := map[string]uint32{}
 	for _, p := range slice.Ports {
 		if p.Port == nil || *p.Port < 1 || *p.Port > 65535 || p.Protocol != nil && *p.Protocol != corev1.ProtocolTCP {
 			continue
 		}
-		if p.Name == nil && name == "" || p.Name != nil && *p.Name == name {
-			return uint32(*p.Port)
+		name := ""
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if _, there := out[name]; !there {
+			out[name] = uint32(*p.Port)
 		}
 	}
-	return 0
+	return out
 }

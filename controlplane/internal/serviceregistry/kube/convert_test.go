@@ -77,46 +77,35 @@ func describe(w *model.Workload) string {
 	return out + ", at " + w.Locality.Region + "/" + w.Locality.Zone + "/" + w.Locality.SubZone
 }
 
-// TestPlacement: a Service that chooses no pods is where its slices say.
+// TestPlacement: what slices say of where a Service is, port by port.
 func TestPlacement(t *testing.T) {
-	svc := read[corev1.Service](t, `{metadata: {name: db, namespace: shop}, spec: {ports: [{name: tcp, port: 5432, targetPort: 15432}, {name: admin, port: 80}, {name: dns, port: 53, protocol: UDP}]}}`)
 	var list []*discoveryv1.EndpointSlice
 	for _, text := range []string{
-		`{metadata: {name: db-1, namespace: shop}, addressType: IPv4, ports: [{name: tcp, port: 5433}, {name: dns, port: 53, protocol: UDP}],
-			endpoints: [{addresses: [192.0.2.1], nodeName: n1}, {addresses: [192.0.2.2], zone: z2, conditions: {ready: false}}, {addresses: [192.0.2.3], conditions: {ready: true}}]}`,
-		`{metadata: {name: db-2, namespace: shop}, addressType: IPv6, ports: [{name: admin, port: 8080, protocol: TCP}], endpoints: [{addresses: ["2001:db8::1"]}]}`,
+		`{metadata: {name: db-1, namespace: shop}, addressType: IPv4, ports: [{name: tcp, port: 5433}, {name: dns, port: 53, protocol: UDP}, {name: tcp, port: 1}, {name: none}, {name: far, port: 70000}],
+			endpoints: [{addresses: [192.0.2.1], nodeName: n1}, {addresses: [192.0.2.2], zone: z2, conditions: {ready: false}}, {addresses: [192.0.2.3, 192.0.2.4], conditions: {ready: true}}, {addresses: []}]}`,
+		`{metadata: {name: db-2, namespace: shop}, addressType: IPv6, ports: [{port: 8080, protocol: TCP}], endpoints: [{addresses: ["2001:db8::1"]}]}`,
 		`{metadata: {name: db-3, namespace: shop}, addressType: FQDN, ports: [{name: tcp, port: 5433}], endpoints: [{addresses: [db.example.com]}]}`,
 	} {
 		list = append(list, read[discoveryv1.EndpointSlice](t, text))
 	}
-	place := func(node string) model.Locality { return model.Locality{Region: "of " + node} }
-	text := func(r *model.Registration) (out []string) {
-		for _, in := range r.Instances {
-			s := fmt.Sprintf("%d to %s %d of %s", in.ServicePort, in.Address, in.Port, in.Origin.Name)
-			if in.Unhealthy {
-				s += " unhealthy"
-			}
-			if at := in.Locality; at != (model.Locality{}) {
-				s += " at " + at.Region + "/" + at.Zone
-			}
-			out = append(out, s)
+	r := placement("shop/db", "cluster.local", list, func(node string) model.Locality { return model.Locality{Region: "of " + node} })
+	if r.Key() != "db.shop.svc.cluster.local/shop" || !r.Placed || r.Service.Origin.String() != "Service shop/db" {
+		t.Errorf("registration is of %s, placed %v, of %s", r.Key(), r.Placed, r.Service.Origin)
+	}
+	var got []string
+	for _, in := range r.Instances {
+		s := fmt.Sprintf("%s %v of %s", in.Address, in.Ports, in.Origin.Name)
+		if in.Unhealthy {
+			s += " unhealthy"
 		}
-		return out
+		if at := in.Locality; at != (model.Locality{}) {
+			s += " at " + at.Region + "/" + at.Zone
+		}
+		got = append(got, s)
 	}
-	r := placement(svc, "cluster.local", list, place)
-	if r.Key() != "db.shop.svc.cluster.local/shop" || !r.Placed {
-		t.Errorf("registration is of %s, placed %v", r.Key(), r.Placed)
-	}
-	want := []string{
-		"5432 to 192.0.2.1 5433 of db-1 at of n1/", "5432 to 192.0.2.2 5433 of db-1 unhealthy at /z2", "5432 to 192.0.2.3 5433 of db-1",
-		"80 to 2001:db8::1 8080 of db-2",
-	}
-	if got := text(r); strings.Join(got, "\n") != strings.Join(want, "\n") {
+	want := []string{"192.0.2.1 map[tcp:5433] of db-1 at of n1/", "192.0.2.2 map[tcp:5433] of db-1 unhealthy at /z2", "192.0.2.3 map[tcp:5433] of db-1", "2001:db8::1 map[:8080] of db-2"}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("instances are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	svc.Spec.PublishNotReadyAddresses = true
-	if got := text(placement(svc, "cluster.local", list, place)); got[1] != "5432 to 192.0.2.2 5433 of db-1 at /z2" {
-		t.Errorf("published though not ready: %s", got[1])
 	}
 }
 

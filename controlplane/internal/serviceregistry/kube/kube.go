@@ -43,7 +43,7 @@ func (r *Registry) Name() string { return name(r.client) }
 // Run tells sink of everything when all of it has been read, and then of each change, until ctx ends. While a resource cannot be read, what was read of it
 // stays.
 func (r *Registry) Run(ctx context.Context, sink func(watch.Delta)) error {
-	follow := []kube.Resource{r.client.Nodes(), r.client.Pods(), r.client.Services(), r.client.EndpointSlices()}
+	follow := []kube.Resource{r.client.Nodes(), r.client.Pods(), r.client.EndpointSlices()}
 	updates := make(chan kube.Update)
 	var all sync.WaitGroup
 	for _, res := range follow {
