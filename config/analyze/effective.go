@@ -175,7 +175,7 @@ var effectiveMesh = []string{
 	"rootNamespace", "outboundTrafficPolicy.mode=REGISTRY_ONLY,ALLOW_ANY,ALLOW_ANY_DYNAMIC_DNS", "outboundTrafficPolicy.tls.mode",
 	"outboundTrafficPolicy.tls.clientCertificate", "outboundTrafficPolicy.tls.privateKey", "outboundTrafficPolicy.tls.caCertificates", "outboundTrafficPolicy.tls.caCrl",
 	"outboundTrafficPolicy.tls.subjectAltNames", "outboundTrafficPolicy.tls.sni", "outboundTrafficPolicy.tls.insecureSkipVerify", "inboundTrafficPolicy.mode",
-	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
+	"pathNormalization", "meshMTLS.minProtocolVersion", "meshMTLS.cipherSuites", "tlsDefaults.minProtocolVersion", "tlsDefaults.ecdhCurves", "tlsDefaults.cipherSuites",
 	"disableEnvoyListenerLog", "zoneAwareLbSetting", "inboundClusterStatName", "outboundClusterStatName",
 	"accessLogFile", "accessLogFormat", "accessLogEncoding", "connectTimeout", "enableAutoMtls", "enableTracing",
 	"defaultConfig.concurrency", "defaultConfig.proxyMetadata", "defaultConfig.tracing.sampling", "defaultConfig.tracing.zipkin",

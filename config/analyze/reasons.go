@@ -49,20 +49,20 @@ var reasons = map[*schema.Kind]map[string]string{
 
 // meshReasons are those of the mesh's settings.
 var meshReasons = map[string]string{
-	"hboneIdleTimeout": "has no effect yet: HBONE belongs to the node proxy's stage",
+	"hboneIdleTimeout": "has no effect: it is for connections to the proxies of nodes by HBONE, of which there are none here",
 
 	"defaultConfig.configPath":                      ownAgent,
 	"defaultConfig.binaryPath":                      ownAgent,
 	"defaultConfig.customConfigFile":                ownBootstrap,
 	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
-	"defaultConfig.serviceCluster":                  "has no effect, as in Istio: a proxy's service is that of its labels",
+	"defaultConfig.serviceCluster":                  "has no effect in the mesh's settings: an agent takes it from PROXY_CONFIG or --serviceCluster",
 	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
 	"defaultConfig.discoveryAddress":                "has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
 	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
 	"defaultConfig.availabilityZone":                "has no effect, as in Istio: locality comes from the workload",
-	"defaultConfig.controlPlaneAuthPolicy":          "has no effect, as in Istio: agents always speak mutual TLS to the control plane",
+	"defaultConfig.controlPlaneAuthPolicy":          "has no effect: agents speak mutual TLS to the control plane with NONE too",
 	"defaultConfig.statNameLength":                  "has no effect, as in Istio: names have no limit",
 	"defaultConfig.interceptionMode":                "has no effect: it is said where connections are captured (lateen run --capture-user)",
 	"defaultConfig.sds":                             "has no effect, as in Istio: secrets always come from the agent",
@@ -85,7 +85,6 @@ var meshReasons = map[string]string{
 	"serviceScopeConfigs":               "has no effect: it is for ambient meshes of several clusters",
 	"verifyCertificateAtClient":         "has no effect: servers' certificates are always checked, as with true: by the system's authorities where a DestinationRule of mode SIMPLE or MUTUAL names no others; write its insecureSkipVerify for false",
 	"meshMTLS.ecdhCurves":               "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
-	"tlsDefaults.minProtocolVersion":    "has no effect, as in Istio: write it in the Gateway",
 
 	"extensionProviders.lightstep":   "has no effect: the proxy has no such tracer; Lightstep takes opentelemetry",
 	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer; Datadog's agent takes opentelemetry and zipkin",

@@ -81,6 +81,7 @@ type Mesh struct {
 	MTLS13                                                bool     // meshMTLS: servers take TLS 1.3 alone
 	MTLSCiphers                                           []string // meshMTLS: those of servers up to TLS 1.2
 	TLSCurves, TLSCiphers                                 []string // tlsDefaults: of all TLS but the mesh's own; nil: the proxy's
+	TLS13                                                 bool     // tlsDefaults: servers with certificates of their own take TLS 1.3 alone where they say nothing
 	NoListenerLog                                         bool     // disableEnvoyListenerLog
 	// InboundStatName and OutboundStatName are patterns of clusters' names in statistics; "" for their own.
 	InboundStatName, OutboundStatName string

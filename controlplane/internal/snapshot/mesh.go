@@ -124,6 +124,7 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	m.MTLS13 = in.MeshMTLS.GetMinProtocolVersion() == meshconfig.MeshConfig_TLSConfig_TLSV1_3
 	m.MTLSCiphers = cipherSuites(in.MeshMTLS.GetCipherSuites(), "meshMTLS", p)
 	m.TLSCurves, m.TLSCiphers = slices.Clone(in.TlsDefaults.GetEcdhCurves()), cipherSuites(in.TlsDefaults.GetCipherSuites(), "tlsDefaults", p)
+	m.TLS13 = in.TlsDefaults.GetMinProtocolVersion() == meshconfig.MeshConfig_TLSConfig_TLSV1_3
 	m.NoListenerLog = in.DisableEnvoyListenerLog
 	m.InboundStatName, m.OutboundStatName = in.InboundClusterStatName, in.OutboundClusterStatName
 	m.H2Upgrade = in.H2UpgradePolicy == meshconfig.MeshConfig_UPGRADE

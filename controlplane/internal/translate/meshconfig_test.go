@@ -192,6 +192,7 @@ func TestMeshConfig(t *testing.T) {
 		{"tlsDefaults: {ecdhCurves: [P-256]}", "sidecar clusters", "- P-256"},
 		{"tlsDefaults: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "sidecar clusters", "- ECDHE-RSA-AES256-GCM-SHA384"},
 		{"tlsDefaults: {cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]}", "gateway listeners", "- ECDHE-RSA-AES256-GCM-SHA384"},
+		{"tlsDefaults: {minProtocolVersion: TLSV1_3}", "gateway listeners", "tlsMinimumProtocolVersion: TLSv1_3"},
 		{"inboundClusterStatName: '%SERVICE%_%SERVICE_PORT%_%TARGET_PORT%_%SERVICE_PORT_NAME%'", "sidecar clusters", "altStatName: web.shop_80_8080_http-web"},
 		{"outboundClusterStatName: '%SERVICE_FQDN%.%SUBSET_NAME%.%SERVICE_PORT%'", "sidecar clusters", "altStatName: web.shop.svc.cluster.local.v1.80"},
 		{"outboundClusterStatName: '%SERVICE%.%SUBSET_NAME%'", "gateway clusters", "altStatName: api.example"},

@@ -85,6 +85,9 @@ func ownServer(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.CommonTlsContext {
 
 func serverParams(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.TlsParameters {
 	params := ownParams(mesh)
+	if mesh.TLS13 {
+		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_3
+	}
 	if t.MinVersion != 0 {
 		params.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TlsProtocol(t.MinVersion)
 	}
