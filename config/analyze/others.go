@@ -1,5 +1,7 @@
 package analyze
 
+//lint:file-ignore SA1019 People's configurations still have the older fields.
+
 import (
 	"slices"
 	"strings"
@@ -126,6 +128,8 @@ func providerService(mc *mesh.MeshConfig, name string) string {
 			service = k.EnvoyOtelAls.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Zipkin:
 			service = k.Zipkin.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_Lightstep:
+			service = k.Lightstep.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
 			service = k.Opentelemetry.GetService()
 		}

@@ -86,11 +86,10 @@ var meshReasons = map[string]string{
 	"verifyCertificateAtClient":         "has no effect: servers' certificates are always checked, as with true: by the system's authorities where a DestinationRule of mode SIMPLE or MUTUAL names no others; write its insecureSkipVerify for false",
 	"meshMTLS.ecdhCurves":               "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
 
-	"extensionProviders.lightstep":   "has no effect: the proxy has no such tracer; Lightstep takes opentelemetry",
-	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer; Datadog's agent takes opentelemetry and zipkin",
+	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer, which would report MessagePack at /v0.4/traces; Datadog's agent takes opentelemetry (otlp_config.receiver)",
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
-	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer; SkyWalking takes zipkin and opentelemetry",
+	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer, which would carry sw8 and report segments; SkyWalking takes zipkin and opentelemetry",
 	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
 
 	"extensionProviders.opentelemetry.resourceDetectors.dynatrace": "has no effect: it reads files of Dynatrace's agent; give the attributes by environment and OTEL_RESOURCE_ATTRIBUTES",
@@ -100,7 +99,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.tracing.datadog":                                tracerGone,
 	"defaultConfig.tracing.stackdriver":                            tracerGone,
 	"defaultConfig.tracing.openCensusAgent":                        tracerGone,
-	"defaultConfig.tracing.tlsSettings":                            "has no effect: name an extensionProvider, whose service's DestinationRule says how it is called",
 	"defaultConfig.zipkinAddress":                                  "has no effect, as in Istio: write tracing.zipkin.address",
 }
 

@@ -1,5 +1,7 @@
 package validate
 
+//lint:file-ignore SA1019 People's configurations still have the older fields.
+
 import (
 	"cmp"
 	"net"
@@ -50,6 +52,13 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 	}
 	c.statName(root.Child("inboundClusterStatName"), mc.InboundClusterStatName, true)
 	c.statName(root.Child("outboundClusterStatName"), mc.OutboundClusterStatName, false)
+	if t := mc.GetDefaultConfig().GetTracing().GetTlsSettings(); t != nil {
+		at := root.Child("defaultConfig", "tracing", "tlsSettings")
+		c.clientTLS(at, t)
+		if t.CredentialName != "" {
+			c.add(at.Child("credentialName"), "is for DestinationRules; name files at the proxy")
+		}
+	}
 	if z := mc.GetDefaultConfig().GetTracing().GetZipkin().GetAddress(); z != "" {
 		if _, port, err := net.SplitHostPort(z); err != nil {
 			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not HOST:PORT", z)
@@ -177,6 +186,12 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		to("zipkin", k.Zipkin.GetService(), k.Zipkin.GetPort())
 		c.duration(at.Child("zipkin", "timeout"), k.Zipkin.GetTimeout(), atLeastMillisecond)
 		headers(at.Child("zipkin", "headers"), k.Zipkin.GetHeaders())
+	case *mesh.MeshConfig_ExtensionProvider_Lightstep:
+		l := k.Lightstep
+		to("lightstep", l.GetService(), l.GetPort())
+		if strings.ContainsFunc(l.GetAccessToken(), func(r rune) bool { return r < ' ' || r > '~' }) {
+			c.add(at.Child("lightstep", "accessToken"), "has a character that no header can have; it is sent as one")
+		}
 	case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
 		o := k.Opentelemetry
 		to("opentelemetry", o.GetService(), o.GetPort())

@@ -60,6 +60,8 @@ type Mesh struct {
 	TraceTags       []TraceTag
 	TracePathLength uint32 // maxPathTagLength, 0: the proxy's
 	ZipkinAddress   string // host:port of a collector, "" for none
+	// ZipkinTLS is how the collector at ZipkinAddress is connected to (tlsSettings); nil: in plaintext, or as a service of the mesh's is.
+	ZipkinTLS *ClientTLS
 	NoIstioTags     bool
 	Keepalive       *Keepalive
 	H2Upgrade       bool            // h2UpgradePolicy: UPGRADE

@@ -90,6 +90,7 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)
 		}
 		m.TraceTags, m.TracePathLength, m.ZipkinAddress = meshTags(t.GetCustomTags()), t.GetMaxPathTagLength(), t.GetZipkin().GetAddress()
+		m.ZipkinTLS = clientTLS(t.GetTlsSettings(), "defaultConfig.tracing.tlsSettings", p)
 		m.NoIstioTags = t.GetEnableIstioTags() != nil && !t.GetEnableIstioTags().GetValue()
 	}
 	if t := in.DefaultConfig.GetGatewayTopology(); t != nil {

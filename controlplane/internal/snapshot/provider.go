@@ -71,6 +71,13 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
 			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", env, p)
 		}
+	case *meshconfig.MeshConfig_ExtensionProvider_Lightstep:
+		// Envoy's own Lightstep tracer is gone; Lightstep takes OpenTelemetry's spans from who shows the token, as Istio had it until it deprecated the kind.
+		l := k.Lightstep
+		out.OTLP = &model.OTLPTracer{To: to(l.GetService(), l.GetPort()), PathLimit: l.GetMaxTagLength()}
+		if l.GetAccessToken() != "" {
+			out.OTLP.Headers = [][2]string{{"lightstep-access-token", l.GetAccessToken()}}
+		}
 	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzHttp:
 		h := k.EnvoyExtAuthzHttp
 		out.Authorizer = &model.Authorizer{

@@ -3,6 +3,7 @@ package translate
 //lint:file-ignore SA1019 Istio still sends these fields, and tools read them.
 
 import (
+	"net/netip"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -127,6 +128,29 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 		sni = in.svc.Host // bytes name no host that could be taken instead
 	}
 	c.TransportSocket = upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni})
+}
+
+// hostTLS is how one host that no registry knows is connected to, with files; nil for plaintext. Its certificate must have the name that it is called by, unless
+// another is asked for, or names are given.
+func hostTLS(mesh *model.Mesh, p *model.Proxy, t *model.ClientTLS, host string) *corev3.TransportSocket {
+	if t == nil || t.Mode == model.TLSDisable {
+		return nil
+	}
+	if t.Mode == model.TLSIstioMutual {
+		return upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: meshIdentity(nil, exactMatchers(t.SANs)), Sni: t.SNI})
+	}
+	sans, sni := t.SANs, t.SNI
+	if sni == "" {
+		if len(sans) == 0 {
+			sans = []string{host}
+		}
+		if _, err := netip.ParseAddr(host); err != nil {
+			sni = host
+		}
+	}
+	common := &tlsv3.CommonTlsContext{TlsParams: ownParams(mesh)}
+	files(common, t, sans, systemRoots(p))
+	return upstreamSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni})
 }
 
 // files are certificates at the proxy, which has those of the public CAs in a file called system.

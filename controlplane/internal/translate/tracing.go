@@ -296,7 +296,8 @@ func httpService(to collector, path string, timeout *durationpb.Duration, header
 }
 
 // zipkinOf finds the collector of defaultConfig.tracing.zipkin.address: a service of the mesh's, else what the address says. Istio's
-// proxies ask DNS, where Kubernetes knows the services; without Kubernetes nobody does.
+// proxies ask DNS, where Kubernetes knows the services; without Kubernetes nobody does. With TLS of its own it is what the address says in any case, as in Istio:
+// how a service of the mesh's is connected to its DestinationRule says.
 func zipkinOf(s *model.Snapshot, p *model.Proxy) collector {
 	host, text, err := net.SplitHostPort(s.Mesh.ZipkinAddress)
 	if err != nil {
@@ -305,6 +306,9 @@ func zipkinOf(s *model.Snapshot, p *model.Proxy) collector {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
 		return collector{}
+	}
+	if t := s.Mesh.ZipkinTLS; t != nil && t.Mode != model.TLSDisable {
+		return collector{zipkinCluster, host}
 	}
 	for _, name := range s.Mesh.HostsOf(host) {
 		if svc := s.ServiceOf(p, model.ProviderService{Host: name, Port: uint32(port)}); svc != nil {
@@ -322,7 +326,8 @@ func zipkinClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	host, text, _ := net.SplitHostPort(s.Mesh.ZipkinAddress)
 	port, _ := strconv.ParseUint(text, 10, 16)
 	c := hostCluster(s.Mesh, zipkinCluster, host, uint32(port))
-	return []Resource{{Name: zipkinCluster, Key: (&keyHash{}).num(s.Mesh.Rev).String(), build: func() proto.Message { return c }}}
+	c.TransportSocket = hostTLS(s.Mesh, p, s.Mesh.ZipkinTLS, host)
+	return []Resource{{Name: zipkinCluster, Key: (&keyHash{}).num(s.Mesh.Rev).str(systemRoots(p)).String(), build: func() proto.Message { return c }}}
 }
 
 // hostCluster goes to one host that no registry knows, by its address or as DNS has it.
