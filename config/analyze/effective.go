@@ -212,7 +212,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value", "extensionProviders.opentelemetry.http.headers.envName",
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.grpc.initialMetadata.envName", "extensionProviders.opentelemetry.resourceDetectors.environment",
-	"extensionProviders.opentelemetry.serviceAttributeEnrichment",
+	"extensionProviders.opentelemetry.resourceDetectors.dynatrace", "extensionProviders.opentelemetry.serviceAttributeEnrichment",
 	"configSources.address", "enableEnvoyAccessLogService", "defaultConfig.envoyAccessLogService", "enablePrometheusMerge", "discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
 	"extensionProviders.envoyExtAuthzHttp", "extensionProviders.envoyExtAuthzGrpc",
 	// Prometheus asks the proxies by itself.

@@ -92,14 +92,13 @@ var meshReasons = map[string]string{
 	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer, which would carry sw8 and report segments; SkyWalking takes zipkin and opentelemetry",
 	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
 
-	"extensionProviders.opentelemetry.resourceDetectors.dynatrace": "has no effect: it reads files of Dynatrace's agent; give the attributes by environment and OTEL_RESOURCE_ATTRIBUTES",
-	"extensionProviders.opentelemetry.dynatraceSampler":            "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
-	"defaultProviders.metrics":                                     "has no effect: Istio's standard metrics are always kept, for Prometheus",
-	"defaultConfig.tracing.lightstep":                              tracerGone,
-	"defaultConfig.tracing.datadog":                                tracerGone,
-	"defaultConfig.tracing.stackdriver":                            tracerGone,
-	"defaultConfig.tracing.openCensusAgent":                        tracerGone,
-	"defaultConfig.zipkinAddress":                                  "has no effect, as in Istio: write tracing.zipkin.address",
+	"extensionProviders.opentelemetry.dynatraceSampler": "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
+	"defaultProviders.metrics":                          "has no effect: Istio's standard metrics are always kept, for Prometheus",
+	"defaultConfig.tracing.lightstep":                   tracerGone,
+	"defaultConfig.tracing.datadog":                     tracerGone,
+	"defaultConfig.tracing.stackdriver":                 tracerGone,
+	"defaultConfig.tracing.openCensusAgent":             tracerGone,
+	"defaultConfig.zipkinAddress":                       "has no effect, as in Istio: write tracing.zipkin.address",
 }
 
 const (

@@ -153,6 +153,13 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 	if err := os.WriteFile(file, boot, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// What Dynatrace's agent would say of the process lies in its working directory.
+	metadata := filepath.Join(dir, "metadata.properties")
+	for name, text := range map[string]string{metadata: "dt.entity.process=P-1\nwho = me\nservice.name=detected\n", filepath.Join(dir, "dt_metadata_e617c525669e072eebe3d0f08212e8f2.properties"): metadata} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	args := []string{"-c", file, "--concurrency", "1", "-l", "error", "--file-flush-interval-msec", "10"}
 	if name == "envoy" {
 		args = append(args, "--disable-hot-restart")
@@ -163,7 +170,7 @@ func startSide(t *testing.T, name, program, config string, certs *certificates) 
 	}
 	defer out.Close()
 	s.cmd = exec.Command(program, args...)
-	s.cmd.Stdout, s.cmd.Stderr = out, out
+	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Dir = out, out, dir
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

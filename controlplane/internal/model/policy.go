@@ -61,13 +61,13 @@ type Mesh struct {
 	TracePathLength uint32 // maxPathTagLength, 0: the proxy's
 	ZipkinAddress   string // host:port of a collector, "" for none
 	// ZipkinTLS is how the collector at ZipkinAddress is connected to (tlsSettings); nil: in plaintext, or as a service of the mesh's is.
-	ZipkinTLS *ClientTLS
-	NoIstioTags     bool
-	Keepalive       *Keepalive
-	H2Upgrade       bool            // h2UpgradePolicy: UPGRADE
-	DNSRefresh      time.Duration   // dnsRefreshRate, 60s
-	DefaultPool     *ConnectionPool // defaultTrafficPolicy; nil: none
-	DefaultOutlier  *Outlier
+	ZipkinTLS      *ClientTLS
+	NoIstioTags    bool
+	Keepalive      *Keepalive
+	H2Upgrade      bool            // h2UpgradePolicy: UPGRADE
+	DNSRefresh     time.Duration   // dnsRefreshRate, 60s
+	DefaultPool    *ConnectionPool // defaultTrafficPolicy; nil: none
+	DefaultOutlier *Outlier
 	// DetectTimeout is protocolDetectionTimeout, 0: none; nil: not given.
 	DetectTimeout *time.Duration
 	// DefaultRetries is defaultHttpRetryPolicy; nil: Istio's.

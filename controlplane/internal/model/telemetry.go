@@ -151,6 +151,7 @@ type OTLPTracer struct {
 	Environment bool          // resource attributes of OTEL_RESOURCE_ATTRIBUTES
 	// Conventions has spans name their service as OpenTelemetry's conventions for Kubernetes do, and not by the node's cluster (OTEL_SEMANTIC_CONVENTIONS).
 	Conventions bool
+	Dynatrace   bool // resource attributes of the files of Dynatrace's agent
 }
 
 // Provider returns the provider of a name, whose letters may be of either case; nil when there is none.

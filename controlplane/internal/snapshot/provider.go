@@ -62,7 +62,7 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 		o := k.Opentelemetry
 		out.OTLP = &model.OTLPTracer{
 			To: to(o.GetService(), o.GetPort()), PathLimit: o.GetMaxTagLength(), Environment: o.GetResourceDetectors().GetEnvironment() != nil,
-			HTTP: o.GetHttp() != nil, Path: o.GetHttp().GetPath(),
+			HTTP: o.GetHttp() != nil, Path: o.GetHttp().GetPath(), Dynatrace: o.GetResourceDetectors().GetDynatrace() != nil,
 			Conventions: o.GetServiceAttributeEnrichment() == meshconfig.MeshConfig_ExtensionProvider_OTEL_SEMANTIC_CONVENTIONS,
 		}
 		if out.OTLP.HTTP {

@@ -254,10 +254,14 @@ func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tr
 			cfg.GrpcService.InitialMetadata = append(cfg.GrpcService.InitialMetadata, &corev3.HeaderValue{Key: h[0], Value: h[1]})
 		}
 	}
+	detect := func(name string, config proto.Message) {
+		cfg.ResourceDetectors = append(cfg.ResourceDetectors, &corev3.TypedExtensionConfig{Name: "envoy.tracers.opentelemetry.resource_detectors." + name, TypedConfig: toAny(config)})
+	}
 	if o.Environment {
-		cfg.ResourceDetectors = append(cfg.ResourceDetectors, &corev3.TypedExtensionConfig{
-			Name: "envoy.tracers.opentelemetry.resource_detectors.environment", TypedConfig: toAny(&resourcev3.EnvironmentResourceDetectorConfig{}),
-		})
+		detect("environment", &resourcev3.EnvironmentResourceDetectorConfig{})
+	}
+	if o.Dynatrace {
+		detect("dynatrace", &resourcev3.DynatraceResourceDetectorConfig{})
 	}
 	return &tracev3.Tracing_Http{Name: otlpTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
 }

@@ -82,6 +82,7 @@ var supportedFields = map[string]string{
 	"envoy.config.trace.v3.OpenTelemetryConfig":                                                       "grpc_service http_service service_name resource_detectors",
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig":  "",
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": "attributes",
+	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.DynatraceResourceDetectorConfig":    "",
 	"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig":                    "mappers body_format",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper": `filter status_code body
 		body_format_override headers_to_add`,

@@ -125,22 +125,26 @@ func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPT
 func (p *parser) detectResource(path string, in []*corev3.TypedExtensionConfig) (out [][2]string) {
 	for i, d := range in {
 		here := at(path, i)
-		switch {
-		case d.GetTypedConfig() == nil:
+		switch a := d.GetTypedConfig(); {
+		case a == nil:
 			p.bad(join(here, "typed_config"), "is required")
-		case d.GetTypedConfig().MessageIs(&resourcev3.StaticConfigResourceDetectorConfig{}):
+		case a.MessageIs(&resourcev3.StaticConfigResourceDetectorConfig{}):
 			var m resourcev3.StaticConfigResourceDetectorConfig
-			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &m) {
+			if p.message(join(here, "typed_config"), a, &m) {
 				for _, name := range slices.Sorted(maps.Keys(m.GetAttributes())) {
 					out = append(out, [2]string{name, m.GetAttributes()[name]})
 				}
 			}
-		case !d.GetTypedConfig().MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
-			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment or .static_config", d.GetName(), TypeName(d.GetTypedConfig()))
-		default:
-			if p.message(join(here, "typed_config"), d.GetTypedConfig(), &resourcev3.EnvironmentResourceDetectorConfig{}) {
+		case a.MessageIs(&resourcev3.EnvironmentResourceDetectorConfig{}):
+			if p.message(join(here, "typed_config"), a, &resourcev3.EnvironmentResourceDetectorConfig{}) {
 				out = append(out, p.environmentResource(here)...)
 			}
+		case a.MessageIs(&resourcev3.DynatraceResourceDetectorConfig{}):
+			if p.message(join(here, "typed_config"), a, &resourcev3.DynatraceResourceDetectorConfig{}) {
+				out = append(out, dynatraceResource(enrichmentFiles)...)
+			}
+		default:
+			p.bad(here, "resource detector %q of type %s is not supported: use envoy.tracers.opentelemetry.resource_detectors.environment, .static_config or .dynatrace", d.GetName(), TypeName(a))
 		}
 	}
 	return out
