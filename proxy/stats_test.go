@@ -4,8 +4,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	metricspb "github.com/envoyproxy/go-control-plane/envoy/service/metrics/v3"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/grpc"
 )
 
 // TestStatsConfig goes through stats_config as a whole: tags, what is there, buckets, intervals, and
@@ -83,5 +89,64 @@ static_resources: {clusters: [{name: a, connect_timeout: 1s}]}
 	_, err = New(Config{Overlay: []byte(`stats_sinks: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.HystrixSink}}]`)})
 	if err == nil || !strings.Contains(err.Error(), `sink "x" of type envoy.config.metrics.v3.HystrixSink is not supported`) {
 		t.Errorf("another sink: %v", err)
+	}
+}
+
+// metricsServer hands on who the first message of each stream is of, and what is in it.
+type metricsServer struct {
+	metricspb.UnimplementedMetricsServiceServer
+	first chan *metricspb.StreamMetricsMessage
+}
+
+func (m metricsServer) StreamMetrics(st metricspb.MetricsService_StreamMetricsServer) error {
+	got, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	m.first <- got
+	<-st.Context().Done()
+	return nil
+}
+
+// TestMetricsService: statistics go to a metrics service by a cluster of the bootstrap.
+func TestMetricsService(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, m, ended := grpc.NewServer(), metricsServer{first: make(chan *metricspb.StreamMetricsMessage, 10)}, make(chan struct{})
+	metricspb.RegisterMetricsServiceServer(srv, m)
+	go func() { defer close(ended); _ = srv.Serve(ln) }()
+	t.Cleanup(func() { srv.Stop(); <-ended })
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	run(t, `
+node: {id: me, cluster: mine}
+stats_flush_interval: 0.02s
+stats_sinks:
+- name: envoy.stat_sinks.metrics_service
+  typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig, transport_api_version: V3, grpc_service: {envoy_grpc: {cluster_name: metrics}}, histogram_emit_mode: SUMMARY}
+static_resources:
+  clusters:
+  - name: metrics
+    connect_timeout: 1s
+    load_assignment: {cluster_name: metrics, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: `+port+`}}}}]}]}
+`)
+	select {
+	case got := <-m.first:
+		live := slices.ContainsFunc(got.GetEnvoyMetrics(), func(f *dto.MetricFamily) bool { return f.GetName() == "server.live" })
+		if id := got.GetIdentifier().GetNode().GetId(); id != "me" || !live {
+			t.Errorf("%d families of %q, without server.live", len(got.GetEnvoyMetrics()), id)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nothing came")
+	}
+	for what, want := range map[string]string{
+		"":                           "grpc_service.envoy_grpc.cluster_name: is required",
+		"transport_api_version: V2,": "transport_api_version: V2 is not supported",
+	} {
+		_, err := New(Config{Overlay: []byte(`stats_sinks: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig, ` + what + ` grpc_service: {}}}]`)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", what, err, want)
+		}
 	}
 }

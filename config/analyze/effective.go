@@ -213,7 +213,7 @@ var effectiveMesh = []string{
 	"extensionProviders.opentelemetry.grpc.timeout", "extensionProviders.opentelemetry.grpc.initialMetadata.name",
 	"extensionProviders.opentelemetry.grpc.initialMetadata.value", "extensionProviders.opentelemetry.grpc.initialMetadata.envName", "extensionProviders.opentelemetry.resourceDetectors.environment",
 	"extensionProviders.opentelemetry.resourceDetectors.dynatrace", "extensionProviders.opentelemetry.serviceAttributeEnrichment",
-	"configSources.address", "enableEnvoyAccessLogService", "defaultConfig.envoyAccessLogService", "enablePrometheusMerge", "discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
+	"configSources.address", "enableEnvoyAccessLogService", "defaultConfig.envoyAccessLogService", "defaultConfig.envoyMetricsService", "enablePrometheusMerge", "discoverySelectors", "serviceEntryVisibility", "proxyHttpPort", "proxyListenPort", "proxyInboundListenPort",
 	"extensionProviders.envoyExtAuthzHttp", "extensionProviders.envoyExtAuthzGrpc",
 	// Prometheus asks the proxies by itself.
 	"extensionProviders.prometheus",

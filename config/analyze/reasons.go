@@ -59,7 +59,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
 	"defaultConfig.discoveryAddress":                "has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
-	"defaultConfig.envoyMetricsService":             "has no effect yet: it belongs to the metrics' stage; Prometheus asks at port 15090",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
 	"defaultConfig.availabilityZone":                "has no effect, as in Istio: locality comes from the workload",
 	"defaultConfig.controlPlaneAuthPolicy":          "has no effect: agents speak mutual TLS to the control plane with NONE too",

@@ -72,6 +72,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 		}
 	}
 	c.remoteService(root.Child("defaultConfig", "envoyAccessLogService"), mc.GetDefaultConfig().GetEnvoyAccessLogService())
+	c.remoteService(root.Child("defaultConfig", "envoyMetricsService"), mc.GetDefaultConfig().GetEnvoyMetricsService())
 	c.proxyConfig(root.Child("defaultConfig"), mc.GetDefaultConfig())
 	for i, s := range mc.DiscoverySelectors {
 		c.labelSelector(root.Child("discoverySelectors").Index(i), s)

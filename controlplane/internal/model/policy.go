@@ -109,7 +109,9 @@ type Mesh struct {
 	// AccessLogService is defaultConfig.envoyAccessLogService, nil for none, and LogService whether proxies log to it (enableEnvoyAccessLogService) where neither a Telemetry nor
 	// a default provider says who logs.
 	AccessLogService *RemoteService
-	LogService       bool
+	// MetricsService is defaultConfig.envoyMetricsService, of the bootstraps that agents make; nil for none.
+	MetricsService *RemoteService
+	LogService     bool
 	// Sources are the addresses of configSources, which count at the start.
 	Sources []string
 	// Anchors are caCertificates: roots that are trusted beside those of the mesh's own authority.

@@ -102,6 +102,7 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	m.Runtime = cloneMap(in.DefaultConfig.GetRuntimeValues())
 	m.StatsdAddress, _ = netip.ParseAddrPort(in.DefaultConfig.GetStatsdUdpAddress()) // validation knows that it is one
 	m.AccessLogService, m.LogService = remoteService(in.DefaultConfig.GetEnvoyAccessLogService(), "defaultConfig.envoyAccessLogService", p), in.EnableEnvoyAccessLogService
+	m.MetricsService = remoteService(in.DefaultConfig.GetEnvoyMetricsService(), "defaultConfig.envoyMetricsService", p)
 	if m.LogService && m.AccessLogService == nil {
 		p.add("enableEnvoyAccessLogService", "has no effect: defaultConfig.envoyAccessLogService.address is missing, which says where the service is")
 	}

@@ -127,6 +127,7 @@ func settingsBootstrap(s *model.Snapshot, p *model.Proxy) *bootstrapv3.Bootstrap
 			StatsdSpecifier: &metricsv3.StatsdSink_Address{Address: socketAddress(at.Addr().String(), uint32(at.Port()))},
 		})}}}
 	}
+	metricsService(s, p, out)
 	var layers []*bootstrapv3.RuntimeLayer
 	if s.ConnectionsOf(p).GetListenerConnectionLimit().GetValue() > 0 {
 		layers = append(layers, &bootstrapv3.RuntimeLayer{Name: listenerLimits, LayerSpecifier: &bootstrapv3.RuntimeLayer_RtdsLayer_{

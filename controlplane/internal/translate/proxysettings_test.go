@@ -21,6 +21,10 @@ spec:
 	for _, c := range []struct{ mesh, want string }{
 		{"defaultConfig: {runtimeValues: {a.b: '7'}}", "staticLayer:\n        a.b: \"7\"\n"},
 		{"defaultConfig: {statsdUdpAddress: '10.0.0.1:9125'}", "portValue: 9125\n"},
+		{"defaultConfig: {envoyMetricsService: {address: 'metrics.example:15000'}}", "clusterName: envoy_metrics_service\n"},
+		{"defaultConfig: {envoyMetricsService: {address: 'metrics.example:15000'}}", "address: metrics.example\n"},
+		{"defaultConfig: {envoyMetricsService: {address: 'metrics.example:15000', tcpKeepalive: {time: 77s}}}", "keepaliveTime: 77\n"},
+		{"defaultConfig: {envoyMetricsService: {address: 'metrics.example:15000', tlsSettings: {mode: SIMPLE, caCertificates: /m.pem}}}", "filename: /m.pem\n"},
 		{"defaultConfig: {connectionSettings: {globalDownstreamConnectionLimit: 7}}", "maxActiveDownstreamConnections: \"7\"\n"},
 		{"defaultConfig: {connectionSettings: {listenerConnectionLimit: 7}}", "rtdsLayer:\n        name: listener-limits\n"},
 	} {

@@ -3,8 +3,10 @@ package translate
 import (
 	"net/netip"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
@@ -25,6 +27,24 @@ func accessLogClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	return []Resource{{Name: accessLogCluster, Key: (&keyHash{}).num(s.Mesh.Rev).str(system).String(), build: func() proto.Message {
 		return remoteCluster(s.Mesh, accessLogCluster, to, system)
 	}}}
+}
+
+// metricsCluster is the cluster of defaultConfig.envoyMetricsService, by Istio's name.
+const metricsCluster = "envoy_metrics_service"
+
+// metricsService adds the sink of defaultConfig.envoyMetricsService to a bootstrap, with its cluster: Envoy wants that of a sink to be there from the start.
+func metricsService(s *model.Snapshot, p *model.Proxy, out *bootstrapv3.Bootstrap) {
+	to := s.Mesh.MetricsService
+	if to == nil {
+		return
+	}
+	out.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{remoteCluster(s.Mesh, metricsCluster, to, systemRoots(p))}}
+	out.StatsSinks = append(out.StatsSinks, &metricsv3.StatsSink{Name: "envoy.stat_sinks.metrics_service", ConfigType: &metricsv3.StatsSink_TypedConfig{
+		TypedConfig: toAny(&metricsv3.MetricsServiceConfig{
+			TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcService:         &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: metricsCluster}}},
+		}),
+	}})
 }
 
 // remoteCluster is a gRPC service that proxies know by its address. system is the file with the authorities of a proxy's host. With TLS of the service's own it must show a certificate for

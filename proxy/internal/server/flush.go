@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/export/metricsservice"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/statsd"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -34,10 +35,20 @@ func statsOptions(cfg *Config) stats.Options {
 // flushTimeout bounds how long the workers and the sinks may take.
 const flushTimeout = 5 * time.Second
 
+// statsSink sends what a snapshot shows.
+type statsSink interface {
+	Flush(ctx context.Context, snap *stats.Snapshot) error
+	Close()
+}
+
 // flushStats ends intervals by time, and sends to the sinks, until ctx ends.
 func (s *Server) flushStats(ctx context.Context) {
-	var sinks []*statsd.Sink
+	var sinks []statsSink
 	for _, cfg := range s.boot.Stats.Sinks {
+		if m := cfg.Metrics; m != nil {
+			sinks = append(sinks, metricsservice.New(*m, exportService{s, m.Service.Cluster, m.Service.Call}, s.boot.Node))
+			continue
+		}
 		sinks = append(sinks, statsd.New(cfg, func(ctx context.Context) (net.Conn, error) {
 			d, err := (exportService{s: s, cluster: cfg.Cluster}).dialer()
 			if err != nil {
@@ -64,7 +75,7 @@ func (s *Server) flushStats(ctx context.Context) {
 	}
 }
 
-func (s *Server) flush(ctx context.Context, sinks []*statsd.Sink) {
+func (s *Server) flush(ctx context.Context, sinks []statsSink) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := s.stats.Flush(ctx); err != nil || len(sinks) == 0 {
@@ -83,7 +94,10 @@ func (s *Server) flush(ctx context.Context, sinks []*statsd.Sink) {
 }
 
 func sinkName(s xdsresource.StatsSink) string {
-	if s.Cluster != "" {
+	switch {
+	case s.Metrics != nil:
+		return "metrics service " + s.Metrics.Service.Cluster
+	case s.Cluster != "":
 		return "cluster " + s.Cluster
 	}
 	return addressesText([]xdsresource.Address{s.Address})

@@ -173,6 +173,43 @@ type Stat struct {
 	// Recorded are the values of a histogram in the last interval: one that stands for a bin, and
 	// how often.
 	Recorded []Recorded
+	// Interval is what a histogram had in the last interval.
+	Interval Interval
+}
+
+// Interval is what a histogram had between two flushes. The zero value is nothing.
+type Interval struct {
+	h     *hist
+	store *registry
+	name  string
+}
+
+// Count is the number of values.
+func (i Interval) Count() uint64 {
+	if i.h == nil {
+		return 0
+	}
+	return i.h.count
+}
+
+// Sum is the values' sum.
+func (i Interval) Sum() uint64 {
+	if i.h == nil {
+		return 0
+	}
+	return i.h.sum
+}
+
+// Quantiles are the values at Quantiles, NaN where there are none.
+func (i Interval) Quantiles() []float64 { return i.h.quantiles(Quantiles) }
+
+// Buckets are the upper bounds of the histogram's buckets, and how many values were at most that large.
+func (i Interval) Buckets() (bounds []float64, cumulative []uint64) {
+	if i.store == nil {
+		return nil, nil
+	}
+	bounds = i.store.bounds(i.name)
+	return bounds, i.h.cumulative(bounds)
 }
 
 // Recorded is a bin of a histogram.
@@ -190,7 +227,8 @@ func (p *Snapshot) Each(f func(Stat)) {
 			if h := p.sum.histogram(r.hist()); h != nil {
 				st.Count, st.Sum = h.count, h.sum
 			}
-			if h := p.interval(r); h != nil {
+			st.Interval = Interval{p.interval(r), p.store, st.Name}
+			if h := st.Interval.h; h != nil {
 				h.each(func(low, _ float64, _ uint64, n uint64) { st.Recorded = append(st.Recorded, Recorded{low, n}) })
 			}
 		} else {

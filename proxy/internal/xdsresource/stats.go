@@ -40,13 +40,23 @@ type StatsBuckets struct {
 	Bounds []float64
 }
 
-// StatsSink is where statistics are sent: statsd or DogStatsD.
+// StatsSink is where statistics are sent: statsd, DogStatsD, or a metrics service.
 type StatsSink struct {
+	Metrics  *MetricsService // nil: what follows
 	Dog      bool
 	Address  Address // UDP; the zero value with Cluster
 	Cluster  string  // TCP
 	Prefix   string  // "envoy" by default
 	MaxBytes int     // max_bytes_per_datagram; 0: a datagram for each
+}
+
+// MetricsService is metrics.v3.MetricsServiceConfig.
+type MetricsService struct {
+	Service          GRPCService
+	Deltas           bool // report_counters_as_deltas
+	Labels           bool // emit_tags_as_labels
+	Summary, Buckets bool // forms of histograms: quantiles, and cumulative buckets
+	FamiliesAtMost   int  // of a message (batch_size); 0: all go in one
 }
 
 // Stats reads stats_config.
@@ -140,8 +150,21 @@ func (d *Decoder) StatsSink(m *metricsv3.StatsSink) (StatsSink, error) {
 		prefix(s.GetPrefix())
 		out.Dog, out.MaxBytes = true, int(min(s.GetMaxBytesPerDatagram().GetValue(), 65507))
 		out.Address = p.datagramAddress("typed_config.address", s.GetAddress())
+	case a.MessageIs(&metricsv3.MetricsServiceConfig{}):
+		var s metricsv3.MetricsServiceConfig
+		if !p.message("typed_config", a, &s) {
+			break
+		}
+		if v := s.GetTransportApiVersion(); v != corev3.ApiVersion_V3 {
+			p.bad("typed_config.transport_api_version", "%v is not supported, use V3", v)
+		}
+		mode := s.GetHistogramEmitMode()
+		out.Metrics = &MetricsService{
+			Service: p.grpcService("typed_config.grpc_service", s.GetGrpcService()), Deltas: s.GetReportCountersAsDeltas().GetValue(), Labels: s.GetEmitTagsAsLabels(),
+			Summary: mode != metricsv3.HistogramEmitMode_HISTOGRAM, Buckets: mode != metricsv3.HistogramEmitMode_SUMMARY, FamiliesAtMost: int(s.GetBatchSize()),
+		}
 	default:
-		p.bad("typed_config", "%s", fmt.Sprintf("sink %q of type %s is not supported: use envoy.stat_sinks.statsd or envoy.stat_sinks.dog_statsd", m.GetName(), TypeName(a)))
+		p.bad("typed_config", "%s", fmt.Sprintf("sink %q of type %s is not supported: use envoy.stat_sinks.statsd, envoy.stat_sinks.dog_statsd or envoy.stat_sinks.metrics_service", m.GetName(), TypeName(a)))
 	}
 	return out, p.finish("stats sink", m.GetName())
 }
