@@ -141,8 +141,8 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(100),
 		// Fixed windows: gRPC would otherwise ask for a round trip with each acknowledgement to find out how large they should be.
 		grpc.InitialWindowSize(requestWindow), grpc.InitialConnWindowSize(requestWindow),
-		// Requests are small but for the first. A thousand connections would hold 64 MB of buffers of gRPC's default size.
-		grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
+		// Requests are small but for the first. A thousand connections would hold 32 MB in buffers of gRPC's default size.
+		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: 30 * time.Second, Timeout: 10 * time.Second,
 			MaxConnectionAge: 30 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,
