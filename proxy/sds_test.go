@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -300,4 +301,71 @@ func TestMissingSecretHoldsNobodyUp(t *testing.T) {
 	late.Name = "late"
 	agent.set(late)
 	eventually(t, "the late certificate is used", func() bool { return dial("late.localhost") == nil })
+}
+
+// TestSecretsFromADynamicCluster: a listener's certificate comes from a server behind a cluster that is discovered, and that is there
+// after the listener only.
+func TestSecretsFromADynamicCluster(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer backend.Close()
+	server, path := startSDS(t)
+	dir := t.TempDir()
+	clusters := filepath.Join(dir, "cds.yaml")
+	discover := func(resources string) {
+		t.Helper()
+		next := filepath.Join(dir, "next.yaml")
+		if err := os.WriteFile(next, []byte("resources:"+resources), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, clusters); err != nil {
+			t.Fatal(err)
+		}
+	}
+	discover(" []\n")
+	text := strings.Replace(staticBootstrap(backend.Listener.Addr().String()), "    filter_chains:\n    - filters:", `    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - name: default
+              sds_config:
+                initial_fetch_timeout: 0.01s
+                api_config_source:
+                  api_type: GRPC
+                  grpc_services:
+                  - envoy_grpc: {cluster_name: certificates, retry_policy: {retry_back_off: {base_interval: 0.01s, max_interval: 0.02s}}}
+      filters:`, 1) + fmt.Sprintf("dynamic_resources: {cds_config: {path_config_source: {path: %s}}}\n", clusters)
+	server.set(certificate(t, 7))
+	p := run(t, text)
+	dial := func() (*tls.Conn, error) {
+		return tls.Dial("tcp", p.ListenerAddrs()["main"], &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+	}
+	if c, err := dial(); err == nil {
+		c.Close()
+		t.Fatal("a server without a certificate took a connection")
+	}
+	discover(fmt.Sprintf(`
+- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: certificates
+  load_assignment: {cluster_name: certificates, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: %s}}}}]}]}
+`, path))
+	eventually(t, "the certificate comes with the cluster", func() bool {
+		c, err := dial()
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() == 7
+	})
+	server.set(certificate(t, 8))
+	eventually(t, "the next certificate is used", func() bool {
+		c, err := dial()
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() == 8
+	})
 }

@@ -372,20 +372,33 @@ func (l *loader) cluster(path string, raw *anypb.Any, m *clusterv3.Cluster) {
 	l.out.Clusters = append(l.out.Clusters, xdsresource.Resource{Name: m.GetName(), Raw: raw, Value: v})
 }
 
+// agentSocket is Istio's name for the cluster of the agent's socket, which resources from xDS alone name.
+const agentSocket = "sds-grpc"
+
 // sourceClusters lists the clusters that gRPC config sources of static resources name. Those of
 // dynamic resources may name only these, too: a source must be there before the stream that
-// would bring it.
+// would bring it. Secrets alone may come from a cluster that is discovered.
 func sourceClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
+	static := map[string]bool{}
+	for _, c := range s.GetClusters() {
+		static[c.GetName()] = true
+	}
 	var out []string
+	add := func(src *corev3.ConfigSource, discovered bool) {
+		for _, g := range src.GetApiConfigSource().GetGrpcServices() {
+			if name := g.GetEnvoyGrpc().GetClusterName(); name != "" && (static[name] || !discovered) {
+				out = append(out, name)
+			}
+		}
+	}
 	var visit func(protoreflect.Message)
 	visit = func(m protoreflect.Message) {
 		switch v := m.Interface().(type) {
 		case *corev3.ConfigSource:
-			for _, g := range v.GetApiConfigSource().GetGrpcServices() {
-				if name := g.GetEnvoyGrpc().GetClusterName(); name != "" {
-					out = append(out, name)
-				}
-			}
+			add(v, false)
+			return
+		case *tlsv3.SdsSecretConfig:
+			add(v.GetSdsConfig(), true)
 			return
 		case *endpointv3.LbEndpoint:
 			return // names no source, and there may be tens of thousands
@@ -415,10 +428,8 @@ func sourceClusters(s *bootstrapv3.Bootstrap_StaticResources) []string {
 	if s != nil {
 		visit(s.ProtoReflect())
 	}
-	for _, c := range s.GetClusters() { // Istio's name for the agent's socket, used by resources from xDS alone
-		if c.GetName() == "sds-grpc" {
-			out = append(out, c.GetName())
-		}
+	if static[agentSocket] {
+		out = append(out, agentSocket)
 	}
 	return out
 }

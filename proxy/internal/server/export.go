@@ -3,78 +3,17 @@ package server
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"reflect"
 	"slices"
 	"sync"
-
-	"google.golang.org/grpc"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/als"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/otlp"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/zipkin"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
-	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
-
-// exportService reaches a cluster for an exporter. It is export.Service.
-type exportService struct {
-	s       *Server
-	cluster string
-	call    xdsresource.GRPCCall // where it is one of gRPC
-}
-
-// dialer prepares to connect to the endpoints that the cluster has now.
-func (e exportService) dialer() (*xdsclient.Dialer, error) {
-	cfg, addrs := e.s.clusters.Endpoints(e.cluster)
-	if cfg == nil {
-		// Clusters of config sources are known to the xDS client alone.
-		if c := e.s.boot.Control[e.cluster]; c != nil {
-			return xdsclient.NewDialer(c, e.call, e.s.secrets)
-		}
-		return nil, fmt.Errorf("there is no cluster %q", e.cluster)
-	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("cluster %q has no endpoint", e.cluster)
-	}
-	c := *cfg
-	loc := xdsresource.LocalityEndpoints{}
-	for _, a := range addrs {
-		loc.Endpoints = append(loc.Endpoints, xdsresource.Endpoint{Address: a})
-	}
-	c.Endpoints = &xdsresource.Endpoints{ClusterName: c.Name, Localities: []xdsresource.LocalityEndpoints{loc}}
-	return xdsclient.NewDialer(&c, e.call, e.s.secrets)
-}
-
-// GRPC implements export.Service.
-func (e exportService) GRPC(ctx context.Context) (*grpc.ClientConn, func(), error) {
-	d, err := e.dialer()
-	if err != nil {
-		return nil, nil, err
-	}
-	conn, err := d.Dial(ctx)
-	if err != nil {
-		d.Close()
-		return nil, nil, err
-	}
-	return conn, d.Close, nil
-}
-
-// HTTP implements export.Service.
-func (e exportService) HTTP(ctx context.Context) (*http.Client, func(), error) {
-	d, err := e.dialer()
-	if err != nil {
-		return nil, nil, err
-	}
-	t, err := d.Transport(ctx)
-	if err != nil {
-		d.Close()
-		return nil, nil, err
-	}
-	return &http.Client{Transport: t}, d.Close, nil
-}
 
 // exporters are what sends entries to a service, or writes them to files, beside the loops. Those with equal
 // configurations share one, so that a listener that changes keeps its streams. An exporter ends with its
@@ -155,7 +94,7 @@ func (s *Server) accessLog(cfg *xdsresource.AccessLog, has *holdings) (*accesslo
 	case *xdsresource.GRPCAccessLog:
 		open = func() (runner, error) {
 			return als.New(c, als.Deps{
-				Workers: s.cfg.Workers, Service: exportService{s, c.Service.Cluster, c.Service.Call}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
+				Workers: s.cfg.Workers, Service: clusterService{s, c.Service.Cluster, c.Service.Call}, Node: s.boot.Node, Stats: s.stats, Log: s.logger("grpc"),
 			})
 		}
 	case *xdsresource.OTLPAccessLog:
@@ -173,7 +112,7 @@ func (s *Server) accessLog(cfg *xdsresource.AccessLog, has *holdings) (*accesslo
 }
 
 func (s *Server) otlpDeps(grpc *xdsresource.GRPCService, http *xdsresource.HTTPService) otlp.Deps {
-	service := exportService{s: s}
+	service := clusterService{s: s}
 	if grpc != nil {
 		service.cluster, service.call = grpc.Cluster, grpc.Call
 	} else {
@@ -193,7 +132,7 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 		switch c := cfg.Provider.(type) {
 		case *xdsresource.Zipkin:
 			return zipkin.New(c, zipkin.Deps{
-				Workers: s.cfg.Workers, Service: exportService{s: s, cluster: c.Cluster}, ServiceName: s.boot.Node.GetCluster(), Address: s.node.address,
+				Workers: s.cfg.Workers, Service: clusterService{s: s, cluster: c.Cluster}, ServiceName: s.boot.Node.GetCluster(), Address: s.node.address,
 				Stats: s.stats, Log: s.logger("tracing"),
 			}), nil
 		case *xdsresource.OTLPTracing:

@@ -46,11 +46,11 @@ func (s *Server) flushStats(ctx context.Context) {
 	var sinks []statsSink
 	for _, cfg := range s.boot.Stats.Sinks {
 		if m := cfg.Metrics; m != nil {
-			sinks = append(sinks, metricsservice.New(*m, exportService{s, m.Service.Cluster, m.Service.Call}, s.boot.Node))
+			sinks = append(sinks, metricsservice.New(*m, clusterService{s, m.Service.Cluster, m.Service.Call}, s.boot.Node))
 			continue
 		}
 		sinks = append(sinks, statsd.New(cfg, func(ctx context.Context) (net.Conn, error) {
-			d, err := (exportService{s: s, cluster: cfg.Cluster}).dialer()
+			d, err := (clusterService{s: s, cluster: cfg.Cluster}).dialer()
 			if err != nil {
 				return nil, err
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -134,19 +136,15 @@ func (ss *sources) start(k sourceKey) (*openSource, error) {
 		})
 		o.subscriber, run = f, f.Run
 	} else {
-		c := ss.s.boot.Control[k.Cluster]
-		if c == nil {
-			return nil, fmt.Errorf("cluster %q is not a static cluster of the bootstrap that a config source there names", k.Cluster)
-		}
-		d, err := xdsclient.NewDialer(c, k.Call, ss.s.secrets)
+		dial, end, err := ss.dialer(k)
 		if err != nil {
 			return nil, err
 		}
 		client := xdsclient.New(xdsclient.Config{
-			Node: ss.s.boot.Node, Protocol: xdsclient.ServiceOf(k.url, k.Delta), Dial: d.Dial, Decoder: ss.s.cfg.Decoder,
+			Node: ss.s.boot.Node, Protocol: xdsclient.ServiceOf(k.url, k.Delta), Dial: dial, Decoder: ss.s.cfg.Decoder,
 			Handler: handler, Log: log, Call: k.Call,
 		})
-		o.subscriber, run, closeDialer = client, client.Run, d.Close
+		o.subscriber, run, closeDialer = client, client.Run, end
 	}
 	ctx, cancel := ss.s.child()
 	o.stop = cancel
@@ -159,6 +157,36 @@ func (ss *sources) start(k sourceKey) (*openSource, error) {
 		}
 	})
 	return o, nil
+}
+
+// dialTimeout bounds how long an attempt waits for the secrets of the connection itself.
+const dialTimeout = 15 * time.Second
+
+// dialer prepares to reach a gRPC source. Clusters that sources of the bootstrap name are there from the start. Secrets may come from
+// any other cluster too, as in Envoy, and that may come later or change: each attempt goes to the endpoints which it has by then.
+func (ss *sources) dialer(k sourceKey) (dial func(context.Context) (*grpc.ClientConn, error), end func(), err error) {
+	if c := ss.s.boot.Control[k.Cluster]; c != nil {
+		d, err := xdsclient.NewDialer(c, k.Call, ss.s.secrets)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d.Dial, d.Close, nil
+	}
+	if k.url != xdsresource.TypeSecret {
+		return nil, nil, fmt.Errorf("cluster %q is not a static cluster of the bootstrap that a config source there names", k.Cluster)
+	}
+	service := clusterService{ss.s, k.Cluster, k.Call}
+	dial = func(ctx context.Context) (*grpc.ClientConn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		conn, end, err := service.GRPC(ctx)
+		if err != nil {
+			return nil, err
+		}
+		end() // what it shows and trusts the connection has by now
+		return conn, nil
+	}
+	return dial, func() {}, nil
 }
 
 // sourceHandler takes what a source delivers to the control loop.
