@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -48,13 +50,17 @@ func startSDS(t *testing.T) (*sds, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveSDS(t, lis), path
+}
+
+func serveSDS(t *testing.T, lis net.Listener, opts ...grpc.ServerOption) *sds {
 	s := &sds{t: t, secrets: map[string]*tlsv3.Secret{}, changed: make(chan struct{}), nacks: make(chan string, 8)}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(opts...)
 	secretv3.RegisterSecretDiscoveryServiceServer(srv, s)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(lis) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
-	return s, path
+	return s
 }
 
 func (s *sds) StreamSecrets(st secretv3.SecretDiscoveryService_StreamSecretsServer) error {
@@ -368,4 +374,80 @@ func TestSecretsFromADynamicCluster(t *testing.T) {
 		defer c.Close()
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() == 8
 	})
+}
+
+// TestSecretsOverTheEndpointsTLS: whoever serves secrets, or takes spans, may be a workload of the mesh: its endpoint's metadata choose the TLS, which offers the
+// mesh's name.
+func TestSecretsOverTheEndpointsTLS(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer backend.Close()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := certificate(t, 1).GetTlsCertificate()
+	pair, err := tls.X509KeyPair(own.GetCertificateChain().GetInlineBytes(), own.GetPrivateKey().GetInlineBytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := make(chan []string, 1)
+	server := serveSDS(t, lis, grpc.Creds(credentials.NewTLS(&tls.Config{
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			select {
+			case offered <- hello.SupportedProtos:
+			default:
+			}
+			return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}, nil
+		},
+	})))
+	clusters := filepath.Join(t.TempDir(), "cds.yaml")
+	if err := os.WriteFile(clusters, fmt.Appendf(nil, `
+resources:
+- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: certificates
+  transport_socket_matches:
+  - name: mesh
+    match: {tlsMode: istio}
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        sni: localhost
+        common_tls_context: {alpn_protocols: [istio], validation_context: {trusted_ca: {inline_string: %q}}}
+  load_assignment:
+    cluster_name: certificates
+    endpoints:
+    - lb_endpoints:
+      - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
+        metadata: {filter_metadata: {envoy.transport_socket_match: {tlsMode: istio}}}
+`, own.GetCertificateChain().GetInlineBytes(), lis.Addr().(*net.TCPAddr).Port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(staticBootstrap(backend.Listener.Addr().String()), "    filter_chains:\n    - filters:", `    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - name: default
+              sds_config:
+                api_config_source:
+                  api_type: GRPC
+                  grpc_services:
+                  - envoy_grpc: {cluster_name: certificates, retry_policy: {retry_back_off: {base_interval: 0.01s, max_interval: 0.02s}}}
+      filters:`, 1) + fmt.Sprintf("dynamic_resources: {cds_config: {path_config_source: {path: %s}}}\n", clusters)
+	server.set(certificate(t, 7))
+	p := run(t, text)
+	c, err := tls.Dial("tcp", p.ListenerAddrs()["main"], &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != 7 {
+		t.Errorf("serial %d, want 7", got)
+	}
+	if got := <-offered; !slices.Equal(got, []string{"istio", "h2"}) {
+		t.Errorf("offered %v", got)
+	}
 }

@@ -61,7 +61,7 @@ const (
 	GatewayPortNotOpen  = "IST0162" // GatewayPortNotDefinedOnService
 	SubsetSelectsNone   = "IST0173" // DestinationRuleSubsetNotSelectPods
 	NoEffect            = "LAT0001" // a field that parses and is stored, and does nothing yet
-	UnknownProvider     = "LAT0003" // a Telemetry names a provider that the mesh's settings do not define
+	UnknownProvider     = "LAT0003" // a provider is named that the mesh's settings do not define
 	ExpiredCredential   = "LAT0004" // the certificate in a gateway's Secret is not valid now
 	IngressConflict     = "LAT0005" // two Ingresses ask for the same, of which one gets it
 	PolicyConflict      = "LAT0002" // two policies for the same workloads, of which one counts

@@ -40,6 +40,9 @@ func (a *analyzer) serverCredentials(o *config.Object, gw *networking.Gateway, f
 		roots, rootsAt = names[0], at(0)
 	}
 	if roots == "" || strings.Contains(roots, "://") {
+		if t.CaCertCredentialName != "" {
+			a.secretProvider(o, rootsAt, roots, "no client gets in")
+		}
 		return
 	}
 	c, where, err := a.credential(gw, roots+credential.CASuffix)
@@ -54,9 +57,10 @@ func (a *analyzer) serverCredentials(o *config.Object, gw *networking.Gateway, f
 	}
 }
 
-// serverCertificate looks at the Secret of a certificate that a server shows. A name with a scheme is no Secret.
+// serverCertificate looks at the Secret of a certificate that a server shows, or at the provider. Another name with a scheme is neither.
 func (a *analyzer) serverCertificate(o *config.Object, gw *networking.Gateway, field, name string) {
 	if strings.Contains(name, "://") {
+		a.secretProvider(o, field, name, "this server cannot take connections")
 		return
 	}
 	c, where, err := a.credential(gw, name)

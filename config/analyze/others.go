@@ -40,6 +40,7 @@ func (a *analyzer) destinationRule(o *config.Object) {
 		}
 	}
 	a.verification(o, "spec.trafficPolicy.tls", dr.TrafficPolicy.GetTls())
+	a.clientCredentials(o, dr)
 }
 
 func (a *analyzer) verification(o *config.Object, field string, t *networking.ClientTLSSettings) {

@@ -89,7 +89,6 @@ var meshReasons = map[string]string{
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer, which would carry sw8 and report segments; SkyWalking takes zipkin and opentelemetry",
-	"extensionProviders.sds":         "has no effect yet: secrets from elsewhere belong to the identity's stage; write a Secret",
 
 	"extensionProviders.opentelemetry.dynatraceSampler": "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
 	"defaultProviders.metrics":                          "has no effect: Istio's standard metrics are always kept, for Prometheus",

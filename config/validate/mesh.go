@@ -160,7 +160,7 @@ func (c *checker) statName(p *field.Path, pattern string, inbound bool) {
 	}
 }
 
-// provider checks where a provider of logs or spans sends to.
+// provider checks by which service a provider is reached, and what goes to it.
 func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider) {
 	to := func(kind, service string, port uint32) {
 		at := at.Child(kind)
@@ -192,6 +192,11 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		to("lightstep", l.GetService(), l.GetPort())
 		if strings.ContainsFunc(l.GetAccessToken(), func(r rune) bool { return r < ' ' || r > '~' }) {
 			c.add(at.Child("lightstep", "accessToken"), "has a character that no header can have; it is sent as one")
+		}
+	case *mesh.MeshConfig_ExtensionProvider_Sds:
+		to("sds", k.Sds.GetService(), k.Sds.GetPort())
+		if k.Sds.GetName() == "" {
+			c.add(at.Child("sds", "name"), "missing; a credentialName sds://NAME refers to it")
 		}
 	case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
 		o := k.Opentelemetry

@@ -146,6 +146,9 @@ const CredentialPrefix = "kubernetes://"
 // another than the proxy's: that the reference is permitted was seen when the Gateway was read.
 const GatewayCredentialPrefix = "kubernetes-gateway://"
 
+// ProviderCredentialPrefix begins those that a provider of the mesh's settings serves (extensionProviders.sds), "sds://NAME" with the NAME of its sds.
+const ProviderCredentialPrefix = "sds://"
+
 // CASuffix ends the name of the resource with the roots that go with a certificate.
 const CASuffix = "-cacert"
 

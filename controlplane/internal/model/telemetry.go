@@ -70,6 +70,8 @@ type Provider struct {
 	OTLP    *OTLPTracer
 	// Authorizer is asked by AuthorizationPolicies of action CUSTOM.
 	Authorizer *Authorizer
+	// Secrets serves certificates to proxies whose gateways and destination rules name it (ProviderCredentialPrefix).
+	Secrets *SecretServer
 }
 
 // Logs reports whether a provider takes access logs.
@@ -91,6 +93,8 @@ func (p *Provider) Service() (ProviderService, bool) {
 		return p.OTLP.To, true
 	case p.Authorizer != nil:
 		return p.Authorizer.To, true
+	case p.Secrets != nil:
+		return p.Secrets.To, true
 	}
 	return ProviderService{}, false
 }
@@ -100,6 +104,13 @@ type ProviderService struct {
 	Namespace string // of the object that defines the host; "" when there is but one
 	Host      string
 	Port      uint32
+}
+
+// SecretServer is a server of Envoy's secret discovery service.
+type SecretServer struct {
+	// Name is what follows ProviderCredentialPrefix.
+	Name string
+	To   ProviderService
 }
 
 // FileLog is an access log in a file.
@@ -164,7 +175,7 @@ func (m *Mesh) Provider(name string) *Provider {
 	return nil
 }
 
-// CollectorHosts are the hosts that logs and traces may go to, and those of authorizers, as services may be called: those of the providers, and what defaultConfig's address may mean.
+// CollectorHosts are the hosts that logs and traces may go to, and those of authorizers and servers of secrets, as services may be called: those of the providers, and what defaultConfig's address may mean.
 func (m *Mesh) CollectorHosts() []string {
 	var out []string
 	for _, p := range m.Providers {

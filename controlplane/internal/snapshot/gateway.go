@@ -183,14 +183,20 @@ func clientRoots(o object, out *model.ServerTLS, t *networking.ServerTLSSettings
 func withCASuffix(resource string) string { return resource + model.CASuffix }
 
 // credentialResource names the resource for a credentialName, as Istio does: the name of a
-// Secret in the gateway's own namespace, or what is written with a scheme.
+// Secret in the gateway's own namespace, or what is written with a scheme: another Secret, or a provider of the mesh's settings.
 func credentialResource(name string) (string, error) {
 	scheme, _, given := strings.Cut(name, "://")
 	if !given {
 		return model.CredentialPrefix + name, nil
 	}
-	if scheme+"://" != model.CredentialPrefix {
-		return "", fmt.Errorf("%q: certificates of %s:// are not supported, only those of Secrets", name, scheme)
+	switch scheme + "://" {
+	case model.CredentialPrefix:
+	case model.ProviderCredentialPrefix:
+		if name == model.ProviderCredentialPrefix {
+			return "", fmt.Errorf("%q names no provider of the mesh's settings (extensionProviders: sds)", name)
+		}
+	default:
+		return "", fmt.Errorf("%q: certificates of %s:// are not supported, only those of Secrets and, by sds://, of providers", name, scheme)
 	}
 	return name, nil
 }

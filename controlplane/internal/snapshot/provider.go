@@ -96,6 +96,8 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 			To: to(g.GetService(), g.GetPort()), GRPC: true, Timeout: duration(g.GetTimeout()), FailOpen: g.GetFailOpen(), Reroute: g.GetClearRouteCache(),
 			OnError: statusOnError(g.GetStatusOnError(), field+".envoyExtAuthzGrpc.statusOnError", p), Body: authorizerBody(g.GetIncludeRequestBodyInCheck(), field+".envoyExtAuthzGrpc", p),
 		}
+	case *meshconfig.MeshConfig_ExtensionProvider_Sds:
+		out.Secrets = &model.SecretServer{Name: k.Sds.GetName(), To: to(k.Sds.GetService(), k.Sds.GetPort())}
 	default:
 		return nil
 	}

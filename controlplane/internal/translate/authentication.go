@@ -101,10 +101,10 @@ func (k keyServer) build(mesh *model.Mesh, roots string) *clusterv3.Cluster {
 	return c
 }
 
-// fetchesFrom reports whether keys are fetched from one of the hosts, or would be if it were a service: then listeners name its cluster.
+// fetchesFrom reports whether keys are fetched from one of the hosts, or would be if it were a service, or may be by an alias: then listeners name its cluster.
 func fetchesFrom(s *model.Snapshot, hosts map[string]bool) bool {
 	for _, a := range s.RequestAuthentications.Values() {
-		if slices.ContainsFunc(a.KeyServers(), func(h string) bool { return hosts[h] }) {
+		if slices.ContainsFunc(a.KeyServers(), func(h string) bool { return hosts[h] || s.Aliases.Len() > 0 }) {
 			return true
 		}
 	}

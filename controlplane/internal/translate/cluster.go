@@ -30,6 +30,7 @@ type clusterInput struct {
 	// passthrough: connections carry the mesh's TLS of somebody else, and nothing is added.
 	passthrough bool
 	client      *model.Proxy // for what depends on who asks: TLS credentials, priorities
+	secrets     secretServers
 }
 
 type clusterKind uint8
@@ -79,6 +80,7 @@ func (in *clusterInput) key() string {
 			in.localityKey(k)
 		}
 	}
+	in.secrets.key(k)
 	return k.flag(in.passthrough, in.literal, in.router(), in.client.IPv6Only(), in.client.Lacks.Has(model.MetadataExchange)).str(in.client.SystemRoots).String()
 }
 
@@ -117,10 +119,10 @@ func clusterKindOf(svc *model.Service, policy *model.TrafficPolicy, p *model.Pro
 func clusterInputs(s *model.Snapshot, p *model.Proxy, svc *model.Service) []clusterInput {
 	rule := s.Rule(svc.Host, svc.Namespace, p.Namespace, p.Labels)
 	set, _ := s.Endpoints.Get(svc.Key())
-	network := s.NetworkOf(p)
+	network, secrets := s.NetworkOf(p), secretServersOf(s, p)
 	var out []clusterInput
 	for _, port := range svc.Ports {
-		in := clusterInput{mesh: s.Mesh, nets: s.Networks, network: network, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), client: p}
+		in := clusterInput{mesh: s.Mesh, nets: s.Networks, network: network, svc: svc, port: port, set: set, rule: rule, literal: noOriginalDst(p), client: p, secrets: secrets}
 		if rule != nil {
 			in.policy = rule.PolicyFor(nil, port.Number)
 		}

@@ -119,7 +119,7 @@ func (in *clusterInput) explicitTLS(c *clusterv3.Cluster, t *model.ClientTLS) {
 		common.AlpnProtocols = []string{"h2"}
 	}
 	if t.Credential != "" {
-		credential(common, t, sans)
+		in.credential(common, t, sans)
 	} else {
 		files(common, t, sans, systemRoots(in.client))
 	}
@@ -173,18 +173,18 @@ func files(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string, sy
 	common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 }
 
-// credential is a secret of the proxy's namespace, by name: the certificate and, under the
+// credential is a secret of the proxy's namespace or of a provider's, by name: the certificate and, under the
 // same name with a suffix, who may have signed the server's.
-func credential(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
+func (in *clusterInput) credential(common *tlsv3.CommonTlsContext, t *model.ClientTLS, sans []string) {
 	if t.Mode == model.TLSMutual {
-		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{credentialSecret(t.Credential)}
+		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{in.secrets.secret(t.Credential)}
 	}
 	if t.InsecureSkipVerify {
 		return
 	}
 	common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 		DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchSubjectAltNames: exactMatchers(sans)},
-		ValidationContextSdsSecretConfig: credentialSecret(t.Credential + model.CASuffix),
+		ValidationContextSdsSecretConfig: in.secrets.secret(t.Credential + model.CASuffix),
 	}}
 }
 

@@ -124,7 +124,7 @@ func (d dice) object() *config.Object {
 			r.TrafficPolicy.ConnectionPool = &networking.ConnectionPoolSettings{Tcp: &networking.ConnectionPoolSettings_TCPSettings{IdleTimeout: durationpb.New(time.Minute)}}
 		}
 		if d.IntN(3) == 0 {
-			r.TrafficPolicy.Tls = &networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_TLSmode(d.IntN(4)), Sni: "s"}
+			r.TrafficPolicy.Tls = &networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_TLSmode(d.IntN(4)), Sni: "s", CredentialName: d.of("", "sds://x")}
 		}
 		for _, v := range []string{"v1", "v2"} {
 			if d.IntN(2) == 0 {
@@ -311,6 +311,10 @@ func (d dice) mesh() *model.Mesh {
 	}
 	if d.IntN(3) == 0 {
 		m.AccessLogFile = "/dev/stdout"
+	}
+	if d.IntN(2) == 0 {
+		to := model.ProviderService{Host: d.of("a.shop.svc.cluster.local", "b.other.svc.cluster.local", "ext.example.com"), Port: 80}
+		m.Providers = []*model.Provider{{Name: "x", Secrets: &model.SecretServer{Name: "x", To: to}}}
 	}
 	return m
 }

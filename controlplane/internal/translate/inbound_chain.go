@@ -24,7 +24,7 @@ func (b *inboundChains) build() []*listenerv3.FilterChain {
 	auto := b.sp.protocol() == model.ProtocolAuto
 	if t := b.sp.tls(); t != nil {
 		c := b.chain("tls", nil, false, http)
-		c.TransportSocket = serverTLSSocket(b.s.Mesh, t)
+		c.TransportSocket = serverTLSSocket(b.s.Mesh, t, nil)
 		return append(out, c)
 	}
 	if b.sp.mode != model.MTLSDisable {

@@ -13,7 +13,7 @@ import (
 // buildGatewayListeners makes a listener for each socket of a gateway.
 func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.Listener {
 	f := newFilters(s, p, gateway)
-	topology := s.TopologyOf(p)
+	topology, secrets := s.TopologyOf(p), secretServersOf(s, p)
 	var out []*listenerv3.Listener
 	names := map[string]bool{}
 	for _, g := range gatewayListeners(s, p) {
@@ -30,7 +30,7 @@ func buildGatewayListeners(s *model.Snapshot, p *model.Proxy) []*listenerv3.List
 		if names[l.Name] {
 			continue
 		}
-		c := &gatewayChains{filters: f, listener: l.Name, topology: topology, names: map[string]bool{}}
+		c := &gatewayChains{filters: f, listener: l.Name, topology: topology, secrets: secrets, names: map[string]bool{}}
 		if g.plain() {
 			l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{c.serve(g.servers[0], "")}}}
 		} else {
@@ -59,6 +59,7 @@ type gatewayChains struct {
 	*filters
 	listener string // name
 	topology model.Topology
+	secrets  secretServers
 	out      []*listenerv3.FilterChain
 	names    map[string]bool // server names that have a chain; "" stands for all others
 }
@@ -84,13 +85,13 @@ func (c *gatewayChains) add(gs gatewayServer) {
 	switch {
 	case gs.srv.TerminatesHTTP():
 		c.put(&listenerv3.FilterChain{
-			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, c.p, gs.srv),
+			FilterChainMatch: serverNameMatch(gs.srv.Names()), TransportSocket: serverSocket(c.s.Mesh, c.p, gs.srv, c.secrets),
 			Filters:  []*listenerv3.Filter{c.serve(gs, gs.srv.Name)},
 			Metadata: metadata(nil, gs.srv.Origin),
 		})
 	case gs.srv.TerminatesTCP():
 		if chain := c.tcpChain(gs); chain != nil {
-			chain.FilterChainMatch, chain.TransportSocket = serverNameMatch(gs.srv.Names()), serverSocket(c.s.Mesh, c.p, gs.srv)
+			chain.FilterChainMatch, chain.TransportSocket = serverNameMatch(gs.srv.Names()), serverSocket(c.s.Mesh, c.p, gs.srv, c.secrets)
 			if gs.srv.TLS.Mode == model.ServerIstioMutual && !c.p.Lacks.Has(model.MetadataExchange) {
 				chain.Filters = append([]*listenerv3.Filter{networkFilter(metadataExchangeFilter, tcpMetadataExchange())}, chain.Filters...)
 			}

@@ -329,6 +329,8 @@ func TestMeshConfigRefused(t *testing.T) {
 		"outboundTrafficPolicy: {mode: REGISTRY_ONLY, tls: {mode: SIMPLE}}":                                                                "outboundTrafficPolicy.tls: has no effect: it is for mode ALLOW_ANY_DYNAMIC_DNS",
 		"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: MUTUAL, credentialName: c}}":                                     "outboundTrafficPolicy.tls.credentialName: has no effect",
 		"extensionProviders: [{name: z, skywalking: {service: z.ns, port: 9411}}]":                                                         "extensionProviders[0].skywalking: has no effect: the proxy has no such tracer",
+		"extensionProviders: [{name: z, sds: {service: z.ns, port: 1}}]":                                                                   "extensionProviders[0].sds.name: missing",
+		"extensionProviders: [{name: z, sds: {name: z, service: z.ns}}]":                                                                   "extensionProviders[0].sds.port: 0 is not a port",
 		"extensionProviders: [{name: z, lightstep: {port: 9411}}]":                                                                         "extensionProviders[0].lightstep.service: missing",
 		"extensionProviders: [{name: z, lightstep: {service: z.ns, port: 1, accessToken: \"a\\nb\"}}]":                                     "extensionProviders[0].lightstep.accessToken: has a character",
 		"defaultConfig: {tracing: {tlsSettings: {mode: MUTUAL, privateKey: /k}}}":                                                          "defaultConfig.tracing.tlsSettings.clientCertificate: missing",

@@ -262,6 +262,9 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if len(c.ListenerHosts) > 0 && sendsTo(s, c.ListenerHosts) {
 		a.Inbound = true
 	}
+	if servesSecrets(s, c.Hosts) || servesSecrets(s, c.ListenerHosts) {
+		a.AllClusters = true // clusters name the one by which they get their certificates
+	}
 	if len(c.ListenerHosts) > 0 && fetchesFrom(s, c.ListenerHosts) {
 		a.Inbound, a.Listeners = true, true
 	}
@@ -302,9 +305,9 @@ func ForScope(c *model.Change, s *model.Snapshot, p *model.Proxy) *model.Change 
 	return &less
 }
 
-// sendsTo reports whether logs or traces go to one of the hosts, or would if it were there.
+// sendsTo reports whether logs or traces go to one of the hosts, or would if it were there, or may go there by an alias.
 func sendsTo(s *model.Snapshot, hosts map[string]bool) bool {
-	return slices.ContainsFunc(s.Mesh.CollectorHosts(), func(h string) bool { return hosts[h] })
+	return slices.ContainsFunc(s.Mesh.CollectorHosts(), func(h string) bool { return hosts[h] || s.Aliases.Len() > 0 })
 }
 
 // ownHosts reports whether some of the hosts, which may be wildcards, are of services that the workload serves.

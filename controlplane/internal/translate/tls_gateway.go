@@ -18,16 +18,16 @@ var (
 )
 
 // serverSocket is the transport socket of a server that terminates TLS.
-func serverSocket(mesh *model.Mesh, p *model.Proxy, srv *model.Server) *corev3.TransportSocket {
+func serverSocket(mesh *model.Mesh, p *model.Proxy, srv *model.Server, from secretServers) *corev3.TransportSocket {
 	if srv.TLS.Mode != model.ServerIstioMutual {
-		return serverTLSSocket(mesh, srv.TLS)
+		return serverTLSSocket(mesh, srv.TLS, from)
 	}
 	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(true), CommonTlsContext: meshServer(mesh, p, srv)})
 }
 
-// serverTLSSocket terminates TLS with certificates that are not the mesh's.
-func serverTLSSocket(mesh *model.Mesh, t *model.ServerTLS) *corev3.TransportSocket {
-	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual), CommonTlsContext: ownServer(mesh, t)})
+// serverTLSSocket terminates TLS with certificates that are not the mesh's: from is where those of providers are had from.
+func serverTLSSocket(mesh *model.Mesh, t *model.ServerTLS, from secretServers) *corev3.TransportSocket {
+	return downstreamTLS(&tlsv3.DownstreamTlsContext{RequireClientCertificate: boolean(t.Mode == model.ServerMutual), CommonTlsContext: ownServer(mesh, t, from)})
 }
 
 func downstreamTLS(ctx *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
@@ -51,11 +51,11 @@ func meshServer(mesh *model.Mesh, p *model.Proxy, srv *model.Server) *tlsv3.Comm
 	return c
 }
 
-// ownServer shows certificates of the gateway's own, from Secrets or files.
-func ownServer(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.CommonTlsContext {
+// ownServer shows certificates of the gateway's own, from Secrets, providers or files.
+func ownServer(mesh *model.Mesh, t *model.ServerTLS, from secretServers) *tlsv3.CommonTlsContext {
 	c := &tlsv3.CommonTlsContext{TlsParams: serverParams(mesh, t), AlpnProtocols: slices.Clone(alpnGateway)}
 	for _, name := range t.Credentials {
-		c.TlsCertificateSdsSecretConfigs = append(c.TlsCertificateSdsSecretConfigs, credentialSecret(name))
+		c.TlsCertificateSdsSecretConfigs = append(c.TlsCertificateSdsSecretConfigs, from.secret(name))
 	}
 	for _, f := range t.Files {
 		c.TlsCertificates = append(c.TlsCertificates, &tlsv3.TlsCertificate{CertificateChain: file(f.Certificate), PrivateKey: file(f.Key)})
@@ -74,7 +74,7 @@ func ownServer(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.CommonTlsContext {
 	}
 	if t.CACredential != "" {
 		c.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-			DefaultValidationContext: v, ValidationContextSdsSecretConfig: credentialSecret(t.CACredential),
+			DefaultValidationContext: v, ValidationContextSdsSecretConfig: from.secret(t.CACredential),
 		}}
 		return c
 	}
@@ -99,13 +99,4 @@ func serverParams(mesh *model.Mesh, t *model.ServerTLS) *tlsv3.TlsParameters {
 		params.CipherSuites = t.Ciphers
 	}
 	return params
-}
-
-// credentialSecret refers to a secret of the control plane's. Unlike the workload's own certificate it may not exist, so the proxy
-// waits for its default time alone: a listener has other servers than the one that lacks a certificate.
-func credentialSecret(name string) *tlsv3.SdsSecretConfig {
-	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
-		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-		ResourceApiVersion:    corev3.ApiVersion_V3,
-	}}
 }

@@ -42,8 +42,8 @@ func change(rnd *rand.Rand) string {
 `, name, ns, pick(host, host+"\", \""+other), other, pick("v1", "v2"), 1+rnd.IntN(3), host0(host))
 	case 6:
 		return fmt.Sprintf(`---
-{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: %s, namespace: %s}, spec: {host: %q, subsets: [{name: %s, labels: {version: v1}}], trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: %s}}}}}
-`, name, ns, host, pick("v1", "v2"), pick("x-a", "x-b"))
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: %s, namespace: %s}, spec: {host: %q, subsets: [{name: %s, labels: {version: v1}}], %s trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: %s}}%s}}}
+`, name, ns, host, pick("v1", "v2"), pick("", "workloadSelector: {matchLabels: {app: client}},"), pick("x-a", "x-b"), pick("", ", tls: {mode: MUTUAL, credentialName: sds://x}"))
 	case 7:
 		return fmt.Sprintf("---\n{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: %s, namespace: shop}, spec: {workloadSelector: {labels: {app: %s}}, egress: [{hosts: [%q]}]}}\n",
 			name, pick("picky", "nobody"), pick("*/*", "shop/*", "./a.shop.svc.cluster.local"))
@@ -69,6 +69,10 @@ func TestFollowingIsDerivingAnew(t *testing.T) {
 
 func testFollowing(t *testing.T, rnd *rand.Rand) {
 	m := newMesh(t)
+	settings := model.DefaultMesh()
+	settings.Providers = []*model.Provider{{Name: "x", Secrets: &model.SecretServer{Name: "x", To: model.ProviderService{Host: "b.other.svc.cluster.local", Port: 80}}}}
+	s, _ := m.b.SetMesh(settings)
+	m.v = New(nil).View(s)
 	var asked []string
 	for _, port := range []string{"80", "8080", "a.shop.svc.cluster.local:80"} {
 		for _, host := range []string{

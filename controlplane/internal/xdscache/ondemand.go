@@ -156,12 +156,18 @@ func (s *scope) usedClusters(v *View, p *Proxy, sets ...*Set) (set *Set, newest 
 	defer s.mu.Unlock()
 	st := s.at(v, p)
 	var out []*Resource
+	add := func(name string) {
+		if r := st.cluster(v, p, name); r != nil {
+			out = append(out, r)
+		}
+	}
 	for _, from := range sets {
 		for _, name := range from.leadsTo().All() {
-			if r := st.cluster(v, p, name); r != nil {
-				out = append(out, r)
-			}
+			add(name)
 		}
+	}
+	for _, name := range translate.SecretServerClusters(v.snap, p.Proxy) {
+		add(name) // clusters name those by which they get certificates
 	}
 	return NewSet(out), st.remembers(st.used.clusters)
 }

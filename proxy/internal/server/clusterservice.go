@@ -20,24 +20,14 @@ type clusterService struct {
 
 // dialer prepares to connect to the endpoints that the cluster has now.
 func (e clusterService) dialer() (*xdsclient.Dialer, error) {
-	cfg, addrs := e.s.clusters.Endpoints(e.cluster)
-	if cfg == nil {
+	c := e.s.clusters.Endpoints(e.cluster)
+	if c == nil {
 		// Clusters of config sources are known to the xDS client alone.
-		if c := e.s.boot.Control[e.cluster]; c != nil {
-			return xdsclient.NewDialer(c, e.call, e.s.secrets)
+		if c = e.s.boot.Control[e.cluster]; c == nil {
+			return nil, fmt.Errorf("there is no cluster %q", e.cluster)
 		}
-		return nil, fmt.Errorf("there is no cluster %q", e.cluster)
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("cluster %q has no endpoint", e.cluster)
-	}
-	c := *cfg
-	loc := xdsresource.LocalityEndpoints{}
-	for _, a := range addrs {
-		loc.Endpoints = append(loc.Endpoints, xdsresource.Endpoint{Address: a})
-	}
-	c.Endpoints = &xdsresource.Endpoints{ClusterName: c.Name, Localities: []xdsresource.LocalityEndpoints{loc}}
-	return xdsclient.NewDialer(&c, e.call, e.s.secrets)
+	return xdsclient.NewDialer(c, e.call, e.s.secrets)
 }
 
 // GRPC implements export.Service.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -202,7 +204,7 @@ func (d *Dialer) Transport(ctx context.Context) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.NextProtos = nil
+	cfg.NextProtos = slices.DeleteFunc(cfg.NextProtos, func(name string) bool { return strings.HasSuffix(name, "h2") })
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		raw, err := d.connect(ctx, "")
 		if err != nil {
@@ -247,7 +249,11 @@ func (d *Dialer) tlsConfig() (*tls.Config, error) {
 	t := d.tls
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg := &tls.Config{ServerName: t.SNI, MinVersion: t.MinVersion, MaxVersion: t.MaxVersion, NextProtos: []string{"h2"}}
+	// The mesh's servers tell TLS of the mesh from an application's own by the names that the cluster offers.
+	cfg := &tls.Config{ServerName: t.SNI, MinVersion: t.MinVersion, MaxVersion: t.MaxVersion, NextProtos: slices.Clone(t.ALPN)}
+	if !slices.Contains(cfg.NextProtos, "h2") {
+		cfg.NextProtos = append(cfg.NextProtos, "h2")
+	}
 	if len(t.Certificates) > 0 {
 		cfg.Certificates = []tls.Certificate{*d.cert}
 	}
