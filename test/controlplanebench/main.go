@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -124,8 +125,11 @@ func one(ctx context.Context, o options, dir string, services, proxies, uses int
 	}
 	defer s.stop()
 	t := table{services: services, proxies: proxies, uses: uses, loaded: time.Since(begin), empty: s.resident()}
-	if t.results, err = run(ctx, o, m, s, proxies, uses); err != nil || uses == 0 {
-		return t, err
+	if t.results, err = run(ctx, o, m, s, proxies, uses); err != nil {
+		return t, errors.Join(err, s.ended())
+	}
+	if uses == 0 {
+		return t, nil
 	}
 	t.sidecar, err = sidecarMemory(ctx, o, s, services, filepath.Join(dir, "sidecar"))
 	return t, err

@@ -24,7 +24,8 @@ type server struct {
 // process is a program that runs beside the bench, and that its end kills.
 type process struct {
 	cmd  *exec.Cmd
-	done chan error
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended, after done
 }
 
 // start runs a command with its output in a file.
@@ -34,13 +35,13 @@ func (p *process) start(cmd *exec.Cmd, log string) error {
 		return err
 	}
 	defer out.Close()
-	p.cmd, p.done = cmd, make(chan error, 1)
+	p.cmd, p.done = cmd, make(chan struct{})
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go func() { p.done <- cmd.Wait() }()
+	go func() { defer close(p.done); p.err = cmd.Wait() }()
 	return nil
 }
 
@@ -75,6 +76,18 @@ func (p *process) resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// ended says how the control plane ended and what it wrote last; nil while it runs.
+func (s *server) ended() error {
+	select {
+	case <-s.done:
+	case <-time.After(time.Second): // a stream may break before the process is known to have ended
+		return nil
+	}
+	const most = 2000
+	log, _ := os.ReadFile(s.log)
+	return fmt.Errorf("the control plane ended: %v; its log ends with\n%s", s.err, log[max(0, len(log)-most):])
+}
+
 // startServer runs a program's `control-plane` on a folder and returns when it is ready.
 func startServer(ctx context.Context, program, configDir, stateDir string) (*server, error) {
 	s := &server{caDir: filepath.Join(stateDir, "ca"), log: filepath.Join(stateDir, "control-plane.log")}
@@ -91,8 +104,8 @@ func startServer(ctx context.Context, program, configDir, stateDir string) (*ser
 	}
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		select {
-		case err := <-s.done:
-			return nil, fmt.Errorf("the control plane ended: %w; its log is %s", err, s.log)
+		case <-s.done:
+			return nil, s.ended()
 		default:
 		}
 		if resp, err := http.Get("http://" + s.http + "/ready"); err == nil {

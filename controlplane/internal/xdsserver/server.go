@@ -29,6 +29,9 @@ const (
 	// requestWindow is how many bytes of requests a connection may have under way. What a proxy states when it comes back fits, but for the largest meshes.
 	requestWindow = 1 << 20
 	readBuffer    = 4 << 10
+	// slowReader is how long a proxy may take nothing of what is sent to it, or not answer a ping: gRPC gives it to the kernel as TCP_USER_TIMEOUT, too. When a thousand
+	// proxies come at once to a machine that is busy, one may have to wait for its turn for more than ten seconds.
+	slowReader = 30 * time.Second
 )
 
 // Options say how the server works. Authenticate and View are required.
@@ -144,10 +147,12 @@ func ServerOptions() []grpc.ServerOption {
 		// Requests are small but for the first. A thousand connections would hold 32 MB in buffers of gRPC's default size.
 		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: 30 * time.Second, Timeout: 10 * time.Second,
+			Time: 30 * time.Second, Timeout: slowReader,
 			MaxConnectionAge: 30 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,
 		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// gRPC's clients ask for a round trip with what they receive, to find out how large their windows should be. One that reads a large
+		// configuration that we wrote long ago does so many times while we write nothing; gRPC would take that for an attack and hang up.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Nanosecond, PermitWithoutStream: true}),
 	}
 }
 
