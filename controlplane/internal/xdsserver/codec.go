@@ -1,6 +1,8 @@
 package xdsserver
 
 import (
+	"strings"
+
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -45,5 +47,10 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	return r.unmarshal(string(data.Materialize()))
+	var text strings.Builder
+	text.Grow(data.Len())
+	for _, part := range data {
+		text.Write(part.ReadOnlyData())
+	}
+	return r.unmarshal(text.String())
 }

@@ -52,6 +52,9 @@ func (r *wireRequest) unmarshal(text string) error {
 			}
 			return proto.UnmarshalOptions{Merge: true}.Unmarshal([]byte(value), r.refused)
 		case requestInitial:
+			if r.initial == nil {
+				r.initial = make([]xdscache.Stated, 0, countEntries(text))
+			}
 			s, err := readEntry(value)
 			r.initial = append(r.initial, s)
 			return err
@@ -71,6 +74,17 @@ func (r *wireRequest) unmarshal(text string) error {
 		}
 		return nil
 	})
+}
+
+// countEntries says how many versions a message states, so that their list is made once: it is most of what such a message costs.
+func countEntries(text string) (n int) {
+	_ = eachField(text, func(number protowire.Number, _ string) error { // whoever asks reads it himself
+		if number == requestInitial {
+			n++
+		}
+		return nil
+	})
+	return n
 }
 
 func readEntry(text string) (xdscache.Stated, error) {
