@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/uuid"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -494,7 +495,7 @@ func (s *stream) requestID() {
 	if cfg.GenerateRequestID {
 		edge := cfg.UseRemoteAddress && !s.internal
 		if !ok || edge && !cfg.PreserveExternalRequestID {
-			b := streaminfo.AppendUUID(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
+			b := uuid.Append(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
 			if s.info.Trace.Sampled {
 				b[len(b)-36+14] = '9'
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/listener"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/uuid"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -132,7 +133,7 @@ func (p *Proxy) log(loop *eventloop.Loop, info *streaminfo.Info, of format.LogTy
 		return
 	}
 	if info.RequestID == nil {
-		info.RequestID = streaminfo.AppendUUID(nil, loop.Rand(), loop.Rand()) // for %STREAM_ID%, as in Envoy
+		info.RequestID = uuid.Append(nil, loop.Rand(), loop.Rand()) // for %STREAM_ID%, as in Envoy
 	}
 	ctx := format.Context{Info: info, LogType: of}
 	for _, l := range p.d.AccessLogs {

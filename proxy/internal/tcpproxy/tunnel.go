@@ -16,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
 	"github.com/lateen-mesh/lateen/proxy/internal/transportsocket"
+	"github.com/lateen-mesh/lateen/proxy/internal/uuid"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -98,7 +99,7 @@ func (t *tunnel) writeHead() bool {
 		t.head.SetString(header.Path, p.cfg.PostPath)
 	}
 	if name := p.cfg.RequestIDHeader; name != "" {
-		id := t.head.Built(streaminfo.AppendUUID(t.head.Build(), s.loop.Rand(), s.loop.Rand()))
+		id := t.head.Built(uuid.Append(t.head.Build(), s.loop.Rand(), s.loop.Rand()))
 		t.head.SetName(name, id)
 		s.info.SetMetadata("envoy.filters.network.tcp_proxy", p.cfg.RequestIDKey, string(id))
 	}

@@ -1,9 +1,10 @@
-package streaminfo
+// Package uuid makes the ids of requests and of segments of traces.
+package uuid
 
 const hexDigits = "0123456789abcdef"
 
-// AppendUUID appends a version 4 UUID of two random numbers.
-func AppendUUID(dst []byte, hi, lo uint64) []byte {
+// Append appends a version 4 UUID of two random numbers.
+func Append(dst []byte, hi, lo uint64) []byte {
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 1<<63
 	dst = append(dst, "------------------------------------"...)
