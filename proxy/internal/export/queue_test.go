@@ -122,3 +122,50 @@ func TestRunFlushesAtTheEnd(t *testing.T) {
 		t.Errorf("batch %v", b)
 	}
 }
+
+// keeper keeps what it could not send, and counts itself.
+type keeper struct {
+	kept  []int
+	calls chan int
+	away  bool
+}
+
+func (k *keeper) Send(_ context.Context, batch []int) error {
+	k.kept = append(k.kept, batch...)
+	k.calls <- len(k.kept)
+	if k.away {
+		k.away = false
+		return errors.New("away")
+	}
+	k.kept = nil
+	return nil
+}
+
+func (k *keeper) Close() { close(k.calls) }
+
+// TestRunKeeps: a sender that keeps records is asked again although nothing new has come, and nobody else counts them.
+func TestRunKeeps(t *testing.T) {
+	q := NewQueue[int](1, 1, 1000)
+	k := &keeper{away: true, calls: make(chan int, 8)}
+	dropped := make(chan uint64, 8)
+	q.Add(0, 1, 1)
+	q.Add(0, 2, 1) // the queue is full
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Run(ctx, q, k, Config{Interval: time.Millisecond, Keeps: true, Log: slog.New(slog.DiscardHandler), Dropped: func(n uint64) { dropped <- n }})
+	}()
+	for range 2 { // it fails, then goes with nothing new
+		if n := <-k.calls; n != 1 {
+			t.Errorf("asked to send %d", n)
+		}
+	}
+	cancel()
+	for range k.calls { // until it is closed
+	}
+	<-done
+	if n := <-dropped; n != 1 || len(dropped) != 0 {
+		t.Errorf("dropped %d, and %d more times", n, len(dropped))
+	}
+}

@@ -8,7 +8,7 @@ import (
 
 // Sender sends batches. Its methods are called from one goroutine.
 type Sender[T any] interface {
-	// Send delivers a batch. After an error the batch is dropped.
+	// Send delivers a batch. After an error the batch is dropped, but for what a sender keeps itself (Config.Keeps).
 	Send(ctx context.Context, batch []T) error
 	// Close ends connections.
 	Close()
@@ -20,7 +20,10 @@ type Config struct {
 	Interval time.Duration
 	// Written and Dropped count records.
 	Written, Dropped func(n uint64)
-	Log              *slog.Logger
+	// Keeps: the sender keeps what it could not send, counts itself what it was given, and is called when nothing new has come, too.
+	// Written is not called then, and Dropped for what the queue could not take.
+	Keeps bool
+	Log   *slog.Logger
 	// What names the service in logs.
 	What string
 }
@@ -73,6 +76,9 @@ func flush[T any](ctx context.Context, q *Queue[T], s Sender[T], cfg Config) err
 	batch, dropped := q.Take()
 	if dropped > 0 {
 		cfg.Dropped(dropped)
+	}
+	if cfg.Keeps {
+		return s.Send(ctx, batch)
 	}
 	if len(batch) == 0 {
 		return nil
