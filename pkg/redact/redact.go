@@ -1,5 +1,5 @@
 // Package redact takes out of Envoy's configuration what nobody should read in a dump of it: the values of headers that go with calls of the proxy's own, to collectors,
-// authorizers and control planes (HttpService.request_headers_to_add, GrpcService.initial_metadata). They are often credentials, and the proto does not mark them
+// authorizers and control planes (HttpService.request_headers_to_add, GrpcService.initial_metadata, the token of SkyWalking's tracer). They are often credentials, and the proto does not mark them
 // as sensitive. Private keys are the concern of who dumps secrets. Proxy and control plane import it, as all may.
 package redact
 
@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -52,6 +53,10 @@ func hide(m protoreflect.Message) (changed bool, err error) {
 	case *corev3.GrpcService:
 		for _, h := range v.InitialMetadata {
 			changed = value(h) || changed
+		}
+	case *tracev3.ClientConfig:
+		if v.GetBackendToken() != "" {
+			v.BackendTokenSpecifier, changed = &tracev3.ClientConfig_BackendToken{BackendToken: Hidden}, true
 		}
 	}
 	below := func(m protoreflect.Message) bool {

@@ -64,6 +64,12 @@ func TestHeaders(t *testing.T) {
 			}
 		})
 	}
+	token := pack(t, listener(t, &tracepb.SkyWalkingConfig{ClientConfig: &tracepb.ClientConfig{
+		ServiceName: "stays", BackendTokenSpecifier: &tracepb.ClientConfig_BackendToken{BackendToken: "secret"},
+	}}))
+	if out, err := Headers(token); err != nil || bytes.Contains(out.Value, []byte("secret")) || !bytes.Contains(out.Value, []byte(Hidden)) || !bytes.Contains(out.Value, []byte("stays")) {
+		t.Errorf("the token of a tracer: %v, %v", out, err)
+	}
 	plain := pack(t, listener(t, &tracepb.ZipkinConfig{CollectorCluster: "c"}))
 	if out, err := Headers(plain); err != nil || out != plain {
 		t.Errorf("what has no such header is made anew: %v", err)
