@@ -39,6 +39,7 @@ require (
 	k8s.io/client-go v0.37.2
 	sigs.k8s.io/gateway-api v1.6.3
 	sigs.k8s.io/yaml v1.6.0
+	skywalking.apache.org/repo/goapi v0.0.0-20240104145220-ba7202308dd4
 	software.sslmate.com/src/go-pkcs12 v0.7.2
 )
 

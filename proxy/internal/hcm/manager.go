@@ -99,7 +99,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 			MaxHeadBytes: int(cfg.MaxRequestHeadersKB) << 10, MaxHeaders: int(cfg.MaxHeadersCount),
 			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength, Case: cfg.HTTP1.PreserveCase,
 		},
-		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans),
+		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans).Named(d.NodeCluster, d.NodeID),
 		workers: make([]atomic.Pointer[worker], d.Workers),
 	}
 	for i, f := range d.Filters {

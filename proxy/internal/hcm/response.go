@@ -292,9 +292,12 @@ func (s *stream) complete() {
 		}
 	}
 	s.log(format.DownstreamEnd)
-	s.reportSpan()
+	own := s.ownSpan()
 	if s.begun { // last: it gives the memory of the response's headers back
 		s.terminal.OnComplete(&s.last)
+	}
+	if own != nil { // behind those of its calls, of which the last have ended just now
+		w.m.spans.reporter.Report(w.loop.ID(), own)
 	}
 	w.put(s)
 }

@@ -53,16 +53,16 @@ func newSpans(cfg *xdsresource.HTTPConnectionManager, d *Deps) (*spans, error) {
 	return out, nil
 }
 
-// reportSpan reports the span of a stream that is over.
-func (s *stream) reportSpan() {
+// ownSpan is the span of a stream that is over; nil: none is to be reported.
+func (s *stream) ownSpan() *tracing.Span {
 	m := s.w.m
 	t := &s.info.Trace
 	if m.spans == nil || !t.Sampled {
-		return
+		return nil
 	}
 	cfg := m.cfg.Tracing
 	own := &tracing.Span{
-		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled},
+		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Segment: t.Segment},
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound || m.spans.split,
 		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
 		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: string(s.req.Value(header.Tracestate)),
@@ -71,7 +71,7 @@ func (s *stream) reportSpan() {
 	if cfg.Verbose {
 		own.Events = spanEvents(&s.info, s.times())
 	}
-	m.spans.reporter.Report(s.w.loop.ID(), own)
+	return own
 }
 
 // ReportCall implements httpfilter.Responder. Each attempt has a span of its own.
@@ -89,11 +89,18 @@ func (s *stream) ReportCall(c *httpfilter.Call) {
 	if m.cfg.Tracing.Verbose {
 		call.Events = spanEvents(c.Info, callTimes(c.Info))
 	}
+	if t.Segment != nil { // it goes with the request's
+		t.Segment.Calls = append(t.Segment.Calls, &call)
+		return
+	}
 	m.spans.reporter.Report(s.w.loop.ID(), &call)
 }
 
 // callName is the configured name of the span of a call, else Envoy's.
 func (s *stream) callName(c *httpfilter.Call) string {
+	if seg := s.info.Trace.Segment; seg != nil {
+		return seg.CallName()
+	}
 	f := s.w.m.spans.upstream
 	if e := s.entry; e != nil && e.Tracing != nil && e.Tracing.Upstream != nil {
 		f = e.Tracing.Upstream
@@ -116,8 +123,11 @@ func printed(f *format.Formatter, c *format.Context) string {
 var reasons = [...]int{tracing.NotTraceable: tracingNotTraceable, tracing.Randomly: tracingRandom, tracing.ByClient: tracingClient, tracing.Forced: tracingForced}
 
 // spanName is what is configured, the decorator's operation where the route has one, else the provider's form: Zipkin
-// names spans by the host, OpenTelemetry by the direction.
+// names spans by the host, OpenTelemetry by the direction. SkyWalking names them by the path, whatever is configured.
 func (s *stream) spanName() string {
+	if seg := s.info.Trace.Segment; seg != nil {
+		return seg.Endpoint
+	}
 	f := s.w.m.spans.operation
 	if e := s.entry; e != nil && e.Tracing != nil && e.Tracing.Operation != nil {
 		f = e.Tracing.Operation

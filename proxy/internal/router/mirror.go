@@ -95,7 +95,9 @@ func (r *router) copyHead(m *mirror, p *route.Mirror) {
 		appendForwardedFor(&m.h, r.localAddress)
 	}
 	m.h.SetString(header.XEnvoyInternal, "true")
-	if t := &r.s.Info().Trace; t.Valid() {
+	if t := &r.s.Info().Trace; t.Segment != nil {
+		t.Segment.InjectOther(&m.h, string(m.h.Value(header.Authority)))
+	} else if t.Valid() {
 		c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format)}
 		if t.Sampled {
 			c.Sampling = tracing.Sampled

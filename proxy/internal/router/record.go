@@ -32,7 +32,7 @@ func (a *attempt) beginRecord() {
 	r, t := a.r, &a.r.s.Info().Trace
 	if traced := t.Call != 0 && t.Sampled; !traced && len(r.logs.Loggers) == 0 {
 		if t.Call != 0 && r.s.Info().Attempts > 1 {
-			r.renewSpan()
+			r.renewSpan(a.host.Host.Name)
 		}
 		return
 	}
@@ -41,8 +41,8 @@ func (a *attempt) beginRecord() {
 	a.record = rec
 	rec.number = r.s.Info().Attempts
 	if t.Call != 0 {
-		if rec.number > 1 {
-			r.renewSpan()
+		if rec.number > 1 || t.Segment != nil {
+			r.renewSpan(a.host.Host.Name)
 		}
 		rec.span = t.Call
 	}
@@ -51,9 +51,16 @@ func (a *attempt) beginRecord() {
 	}
 }
 
-// renewSpan gives the call upstream another span than that of the attempt before.
-func (r *router) renewSpan() {
+// renewSpan gives the call upstream another span than that of the attempt before, and tells the host, which has an address, of it.
+func (r *router) renewSpan(address string) {
 	t := &r.s.Info().Trace
+	if t.Segment != nil {
+		t.Call = uint64(r.s.Info().Attempts)
+		if !t.Silent {
+			t.Segment.InjectCall(r.h, t.Call, address)
+		}
+		return
+	}
 	t.Call = max(r.loop.Rand(), 1)
 	if t.Silent {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/als"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/otlp"
+	"github.com/lateen-mesh/lateen/proxy/internal/export/skywalking"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/zipkin"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -137,11 +138,15 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 			}), nil
 		case *xdsresource.OTLPTracing:
 			return otlp.NewSpans(c, s.otlpDeps(c.GRPC, c.HTTP)), nil
+		case *xdsresource.SkyWalking:
+			return skywalking.New(c, skywalking.Deps{
+				Workers: s.cfg.Workers, Service: clusterService{s, c.Service.Cluster, c.Service.Call}, Stats: s.stats, Log: s.logger("tracing"),
+			}), nil
 		}
 		return nil, fmt.Errorf("a provider of type %T is not known", cfg.Provider)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return r.(tracing.Reporter), nil // both kinds are
+	return r.(tracing.Reporter), nil // all kinds are
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/conn"
 	"github.com/lateen-mesh/lateen/proxy/internal/filterstate"
 	"github.com/lateen-mesh/lateen/proxy/internal/peermetadata"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -185,6 +186,8 @@ type Trace struct {
 	Silent       bool   // nothing of it is written into requests
 	Call         uint64 // the span of the call upstream; 0: it has none of its own
 	Format       uint8  // how the context travels; tracing.Format
+	// Segment is all there is of the above in SkyWalking's form, beside the flags and Call; nil in the others.
+	Segment *tracing.Segment
 }
 
 // Valid reports whether there is a trace.

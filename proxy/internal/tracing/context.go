@@ -24,6 +24,8 @@ type Context struct {
 	Call uint64
 	// Format is how the context is written.
 	Format Format
+	// Segment is all of the context in SkyWalking's form, whose ids are no numbers; nil in the others.
+	Segment *Segment
 }
 
 // Valid reports whether the context names a span.

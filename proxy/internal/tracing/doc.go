@@ -1,7 +1,7 @@
 // Package tracing reads, derives and writes trace contexts, and decides which requests are sampled.
 //
-// It speaks B3 (one header and several, https://github.com/openzipkin/b3-propagation), as Istio's sidecars do, and W3C's traceparent,
-// each as the provider of the connection manager has it. It is pure: header maps and numbers in, header maps out. It knows the shape of
+// It speaks B3 (one header and several, https://github.com/openzipkin/b3-propagation), as Istio's sidecars do, W3C's traceparent, and
+// SkyWalking's sw8, each as the provider of the connection manager has it. It is pure: header maps and numbers in, header maps out. It knows the shape of
 // a span (span.go), and no collector: those are below export. The connection manager calls it when a request comes in, the router when
 // one goes out.
 //
@@ -11,5 +11,6 @@
 //   - A request that comes in from the network with a context joins the caller's span: both sides of one call are one span.
 //   - A request that an application sends out begins a child span.
 //   - A sampling decision that is already made is kept.
+//   - sw8 is written when a host is known, for each attempt (segment.go); a caller's that can be read is told of in any case.
 //   - W3C's traceparent and tracestate pass through untouched, unless the provider is OpenTelemetry's or Zipkin's is told to write them.
 package tracing

@@ -16,6 +16,7 @@ type Policy struct {
 	spawn                   bool // the call upstream is a span of its own
 	silent                  bool // nothing is written into requests
 	always                  bool // whatever the shares say
+	node                    *node
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
@@ -41,6 +42,8 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction, spawn bool) Poli
 		}
 	case *xdsresource.OTLPTracing:
 		p.format, p.separate = W3C, true
+	case *xdsresource.SkyWalking:
+		p.format, p.node = SW8, &node{c.ServiceName, c.InstanceName}
 	}
 	return p
 }
@@ -62,12 +65,16 @@ const (
 // Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context,
 // whose decision counts more than the reason. by is what the request's route says of it; nil: nothing.
 func (p Policy) Start(h *header.Map, r Random, by *xdsresource.RouteTracing) (c Context, had bool, why Reason) {
-	c = Extract(h, p.format)
-	had = c.Valid()
 	if by != nil {
 		p.client, p.random, p.overall = *by.Client, *by.Random, *by.Overall
 	}
 	why = p.decide(h, r)
+	if p.format == SW8 {
+		c, had = p.segment(h, r, why)
+		return c, had, why
+	}
+	c = Extract(h, p.format)
+	had = c.Valid()
 	switch {
 	case c.Sampling != Undecided:
 	case why == NotTraceable:

@@ -77,6 +77,14 @@ type Zipkin struct {
 	Timeout    time.Duration // of a report; 0: the exporter's own
 }
 
+// SkyWalking is trace.v3.SkyWalkingConfig.
+type SkyWalking struct {
+	Service                   GRPCService
+	ServiceName, InstanceName string // "": the node's
+	Token                     string // "" for none
+	CacheSize                 uint32 // segments that are kept while the service is away
+}
+
 // OTLPTracing is trace.v3.OpenTelemetryConfig. One of GRPC and HTTP is set.
 type OTLPTracing struct {
 	GRPC        *GRPCService

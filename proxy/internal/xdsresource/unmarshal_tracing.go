@@ -43,8 +43,13 @@ func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *T
 		if p.message(here, a, &o) {
 			t.Provider = p.otlpTracing(here, &o)
 		}
+	case a.MessageIs(&tracev3.SkyWalkingConfig{}):
+		var s tracev3.SkyWalkingConfig
+		if p.message(here, a, &s) {
+			t.Provider = p.skyWalking(here, &s)
+		}
 	default:
-		p.bad(join(path, "provider"), "tracer %q of type %s is not supported: use envoy.tracers.zipkin or envoy.tracers.opentelemetry", m.GetProvider().GetName(), TypeName(a))
+		p.bad(join(path, "provider"), "tracer %q of type %s is not supported: use envoy.tracers.zipkin, envoy.tracers.opentelemetry or envoy.tracers.skywalking", m.GetProvider().GetName(), TypeName(a))
 	}
 	return t
 }

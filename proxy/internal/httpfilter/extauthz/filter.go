@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -174,6 +175,14 @@ func (f *filter) ask(h *header.Map) httpfilter.Status {
 // trace writes the context of the stream's span, so that what the service does shows below it.
 func (f *filter) trace(h *header.Map) {
 	t := &f.s.Info().Trace
+	if t.Segment != nil {
+		address := string(h.Value(header.Authority))
+		if to := f.service.grpc; to != nil {
+			address = cmp.Or(to.Authority, to.Cluster)
+		}
+		t.Segment.InjectOther(h, address)
+		return
+	}
 	if !t.Valid() {
 		return
 	}
