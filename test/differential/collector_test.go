@@ -21,10 +21,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	agentpb "skywalking.apache.org/repo/goapi/collect/language/agent/v3"
 )
 
 // collector is an origin whose name begins with "export-": it takes access logs (gRPC access log service, OTLP) and
-// spans (OTLP by gRPC and HTTP, Zipkin's JSON). Each entry and each span is compared as an origin's message is, field
+// spans (OTLP by gRPC and HTTP, Zipkin's JSON, SkyWalking's segments). Each entry and each span is compared as an origin's message is, field
 // by field, together with what stands around it; how many of them came in one request is not.
 type collector struct{ o *origin }
 
@@ -70,7 +71,7 @@ func (c collector) call(_ any, st grpc.ServerStream) error {
 		} else if err != nil {
 			return err
 		}
-		if err := c.take(path.Base(path.Dir(method))+"/"+path.Base(method), body); err != nil {
+		if err := c.take(withToken(path.Base(path.Dir(method))+"/"+path.Base(method), st), body); err != nil {
 			return err
 		}
 	}
@@ -99,6 +100,8 @@ func (c collector) take(what string, body []byte) error {
 		m, list = &logspb.LogsData{}, []string{"resourceLogs", "scopeLogs", "logRecords"}
 	case strings.HasSuffix(what, "TraceService/Export"), strings.HasPrefix(what, "/v1/traces"):
 		m, list = &tracepb.TracesData{}, []string{"resourceSpans", "scopeSpans", "spans"}
+	case strings.Contains(what, segmentService):
+		m = &agentpb.SegmentObject{}
 	case strings.HasPrefix(what, "/api/v2/spans"):
 		var spans []any
 		if err := json.Unmarshal(body, &spans); err != nil {
@@ -113,6 +116,9 @@ func (c collector) take(what string, body []byte) error {
 	}
 	if err := proto.Unmarshal(body, m); err != nil {
 		return err
+	}
+	if s, ok := m.(*agentpb.SegmentObject); ok {
+		orderly(s)
 	}
 	raw, err := protojson.Marshal(m)
 	if err != nil {
@@ -172,7 +178,7 @@ func (c collector) record(what string, entry any) {
 }
 
 // moment are fields that tell when something happened, and how long it took: only that they are there is compared.
-var moment = regexp.MustCompile(`(?i)(^|\.)(startTime|timeTo\w+|duration|timestamp|\w*timeUnixNano)$`)
+var moment = regexp.MustCompile(`(?i)(^|\.)(startTime|endTime|time|timeTo\w+|duration|timestamp|\w*timeUnixNano)$`)
 
 // readable has lists of keys and values as what they stand for, and ids in hexadecimal digits, as OTLP's own JSON has.
 func readable(v any) any {

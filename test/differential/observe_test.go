@@ -88,7 +88,11 @@ func (o outcome) message(n normaliser, prefix string, m *message) {
 		for _, h := range part.list {
 			colon := strings.IndexByte(h[1:], ':') + 1 // not the one of a pseudo-header
 			k, v := h[:colon], h[colon+1:]
-			values[k] = append(values[k], strings.TrimSpace(v))
+			v = strings.TrimSpace(v)
+			if strings.EqualFold(k, "sw8") {
+				v = readableSW8(v)
+			}
+			values[k] = append(values[k], v)
 		}
 		for k, v := range values {
 			// Several of a name mean what one with a list does (RFC 9110, 5.3), but for cookies.

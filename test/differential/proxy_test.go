@@ -318,6 +318,7 @@ func connections(counters map[string]int64) (up, down int64) {
 	for k, v := range counters {
 		switch {
 		case strings.HasPrefix(k, "cluster.xds."): // the stream of the management server stays
+		case strings.HasPrefix(k, "cluster.export-sw."): // those of tracers are there before there is something to send, and come back
 		case strings.HasPrefix(k, "cluster.") && strings.HasSuffix(k, ".upstream_cx_active"):
 			up += v
 		case strings.HasPrefix(k, "http.") && strings.HasSuffix(k, ".downstream_cx_active") && !strings.HasPrefix(k, "http.admin."):
