@@ -206,7 +206,7 @@ var effectiveMesh = []string{
 	"extensionProviders.zipkin.service", "extensionProviders.zipkin.port", "extensionProviders.zipkin.maxTagLength", "extensionProviders.zipkin.enable64bitTraceId",
 	"extensionProviders.zipkin.path", "extensionProviders.zipkin.traceContextOption", "extensionProviders.zipkin.timeout",
 	"extensionProviders.zipkin.headers.name", "extensionProviders.zipkin.headers.value", "extensionProviders.zipkin.headers.envName",
-	"extensionProviders.lightstep", "extensionProviders.sds",
+	"extensionProviders.lightstep", "extensionProviders.skywalking", "extensionProviders.sds",
 	"extensionProviders.opentelemetry.service", "extensionProviders.opentelemetry.port", "extensionProviders.opentelemetry.maxTagLength",
 	"extensionProviders.opentelemetry.http.path", "extensionProviders.opentelemetry.http.timeout",
 	"extensionProviders.opentelemetry.http.headers.name", "extensionProviders.opentelemetry.http.headers.value", "extensionProviders.opentelemetry.http.headers.envName",

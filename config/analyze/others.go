@@ -129,6 +129,8 @@ func providerService(mc *mesh.MeshConfig, name string) string {
 			service = k.EnvoyOtelAls.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Zipkin:
 			service = k.Zipkin.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_Skywalking:
+			service = k.Skywalking.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Lightstep:
 			service = k.Lightstep.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:

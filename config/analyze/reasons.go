@@ -88,7 +88,6 @@ var meshReasons = map[string]string{
 	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer, which would report MessagePack at /v0.4/traces; Datadog's agent takes opentelemetry (otlp_config.receiver)",
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
-	"extensionProviders.skywalking":  "has no effect: the proxy has no such tracer, which would carry sw8 and report segments; SkyWalking takes zipkin and opentelemetry",
 
 	"extensionProviders.opentelemetry.dynatraceSampler": "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
 	"defaultProviders.metrics":                          "has no effect: Istio's standard metrics are always kept, for Prometheus",
@@ -102,5 +101,5 @@ var meshReasons = map[string]string{
 const (
 	ownAgent     = "has no effect: the agent knows its program and its folder"
 	ownBootstrap = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry or zipkin"
+	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry, skywalking or zipkin"
 )

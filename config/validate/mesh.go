@@ -171,6 +171,11 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		}
 		c.port(at.Child("port"), int64(port), false)
 	}
+	token := func(kind, text string) {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			c.add(at.Child(kind, "accessToken"), "has a character that no header can have; it is sent as one")
+		}
+	}
 	headers := func(at *field.Path, list []*mesh.MeshConfig_ExtensionProvider_HttpHeader) {
 		for i, h := range list {
 			c.header(at.Index(i).Child("name"), h.GetName())
@@ -187,12 +192,12 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		to("zipkin", k.Zipkin.GetService(), k.Zipkin.GetPort())
 		c.duration(at.Child("zipkin", "timeout"), k.Zipkin.GetTimeout(), atLeastMillisecond)
 		headers(at.Child("zipkin", "headers"), k.Zipkin.GetHeaders())
+	case *mesh.MeshConfig_ExtensionProvider_Skywalking:
+		to("skywalking", k.Skywalking.GetService(), k.Skywalking.GetPort())
+		token("skywalking", k.Skywalking.GetAccessToken())
 	case *mesh.MeshConfig_ExtensionProvider_Lightstep:
-		l := k.Lightstep
-		to("lightstep", l.GetService(), l.GetPort())
-		if strings.ContainsFunc(l.GetAccessToken(), func(r rune) bool { return r < ' ' || r > '~' }) {
-			c.add(at.Child("lightstep", "accessToken"), "has a character that no header can have; it is sent as one")
-		}
+		to("lightstep", k.Lightstep.GetService(), k.Lightstep.GetPort())
+		token("lightstep", k.Lightstep.GetAccessToken())
 	case *mesh.MeshConfig_ExtensionProvider_Sds:
 		to("sds", k.Sds.GetService(), k.Sds.GetPort())
 		if k.Sds.GetName() == "" {

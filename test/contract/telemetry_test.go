@@ -18,7 +18,11 @@ import (
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	agentpb "skywalking.apache.org/repo/goapi/collect/language/agent/v3"
 )
 
 // collectors take what a mesh's proxies send, each on a port of its own.
@@ -27,7 +31,9 @@ type collectors struct {
 	records  chan []byte // of OpenTelemetry's logs
 	spans    chan []byte // of its traces
 	zipkin   chan []byte
+	segments chan *agentpb.SegmentObject
 
+	agentpb.UnimplementedTraceSegmentReportServiceServer
 	alspb.UnimplementedAccessLogServiceServer
 }
 
@@ -41,11 +47,27 @@ func (c *collectors) StreamAccessLogs(st alspb.AccessLogService_StreamAccessLogs
 	}
 }
 
-// start serves them and returns a ServiceEntry for each: als.example, otlp.example and zipkin.example.
+// Collect takes segments of who shows the token.
+func (c *collectors) Collect(st agentpb.TraceSegmentReportService_CollectServer) error {
+	if v := metadata.ValueFromIncomingContext(st.Context(), "authentication"); len(v) != 1 || v[0] != "secret" {
+		return status.Error(codes.Unauthenticated, "no token")
+	}
+	for {
+		m, err := st.Recv()
+		if err != nil {
+			return nil
+		}
+		c.segments <- m
+	}
+}
+
+// start serves them and returns a ServiceEntry for each: als.example, otlp.example, skywalking.example and zipkin.example.
 func (c *collectors) start(t *testing.T) string {
 	t.Helper()
 	als := grpc.NewServer()
 	alspb.RegisterAccessLogServiceServer(als, c)
+	sky := grpc.NewServer()
+	agentpb.RegisterTraceSegmentReportServiceServer(sky, c)
 	otlp := grpc.NewServer(grpc.ForceServerCodec(asBytes{}), grpc.UnknownServiceHandler(func(_ any, st grpc.ServerStream) error {
 		var body []byte
 		if err := st.RecvMsg(&body); err != nil {
@@ -67,7 +89,7 @@ func (c *collectors) start(t *testing.T) string {
 	}))
 	t.Cleanup(zipkin.Close)
 	out := serviceEntry("zipkin", "HTTP", zipkin.Listener.Addr())
-	for name, srv := range map[string]*grpc.Server{"als": als, "otlp": otlp} {
+	for name, srv := range map[string]*grpc.Server{"als": als, "otlp": otlp, "skywalking": sky} {
 		lis, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +135,7 @@ extensionProviders:
 - {name: records, envoyOtelAls: {service: observability/otlp.example, port: 9000, logFormat: {text: "%REQ(:METHOD)% %RESPONSE_CODE%", labels: {to: "%UPSTREAM_CLUSTER%"}}}}
 - {name: spans, opentelemetry: {service: otlp.example, port: 9000}}
 - {name: zipkin, zipkin: {service: zipkin.example, port: 9000}}
+- {name: segments, skywalking: {service: skywalking.example, port: 9000, accessToken: secret}}
 `
 	const logs = `---
 apiVersion: telemetry.istio.io/v1
@@ -126,7 +149,8 @@ spec:
     customTags: {user: {header: {name: x-user}}, shop: {literal: {value: corner}}}
 `
 	start := func(t *testing.T, tracer string) *collectors {
-		c := &collectors{requests: make(chan *alspb.StreamAccessLogsMessage, 16), records: make(chan []byte, 16), spans: make(chan []byte, 16), zipkin: make(chan []byte, 16)}
+		c := &collectors{requests: make(chan *alspb.StreamAccessLogsMessage, 16), records: make(chan []byte, 16), spans: make(chan []byte, 16), zipkin: make(chan []byte, 16),
+			segments: make(chan *agentpb.SegmentObject, 16)}
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "config.yaml"), c.start(t)+fmt.Sprintf(logs, tracer))
 		write(t, filepath.Join(dir, "mesh.yaml"), mesh)
@@ -176,6 +200,19 @@ spec:
 		}
 		if tags["user"] != "ann" || tags["istio.namespace"] != "istioinaction" {
 			t.Errorf("span: %v", s)
+		}
+	})
+	t.Run("SkyWalking", func(t *testing.T) {
+		s := next(t, start(t, "segments").segments)
+		if s.Service != "client-1.istioinaction" || !strings.HasPrefix(s.ServiceInstance, "sidecar~") || len(s.Spans) != 2 {
+			t.Fatalf("segment: %v", s)
+		}
+		tags := map[string]string{}
+		for _, a := range s.Spans[0].Tags {
+			tags[a.Key] = a.Value
+		}
+		if tags["user"] != "ann" || tags["istio.namespace"] != "istioinaction" || s.Spans[0].OperationName != "/p" || s.Spans[1].SpanType != agentpb.SpanType_Exit {
+			t.Errorf("segment: %v", s)
 		}
 	})
 }

@@ -68,6 +68,8 @@ type Provider struct {
 	OTLPLog *OTLPLog
 	Zipkin  *ZipkinTracer
 	OTLP    *OTLPTracer
+	// SkyWalking takes its segments.
+	SkyWalking *SkyWalkingTracer
 	// Authorizer is asked by AuthorizationPolicies of action CUSTOM.
 	Authorizer *Authorizer
 	// Secrets serves certificates to proxies whose gateways and destination rules name it (ProviderCredentialPrefix).
@@ -78,7 +80,7 @@ type Provider struct {
 func (p *Provider) Logs() bool { return p.File != nil || p.GRPCLog != nil || p.OTLPLog != nil }
 
 // Traces reports whether a provider takes spans.
-func (p *Provider) Traces() bool { return p.Zipkin != nil || p.OTLP != nil }
+func (p *Provider) Traces() bool { return p.Zipkin != nil || p.OTLP != nil || p.SkyWalking != nil }
 
 // Service is where a provider's data goes; false: not to a service.
 func (p *Provider) Service() (ProviderService, bool) {
@@ -91,6 +93,8 @@ func (p *Provider) Service() (ProviderService, bool) {
 		return p.Zipkin.To, true
 	case p.OTLP != nil:
 		return p.OTLP.To, true
+	case p.SkyWalking != nil:
+		return p.SkyWalking.To, true
 	case p.Authorizer != nil:
 		return p.Authorizer.To, true
 	case p.Secrets != nil:
@@ -163,6 +167,12 @@ type OTLPTracer struct {
 	// Conventions has spans name their service as OpenTelemetry's conventions for Kubernetes do, and not by the node's cluster (OTEL_SEMANTIC_CONVENTIONS).
 	Conventions bool
 	Dynatrace   bool // resource attributes of the files of Dynatrace's agent
+}
+
+// SkyWalkingTracer is a backend of SkyWalking's.
+type SkyWalkingTracer struct {
+	To    ProviderService
+	Token string // "" for none
 }
 
 // Provider returns the provider of a name, whose letters may be of either case; nil when there is none.

@@ -71,6 +71,9 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
 			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", env, p)
 		}
+	case *meshconfig.MeshConfig_ExtensionProvider_Skywalking:
+		w := k.Skywalking
+		out.SkyWalking = &model.SkyWalkingTracer{To: to(w.GetService(), w.GetPort()), Token: w.GetAccessToken()}
 	case *meshconfig.MeshConfig_ExtensionProvider_Lightstep:
 		// Envoy's own Lightstep tracer is gone; Lightstep takes OpenTelemetry's spans from who shows the token, as Istio had it until it deprecated the kind.
 		l := k.Lightstep

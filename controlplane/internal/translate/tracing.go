@@ -142,6 +142,8 @@ func tracing(s *model.Snapshot, p *model.Proxy, d direction) (*hcmv3.HttpConnect
 	case pr.OTLP != nil:
 		out.Provider = otlpProvider(pr.OTLP, sp.to, p)
 		limit = over0(pr.OTLP.PathLimit, limit)
+	case pr.SkyWalking != nil:
+		out.Provider, out.SpawnUpstreamSpan = skyWalkingProvider(pr.SkyWalking, sp.to), boolean(true)
 	}
 	if limit != 0 {
 		out.MaxPathTagLength = u32(limit)
