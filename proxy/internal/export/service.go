@@ -3,6 +3,7 @@ package export
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -64,41 +65,62 @@ type Poster struct {
 	close  func()
 }
 
-// maxAnswer is how much of an answer is read, so that the connection can be used again.
+// maxAnswer is how much of an answer is read, so that the connection can be used again, and at most given back.
 const maxAnswer = 64 << 10
+
+// ErrNoCluster is what Service answers where the proxy has no such cluster.
+var ErrNoCluster = errors.New("there is no cluster")
+
+// ErrAnswer is wrapped by the error of an answer whose head has come and whose body has not.
+var ErrAnswer = errors.New("the answer ended early")
 
 // Post sends a body. An answer that is not 2xx is an error.
 func (p *Poster) Post(ctx context.Context, contentType string, body []byte) error {
+	status, _, err := p.Ask(ctx, contentType, body, nil)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("%s answered %d %s", p.URL, status, http.StatusText(status))
+	}
+	return err
+}
+
+// Ask sends a body, with headers beside those of all requests, and returns the status and the body of the answer, of which nothing is kept when it is
+// longer than 64 KiB.
+func (p *Poster) Ask(ctx context.Context, contentType string, body []byte, headers map[string]string) (status int, answer []byte, err error) {
 	if p.client == nil {
 		client, end, err := p.Service.HTTP(ctx)
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		p.client, p.close = client, end
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", contentType)
-	for k, v := range p.Headers {
-		if k == "host" || k == "Host" {
-			req.Host = v
-			continue
+	for _, set := range [...]map[string]string{p.Headers, headers} {
+		for k, v := range set {
+			if k == "host" || k == "Host" {
+				req.Host = v
+				continue
+			}
+			req.Header.Set(k, v)
 		}
-		req.Header.Set(k, v)
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
 		p.Close()
-		return err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answered %s", p.URL, resp.Status)
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s: %w: %w", p.URL, ErrAnswer, err)
 	}
-	return nil
+	if len(answer) > maxAnswer {
+		answer = nil
+	}
+	return resp.StatusCode, answer, nil
 }
 
 // Close ends the connections.
