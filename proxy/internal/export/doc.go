@@ -11,5 +11,5 @@
 // libraries do flow control and TLS on goroutines that may block. Which endpoints there are comes
 // from the proxy's own cluster manager, at each attempt to connect.
 //
-// The packages below know the protocols: als, otlp, skywalking and zipkin for records, statsd and metricsservice for statistics, of which an interval is a batch. Only server wires them.
+// The packages below know the protocols: als, datadog, otlp, skywalking and zipkin for records, statsd and metricsservice for statistics, of which an interval is a batch. Only server wires them.
 package export

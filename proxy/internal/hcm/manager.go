@@ -102,6 +102,9 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans).Named(d.NodeCluster, d.NodeID),
 		workers: make([]atomic.Pointer[worker], d.Workers),
 	}
+	if rates, ok := d.Spans.(tracing.Rates); ok {
+		m.tracing = m.tracing.WithRates(rates)
+	}
 	for i, f := range d.Filters {
 		if f.Disabled {
 			m.disabled |= 1 << i

@@ -53,16 +53,19 @@ func newSpans(cfg *xdsresource.HTTPConnectionManager, d *Deps) (*spans, error) {
 	return out, nil
 }
 
+// reported tells whether a stream's spans are: those that are sampled, and for Datadog's agent, which decides itself, all.
+func reported(t *streaminfo.Trace) bool { return t.Sampled || t.Datadog != nil }
+
 // ownSpan is the span of a stream that is over; nil: none is to be reported.
 func (s *stream) ownSpan() *tracing.Span {
 	m := s.w.m
 	t := &s.info.Trace
-	if m.spans == nil || !t.Sampled {
+	if m.spans == nil || !reported(t) {
 		return nil
 	}
 	cfg := m.cfg.Tracing
 	own := &tracing.Span{
-		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Segment: t.Segment},
+		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Segment: t.Segment, Datadog: t.Datadog},
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound || m.spans.split,
 		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
 		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: string(s.req.Value(header.Tracestate)),
@@ -77,11 +80,11 @@ func (s *stream) ownSpan() *tracing.Span {
 // ReportCall implements httpfilter.Responder. Each attempt has a span of its own.
 func (s *stream) ReportCall(c *httpfilter.Call) {
 	m, t := s.w.m, &s.info.Trace
-	if m.spans == nil || !t.Sampled {
+	if m.spans == nil || !reported(t) {
 		return
 	}
 	call := tracing.Span{
-		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled}.Child(c.Span),
+		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Datadog: t.Datadog}.Child(c.Span),
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound && !m.spans.split,
 		Name:    s.callName(c), Start: c.Info.StartWall, Duration: time.Duration(c.Info.End - c.Info.Start),
 		Error: failed(c.Info, c.Response, c.Trailers), State: string(s.req.Value(header.Tracestate)), Tags: s.callTags(m.spans, c),

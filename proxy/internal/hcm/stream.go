@@ -442,7 +442,7 @@ func (s *stream) trace() {
 		High: t.TraceHigh, Low: t.TraceLow, Span: t.Span, Parent: t.Parent,
 		Sampled: t.Sampling == tracing.Sampled || t.Sampling == tracing.Debug,
 		Call:    t.Call, Format: uint8(t.Format), Remote: had, Silent: s.w.m.cfg.Tracing.NoPropagation,
-		Segment: t.Segment,
+		Segment: t.Segment, Datadog: t.Datadog,
 	}
 	s.w.inc(reasons[reason])
 }

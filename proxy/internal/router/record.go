@@ -65,7 +65,7 @@ func (r *router) renewSpan(address string) {
 	if t.Silent {
 		return
 	}
-	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Call: t.Call, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format)}
+	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Call: t.Call, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format), Datadog: t.Datadog}
 	if t.Sampled {
 		c.Sampling = tracing.Sampled
 	}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/lateen-mesh/lateen/proxy/internal/export"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsclient"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -24,7 +25,7 @@ func (e clusterService) dialer() (*xdsclient.Dialer, error) {
 	if c == nil {
 		// Clusters of config sources are known to the xDS client alone.
 		if c = e.s.boot.Control[e.cluster]; c == nil {
-			return nil, fmt.Errorf("there is no cluster %q", e.cluster)
+			return nil, fmt.Errorf("%w %q", export.ErrNoCluster, e.cluster)
 		}
 	}
 	return xdsclient.NewDialer(c, e.call, e.s.secrets)

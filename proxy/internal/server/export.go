@@ -3,16 +3,20 @@ package server
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/accesslog"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/als"
+	"github.com/lateen-mesh/lateen/proxy/internal/export/datadog"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/otlp"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/skywalking"
 	"github.com/lateen-mesh/lateen/proxy/internal/export/zipkin"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+	"github.com/lateen-mesh/lateen/proxy/internal/uuid"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -23,6 +27,8 @@ type exporters struct {
 	wg   sync.WaitGroup
 	ctx  context.Context
 	stop context.CancelFunc
+	// process names this process among all that report to a collector.
+	process string
 
 	mu   sync.Mutex
 	list []*exporter
@@ -39,7 +45,7 @@ type exporter struct {
 type runner interface{ Run(ctx context.Context) }
 
 func newExporters() *exporters {
-	e := &exporters{}
+	e := &exporters{process: string(uuid.Append(nil, rand.Uint64(), rand.Uint64()))}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e
 }
@@ -141,6 +147,11 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 		case *xdsresource.SkyWalking:
 			return skywalking.New(c, skywalking.Deps{
 				Workers: s.cfg.Workers, Service: clusterService{s, c.Service.Cluster, c.Service.Call}, Stats: s.stats, Log: s.logger("tracing"),
+			}), nil
+		case *xdsresource.Datadog:
+			return datadog.New(c, datadog.Deps{
+				Workers: s.cfg.Workers, Service: clusterService{s: s, cluster: c.Cluster}, Process: s.exporters.process, Version: s.boot.Node.GetUserAgentVersion(),
+				Getenv: os.Getenv, Stats: s.stats, Log: s.logger("tracing"),
 			}), nil
 		}
 		return nil, fmt.Errorf("a provider of type %T is not known", cfg.Provider)

@@ -188,6 +188,8 @@ type Trace struct {
 	Format       uint8  // how the context travels; tracing.Format
 	// Segment is all there is of the above in SkyWalking's form, beside the flags and Call; nil in the others.
 	Segment *tracing.Segment
+	// Datadog is what travels beside in that format; nil in others.
+	Datadog *tracing.Datadog
 }
 
 // Valid reports whether there is a trace.

@@ -26,6 +26,8 @@ type Context struct {
 	Format Format
 	// Segment is all of the context in SkyWalking's form, whose ids are no numbers; nil in the others.
 	Segment *Segment
+	// Datadog is what travels beside in that format; nil in others.
+	Datadog *Datadog
 }
 
 // Valid reports whether the context names a span.
@@ -196,6 +198,8 @@ func (c Context) Inject(h *header.Map) {
 	case B3AndW3C:
 		c.injectB3(h)
 		c.injectW3C(h)
+	case DatadogHeaders:
+		c.injectDatadog(h)
 	default:
 		c.injectB3(h)
 	}

@@ -1,6 +1,8 @@
 package tracing
 
 import (
+	"time"
+
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/runtimekey"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -17,6 +19,7 @@ type Policy struct {
 	silent                  bool // nothing is written into requests
 	always                  bool // whatever the shares say
 	node                    *node
+	rates                   Rates
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
@@ -44,12 +47,23 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction, spawn bool) Poli
 		p.format, p.separate = W3C, true
 	case *xdsresource.SkyWalking:
 		p.format, p.node = SW8, &node{c.ServiceName, c.InstanceName}
+	case *xdsresource.Datadog:
+		p.format = DatadogHeaders
 	}
 	return p
 }
 
-// Random is a source of random numbers, such as an event loop.
-type Random interface{ Rand() uint64 }
+// WithRates has new traces sampled by what a collector has told.
+func (p Policy) WithRates(r Rates) Policy {
+	p.rates = r
+	return p
+}
+
+// Random is a source of random numbers, such as an event loop, which knows the time as well.
+type Random interface {
+	Rand() uint64
+	WallNow() time.Time
+}
 
 // Reason is why a request is traced, or not, a caller's decision left aside.
 type Reason uint8
@@ -67,6 +81,9 @@ const (
 func (p Policy) Start(h *header.Map, r Random, by *xdsresource.RouteTracing) (c Context, had bool, why Reason) {
 	if by != nil {
 		p.client, p.random, p.overall = *by.Client, *by.Random, *by.Overall
+	}
+	if p.format == DatadogHeaders {
+		return p.startDatadog(h, r)
 	}
 	why = p.decide(h, r)
 	if p.format == SW8 {
@@ -131,6 +148,9 @@ func (c Context) Mirror(h *header.Map, r Random, keepSampling *bool) Context {
 	m := c.Child(r.Rand())
 	if keepSampling != nil && !*keepSampling {
 		m.Sampling = NotSampled
+		if m.Datadog != nil {
+			m.Datadog = m.Datadog.dropped()
+		}
 	}
 	m.Inject(h)
 	return m

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
@@ -18,6 +19,8 @@ func (n *numbers) Rand() uint64 {
 	*n = (*n)[1:]
 	return v
 }
+
+func (n *numbers) WallNow() time.Time { return time.Unix(0x6b0de53a, 5) }
 
 func headers(pairs ...string) *header.Map {
 	h := &header.Map{}

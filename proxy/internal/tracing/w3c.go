@@ -12,6 +12,7 @@ const (
 	B3AndW3C // B3, and W3C for those that read only that
 	B3Single // B3 in one header, as it came
 	SW8      // SkyWalking's, for which there is a Segment
+	DatadogHeaders
 )
 
 // extractW3C reads traceparent (https://www.w3.org/TR/trace-context/). A damaged one is none.

@@ -85,6 +85,15 @@ type SkyWalking struct {
 	CacheSize                 uint32 // segments that are kept while the service is away
 }
 
+// Datadog is trace.v3.DatadogConfig.
+type Datadog struct {
+	Cluster string
+	Host    string // what the agent is called by
+	Service string // of all spans
+	// Env and Version are where the service runs and which it is; "": not said.
+	Env, Version string
+}
+
 // OTLPTracing is trace.v3.OpenTelemetryConfig. One of GRPC and HTTP is set.
 type OTLPTracing struct {
 	GRPC        *GRPCService

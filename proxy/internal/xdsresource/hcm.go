@@ -187,7 +187,7 @@ type BodyFormat struct {
 
 // Tracing is HttpConnectionManager.Tracing.
 type Tracing struct {
-	// Provider is *Zipkin, *OTLPTracing or *SkyWalking; nil: the context is propagated as B3, no span is
+	// Provider is *Zipkin, *OTLPTracing, *SkyWalking or *Datadog; nil: the context is propagated as B3, no span is
 	// reported.
 	Provider          any
 	Verbose           bool

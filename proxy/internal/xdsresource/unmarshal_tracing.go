@@ -48,8 +48,13 @@ func (p *parser) tracing(path string, m *hcmv3.HttpConnectionManager_Tracing) *T
 		if p.message(here, a, &s) {
 			t.Provider = p.skyWalking(here, &s)
 		}
+	case a.MessageIs(&tracev3.DatadogConfig{}):
+		var d tracev3.DatadogConfig
+		if p.message(here, a, &d) {
+			t.Provider = datadogTracing(&d)
+		}
 	default:
-		p.bad(join(path, "provider"), "tracer %q of type %s is not supported: use envoy.tracers.zipkin, envoy.tracers.opentelemetry or envoy.tracers.skywalking", m.GetProvider().GetName(), TypeName(a))
+		p.bad(join(path, "provider"), "tracer %q of type %s is not supported: use envoy.tracers.zipkin, envoy.tracers.opentelemetry, envoy.tracers.skywalking or envoy.tracers.datadog", m.GetProvider().GetName(), TypeName(a))
 	}
 	return t
 }

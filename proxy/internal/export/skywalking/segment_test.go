@@ -17,6 +17,8 @@ type zeros struct{}
 
 func (zeros) Rand() uint64 { return 0 }
 
+func (zeros) WallNow() time.Time { return time.Time{} }
+
 // begun is the context of a request for a path.
 func begun(path string) tracing.Context {
 	h := &header.Map{}

@@ -186,7 +186,7 @@ func (f *filter) trace(h *header.Map) {
 	if !t.Valid() {
 		return
 	}
-	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format)}
+	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format), Datadog: t.Datadog}
 	if t.Sampled {
 		c.Sampling = tracing.Sampled
 	}
