@@ -25,7 +25,7 @@ import (
 )
 
 // collector is an origin whose name begins with "export-": it takes access logs (gRPC access log service, OTLP) and
-// spans (OTLP by gRPC and HTTP, Zipkin's JSON, SkyWalking's segments). Each entry and each span is compared as an origin's message is, field
+// spans (OTLP by gRPC and HTTP, Zipkin's JSON, SkyWalking's segments, Datadog's MessagePack). Each entry and each span is compared as an origin's message is, field
 // by field, together with what stands around it; how many of them came in one request is not.
 type collector struct{ o *origin }
 
@@ -79,6 +79,15 @@ func (c collector) call(_ any, st grpc.ServerStream) error {
 
 func (c collector) post(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	if answer, ours := datadogPaths[r.URL.Path]; ours && err == nil {
+		if answer == "" {
+			return
+		}
+		if err = c.takeDatadog(r.URL.Path+" "+r.Header.Get("Content-Type")+" "+r.Host, body); err == nil {
+			_, _ = io.WriteString(w, answer)
+			return
+		}
+	}
 	if err == nil {
 		err = c.take(r.URL.Path+" "+r.Header.Get("Content-Type"), body)
 	}
@@ -178,7 +187,7 @@ func (c collector) record(what string, entry any) {
 }
 
 // moment are fields that tell when something happened, and how long it took: only that they are there is compared.
-var moment = regexp.MustCompile(`(?i)(^|\.)(startTime|endTime|time|timeTo\w+|duration|timestamp|\w*timeUnixNano)$`)
+var moment = regexp.MustCompile(`(?i)(^|\.)(start|startTime|endTime|time|timeTo\w+|duration|timestamp|\w*timeUnixNano)$`)
 
 // readable has lists of keys and values as what they stand for, and ids in hexadecimal digits, as OTLP's own JSON has.
 func readable(v any) any {
@@ -220,6 +229,9 @@ func byKind(a, b message) int {
 func (o outcome) nameIDs() {
 	names := map[string]string{}
 	for _, f := range o.fields() {
+		if datadogIDs.MatchString(f) {
+			o[f] = hexID(o[f])
+		}
 		o[f] = traceIDs.ReplaceAllStringFunc(o[f], func(id string) string {
 			if names[id] == "" {
 				names[id] = fmt.Sprintf("{id %d of %d digits}", len(names)+1, len(id))
