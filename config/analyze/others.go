@@ -133,6 +133,8 @@ func providerService(mc *mesh.MeshConfig, name string) string {
 			service = k.Skywalking.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Lightstep:
 			service = k.Lightstep.GetService()
+		case *mesh.MeshConfig_ExtensionProvider_Datadog:
+			service = k.Datadog.GetService()
 		case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
 			service = k.Opentelemetry.GetService()
 		}

@@ -85,14 +85,11 @@ var meshReasons = map[string]string{
 	"verifyCertificateAtClient":         "has no effect: servers' certificates are always checked, as with true: by the system's authorities where a DestinationRule of mode SIMPLE or MUTUAL names no others; write its insecureSkipVerify for false",
 	"meshMTLS.ecdhCurves":               "has no effect, as in Istio: the mesh's own TLS takes the proxy's curves",
 
-	"extensionProviders.datadog":     "has no effect: the proxy has no such tracer, which would report MessagePack at /v0.4/traces; Datadog's agent takes opentelemetry (otlp_config.receiver)",
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
 
 	"extensionProviders.opentelemetry.dynatraceSampler": "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
 	"defaultProviders.metrics":                          "has no effect: Istio's standard metrics are always kept, for Prometheus",
-	"defaultConfig.tracing.lightstep":                   tracerGone,
-	"defaultConfig.tracing.datadog":                     tracerGone,
 	"defaultConfig.tracing.stackdriver":                 tracerGone,
 	"defaultConfig.tracing.openCensusAgent":             tracerGone,
 	"defaultConfig.zipkinAddress":                       "has no effect, as in Istio: write tracing.zipkin.address",
@@ -101,5 +98,5 @@ var meshReasons = map[string]string{
 const (
 	ownAgent     = "has no effect: the agent knows its program and its folder"
 	ownBootstrap = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry, skywalking or zipkin"
+	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry, zipkin, skywalking or datadog"
 )

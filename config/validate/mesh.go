@@ -59,13 +59,7 @@ func MeshConfig(mc *mesh.MeshConfig) []Problem {
 			c.add(at.Child("credentialName"), "is for DestinationRules; name files at the proxy")
 		}
 	}
-	if z := mc.GetDefaultConfig().GetTracing().GetZipkin().GetAddress(); z != "" {
-		if _, port, err := net.SplitHostPort(z); err != nil {
-			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not HOST:PORT", z)
-		} else if n, ok := atou(port); !ok || n == 0 || n > 65535 {
-			c.add(root.Child("defaultConfig", "tracing", "zipkin", "address"), "%q is not a port", port)
-		}
-	}
+	c.addressTracer(root.Child("defaultConfig", "tracing"), mc.GetDefaultConfig().GetTracing())
 	if a := mc.GetDefaultConfig().GetStatsdUdpAddress(); a != "" {
 		if _, err := netip.ParseAddrPort(a); err != nil {
 			c.add(root.Child("defaultConfig", "statsdUdpAddress"), "%q is not IP:PORT; datagrams go to an address, not to a name", a)
@@ -171,11 +165,6 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		}
 		c.port(at.Child("port"), int64(port), false)
 	}
-	token := func(kind, text string) {
-		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			c.add(at.Child(kind, "accessToken"), "has a character that no header can have; it is sent as one")
-		}
-	}
 	headers := func(at *field.Path, list []*mesh.MeshConfig_ExtensionProvider_HttpHeader) {
 		for i, h := range list {
 			c.header(at.Index(i).Child("name"), h.GetName())
@@ -194,15 +183,17 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		headers(at.Child("zipkin", "headers"), k.Zipkin.GetHeaders())
 	case *mesh.MeshConfig_ExtensionProvider_Skywalking:
 		to("skywalking", k.Skywalking.GetService(), k.Skywalking.GetPort())
-		token("skywalking", k.Skywalking.GetAccessToken())
+		c.accessToken(at.Child("skywalking", "accessToken"), k.Skywalking.GetAccessToken())
 	case *mesh.MeshConfig_ExtensionProvider_Lightstep:
 		to("lightstep", k.Lightstep.GetService(), k.Lightstep.GetPort())
-		token("lightstep", k.Lightstep.GetAccessToken())
+		c.accessToken(at.Child("lightstep", "accessToken"), k.Lightstep.GetAccessToken())
 	case *mesh.MeshConfig_ExtensionProvider_Sds:
 		to("sds", k.Sds.GetService(), k.Sds.GetPort())
 		if k.Sds.GetName() == "" {
 			c.add(at.Child("sds", "name"), "missing; a credentialName sds://NAME refers to it")
 		}
+	case *mesh.MeshConfig_ExtensionProvider_Datadog:
+		to("datadog", k.Datadog.GetService(), k.Datadog.GetPort())
 	case *mesh.MeshConfig_ExtensionProvider_Opentelemetry:
 		o := k.Opentelemetry
 		to("opentelemetry", o.GetService(), o.GetPort())

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	alspb "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"github.com/tinylib/msgp/msgp"
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -32,6 +34,7 @@ type collectors struct {
 	spans    chan []byte // of its traces
 	zipkin   chan []byte
 	segments chan *agentpb.SegmentObject
+	datadog  chan []byte
 
 	agentpb.UnimplementedTraceSegmentReportServiceServer
 	alspb.UnimplementedAccessLogServiceServer
@@ -61,7 +64,7 @@ func (c *collectors) Collect(st agentpb.TraceSegmentReportService_CollectServer)
 	}
 }
 
-// start serves them and returns a ServiceEntry for each: als.example, otlp.example, skywalking.example and zipkin.example.
+// start serves them and returns a ServiceEntry for each: als.example, otlp.example, skywalking.example, zipkin.example and datadog.example.
 func (c *collectors) start(t *testing.T) string {
 	t.Helper()
 	als := grpc.NewServer()
@@ -88,7 +91,14 @@ func (c *collectors) start(t *testing.T) string {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	t.Cleanup(zipkin.Close)
-	out := serviceEntry("zipkin", "HTTP", zipkin.Listener.Addr())
+	datadog := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/v0.4/traces" && r.Host == "datadog.example" {
+			c.datadog <- body
+		}
+	}))
+	t.Cleanup(datadog.Close)
+	out := serviceEntry("zipkin", "HTTP", zipkin.Listener.Addr()) + serviceEntry("datadog", "HTTP", datadog.Listener.Addr())
 	for name, srv := range map[string]*grpc.Server{"als": als, "otlp": otlp, "skywalking": sky} {
 		lis, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -136,6 +146,7 @@ extensionProviders:
 - {name: spans, opentelemetry: {service: otlp.example, port: 9000}}
 - {name: zipkin, zipkin: {service: zipkin.example, port: 9000}}
 - {name: segments, skywalking: {service: skywalking.example, port: 9000, accessToken: secret}}
+- {name: datadog, datadog: {service: datadog.example, port: 9000}}
 `
 	const logs = `---
 apiVersion: telemetry.istio.io/v1
@@ -150,7 +161,7 @@ spec:
 `
 	start := func(t *testing.T, tracer string) *collectors {
 		c := &collectors{requests: make(chan *alspb.StreamAccessLogsMessage, 16), records: make(chan []byte, 16), spans: make(chan []byte, 16), zipkin: make(chan []byte, 16),
-			segments: make(chan *agentpb.SegmentObject, 16)}
+			segments: make(chan *agentpb.SegmentObject, 16), datadog: make(chan []byte, 16)}
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "config.yaml"), c.start(t)+fmt.Sprintf(logs, tracer))
 		write(t, filepath.Join(dir, "mesh.yaml"), mesh)
@@ -185,6 +196,25 @@ spec:
 		if s := spans[0]; len(spans) != 1 || s.Kind != "CLIENT" || s.LocalEndpoint.ServiceName != "client-1.istioinaction" || s.Tags["user"] != "ann" ||
 			s.Tags["shop"] != "corner" || s.Tags["istio.namespace"] != "istioinaction" || s.Tags["istio.canonical_revision"] != "latest" {
 			t.Errorf("spans: %+v", spans)
+		}
+	})
+	t.Run("Datadog", func(t *testing.T) {
+		c := start(t, "datadog")
+		var text bytes.Buffer
+		if _, err := msgp.UnmarshalAsJSON(&text, next(t, c.datadog)); err != nil {
+			t.Fatal(err)
+		}
+		var traces [][]struct {
+			Service, Resource string
+			Meta              map[string]string
+			Metrics           map[string]float64
+		}
+		if err := json.Unmarshal(text.Bytes(), &traces); err != nil || len(traces) != 1 || len(traces[0]) != 1 {
+			t.Fatalf("%v: %s", err, text.Bytes())
+		}
+		if s := traces[0][0]; s.Service != "client-1.istioinaction" || s.Meta["user"] != "ann" || s.Meta["shop"] != "corner" || s.Meta["istio.namespace"] != "istioinaction" ||
+			s.Metrics["_sampling_priority_v1"] != 1 {
+			t.Errorf("span: %+v", s)
 		}
 	})
 	t.Run("OpenTelemetry", func(t *testing.T) {

@@ -56,12 +56,14 @@ type Mesh struct {
 	AutoMTLS        bool           // true
 	Tracing         bool           // enableTracing, true
 	TraceSampling   float64        // percent, 1
-	// TraceTags, TracePathLength and ZipkinAddress are those of defaultConfig.tracing; NoIstioTags: enableIstioTags is false there.
+	// TraceTags and TracePathLength are those of defaultConfig.tracing; NoIstioTags: enableIstioTags is false there.
 	TraceTags       []TraceTag
 	TracePathLength uint32 // maxPathTagLength, 0: the proxy's
-	ZipkinAddress   string // host:port of a collector, "" for none
-	// ZipkinTLS is how the collector at ZipkinAddress is connected to (tlsSettings); nil: in plaintext, or as a service of the mesh's is.
-	ZipkinTLS      *ClientTLS
+	// Tracer is the kind of tracer that is named there, without a service: spans go to TracerAddress, a host:port; "" for none.
+	Tracer        *Provider
+	TracerAddress string
+	// TracerTLS is how TracerAddress is connected to (tlsSettings); nil: in plaintext, or as a service of the mesh's is.
+	TracerTLS      *ClientTLS
 	NoIstioTags    bool
 	Keepalive      *Keepalive
 	H2Upgrade      bool            // h2UpgradePolicy: UPGRADE

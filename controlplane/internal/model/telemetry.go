@@ -70,6 +70,7 @@ type Provider struct {
 	OTLP    *OTLPTracer
 	// SkyWalking takes its segments.
 	SkyWalking *SkyWalkingTracer
+	Datadog    *DatadogTracer
 	// Authorizer is asked by AuthorizationPolicies of action CUSTOM.
 	Authorizer *Authorizer
 	// Secrets serves certificates to proxies whose gateways and destination rules name it (ProviderCredentialPrefix).
@@ -80,7 +81,9 @@ type Provider struct {
 func (p *Provider) Logs() bool { return p.File != nil || p.GRPCLog != nil || p.OTLPLog != nil }
 
 // Traces reports whether a provider takes spans.
-func (p *Provider) Traces() bool { return p.Zipkin != nil || p.OTLP != nil || p.SkyWalking != nil }
+func (p *Provider) Traces() bool {
+	return p.Zipkin != nil || p.OTLP != nil || p.SkyWalking != nil || p.Datadog != nil
+}
 
 // Service is where a provider's data goes; false: not to a service.
 func (p *Provider) Service() (ProviderService, bool) {
@@ -95,6 +98,8 @@ func (p *Provider) Service() (ProviderService, bool) {
 		return p.OTLP.To, true
 	case p.SkyWalking != nil:
 		return p.SkyWalking.To, true
+	case p.Datadog != nil:
+		return p.Datadog.To, true
 	case p.Authorizer != nil:
 		return p.Authorizer.To, true
 	case p.Secrets != nil:
@@ -175,6 +180,12 @@ type SkyWalkingTracer struct {
 	Token string // "" for none
 }
 
+// DatadogTracer is an agent of Datadog's.
+type DatadogTracer struct {
+	To        ProviderService
+	PathLimit uint32
+}
+
 // Provider returns the provider of a name, whose letters may be of either case; nil when there is none.
 func (m *Mesh) Provider(name string) *Provider {
 	for _, p := range m.Providers {
@@ -193,7 +204,7 @@ func (m *Mesh) CollectorHosts() []string {
 			out = append(out, to.Host)
 		}
 	}
-	if host, _, err := net.SplitHostPort(m.ZipkinAddress); err == nil {
+	if host, _, err := net.SplitHostPort(m.TracerAddress); err == nil {
 		out = append(out, m.HostsOf(host)...)
 	}
 	return out

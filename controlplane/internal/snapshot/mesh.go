@@ -89,8 +89,9 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 		if _, set := nested(given, "defaultConfig", "tracing", "sampling"); set {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)
 		}
-		m.TraceTags, m.TracePathLength, m.ZipkinAddress = meshTags(t.GetCustomTags()), t.GetMaxPathTagLength(), t.GetZipkin().GetAddress()
-		m.ZipkinTLS = clientTLS(t.GetTlsSettings(), "defaultConfig.tracing.tlsSettings", p)
+		m.TraceTags, m.TracePathLength = meshTags(t.GetCustomTags()), t.GetMaxPathTagLength()
+		m.Tracer, m.TracerAddress = addressTracer(t)
+		m.TracerTLS = clientTLS(t.GetTlsSettings(), "defaultConfig.tracing.tlsSettings", p)
 		m.NoIstioTags = t.GetEnableIstioTags() != nil && !t.GetEnableIstioTags().GetValue()
 	}
 	if t := in.DefaultConfig.GetGatewayTopology(); t != nil {

@@ -75,12 +75,12 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 		w := k.Skywalking
 		out.SkyWalking = &model.SkyWalkingTracer{To: to(w.GetService(), w.GetPort()), Token: w.GetAccessToken()}
 	case *meshconfig.MeshConfig_ExtensionProvider_Lightstep:
-		// Envoy's own Lightstep tracer is gone; Lightstep takes OpenTelemetry's spans from who shows the token, as Istio had it until it deprecated the kind.
 		l := k.Lightstep
-		out.OTLP = &model.OTLPTracer{To: to(l.GetService(), l.GetPort()), PathLimit: l.GetMaxTagLength()}
-		if l.GetAccessToken() != "" {
-			out.OTLP.Headers = [][2]string{{"lightstep-access-token", l.GetAccessToken()}}
-		}
+		out.OTLP = lightstep(l.GetAccessToken())
+		out.OTLP.To, out.OTLP.PathLimit = to(l.GetService(), l.GetPort()), l.GetMaxTagLength()
+	case *meshconfig.MeshConfig_ExtensionProvider_Datadog:
+		d := k.Datadog
+		out.Datadog = &model.DatadogTracer{To: to(d.GetService(), d.GetPort()), PathLimit: d.GetMaxTagLength()}
 	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzHttp:
 		h := k.EnvoyExtAuthzHttp
 		out.Authorizer = &model.Authorizer{

@@ -271,7 +271,7 @@ func specialClusters(s *model.Snapshot, p *model.Proxy) []Resource {
 	mesh := s.Mesh
 	out := []Resource{{Name: BlackHoleCluster, Key: "1", build: func() proto.Message { return blackHole(mesh) }}}
 	out[0].Key = (&keyHash{}).num(mesh.Rev).String()
-	out = append(out, zipkinClusters(s, p)...)
+	out = append(out, tracerClusters(s, p)...)
 	out = append(out, accessLogClusters(s, p)...)
 	out = append(out, keyServerClusters(s, p)...)
 	if p.Type == model.Router {

@@ -258,7 +258,7 @@ func Affects(c *model.Change, s *model.Snapshot, p *model.Proxy) Affected {
 	if c.Policies[p.Namespace] || c.Policies[""] {
 		a.Listeners, a.Inbound = true, true
 	}
-	// What logs and traces are sent to: a workload's listeners name it, and whether there is a cluster "zipkin" depends on it.
+	// What logs and traces are sent to: a workload's listeners name it, and whether there is a cluster for the mesh's tracer depends on it.
 	if len(c.ListenerHosts) > 0 && sendsTo(s, c.ListenerHosts) {
 		a.Inbound = true
 	}

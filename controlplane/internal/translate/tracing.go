@@ -3,10 +3,9 @@ package translate
 //lint:file-ignore SA1019 Istio still sends these fields of clusters, and every Envoy knows them.
 
 import (
-	"net"
+	"cmp"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -25,18 +24,19 @@ import (
 )
 
 const (
-	zipkinTracer = "envoy.tracers.zipkin"
-	otlpTracer   = "envoy.tracers.opentelemetry"
-	// zipkinCluster leads to defaultConfig.tracing.zipkin.address, where that is no service of the mesh's. Its name is Istio's.
-	zipkinCluster = "zipkin"
+	zipkinTracer  = "envoy.tracers.zipkin"
+	otlpTracer    = "envoy.tracers.opentelemetry"
+	datadogTracer = "envoy.tracers.datadog"
 	zipkinSpans   = "/api/v2/spans"
+	// unnamedService is what Istio calls the service of a proxy that says nothing of it.
+	unnamedService = "istio-proxy"
 )
 
 // spans says what spans a proxy's connection managers of a direction make, and where those go.
 type spans struct {
 	none        bool // no tracing at all
 	to          collector
-	provider    *model.Provider // nil: spans go to the mesh's Zipkin collector, or nowhere
+	provider    *model.Provider // nil: spans go nowhere
 	sampling    float64         // percent
 	tags        []model.TraceTag
 	pathLimit   uint32
@@ -76,7 +76,7 @@ func spansOf(s *model.Snapshot, p *model.Proxy, d direction) spans {
 		out.tags = m.TraceTags
 	}
 	if name == "" {
-		out.to = zipkinOf(s, p)
+		out.provider, out.to = m.Tracer, tracerOf(s, p)
 		return out
 	}
 	if pr := m.Provider(name); pr != nil && pr.Traces() {
@@ -134,8 +134,6 @@ func tracing(s *model.Snapshot, p *model.Proxy, d direction) (*hcmv3.HttpConnect
 	}
 	limit := sp.pathLimit
 	switch pr := sp.provider; {
-	case pr == nil:
-		out.Provider = zipkinProvider(&model.ZipkinTracer{}, sp.to)
 	case pr.Zipkin != nil:
 		out.Provider = zipkinProvider(pr.Zipkin, sp.to)
 		limit = over0(pr.Zipkin.PathLimit, limit)
@@ -144,6 +142,9 @@ func tracing(s *model.Snapshot, p *model.Proxy, d direction) (*hcmv3.HttpConnect
 		limit = over0(pr.OTLP.PathLimit, limit)
 	case pr.SkyWalking != nil:
 		out.Provider, out.SpawnUpstreamSpan = skyWalkingProvider(pr.SkyWalking, sp.to), boolean(true)
+	case pr.Datadog != nil:
+		out.Provider = datadogProvider(sp.to, p)
+		limit = over0(pr.Datadog.PathLimit, limit)
 	}
 	if limit != 0 {
 		out.MaxPathTagLength = u32(limit)
@@ -268,6 +269,12 @@ func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tr
 	return &tracev3.Tracing_Http{Name: otlpTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
 }
 
+// datadogProvider reports spans as those of the proxy's node cluster. Envoy takes none without a name.
+func datadogProvider(to collector, p *model.Proxy) *tracev3.Tracing_Http {
+	cfg := &tracev3.DatadogConfig{CollectorCluster: to.cluster, CollectorHostname: to.host, ServiceName: cmp.Or(p.Cluster, unnamedService)}
+	return &tracev3.Tracing_Http{Name: datadogTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
+}
+
 // collector is where logs or spans of a proxy go: a cluster of its own, and the host to call it by. The zero collector is none.
 type collector struct{ cluster, host string }
 
@@ -299,41 +306,6 @@ func httpService(to collector, path string, timeout *durationpb.Duration, header
 		})
 	}
 	return out
-}
-
-// zipkinOf finds the collector of defaultConfig.tracing.zipkin.address: a service of the mesh's, else what the address says. Istio's
-// proxies ask DNS, where Kubernetes knows the services; without Kubernetes nobody does. With TLS of its own it is what the address says in any case, as in Istio:
-// how a service of the mesh's is connected to its DestinationRule says.
-func zipkinOf(s *model.Snapshot, p *model.Proxy) collector {
-	host, text, err := net.SplitHostPort(s.Mesh.ZipkinAddress)
-	if err != nil {
-		return collector{}
-	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return collector{}
-	}
-	if t := s.Mesh.ZipkinTLS; t != nil && t.Mode != model.TLSDisable {
-		return collector{zipkinCluster, host}
-	}
-	for _, name := range s.Mesh.HostsOf(host) {
-		if svc := s.ServiceOf(p, model.ProviderService{Host: name, Port: uint32(port)}); svc != nil {
-			return collector{ClusterName(uint32(port), "", svc.Host), host}
-		}
-	}
-	return collector{zipkinCluster, host}
-}
-
-// zipkinClusters is the cluster for a collector that is no service of the mesh's.
-func zipkinClusters(s *model.Snapshot, p *model.Proxy) []Resource {
-	if zipkinOf(s, p).cluster != zipkinCluster {
-		return nil
-	}
-	host, text, _ := net.SplitHostPort(s.Mesh.ZipkinAddress)
-	port, _ := strconv.ParseUint(text, 10, 16)
-	c := hostCluster(s.Mesh, zipkinCluster, host, uint32(port))
-	c.TransportSocket = hostTLS(s.Mesh, p, s.Mesh.ZipkinTLS, host)
-	return []Resource{{Name: zipkinCluster, Key: (&keyHash{}).num(s.Mesh.Rev).str(systemRoots(p)).String(), build: func() proto.Message { return c }}}
 }
 
 // hostCluster goes to one host that no registry knows, by its address or as DNS has it.
