@@ -213,8 +213,13 @@ trustDomain: cluster.local
 		t.Errorf("%v %v", mc, err)
 	}
 	for doc, want := range map[string]string{
-		"outboundTrafficPolicy: {mode: ALLOW_LIST}":            "m:1: outboundTrafficPolicy.mode: got the text \"ALLOW_LIST\", expected one of REGISTRY_ONLY, ALLOW_ANY, ALLOW_ANY_DYNAMIC_DNS; to allow only listed hosts, use REGISTRY_ONLY",
-		"accessLogFile: x\naccessLogFormatt: y":                "m:2: accessLogFormatt: unknown field; did you mean accessLogFormat?",
+		"outboundTrafficPolicy: {mode: ALLOW_LIST}":                                                                                                                                "m:1: outboundTrafficPolicy.mode: got the text \"ALLOW_LIST\", expected one of REGISTRY_ONLY, ALLOW_ANY, ALLOW_ANY_DYNAMIC_DNS; to allow only listed hosts, use REGISTRY_ONLY",
+		"accessLogFile: x\naccessLogFormatt: y":                                                                                                                                    "m:2: accessLogFormatt: unknown field; did you mean accessLogFormat?",
+		"extensionProviders: [{name: a, opentelemetry: {service: o, port: 1, dynatraceSampler: {tenant: t}}}]":                                                                     "m:1: extensionProviders[0].opentelemetry.dynatraceSampler.httpService: missing; spans go out by gRPC",
+		"extensionProviders: [{name: a, opentelemetry: {service: o, port: 1, http: {path: /x}, dynatraceSampler: {}}}]":                                                            "m:1: extensionProviders[0].opentelemetry.dynatraceSampler.tenant: missing",
+		"extensionProviders: [{name: a, opentelemetry: {service: o, port: 1, dynatraceSampler: {tenant: t, httpService: {port: 1, http: {path: /x}}}}}]":                           "m:1: extensionProviders[0].opentelemetry.dynatraceSampler.httpService.service: missing",
+		"extensionProviders: [{name: a, opentelemetry: {service: o, port: 1, dynatraceSampler: {tenant: t, httpService: {service: d, port: 1}}}}]":                                 "m:1: extensionProviders[0].opentelemetry.dynatraceSampler.httpService.http.path: missing",
+		"extensionProviders: [{name: a, opentelemetry: {service: o, port: 1, dynatraceSampler: {tenant: t, httpService: {service: d, port: 1, http: {path: /x, timeout: -1s}}}}}]": "m:1: extensionProviders[0].opentelemetry.dynatraceSampler.httpService.http.timeout:",
 		"extensionProviders: [{name: a}]":                      "m:1: extensionProviders[0]: provider \"a\" has no type",
 		"extensionProviders:\n- envoyFileAccessLog: {path: x}": "m:2: extensionProviders[0].name: missing",
 		"connectTimeout: 0s":                                   "m:1: connectTimeout: 0s is too short",

@@ -159,6 +159,48 @@ func TestOpenTelemetryTracing(t *testing.T) {
 	}
 }
 
+// TestDynatraceSampling: what Dynatrace's sampler decides goes on in tracestate and is told with the spans; what it decided before is kept to.
+func TestDynatraceSampling(t *testing.T) {
+	bodies := make(chan []byte, 16)
+	_, port := otlpCollector(t, bodies)
+	r, seen := tracingProxy(t, port, `{provider: {name: otel, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, service_name: shop,
+            http_service: {http_uri: {uri: otel.test/v1/traces, cluster: collector, timeout: 1s}, request_headers_to_add: [{header: {key: x-key, value: k}}]},
+            sampler: {name: dynatrace, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig, tenant: "9712ad40", cluster_id: 980957,
+              http_service: {http_uri: {uri: dynatrace.test/api, cluster: collector, timeout: 1s}}}}}}}`)
+	url := "http://" + r.ListenerAddrs()["http"]
+	const parent = "00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-0"
+	do(t, "GET", url+"/", "Traceparent", parent+"1", "Tracestate", "100f8eb3-ef7dd@dt=fw4;0;0;0;0;1;2;1f")
+	if h := <-seen; !strings.HasSuffix(h.Get("Traceparent"), "-00") || h.Get("Tracestate") != "100f8eb3-ef7dd@dt=fw4;0;0;0;0;1;2;1f" {
+		t.Errorf("decided against: the upstream was told %v", h)
+	}
+	for state, want := range map[string][2]string{
+		"vendor=1":                             {"100f8eb3-ef7dd@dt=fw4;0;0;0;0;0;0;5f;3b1a;8h0101,vendor=1", "[1] [atm]"},
+		"100f8eb3-ef7dd@dt=fw4;0;0;0;0;0;3;1f": {"100f8eb3-ef7dd@dt=fw4;0;0;0;0;0;3;1f", "[8 63050394783186944] []"},
+	} {
+		do(t, "GET", url+"/", "Traceparent", parent+"0", "Tracestate", state) // what the caller says of itself does not count
+		h := <-seen
+		var d tracepb.TracesData
+		if err := proto.Unmarshal(receive(t, bodies), &d); err != nil {
+			t.Fatal(err)
+		}
+		s := d.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0]
+		numbers, reasons := []int64{}, []string{}
+		for _, a := range s.GetAttributes() {
+			switch a.GetKey() {
+			case "supportability.atm_sampling_ratio", "sampling.threshold":
+				numbers = append(numbers, a.GetValue().GetIntValue())
+			case "trace.capture.reasons":
+				for _, v := range a.GetValue().GetArrayValue().GetValues() {
+					reasons = append(reasons, v.GetStringValue())
+				}
+			}
+		}
+		if told := fmt.Sprint(numbers, " ", reasons); told != want[1] || s.GetTraceState() != want[0] || h.Get("Tracestate") != want[0] || !strings.HasSuffix(h.Get("Traceparent"), "-01") {
+			t.Errorf("%s: the span tells %s and %q, the upstream was told %q, %q", state, told, s.GetTraceState(), h.Get("Traceparent"), h.Get("Tracestate"))
+		}
+	}
+}
+
 // What goes with spans to a collector is often a credential: it is in no dump.
 func TestHeadersOfCollectorsAreNotShown(t *testing.T) {
 	r, _ := tracingProxy(t, "1", `{provider: {name: envoy.tracers.zipkin, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_endpoint_version: HTTP_JSON,

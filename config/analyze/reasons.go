@@ -88,11 +88,10 @@ var meshReasons = map[string]string{
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
 
-	"extensionProviders.opentelemetry.dynatraceSampler": "has no effect: it asks Dynatrace what to sample; say it by randomSamplingPercentage",
-	"defaultProviders.metrics":                          "has no effect: Istio's standard metrics are always kept, for Prometheus",
-	"defaultConfig.tracing.stackdriver":                 tracerGone,
-	"defaultConfig.tracing.openCensusAgent":             tracerGone,
-	"defaultConfig.zipkinAddress":                       "has no effect, as in Istio: write tracing.zipkin.address",
+	"defaultProviders.metrics":              "has no effect: Istio's standard metrics are always kept, for Prometheus",
+	"defaultConfig.tracing.stackdriver":     tracerGone,
+	"defaultConfig.tracing.openCensusAgent": tracerGone,
+	"defaultConfig.zipkinAddress":           "has no effect, as in Istio: write tracing.zipkin.address",
 }
 
 const (

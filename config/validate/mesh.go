@@ -154,17 +154,19 @@ func (c *checker) statName(p *field.Path, pattern string, inbound bool) {
 	}
 }
 
+// providerService checks what a provider calls.
+func (c *checker) providerService(at *field.Path, service string, port uint32) {
+	if service == "" {
+		c.add(at.Child("service"), "missing; name a service by its whole host, such as collector.observability.svc.cluster.local")
+	} else if strings.Count(service, "/") > 1 || strings.HasPrefix(service, "/") || strings.HasSuffix(service, "/") {
+		c.add(at.Child("service"), "%q is not a host or NAMESPACE/HOST", service)
+	}
+	c.port(at.Child("port"), int64(port), false)
+}
+
 // provider checks by which service a provider is reached, and what goes to it.
 func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider) {
-	to := func(kind, service string, port uint32) {
-		at := at.Child(kind)
-		if service == "" {
-			c.add(at.Child("service"), "missing; name a service by its whole host, such as collector.observability.svc.cluster.local")
-		} else if strings.Count(service, "/") > 1 || strings.HasPrefix(service, "/") || strings.HasSuffix(service, "/") {
-			c.add(at.Child("service"), "%q is not a host or NAMESPACE/HOST", service)
-		}
-		c.port(at.Child("port"), int64(port), false)
-	}
+	to := func(kind, service string, port uint32) { c.providerService(at.Child(kind), service, port) }
 	headers := func(at *field.Path, list []*mesh.MeshConfig_ExtensionProvider_HttpHeader) {
 		for i, h := range list {
 			c.header(at.Index(i).Child("name"), h.GetName())
@@ -204,6 +206,23 @@ func (c *checker) provider(at *field.Path, p *mesh.MeshConfig_ExtensionProvider)
 		c.duration(at.Child("opentelemetry", "grpc", "timeout"), o.GetGrpc().GetTimeout(), atLeastMillisecond)
 		headers(at.Child("opentelemetry", "http", "headers"), o.GetHttp().GetHeaders())
 		headers(at.Child("opentelemetry", "grpc", "initialMetadata"), o.GetGrpc().GetInitialMetadata())
+		if d := o.GetDynatraceSampler(); d != nil {
+			here, api := at.Child("opentelemetry", "dynatraceSampler"), d.GetHttpService()
+			if d.GetTenant() == "" {
+				c.add(here.Child("tenant"), "missing; it is the identifier of the Dynatrace environment")
+			}
+			switch {
+			case api != nil:
+				c.providerService(here.Child("httpService"), api.GetService(), api.GetPort())
+				if api.GetHttp().GetPath() == "" {
+					c.add(here.Child("httpService", "http", "path"), "missing; it is where Dynatrace tells what to sample, such as api/v2/samplingConfiguration")
+				}
+				c.duration(here.Child("httpService", "http", "timeout"), api.GetHttp().GetTimeout(), atLeastMillisecond)
+				headers(here.Child("httpService", "http", "headers"), api.GetHttp().GetHeaders())
+			case o.GetHttp() == nil:
+				c.add(here.Child("httpService"), "missing; spans go out by gRPC, so name a service that is asked by HTTP")
+			}
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	listenerpb "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tracepb "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmpb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	samplerpb "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -36,7 +37,10 @@ func TestHeaders(t *testing.T) {
 	header := &corepb.HeaderValue{Key: "x-key", Value: "secret"}
 	service := &corepb.GrpcService{InitialMetadata: []*corepb.HeaderValue{header, {Key: "x-raw", RawValue: []byte("secret")}, {Key: "x-empty"}}}
 	for name, m := range map[string]proto.Message{
-		"HTTP":      listener(t, &tracepb.ZipkinConfig{CollectorService: &corepb.HttpService{RequestHeadersToAdd: []*corepb.HeaderValueOption{{Header: header}, {}}}}),
+		"HTTP": listener(t, &tracepb.ZipkinConfig{CollectorService: &corepb.HttpService{RequestHeadersToAdd: []*corepb.HeaderValueOption{{Header: header}, {}}}}),
+		"sampler": listener(t, &tracepb.OpenTelemetryConfig{Sampler: &corepb.TypedExtensionConfig{TypedConfig: pack(t, &samplerpb.DynatraceSamplerConfig{
+			HttpService: &corepb.HttpService{RequestHeadersToAdd: []*corepb.HeaderValueOption{{Header: header}}},
+		})}}),
 		"gRPC":      listener(t, &tracepb.OpenTelemetryConfig{GrpcService: service}),
 		"bootstrap": &bootstrappb.Bootstrap{DynamicResources: &bootstrappb.Bootstrap_DynamicResources{AdsConfig: &corepb.ApiConfigSource{GrpcServices: []*corepb.GrpcService{service}}}},
 		// A map of Anys.

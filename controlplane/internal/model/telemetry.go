@@ -172,6 +172,19 @@ type OTLPTracer struct {
 	// Conventions has spans name their service as OpenTelemetry's conventions for Kubernetes do, and not by the node's cluster (OTEL_SEMANTIC_CONVENTIONS).
 	Conventions bool
 	Dynatrace   bool // resource attributes of the files of Dynatrace's agent
+	// Sampler has proxies ask Dynatrace what to record; nil: the shares say it.
+	Sampler *DynatraceSampler
+}
+
+// DynatraceSampler is an environment of Dynatrace, and where it tells how many traces are to begin.
+type DynatraceSampler struct {
+	Tenant    string
+	Cluster   int32
+	PerMinute uint32 // 0: the proxy's
+	To        ProviderService
+	Path      string
+	Timeout   time.Duration // 0: not said
+	Headers   [][2]string
 }
 
 // SkyWalkingTracer is a backend of SkyWalking's.
@@ -202,6 +215,9 @@ func (m *Mesh) CollectorHosts() []string {
 	for _, p := range m.Providers {
 		if to, ok := p.Service(); ok {
 			out = append(out, to.Host)
+		}
+		if p.OTLP != nil && p.OTLP.Sampler != nil {
+			out = append(out, p.OTLP.Sampler.To.Host)
 		}
 	}
 	if host, _, err := net.SplitHostPort(m.TracerAddress); err == nil {

@@ -71,6 +71,17 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 			out.OTLP.Timeout = duration(o.GetGrpc().GetTimeout())
 			out.OTLP.Headers = providerHeaders(o.GetGrpc().GetInitialMetadata(), field+".opentelemetry.grpc.initialMetadata", env, p)
 		}
+		if d := o.GetDynatraceSampler(); d != nil {
+			out.OTLP.Sampler = &model.DynatraceSampler{
+				Tenant: d.GetTenant(), Cluster: d.GetClusterId(), PerMinute: d.GetRootSpansPerMinute(),
+				To: out.OTLP.To, Path: dynatraceSampling, Timeout: out.OTLP.Timeout, Headers: out.OTLP.Headers,
+			}
+			if api := d.GetHttpService(); api != nil {
+				s := out.OTLP.Sampler
+				s.To, s.Path, s.Timeout = to(api.GetService(), api.GetPort()), api.GetHttp().GetPath(), duration(api.GetHttp().GetTimeout())
+				s.Headers = providerHeaders(api.GetHttp().GetHeaders(), field+".opentelemetry.dynatraceSampler.httpService.http.headers", env, p)
+			}
+		}
 	case *meshconfig.MeshConfig_ExtensionProvider_Skywalking:
 		w := k.Skywalking
 		out.SkyWalking = &model.SkyWalkingTracer{To: to(w.GetService(), w.GetPort()), Token: w.GetAccessToken()}
@@ -106,6 +117,9 @@ func provider(in *meshconfig.MeshConfig_ExtensionProvider, field string, env Env
 	}
 	return out
 }
+
+// dynatraceSampling is where Dynatrace tells what to sample, unless the sampler has a path of its own. It is Istio's.
+const dynatraceSampling = "api/v2/samplingConfiguration"
 
 // statusOnError is a status that Envoy can answer with; 0 for its own.
 func statusOnError(text, field string, p *problems) uint32 {

@@ -15,6 +15,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
+	samplersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
@@ -37,6 +38,7 @@ type spans struct {
 	none        bool // no tracing at all
 	to          collector
 	provider    *model.Provider // nil: spans go nowhere
+	asks        collector       // what the provider's sampler asks
 	sampling    float64         // percent
 	tags        []model.TraceTag
 	pathLimit   uint32
@@ -80,7 +82,11 @@ func spansOf(s *model.Snapshot, p *model.Proxy, d direction) spans {
 		return out
 	}
 	if pr := m.Provider(name); pr != nil && pr.Traces() {
-		if to, ok := collectorOf(s, p, pr); ok {
+		to, ok := collectorOf(s, p, pr)
+		if ok && pr.OTLP != nil && pr.OTLP.Sampler != nil {
+			out.asks, ok = serviceOf(s, p, pr.OTLP.Sampler.To)
+		}
+		if ok {
 			out.provider, out.to = pr, to
 		}
 	}
@@ -104,7 +110,7 @@ func (sp *spans) key(k *keyHash, p *model.Proxy) {
 	if sp.to.cluster == "" {
 		return
 	}
-	k.str(p.Cluster)
+	k.str(p.Cluster, sp.asks.cluster, sp.asks.host)
 	for _, t := range istioTags(p) {
 		k.str(t.Literal)
 	}
@@ -138,7 +144,10 @@ func tracing(s *model.Snapshot, p *model.Proxy, d direction) (*hcmv3.HttpConnect
 		out.Provider = zipkinProvider(pr.Zipkin, sp.to)
 		limit = over0(pr.Zipkin.PathLimit, limit)
 	case pr.OTLP != nil:
-		out.Provider = otlpProvider(pr.OTLP, sp.to, p)
+		out.Provider = otlpProvider(pr.OTLP, sp.to, sp.asks, p)
+		if pr.OTLP.Sampler != nil {
+			out.RandomSampling = percent(100) // all come to the sampler, which decides
+		}
 		limit = over0(pr.OTLP.PathLimit, limit)
 	case pr.SkyWalking != nil:
 		out.Provider, out.SpawnUpstreamSpan = skyWalkingProvider(pr.SkyWalking, sp.to), boolean(true)
@@ -227,7 +236,7 @@ func zipkinProvider(z *model.ZipkinTracer, to collector) *tracev3.Tracing_Http {
 }
 
 // otlpProvider reports spans as those of a service: by the proxy's node cluster, or as OpenTelemetry's conventions have it.
-func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tracing_Http {
+func otlpProvider(o *model.OTLPTracer, to, asks collector, p *model.Proxy) *tracev3.Tracing_Http {
 	cfg := &tracev3.OpenTelemetryConfig{ServiceName: p.Cluster}
 	if o.Conventions {
 		fixed := &resourcev3.StaticConfigResourceDetectorConfig{Attributes: map[string]string{}}
@@ -266,6 +275,9 @@ func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tr
 	if o.Dynatrace {
 		detect("dynatrace", &resourcev3.DynatraceResourceDetectorConfig{})
 	}
+	if o.Sampler != nil {
+		cfg.Sampler = dynatraceSampler(o.Sampler, asks)
+	}
 	return &tracev3.Tracing_Http{Name: otlpTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
 }
 
@@ -273,6 +285,17 @@ func otlpProvider(o *model.OTLPTracer, to collector, p *model.Proxy) *tracev3.Tr
 func datadogProvider(to collector, p *model.Proxy) *tracev3.Tracing_Http {
 	cfg := &tracev3.DatadogConfig{CollectorCluster: to.cluster, CollectorHostname: to.host, ServiceName: cmp.Or(p.Cluster, unnamedService)}
 	return &tracev3.Tracing_Http{Name: datadogTracer, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: toAny(cfg)}}
+}
+
+func dynatraceSampler(d *model.DynatraceSampler, asks collector) *corev3.TypedExtensionConfig {
+	timeout := durationpb.New(5e9) // Envoy wants one; Istio's
+	if d.Timeout > 0 {
+		timeout = seconds(d.Timeout)
+	}
+	return &corev3.TypedExtensionConfig{Name: "envoy.tracers.opentelemetry.samplers.dynatrace", TypedConfig: toAny(&samplersv3.DynatraceSamplerConfig{
+		Tenant: d.Tenant, ClusterId: d.Cluster, RootSpansPerMinute: d.PerMinute,
+		HttpService: httpService(asks, "/"+strings.TrimPrefix(d.Path, "/"), timeout, d.Headers),
+	})}
 }
 
 // collector is where logs or spans of a proxy go: a cluster of its own, and the host to call it by. The zero collector is none.
@@ -285,6 +308,10 @@ func collectorOf(s *model.Snapshot, p *model.Proxy, pr *model.Provider) (collect
 	if !ok {
 		return collector{}, false
 	}
+	return serviceOf(s, p, to)
+}
+
+func serviceOf(s *model.Snapshot, p *model.Proxy, to model.ProviderService) (collector, bool) {
 	svc := s.ServiceOf(p, to)
 	if svc == nil {
 		return collector{}, false

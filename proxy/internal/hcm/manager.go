@@ -55,7 +55,8 @@ type Deps struct {
 	// the tags of spans.
 	Spans            tracing.Reporter
 	NodeID, NodeZone string
-	NodeCluster      string // for add_user_agent
+	Sampler          tracing.Sampler // decides what is traced; nil: the configuration's shares do
+	NodeCluster      string          // for add_user_agent
 }
 
 // Manager is a configured connection manager; immutable but for the workers' pools.
@@ -99,7 +100,7 @@ func New(cfg *xdsresource.HTTPConnectionManager, d Deps) (*Manager, error) {
 			MaxHeadBytes: int(cfg.MaxRequestHeadersKB) << 10, MaxHeaders: int(cfg.MaxHeadersCount),
 			AcceptHTTP10: cfg.AcceptHTTP10, AllowChunkedLength: cfg.AllowChunkedLength, Case: cfg.HTTP1.PreserveCase,
 		},
-		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans).Named(d.NodeCluster, d.NodeID),
+		tracing: tracing.NewPolicy(cfg.Tracing, d.Direction, d.ChildSpans).Named(d.NodeCluster, d.NodeID).By(d.Sampler),
 		workers: make([]atomic.Pointer[worker], d.Workers),
 	}
 	if rates, ok := d.Spans.(tracing.Rates); ok {

@@ -19,6 +19,7 @@ import (
 // spans is what a connection manager needs to report spans; nil: none are.
 type spans struct {
 	reporter tracing.Reporter
+	sampler  tracing.Sampler // nil: there is none
 	tags     []format.Tag
 	node     string // node.id
 	// split: calls have spans of the other kind than requests. As in Envoy start_child_span alone does not make that of them.
@@ -32,7 +33,7 @@ func newSpans(cfg *xdsresource.HTTPConnectionManager, d *Deps) (*spans, error) {
 	if cfg.Tracing == nil || d.Spans == nil {
 		return nil, nil
 	}
-	out := &spans{reporter: d.Spans, node: d.NodeID, zone: d.NodeZone, split: cfg.Tracing.SpawnUpstreamSpan}
+	out := &spans{reporter: d.Spans, sampler: d.Sampler, node: d.NodeID, zone: d.NodeZone, split: cfg.Tracing.SpawnUpstreamSpan}
 	if z, ok := cfg.Tracing.Provider.(*xdsresource.Zipkin); ok {
 		out.split = out.split || z.SplitSpans
 	}
@@ -68,7 +69,7 @@ func (s *stream) ownSpan() *tracing.Span {
 		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Segment: t.Segment, Datadog: t.Datadog},
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound || m.spans.split,
 		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
-		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: string(s.req.Value(header.Tracestate)),
+		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: s.traceState(), Attributes: m.spans.attributes(t),
 	}
 	own.Tags = s.spanTags(m.spans)
 	if cfg.Verbose {
@@ -87,7 +88,7 @@ func (s *stream) ReportCall(c *httpfilter.Call) {
 		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Datadog: t.Datadog}.Child(c.Span),
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound && !m.spans.split,
 		Name:    s.callName(c), Start: c.Info.StartWall, Duration: time.Duration(c.Info.End - c.Info.Start),
-		Error: failed(c.Info, c.Response, c.Trailers), State: string(s.req.Value(header.Tracestate)), Tags: s.callTags(m.spans, c),
+		Error: failed(c.Info, c.Response, c.Trailers), State: s.traceState(), Attributes: m.spans.attributes(t), Tags: s.callTags(m.spans, c),
 	}
 	if m.cfg.Tracing.Verbose {
 		call.Events = spanEvents(c.Info, callTimes(c.Info))
@@ -97,6 +98,22 @@ func (s *stream) ReportCall(c *httpfilter.Call) {
 		return
 	}
 	m.spans.reporter.Report(s.w.loop.ID(), &call)
+}
+
+// traceState is the sampler's, else the request's.
+func (s *stream) traceState() string {
+	if s.info.Trace.State != "" {
+		return s.info.Trace.State
+	}
+	return string(s.req.Value(header.Tracestate))
+}
+
+// attributes are what the sampler says of its decision.
+func (x *spans) attributes(t *streaminfo.Trace) []tracing.Attribute {
+	if x.sampler == nil {
+		return nil
+	}
+	return x.sampler.Attributes(t.Note)
 }
 
 // callName is the configured name of the span of a call, else Envoy's.

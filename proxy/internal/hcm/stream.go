@@ -443,6 +443,7 @@ func (s *stream) trace() {
 		Sampled: t.Sampling == tracing.Sampled || t.Sampling == tracing.Debug,
 		Call:    t.Call, Format: uint8(t.Format), Remote: had, Silent: s.w.m.cfg.Tracing.NoPropagation,
 		Segment: t.Segment, Datadog: t.Datadog,
+		State: t.State, Note: t.Note,
 	}
 	s.w.inc(reasons[reason])
 }

@@ -117,6 +117,7 @@ func (s *Server) httpHandler(l *xdsresource.Listener, cfg *xdsresource.HTTPConne
 	if deps.Spans, err = s.spanReporter(cfg.Tracing, has); err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
+	deps.Sampler = samplerOf(deps.Spans)
 	deps.NodeID, deps.NodeZone, deps.NodeCluster = s.boot.Node.GetId(), s.boot.Node.GetLocality().GetZone(), s.boot.Node.GetCluster()
 	return hcm.New(cfg, deps)
 }

@@ -143,7 +143,11 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 				Stats: s.stats, Log: s.logger("tracing"),
 			}), nil
 		case *xdsresource.OTLPTracing:
-			return otlp.NewSpans(c, s.otlpDeps(c.GRPC, c.HTTP)), nil
+			d := s.otlpDeps(c.GRPC, c.HTTP)
+			if c.Sampler != nil {
+				d.Sampling = clusterService{s: s, cluster: c.Sampler.HTTP.Cluster}
+			}
+			return otlp.NewSpans(c, d), nil
 		case *xdsresource.SkyWalking:
 			return skywalking.New(c, skywalking.Deps{
 				Workers: s.cfg.Workers, Service: clusterService{s, c.Service.Cluster, c.Service.Call}, Stats: s.stats, Log: s.logger("tracing"),
@@ -160,4 +164,12 @@ func (s *Server) spanReporter(cfg *xdsresource.Tracing, has *holdings) (tracing.
 		return nil, err
 	}
 	return r.(tracing.Reporter), nil // all kinds are
+}
+
+// samplerOf is what decides on the spans that a reporter takes; nil: the connection manager does.
+func samplerOf(r tracing.Reporter) tracing.Sampler {
+	if x, ok := r.(*otlp.Spans); ok {
+		return x.Sampler()
+	}
+	return nil
 }

@@ -190,6 +190,8 @@ type Trace struct {
 	Segment *tracing.Segment
 	// Datadog is what travels beside in that format; nil in others.
 	Datadog *tracing.Datadog
+	State   string // tracestate of a sampler's; "": the request's
+	Note    uint32 // what a sampler keeps of its decision
 }
 
 // Valid reports whether there is a trace.

@@ -28,6 +28,10 @@ type Context struct {
 	Segment *Segment
 	// Datadog is what travels beside in that format; nil in others.
 	Datadog *Datadog
+	// State is the tracestate that a sampler has made; "": it stays as it came.
+	State string
+	// Note is what a sampler keeps of its decision.
+	Note uint32
 }
 
 // Valid reports whether the context names a span.

@@ -61,7 +61,7 @@ type Rates interface {
 
 // startDatadog is Start for Datadog's headers. Every request gets a span of its own, and every one is reported: what the configuration
 // does not want traced has a priority that says so.
-func (p Policy) startDatadog(h *header.Map, r Random) (c Context, had bool, why Reason) {
+func (p Policy) startDatadog(h *header.Map, r Worker) (c Context, had bool, why Reason) {
 	in, had := extractDatadog(h)
 	why = p.decide(h, r)
 	if had {

@@ -13,9 +13,11 @@ type Span struct {
 	Start    time.Time
 	Duration time.Duration
 	Tags     []Tag
-	Events   []Event
-	Error    bool
-	State    string // tracestate
+	// Attributes are what the sampler says, of spans that it decided on.
+	Attributes []Attribute
+	Events     []Event
+	Error      bool
+	State      string // tracestate
 }
 
 // Tag is a key with its value.

@@ -20,6 +20,7 @@ type Policy struct {
 	always                  bool // whatever the shares say
 	node                    *node
 	rates                   Rates
+	sampler                 Sampler
 }
 
 // NewPolicy prepares a connection manager's tracing settings. Inbound listeners, gateways included, join the caller's span; outbound
@@ -59,10 +60,20 @@ func (p Policy) WithRates(r Rates) Policy {
 	return p
 }
 
-// Random is a source of random numbers, such as an event loop, which knows the time as well.
-type Random interface {
-	Rand() uint64
+// By returns a policy by which a sampler decides; nil: the shares do.
+func (p Policy) By(s Sampler) Policy {
+	p.sampler = s
+	return p
+}
+
+// Random is a source of random numbers.
+type Random interface{ Rand() uint64 }
+
+// Worker is an event loop.
+type Worker interface {
+	Random
 	WallNow() time.Time
+	ID() int
 }
 
 // Reason is why a request is traced, or not, a caller's decision left aside.
@@ -78,7 +89,7 @@ const (
 
 // Start decides on the span of a request and writes it into the request's headers. had tells that the request came with a context,
 // whose decision counts more than the reason. by is what the request's route says of it; nil: nothing.
-func (p Policy) Start(h *header.Map, r Random, by *xdsresource.RouteTracing) (c Context, had bool, why Reason) {
+func (p Policy) Start(h *header.Map, r Worker, by *xdsresource.RouteTracing) (c Context, had bool, why Reason) {
 	if by != nil {
 		p.client, p.random, p.overall = *by.Client, *by.Random, *by.Overall
 	}
@@ -111,6 +122,12 @@ func (p Policy) Start(h *header.Map, r Random, by *xdsresource.RouteTracing) (c 
 		}
 	case !p.ingress || p.separate:
 		c = c.Child(r.Rand())
+	}
+	if p.sampler != nil {
+		c = p.sampler.Sample(r.ID(), h, c, had)
+		if why == NotTraceable {
+			c.Sampling = NotSampled // as in Envoy the shares have the last word, though tracestate says what the sampler does
+		}
 	}
 	if p.spawn {
 		c.Call = max(r.Rand(), 1)

@@ -42,6 +42,9 @@ func (c Context) injectW3C(h *header.Map) {
 		b = append(b, "-00"...)
 	}
 	h.SetBuilt(parentOfCall, b)
+	if c.State != "" {
+		h.SetString(header.Tracestate, c.State)
+	}
 }
 
 var parentOfCall = header.KeyOf("traceparent")

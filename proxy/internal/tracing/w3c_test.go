@@ -1,6 +1,8 @@
 package tracing
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -82,5 +84,47 @@ func TestProviders(t *testing.T) {
 	h = &header.Map{}
 	if c, _, _ := silent.Start(h, &numbers{1, 1, 7, 8}, nil); !c.Valid() || h.Len() != 0 {
 		t.Errorf("without propagation: %+v, %d headers", c, h.Len())
+	}
+}
+
+// flips is a sampler that decides against what was decided, and says so in tracestate.
+type flips struct{}
+
+func (flips) Sample(worker int, _ *header.Map, c Context, had bool) Context {
+	c.State, c.Note = fmt.Sprint("flips=", worker, had), 7
+	if c.Wanted() {
+		c.Sampling = NotSampled
+	} else {
+		c.Sampling = Sampled
+	}
+	return c
+}
+
+func (flips) Attributes(uint32) []Attribute { return nil }
+
+// TestSamplerDecides: where there is a sampler the caller's flag does not count. The shares do.
+func TestSamplerDecides(t *testing.T) {
+	all, none := &xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100, Provider: &xdsresource.OTLPTracing{}}, &xdsresource.Tracing{Provider: &xdsresource.OTLPTracing{}}
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+	for _, c := range []struct {
+		name, parent string
+		cfg          *xdsresource.Tracing
+		want         Sampling
+		state        string
+	}{
+		{"a caller that samples", parent + "1", all, NotSampled, "flips=0 true"},
+		{"a caller that does not", parent + "0", all, Sampled, "flips=0 true"},
+		{"no caller", "", all, NotSampled, "flips=0 false"},
+		{"no share", parent + "0", none, NotSampled, "flips=0 true"},
+	} {
+		h := headers()
+		if c.parent != "" {
+			h = headers("traceparent", c.parent, "tracestate", "a=b")
+		}
+		got, _, _ := NewPolicy(c.cfg, xdsresource.DirectionInbound, false).By(flips{}).Start(h, &numbers{0, 0, 5, 6, 7}, nil)
+		flag := map[Sampling]string{Sampled: "-01", NotSampled: "-00"}[c.want]
+		if got.Sampling != c.want || got.Note != 7 || value(h, "tracestate") != c.state || !strings.HasSuffix(value(h, "traceparent"), flag) {
+			t.Errorf("%s: %v, traceparent %s, tracestate %s", c.name, got, value(h, "traceparent"), value(h, "tracestate"))
+		}
 	}
 }

@@ -101,4 +101,15 @@ type OTLPTracing struct {
 	ServiceName string
 	// Resource are further attributes of the resource, which come before those of the proxy's own.
 	Resource [][2]string
+	// Sampler decides which spans are recorded; nil: the connection manager's shares and the callers do.
+	Sampler *DynatraceSampler
+}
+
+// DynatraceSampler is extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig.
+type DynatraceSampler struct {
+	Tenant  string
+	Cluster int32
+	// PerMinute is how many traces are to begin in a minute while HTTP has not said it.
+	PerMinute uint32
+	HTTP      HTTPService
 }

@@ -80,9 +80,10 @@ var supportedFields = map[string]string{
 	"envoy.config.trace.v3.ZipkinConfig": `collector_cluster collector_endpoint trace_id_128bit shared_span_context
 		collector_endpoint_version collector_hostname split_spans_for_request trace_context_option collector_service`,
 	"envoy.config.trace.v3.DatadogConfig":                                                             "collector_cluster service_name collector_hostname",
-	"envoy.config.trace.v3.OpenTelemetryConfig":                                                       "grpc_service http_service service_name resource_detectors",
 	"envoy.config.trace.v3.SkyWalkingConfig":                                                          "grpc_service client_config",
 	"envoy.config.trace.v3.ClientConfig":                                                              "service_name instance_name backend_token max_cache_size",
+	"envoy.config.trace.v3.OpenTelemetryConfig":                                                       "grpc_service http_service service_name resource_detectors sampler",
+	"envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig":                       "tenant cluster_id http_service root_spans_per_minute",
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig":  "",
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": "attributes",
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.DynatraceResourceDetectorConfig":    "",

@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"net/url"
 	"strings"
 	"time"
 
@@ -32,8 +33,14 @@ func (p *parser) httpService(path string, m *corev3.HttpService) HTTPService {
 	if out.Cluster == "" {
 		p.bad(join(path, "http_uri.cluster"), "is required")
 	}
-	if !strings.Contains(out.URL, "://") {
-		p.bad(join(path, "http_uri.uri"), "%q is no URL like http://collector:4318/v1/logs", out.URL)
+	switch {
+	case out.URL == "":
+		p.bad(join(path, "http_uri.uri"), "is required, a URL like http://collector:4318/v1/logs")
+	case !strings.Contains(out.URL, "://"): // as Istio writes it
+		out.URL = "http://" + out.URL
+	}
+	if _, err := url.Parse(out.URL); err != nil {
+		p.bad(join(path, "http_uri.uri"), "%q is no URL like http://collector:4318/v1/logs", u.GetUri())
 	}
 	for i, h := range m.GetRequestHeadersToAdd() {
 		if v := h.GetHeader().GetValue(); strings.Contains(v, "%") {

@@ -1,6 +1,7 @@
 package xdsresource
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/resource_detectors/v3"
+	samplersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
@@ -128,7 +130,32 @@ func (p *parser) otlpTracing(path string, m *tracev3.OpenTelemetryConfig) *OTLPT
 	default:
 		p.bad(path, "one of grpc_service and http_service is required")
 	}
+	if s := m.GetSampler(); s != nil {
+		o.Sampler = p.sampler(join(path, "sampler"), s)
+	}
 	return o
+}
+
+// perMinute is how many traces begin in a minute where nothing else is said. It is Envoy's.
+const perMinute = 1000
+
+func (p *parser) sampler(path string, in *corev3.TypedExtensionConfig) *DynatraceSampler {
+	a, here := in.GetTypedConfig(), join(path, "typed_config")
+	switch {
+	case a == nil:
+		p.bad(here, "is required")
+	case a.MessageIs(&samplersv3.DynatraceSamplerConfig{}):
+		var m samplersv3.DynatraceSamplerConfig
+		if p.message(here, a, &m) {
+			return &DynatraceSampler{
+				Tenant: m.GetTenant(), Cluster: m.GetClusterId(), PerMinute: cmp.Or(m.GetRootSpansPerMinute(), perMinute),
+				HTTP: p.httpService(join(here, "http_service"), m.GetHttpService()),
+			}
+		}
+	default:
+		p.bad(path, "sampler %q of type %s is not supported: use envoy.tracers.opentelemetry.samplers.dynatrace, or none", in.GetName(), TypeName(a))
+	}
+	return nil
 }
 
 // detectResource asks detectors for names and values of the process's resource.

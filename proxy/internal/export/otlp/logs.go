@@ -28,9 +28,11 @@ const maxRecords = 16384
 type Deps struct {
 	Workers int
 	Service export.Service
-	Node    *corev3.Node
-	Stats   *stats.Store
-	Log     *slog.Logger
+	// Sampling is what a sampler of spans asks; nil without one.
+	Sampling export.Service
+	Node     *corev3.Node
+	Stats    *stats.Store
+	Log      *slog.Logger
 }
 
 // Logs is a logger's sink. It is accesslog.Sink.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/proxy/internal/export"
 	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing/dynatrace"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -30,6 +32,7 @@ type Spans struct {
 	resource *resourcepb.Resource
 	scope    *commonpb.InstrumentationScope
 	queue    *export.Queue[*tracepb.Span]
+	sampler  *dynatrace.Sampler // nil: there is none
 }
 
 // NewSpans returns a reporter; Run sends.
@@ -49,11 +52,23 @@ func NewSpans(cfg *xdsresource.OTLPTracing, d Deps) *Spans {
 			attributes[i] = pair(a[0], a[1])
 		}
 	}
-	return &Spans{
+	x := &Spans{
 		cfg: cfg, deps: d, queue: export.NewQueue[*tracepb.Span](d.Workers, maxRecords, spanEnough),
 		resource: &resourcepb.Resource{Attributes: attributes},
 		scope:    &commonpb.InstrumentationScope{Name: program, Version: d.Node.GetUserAgentVersion()},
 	}
+	if c := cfg.Sampler; c != nil {
+		x.sampler = dynatrace.New(c.Tenant, c.Cluster, c.PerMinute, d.Workers)
+	}
+	return x
+}
+
+// Sampler is what decides which spans are recorded; nil: the connection manager does.
+func (x *Spans) Sampler() tracing.Sampler {
+	if x.sampler == nil {
+		return nil
+	}
+	return x.sampler
 }
 
 // program is what made the spans.
@@ -84,6 +99,9 @@ func (x *Spans) Report(worker int, s *tracing.Span) {
 	if s.Error {
 		m.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR}
 	}
+	for _, a := range s.Attributes {
+		m.Attributes = append(m.Attributes, attribute(a))
+	}
 	for _, t := range s.Tags {
 		m.Attributes = append(m.Attributes, pair(t.Key, strings.ToValidUTF8(t.Value, "!")))
 	}
@@ -93,8 +111,27 @@ func (x *Spans) Report(worker int, s *tracing.Span) {
 	x.queue.Add(worker, m, proto.Size(m))
 }
 
+func attribute(a tracing.Attribute) *commonpb.KeyValue {
+	kv := &commonpb.KeyValue{Key: a.Key, Value: &commonpb.AnyValue{}}
+	if a.Texts == nil {
+		kv.Value.Value = &commonpb.AnyValue_IntValue{IntValue: a.Int}
+		return kv
+	}
+	list := &commonpb.ArrayValue{}
+	for _, t := range a.Texts {
+		list.Values = append(list.Values, text(t))
+	}
+	kv.Value.Value = &commonpb.AnyValue_ArrayValue{ArrayValue: list}
+	return kv
+}
+
 // Run sends until ctx ends.
 func (x *Spans) Run(ctx context.Context) {
+	if x.sampler != nil {
+		var sampling sync.WaitGroup
+		sampling.Go(func() { runSampler(ctx, x.sampler, x.cfg.Sampler, x.deps) })
+		defer sampling.Wait()
+	}
 	scope, main := x.deps.Stats.Scope("tracing").Scope("opentelemetry"), x.deps.Stats.Main()
 	sent, dropped := scope.Counter("spans_sent"), scope.Counter("spans_dropped")
 	export.Run(ctx, x.queue, &spanSender{x, newClient(tracesMethod, x.deps.Service, x.cfg.GRPC, x.cfg.HTTP)}, export.Config{

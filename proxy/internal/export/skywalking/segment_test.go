@@ -19,6 +19,8 @@ func (zeros) Rand() uint64 { return 0 }
 
 func (zeros) WallNow() time.Time { return time.Time{} }
 
+func (zeros) ID() int { return 0 }
+
 // begun is the context of a request for a path.
 func begun(path string) tracing.Context {
 	h := &header.Map{}
