@@ -96,7 +96,7 @@ func (c Config) node() (*corepb.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corepb.Node{Id: c.NodeID(), Cluster: c.Cluster, Locality: locality(c.Locality), Metadata: meta}, nil
+	return &corepb.Node{Id: c.NodeID(), Cluster: c.nodeCluster(meta), Locality: locality(c.Locality), Metadata: meta}, nil
 }
 
 // locality reads "region/zone/subzone".

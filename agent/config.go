@@ -40,8 +40,10 @@ type Config struct {
 	MoreIPs []netip.Addr
 	// Domain is the DNS suffix in the node id. Default NAMESPACE.svc.cluster.local.
 	Domain string
-	// Cluster is the node's cluster, Envoy's --service-cluster. Default istio-proxy.
-	Cluster string
+	// Cluster is the node's cluster, Envoy's --service-cluster. "" for what ClusterRule makes of the labels, and where neither is said the mesh's (defaultConfig's
+	// serviceCluster or tracingServiceName).
+	Cluster     string
+	ClusterRule ClusterRule
 	// Locality is where the workload runs, "region/zone/subzone"; what is not known is left out.
 	Locality string
 	// TrustDomain of the identity that is asked for. "" for whichever the mesh has.
@@ -138,7 +140,6 @@ type ProxyRun struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.ServiceAccount, "default")
 	setDefault(&c.Domain, c.Namespace+".svc.cluster.local")
-	setDefault(&c.Cluster, "istio-proxy")
 	setDefault(&c.CAAddress, c.Discovery)
 	setDefault(&c.ServerName, "istiod.istio-system.svc")
 	setDefault(&c.TTL, 24*time.Hour)

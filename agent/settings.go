@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	bootstrappb "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -30,6 +31,8 @@ type settings struct {
 	drain, terminationDrain, flush time.Duration
 	flushKB                        uint64
 	adminPort, statusPort          uint64
+	cluster                        string
+	clusterRule                    ClusterRule
 	// patch is what EnvoyFilters merge into the proxy's bootstrap.
 	patch *bootstrappb.Bootstrap
 }
@@ -56,6 +59,9 @@ func (c Config) apply(told settings) Config {
 	setDefault(&c.FileFlushSize, int(told.flushKB<<10))
 	setDefault(&c.AdminPort, uint16(told.adminPort))
 	setDefault(&c.StatusPort, uint16(told.statusPort))
+	if c.Cluster == "" && c.ClusterRule == ClusterByDefault {
+		c.Cluster, c.ClusterRule = told.cluster, told.clusterRule
+	}
 	if len(told.variables) == 0 {
 		return c
 	}
@@ -151,12 +157,14 @@ func askPatch(ads discoverypb.AggregatedDiscoveryService_StreamAggregatedResourc
 
 // The field numbers of istio.mesh.v1alpha1.ProxyConfig, which is read by hand so that the proxy's program need not carry all of Istio's types.
 const (
+	clusterField          = 3
 	drainField            = 4 // google.protobuf.Duration
 	adminPortField        = 11
 	concurrencyField      = 16 // google.protobuf.Int32Value
 	proxyMetadataField    = 24 // map<string, string>
 	statusPortField       = 26
 	terminationDrainField = 29 // google.protobuf.Duration
+	clusterRuleField      = 36 // of one oneof with clusterField
 	flushIntervalField    = 40 // google.protobuf.Duration
 	flushSizeField        = 41 // KiB
 )
@@ -166,6 +174,7 @@ const (
 	maxConcurrency = 1024
 	maxDuration    = 24 * time.Hour
 	maxFlushKB     = 2048
+	maxCluster     = 1024 // bytes
 )
 
 var errSettings = errors.New("ProxyConfig: not valid")
@@ -175,6 +184,14 @@ func readSettings(b []byte) (settings, error) {
 	out := settings{variables: map[string]string{}}
 	err := eachField(b, func(n protowire.Number, text []byte, number uint64) (err error) {
 		switch n {
+		case clusterField:
+			if out.cluster, out.clusterRule = string(text), ClusterByDefault; len(text) > maxCluster || strings.ContainsFunc(out.cluster, unicode.IsControl) {
+				err = fmt.Errorf("%w: service_cluster: want up to %d bytes and no control characters", errSettings, maxCluster)
+			}
+		case clusterRuleField:
+			if out.cluster, out.clusterRule = "", ClusterRule(number+1); number >= uint64(clusterRules) {
+				err = fmt.Errorf("%w: tracing_service_name %d is not known", errSettings, int32(number))
+			}
 		case drainField:
 			out.drain, err = readDuration("drain_duration", text)
 		case terminationDrainField:

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,10 @@ func TestReadSettings(t *testing.T) {
 		{&meshpb.ProxyConfig{DrainDuration: durationpb.New(25 * time.Hour)}, "ProxyConfig: not valid: drain_duration: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{FileFlushInterval: durationpb.New(-time.Second)}, "ProxyConfig: not valid: file_flush_interval: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{TerminationDrainDuration: &durationpb.Duration{Nanos: -1}}, "ProxyConfig: not valid: termination_drain_duration: want 0 to 24h0m0s"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_ServiceCluster{ServiceCluster: "a\nb"}}, "ProxyConfig: not valid: service_cluster: want up to 1024 bytes and no control characters"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_ServiceCluster{ServiceCluster: strings.Repeat("x", 1025)}}, "ProxyConfig: not valid: service_cluster: want up to 1024 bytes and no control characters"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_TracingServiceName_{TracingServiceName: 3}}, "ProxyConfig: not valid: tracing_service_name 3 is not known"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_TracingServiceName_{TracingServiceName: -1}}, "ProxyConfig: not valid: tracing_service_name -1 is not known"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(-1)}, "ProxyConfig: not valid: concurrency -1: want 0 to 1024"},
 		{&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(1025)}, "ProxyConfig: not valid: concurrency 1025: want 0 to 1024"},
 	} {

@@ -37,7 +37,7 @@ type options struct {
 
 func (o *options) bindFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.domain, "domain", "", "DNS suffix of the node id (default NAMESPACE.svc.cluster.local)")
-	fs.StringVar(&o.serviceCluster, "serviceCluster", "", "cluster of the node (default istio-proxy)")
+	fs.StringVar(&o.serviceCluster, "serviceCluster", "", "cluster of the node, by which spans name it (default PROXY_CONFIG's, else the mesh's, else its label app and its namespace)")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "worker threads of the proxy (default PROXY_CONFIG's, else that of the mesh's ProxyConfigs)")
 	fs.IntVar(&o.defaultConcurrency, "default-concurrency", 0, "worker threads of the proxy where nothing says how many; 0: one for each CPU")
 	fs.StringVar(&o.proxyLogLevel, "proxyLogLevel", "warning", "log level of the proxy: trace, debug, info, warning, error, critical, off")
@@ -73,6 +73,7 @@ func (o *options) bindFlags(fs *pflag.FlagSet) {
 type proxyConfig struct {
 	DiscoveryAddress string            `yaml:"discoveryAddress"`
 	ServiceCluster   string            `yaml:"serviceCluster"`
+	TracingService   string            `yaml:"tracingServiceName"`
 	ConfigPath       string            `yaml:"configPath"`
 	ProxyAdminPort   uint16            `yaml:"proxyAdminPort"`
 	StatusPort       uint16            `yaml:"statusPort"`
@@ -93,7 +94,7 @@ type proxyConfig struct {
 }
 
 // knownProxyConfig lists the fields of proxyConfig.
-const knownProxyConfig = "discoveryAddress, serviceCluster, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe, meshId, drainDuration, " +
+const knownProxyConfig = "discoveryAddress, serviceCluster, tracingServiceName, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe, meshId, drainDuration, " +
 	"terminationDrainDuration, fileFlushInterval, fileFlushMinSizeKb, gatewayTopology, proxyHeaders, connectionSettings"
 
 // node is the part that the control plane reads of the node's metadata; nil for nothing.
@@ -130,6 +131,14 @@ func parseProxyConfig(text string) (proxyConfig, error) {
 			return out, fmt.Errorf("PROXY_CONFIG: %s: %v is negative", name, d)
 		}
 	}
+	if name := out.TracingService; name != "" {
+		switch _, known := agent.ClusterRules[name]; {
+		case !known:
+			return out, fmt.Errorf("PROXY_CONFIG: tracingServiceName: %q is none of APP_LABEL_AND_NAMESPACE, CANONICAL_NAME_ONLY, CANONICAL_NAME_AND_NAMESPACE", name)
+		case out.ServiceCluster != "":
+			return out, errors.New("PROXY_CONFIG: tracingServiceName: serviceCluster is the node's cluster already; remove one")
+		}
+	}
 	if p := out.ReadinessProbe; p != nil {
 		if err := p.Validate(); err != nil {
 			return out, fmt.Errorf("PROXY_CONFIG: readinessProbe: %w", err)
@@ -164,6 +173,7 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	cfg := agent.Config{
 		Type: nodeType, Name: first(o.name, env["POD_NAME"]), Namespace: first(o.namespace, env["POD_NAMESPACE"]),
 		ServiceAccount: first(o.serviceAccount, env["SERVICE_ACCOUNT"]), Domain: o.domain, Cluster: first(o.serviceCluster, pc.ServiceCluster),
+		ClusterRule: agent.ClusterRules[pc.TracingService],
 		TrustDomain: first(o.trustDomain, env["TRUST_DOMAIN"]), Metadata: meta,
 		Discovery: first(o.discovery, pc.DiscoveryAddress, "istiod.istio-system.svc:15012"), CAAddress: first(o.ca, env["CA_ADDR"]), ServerName: o.caName,
 		RootCertFile: first(o.rootCert, "./var/run/secrets/istio/root-cert.pem"),

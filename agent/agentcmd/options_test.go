@@ -89,6 +89,38 @@ func TestProxyConfigOfTheHost(t *testing.T) {
 	}
 }
 
+// How the node's cluster is named: by the flag, by a name, by a rule.
+func TestNodeCluster(t *testing.T) {
+	for _, tt := range []struct {
+		text, flag, name string
+		rule             agent.ClusterRule
+	}{
+		{"", "", "", agent.ClusterByDefault},
+		{"serviceCluster: mine", "", "mine", agent.ClusterByDefault},
+		{"serviceCluster: mine", "--serviceCluster=flag", "flag", agent.ClusterByDefault},
+		{"tracingServiceName: APP_LABEL_AND_NAMESPACE", "", "", agent.ByAppAndNamespace},
+		{"tracingServiceName: CANONICAL_NAME_ONLY", "", "", agent.ByCanonicalName},
+		{"tracingServiceName: CANONICAL_NAME_AND_NAMESPACE", "--serviceCluster=flag", "flag", agent.ByCanonicalNameAndNamespace},
+	} {
+		var flags []string
+		if tt.flag != "" {
+			flags = append(flags, tt.flag)
+		}
+		cfg, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", "PROXY_CONFIG=" + tt.text}, flags...)
+		if err != nil || cfg.Cluster != tt.name || cfg.ClusterRule != tt.rule {
+			t.Errorf("%q %s: %q, %d, %v", tt.text, tt.flag, cfg.Cluster, cfg.ClusterRule, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"tracingServiceName: BY_NAME":                                  `PROXY_CONFIG: tracingServiceName: "BY_NAME" is none of APP_LABEL_AND_NAMESPACE`,
+		"{tracingServiceName: CANONICAL_NAME_ONLY, serviceCluster: x}": "PROXY_CONFIG: tracingServiceName: serviceCluster is the node's cluster already",
+	} {
+		if _, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", "PROXY_CONFIG=" + text}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	environ := []string{"INSTANCE_IP=10.0.0.1", `ISTIO_PROMETHEUS_ANNOTATIONS={"scrape":"true","path":"","port":"9102"}`, "PROXY_CONFIG=statusPort: 15520"}
 	cfg, err := configOf(t, environ)

@@ -55,8 +55,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.binaryPath":                      ownAgent,
 	"defaultConfig.customConfigFile":                ownBootstrap,
 	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
-	"defaultConfig.serviceCluster":                  "has no effect in the mesh's settings: an agent takes it from PROXY_CONFIG or --serviceCluster",
-	"defaultConfig.tracingServiceName":              "has no effect: spans name a proxy by its node's cluster; write customTags for another name",
 	"defaultConfig.discoveryAddress":                "has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",

@@ -2,7 +2,9 @@ package validate
 
 import (
 	"cmp"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	mesh "istio.io/api/mesh/v1alpha1"
@@ -21,6 +23,7 @@ func ProxyConfig(pc *mesh.ProxyConfig) []Problem {
 const (
 	maxAgentDuration = 24 * time.Hour
 	maxFlushKB       = 2048
+	maxNodeCluster   = 1024 // bytes
 )
 
 func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
@@ -34,6 +37,9 @@ func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
 		if d.value.AsDuration() > maxAgentDuration {
 			c.add(at.Child(d.name), "%v is longer than a day", d.value.AsDuration())
 		}
+	}
+	if name := pc.GetServiceCluster(); len(name) > maxNodeCluster || strings.ContainsFunc(name, unicode.IsControl) {
+		c.add(at.Child("serviceCluster"), "must have no control characters and be no longer than %d bytes", maxNodeCluster)
 	}
 	if n := pc.GetFileFlushMinSizeKb(); n > maxFlushKB {
 		c.add(at.Child("fileFlushMinSizeKb"), "%d is too much; the most is %d", n, maxFlushKB)

@@ -324,3 +324,47 @@ func runAgent(t *testing.T, cfg agent.Config) {
 		t.Fatal(err)
 	}
 }
+
+// TestNodeCluster: by which name spans know a workload says the host, else a WorkloadGroup's annotation, else the mesh, by a name or by a rule.
+func TestNodeCluster(t *testing.T) {
+	groups := func(mesh string) agents {
+		return startAgents(t, `
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: db, namespace: shop}
+spec:
+  metadata: {annotations: {proxy.istio.io/config: "{tracingServiceName: CANONICAL_NAME_AND_NAMESPACE}"}}
+  template: {}
+`, mesh)
+	}
+	byName, byRule, silent := groups("defaultConfig: {serviceCluster: meshs}\n"), groups("defaultConfig: {tracingServiceName: CANONICAL_NAME_ONLY}\n"), groups("{}\n")
+	for _, c := range []struct {
+		name, group, want string
+		mesh              agents
+		own               agent.Config
+	}{
+		{"the mesh's name", "", "meshs", byName, agent.Config{}},
+		{"the mesh's rule", "", "front", byRule, agent.Config{}},
+		{"nobody", "", "web.shop", silent, agent.Config{}},
+		{"a group's annotation", "db", "front.shop", byName, agent.Config{}},
+		{"the host", "db", "own", byName, agent.Config{Cluster: "own"}},
+		{"the host's rule", "", "web.shop", byName, agent.Config{ClusterRule: agent.ByAppAndNamespace}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := c.own
+			own.Metadata = map[string]any{"LABELS": map[string]any{"app": "web", "service.istio.io/canonical-name": "front"}}
+			cfg := c.mesh.agent(t, own, "shop", c.group)
+			got := ""
+			cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error {
+				var b struct{ Node struct{ Cluster string } }
+				err := json.Unmarshal(p.Bootstrap, &b)
+				got = b.Node.Cluster
+				return err
+			}
+			runAgent(t, cfg)
+			if got != c.want {
+				t.Errorf("the node's cluster is %s, want %s", got, c.want)
+			}
+		})
+	}
+}

@@ -33,6 +33,13 @@ type AgentSettings struct {
 	FlushKB                                    uint32
 	// AdminPort and StatusPort are those of the proxy's admin API and of its agent; 0: not said.
 	AdminPort, StatusPort uint16
+	Cluster               NodeCluster
+}
+
+// NodeCluster is how the clusters of nodes are named: by a name, or by a rule of Istio's (ProxyConfig.TracingServiceName); the zero value: not said.
+type NodeCluster struct {
+	Name string
+	Rule string // APP_LABEL_AND_NAMESPACE and so on
 }
 
 // over returns the settings with those of low where they say nothing. Variables are merged.
@@ -41,6 +48,7 @@ func (a AgentSettings) over(low AgentSettings) AgentSettings {
 		Concurrency: cmp.Or(a.Concurrency, low.Concurrency), Variables: low.Variables, DrainTime: cmp.Or(a.DrainTime, low.DrainTime),
 		TerminationDrain: cmp.Or(a.TerminationDrain, low.TerminationDrain), FlushInterval: cmp.Or(a.FlushInterval, low.FlushInterval), FlushKB: cmp.Or(a.FlushKB, low.FlushKB),
 		AdminPort: cmp.Or(a.AdminPort, low.AdminPort), StatusPort: cmp.Or(a.StatusPort, low.StatusPort),
+		Cluster: cmp.Or(a.Cluster, low.Cluster),
 	}
 	if len(a.Variables) > 0 {
 		out.Variables = make(map[string]string, len(low.Variables)+len(a.Variables))

@@ -60,6 +60,12 @@ func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
 	if n := in.GetConcurrency(); n != nil {
 		out.Concurrency = ptr(n.GetValue())
 	}
+	switch name := in.GetClusterName().(type) {
+	case *meshconfig.ProxyConfig_ServiceCluster:
+		out.Cluster.Name = name.ServiceCluster
+	case *meshconfig.ProxyConfig_TracingServiceName_:
+		out.Cluster.Rule = name.TracingServiceName.String()
+	}
 	if id := in.GetMeshId(); id != "" && out.Variables[meshIDVariable] == "" {
 		setVariable(&out, meshIDVariable, id)
 	}
@@ -88,7 +94,8 @@ func annotatedSettings(text string, p *problems) model.AgentSettings {
 	own := &meshconfig.ProxyConfig{}
 	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch f.Name() {
-		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id", "proxy_admin_port", "status_port":
+		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id", "proxy_admin_port", "status_port",
+			"service_cluster", "tracing_service_name":
 		case "gateway_topology", "proxy_headers", "connection_settings":
 			own.ProtoReflect().Set(f, v)
 		default:

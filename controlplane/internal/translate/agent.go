@@ -37,6 +37,12 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 			TerminationDrainDuration: given(settings.TerminationDrain), FileFlushInterval: given(settings.FlushInterval), FileFlushMinSizeKb: settings.FlushKB,
 			ProxyAdminPort: int32(settings.AdminPort), StatusPort: int32(settings.StatusPort),
 		}
+		switch c := settings.Cluster; {
+		case c.Name != "":
+			out.ClusterName = &meshv1.ProxyConfig_ServiceCluster{ServiceCluster: c.Name}
+		case c.Rule != "":
+			out.ClusterName = &meshv1.ProxyConfig_TracingServiceName_{TracingServiceName: meshv1.ProxyConfig_TracingServiceName(meshv1.ProxyConfig_TracingServiceName_value[c.Rule])}
+		}
 		if settings.Concurrency != nil {
 			out.Concurrency = wrapperspb.Int32(*settings.Concurrency)
 		}
