@@ -14,6 +14,8 @@ import (
 	endpointpb "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerpb "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routepb "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	gzippb "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/compressor/v3"
+	compressorpb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/compressor/v3"
 	routerpb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmpb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlspb "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -195,12 +197,25 @@ func (b *builder) http2() map[string]*anypb.Any {
 	})}
 }
 
-// stats serves the proxy's metrics to scrapers and nothing else of the admin API.
+// stats serves the proxy's metrics to scrapers and nothing else of the admin API, compressed for those who take that, as in Istio.
 func (b *builder) stats() *listenerpb.Listener {
+	var filters []*hcmpb.HttpFilter
+	if b.cfg.compresses() {
+		filters = append(filters, b.filter("envoy.filters.http.compressor", &compressorpb.Compressor{
+			CompressorLibrary: &corepb.TypedExtensionConfig{Name: "text_optimized", TypedConfig: b.any(&gzippb.Gzip{})},
+			ResponseDirectionConfig: &compressorpb.Compressor_ResponseDirectionConfig{
+				RemoveAcceptEncodingHeader: true,
+			},
+		}))
+	}
 	return b.listener("stats", b.cfg.StatsPort, &routepb.Route{
 		Match:  &routepb.RouteMatch{PathSpecifier: &routepb.RouteMatch_Prefix{Prefix: "/stats/prometheus"}},
 		Action: toAdmin(""),
-	})
+	}, filters...)
+}
+
+func (b *builder) filter(name string, config proto.Message) *hcmpb.HttpFilter {
+	return &hcmpb.HttpFilter{Name: name, ConfigType: &hcmpb.HttpFilter_TypedConfig{TypedConfig: b.any(config)}}
 }
 
 // health answers 200 at /healthz/ready when the proxy is ready to serve.
@@ -217,17 +232,14 @@ func toAdmin(rewrite string) *routepb.Route_Route {
 	}}
 }
 
-func (b *builder) listener(name string, port uint16, route *routepb.Route) *listenerpb.Listener {
+func (b *builder) listener(name string, port uint16, route *routepb.Route, filters ...*hcmpb.HttpFilter) *listenerpb.Listener {
 	manager := &hcmpb.HttpConnectionManager{
 		StatPrefix: name, CodecType: hcmpb.HttpConnectionManager_AUTO,
 		RouteSpecifier: &hcmpb.HttpConnectionManager_RouteConfig{RouteConfig: &routepb.RouteConfiguration{
 			Name:         name,
 			VirtualHosts: []*routepb.VirtualHost{{Name: "backend", Domains: []string{"*"}, Routes: []*routepb.Route{route}}},
 		}},
-		HttpFilters: []*hcmpb.HttpFilter{{
-			Name:       "envoy.filters.http.router",
-			ConfigType: &hcmpb.HttpFilter_TypedConfig{TypedConfig: b.any(&routerpb.Router{})},
-		}},
+		HttpFilters: append(filters, b.filter("envoy.filters.http.router", &routerpb.Router{})),
 	}
 	return &listenerpb.Listener{
 		Name: name, Address: address(b.cfg.IP, port),

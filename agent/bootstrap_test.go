@@ -146,6 +146,35 @@ func TestBootstrapShape(t *testing.T) {
 	}
 }
 
+// TestMetricsAreCompressed: with the filter for it, unless the host or the mesh has them as they are. The health of the proxy never is.
+func TestMetricsAreCompressed(t *testing.T) {
+	yes, no := true, false
+	for _, tt := range []struct {
+		name       string
+		host, mesh *bool
+		want       bool
+	}{
+		{"nobody says", nil, nil, true},
+		{"not by the mesh", nil, &no, false},
+		{"by the mesh", nil, &yes, true},
+		{"not by the host", &no, &yes, false},
+		{"by the host", &yes, &no, true},
+	} {
+		cfg := bootstrapConfig()
+		cfg.StatsCompression = tt.host
+		raw, err := Bootstrap(cfg.apply(settings{compression: tt.mesh}), "/x/socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range parseBootstrap(t, raw).GetStaticResources().GetListeners() {
+			text := l.String()
+			if got, want := strings.Contains(text, "compressor"), tt.want && l.GetName() == "stats"; got != want {
+				t.Errorf("%s, %s: %v, want %v", tt.name, l.GetName(), got, want)
+			}
+		}
+	}
+}
+
 func TestBootstrapRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

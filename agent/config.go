@@ -84,6 +84,8 @@ type Config struct {
 	// StatusPort is the agent's own, on IP: the proxy's metrics merged with the application's, and whether the proxy serves (package status). Default what the mesh says
 	// (statusPort), else 15020.
 	StatusPort uint16
+	// StatsCompression has metrics compressed for scrapers that take that; nil: what the mesh says (statsCompression), else they are.
+	StatsCompression *bool
 	// Metrics are the application's, at ProbeTargets or else on localhost; nil: it has none, or they are not merged.
 	Metrics *status.Application
 	// Group is the WorkloadGroup by which the workload registers itself; "" for none. Then, or with a Probe, the agent tells the control plane whether the
@@ -193,6 +195,7 @@ const mergeMetadata = "LATEEN_PROMETHEUS_MERGE"
 func (c Config) listenStatus(ready func(context.Context) error) *status.Server {
 	s, err := status.Listen(status.Config{
 		Address: netip.AddrPortFrom(c.IP, c.StatusPort), Proxy: netip.AddrPortFrom(c.AdminIP, c.AdminPort), Application: c.Metrics, Target: c.metricsAt(), Ready: ready, Logger: c.Logger,
+		Compress: c.compresses(),
 	})
 	if err != nil {
 		c.Logger.Error("metrics of the proxy and its application are not served together; choose another port (--status-port)", "error", err)
@@ -202,6 +205,8 @@ func (c Config) listenStatus(ready func(context.Context) error) *status.Server {
 	s.SetMerge(!strings.EqualFold(text, "false"))
 	return s
 }
+
+func (c Config) compresses() bool { return c.StatsCompression == nil || *c.StatsCompression }
 
 // metricsAt is where the application's metrics are, HOST:PORT: where it serves that port of the workload, else on the address where it serves all others, else on localhost.
 func (c Config) metricsAt() string {

@@ -33,6 +33,7 @@ type settings struct {
 	adminPort, statusPort          uint64
 	cluster                        string
 	clusterRule                    ClusterRule
+	compression                    *bool // nil: not said
 	// patch is what EnvoyFilters merge into the proxy's bootstrap.
 	patch *bootstrappb.Bootstrap
 }
@@ -59,6 +60,7 @@ func (c Config) apply(told settings) Config {
 	setDefault(&c.FileFlushSize, int(told.flushKB<<10))
 	setDefault(&c.AdminPort, uint16(told.adminPort))
 	setDefault(&c.StatusPort, uint16(told.statusPort))
+	setDefault(&c.StatsCompression, told.compression)
 	if c.Cluster == "" && c.ClusterRule == ClusterByDefault {
 		c.Cluster, c.ClusterRule = told.cluster, told.clusterRule
 	}
@@ -167,6 +169,7 @@ const (
 	clusterRuleField      = 36 // of one oneof with clusterField
 	flushIntervalField    = 40 // google.protobuf.Duration
 	flushSizeField        = 41 // KiB
+	compressionField      = 42 // google.protobuf.BoolValue
 )
 
 // Bounds of what a mesh may ask for.
@@ -210,6 +213,14 @@ func readSettings(b []byte) (settings, error) {
 			if out.statusPort = number; number > math.MaxUint16 {
 				err = fmt.Errorf("%w: status_port %d: want 0 to 65535", errSettings, int32(number))
 			}
+		case compressionField:
+			out.compression = new(bool)
+			return eachField(text, func(n protowire.Number, _ []byte, number uint64) error {
+				if n == 1 {
+					*out.compression = number != 0
+				}
+				return nil
+			})
 		case concurrencyField:
 			return eachField(text, func(n protowire.Number, _ []byte, number uint64) error {
 				if n == 1 && number > maxConcurrency {

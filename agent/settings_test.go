@@ -57,6 +57,37 @@ func TestReadSettings(t *testing.T) {
 	}
 }
 
+// What may be said as false, and what may be said one way or another.
+func TestReadSettingsThatAreSaid(t *testing.T) {
+	for _, tt := range []struct {
+		in   *meshpb.ProxyConfig
+		want string
+	}{
+		{&meshpb.ProxyConfig{}, " 0 <nil>"},
+		{&meshpb.ProxyConfig{StatsCompression: wrapperspb.Bool(false)}, " 0 false"},
+		{&meshpb.ProxyConfig{StatsCompression: wrapperspb.Bool(true)}, " 0 true"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_ServiceCluster{ServiceCluster: "a b"}}, "a b 0 <nil>"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_TracingServiceName_{}}, " 1 <nil>"},
+		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_TracingServiceName_{TracingServiceName: meshpb.ProxyConfig_CANONICAL_NAME_AND_NAMESPACE}}, " 3 <nil>"},
+	} {
+		raw, err := proto.Marshal(tt.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readSettings(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprint(got.cluster, " ", got.clusterRule, " <nil>")
+		if got.compression != nil {
+			text = fmt.Sprint(got.cluster, " ", got.clusterRule, " ", *got.compression)
+		}
+		if text != tt.want {
+			t.Errorf("%v: %s, want %s", tt.in, text, tt.want)
+		}
+	}
+}
+
 // FuzzReadSettings: whatever comes, what is read is what the generated type reads, or an error.
 func FuzzReadSettings(f *testing.F) {
 	raw, err := proto.Marshal(&meshpb.ProxyConfig{Concurrency: wrapperspb.Int32(2), ProxyMetadata: map[string]string{"A": "1"}})

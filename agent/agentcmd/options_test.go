@@ -122,6 +122,16 @@ func TestNodeCluster(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	for text, want := range map[string]string{"": "<nil>", "statsCompression: false": "false", "statsCompression: true": "true"} {
+		cfg, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", "PROXY_CONFIG=" + text})
+		got := "<nil>"
+		if cfg.StatsCompression != nil {
+			got = fmt.Sprint(*cfg.StatsCompression)
+		}
+		if err != nil || got != want {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
+	}
 	environ := []string{"INSTANCE_IP=10.0.0.1", `ISTIO_PROMETHEUS_ANNOTATIONS={"scrape":"true","path":"","port":"9102"}`, "PROXY_CONFIG=statusPort: 15520"}
 	cfg, err := configOf(t, environ)
 	if err != nil || cfg.Metrics == nil || *cfg.Metrics != (status.Application{Port: 9102, Path: "/metrics"}) || cfg.StatusPort != 15520 || cfg.HealthPort != 0 {

@@ -44,6 +44,8 @@ type Config struct {
 	// Application has metrics, and is at Target, HOST:PORT; nil: it has none.
 	Application *Application
 	Target      string
+	// Compress: answers are compressed for those who take that.
+	Compress bool
 	// Ready says why the proxy does not serve.
 	Ready  func(context.Context) error
 	Logger *slog.Logger
@@ -165,17 +167,19 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 		defer proxy.Close()
 	}
 	w.Header().Set("Content-Type", format)
-	if _, err := w.Write(s.counters()); err != nil {
+	out := s.compressed(w, r)
+	if _, err := out.Write(s.counters()); err != nil {
 		return // whoever asked has gone
 	}
 	if proxy != nil {
-		if _, err := io.Copy(w, proxy); err != nil {
+		if _, err := io.Copy(out, proxy); err != nil {
 			s.proxyFailures.Add(1)
 			s.cfg.Logger.Warn("the proxy's metrics are incomplete", "error", err)
 			panic(http.ErrAbortHandler) // half a line is a wrong number: the scraper has to see that this is no answer
 		}
 	}
-	_, _ = w.Write(own) // who has gone needs none
+	_, _ = out.Write(own) // who has gone needs none
+	_ = out.Close()
 }
 
 // ask is the proxy's metrics, with the scraper's query (usedonly, filter), for the caller to close.

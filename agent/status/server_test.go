@@ -41,6 +41,12 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 // start makes a status port; the application is at an address, "" for none.
 func start(t *testing.T, proxy http.HandlerFunc, app string) *world {
 	t.Helper()
+	return startWith(t, proxy, app, func(*Config) {})
+}
+
+// startWith does, with a change.
+func startWith(t *testing.T, proxy http.HandlerFunc, app string, change func(*Config)) *world {
+	t.Helper()
 	w := &world{logged: &bytes.Buffer{}}
 	cfg := Config{
 		Address: netip.MustParseAddrPort("127.0.0.1:0"), Proxy: netip.MustParseAddrPort(serve(t, proxy)), Target: app,
@@ -49,6 +55,7 @@ func start(t *testing.T, proxy http.HandlerFunc, app string) *world {
 	if app != "" {
 		cfg.Application = &Application{Port: 9102, Path: "/metrics?own=1"}
 	}
+	change(&cfg)
 	s, err := Listen(cfg)
 	if err != nil {
 		t.Fatal(err)

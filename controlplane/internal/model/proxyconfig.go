@@ -34,6 +34,8 @@ type AgentSettings struct {
 	// AdminPort and StatusPort are those of the proxy's admin API and of its agent; 0: not said.
 	AdminPort, StatusPort uint16
 	Cluster               NodeCluster
+	// Compression has metrics compressed for those who take that (statsCompression); nil: not said.
+	Compression *bool
 }
 
 // NodeCluster is how the clusters of nodes are named: by a name, or by a rule of Istio's (ProxyConfig.TracingServiceName); the zero value: not said.
@@ -48,7 +50,7 @@ func (a AgentSettings) over(low AgentSettings) AgentSettings {
 		Concurrency: cmp.Or(a.Concurrency, low.Concurrency), Variables: low.Variables, DrainTime: cmp.Or(a.DrainTime, low.DrainTime),
 		TerminationDrain: cmp.Or(a.TerminationDrain, low.TerminationDrain), FlushInterval: cmp.Or(a.FlushInterval, low.FlushInterval), FlushKB: cmp.Or(a.FlushKB, low.FlushKB),
 		AdminPort: cmp.Or(a.AdminPort, low.AdminPort), StatusPort: cmp.Or(a.StatusPort, low.StatusPort),
-		Cluster: cmp.Or(a.Cluster, low.Cluster),
+		Cluster: cmp.Or(a.Cluster, low.Cluster), Compression: cmp.Or(a.Compression, low.Compression),
 	}
 	if len(a.Variables) > 0 {
 		out.Variables = make(map[string]string, len(low.Variables)+len(a.Variables))

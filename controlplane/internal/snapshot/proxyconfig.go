@@ -60,6 +60,9 @@ func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
 	if n := in.GetConcurrency(); n != nil {
 		out.Concurrency = ptr(n.GetValue())
 	}
+	if c := in.GetStatsCompression(); c != nil {
+		out.Compression = ptr(c.GetValue())
+	}
 	switch name := in.GetClusterName().(type) {
 	case *meshconfig.ProxyConfig_ServiceCluster:
 		out.Cluster.Name = name.ServiceCluster
@@ -95,7 +98,7 @@ func annotatedSettings(text string, p *problems) model.AgentSettings {
 	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch f.Name() {
 		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id", "proxy_admin_port", "status_port",
-			"service_cluster", "tracing_service_name":
+			"service_cluster", "tracing_service_name", "stats_compression":
 		case "gateway_topology", "proxy_headers", "connection_settings":
 			own.ProtoReflect().Set(f, v)
 		default:

@@ -43,6 +43,9 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 		case c.Rule != "":
 			out.ClusterName = &meshv1.ProxyConfig_TracingServiceName_{TracingServiceName: meshv1.ProxyConfig_TracingServiceName(meshv1.ProxyConfig_TracingServiceName_value[c.Rule])}
 		}
+		if settings.Compression != nil {
+			out.StatsCompression = wrapperspb.Bool(*settings.Compression)
+		}
 		if settings.Concurrency != nil {
 			out.Concurrency = wrapperspb.Int32(*settings.Concurrency)
 		}
