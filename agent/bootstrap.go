@@ -76,7 +76,11 @@ func Bootstrap(cfg Config, sdsSocket string) ([]byte, error) {
 }
 
 // bootstrap returns the bootstrap with what EnvoyFilters merge into it, or without when the proxy could not start with that: a patch must not take down what works without it.
+// A custom bootstrap goes before both.
 func (c Config) bootstrap(sdsSocket string) ([]byte, error) {
+	if c.BootstrapFile != "" {
+		return c.customBootstrap()
+	}
 	if c.patch == nil {
 		return Bootstrap(c, sdsSocket)
 	}

@@ -86,6 +86,8 @@ type Config struct {
 	StatusPort uint16
 	// StatsCompression has metrics compressed for scrapers that take that; nil: what the mesh says (statsCompression), else they are.
 	StatsCompression *bool
+	// BootstrapFile is a bootstrap of the user's own, YAML or JSON, that the proxy has instead of the agent's; "": what the mesh says (customConfigFile), else none.
+	BootstrapFile string
 	// Metrics are the application's, at ProbeTargets or else on localhost; nil: it has none, or they are not merged.
 	Metrics *status.Application
 	// Group is the WorkloadGroup by which the workload registers itself; "" for none. Then, or with a Probe, the agent tells the control plane whether the

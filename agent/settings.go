@@ -34,6 +34,7 @@ type settings struct {
 	cluster                        string
 	clusterRule                    ClusterRule
 	compression                    *bool // nil: not said
+	bootstrapFile                  string
 	// patch is what EnvoyFilters merge into the proxy's bootstrap.
 	patch *bootstrappb.Bootstrap
 }
@@ -61,6 +62,7 @@ func (c Config) apply(told settings) Config {
 	setDefault(&c.AdminPort, uint16(told.adminPort))
 	setDefault(&c.StatusPort, uint16(told.statusPort))
 	setDefault(&c.StatsCompression, told.compression)
+	setDefault(&c.BootstrapFile, told.bootstrapFile)
 	if c.Cluster == "" && c.ClusterRule == ClusterByDefault {
 		c.Cluster, c.ClusterRule = told.cluster, told.clusterRule
 	}
@@ -162,6 +164,7 @@ const (
 	clusterField          = 3
 	drainField            = 4 // google.protobuf.Duration
 	adminPortField        = 11
+	bootstrapFileField    = 14
 	concurrencyField      = 16 // google.protobuf.Int32Value
 	proxyMetadataField    = 24 // map<string, string>
 	statusPortField       = 26
@@ -178,6 +181,7 @@ const (
 	maxDuration    = 24 * time.Hour
 	maxFlushKB     = 2048
 	maxCluster     = 1024 // bytes
+	maxPath        = 4096 // bytes
 )
 
 var errSettings = errors.New("ProxyConfig: not valid")
@@ -212,6 +216,10 @@ func readSettings(b []byte) (settings, error) {
 		case statusPortField:
 			if out.statusPort = number; number > math.MaxUint16 {
 				err = fmt.Errorf("%w: status_port %d: want 0 to 65535", errSettings, int32(number))
+			}
+		case bootstrapFileField:
+			if out.bootstrapFile = string(text); len(text) > maxPath || strings.ContainsFunc(out.bootstrapFile, unicode.IsControl) {
+				err = fmt.Errorf("%w: custom_config_file: want up to %d bytes and no control characters", errSettings, maxPath)
 			}
 		case compressionField:
 			out.compression = new(bool)

@@ -26,6 +26,7 @@ func TestReadSettings(t *testing.T) {
 		{&meshpb.ProxyConfig{DrainDuration: durationpb.New(25 * time.Hour)}, "ProxyConfig: not valid: drain_duration: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{FileFlushInterval: durationpb.New(-time.Second)}, "ProxyConfig: not valid: file_flush_interval: want 0 to 24h0m0s"},
 		{&meshpb.ProxyConfig{TerminationDrainDuration: &durationpb.Duration{Nanos: -1}}, "ProxyConfig: not valid: termination_drain_duration: want 0 to 24h0m0s"},
+		{&meshpb.ProxyConfig{CustomConfigFile: "/a\tb"}, "ProxyConfig: not valid: custom_config_file: want up to 4096 bytes and no control characters"},
 		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_ServiceCluster{ServiceCluster: "a\nb"}}, "ProxyConfig: not valid: service_cluster: want up to 1024 bytes and no control characters"},
 		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_ServiceCluster{ServiceCluster: strings.Repeat("x", 1025)}}, "ProxyConfig: not valid: service_cluster: want up to 1024 bytes and no control characters"},
 		{&meshpb.ProxyConfig{ClusterName: &meshpb.ProxyConfig_TracingServiceName_{TracingServiceName: 3}}, "ProxyConfig: not valid: tracing_service_name 3 is not known"},

@@ -81,6 +81,7 @@ type proxyConfig struct {
 	ProxyMetadata    map[string]string `yaml:"proxyMetadata"`
 	ReadinessProbe   *health.Probe     `yaml:"readinessProbe"`
 	MeshID           string            `yaml:"meshId"`
+	CustomConfigFile string            `yaml:"customConfigFile"`
 	StatsCompression *bool             `yaml:"statsCompression"`
 
 	DrainDuration            time.Duration `yaml:"drainDuration"`
@@ -95,7 +96,7 @@ type proxyConfig struct {
 }
 
 // knownProxyConfig lists the fields of proxyConfig.
-const knownProxyConfig = "discoveryAddress, serviceCluster, tracingServiceName, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe, meshId, statsCompression, drainDuration, " +
+const knownProxyConfig = "discoveryAddress, serviceCluster, tracingServiceName, configPath, proxyAdminPort, statusPort, concurrency, proxyMetadata, readinessProbe, meshId, customConfigFile, statsCompression, drainDuration, " +
 	"terminationDrainDuration, fileFlushInterval, fileFlushMinSizeKb, gatewayTopology, proxyHeaders, connectionSettings"
 
 // node is the part that the control plane reads of the node's metadata; nil for nothing.
@@ -174,7 +175,7 @@ func (o *options) config(nodeType string, environ []string) (agent.Config, error
 	cfg := agent.Config{
 		Type: nodeType, Name: first(o.name, env["POD_NAME"]), Namespace: first(o.namespace, env["POD_NAMESPACE"]),
 		ServiceAccount: first(o.serviceAccount, env["SERVICE_ACCOUNT"]), Domain: o.domain, Cluster: first(o.serviceCluster, pc.ServiceCluster),
-		ClusterRule: agent.ClusterRules[pc.TracingService], StatsCompression: pc.StatsCompression,
+		ClusterRule: agent.ClusterRules[pc.TracingService], StatsCompression: pc.StatsCompression, BootstrapFile: pc.CustomConfigFile,
 		TrustDomain: first(o.trustDomain, env["TRUST_DOMAIN"]), Metadata: meta,
 		Discovery: first(o.discovery, pc.DiscoveryAddress, "istiod.istio-system.svc:15012"), CAAddress: first(o.ca, env["CA_ADDR"]), ServerName: o.caName,
 		RootCertFile: first(o.rootCert, "./var/run/secrets/istio/root-cert.pem"),

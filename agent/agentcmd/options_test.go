@@ -121,6 +121,12 @@ func TestNodeCluster(t *testing.T) {
 	}
 }
 
+func TestCustomConfigFile(t *testing.T) {
+	if cfg, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", "PROXY_CONFIG=customConfigFile: /etc/own.yaml"}); err != nil || cfg.BootstrapFile != "/etc/own.yaml" {
+		t.Errorf("%q, %v", cfg.BootstrapFile, err)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	for text, want := range map[string]string{"": "<nil>", "statsCompression: false": "false", "statsCompression: true": "true"} {
 		cfg, err := configOf(t, []string{"INSTANCE_IP=10.0.0.1", "PROXY_CONFIG=" + text})

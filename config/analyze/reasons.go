@@ -53,8 +53,7 @@ var meshReasons = map[string]string{
 
 	"defaultConfig.configPath":                      ownAgent,
 	"defaultConfig.binaryPath":                      ownAgent,
-	"defaultConfig.customConfigFile":                ownBootstrap,
-	"defaultConfig.proxyBootstrapTemplatePath":      ownBootstrap,
+	"defaultConfig.proxyBootstrapTemplatePath":      "has no effect: it is a template of Istio's own agent; write a whole bootstrap as customConfigFile, or change what the agent makes by an EnvoyFilter with applyTo BOOTSTRAP",
 	"defaultConfig.discoveryAddress":                "has no effect in the mesh's settings: whoever is told them has found the control plane; an agent takes it from PROXY_CONFIG or --discovery-address",
 	"defaultConfig.discoveryRefreshDelay":           "has no effect, as in Istio: what changed is pushed at once",
 	"defaultConfig.envoyMetricsServiceAddress":      "has no effect, as in Istio: it was replaced by envoyMetricsService",
@@ -92,7 +91,6 @@ var meshReasons = map[string]string{
 }
 
 const (
-	ownAgent     = "has no effect: the agent knows its program and its folder"
-	ownBootstrap = "has no effect: the agent makes the bootstrap; an EnvoyFilter with applyTo BOOTSTRAP changes it"
-	tracerGone   = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry, zipkin, skywalking or datadog"
+	ownAgent   = "has no effect: the agent knows its program and its folder"
+	tracerGone = "has no effect: the proxy has no such tracer; name an extensionProvider of kind opentelemetry, zipkin, skywalking or datadog"
 )

@@ -24,6 +24,7 @@ const (
 	maxAgentDuration = 24 * time.Hour
 	maxFlushKB       = 2048
 	maxNodeCluster   = 1024 // bytes
+	maxHostPath      = 4096 // bytes
 )
 
 func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
@@ -40,6 +41,9 @@ func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
 	}
 	if name := pc.GetServiceCluster(); len(name) > maxNodeCluster || strings.ContainsFunc(name, unicode.IsControl) {
 		c.add(at.Child("serviceCluster"), "must have no control characters and be no longer than %d bytes", maxNodeCluster)
+	}
+	if path := pc.GetCustomConfigFile(); len(path) > maxHostPath || strings.ContainsFunc(path, unicode.IsControl) {
+		c.add(at.Child("customConfigFile"), "must have no control characters and be no longer than %d bytes", maxHostPath)
 	}
 	if n := pc.GetFileFlushMinSizeKb(); n > maxFlushKB {
 		c.add(at.Child("fileFlushMinSizeKb"), "%d is too much; the most is %d", n, maxFlushKB)

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -366,5 +367,34 @@ spec:
 				t.Errorf("the node's cluster is %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestCustomBootstrap: the mesh names a file of the host that its proxy has as its bootstrap. An agent whose host has none says so, and ends.
+func TestCustomBootstrap(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "own.yaml")
+	if err := os.WriteFile(file, []byte("node: {id: own}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := startAgents(t, "", "defaultConfig: {customConfigFile: "+file+"}\n")
+	cfg := told.agent(t, agent.Config{}, "shop", "")
+	var got []byte
+	cfg.RunProxy = func(_ context.Context, p agent.ProxyRun) error {
+		got = p.Bootstrap
+		return nil
+	}
+	runAgent(t, cfg)
+	if string(got) != `{"node":{"id":"own"}}` {
+		t.Errorf("the bootstrap is %s", got)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	a, err := agent.New(told.agent(t, agent.Config{RunProxy: cfg.RunProxy}, "shop", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "customConfigFile: open "+file) {
+		t.Errorf("without the file: %v", err)
 	}
 }

@@ -36,6 +36,8 @@ type AgentSettings struct {
 	Cluster               NodeCluster
 	// Compression has metrics compressed for those who take that (statsCompression); nil: not said.
 	Compression *bool
+	// BootstrapFile is a file of the proxy's host with a bootstrap instead of the agent's (customConfigFile); "": not said.
+	BootstrapFile string
 }
 
 // NodeCluster is how the clusters of nodes are named: by a name, or by a rule of Istio's (ProxyConfig.TracingServiceName); the zero value: not said.
@@ -50,7 +52,7 @@ func (a AgentSettings) over(low AgentSettings) AgentSettings {
 		Concurrency: cmp.Or(a.Concurrency, low.Concurrency), Variables: low.Variables, DrainTime: cmp.Or(a.DrainTime, low.DrainTime),
 		TerminationDrain: cmp.Or(a.TerminationDrain, low.TerminationDrain), FlushInterval: cmp.Or(a.FlushInterval, low.FlushInterval), FlushKB: cmp.Or(a.FlushKB, low.FlushKB),
 		AdminPort: cmp.Or(a.AdminPort, low.AdminPort), StatusPort: cmp.Or(a.StatusPort, low.StatusPort),
-		Cluster: cmp.Or(a.Cluster, low.Cluster), Compression: cmp.Or(a.Compression, low.Compression),
+		Cluster: cmp.Or(a.Cluster, low.Cluster), Compression: cmp.Or(a.Compression, low.Compression), BootstrapFile: cmp.Or(a.BootstrapFile, low.BootstrapFile),
 	}
 	if len(a.Variables) > 0 {
 		out.Variables = make(map[string]string, len(low.Variables)+len(a.Variables))

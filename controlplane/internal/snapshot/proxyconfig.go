@@ -56,6 +56,7 @@ func agentSettings(in *meshconfig.ProxyConfig) model.AgentSettings {
 		Variables: cloneMap(in.GetProxyMetadata()), DrainTime: duration(in.GetDrainDuration()), TerminationDrain: duration(in.GetTerminationDrainDuration()),
 		FlushInterval: duration(in.GetFileFlushInterval()), FlushKB: in.GetFileFlushMinSizeKb(),
 		AdminPort: uint16(in.GetProxyAdminPort()), StatusPort: uint16(in.GetStatusPort()), // validation knows that they are ports
+		BootstrapFile: in.GetCustomConfigFile(),
 	}
 	if n := in.GetConcurrency(); n != nil {
 		out.Concurrency = ptr(n.GetValue())
@@ -98,7 +99,7 @@ func annotatedSettings(text string, p *problems) model.AgentSettings {
 	in.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch f.Name() {
 		case "concurrency", "proxy_metadata", "drain_duration", "termination_drain_duration", "file_flush_interval", "file_flush_min_size_kb", "mesh_id", "proxy_admin_port", "status_port",
-			"service_cluster", "tracing_service_name", "stats_compression":
+			"service_cluster", "tracing_service_name", "stats_compression", "custom_config_file":
 		case "gateway_topology", "proxy_headers", "connection_settings":
 			own.ProtoReflect().Set(f, v)
 		default:

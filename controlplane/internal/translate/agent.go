@@ -35,7 +35,7 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 		out := &meshv1.ProxyConfig{
 			ReadinessProbe: toProbe(probe), ProxyMetadata: settings.Variables, CaCertificatesPem: roots, DrainDuration: given(settings.DrainTime),
 			TerminationDrainDuration: given(settings.TerminationDrain), FileFlushInterval: given(settings.FlushInterval), FileFlushMinSizeKb: settings.FlushKB,
-			ProxyAdminPort: int32(settings.AdminPort), StatusPort: int32(settings.StatusPort),
+			ProxyAdminPort: int32(settings.AdminPort), StatusPort: int32(settings.StatusPort), CustomConfigFile: settings.BootstrapFile,
 		}
 		switch c := settings.Cluster; {
 		case c.Name != "":

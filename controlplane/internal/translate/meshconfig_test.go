@@ -419,6 +419,7 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultConfig: {envoyAccessLogService: {address: 'als:1', tlsSettings: {mode: SIMPLE, credentialName: c}}}":                       "defaultConfig.envoyAccessLogService.tlsSettings.credentialName: is not for this service",
 		"defaultConfig: {statusPort: 15090}":                                                                                               "defaultConfig.statusPort: port 15090 is that of the proxy's metrics",
 		"defaultConfig: {proxyAdminPort: 15020}":                                                                                           "defaultConfig.statusPort: port 15020 is that of proxyAdminPort",
+		"defaultConfig: {customConfigFile: \"/a\\nb\"}":                                                                                    "defaultConfig.customConfigFile: must have no control characters",
 		"defaultConfig: {serviceCluster: \"a\\nb\"}":                                                                                       "defaultConfig.serviceCluster: must have no control characters",
 		"defaultConfig: {proxyAdminPort: 70000}":                                                                                           "defaultConfig.proxyAdminPort: 70000",
 	} {
