@@ -196,7 +196,7 @@ var effectiveMesh = []string{
 	"defaultConfig.connectionSettings.httpMergeSlashes", "defaultConfig.connectionSettings.httpPathWithEscapedSlashesAction",
 	"defaultConfig.connectionSettings.globalDownstreamConnectionLimit", "defaultConfig.connectionSettings.listenerConnectionLimit",
 	"defaultConfig.drainDuration", "defaultConfig.terminationDrainDuration", "defaultConfig.fileFlushInterval", "defaultConfig.fileFlushMinSizeKb", "defaultConfig.meshId",
-	"defaultConfig.proxyAdminPort", "defaultConfig.statusPort", "defaultConfig.serviceCluster", "defaultConfig.tracingServiceName", "defaultConfig.statsCompression", "defaultConfig.customConfigFile",
+	"defaultConfig.proxyAdminPort", "defaultConfig.statusPort", "defaultConfig.serviceCluster", "defaultConfig.tracingServiceName", "defaultConfig.readinessProbe", "defaultConfig.statsCompression", "defaultConfig.customConfigFile",
 	"defaultConfig.runtimeValues", "defaultConfig.statsdUdpAddress", "tcpKeepalive", "protocolDetectionTimeout",
 	"ingressControllerMode", "ingressClass", "ingressService", "ingressSelector",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",

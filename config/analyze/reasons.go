@@ -64,7 +64,6 @@ var meshReasons = map[string]string{
 	"defaultConfig.sds":                             "has no effect, as in Istio: secrets always come from the agent",
 	"defaultConfig.extraStatTags":                   "has no effect: labels of the standard metrics are no parts of names that have to be found, so a label that a Telemetry adds needs no list",
 	"defaultConfig.proxyStatsMatcher":               "has no effect: all statistics of the proxy are kept, these too",
-	"defaultConfig.readinessProbe":                  "has no effect in the mesh's settings: the probe of a workload stands in its WorkloadGroup (spec.probe)",
 	"defaultConfig.holdApplicationUntilProxyStarts": "has no effect: lateen run always waits for the proxy; with containers it belongs to Kubernetes' stage",
 	"defaultConfig.image":                           "has no effect: the proxy is the program that runs already",
 	"defaultConfig.privateKeyProvider":              "has no effect: keys are made and used in memory; there is no accelerator",

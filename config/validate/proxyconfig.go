@@ -60,6 +60,7 @@ func (c *checker) proxyConfig(at *field.Path, pc *mesh.ProxyConfig) {
 		}
 		taken[port] = p.name
 	}
+	c.probe(at.Child("readinessProbe"), pc.GetReadinessProbe())
 	if n := pc.GetConcurrency(); n.GetValue() < 0 {
 		c.add(at.Child("concurrency"), "%d is negative", n.GetValue())
 	}

@@ -166,8 +166,12 @@ func workloadGroup(c *checker, root *field.Path, spec any) {
 	for n, port := range wg.Template.Ports {
 		c.port(root.Child("template", "ports", n), int64(port), false)
 	}
-	if pr := wg.Probe; pr != nil {
-		at := root.Child("probe")
+	c.probe(root.Child("probe"), wg.Probe)
+}
+
+// probe checks a readiness probe, which may be nil.
+func (c *checker) probe(at *field.Path, pr *networking.ReadinessProbe) {
+	if pr != nil {
 		for name, v := range map[string]int32{"initialDelaySeconds": pr.InitialDelaySeconds, "timeoutSeconds": pr.TimeoutSeconds,
 			"periodSeconds": pr.PeriodSeconds, "successThreshold": pr.SuccessThreshold, "failureThreshold": pr.FailureThreshold} {
 			if v < 0 {

@@ -53,6 +53,7 @@ func entryName(p *model.Proxy) (string, error) {
 type entry struct {
 	namespace, name string
 	group           *model.WorkloadGroup
+	probed          bool           // the mesh had a probe for groups without one
 	workload        model.Workload // labels included
 	annotations     map[string]string
 	checks          bool // it has no traffic before it was said to be well
@@ -62,8 +63,8 @@ type entry struct {
 	health                           config.Condition // Type "" for none
 }
 
-// newEntry makes the entry of a proxy from its group. Labels of the node win over those of spec.metadata, and these over the template's.
-func newEntry(name string, p *model.Proxy, g *model.WorkloadGroup) entry {
+// newEntry makes the entry of a proxy from its group. probed: the mesh has a probe for groups without one. Labels of the node win over those of spec.metadata, and these over the template's.
+func newEntry(name string, p *model.Proxy, g *model.WorkloadGroup, probed bool) entry {
 	w := g.Template
 	w.Address = p.IPs[0]
 	w.Labels = map[string]string{}
@@ -80,9 +81,9 @@ func newEntry(name string, p *model.Proxy, g *model.WorkloadGroup) entry {
 	if w.ServiceAccount == "" {
 		w.ServiceAccount = p.ServiceAccount // what its certificate says, by which clients know it
 	}
-	e := entry{namespace: p.Namespace, name: name, group: g, workload: w, annotations: map[string]string{groupAnnotation: g.Name}}
+	e := entry{namespace: p.Namespace, name: name, group: g, probed: probed, workload: w, annotations: map[string]string{groupAnnotation: g.Name}}
 	maps.Copy(e.annotations, g.Annotations)
-	e.checks = p.Probed || g.Probe != nil && p.AsksForProbe
+	e.checks = p.Probed || (g.Probe != nil || probed) && p.AsksForProbe
 	return e
 }
 

@@ -173,7 +173,7 @@ func (r *Registrar) connect(key, name string, p *model.Proxy) (member, error) {
 	}
 	now := r.opts.Now()
 	m, known := r.members[key]
-	next := member{entry: newEntry(name, p, g), proxy: p}
+	next := member{entry: newEntry(name, p, g, r.probed()), proxy: p}
 	next.created, next.connected, next.controller = now, now, r.opts.Instance
 	if known {
 		next.created, next.health, next.checks, next.connections = m.created, m.health, next.checks || m.checks && m.health.Type != "", m.connections
@@ -339,6 +339,9 @@ func (r *Registrar) settle() time.Time {
 	return next
 }
 
+// probed reports whether the mesh has a probe for groups without one.
+func (r *Registrar) probed() bool { return r.snap.Mesh != nil && r.snap.Mesh.Probe != nil }
+
 // follow has a member's entry be what its group says now. Without its group it has none, as in Kubernetes, where the group owns it.
 func (r *Registrar) follow(m *member) {
 	if r.snap.Version == 0 {
@@ -353,8 +356,8 @@ func (r *Registrar) follow(m *member) {
 		}
 		m.removed, m.rewrite = true, false
 		r.log.Info("workload's entry removed: its WorkloadGroup is gone", "entry", m.key())
-	case ok && m.proxy != nil && (m.removed || g.Rev != m.group.Rev):
-		e := newEntry(m.name, m.proxy, g)
+	case ok && m.proxy != nil && (m.removed || g.Rev != m.group.Rev || r.probed() != m.probed):
+		e := newEntry(m.name, m.proxy, g, r.probed())
 		e.created, e.connected, e.disconnected, e.controller, e.health = m.created, m.connected, m.disconnected, m.controller, m.health
 		m.entry, m.removed, m.rewrite = e, false, true
 	}

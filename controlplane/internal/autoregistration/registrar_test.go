@@ -274,6 +274,27 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// TestProbeOfTheMesh: where the mesh has a probe for groups without one, a workload has no traffic before it was said to be well, from when the mesh says so on.
+func TestProbeOfTheMesh(t *testing.T) {
+	m := newMesh(t, t.TempDir(), strings.Replace(group, "  probe: {tcpSocket: {port: 8080}}\n", "", 1))
+	_, leave := m.connect(proxy(map[string]any{"LATEEN_HEALTH_CHECKS": "true"}))
+	defer leave()
+	for _, c := range []struct{ mesh, want string }{
+		{"", ""}, {"defaultConfig: {readinessProbe: {tcpSocket: {port: 8080}}}\n", "true"}, {"{}\n", ""},
+	} {
+		parsed, found, err := snapshot.ParseMesh(config.File{Name: "mesh.yaml", Data: []byte(c.mesh)}, nil)
+		if err != nil || len(found) > 0 {
+			t.Fatal(err, found)
+		}
+		m.builder.SetMesh(parsed)
+		m.apply("")
+		m.settle()
+		if got := m.entry().Annotations[checksAnnotation]; got != c.want {
+			t.Errorf("%q: checks %q, want %q", c.mesh, got, c.want)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	m := newMesh(t, t.TempDir(), group)
 	p, leave := m.connect(proxy(nil))

@@ -99,6 +99,8 @@ type Mesh struct {
 	Discovery []LabelSelector
 	// Entries is serviceEntryVisibility; nil: ServiceEntries say it themselves.
 	Entries *EntryVisibility
+	// Probe asks workloads whose groups have none themselves (defaultConfig.readinessProbe); nil: they are not asked.
+	Probe *ReadinessProbe
 	// Agent is what defaultConfig says of how proxies are run.
 	Agent AgentSettings
 	// Topology is defaultConfig.gatewayTopology, for gateways that say nothing themselves.

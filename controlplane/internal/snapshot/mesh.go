@@ -84,7 +84,7 @@ func ParseMesh(f config.File, env Environment) (*model.Mesh, []Problem, error) {
 	if _, set := given["enableTracing"]; set {
 		m.Tracing = in.EnableTracing
 	}
-	m.Agent = agentSettings(in.DefaultConfig)
+	m.Agent, m.Probe = agentSettings(in.DefaultConfig), readinessProbe(in.DefaultConfig.GetReadinessProbe())
 	if t := in.DefaultConfig.GetTracing(); t != nil {
 		if _, set := nested(given, "defaultConfig", "tracing", "sampling"); set {
 			m.TraceSampling = min(max(t.Sampling, 0), 100)

@@ -19,7 +19,7 @@ import (
 const groupMetadata = "LATEEN_GROUP"
 
 // AgentConfig is what the agent of a proxy is told beside the proxy's own configuration, as one ProxyConfig: how the proxy is to be run (ProxyConfig objects and
-// the mesh's defaultConfig), the probe of the WorkloadGroup by which the workload has registered, and the roots of the mesh.
+// the mesh's defaultConfig), the probe of the WorkloadGroup by which the workload has registered or else of the mesh, and the roots of the mesh.
 func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 	group, labels := groupOf(s, p)
 	settings, revs := s.AgentSettings(p.Namespace, labels, group)
@@ -28,7 +28,9 @@ func AgentConfig(s *model.Snapshot, p *model.Proxy) []Resource {
 	k.str(roots...)
 	var probe *model.ReadinessProbe
 	if group != nil && p.Group != "" {
-		probe = group.Probe
+		if probe = group.Probe; probe == nil {
+			probe = s.Mesh.Probe
+		}
 		k.flag(true)
 	}
 	return []Resource{{Name: "default", Key: k.String(), build: func() proto.Message {

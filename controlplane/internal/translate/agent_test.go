@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -56,5 +57,36 @@ func TestAgentConfig(t *testing.T) {
 	}
 	if keys["none"] {
 		t.Error("a group's configuration has the key of none")
+	}
+}
+
+// TestProbeOfTheMesh: a workload whose group has no probe is asked by the mesh's, if it has registered.
+func TestProbeOfTheMesh(t *testing.T) {
+	const mesh = "defaultConfig: {readinessProbe: {periodSeconds: 7, httpGet: {path: /mesh, port: 80}}}\n"
+	group := func(probe string) string {
+		return "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: db, namespace: shop}\nspec: {template: {}" + probe + "}\n"
+	}
+	told := func(mesh, group string, p *model.Proxy) string {
+		t.Helper()
+		out := AgentConfig(meshSnapshot(t, mesh, group), p)[0].Build().(*meshv1.ProxyConfig).GetReadinessProbe()
+		if out.GetHttpGet() == nil {
+			return ""
+		}
+		return fmt.Sprint(out.GetHttpGet().GetPath(), " ", out.GetPeriodSeconds())
+	}
+	registered := &model.Proxy{Namespace: "shop", Group: "db"}
+	for _, c := range []struct {
+		mesh, group string
+		p           *model.Proxy
+		want        string
+	}{
+		{mesh, group(""), registered, "/mesh 7"},
+		{mesh, group(", probe: {httpGet: {path: /own, port: 80}}"), registered, "/own 0"},
+		{"{}\n", group(""), registered, ""},
+		{mesh, group(""), &model.Proxy{Namespace: "shop"}, ""},
+	} {
+		if got := told(c.mesh, c.group, c.p); got != c.want {
+			t.Errorf("%s%s: %q, want %q", c.mesh, c.group, got, c.want)
+		}
 	}
 }

@@ -420,6 +420,8 @@ func TestMeshConfigRefused(t *testing.T) {
 		"defaultConfig: {statusPort: 15090}":                                                                                               "defaultConfig.statusPort: port 15090 is that of the proxy's metrics",
 		"defaultConfig: {proxyAdminPort: 15020}":                                                                                           "defaultConfig.statusPort: port 15020 is that of proxyAdminPort",
 		"defaultConfig: {customConfigFile: \"/a\\nb\"}":                                                                                    "defaultConfig.customConfigFile: must have no control characters",
+		"defaultConfig: {readinessProbe: {periodSeconds: 3}}":                                                                              "defaultConfig.readinessProbe: no way to probe",
+		"defaultConfig: {readinessProbe: {httpGet: {port: 0}}}":                                                                            "defaultConfig.readinessProbe.httpGet.port",
 		"defaultConfig: {serviceCluster: \"a\\nb\"}":                                                                                       "defaultConfig.serviceCluster: must have no control characters",
 		"defaultConfig: {proxyAdminPort: 70000}":                                                                                           "defaultConfig.proxyAdminPort: 70000",
 	} {
