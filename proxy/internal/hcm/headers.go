@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
+	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/uuid"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
@@ -45,8 +46,8 @@ func (s *stream) prepare() bool {
 		return false
 	}
 	s.xfcc()
-	s.trace()
 	s.requestID()
+	s.trace()
 	if !s.upgrade() {
 		return false
 	}
@@ -487,19 +488,18 @@ func (s *stream) appendVia(h *header.Map) {
 }
 
 // requestID makes sure of x-request-id: a fresh one for every request that enters from
-// outside, unless preserve_external_request_id. As in Envoy the version digit of a UUID tells
-// the next hops that the trace is sampled.
+// outside, unless preserve_external_request_id, which lets nobody outside decide what is traced.
 func (s *stream) requestID() {
 	cfg := s.w.m.cfg
-	id, ok := s.req.Get(header.XRequestID)
+	id := s.req.Value(header.XRequestID)
 	if cfg.GenerateRequestID {
 		edge := cfg.UseRemoteAddress && !s.internal
-		if !ok || edge && !cfg.PreserveExternalRequestID {
+		if len(id) == 0 || edge && !cfg.PreserveExternalRequestID {
 			b := uuid.Append(s.req.Build(), s.w.loop.Rand(), s.w.loop.Rand())
-			if s.info.Trace.Sampled {
-				b[len(b)-36+14] = '9'
-			}
 			s.req.SetBuilt(header.Key{ID: header.XRequestID, Name: header.XRequestID.String()}, b)
+			id = s.req.Value(header.XRequestID)
+		} else if edge && tracing.ReasonOf(id) != tracing.NotTraceable {
+			tracing.WriteReason(&s.req, tracing.NotTraceable)
 			id = s.req.Value(header.XRequestID)
 		}
 	}

@@ -445,5 +445,6 @@ func (s *stream) trace() {
 		Segment: t.Segment, Datadog: t.Datadog,
 		State: t.State, Note: t.Note,
 	}
+	s.info.RequestID = s.req.Value(header.XRequestID) // it may say why now
 	s.w.inc(reasons[reason])
 }

@@ -73,7 +73,7 @@ func TestDatadogHeaders(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := headers(tc.in...)
 			// One number for the share, one for the share of all, one for the span.
-			c, had, why := datadogPolicy(100, -1).Start(h, &numbers{0, 0, 0xabc}, nil)
+			c, had, why := datadogPolicy(100, -1).Start(h, &numbers{0xabc}, nil)
 			d := c.Datadog
 			if !had || why != Randomly || c.Parent != tc.parent || c.Span != 0xabc || d.Root != 0xabc || !c.Wanted() {
 				t.Fatalf("%+v, %v, %v", c, had, why)
@@ -121,7 +121,7 @@ func TestDatadogBegins(t *testing.T) {
 		"a traceparent of trace 0": {"traceparent", "00-" + strings.Repeat("0", 32) + parent[35:]},
 	} {
 		h := headers(in...)
-		c, had, _ := datadogPolicy(100, -1).Start(h, &numbers{0, 0, 0x1234}, nil)
+		c, had, _ := datadogPolicy(100, -1).Start(h, &numbers{0x1234}, nil)
 		if had || c.TraceHigh != 0x6b0de53a00000000 || c.TraceLow != 0x1234 || c.Span != 0x1234 || c.Parent != 0 {
 			t.Errorf("%s: %+v, %v", name, c, had)
 		}
@@ -152,7 +152,7 @@ func TestDatadogSampling(t *testing.T) {
 		{"not by the configuration", keeps, 0, 1, "-1", "", -1},
 	} {
 		h := headers("x-datadog-trace-id", tc.id, "x-datadog-parent-id", "5")
-		c, _, _ := datadogPolicy(tc.percent, tc.rate).Start(h, &numbers{0, 0, 1}, nil)
+		c, _, _ := datadogPolicy(tc.percent, tc.rate).Start(h, &numbers{1}, nil)
 		if p, tags := value(h, "x-datadog-sampling-priority"), value(h, "x-datadog-tags"); p != tc.priority || tags != tc.tags || c.Datadog.Rate != tc.reported {
 			t.Errorf("%s: priority %s, tags %q, rate %v", tc.name, p, tags, c.Datadog.Rate)
 		}
@@ -166,7 +166,7 @@ func TestDatadogSampling(t *testing.T) {
 func TestDatadogCopies(t *testing.T) {
 	h := headers()
 	c, _, _ := NewPolicy(&xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100, SpawnUpstreamSpan: true, Provider: &xdsresource.Datadog{}}, xdsresource.DirectionInbound, false).
-		Start(h, &numbers{0, 0, 7, 8}, nil)
+		Start(h, &numbers{7, 8}, nil)
 	if c.Span != 7 || c.Call != 8 || value(h, "x-datadog-parent-id") != "8" || c.Datadog.Root != 7 {
 		t.Errorf("%+v, the upstream was told %s", c, value(h, "x-datadog-parent-id"))
 	}
@@ -196,7 +196,7 @@ func FuzzDatadog(f *testing.F) {
 				h.RemoveName(name)
 			}
 		}
-		c, _, _ := datadogPolicy(100, 0.5).Start(h, &numbers{0, 0, 0xabc}, nil)
+		c, _, _ := datadogPolicy(100, 0.5).Start(h, &numbers{0xabc}, nil)
 		d := c.Datadog
 		if n := d.tagsLen(); n <= maxTags && n > 0 && len(value(h, "x-datadog-tags")) != n {
 			t.Errorf("%d bytes of tags: %q", n, value(h, "x-datadog-tags"))

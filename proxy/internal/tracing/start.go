@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"math"
 	"time"
 
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
@@ -30,11 +31,12 @@ func NewPolicy(t *xdsresource.Tracing, d xdsresource.Direction, spawn bool) Poli
 	if t == nil {
 		return Policy{}
 	}
-	million := func(percent float64, key *runtimekey.Key) xdsresource.FractionalPercent {
-		return xdsresource.FractionalPercent{Numerator: uint32(min(100, max(0, percent)) * 10000), Denominator: 1000000, Key: key}
+	// As in Envoy, so that its proxies and ours decide alike on a request.
+	share := func(percent float64, key *runtimekey.Key) xdsresource.FractionalPercent {
+		return xdsresource.FractionalPercent{Numerator: uint32(math.Round(min(100, max(0, percent)) * 100)), Denominator: 10000, Key: key}
 	}
 	p := Policy{
-		client: million(t.ClientSampling, t.ClientKey), random: million(t.RandomSampling, t.RandomKey), overall: million(t.OverallSampling, t.OverallKey),
+		client: share(t.ClientSampling, t.ClientKey), random: share(t.RandomSampling, t.RandomKey), overall: share(t.OverallSampling, t.OverallKey),
 		ingress: d != xdsresource.DirectionOutbound, spawn: t.SpawnUpstreamSpan || spawn, silent: t.NoPropagation, always: t.Always,
 	}
 	switch c := t.Provider.(type) {
@@ -138,24 +140,32 @@ func (p Policy) Start(h *header.Map, r Worker, by *xdsresource.RouteTracing) (c 
 	return c, had, why
 }
 
-// decide follows Envoy's order: asked for by the client, forced by the operator's header, else by chance; all bounded by the overall
-// share (docs of HttpConnectionManager.Tracing; ConnectionManagerUtility::mutateTracingRequestHeader).
+// decide follows Envoy's order: as the hops before did, else asked for by the client, forced by the operator's header, else by chance; all bounded by the overall
+// share (docs of HttpConnectionManager.Tracing; ConnectionManagerUtility::mutateTracingRequestHeader). A request without an id, or with one that has no
+// number, is not traced. The id tells the hops behind.
 func (p Policy) decide(h *header.Map, r Random) Reason {
 	if p.always {
 		return Randomly
 	}
-	why := NotTraceable
+	id := h.Value(header.XRequestID)
+	chance, ok := numberOf(id)
+	if !ok {
+		return NotTraceable
+	}
+	why := ReasonOf(id)
 	switch {
+	case why != NotTraceable:
 	case h.Has(header.XClientTraceID) && p.client.Hit(r.Rand()):
 		why = ByClient
 	case h.Has(header.XEnvoyForceTrace):
 		why = Forced
-	case p.random.Hit(r.Rand()):
+	case p.random.Hit(chance):
 		why = Randomly
 	}
-	if why != NotTraceable && !p.overall.Hit(r.Rand()) {
-		return NotTraceable
+	if why != NotTraceable && !p.overall.Hit(chance) {
+		why = NotTraceable
 	}
+	WriteReason(h, why)
 	return why
 }
 

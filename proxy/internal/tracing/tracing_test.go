@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -23,8 +24,12 @@ func (n *numbers) Rand() uint64 {
 func (n *numbers) WallNow() time.Time { return time.Unix(0x6b0de53a, 5) }
 func (n *numbers) ID() int            { return 0 }
 
+// headers are those of a request, whose id has the number 0 where it is not given: whatever happens by chance happens then.
 func headers(pairs ...string) *header.Map {
 	h := &header.Map{}
+	if !slices.Contains(pairs, "x-request-id") {
+		h.AddString(header.XRequestID, "00000000-0000-4000-8000-000000000000")
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		h.AddKey(header.KeyOf(pairs[i]), []byte(pairs[i+1]))
 	}
@@ -76,9 +81,9 @@ func value(h *header.Map, name string) string { v, _ := h.GetName(name); return 
 // TestHops follows one request through gateway, sidecar and application, as captured on a real mesh: see B3 of the wire details.
 func TestHops(t *testing.T) {
 	cfg := &xdsresource.Tracing{RandomSampling: 1, ClientSampling: 100, OverallSampling: 100}
-	h := headers()
+	h := headers("x-request-id", numbered(5000))
 	gateway := NewPolicy(cfg, xdsresource.DirectionUnspecified, false)
-	gateway.Start(h, &numbers{500000, 0xd07b1cb671a13906, 0x948c4e8cdb04fc5f}, nil)
+	gateway.Start(h, &numbers{0xd07b1cb671a13906, 0x948c4e8cdb04fc5f}, nil)
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Fatalf("gateway sent trace %q, span %q, sampled %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-sampled"))
 	}
@@ -86,12 +91,12 @@ func TestHops(t *testing.T) {
 		t.Error("the first hop has a parent span")
 	}
 	in := NewPolicy(cfg, xdsresource.DirectionInbound, false)
-	in.Start(h, &numbers{10000}, nil)
+	in.Start(h, &numbers{}, nil)
 	if value(h, "x-b3-spanid") != span {
 		t.Errorf("the inbound side did not join the span: %q", value(h, "x-b3-spanid"))
 	}
 	out := NewPolicy(cfg, xdsresource.DirectionOutbound, false)
-	c, _, _ := out.Start(h, &numbers{10000, 0xabc}, nil)
+	c, _, _ := out.Start(h, &numbers{0xabc}, nil)
 	if value(h, "x-b3-traceid") != trace || value(h, "x-b3-spanid") != "0000000000000abc" || value(h, "x-b3-parentspanid") != span || value(h, "x-b3-sampled") != "0" {
 		t.Errorf("outbound: trace %q, span %q, parent %q", value(h, "x-b3-traceid"), value(h, "x-b3-spanid"), value(h, "x-b3-parentspanid"))
 	}
@@ -111,12 +116,12 @@ func TestSampling(t *testing.T) {
 		rand numbers
 		want Sampling
 	}{
-		{"1 % hit", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers(), numbers{9999, 0}, Sampled},
-		{"1 % miss", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers(), numbers{10000, 0}, NotSampled},
-		{"asked by the client", xdsresource.Tracing{ClientSampling: 100, OverallSampling: 100}, headers("x-client-trace-id", "7"), numbers{999999, 0}, Sampled},
-		{"forced", xdsresource.Tracing{OverallSampling: 100}, headers("x-envoy-force-trace", "1"), numbers{999999, 0}, Sampled},
-		{"bounded overall", xdsresource.Tracing{RandomSampling: 100}, headers(), numbers{0, 0}, NotSampled},
-		{"not by request ids", xdsresource.Tracing{Always: true}, headers(), numbers{999999, 999999}, Sampled},
+		{"1 % hit", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers("x-request-id", numbered(99)), numbers{}, Sampled},
+		{"1 % miss", xdsresource.Tracing{RandomSampling: 1, OverallSampling: 100}, headers("x-request-id", numbered(100)), numbers{}, NotSampled},
+		{"asked by the client", xdsresource.Tracing{ClientSampling: 100, OverallSampling: 100}, headers("x-client-trace-id", "7"), numbers{999999}, Sampled},
+		{"forced", xdsresource.Tracing{OverallSampling: 100}, headers("x-envoy-force-trace", "1"), numbers{}, Sampled},
+		{"bounded overall", xdsresource.Tracing{RandomSampling: 100}, headers(), numbers{}, NotSampled},
+		{"not by request ids", xdsresource.Tracing{Always: true}, headers("x-request-id", ""), numbers{}, Sampled},
 		{"not by request ids, kept", xdsresource.Tracing{Always: true}, headers("x-b3-sampled", "0"), numbers{}, NotSampled},
 		{"kept", xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100}, headers("x-b3-sampled", "0"), numbers{}, NotSampled},
 	}
@@ -144,9 +149,9 @@ func TestSingleStays(t *testing.T) {
 			want string
 		}{{xdsresource.DirectionInbound, tt.joined}, {xdsresource.DirectionOutbound, tt.below}} {
 			h := headers("b3", tt.in)
-			NewPolicy(cfg, side.d, false).Start(h, &numbers{0, 0, 0xabc}, nil)
-			if got := value(h, "b3"); got != side.want || h.Len() != 1 {
-				t.Errorf("%s, direction %v: %s and %d headers, want %s alone", tt.in, side.d, got, h.Len(), side.want)
+			NewPolicy(cfg, side.d, false).Start(h, &numbers{0xabc}, nil)
+			if got := value(h, "b3"); got != side.want || h.Len() != 2 {
+				t.Errorf("%s, direction %v: %s and %d headers, want %s and the id", tt.in, side.d, got, h.Len(), side.want)
 			}
 		}
 	}
@@ -157,6 +162,7 @@ func TestStartAllocatesNothing(t *testing.T) {
 	h, r := headers("x-b3-traceid", trace, "x-b3-spanid", span, "x-b3-sampled", "0"), &numbers{}
 	if n := testing.AllocsPerRun(100, func() {
 		h.Reset()
+		h.AddString(header.XRequestID, "00000000-0000-4000-8000-000000000000")
 		h.AddString(header.XB3TraceID, trace)
 		h.AddString(header.XB3SpanID, span)
 		p.Start(h, r, nil)
@@ -222,7 +228,7 @@ func TestStartByRoute(t *testing.T) {
 		{"the route does not do as the client asks", always, &xdsresource.RouteTracing{Client: &none, Random: &none, Overall: &all}, []string{"x-client-trace-id", "1"}, NotTraceable},
 		{"the route is not forced", always, &xdsresource.RouteTracing{Client: &all, Random: &all, Overall: &none}, []string{"x-envoy-force-trace", "1"}, NotTraceable},
 	} {
-		_, _, why := NewPolicy(test.manager, xdsresource.DirectionInbound, false).Start(headers(test.headers...), &numbers{0, 0, 0, 7, 8, 9}, test.route)
+		_, _, why := NewPolicy(test.manager, xdsresource.DirectionInbound, false).Start(headers(test.headers...), &numbers{0, 7, 8, 9}, test.route)
 		if why != test.want {
 			t.Errorf("%s: %d, want %d", test.name, why, test.want)
 		}

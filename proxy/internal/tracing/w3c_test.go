@@ -57,19 +57,19 @@ func TestProviders(t *testing.T) {
 	get := func(h *header.Map, name string) string { v, _ := h.GetName(name); return string(v) }
 
 	h := b3()
-	if c, had, _ := policy(&xdsresource.Zipkin{SharedSpan: true, LongIDs: true}, in, false).Start(h, &numbers{0, 0, 9}, nil); !had || get(h, "x-b3-spanid") != span || c.Call != 0 {
+	if c, had, _ := policy(&xdsresource.Zipkin{SharedSpan: true, LongIDs: true}, in, false).Start(h, &numbers{9}, nil); !had || get(h, "x-b3-spanid") != span || c.Call != 0 {
 		t.Errorf("a shared span: %+v, %s", c, get(h, "x-b3-spanid"))
 	}
 	h = b3()
-	if c, _, _ := policy(&xdsresource.Zipkin{LongIDs: true}, in, false).Start(h, &numbers{0, 0, 9}, nil); get(h, "x-b3-spanid") != "0000000000000009" || get(h, "x-b3-parentspanid") != span || c.Span != 9 {
+	if c, _, _ := policy(&xdsresource.Zipkin{LongIDs: true}, in, false).Start(h, &numbers{9}, nil); get(h, "x-b3-spanid") != "0000000000000009" || get(h, "x-b3-parentspanid") != span || c.Span != 9 {
 		t.Errorf("a span of its own: %+v", c)
 	}
 	h = b3()
-	if c, _, _ := policy(&xdsresource.Zipkin{SharedSpan: true, SplitSpans: true}, in, false).Start(h, &numbers{0, 0, 9}, nil); get(h, "x-b3-spanid") != "0000000000000009" || get(h, "x-b3-parentspanid") != span || c.Call != 9 {
+	if c, _, _ := policy(&xdsresource.Zipkin{SharedSpan: true, SplitSpans: true}, in, false).Start(h, &numbers{9}, nil); get(h, "x-b3-spanid") != "0000000000000009" || get(h, "x-b3-parentspanid") != span || c.Call != 9 {
 		t.Errorf("a call of its own: %+v, upstream sees %s", c, get(h, "x-b3-spanid"))
 	}
 	h = &header.Map{}
-	if c, _, _ := policy(&xdsresource.Zipkin{SharedSpan: true}, in, false).Start(h, &numbers{0, 0, 7, 8}, nil); c.TraceHigh != 0 || len(get(h, "x-b3-traceid")) != 16 {
+	if c, _, _ := policy(&xdsresource.Zipkin{SharedSpan: true}, in, false).Start(h, &numbers{7, 8}, nil); c.TraceHigh != 0 || len(get(h, "x-b3-traceid")) != 16 {
 		t.Errorf("a short trace id: %+v", c)
 	}
 	h = headers("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -77,12 +77,12 @@ func TestProviders(t *testing.T) {
 		t.Errorf("W3C into B3: %+v", c)
 	}
 	h = headers("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate", "a=b")
-	if c, _, _ := policy(&xdsresource.OTLPTracing{}, in, false).Start(h, &numbers{0, 0, 5}, nil); get(h, "traceparent") != "00-0af7651916cd43dd8448eb211c80319c-0000000000000005-01" || c.Parent != 0xb7ad6b7169203331 || get(h, "tracestate") != "a=b" {
+	if c, _, _ := policy(&xdsresource.OTLPTracing{}, in, false).Start(h, &numbers{5}, nil); get(h, "traceparent") != "00-0af7651916cd43dd8448eb211c80319c-0000000000000005-01" || c.Parent != 0xb7ad6b7169203331 || get(h, "tracestate") != "a=b" {
 		t.Errorf("OpenTelemetry: %+v, %s", c, get(h, "traceparent"))
 	}
 	silent := NewPolicy(&xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100, NoPropagation: true}, in, false)
 	h = &header.Map{}
-	if c, _, _ := silent.Start(h, &numbers{1, 1, 7, 8}, nil); !c.Valid() || h.Len() != 0 {
+	if c, _, _ := silent.Start(h, &numbers{7, 8}, nil); !c.Valid() || h.Len() != 0 {
 		t.Errorf("without propagation: %+v, %d headers", c, h.Len())
 	}
 }
@@ -121,7 +121,7 @@ func TestSamplerDecides(t *testing.T) {
 		if c.parent != "" {
 			h = headers("traceparent", c.parent, "tracestate", "a=b")
 		}
-		got, _, _ := NewPolicy(c.cfg, xdsresource.DirectionInbound, false).By(flips{}).Start(h, &numbers{0, 0, 5, 6, 7}, nil)
+		got, _, _ := NewPolicy(c.cfg, xdsresource.DirectionInbound, false).By(flips{}).Start(h, &numbers{5, 6, 7}, nil)
 		flag := map[Sampling]string{Sampled: "-01", NotSampled: "-00"}[c.want]
 		if got.Sampling != c.want || got.Note != 7 || value(h, "tracestate") != c.state || !strings.HasSuffix(value(h, "traceparent"), flag) {
 			t.Errorf("%s: %v, traceparent %s, tracestate %s", c.name, got, value(h, "traceparent"), value(h, "tracestate"))

@@ -25,6 +25,7 @@ func (zeros) ID() int { return 0 }
 func begun(path string) tracing.Context {
 	h := &header.Map{}
 	h.AddString(header.Path, path)
+	h.AddString(header.XRequestID, "00000000-0000-4000-8000-000000000000")
 	p := tracing.NewPolicy(&xdsresource.Tracing{RandomSampling: 100, OverallSampling: 100, Provider: &xdsresource.SkyWalking{ServiceName: "sh\xffp"}}, xdsresource.DirectionInbound, false)
 	c, _, _ := p.Named("", "shop-1").Start(h, zeros{}, nil)
 	return c
