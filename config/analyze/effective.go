@@ -202,7 +202,7 @@ var effectiveMesh = []string{
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"localityLbSetting", "h2UpgradePolicy", "dnsRefreshRate", "defaultTrafficPolicy.connectionPool",
 	"defaultTrafficPolicy.outlierDetection",
-	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "defaultProviders.tracing", "extensionProviders.name",
+	"defaultHttpRetryPolicy", "defaultProviders.accessLogging", "defaultProviders.tracing", "defaultProviders.metrics", "extensionProviders.name",
 	"extensionProviders.envoyFileAccessLog", "extensionProviders.envoyHttpAls", "extensionProviders.envoyTcpAls", "extensionProviders.envoyOtelAls",
 	"extensionProviders.zipkin.service", "extensionProviders.zipkin.port", "extensionProviders.zipkin.maxTagLength", "extensionProviders.zipkin.enable64bitTraceId",
 	"extensionProviders.zipkin.path", "extensionProviders.zipkin.traceContextOption", "extensionProviders.zipkin.timeout",

@@ -83,7 +83,6 @@ var meshReasons = map[string]string{
 	"extensionProviders.stackdriver": "has no effect: Istio has removed it; use opentelemetry",
 	"extensionProviders.opencensus":  "has no effect: Istio has removed it; use opentelemetry",
 
-	"defaultProviders.metrics":              "has no effect: Istio's standard metrics are always kept, for Prometheus",
 	"defaultConfig.tracing.stackdriver":     tracerGone,
 	"defaultConfig.tracing.openCensusAgent": tracerGone,
 	"defaultConfig.zipkinAddress":           "has no effect, as in Istio: write tracing.zipkin.address",

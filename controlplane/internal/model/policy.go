@@ -76,6 +76,8 @@ type Mesh struct {
 	DefaultRetries *Retries
 	// Providers are the extensionProviders that have an effect. The access log "envoy" exists without one.
 	Providers []*Provider
+	// NoStandardMetrics: defaultProviders.metrics names some, and Prometheus is not among them, which alone takes those that proxies keep.
+	NoStandardMetrics bool
 	// DefaultLogProviders and DefaultTraceProvider are defaultProviders.accessLogging and the first of defaultProviders.tracing.
 	DefaultLogProviders                                   []string
 	DefaultTraceProvider                                  string

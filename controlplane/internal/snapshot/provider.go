@@ -216,6 +216,7 @@ func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, env Environment, p 
 			knownProvider(in, name, indexed("defaultProviders.accessLogging", i), (*model.Provider).Logs, m, p)
 		}
 	}
+	m.NoStandardMetrics = !standardMetrics(in, p)
 	for i, name := range in.GetDefaultProviders().GetTracing() {
 		at := indexed("defaultProviders.tracing", i)
 		if i > 0 {
@@ -226,6 +227,26 @@ func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, env Environment, p 
 			m.DefaultTraceProvider = name
 		}
 	}
+}
+
+// prometheus is the provider of metrics that exists without being defined.
+const prometheus = "prometheus"
+
+// standardMetrics reports whether the standard metrics have a provider: Prometheus asks the proxies for them. It has them where nothing is said, too.
+func standardMetrics(in *meshconfig.MeshConfig, p *problems) bool {
+	names, taken := in.GetDefaultProviders().GetMetrics(), false
+	for i, name := range names {
+		j := slices.IndexFunc(in.GetExtensionProviders(), func(ep *meshconfig.MeshConfig_ExtensionProvider) bool { return strings.EqualFold(ep.GetName(), name) })
+		switch {
+		case j >= 0: // one of another kind takes none, which may be what is wanted
+			taken = taken || in.GetExtensionProviders()[j].GetPrometheus() != nil
+		case name == prometheus:
+			taken = true
+		default:
+			p.add(indexed("defaultProviders.metrics", i), "there is no provider %q in extensionProviders; nobody takes metrics for it", name)
+		}
+	}
+	return taken || len(names) == 0
 }
 
 func knownProvider(in *meshconfig.MeshConfig, name, field string, fit func(*model.Provider) bool, m *model.Mesh, p *problems) bool {

@@ -100,7 +100,7 @@ func httpFilters(s *model.Snapshot, p *model.Proxy, d direction) []*hcmv3.HttpFi
 	chain = append(chain, asks(s, p, d)...)
 	chain = append(chain, requestRules(s, p, d)...)
 	chain = append(chain, filter(faultFilter, toAny(&faultv3.HTTPFault{})), filter(corsFilter, toAny(&corsv3.Cors{})))
-	if !p.Lacks.Has(model.IstioStats) {
+	if keepsStandardMetrics(s, p) {
 		chain = append(chain, filter(statsFilter, stats(d)))
 	}
 	router := &routerv3.Router{SuppressEnvoyHeaders: s.HeadersOf(p).GetEnvoyDebugHeaders().GetDisabled().GetValue()}
@@ -126,10 +126,14 @@ func connectionFilters(s *model.Snapshot, p *model.Proxy, d direction) []namedCo
 	}
 	out = append(out, connectionAsks(s, p, d)...)
 	out = append(out, connectionRules(s, p, d)...)
-	if !p.Lacks.Has(model.IstioStats) {
+	if keepsStandardMetrics(s, p) {
 		out = append(out, namedConfig{statsFilter, stats(d)})
 	}
 	return out
+}
+
+func keepsStandardMetrics(s *model.Snapshot, p *model.Proxy) bool {
+	return !s.Mesh.NoStandardMetrics && !p.Lacks.Has(model.IstioStats)
 }
 
 // grpcWebFilters turn gRPC-Web of browsers into gRPC.

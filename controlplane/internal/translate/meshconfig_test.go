@@ -130,6 +130,25 @@ func byProvider(kind string) string {
 	return "extensionProviders: [{name: p, " + kind + "}]\ndefaultProviders: {tracing: [p]}"
 }
 
+// The standard metrics stay where Prometheus is among the providers of metrics, by its own name or by that of a provider of its kind.
+func TestStandardMetrics(t *testing.T) {
+	const none = "extensionProviders: [{name: prometheus, zipkin: {service: web.shop.svc.cluster.local, port: 80}}]\n"
+	for mesh, want := range map[string]bool{
+		"":                                true,
+		"defaultProviders: {metrics: []}": true,
+		"defaultProviders: {metrics: [prometheus]}": true,
+		"extensionProviders: [{name: z, zipkin: {service: z.ns, port: 1}}]\ndefaultProviders: {metrics: [z, prometheus]}": true,
+		"extensionProviders: [{name: p, prometheus: {}}]\ndefaultProviders: {metrics: [p]}":                               true,
+		none + "defaultProviders: {metrics: [prometheus]}":                                                                false,
+	} {
+		for where, text := range meshText(t, mesh) {
+			if strings.HasSuffix(where, "listeners") && strings.Contains(text, "istio.stats") != want {
+				t.Errorf("%q: %s, want %v", mesh, where, want)
+			}
+		}
+	}
+}
+
 // Each field of MeshConfig that says how traffic is handled, and what becomes of it: something that is not there by default.
 func TestMeshConfig(t *testing.T) {
 	byDefault := meshText(t, "")
@@ -323,6 +342,7 @@ func TestMeshConfig(t *testing.T) {
 		{alsMesh("") + "defaultProviders: {accessLogging: [envoy]}", alsMesh(""), "sidecar listeners", "http_envoy_accesslog"},
 		{"defaultConfig: {envoyAccessLogService: {address: 'als.example:9001'}}", alsMesh(""), "sidecar listeners", "http_envoy_accesslog"},
 		{"enableAutoMtls: false", "", "sidecar clusters", "tlsMode-istio"},
+		{"extensionProviders: [{name: p, zipkin: {service: web.shop.svc.cluster.local, port: 80}}]\ndefaultProviders: {metrics: [p]}", "", "sidecar listeners", "istio.stats"},
 		{byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80, enable64bitTraceId: true}"),
 			byProvider("zipkin: {service: web.shop.svc.cluster.local, port: 80}"), "sidecar listeners", "traceId128bit"},
 		{"defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}, enableIstioTags: false}}", "defaultConfig: {tracing: {zipkin: {address: 'z.example:9411'}}}",
@@ -367,6 +387,7 @@ func TestMeshConfigRefused(t *testing.T) {
 		"extensionProviders: [{name: z, skywalking: {port: 11800}}]":                                                                       "extensionProviders[0].skywalking.service: missing",
 		"extensionProviders: [{name: z, skywalking: {service: z.ns}}]":                                                                     "extensionProviders[0].skywalking.port: 0 is not a port",
 		"extensionProviders: [{name: z, skywalking: {service: z.ns, port: 1, accessToken: \"a\\nb\"}}]":                                    "extensionProviders[0].skywalking.accessToken: has a character",
+		"defaultProviders: {metrics: [prometheus, z]}":                                                                                     "defaultProviders.metrics[1]: there is no provider \"z\" in extensionProviders",
 		"extensionProviders: [{name: z, sds: {service: z.ns, port: 1}}]":                                                                   "extensionProviders[0].sds.name: missing",
 		"extensionProviders: [{name: z, sds: {name: z, service: z.ns}}]":                                                                   "extensionProviders[0].sds.port: 0 is not a port",
 		"extensionProviders: [{name: z, lightstep: {port: 9411}}]":                                                                         "extensionProviders[0].lightstep.service: missing",
