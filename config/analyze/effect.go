@@ -54,6 +54,7 @@ func meshEffect(o *config.Object, cm *corev1.ConfigMap) []Message {
 	for _, m := range MeshConfig(mc) {
 		w.report("data.mesh."+m.Field, m.Text)
 	}
+	unknownProviders(mc, w.report)
 	for key := range cm.Data {
 		if key != "mesh" && key != config.MeshNetworksKey {
 			w.report("data."+key, noEffectYet)

@@ -3,6 +3,7 @@ package analyze
 //lint:file-ignore SA1019 People's configurations still have the older fields.
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -85,11 +86,32 @@ func (a *analyzer) service(o *config.Object) {
 // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-extension_providers
 var builtinProviders = []string{"envoy", "prometheus"}
 
-func (a *analyzer) providers(o *config.Object) {
+// knownProviders are the names by which providers can be referred to.
+func knownProviders(mc *mesh.MeshConfig) []string {
 	known := slices.Clone(builtinProviders)
-	for _, p := range a.mesh().GetExtensionProviders() {
+	for _, p := range mc.GetExtensionProviders() {
 		known = append(known, p.Name)
 	}
+	return known
+}
+
+// unknownProviders reports the default providers that the mesh's settings do not define.
+func unknownProviders(mc *mesh.MeshConfig, report func(field, text string)) {
+	known, d := knownProviders(mc), mc.GetDefaultProviders()
+	for _, l := range []struct {
+		field string
+		names []string
+	}{{"accessLogging", d.GetAccessLogging()}, {"metrics", d.GetMetrics()}, {"tracing", d.GetTracing()}} {
+		for i, name := range l.names {
+			if !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) }) {
+				report(indexed("data.mesh.defaultProviders."+l.field, i), fmt.Sprintf("there is no provider %q in extensionProviders, so it has no effect%s", name, hint(name, slices.Clone(known))))
+			}
+		}
+	}
+}
+
+func (a *analyzer) providers(o *config.Object) {
+	known := knownProviders(a.mesh())
 	check := func(field string, refs []*telemetry.ProviderRef) {
 		for i, r := range refs {
 			if !slices.Contains(known, r.GetName()) {

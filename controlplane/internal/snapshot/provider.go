@@ -232,21 +232,21 @@ func meshProviders(in *meshconfig.MeshConfig, m *model.Mesh, env Environment, p 
 // prometheus is the provider of metrics that exists without being defined.
 const prometheus = "prometheus"
 
-// standardMetrics reports whether the standard metrics have a provider: Prometheus asks the proxies for them. It has them where nothing is said, too.
+// standardMetrics reports whether the standard metrics have a provider: Prometheus asks the proxies for them. It has them where no provider that there is is named, too.
 func standardMetrics(in *meshconfig.MeshConfig, p *problems) bool {
-	names, taken := in.GetDefaultProviders().GetMetrics(), false
-	for i, name := range names {
+	taken, others := false, false
+	for i, name := range in.GetDefaultProviders().GetMetrics() {
 		j := slices.IndexFunc(in.GetExtensionProviders(), func(ep *meshconfig.MeshConfig_ExtensionProvider) bool { return strings.EqualFold(ep.GetName(), name) })
 		switch {
-		case j >= 0: // one of another kind takes none, which may be what is wanted
-			taken = taken || in.GetExtensionProviders()[j].GetPrometheus() != nil
-		case name == prometheus:
+		case j < 0 && name == prometheus, j >= 0 && in.GetExtensionProviders()[j].GetPrometheus() != nil:
 			taken = true
+		case j >= 0: // takes none, which may be what is wanted
+			others = true
 		default:
-			p.add(indexed("defaultProviders.metrics", i), "there is no provider %q in extensionProviders; nobody takes metrics for it", name)
+			p.add(indexed("defaultProviders.metrics", i), "there is no provider %q in extensionProviders; it has no effect", name)
 		}
 	}
-	return taken || len(names) == 0
+	return taken || !others
 }
 
 func knownProvider(in *meshconfig.MeshConfig, name, field string, fit func(*model.Provider) bool, m *model.Mesh, p *problems) bool {
