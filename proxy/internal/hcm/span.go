@@ -66,7 +66,7 @@ func (s *stream) ownSpan() *tracing.Span {
 	}
 	cfg := m.cfg.Tracing
 	own := &tracing.Span{
-		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Segment: t.Segment, Datadog: t.Datadog},
+		Context: t.Context(),
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound || m.spans.split,
 		Remote:  t.Remote, Name: s.spanName(), Start: s.info.StartWall, Duration: time.Duration(s.info.End - s.info.Start),
 		Error: failed(&s.info, s.logCtx.Response, s.logCtx.Trailers), State: s.traceState(), Attributes: m.spans.attributes(t),
@@ -85,7 +85,7 @@ func (s *stream) ReportCall(c *httpfilter.Call) {
 		return
 	}
 	call := tracing.Span{
-		Context: tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.Sampled, Datadog: t.Datadog}.Child(c.Span),
+		Context: t.Context().Child(c.Span),
 		Server:  m.deps.Direction != xdsresource.DirectionOutbound && !m.spans.split,
 		Name:    s.callName(c), Start: c.Info.StartWall, Duration: time.Duration(c.Info.End - c.Info.Start),
 		Error: failed(c.Info, c.Response, c.Trailers), State: s.traceState(), Attributes: m.spans.attributes(t), Tags: s.callTags(m.spans, c),

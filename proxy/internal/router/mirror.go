@@ -14,7 +14,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/lb"
 	"github.com/lateen-mesh/lateen/proxy/internal/route"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
-	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 	"github.com/lateen-mesh/lateen/proxy/internal/xdsresource"
 )
 
@@ -98,10 +97,7 @@ func (r *router) copyHead(m *mirror, p *route.Mirror) {
 	if t := &r.s.Info().Trace; t.Segment != nil {
 		t.Segment.InjectOther(&m.h, string(m.h.Value(header.Authority)))
 	} else if t.Valid() {
-		c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format), Datadog: t.Datadog}
-		if t.Sampled {
-			c.Sampling = tracing.Sampled
-		}
+		c := t.Context()
 		c.Mirror(&m.h, r.loop, p.TraceSampled)
 	}
 }

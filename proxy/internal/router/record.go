@@ -9,7 +9,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/header"
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
-	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 )
 
 // record is what an attempt notes for its span and for the logs of the router. It is made for an attempt that one of them wants to
@@ -65,10 +64,8 @@ func (r *router) renewSpan(address string) {
 	if t.Silent {
 		return
 	}
-	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Call: t.Call, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format), Datadog: t.Datadog}
-	if t.Sampled {
-		c.Sampling = tracing.Sampled
-	}
+	c := t.Context()
+	c.Call = t.Call
 	c.Inject(r.h)
 }
 

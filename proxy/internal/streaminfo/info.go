@@ -194,6 +194,18 @@ type Trace struct {
 	Note    uint32 // what a sampler keeps of its decision
 }
 
+// Context is the trace as it is written and reported, but for the span of the call and what a sampler keeps.
+func (t *Trace) Context() tracing.Context {
+	c := tracing.Context{
+		TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format),
+		Segment: t.Segment, Datadog: t.Datadog,
+	}
+	if t.Sampled {
+		c.Sampling = tracing.Sampled
+	}
+	return c
+}
+
 // Valid reports whether there is a trace.
 func (t *Trace) Valid() bool { return t.High|t.Low != 0 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/lateen-mesh/lateen/proxy/internal/httpfilter"
 	"github.com/lateen-mesh/lateen/proxy/internal/stats"
 	"github.com/lateen-mesh/lateen/proxy/internal/streaminfo"
-	"github.com/lateen-mesh/lateen/proxy/internal/tracing"
 )
 
 // Deps is what a filter works with.
@@ -186,10 +185,7 @@ func (f *filter) trace(h *header.Map) {
 	if !t.Valid() {
 		return
 	}
-	c := tracing.Context{TraceHigh: t.High, TraceLow: t.Low, Span: t.Span, Parent: t.Parent, Sampling: tracing.NotSampled, Format: tracing.Format(t.Format), Datadog: t.Datadog}
-	if t.Sampled {
-		c.Sampling = tracing.Sampled
-	}
+	c := t.Context()
 	c.Inject(h)
 }
 
